@@ -1,0 +1,130 @@
+package appsecret
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Principals says which IAM principals may have an app's tokens.
+type Principals struct {
+	patterns []pattern
+}
+
+// pattern is one entry. An empty resource stands for everything in the account.
+type pattern struct {
+	partition, account, resource string
+}
+
+var (
+	accountPattern = regexp.MustCompile(`^[0-9*]{1,12}$`)
+	arnPattern     = regexp.MustCompile(`^arn:(aws[a-z-]*):iam::([0-9*]{1,12}):(role/|user/|root$|\*$)([\w+=,.@*/-]*)$`)
+)
+
+// parsePrincipals reads the list. An entry that could not match what its author meant is an error.
+func parsePrincipals(raw json.RawMessage) (*Principals, error) {
+	var entries []string
+	if err := json.Unmarshal(raw, &entries); err != nil || entries == nil {
+		return nil, errors.New(`want a list, like ["222222222222", "arn:aws:iam::222222222222:role/billing"]`)
+	}
+	p := &Principals{}
+	for i, entry := range entries {
+		one, err := parsePattern(strings.TrimSpace(entry))
+		if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", i+1, err)
+		}
+		p.patterns = append(p.patterns, one)
+	}
+	return p, nil
+}
+
+func parsePattern(entry string) (pattern, error) {
+	if accountPattern.MatchString(entry) {
+		if len(entry) < 12 && !strings.Contains(entry, "*") {
+			return pattern{}, errors.New("an account id has 12 digits")
+		}
+		return pattern{partition: "*", account: entry}, nil
+	}
+	parts := arnPattern.FindStringSubmatch(entry)
+	if parts == nil {
+		return pattern{}, errors.New("want an account id, or the ARN of an IAM role or user (for a session, the ARN of its role)")
+	}
+	p := pattern{partition: parts[1], account: parts[2]}
+	switch kind, name := parts[3], parts[4]; kind {
+	case "root", "*": // as in an IAM policy, root stands for the account
+		return p, nil
+	case "role/":
+		// A session's ARN has lost its role's path. Role names are unique in an account whatever their paths, so a whole name
+		// says enough without; a pattern behind a path would match more than its author meant.
+		base := name[strings.LastIndex(name, "/")+1:]
+		if base != name && strings.Contains(base, "*") {
+			return pattern{}, errors.New("a session does not show its role's path, so a path with * behind it cannot be checked: leave the path out")
+		}
+		p.resource = "role/" + base
+	case "user/":
+		p.resource = "user/" + name
+	}
+	if strings.HasSuffix(p.resource, "/") {
+		return pattern{}, errors.New("the ARN ends without a name")
+	}
+	return p, nil
+}
+
+// Allow says whether the principal with this ARN, as API Gateway's requestContext.identity.userArn gives it, is in the
+// list. A nil list allows everybody whom IAM has let in.
+func (p *Principals) Allow(arn string) bool {
+	if p == nil {
+		return true
+	}
+	// arn:partition:service:region:account:resource
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) != 6 || parts[0] != "arn" || len(parts[4]) != 12 {
+		return false
+	}
+	resource := parts[5]
+	switch parts[2] {
+	case "iam":
+		if name, ok := strings.CutPrefix(resource, "role/"); ok {
+			resource = "role/" + name[strings.LastIndex(name, "/")+1:]
+		}
+	case "sts":
+		// assumed-role/<role>/<session>: the caller chooses the session's name, so it decides nothing.
+		if rest, ok := strings.CutPrefix(resource, "assumed-role/"); ok {
+			role, _, _ := strings.Cut(rest, "/")
+			resource = "role/" + role
+		}
+	default:
+		return false
+	}
+	for _, one := range p.patterns {
+		if like(one.partition, parts[1]) && like(one.account, parts[4]) && (one.resource == "" || like(one.resource, resource)) {
+			return true
+		}
+	}
+	return false
+}
+
+// like matches text against a pattern in which * stands for any characters.
+func like(pattern, text string) bool {
+	head, tail, wild := strings.Cut(pattern, "*")
+	if !wild {
+		return pattern == text
+	}
+	if !strings.HasPrefix(text, head) {
+		return false
+	}
+	text = text[len(head):]
+	for {
+		part, rest, more := strings.Cut(tail, "*")
+		if !more {
+			return strings.HasSuffix(text, part)
+		}
+		at := strings.Index(text, part)
+		if at < 0 {
+			return false
+		}
+		text, tail = text[at+len(part):], rest
+	}
+}

@@ -1,0 +1,89 @@
+package appsecret
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
+)
+
+// Problem says why a version could not be read.
+type Problem int
+
+const (
+	// Unavailable: Secrets Manager is down, slow or limiting. What was read before is still good.
+	Unavailable Problem = iota
+	// Unknown: there is no such secret, it is scheduled for deletion, or no version has the label. GetSecretValue does not
+	// tell these apart.
+	Unknown
+	// Denied: IAM or the key's policy does not let this function read the secret.
+	Denied
+	// Malformed: the value is not what an app's secret should be.
+	Malformed
+)
+
+// Error is why a version could not be read. It holds no value of the secret.
+type Error struct {
+	Secret  string // the secret's name
+	Label   string
+	Problem Problem
+	Err     error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("secret %s, version %s: %v", e.Secret, e.Label, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Getter is the part of Secrets Manager that reading takes; *secretsmanager.Client has it.
+type Getter interface {
+	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+}
+
+// Reader reads apps' secrets. It is safe for concurrent use.
+type Reader struct {
+	Client Getter
+	Prefix string // in front of an app's name: "sftoken/"
+}
+
+// Read returns the version of the app's secret that has the label. Its errors are of type *Error.
+func (r Reader) Read(ctx context.Context, app, label string) (*Version, error) {
+	failed := &Error{Secret: r.Prefix + app, Label: label}
+	out, err := r.Client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &failed.Secret, VersionStage: &label})
+	if err != nil {
+		failed.Problem, failed.Err = problemOf(err), err
+		return nil, failed
+	}
+	if out.SecretString == nil {
+		failed.Problem, failed.Err = Malformed, errors.New("the value is binary: store it as a string")
+		return nil, failed
+	}
+	version, err := Parse(aws.ToString(out.VersionId), *out.SecretString)
+	if err != nil {
+		failed.Problem, failed.Err = Malformed, err
+		return nil, failed
+	}
+	return version, nil
+}
+
+// problemOf sorts what GetSecretValue answers. Source: the operation's page in the Secrets Manager API Reference, "Errors".
+func problemOf(err error) Problem {
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+		return Unknown
+	}
+	if _, ok := errors.AsType[*types.InvalidRequestException](err); ok { // scheduled for deletion
+		return Unknown
+	}
+	if _, ok := errors.AsType[*types.DecryptionFailure](err); ok { // the key is disabled, deleted or out of reach
+		return Denied
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "AccessDeniedException" {
+		return Denied
+	}
+	return Unavailable
+}

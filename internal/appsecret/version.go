@@ -1,0 +1,124 @@
+// Package appsecret holds one Salesforce app's credentials as they are stored in AWS Secrets Manager: what the value
+// means, and how a version of it is read. What the credentials are used for is left to internal/vending and
+// internal/rotation.
+package appsecret
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+// The labels of a version. The first three are Secrets Manager's own; the others are this project's.
+const (
+	Current   = "AWSCURRENT"
+	Pending   = "AWSPENDING"
+	Previous  = "AWSPREVIOUS"
+	Candidate = "CANDIDATE" // a pair that a person put there to be tried and, if it works, made current
+	Rejected  = "REJECTED"  // one that was tried and refused
+)
+
+// Placeholder stands for the pair in a secret that a deployment has made and nobody has filled in yet.
+const Placeholder = "replace-me"
+
+var appName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// ValidName says whether name can be an app's.
+func ValidName(name string) bool { return appName.MatchString(name) }
+
+// Version is one version of an app's secret. It is immutable.
+type Version struct {
+	ID             string // Secrets Manager's version id
+	ConsumerKey    string
+	ConsumerSecret sfoauth.Secret
+	BaseURI        string // without a trailing slash
+	AppID          string // 0xI…; empty where the app cannot rotate itself
+	ConsumerID     string // 888…; likewise
+	OrgID          string // empty: not pinned
+	UserID         string // empty: not pinned
+	// AllowedPrincipals may have this app's tokens. Nil: IAM alone decides. Empty: nobody.
+	AllowedPrincipals *Principals
+
+	value sfoauth.Secret // the JSON as stored, for writing it back with fields that are not known here
+}
+
+// Parse reads a secret's value. White space around values and slashes at the end of baseUri are forgiven, and so is
+// a byte order mark, which some editors put in front. The error names what is wrong with which field, and holds no value.
+func Parse(id, value string) (*Version, error) {
+	var fields map[string]json.RawMessage
+	text := bytes.TrimPrefix([]byte(value), []byte("\ufeff"))
+	if err := json.Unmarshal(text, &fields); err != nil || fields == nil {
+		return nil, errors.New("the value is not a JSON object with consumerKey, consumerSecret and baseUri")
+	}
+	v := &Version{ID: id, value: sfoauth.NewSecret(string(text))}
+	var secret string
+	var errs []error
+	for _, field := range []struct {
+		name     string
+		required bool
+		into     *string
+	}{
+		{"consumerKey", true, &v.ConsumerKey},
+		{"consumerSecret", true, &secret},
+		{"baseUri", true, &v.BaseURI},
+		{"appId", false, &v.AppID},
+		{"consumerId", false, &v.ConsumerID},
+		{"orgId", false, &v.OrgID},
+		{"userId", false, &v.UserID},
+	} {
+		raw, present := fields[field.name]
+		if present && json.Unmarshal(raw, field.into) != nil {
+			errs = append(errs, fmt.Errorf("%s is not a string", field.name))
+			continue
+		}
+		if *field.into = strings.TrimSpace(*field.into); field.required && *field.into == "" {
+			errs = append(errs, fmt.Errorf("%s is missing", field.name))
+		}
+	}
+	v.ConsumerSecret = sfoauth.NewSecret(secret)
+	v.BaseURI = strings.TrimRight(v.BaseURI, "/")
+	if raw, present := fields["allowedPrincipals"]; present {
+		var err error
+		if v.AllowedPrincipals, err = parsePrincipals(raw); err != nil {
+			errs = append(errs, fmt.Errorf("allowedPrincipals: %w", err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// IsPlaceholder says whether nobody has put a real pair here yet.
+func (v *Version) IsPlaceholder() bool {
+	return v.ConsumerKey == Placeholder || v.ConsumerSecret.Reveal() == Placeholder
+}
+
+// SamePair says whether both versions log in with the same pair in the same org.
+func (v *Version) SamePair(other *Version) bool {
+	return v.ConsumerKey == other.ConsumerKey && v.ConsumerSecret.Equal(other.ConsumerSecret) && v.BaseURI == other.BaseURI
+}
+
+// Client returns an OAuth client that logs in with this version.
+func (v *Version) Client(hosts sfoauth.Hosts, client *http.Client) *sfoauth.Client {
+	return &sfoauth.Client{
+		BaseURL: v.BaseURI, ConsumerKey: v.ConsumerKey, ConsumerSecret: v.ConsumerSecret, Hosts: hosts, HTTPClient: client,
+	}
+}
+
+// CheckPins refuses a token that belongs to another organization or user than the secret pins.
+func (v *Version) CheckPins(token *sfoauth.Token) error {
+	if v.OrgID != "" && !sfoauth.SameRecord(v.OrgID, token.OrganizationID) {
+		return fmt.Errorf("the pair logs in to organization %s, but the secret's orgId is %s", token.OrganizationID, v.OrgID)
+	}
+	if v.UserID != "" && !sfoauth.SameRecord(v.UserID, token.UserID) {
+		return fmt.Errorf("the pair logs in as user %s, but the secret's userId is %s", token.UserID, v.UserID)
+	}
+	return nil
+}

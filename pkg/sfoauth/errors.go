@@ -1,0 +1,196 @@
+package sfoauth
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Kind says what a caller should do about an Error.
+type Kind int
+
+const (
+	// Passing: Salesforce is down, slow or busy. Try again later.
+	Passing Kind = iota
+	// Final: the same request fails until a person changes something; see Error.Advice.
+	Final
+	// Limiting: too many requests. Try again after Error.RetryAfter, or a minute where that is zero.
+	Limiting
+	// Untrusted: the answer is not one that Salesforce gives: malformed, wrongly signed, or naming a foreign host.
+	// Nothing of it may be used.
+	Untrusted
+)
+
+func (k Kind) String() string {
+	switch k {
+	case Passing:
+		return "passing"
+	case Final:
+		return "final"
+	case Limiting:
+		return "limiting"
+	case Untrusted:
+		return "untrusted"
+	default:
+		return fmt.Sprintf("Kind(%d)", int(k))
+	}
+}
+
+// Error is what every method of Client returns when it fails. It never holds a secret or a token: text that came from
+// the other side is cut to 200 printable characters, and the request's own secrets are removed from it.
+type Error struct {
+	Op          string        // what was being done: "token", "introspect", "revoke", "userinfo", …
+	Host        string        // who was asked; empty where the address itself was refused
+	Status      int           // HTTP status; zero where no answer came
+	Code        string        // Salesforce's "error" (RFC 6749 section 5.2) or REST "errorCode"; empty where it sent none
+	Description string        // Salesforce's "error_description" or REST "message"
+	RetryAfter  time.Duration // what Retry-After asked for; zero where it did not
+	Kind        Kind          // what to do
+	Err         error         // the cause, where it lies on this side: a context's error, a network error, a failed check
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "salesforce %s", e.Op)
+	if e.Host != "" {
+		fmt.Fprintf(&b, " at %s", e.Host)
+	}
+	switch {
+	case e.Code != "":
+		fmt.Fprintf(&b, ": %s", e.Code)
+		if e.Description != "" {
+			fmt.Fprintf(&b, ": %s", e.Description)
+		}
+	case e.Err == nil:
+		fmt.Fprintf(&b, ": HTTP %d %s", e.Status, http.StatusText(e.Status))
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// RefusesCredentials says whether Salesforce refused the consumer key or secret themselves. Another version of the pair
+// may still work: the pair is being rotated, or the new one has not reached every server yet, which takes 2 to 10
+// minutes.
+func (e *Error) RefusesCredentials() bool {
+	return e.Kind == Final && (e.Code == "invalid_client" || e.Code == "invalid_client_id")
+}
+
+// Advice says what a person should check, as the step of the app's setup that is missing or wrong. It is empty where
+// waiting is all there is to do.
+func (e *Error) Advice() string {
+	if known := lookUp(e.Code, e.Description); known != nil {
+		return known.advice
+	}
+	if e.Kind == Final {
+		return "check that baseUri is the org's My Domain and that the app's consumer key, flow and run-as user are set up"
+	}
+	return ""
+}
+
+// knownError is one error that Salesforce is known to answer. It matches the code, and the description where says is
+// not empty.
+type knownError struct {
+	code, says string
+	kind       Kind
+	advice     string
+}
+
+// The first match counts. Source: Salesforce Help, "OAuth Authorization Errors" and "OAuth 2.0 Client Credentials Flow
+// for Server-to-Server Integration"; REST API Developer Guide, "Status Codes and Error Responses".
+var knownErrors = []knownError{
+	{"invalid_client_id", "", Final, "check consumerKey; a new key takes 2 to 10 minutes to work everywhere"},
+	{"invalid_client", "", Final, "check consumerSecret: it does not belong to consumerKey, or was regenerated in Setup"},
+	{"invalid_grant", "no client credentials user", Final, "set the run-as user in the app's client credentials flow policy (setup step 2)"},
+	{"invalid_grant", "not supported on this domain", Final, "set baseUri to the org's My Domain, https://<MyDomain>.my.salesforce.com (setup step 3)"},
+	{"invalid_grant", "no valid scopes", Final, "give the app the api scope (setup step 1)"},
+	{"invalid_grant", "hasn't approved", Final, "let an administrator pre-authorize the app for the run-as user's profile or permission set (setup step 2)"},
+	{"invalid_grant", "ip restricted", Final, "relax the app's IP policy, or add the function's addresses to the run-as user's login IP ranges (setup step 2)"},
+	{"invalid_grant", "inactive user", Final, "activate the run-as user, or choose another (setup step 2)"},
+	{"invalid_grant", "already being processed", Passing, ""},
+	{"invalid_grant", "login rate", Limiting, "the run-as user has spent its 3,600 logins an hour: find who else logs in as this user"},
+	{"invalid_grant", "", Final, "check the run-as user: active, API enabled, allowed to use the app (setup step 2)"},
+	{"invalid_app_access", "", Final, "let an administrator pre-authorize the app for the run-as user's profile or permission set (setup step 2)"},
+	{"app_not_found", "", Final, "install the app in this org, or unblock it under Connected Apps OAuth Usage (setup step 1)"},
+	{"unsupported_grant_type", "", Final, "switch on the client credentials flow in the app's OAuth settings (setup step 1)"},
+	{"unauthorized_client", "", Final, "switch on the client credentials flow in the app's OAuth settings (setup step 1)"},
+	{"inactive_user", "", Final, "activate the run-as user, or choose another (setup step 2)"},
+	{"inactive_org", "", Final, "the org is locked, closed or suspended: ask Salesforce"},
+	{"invalid_request", "", Final, "the token endpoint did not accept the request: check that baseUri is the org's My Domain"},
+	{"invalid_scope", "", Final, "give the app the api scope (setup step 1)"},
+	{"rate_limit_exceeded", "", Limiting, "the org limits its token requests: find who else logs in with this app"},
+	{"REQUEST_LIMIT_EXCEEDED", "", Limiting, "the org has spent its API requests for the day: see Company Information in Setup"},
+	{"INSUFFICIENT_ACCESS", "", Final, "give the API's user the permission that the request needs"},
+	{"INVALID_SESSION_ID", "", Final, "the token is dead, or its app lacks the api scope"},
+	{"Bad_OAuth_Token", "", Final, "the token is dead, or its app lacks the api scope"},
+	{"server_error", "", Passing, ""},
+	{"temporarily_unavailable", "", Passing, ""},
+	{"unknown_error", "", Passing, ""},
+	{"UNKNOWN_EXCEPTION", "", Passing, ""},
+	{"SERVER_UNAVAILABLE", "", Passing, ""},
+}
+
+func lookUp(code, description string) *knownError {
+	description = strings.ToLower(description)
+	for i := range knownErrors {
+		if known := &knownErrors[i]; known.code == code && strings.Contains(description, known.says) {
+			return known
+		}
+	}
+	return nil
+}
+
+// classify decides by the known errors, and for the others by HTTP status.
+func classify(status int, code, description string) Kind {
+	known := lookUp(code, description)
+	switch {
+	case known != nil:
+		return known.kind
+	case status == http.StatusTooManyRequests:
+		return Limiting
+	case status == http.StatusRequestTimeout || status >= 500:
+		return Passing
+	case status >= 300:
+		return Final
+	default:
+		return Untrusted
+	}
+}
+
+// clean makes text from the other side fit to be logged: secrets removed, characters outside RFC 6749 section 5.2
+// replaced, length bounded.
+func clean(text string, limit int, secrets []Secret) string {
+	for _, s := range secrets {
+		if !s.IsZero() {
+			text = strings.NewReplacer(s.Reveal(), redacted, url.QueryEscape(s.Reveal()), redacted).Replace(text)
+		}
+	}
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+	return strings.TrimSpace(text[:min(len(text), limit)])
+}
+
+// retryAfter reads the header in either of its forms (RFC 9110 section 10.2.3). A value that makes no sense counts as
+// none, and one of more than an hour as an hour.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	value := cmp.Or(header.Get("Retry-After"), "0")
+	wait, err := time.ParseDuration(value + "s")
+	if err != nil {
+		at, err := http.ParseTime(value)
+		if err != nil {
+			return 0
+		}
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), time.Hour)
+}

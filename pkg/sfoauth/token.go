@@ -1,0 +1,169 @@
+package sfoauth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const tokenPath = "/services/oauth2/token"
+
+// Token is a token answer that has passed every check: token type Bearer, a token without white space, the right
+// signature where there is one, addresses that are Salesforce's.
+type Token struct {
+	AccessToken    Secret
+	TokenType      string
+	InstanceURL    string // scheme and host that the REST API is called on
+	APIInstanceURL string // https://api.salesforce.com or the like; empty where absent
+	ID             string // https://<host>/id/<organization id>/<user id>
+	OrganizationID string // out of ID
+	UserID         string // out of ID
+	Scope          string // scopes, separated by spaces
+	IssuedAt       string // milliseconds since 1970, as Salesforce writes it
+	Signature      Secret // base64(HMAC-SHA256(consumer secret, ID + IssuedAt)); empty where absent
+	// Expiry is when a JWT-format token ends. Zero for an opaque token, whose answer does not say: its session ends
+	// after the org's inactivity timeout, 15 minutes at the least.
+	Expiry time.Time
+}
+
+// Token asks for a new token (RFC 6749 section 4.4), which counts as a login of the app's run-as user: Salesforce allows
+// 3,600 an hour. It never sends a scope, which this flow refuses.
+func (c *Client) Token(ctx context.Context) (*Token, error) {
+	req := c.post("token", c.BaseURL, tokenPath, url.Values{"grant_type": {"client_credentials"}})
+	body, err := c.do(ctx, req, c.Hosts.MyDomain)
+	if err != nil {
+		return nil, err
+	}
+	token, err := c.parseToken(body)
+	if err != nil {
+		return nil, c.untrusted(req, err)
+	}
+	return token, nil
+}
+
+func (c *Client) parseToken(body []byte) (*Token, error) {
+	var a struct {
+		AccessToken    string `json:"access_token"`
+		TokenType      string `json:"token_type"`
+		TokenFormat    string `json:"token_format"`
+		InstanceURL    string `json:"instance_url"`
+		APIInstanceURL string `json:"api_instance_url"`
+		ID             string `json:"id"`
+		Scope          string `json:"scope"`
+		IssuedAt       string `json:"issued_at"`
+		Signature      string `json:"signature"`
+	}
+	if err := decode(body, &a); err != nil {
+		return nil, err
+	}
+	t := &Token{
+		AccessToken: NewSecret(a.AccessToken), TokenType: a.TokenType, InstanceURL: a.InstanceURL,
+		APIInstanceURL: a.APIInstanceURL, ID: a.ID, Scope: a.Scope, IssuedAt: a.IssuedAt, Signature: NewSecret(a.Signature),
+	}
+	if err := errors.Join(checkBearer(t), c.checkSignature(t), c.checkAddresses(t)); err != nil {
+		return nil, err
+	}
+	return t, t.readExpiry(a.TokenFormat)
+}
+
+func checkBearer(t *Token) error {
+	if !strings.EqualFold(t.TokenType, "Bearer") {
+		return errors.New("token_type is not Bearer")
+	}
+	if t.AccessToken.IsZero() {
+		return errors.New("access_token is missing")
+	}
+	for _, b := range []byte(t.AccessToken.Reveal()) {
+		if b <= ' ' || b > '~' {
+			return errors.New("access_token holds white space or characters that do not print")
+		}
+	}
+	return nil
+}
+
+func (c *Client) checkSignature(t *Token) error {
+	if t.Signature.IsZero() {
+		return nil
+	}
+	mac := hmac.New(sha256.New, []byte(c.ConsumerSecret.Reveal()))
+	mac.Write([]byte(t.ID + t.IssuedAt))
+	got, err := base64.StdEncoding.DecodeString(t.Signature.Reveal())
+	if err != nil || !hmac.Equal(got, mac.Sum(nil)) {
+		return errors.New("signature is wrong: the answer was not made with this app's consumer secret")
+	}
+	return nil
+}
+
+func (c *Client) checkAddresses(t *Token) error {
+	if _, err := c.Hosts.Instance(t.InstanceURL); err != nil {
+		return fmt.Errorf("instance_url: %w", err)
+	}
+	if t.APIInstanceURL != "" {
+		if _, err := c.Hosts.Instance(t.APIInstanceURL); err != nil {
+			return fmt.Errorf("api_instance_url: %w", err)
+		}
+	}
+	if t.IssuedAt != "" {
+		if _, err := strconv.ParseInt(t.IssuedAt, 10, 64); err != nil {
+			return errors.New("issued_at is not a number of milliseconds")
+		}
+	}
+	u, err := url.Parse(t.ID)
+	if err != nil {
+		return errors.New("id is not a URL")
+	}
+	parts := strings.Split(strings.Trim(u.Path, "/"), "/")
+	if len(parts) != 3 || parts[0] != "id" || !isRecordID(parts[1]) || !isRecordID(parts[2]) {
+		return errors.New("id is not https://<host>/id/<organization id>/<user id>")
+	}
+	t.OrganizationID, t.UserID = parts[1], parts[2]
+	return nil
+}
+
+// isRecordID says whether s has the form of a Salesforce record id: 15 letters and digits, or 18 with the check letters.
+func isRecordID(s string) bool {
+	if len(s) != 15 && len(s) != 18 {
+		return false
+	}
+	return strings.Trim(s, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+}
+
+// SameRecord compares two record ids, each in the 15 or the 18 character form. The first 15 are case-sensitive and name
+// the record; the last three only repeat their case.
+func SameRecord(a, b string) bool {
+	return len(a) >= 15 && len(b) >= 15 && a[:15] == b[:15]
+}
+
+// readExpiry takes exp out of a JWT-format token (RFC 7519 section 4.1.4). The token's own signature is not checked: it
+// came from the token endpoint itself, and the REST API is who checks it.
+func (t *Token) readExpiry(format string) error {
+	token := t.AccessToken.Reveal()
+	parts := strings.Split(token, ".")
+	if format != "jwt" && !(strings.HasPrefix(token, "eyJ") && len(parts) == 3) {
+		return nil
+	}
+	if len(parts) != 3 {
+		return errors.New("access_token is not the JWT that token_format says")
+	}
+	var claims struct {
+		Exp json.Number `json:"exp"`
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return errors.New("access_token is a JWT whose claims cannot be read")
+	}
+	seconds, err := claims.Exp.Float64()
+	if err != nil || seconds < 1 || seconds > 1<<40 {
+		return errors.New("access_token is a JWT without a usable exp")
+	}
+	t.Expiry = time.Unix(int64(seconds), 0)
+	return nil
+}
