@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"github.com/sftoken/sftoken/internal/telemetry"
+	"github.com/sftoken/sftoken/internal/vending"
+)
+
+// answerTime is kept free at the end of an invocation, to write the answer and the log line: a Lambda that runs out of
+// time is killed and answers nothing.
+const answerTime = 500 * time.Millisecond
+
+// handler answers API Gateway's events. It is a lambda.Handler, which is handed the event as bytes, and safe for
+// concurrent use.
+type handler struct {
+	vendor    *vending.Vendor
+	log       *telemetry.Log
+	anonymous bool // requests without an identity are served: under the SAM CLI alone
+}
+
+// Invoke never returns an error: API Gateway would turn it into a 502 that says nothing.
+func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	e := entry{event: "vend"}
+	ctx, cancel := leaveTime(ctx)
+	defer cancel()
+	h.serve(ctx, payload, &e)
+	if e.requestID == "" {
+		e.requestID = e.lambdaRequestID
+	}
+	e.write(context.WithoutCancel(ctx), h.log, slog.LevelInfo)
+	return e.answer()
+}
+
+// serve fills in the entry. A panic becomes a server_error, so that the process lives on with its tokens.
+func (h *handler) serve(ctx context.Context, payload []byte, e *entry) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			e.err = vending.Panicked(cause)
+		}
+	}()
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		e.lambdaRequestID = lc.AwsRequestID
+	}
+	event, bad := parseEvent(payload)
+	if bad != nil {
+		e.err = bad
+		return
+	}
+	e.method, e.app, e.caller = event.Method, event.PathParameters.App, event.Context.Identity
+	e.requestID = event.Context.RequestID
+	e.err = h.dispatch(ctx, &event, e)
+}
+
+func (h *handler) dispatch(ctx context.Context, event *event, e *entry) error {
+	switch event.Method {
+	case http.MethodGet, http.MethodPost, http.MethodDelete:
+	default:
+		return &vending.Error{Code: methodNotAllowed, Description: "the methods are " + allow}
+	}
+	if event.Context.Identity.UserARN == "" && !h.anonymous {
+		return &vending.Error{Code: vending.AccessDenied, Description: "the request has no IAM identity: every method of the API must be authorised by AWS_IAM"}
+	}
+	req, bad := event.request()
+	if bad != nil {
+		return bad
+	}
+	var err error
+	if event.Method == http.MethodDelete {
+		e.event = "revoke"
+		e.grant.ID, err = h.vendor.Revoke(ctx, req, &e.cost)
+	} else {
+		e.grant, err = h.vendor.Vend(ctx, req, &e.cost)
+	}
+	return err
+}
+
+func leaveTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(answerTime, time.Until(deadline)/4)))
+}

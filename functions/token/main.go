@@ -1,0 +1,99 @@
+// The token function: an API Gateway event in, a Salesforce access token or an OAuth error out.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/settings"
+	"github.com/sftoken/sftoken/internal/telemetry"
+	"github.com/sftoken/sftoken/internal/vending"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+// version is set by the build.
+var version = "dev"
+
+// prefetchTime bounds what is done before the first request: Lambda allows 10 seconds for the initialisation. Source:
+// Lambda Developer Guide, "Understanding the Lambda execution environment lifecycle".
+const prefetchTime = 8 * time.Second
+
+func main() {
+	ctx := context.Background()
+	h, prefetch, err := wire(ctx, os.Getenv)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "token function: %v\n", err)
+		os.Exit(1)
+	}
+	h.prefetch(ctx, prefetch)
+	lambda.StartWithOptions(h, lambda.WithContext(ctx))
+}
+
+// wire reads and checks every setting and puts the function together. It calls nothing on the network.
+func wire(ctx context.Context, getenv func(string) string) (*handler, []string, error) {
+	env := settings.From(getenv)
+	prefix, namespace, level := env.Prefix(), env.Namespace(), env.Level("LOG_LEVEL")
+	hosts, prefetch := env.Hosts("SALESFORCE_HOSTS"), env.Apps("PREFETCH")
+	secretTTL := env.Duration("SECRET_TTL", vending.DefaultSecretTTL, time.Second, 24*time.Hour)
+	minTTL := env.Duration("MIN_TTL", vending.DefaultMinTTL, time.Second, vending.MintHorizon-time.Minute)
+	confirmEvery := env.Duration("CONFIRM_EVERY", vending.DefaultConfirmEvery, minTTL+time.Second, 24*time.Hour)
+	if err := env.Err(); err != nil {
+		return nil, nil, fmt.Errorf("settings: %w", err)
+	}
+	if getenv("AWS_LAMBDA_RUNTIME_API") == "" {
+		return nil, nil, errors.New("this program is started by AWS Lambda: try it with `sftoken local` or `sam local invoke TokenFunction`")
+	}
+	// In-region: connections that cannot be made are given up after 1.1 seconds, not 30.
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultsMode(aws.DefaultsModeInRegion))
+	if err != nil {
+		return nil, nil, fmt.Errorf("AWS configuration: %w", err)
+	}
+	return &handler{
+		vendor: vending.New(vending.Config{
+			Secrets:    appsecret.Reader{Client: secretsmanager.NewFromConfig(cfg), Prefix: prefix},
+			Hosts:      hosts,
+			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()},
+			SecretTTL:  secretTTL, MinTTL: minTTL, ConfirmEvery: confirmEvery,
+		}),
+		log:       telemetry.New(os.Stdout, level, namespace, version),
+		anonymous: samLocal(getenv),
+	}, prefetch, nil
+}
+
+// samLocal says whether the SAM CLI runs the function on a developer's machine, where no identity is known and none is
+// asked for. In the cloud it never holds: the name of the log stream, which a function's settings cannot overwrite, is
+// there made of the date and an id. Source: Lambda Developer Guide, "Defined runtime environment variables".
+func samLocal(getenv func(string) string) bool {
+	return getenv("AWS_SAM_LOCAL") == "true" && getenv("AWS_LAMBDA_LOG_STREAM_NAME") == "$LATEST"
+}
+
+// prefetch gets tokens for the apps before anybody asks. A failure is logged and mended by the first request.
+func (h *handler) prefetch(ctx context.Context, apps []string) {
+	ctx, cancel := context.WithTimeout(ctx, prefetchTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, app := range apps {
+		wg.Go(func() {
+			e := entry{event: "prefetch", app: app}
+			e.grant, e.err = h.vendor.Warm(ctx, app, &e.cost)
+			level := slog.LevelInfo
+			if e.err != nil {
+				level = slog.LevelWarn
+			}
+			e.write(ctx, h.log, level)
+		})
+	}
+	wg.Wait()
+}

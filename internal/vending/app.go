@@ -1,0 +1,194 @@
+package vending
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"sync"
+	"time"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+// app is what is known of one app.
+type app struct {
+	name string
+
+	mu     sync.Mutex // guards what follows; never held during a call
+	flight *flight    // the work under way; nil: none
+
+	secret   *appsecret.Version // AWSCURRENT as last read; nil: not known
+	readAt   time.Time          // when that was
+	unread   trouble            // why it could not be read
+	session  *session           // the cached token; nil: none
+	refused  trouble            // why Salesforce gives no token
+	blind    bool               // Salesforce refuses to introspect for this app
+	lookedAt time.Time          // when a caller's word that the token is dead was last looked into
+}
+
+// session is one token and what is known of its life. It is immutable.
+type session struct {
+	token   *sfoauth.Token
+	id      string
+	client  *sfoauth.Client // with the version that the token was made with
+	version string          // that version's id
+	madeFor string          // the id of AWSCURRENT at the time, which is another where its pair was refused
+	horizon time.Time       // until when the token is believed
+	alive   time.Time       // until when it lives by what Salesforce last said; at least horizon
+	reserve time.Duration   // with less than this left before horizon, Salesforce is asked
+	how     Cache           // Miss or Confirmed: what the last flight did
+}
+
+func tokenID(token *sfoauth.Token) string {
+	sum := sha256.Sum256([]byte(token.AccessToken.Reveal()))
+	return hex.EncodeToString(sum[:8])
+}
+
+// newSession starts the life of a token that was made now, with version, while current was AWSCURRENT.
+func (v *Vendor) newSession(token *sfoauth.Token, client *sfoauth.Client, version, current *appsecret.Version, now time.Time) *session {
+	horizon := now.Add(MintHorizon)
+	if !token.Expiry.IsZero() {
+		horizon = token.Expiry
+	}
+	return &session{
+		token: token, id: tokenID(token), client: client, version: version.ID, madeFor: current.ID,
+		horizon: horizon, alive: horizon, how: Miss,
+		// A token that never has MinTTL left would otherwise be replaced at every request.
+		reserve: min(v.MinTTL, horizon.Sub(now)/2),
+	}
+}
+
+// confirmed returns the session after Salesforce has said that it is active until expiry (zero: it did not say when). It
+// is nil where too little of it is left.
+func (s *session) confirmed(expiry time.Time, every time.Duration, now time.Time) *session {
+	next := *s
+	next.how = Confirmed
+	if s.token.Expiry.IsZero() {
+		next.horizon = now.Add(every)
+		next.alive = next.horizon
+	}
+	if s.token.Expiry.IsZero() && !expiry.IsZero() {
+		next.alive = expiry
+		next.horizon = earlier(next.horizon, expiry)
+	}
+	if next.horizon.Sub(now) < next.reserve {
+		return nil
+	}
+	return &next
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (s *session) grant(cache Cache, left time.Duration) Grant {
+	return Grant{Token: s.token, ID: s.id, ExpiresIn: left, Cache: cache, Version: s.version}
+}
+
+// work is what a flight does for an app. It takes a.mu only to note what came out.
+type work func(ctx context.Context, f *flight)
+
+// flight is work under way, which everybody who asks for the same app waits for.
+type flight struct {
+	done chan struct{} // closed when the fields below are final
+	cost Cost
+	made *session // the session that it made or confirmed
+	err  error    // what its own caller is told, where the state does not say it
+}
+
+// start begins the work. a.mu is held. The flight does not end when its caller gives up, but has a little less time
+// than that caller, who then hears what went wrong: a Lambda is frozen between invocations, and a call that sleeps through a freeze has failed when it wakes.
+func (v *Vendor) start(ctx context.Context, a *app, do work) *flight {
+	f := &flight{done: make(chan struct{})}
+	a.flight = f
+	deadline := time.Now().Add(flightTime)
+	if callers, ok := ctx.Deadline(); ok {
+		deadline = earlier(deadline, callers.Add(-flightMargin))
+	}
+	go func() {
+		ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		defer cancel()
+		defer func() {
+			if cause := recover(); cause != nil {
+				f.err = Panicked(cause)
+			}
+			a.mu.Lock()
+			a.flight = nil
+			a.mu.Unlock()
+			close(f.done)
+		}()
+		do(ctx, f)
+	}()
+	return f
+}
+
+// decide answers a request from what is known, or says which work must be done first. a.mu is held. made is the session
+// that the request has waited for, if any.
+func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Grant, work, error) {
+	if read, err := v.ready(a, now); read != nil || err != nil {
+		return Grant{}, read, err
+	}
+	if !req.ourselves && !a.secret.AllowedPrincipals.Allow(req.Principal) {
+		return Grant{}, nil, denied(a.name, req.Principal)
+	}
+	s := a.session
+	if s != nil && s == made {
+		return s.grant(s.how, s.horizon.Sub(now)), nil, nil
+	}
+	if s != nil && s.madeFor != a.secret.ID {
+		return v.replace(a, nil, now)
+	}
+	rejected := s != nil && req.Rejected == s.id && !a.lookedRecently(now)
+	if s != nil && !rejected && s.horizon.Sub(now) >= s.reserve {
+		return s.grant(Hit, s.horizon.Sub(now)), nil, nil
+	}
+	if rejected {
+		a.lookedAt = now
+	}
+	// Introspection does not make a JWT live longer than it says itself; it can only tell that it has died before.
+	if s != nil && (a.blind || !rejected && !s.token.Expiry.IsZero()) {
+		s = nil
+	}
+	return v.replace(a, s, now)
+}
+
+// ready returns the work of reading the app's secret where that is due, or the error where the secret is not known.
+func (v *Vendor) ready(a *app, now time.Time) (work, error) {
+	ttl := v.SecretTTL
+	if a.refused.lasting && a.refused.active(now) {
+		ttl = rereadEvery
+	}
+	switch {
+	case !a.unread.active(now) && (a.secret == nil || now.Sub(a.readAt) >= ttl):
+		return v.readSecret(a, a.refused), nil
+	case a.secret == nil:
+		return nil, a.unread.answer(now)
+	}
+	return nil, nil
+}
+
+// replace returns the work of confirming the session or, where it is nil, of making a new one. While a failure is
+// remembered, the cached token is handed out as stale instead, if it still lives.
+func (v *Vendor) replace(a *app, confirm *session, now time.Time) (Grant, work, error) {
+	if !a.refused.active(now) {
+		return Grant{}, v.renew(a, confirm), nil
+	}
+	// A token for another org than the secret now names is never handed out.
+	s := a.session
+	if s != nil && s.alive.Sub(now) >= time.Second && s.client.BaseURL == a.secret.BaseURI && a.secret.CheckPins(s.token) == nil {
+		return s.grant(Stale, min(s.alive.Sub(now), v.MinTTL)), nil, nil
+	}
+	return Grant{}, nil, a.refused.answer(now)
+}
+
+func (a *app) lookedRecently(now time.Time) bool {
+	every := rejectedEvery
+	if a.blind {
+		every = blindEvery
+	}
+	return now.Sub(a.lookedAt) < every
+}

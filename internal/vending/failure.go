@@ -1,0 +1,196 @@
+package vending
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+// Code is an error code, of RFC 6749 section 5.2 or of this API.
+type Code string
+
+const (
+	InvalidRequest         Code = "invalid_request"
+	AccessDenied           Code = "access_denied"
+	UnknownApp             Code = "unknown_app"
+	AppMisconfigured       Code = "app_misconfigured"
+	BadUpstreamResponse    Code = "bad_upstream_response"
+	TemporarilyUnavailable Code = "temporarily_unavailable"
+	ServerError            Code = "server_error"
+)
+
+// Error is why a caller gets no token. Everything but Err is fit for the caller to read; Err is for the log. Neither holds
+// a secret or a token.
+type Error struct {
+	Code            Code
+	Description     string
+	SalesforceError string        // Salesforce's own error and description; empty where it sent none
+	RetryAfter      time.Duration // when to try again; zero: not before something has been changed
+	Err             error
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %v", e.Code, e.Err)
+	}
+	return fmt.Sprintf("%s: %s", e.Code, e.Description)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// setupError is something on this side that only a person can mend.
+type setupError struct{ text string }
+
+func (e *setupError) Error() string { return e.text }
+
+// ungranted says what a caller is told when Salesforce gave no token.
+func ungranted(app string, err error) *Error {
+	told := &Error{Err: err}
+	refused, ok := errors.AsType[*sfoauth.Error](err)
+	if !ok {
+		told.Code = AppMisconfigured
+		told.Description = fmt.Sprintf("app %q cannot log in: %v", app, err)
+		return told
+	}
+	if refused.Code != "" {
+		told.SalesforceError = refused.Code
+		if refused.Description != "" {
+			told.SalesforceError += ": " + refused.Description
+		}
+	}
+	switch refused.Kind {
+	case sfoauth.Final:
+		told.Code = AppMisconfigured
+		told.Description = fmt.Sprintf("Salesforce refuses app %q: %s", app, refused.Advice())
+		if refused.Status == 0 || refused.Code == "" && refused.Err != nil {
+			told.Description = fmt.Sprintf("app %q cannot log in: %v", app, refused.Err)
+		}
+	case sfoauth.Untrusted:
+		told.Code = BadUpstreamResponse
+		told.Description = fmt.Sprintf("Salesforce's answer for app %q cannot be trusted: %v", app, refused.Err)
+	case sfoauth.Limiting:
+		told.Code = TemporarilyUnavailable
+		told.Description = fmt.Sprintf("Salesforce limits the requests of app %q: %s", app, refused.Advice())
+	default:
+		told.Code = TemporarilyUnavailable
+		told.Description = fmt.Sprintf("Salesforce cannot be asked for a token of app %q now: try again", app)
+	}
+	return told
+}
+
+// unreadable says what a caller is told when the app's secret cannot be read.
+func unreadable(app string, err error) *Error {
+	told := &Error{Err: err}
+	failed, _ := errors.AsType[*appsecret.Error](err)
+	switch {
+	case failed == nil || failed.Problem == appsecret.Unavailable:
+		told.Code = TemporarilyUnavailable
+		told.Description = fmt.Sprintf("Secrets Manager cannot be asked for the credentials of app %q now: try again", app)
+	case failed.Problem == appsecret.Malformed:
+		told.Code = AppMisconfigured
+		told.Description = fmt.Sprintf("the secret of app %q cannot be used: %v", app, failed.Err)
+	default:
+		told.Code = UnknownApp
+		told.Description = fmt.Sprintf("there is no app %q, or its secret cannot be read by the token function", app)
+	}
+	return told
+}
+
+func denied(app, principal string) *Error {
+	return &Error{
+		Code:        AccessDenied,
+		Description: fmt.Sprintf("%s is not among the allowedPrincipals of app %q: ask the app's owner to add it", principal, app),
+	}
+}
+
+// outOfTime is what a caller is told who cannot wait any longer.
+func outOfTime(ctx context.Context) *Error {
+	return &Error{
+		Code: TemporarilyUnavailable, Description: "the token was not ready in time: try again",
+		RetryAfter: time.Second, Err: context.Cause(ctx),
+	}
+}
+
+// Panicked turns the cause of a panic into an error. Only a runtime error's text is known to hold no secret; of anything
+// else the type is kept.
+func Panicked(cause any) *Error {
+	text := fmt.Sprintf("panic of type %T", cause)
+	if err, ok := cause.(runtime.Error); ok {
+		text = "panic: " + err.Error()
+	}
+	return &Error{Code: ServerError, Description: "the token function failed: report this with its request_id",
+		Err: fmt.Errorf("%s\n%s", text, debug.Stack())}
+}
+
+// trouble is a failure that is remembered. The zero value is none.
+type trouble struct {
+	told    *Error
+	until   time.Time     // nothing is tried again before
+	delay   time.Duration // how long the last wait was, before jitter
+	lasting bool          // until a person changes something
+	tried   []*appsecret.Version
+}
+
+func (t trouble) active(now time.Time) bool { return t.told != nil && now.Before(t.until) }
+
+// answer is what the failure means to a caller now.
+func (t trouble) answer(now time.Time) *Error {
+	told := *t.told
+	if told.Code == TemporarilyUnavailable || told.Code == BadUpstreamResponse {
+		told.RetryAfter = max(t.until.Sub(now), time.Second)
+	}
+	return &told
+}
+
+// after returns what is remembered when one more failure follows t.
+func (t trouble) after(told *Error, err error, tried []*appsecret.Version, jitter func() float64, now time.Time) trouble {
+	next := trouble{told: told, tried: tried}
+	wait := func(first, most time.Duration) time.Duration {
+		next.delay = first
+		if t.told != nil && t.lasting == next.lasting {
+			next.delay = min(max(2*t.delay, first), most)
+		}
+		return next.delay
+	}
+	refused, _ := errors.AsType[*sfoauth.Error](err)
+	secret, _ := errors.AsType[*appsecret.Error](err)
+	switch {
+	case secret != nil && told.Code == UnknownApp:
+		next.until = now.Add(unknownFor)
+	case secret != nil && told.Code == AppMisconfigured:
+		next.until = now.Add(rereadEvery)
+	case told.Code == AppMisconfigured:
+		next.lasting = true
+		next.until = now.Add(wait(30*time.Second, 5*time.Minute))
+	case refused != nil && refused.Kind == sfoauth.Limiting:
+		next.until = now.Add(cmp.Or(refused.RetryAfter, time.Minute))
+	default:
+		down := wait(time.Second, 30*time.Second)
+		down = time.Duration(float64(down) * (1 + jitter()) / 2)
+		if refused != nil {
+			down = max(down, min(refused.RetryAfter, 5*time.Minute))
+		}
+		next.until = now.Add(down)
+	}
+	return next
+}
+
+func isFinal(err error) bool {
+	if _, ok := errors.AsType[*setupError](err); ok {
+		return true
+	}
+	refused, ok := errors.AsType[*sfoauth.Error](err)
+	return ok && refused.Kind == sfoauth.Final
+}
+
+func refusesPair(err error) bool {
+	refused, ok := errors.AsType[*sfoauth.Error](err)
+	return ok && refused.RefusesCredentials()
+}
