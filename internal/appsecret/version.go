@@ -77,12 +77,15 @@ func Parse(id, value string) (*Version, error) {
 			errs = append(errs, fmt.Errorf("%s is not a string", field.name))
 			continue
 		}
-		if *field.into = strings.TrimSpace(*field.into); field.required && *field.into == "" {
+		*field.into = strings.TrimSpace(*field.into)
+		if field.name == "baseUri" {
+			v.BaseURI = strings.TrimRight(v.BaseURI, "/")
+		}
+		if field.required && *field.into == "" {
 			errs = append(errs, fmt.Errorf("%s is missing", field.name))
 		}
 	}
 	v.ConsumerSecret = sfoauth.NewSecret(secret)
-	v.BaseURI = strings.TrimRight(v.BaseURI, "/")
 	if raw, present := fields["allowedPrincipals"]; present {
 		var err error
 		if v.AllowedPrincipals, err = parsePrincipals(raw); err != nil {

@@ -1,0 +1,45 @@
+package settings
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+)
+
+func env(pairs map[string]string) *Env { return From(func(name string) string { return pairs[name] }) }
+
+func TestNotSetMeansTheDefault(t *testing.T) {
+	for _, unset := range []string{"", "  "} {
+		e := env(map[string]string{"SECRET_PREFIX": unset, "METRICS_NAMESPACE": unset, "LOG_LEVEL": unset, "TTL": unset, "HOSTS": unset, "APPS": unset})
+		got := fmt.Sprint(e.Prefix(), e.Namespace(), e.Level("LOG_LEVEL"), e.Duration("TTL", time.Minute, 0, time.Hour), e.Hosts("HOSTS"), e.Apps("APPS"))
+		if want := "sftoken/ sftoken INFO 1m0s [] []"; got != want || e.Err() != nil {
+			t.Errorf("got %s, %v; want %s", got, e.Err(), want)
+		}
+	}
+}
+
+func TestSettingsAreRead(t *testing.T) {
+	e := env(map[string]string{"SECRET_PREFIX": "prod/sf-", "LOG_LEVEL": "debug", "TTL": " 90s", "HOSTS": "127.0.0.1:80", "APPS": "crm, erp,"})
+	if e.Prefix() != "prod/sf-" || e.Level("LOG_LEVEL") != slog.LevelDebug || e.Duration("TTL", 0, 0, time.Hour) != 90*time.Second ||
+		fmt.Sprint(e.Hosts("HOSTS"), e.Apps("APPS")) != "[127.0.0.1:80] [crm erp]" || e.Err() != nil {
+		t.Errorf("a setting is not read as written (%v)", e.Err())
+	}
+}
+
+func TestEveryBadSettingIsNamedAtOnce(t *testing.T) {
+	e := env(map[string]string{"SECRET_PREFIX": "a b", "METRICS_NAMESPACE": "a\nb", "LOG_LEVEL": "loud", "TTL": "90", "TTL2": "25h", "HOSTS": "https://x", "APPS": "CRM"})
+	e.Prefix()
+	e.Namespace()
+	e.Level("LOG_LEVEL")
+	e.Duration("TTL", 0, 0, time.Hour)
+	e.Duration("TTL2", 0, 0, time.Hour)
+	e.Hosts("HOSTS")
+	e.Apps("APPS")
+	for _, name := range []string{"SECRET_PREFIX", "METRICS_NAMESPACE", "LOG_LEVEL", "TTL=", "TTL2=", "HOSTS", "APPS"} {
+		if err := e.Err(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("the error does not name %s: %v", name, err)
+		}
+	}
+}
