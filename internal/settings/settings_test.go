@@ -13,8 +13,8 @@ func env(pairs map[string]string) *Env { return From(func(name string) string { 
 func TestNotSetMeansTheDefault(t *testing.T) {
 	for _, unset := range []string{"", "  "} {
 		e := env(map[string]string{"SECRET_PREFIX": unset, "METRICS_NAMESPACE": unset, "LOG_LEVEL": unset, "TTL": unset, "HOSTS": unset, "APPS": unset})
-		got := fmt.Sprint(e.Prefix(), e.Namespace(), e.Level("LOG_LEVEL"), e.Duration("TTL", time.Minute, 0, time.Hour), e.Hosts("HOSTS"), e.Apps("APPS"))
-		if want := "sftoken/ sftoken INFO 1m0s [] []"; got != want || e.Err() != nil {
+		got := fmt.Sprintln(e.Prefix(), e.Namespace(), e.Level("LOG_LEVEL"), e.Duration("TTL", time.Minute, 0, time.Hour), e.Hosts("HOSTS"), e.Apps("APPS"))
+		if want := "sftoken/ sftoken INFO 1m0s [] []\n"; got != want || e.Err() != nil {
 			t.Errorf("got %s, %v; want %s", got, e.Err(), want)
 		}
 	}
