@@ -62,7 +62,9 @@ type call struct {
 	method string
 	base   string     // scheme and host
 	path   string     // below base
-	form   url.Values // sent as the body; nil: no body
+	form   url.Values // sent as the body
+	json   string     // sent as the body; with form empty too: no body
+	rest   bool       // of the REST API, which answers with any 2xx; OAuth's endpoints answer 200
 	bearer Secret     // sent as the Authorization header
 	own    []Secret   // removed from whatever comes back as text
 }
@@ -75,7 +77,7 @@ func (c *Client) post(op, base, path string, form url.Values, own ...Secret) cal
 	return call{op: op, method: http.MethodPost, base: base, path: path, form: form, own: append(own, c.ConsumerSecret)}
 }
 
-// do sends the call and returns the body of a 200 answer.
+// do sends the call and returns the body of a good answer.
 func (c *Client) do(ctx context.Context, req call, allowed func(string) (*url.URL, error)) ([]byte, error) {
 	base, err := allowed(req.base)
 	if err != nil {
@@ -102,7 +104,7 @@ func (c *Client) do(ctx context.Context, req call, allowed func(string) (*url.UR
 	case err != nil:
 		failed.Err = fmt.Errorf("the answer broke off: %w", networkError(ctx, err))
 		return nil, failed
-	case resp.StatusCode != http.StatusOK:
+	case resp.StatusCode != http.StatusOK && !(req.rest && resp.StatusCode/100 == 2):
 		return nil, c.refused(failed, resp, body, req.own)
 	case len(body) > maxBody:
 		failed.Kind, failed.Err = Untrusted, fmt.Errorf("the answer has more than %d bytes", maxBody)
@@ -113,8 +115,11 @@ func (c *Client) do(ctx context.Context, req call, allowed func(string) (*url.UR
 
 func (c *Client) send(ctx context.Context, base *url.URL, req call) (*http.Response, error) {
 	var body io.Reader
-	if req.form != nil {
+	switch {
+	case req.form != nil:
 		body = strings.NewReader(req.form.Encode())
+	case req.json != "":
+		body = strings.NewReader(req.json)
 	}
 	r, err := http.NewRequestWithContext(ctx, req.method, base.String()+req.path, body)
 	if err != nil {
@@ -127,6 +132,9 @@ func (c *Client) send(ctx context.Context, base *url.URL, req call) (*http.Respo
 		// An empty Idempotency-Key is not sent; it lets net/http repeat the POST when a kept-alive connection turns out
 		// to be closed, as it is after a freeze. At worst that costs one more login.
 		r.Header["Idempotency-Key"] = []string{}
+	}
+	if req.json != "" {
+		r.Header.Set("Content-Type", "application/json")
 	}
 	if !req.bearer.IsZero() {
 		r.Header.Set("Authorization", "Bearer "+req.bearer.Reveal())
