@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -21,7 +22,8 @@ const credentialsPath = "/services/data/" + APIVersion + "/apps/oauth/credential
 // to consumer secrets through the REST API. Where one of them is missing, Salesforce answers 403 INSUFFICIENT_ACCESS
 // or 404.
 //
-// Source: Connect REST API Developer Guide, "OAuth Credentials Resources".
+// Source: Salesforce Help, "Stage, Rotate, and Delete OAuth Credentials for an External Client App"; Connect REST API
+// Developer Guide.
 type Credentials struct {
 	client     *Client
 	token      *Token
@@ -158,8 +160,8 @@ func (c *Credentials) Delete(ctx context.Context, stagedID string) error {
 
 func (c *Credentials) change(ctx context.Context, op, method, stagedID, body string) error {
 	path, err := c.path(op, "/staged/"+stagedID)
-	if err == nil && !isRecordID(stagedID) {
-		err = c.unnamed(op)
+	if err == nil && (stagedID == "" || len(stagedID) > 64 || strings.Trim(stagedID, alphanumeric) != "") {
+		err = &Error{Op: op, Kind: Final, Err: errors.New("the staged pair's id must be letters and digits")}
 	}
 	if err != nil {
 		return err

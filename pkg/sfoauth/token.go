@@ -133,8 +133,10 @@ func isRecordID(s string) bool {
 	if len(s) != 15 && len(s) != 18 {
 		return false
 	}
-	return strings.Trim(s, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+	return strings.Trim(s, alphanumeric) == ""
 }
+
+const alphanumeric = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 // SameRecord compares two record ids, each in the 15 or the 18 character form. The first 15 are case-sensitive and name
 // the record; the last three only repeat their case.
