@@ -33,7 +33,7 @@ func (e *entry) failure() *vending.Error {
 	if failed, ok := errors.AsType[*vending.Error](e.err); ok {
 		return failed
 	}
-	return &vending.Error{Code: vending.ServerError, Description: "the token function failed: report this with its request_id", Err: e.err}
+	return vending.Unexpected(e.err)
 }
 
 // write writes the audit line, with the request's metrics.

@@ -41,7 +41,7 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 func (h *handler) serve(ctx context.Context, payload []byte, e *entry) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			e.err = vending.Panicked(cause)
+			e.err = vending.Unexpected(telemetry.Panic(cause))
 		}
 	}()
 	if lc, ok := lambdacontext.FromContext(ctx); ok {

@@ -29,13 +29,13 @@ const (
 // Error is why a version could not be read. It holds no value of the secret.
 type Error struct {
 	Secret  string // the secret's name
-	Label   string
+	Version string // the label or id of the version that was asked for
 	Problem Problem
 	Err     error
 }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("secret %s, version %s: %v", e.Secret, e.Label, e.Err)
+	return fmt.Sprintf("secret %s, version %s: %v", e.Secret, e.Version, e.Err)
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -53,8 +53,13 @@ type Reader struct {
 
 // Read returns the version of the app's secret that has the label. Its errors are of type *Error.
 func (r Reader) Read(ctx context.Context, app, label string) (*Version, error) {
-	failed := &Error{Secret: r.Prefix + app, Label: label}
-	out, err := r.Client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &failed.Secret, VersionStage: &label})
+	name := r.Prefix + app
+	return read(ctx, r.Client, name, label, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &label})
+}
+
+func read(ctx context.Context, client Getter, secret, version string, input *secretsmanager.GetSecretValueInput) (*Version, error) {
+	failed := &Error{Secret: secret, Version: version}
+	out, err := client.GetSecretValue(ctx, input)
 	if err != nil {
 		failed.Problem, failed.Err = problemOf(err), err
 		return nil, failed
@@ -63,12 +68,19 @@ func (r Reader) Read(ctx context.Context, app, label string) (*Version, error) {
 		failed.Problem, failed.Err = Malformed, errors.New("the value is binary: store it as a string")
 		return nil, failed
 	}
-	version, err := Parse(aws.ToString(out.VersionId), *out.SecretString)
+	parsed, err := Parse(aws.ToString(out.VersionId), *out.SecretString)
 	if err != nil {
 		failed.Problem, failed.Err = Malformed, err
 		return nil, failed
 	}
-	return version, nil
+	parsed.Created = aws.ToTime(out.CreatedDate)
+	return parsed, nil
+}
+
+// IsProblem says whether err is an *Error with this problem.
+func IsProblem(err error, problem Problem) bool {
+	failed, ok := errors.AsType[*Error](err)
+	return ok && failed.Problem == problem
 }
 
 // problemOf sorts what GetSecretValue answers. Source: the operation's page in the Secrets Manager API Reference, "Errors".

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
@@ -22,19 +23,28 @@ const (
 	Previous  = "AWSPREVIOUS"
 	Candidate = "CANDIDATE" // a pair that a person put there to be tried and, if it works, made current
 	Rejected  = "REJECTED"  // one that was tried and refused
+	// Compromised marks the version whose pair has leaked: once it is not current any more, its pair is deleted at Salesforce
+	// and the tokens made with it are revoked.
+	Compromised = "COMPROMISED"
 )
+
+// Ladder are the labels whose pair is tried when Salesforce refuses that of AWSCURRENT, in this order: while the pair is
+// being changed, one of them works.
+var Ladder = []string{Pending, Candidate, Previous}
 
 // Placeholder stands for the pair in a secret that a deployment has made and nobody has filled in yet.
 const Placeholder = "replace-me"
 
-var appName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+// NamePattern is what an app's name looks like.
+var NamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // ValidName says whether name can be an app's.
-func ValidName(name string) bool { return appName.MatchString(name) }
+func ValidName(name string) bool { return NamePattern.MatchString(name) }
 
 // Version is one version of an app's secret. It is immutable.
 type Version struct {
-	ID             string // Secrets Manager's version id
+	ID             string    // Secrets Manager's version id
+	Created        time.Time // when it was stored; zero where that is not known
 	ConsumerKey    string
 	ConsumerSecret sfoauth.Secret
 	BaseURI        string // without a trailing slash
@@ -103,10 +113,32 @@ func (v *Version) IsPlaceholder() bool {
 	return v.ConsumerKey == Placeholder || v.ConsumerSecret.Reveal() == Placeholder
 }
 
+// Rotates says whether the pair can be changed through Salesforce's API.
+func (v *Version) Rotates() bool { return v.AppID != "" && v.ConsumerID != "" && !v.IsPlaceholder() }
+
+// Pair returns the pair.
+func (v *Version) Pair() sfoauth.Pair {
+	return sfoauth.Pair{ConsumerKey: v.ConsumerKey, ConsumerSecret: v.ConsumerSecret}
+}
+
 // SamePair says whether both versions log in with the same pair in the same org.
 func (v *Version) SamePair(other *Version) bool {
-	return v.ConsumerKey == other.ConsumerKey && v.ConsumerSecret.Equal(other.ConsumerSecret) && v.BaseURI == other.BaseURI
+	return v.Pair().Equal(other.Pair()) && v.BaseURI == other.BaseURI
 }
+
+// With returns the value to store for a version that differs in its pair alone. Fields that are not known here stay as they
+// are.
+func (v *Version) With(pair sfoauth.Pair) sfoauth.Secret {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal([]byte(v.value.Reveal()), &fields) // Parse has done it before
+	fields["consumerKey"], _ = json.Marshal(pair.ConsumerKey)
+	fields["consumerSecret"], _ = json.Marshal(pair.ConsumerSecret.Reveal())
+	value, _ := json.Marshal(fields)
+	return sfoauth.NewSecret(string(value))
+}
+
+// Value returns the value as it is stored.
+func (v *Version) Value() sfoauth.Secret { return v.value }
 
 // Client returns an OAuth client that logs in with this version.
 func (v *Version) Client(hosts sfoauth.Hosts, client *http.Client) *sfoauth.Client {

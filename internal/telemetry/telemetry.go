@@ -8,8 +8,11 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"time"
 )
@@ -106,4 +109,14 @@ func (h atLeast) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h atLeast) WithGroup(name string) slog.Handler {
 	return atLeast{h.Handler.WithGroup(name), h.level}
+}
+
+// Panic turns the cause of a panic into an error with the stack. Only a runtime error's text is known to hold no secret; of
+// anything else the type is kept.
+func Panic(cause any) error {
+	text := fmt.Sprintf("panic of type %T", cause)
+	if err, ok := cause.(runtime.Error); ok {
+		text = "panic: " + err.Error()
+	}
+	return fmt.Errorf("%s\n%s", text, debug.Stack())
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/telemetry"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
@@ -114,7 +115,7 @@ func (v *Vendor) start(ctx context.Context, a *app, do work) *flight {
 		defer cancel()
 		defer func() {
 			if cause := recover(); cause != nil {
-				f.err = Panicked(cause)
+				f.err = Unexpected(telemetry.Panic(cause))
 			}
 			a.mu.Lock()
 			a.flight = nil

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -118,15 +116,9 @@ func outOfTime(ctx context.Context) *Error {
 	}
 }
 
-// Panicked turns the cause of a panic into an error. Only a runtime error's text is known to hold no secret; of anything
-// else the type is kept.
-func Panicked(cause any) *Error {
-	text := fmt.Sprintf("panic of type %T", cause)
-	if err, ok := cause.(runtime.Error); ok {
-		text = "panic: " + err.Error()
-	}
-	return &Error{Code: ServerError, Description: "the token function failed: report this with its request_id",
-		Err: fmt.Errorf("%s\n%s", text, debug.Stack())}
+// Unexpected is what a caller is told of a defect in this program.
+func Unexpected(err error) *Error {
+	return &Error{Code: ServerError, Description: "the token function failed: report this with its request_id", Err: err}
 }
 
 // trouble is a failure that is remembered. The zero value is none.

@@ -24,10 +24,6 @@ func (c *Cost) add(other Cost) {
 	}
 }
 
-// ladder are the labels whose pair is tried when Salesforce refuses that of AWSCURRENT, in this order: while the pair is
-// being changed, one of them works.
-var ladder = []string{appsecret.Pending, appsecret.Candidate, appsecret.Previous}
-
 // readSecret reads AWSCURRENT again. Where Salesforce has refused the pairs of some versions, it also looks whether
 // there is one that has not been tried.
 func (v *Vendor) readSecret(a *app, refused trouble) work {
@@ -60,7 +56,7 @@ func (a *app) noteUnread(err error, jitter func() float64, now time.Time) {
 
 // untried says whether a version that a login might use has a pair that has not been refused yet.
 func (v *Vendor) untried(ctx context.Context, f *flight, name string, current *appsecret.Version, tried []*appsecret.Version) bool {
-	for _, label := range ladder {
+	for _, label := range appsecret.Ladder {
 		if version, err := v.read(ctx, f, name, label); err == nil && worthTrying(version, current, tried) {
 			return true
 		}
@@ -142,7 +138,7 @@ func (v *Vendor) mint(ctx context.Context, f *flight, name string, current *apps
 		}
 		tried = append(tried, current)
 	}
-	for _, label := range ladder {
+	for _, label := range appsecret.Ladder {
 		version, failed := v.read(ctx, f, name, label)
 		if failed != nil || !worthTrying(version, current, tried) {
 			continue

@@ -37,6 +37,11 @@ type Pair struct {
 	ConsumerSecret Secret
 }
 
+// Equal compares two pairs.
+func (p Pair) Equal(other Pair) bool {
+	return p.ConsumerKey == other.ConsumerKey && p.ConsumerSecret.Equal(other.ConsumerSecret)
+}
+
 // State is the state of the pair in the slot.
 type State string
 

@@ -106,6 +106,16 @@ func (c *Client) UserInfo(ctx context.Context, token *Token) (*UserInfo, error) 
 	return &info, nil
 }
 
+// CheckAPI makes the least call to the REST API that a token is needed for, which lists its resources. It tells a token that
+// works from one that was issued and is refused all the same, as that of a frozen user is. It counts as use of the session.
+func (c *Client) CheckAPI(ctx context.Context, token *Token) error {
+	_, err := c.do(ctx, call{
+		op: "REST API", method: http.MethodGet, base: c.instance(token), path: "/services/data/" + APIVersion, rest: true,
+		bearer: token.AccessToken, own: []Secret{token.AccessToken, c.ConsumerSecret},
+	}, c.Hosts.Instance)
+	return err
+}
+
 func (c *Client) instance(token *Token) string {
 	if token.InstanceURL == "" {
 		return c.BaseURL

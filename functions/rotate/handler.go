@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/rotation"
+	"github.com/sftoken/sftoken/internal/telemetry"
+)
+
+// answerTime is kept free at the end of an invocation, to say what happened before Lambda kills the process.
+const answerTime = 2 * time.Second
+
+// handler answers three kinds of event. It is a lambda.Handler, and safe for concurrent use.
+type handler struct {
+	rotator *rotation.Rotator
+	secrets secretsmanager.ListSecretsAPIClient
+	log     *telemetry.Log
+}
+
+// event is what the three kinds of event have. RotationToken is sensitive: the event is never logged.
+type event struct {
+	// From Secrets Manager.
+	Step               string
+	SecretID           string `json:"SecretId"`
+	ClientRequestToken string
+	RotationToken      string
+
+	// From EventBridge.
+	Source     string   `json:"source"`
+	DetailType string   `json:"detail-type"`
+	Resources  []string `json:"resources"`
+	Detail     struct {
+		Name         string `json:"name"`
+		LabelUpdated string `json:"labelUpdated"`
+		VersionID    string `json:"versionId"`
+	} `json:"detail"`
+}
+
+// Invoke does what the event asks for. Its error is the only thing that Secrets Manager and EventBridge hear, and makes them
+// try again.
+func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, err error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(answerTime, time.Until(deadline)/4)))
+		defer cancel()
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			panicked := telemetry.Panic(cause)
+			h.log.Event(context.WithoutCancel(ctx), slog.LevelError, "panic", []slog.Attr{slog.String("cause", panicked.Error())},
+				telemetry.Metric{Name: "RotationFailures", Unit: "Count", Value: 1})
+			answer, err = nil, errors.New("the rotate function failed: its log says where")
+		}
+	}()
+	var e event
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return nil, errors.New("the event is not a JSON object")
+	}
+	switch {
+	case e.Step != "" && e.SecretID != "" && e.ClientRequestToken != "":
+		return nil, h.step(ctx, e)
+	case e.Source == "aws.secretsmanager" && e.DetailType == "Secret Label Updated":
+		return nil, h.labelMoved(ctx, e)
+	case e.DetailType == "Scheduled Event":
+		return nil, h.check(ctx)
+	default:
+		return nil, fmt.Errorf("want a rotation step, a Secret Label Updated event or a Scheduled Event, not %s", describe(payload))
+	}
+}
+
+// describe names an event's fields, since its values may be anything.
+func describe(payload []byte) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(payload, &fields) != nil || len(fields) == 0 {
+		return "an event without fields"
+	}
+	var names []string
+	for name := range fields {
+		names = append(names, fmt.Sprintf("%.40q", name))
+	}
+	slices.Sort(names)
+	return "an event with " + strings.Join(names[:min(len(names), 10)], ", ")
+}
+
+func (h *handler) step(ctx context.Context, e event) error {
+	begun := time.Now()
+	out, err := h.rotator.Step(ctx, rotation.Step{
+		Step: e.Step, SecretID: e.SecretID, Token: e.ClientRequestToken, RotationToken: e.RotationToken,
+	})
+	h.write(ctx, "rotation", out, err, time.Since(begun), slog.String("step", e.Step))
+	return err
+}
+
+func (h *handler) labelMoved(ctx context.Context, e event) error {
+	id := e.Detail.Name
+	if len(e.Resources) > 0 {
+		id = e.Resources[0]
+	}
+	if id == "" || e.Detail.LabelUpdated == "" || e.Detail.VersionID == "" {
+		return errors.New("the Secret Label Updated event does not name a secret, a label and a version")
+	}
+	begun := time.Now()
+	out, err := h.rotator.LabelMoved(ctx, rotation.LabelMoved{SecretID: id, Label: e.Detail.LabelUpdated, Version: e.Detail.VersionID})
+	h.write(ctx, "label", out, err, time.Since(begun), slog.String("label", e.Detail.LabelUpdated))
+	return err
+}
+
+// check writes a line for each app. It fails only where it could not be done at all.
+func (h *handler) check(ctx context.Context) error {
+	found, err := h.rotator.Check(ctx, h.secrets)
+	for _, health := range found {
+		level, outcome := slog.LevelInfo, "ok"
+		attrs := []slog.Attr{slog.String("app", health.App), slog.String("secret_version", health.Version)}
+		refused, overdue := 0.0, 0.0
+		if health.Err != nil {
+			level, outcome, refused = slog.LevelError, "login_failed", 1
+			attrs = append(attrs, slog.String("cause", health.Err.Error()))
+		}
+		if health.Overdue {
+			level, overdue = slog.LevelError, 1
+			attrs = append(attrs, slog.Bool("overdue", true))
+		}
+		h.log.Event(ctx, level, "check", append(attrs, slog.String("outcome", outcome)),
+			telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: health.Age.Seconds(), By: byApp},
+			telemetry.Metric{Name: "RotationOverdue", Unit: "Count", Value: overdue, By: byApp},
+			telemetry.Metric{Name: "LoginFailed", Unit: "Count", Value: refused, By: byApp})
+	}
+	if err != nil {
+		h.log.Event(ctx, slog.LevelError, "check", []slog.Attr{slog.String("outcome", "failed"), slog.String("cause", err.Error())})
+	}
+	return err
+}
+
+var byApp = []string{"app"}
+
+// write writes the event's line.
+func (h *handler) write(ctx context.Context, name string, out rotation.Outcome, err error, took time.Duration, what slog.Attr) {
+	level, outcome := slog.LevelInfo, "ok"
+	attrs := []slog.Attr{slog.String("app", out.App), what, slog.String("secret_version", out.Version)}
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		attrs = append(attrs, slog.String("lambda_request_id", lc.AwsRequestID))
+	}
+	if out.Did != "" {
+		attrs = append(attrs, slog.String("did", out.Did))
+	}
+	if out.Warning != "" {
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.String("warning", out.Warning))
+	}
+	if out.Stuck {
+		level, outcome = slog.LevelError, "stuck"
+	}
+	if err != nil {
+		level, outcome = slog.LevelError, "failed"
+		attrs = append(attrs, slog.String("cause", err.Error()))
+	}
+	attrs = append(attrs, slog.String("outcome", outcome), slog.Float64("duration_ms", float64(took.Microseconds())/1000))
+	h.log.Event(context.WithoutCancel(ctx), level, name, attrs, metrics(out, err)...)
+}
+
+func metrics(out rotation.Outcome, err error) []telemetry.Metric {
+	var metrics []telemetry.Metric
+	for _, m := range []struct {
+		name    string
+		happens bool
+	}{
+		{"Rotations", out.Rotated}, {"RotationFailures", err != nil || out.Stuck}, {"CandidatesRefused", out.Refused}, {"RolledBack", out.RolledBack},
+	} {
+		if m.happens {
+			metrics = append(metrics, telemetry.Metric{Name: m.name, Unit: "Count", Value: 1, By: byApp})
+		}
+	}
+	return metrics
+}

@@ -1,0 +1,72 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+)
+
+// Health is what the daily check found out about one app.
+type Health struct {
+	App     string
+	Version string        // AWSCURRENT
+	Age     time.Duration // of the pair
+	Overdue bool          // its rotation should have happened
+	Err     error         // why the current pair does not log in; nil: it does
+}
+
+// Check logs in with the current pair of every app under the prefix, and changes nothing. What fails for one app is in its
+// Health; the error is for failing to list them.
+func (r *Rotator) Check(ctx context.Context, lister secretsmanager.ListSecretsAPIClient) ([]Health, error) {
+	var found []Health
+	pages := secretsmanager.NewListSecretsPaginator(lister, &secretsmanager.ListSecretsInput{
+		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{r.Prefix}}},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return found, fmt.Errorf("listing the secrets under %s: %w", r.Prefix, err)
+		}
+		for _, entry := range page.SecretList {
+			app, ok := strings.CutPrefix(aws.ToString(entry.Name), r.Prefix)
+			if ok && appsecret.ValidName(app) {
+				found = append(found, r.checkApp(ctx, app))
+			}
+		}
+	}
+	return found, nil
+}
+
+func (r *Rotator) checkApp(ctx context.Context, app string) Health {
+	h := Health{App: app}
+	secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, r.Prefix+app)
+	if err != nil {
+		h.Err = err
+		return h
+	}
+	h.Overdue = !secret.NextRotation.IsZero() && time.Now().After(secret.NextRotation.Add(overdueAfter))
+	h.Version = secret.Holder(appsecret.Current)
+	version, err := secret.Read(ctx, h.Version)
+	switch {
+	case err != nil:
+		h.Err = err
+		return h
+	case version.IsPlaceholder():
+		h.Err = &refusal{errPlaceholder}
+		return h
+	}
+	h.Age = time.Since(version.Created)
+	h.Err = r.try(ctx, version)
+	return h
+}
+
+// overdueAfter is how late a rotation may be before somebody is told: NextRotationDate is the end of the rotation window,
+// and a failed rotation is tried again for a while.
+const overdueAfter = 24 * time.Hour

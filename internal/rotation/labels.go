@@ -1,0 +1,125 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+)
+
+// LabelMoved is the event that a label has moved to another version. Source: Secrets Manager User Guide, "Secret Label Updated".
+type LabelMoved struct {
+	SecretID string // ARN, or name
+	Label    string
+	Version  string
+}
+
+// LabelMoved reacts to a change of the secret. Events come at least once, late and in any order, and our own changes raise
+// them too: what counts is who has the label now.
+func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
+	secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, e.SecretID)
+	if err != nil {
+		return Outcome{Version: e.Version}, err
+	}
+	out := Outcome{App: secret.App, Version: e.Version}
+	if !secret.Has(e.Version, e.Label) {
+		out.Did = "nothing: the label has moved on"
+		return out, nil
+	}
+	switch e.Label {
+	case appsecret.Candidate:
+		return r.tryCandidate(ctx, out, secret)
+	case appsecret.Current:
+		return r.tryCurrent(ctx, out, secret)
+	case appsecret.Compromised:
+		out.Did = "looked for the leaked pair"
+		return r.bury(ctx, out, secret)
+	default:
+		out.Did = "nothing: this label has no meaning here"
+		return out, nil
+	}
+}
+
+// tryCandidate makes a pair current that a person has put there to be tried, if it works.
+func (r *Rotator) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+	if secret.Has(out.Version, appsecret.Current) {
+		out.Did = "nothing: the candidate is AWSCURRENT already"
+		return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
+	}
+	err := r.tryVersion(ctx, secret, out.Version)
+	if err != nil && !isFinal(err) {
+		return out, err
+	}
+	if err != nil {
+		out.Did, out.Refused = "refused the candidate", true
+		out.Warning = err.Error()
+		// REJECTED first: a version without any label may vanish.
+		if err := secret.Move(ctx, appsecret.Rejected, out.Version); err != nil {
+			return out, err
+		}
+		return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
+	}
+	if err := secret.Move(ctx, appsecret.Current, out.Version); err != nil {
+		return out, err
+	}
+	out.Did, out.Rotated = "made the candidate AWSCURRENT", true
+	return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
+}
+
+// tryCurrent goes back to the version before, where somebody has stored a pair that Salesforce refuses over one that works.
+func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+	refused := r.tryVersion(ctx, secret, out.Version)
+	if refused == nil {
+		out.Did = "logged in with the current pair"
+		return out, nil
+	}
+	if !isFinal(refused) {
+		return out, refused
+	}
+	previous := secret.Holder(appsecret.Previous)
+	if previous == "" {
+		out.Did, out.Warning = "left the current pair, which does not log in: there is no other", refused.Error()
+		out.Stuck = true
+		return out, nil
+	}
+	version, err := secret.Read(ctx, previous)
+	if err == nil && version.IsPlaceholder() {
+		err = &refusal{errPlaceholder}
+	}
+	if err == nil {
+		err = r.try(ctx, version)
+	}
+	switch {
+	case err != nil && !isFinal(err) && !appsecret.IsProblem(err, appsecret.Unknown):
+		return out, err
+	case err != nil:
+		out.Did, out.Warning = "left the current pair, which does not log in: the one before does not either", refused.Error()
+		out.Stuck = true
+		return out, nil
+	}
+	// REJECTED first: once AWSCURRENT has moved, a repeated event finds nothing more to do.
+	if err := secret.Move(ctx, appsecret.Rejected, out.Version); err != nil {
+		return out, err
+	}
+	if err := secret.Move(ctx, appsecret.Current, previous); err != nil {
+		return out, err
+	}
+	out.Did, out.Warning = fmt.Sprintf("went back to version %s", previous), refused.Error()
+	out.Refused, out.RolledBack = true, true
+	return out, nil
+}
+
+var errPlaceholder = errors.New("the secret still holds the placeholder")
+
+// tryVersion tries a pair that a person has stored, with all the time that a new one may take to work.
+func (r *Rotator) tryVersion(ctx context.Context, secret *appsecret.Secret, id string) error {
+	version, err := secret.Read(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case version.IsPlaceholder():
+		return &refusal{errPlaceholder}
+	}
+	return r.tryUntil(ctx, version, r.settled(version))
+}

@@ -1,0 +1,84 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+// place is what Salesforce holds for an app's consumer.
+type place struct {
+	*sfoauth.Credentials
+	main sfoauth.Pair
+	slot []sfoauth.StagedPair
+}
+
+// look asks Salesforce what it holds for the consumer that the version names.
+func (r *Rotator) look(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*place, error) {
+	credentials, err := r.admin(ctx, secret, version)
+	if err != nil {
+		return nil, err
+	}
+	at := &place{Credentials: credentials}
+	if at.main, err = at.Main(ctx); err != nil {
+		return nil, fmt.Errorf("reading the main pair: %w", err)
+	}
+	if at.slot, err = at.Staged(ctx); err != nil {
+		return nil, fmt.Errorf("reading the staged pair: %w", err)
+	}
+	return at, nil
+}
+
+// staged returns the id of the version's pair where it is staged; empty: it is not.
+func (at *place) staged(version *appsecret.Version) string {
+	for _, p := range at.slot {
+		if p.ConsumerKey == version.ConsumerKey && p.State == sfoauth.Active {
+			return p.ID
+		}
+	}
+	return ""
+}
+
+// holds says whether the version's pair is the main one, or staged to become it.
+func (at *place) holds(version *appsecret.Version) bool {
+	return at.main.Equal(version.Pair()) || at.staged(version) != ""
+}
+
+// bury deletes the leaked pair at Salesforce once it is not AWSCURRENT any more. Every other old pair is left in its 30 days
+// of grace.
+func (r *Rotator) bury(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+	leaked := secret.Holder(appsecret.Compromised)
+	if leaked == "" {
+		return out, nil
+	}
+	current, err := appsecret.Reader{Client: r.Secrets, Prefix: r.Prefix}.Read(ctx, secret.App, appsecret.Current)
+	if err != nil {
+		return out, err
+	}
+	old, err := secret.Read(ctx, leaked)
+	if err != nil {
+		return out, err
+	}
+	switch {
+	case old.SamePair(current):
+		return out, nil
+	case !current.Rotates():
+		out.Warning = "the leaked pair cannot be deleted through Salesforce's API: delete it in Setup"
+		return out, nil
+	}
+	at, err := r.look(ctx, secret, current)
+	if err != nil {
+		return out, err
+	}
+	for _, p := range at.slot {
+		if p.ConsumerKey == old.ConsumerKey {
+			if err := at.Delete(ctx, p.ID); err != nil {
+				return out, fmt.Errorf("deleting the leaked pair at Salesforce: %w", err)
+			}
+			out.Did += "; deleted the leaked pair at Salesforce"
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,266 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+// Step is one step of a rotation as Secrets Manager asks for it. Source: Secrets Manager User Guide, "Lambda rotation functions".
+type Step struct {
+	Step     string // createSecret, setSecret, testSecret, finishSecret
+	SecretID string // ARN, or name
+	Token    string // the id of the version that is to become AWSCURRENT
+	// RotationToken is passed back with PutSecretValue. Empty where the event has none. It must not be logged.
+	RotationToken string
+}
+
+// readAgain is how long a value that was written a moment ago is waited for: Secrets Manager's reads are eventually
+// consistent, and steps follow each other at once.
+const readAgain = 5 * time.Second
+
+// Step does one step. The checks before it are those of AWS's own template for rotation functions.
+func (r *Rotator) Step(ctx context.Context, e Step) (Outcome, error) {
+	secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, e.SecretID)
+	if err != nil {
+		return Outcome{Version: e.Token}, err
+	}
+	out := Outcome{App: secret.App, Version: e.Token}
+	_, known := secret.Labels[e.Token]
+	switch {
+	// A test before the rotation is switched on demands nothing of it.
+	case !secret.RotationEnabled && e.Step != "testSecret":
+		return out, fmt.Errorf("secret %s is not enabled for rotation", secret.Name)
+	case !known:
+		return out, fmt.Errorf("secret %s has no version %s", secret.Name, e.Token)
+	case secret.Has(e.Token, appsecret.Current):
+		out.Did = "nothing: the version is AWSCURRENT already"
+		if e.Step == "finishSecret" {
+			return r.bury(ctx, out, secret)
+		}
+		return out, nil
+	case !secret.Has(e.Token, appsecret.Pending):
+		return out, fmt.Errorf("version %s of secret %s is not AWSPENDING: somebody wrote the secret while it was being rotated, "+
+			"and that version counts; the next rotation takes care of the pair staged at Salesforce", e.Token, secret.Name)
+	}
+	switch e.Step {
+	case "createSecret":
+		return r.create(ctx, out, secret, e)
+	case "setSecret":
+		return r.set(ctx, out, secret)
+	case "testSecret":
+		return r.test(ctx, out, secret)
+	case "finishSecret":
+		return r.finish(ctx, out, secret)
+	default:
+		return out, fmt.Errorf("unknown rotation step %q", e.Step)
+	}
+}
+
+// create stores a new pair as AWSPENDING.
+func (r *Rotator) create(ctx context.Context, out Outcome, secret *appsecret.Secret, e Step) (Outcome, error) {
+	_, err := secret.Read(ctx, e.Token)
+	if err == nil {
+		out.Did = "nothing: AWSPENDING has a value already"
+		return out, nil
+	}
+	if !appsecret.IsProblem(err, appsecret.Unknown) {
+		return out, err
+	}
+	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
+	if err != nil {
+		return out, err
+	}
+	var value sfoauth.Secret
+	switch {
+	case current.IsPlaceholder():
+		value, out.Did = current.Value(), "kept the placeholder"
+		out.Warning = "nobody has stored the app's pair yet: `sftoken secret put " + secret.App + "`"
+	case current.Rotates():
+		pair, did, err := r.newPair(ctx, secret, current)
+		if err != nil {
+			return out, err
+		}
+		value, out.Did = current.With(pair), did
+	default:
+		candidate, err := r.candidate(ctx, secret)
+		if err != nil {
+			return out, err
+		}
+		value, out.Did = candidate.Value(), "took the pair labelled CANDIDATE"
+	}
+	return out, secret.Put(ctx, e.Token, e.RotationToken, appsecret.Pending, value.Reveal())
+}
+
+// newPair returns a pair that Salesforce holds beside the one that is AWSCURRENT. One that an earlier rotation has left there
+// is adopted; only where there is none a new one is made.
+func (r *Rotator) newPair(ctx context.Context, secret *appsecret.Secret, current *appsecret.Version) (sfoauth.Pair, string, error) {
+	at, err := r.look(ctx, secret, current)
+	if err != nil {
+		return sfoauth.Pair{}, "", err
+	}
+	if !at.main.Equal(current.Pair()) {
+		// Salesforce has rotated, and AWSCURRENT was never moved; or a person made a new pair in Setup.
+		return at.main, "adopted the main pair at Salesforce, which is newer than AWSCURRENT", nil
+	}
+	compromised := secret.Has(current.ID, appsecret.Compromised)
+	for _, p := range at.slot {
+		// Who had the leaked pair may have read the staged one.
+		if p.State == sfoauth.Active && !compromised && !p.ConsumerSecret.IsZero() && !expiresSoon(p) {
+			return p.Pair, "adopted the pair that was staged at Salesforce", nil
+		}
+		if err := at.Delete(ctx, p.ID); err != nil {
+			return sfoauth.Pair{}, "", fmt.Errorf("making room for a new pair: %w", err)
+		}
+	}
+	staged, err := at.Stage(ctx)
+	return staged.Pair, "staged a new pair at Salesforce", err
+}
+
+func expiresSoon(p sfoauth.StagedPair) bool {
+	return !p.Expiration.IsZero() && time.Until(p.Expiration) < 24*time.Hour
+}
+
+// candidate is the new pair of an app that cannot make one itself.
+func (r *Rotator) candidate(ctx context.Context, secret *appsecret.Secret) (*appsecret.Version, error) {
+	holder := secret.Holder(appsecret.Candidate)
+	if holder == "" {
+		return nil, fmt.Errorf("app %s is due for a new pair, and a person must make it, since its secret has no appId and consumerId: "+
+			"make one in Salesforce's Setup, then `sftoken secret stage %s`", secret.App, secret.App)
+	}
+	return secret.Read(ctx, holder)
+}
+
+// set checks that Salesforce still holds the pending pair.
+func (r *Rotator) set(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+	pending, err := r.pending(ctx, secret, out.Version)
+	if err != nil {
+		return out, err
+	}
+	if !pending.Rotates() {
+		out.Did = "nothing: this app's pair is not made through Salesforce's API"
+		return out, nil
+	}
+	at, err := r.look(ctx, secret, pending)
+	if err != nil {
+		return out, err
+	}
+	if !at.holds(pending) {
+		return out, r.gone(ctx, secret, out.Version)
+	}
+	out.Did = "found the pending pair at Salesforce"
+	return out, nil
+}
+
+// gone gives up a pair that Salesforce does not hold any more. Without the label the next rotation starts afresh; with it,
+// Secrets Manager would try this one for ever.
+func (r *Rotator) gone(ctx context.Context, secret *appsecret.Secret, version string) error {
+	err := fmt.Errorf("Salesforce does not hold the pending pair of app %s any more: it has expired, or somebody has deleted it; the next rotation makes another", secret.App)
+	return errors.Join(err, secret.Unlabel(ctx, appsecret.Pending, version))
+}
+
+// test logs in with the pending pair.
+func (r *Rotator) test(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+	pending, err := r.pending(ctx, secret, out.Version)
+	if err != nil {
+		return out, err
+	}
+	if pending.IsPlaceholder() {
+		out.Did = "nothing: the secret still holds the placeholder"
+		out.Warning = "nobody has stored the app's pair yet: `sftoken secret put " + secret.App + "`"
+		return out, nil
+	}
+	err = r.tryUntil(ctx, pending, r.settled(pending))
+	switch {
+	case err == nil:
+		out.Did = "logged in with the pending pair"
+		return out, nil
+	case !isFinal(err):
+		return out, err
+	case refusesPair(err) && pending.Rotates():
+		at, failed := r.look(ctx, secret, pending)
+		if failed == nil && at.staged(pending) != "" {
+			out.Did = "found the pending pair at Salesforce, where it does not log in yet"
+			out.Warning = "the staged pair does not log in; finishSecret makes it the main one and moves AWSCURRENT only when it does"
+			return out, nil
+		}
+	case !pending.Rotates() && !r.isCurrent(ctx, secret, pending):
+		out.Refused = true
+		return out, errors.Join(fmt.Errorf("testing the pending pair: %w", err), secret.Move(ctx, appsecret.Rejected, out.Version),
+			r.dropCandidate(ctx, secret, pending), secret.Unlabel(ctx, appsecret.Pending, out.Version))
+	}
+	return out, fmt.Errorf("testing the pending pair: %w", err)
+}
+
+// isCurrent says whether the pending version is a copy of AWSCURRENT, as Secrets Manager makes it to try the function.
+func (r *Rotator) isCurrent(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) bool {
+	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
+	return err == nil && pending.SamePair(current)
+}
+
+// finish makes the pending pair the main one at Salesforce, and AWSCURRENT.
+func (r *Rotator) finish(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+	pending, err := r.pending(ctx, secret, out.Version)
+	if err != nil {
+		return out, err
+	}
+	if pending.Rotates() {
+		at, err := r.look(ctx, secret, pending)
+		if err != nil {
+			return out, err
+		}
+		if !at.holds(pending) {
+			return out, r.gone(ctx, secret, out.Version)
+		}
+		if !at.main.Equal(pending.Pair()) {
+			if err := at.Rotate(ctx, at.staged(pending)); err != nil {
+				return out, fmt.Errorf("making the staged pair the main one: %w", err)
+			}
+		}
+		// The old pair works for 30 days more, so that AWSCURRENT can wait for the new one.
+		if err := r.tryUntil(ctx, pending, time.Now().Add(r.Propagation)); err != nil {
+			return out, fmt.Errorf("the new pair is the main one at Salesforce and does not log in: %w", err)
+		}
+	}
+	if err := secret.Move(ctx, appsecret.Current, out.Version); err != nil {
+		return out, err
+	}
+	out.Did, out.Rotated = "made the pending version AWSCURRENT", true
+	if err := r.dropCandidate(ctx, secret, pending); err != nil {
+		return out, err
+	}
+	return r.bury(ctx, out, secret)
+}
+
+// dropCandidate takes CANDIDATE off the version whose pair has been dealt with.
+func (r *Rotator) dropCandidate(ctx context.Context, secret *appsecret.Secret, done *appsecret.Version) error {
+	holder := secret.Holder(appsecret.Candidate)
+	if holder == "" {
+		return nil
+	}
+	candidate, err := secret.Read(ctx, holder)
+	if err != nil || !candidate.SamePair(done) {
+		return err
+	}
+	return secret.Unlabel(ctx, appsecret.Candidate, holder)
+}
+
+// pending reads the version in rotation, waiting a little for a value that the step before has written.
+func (r *Rotator) pending(ctx context.Context, secret *appsecret.Secret, version string) (*appsecret.Version, error) {
+	until := time.Now().Add(readAgain)
+	for {
+		pending, err := secret.Read(ctx, version)
+		if !appsecret.IsProblem(err, appsecret.Unknown) || time.Now().After(until) {
+			return pending, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
