@@ -80,7 +80,7 @@ func worthTrying(version, current *appsecret.Version, tried []*appsecret.Version
 // renew gets the app a token that can be believed: the given one, where it is not nil and Salesforce confirms it, or else a
 // new one.
 func (v *Vendor) renew(a *app, confirm *session) work {
-	current, blind := a.secret, a.blind
+	current, blind, old := a.secret, a.blind, a.session
 	return func(ctx context.Context, f *flight) {
 		var made *session
 		var tried []*appsecret.Version
@@ -91,6 +91,9 @@ func (v *Vendor) renew(a *app, confirm *session) work {
 		}
 		if made == nil && (err == nil || isFinal(err)) {
 			made, current, tried, err = v.mint(ctx, f, a.name, current)
+		}
+		if err == nil && old != nil && old.version != made.version {
+			made, err = v.bury(ctx, f, a.name, current, old, made)
 		}
 
 		now := time.Now()
@@ -106,6 +109,27 @@ func (v *Vendor) renew(a *app, confirm *session) work {
 		}
 		a.session, a.refused, f.made = made, trouble{}, made
 	}
+}
+
+// bury revokes the token that was made with a pair that has leaked, once there is another one to hand out. Any other old
+// token is left to its holders.
+func (v *Vendor) bury(ctx context.Context, f *flight, name string, current *appsecret.Version, old, made *session) (*session, error) {
+	leaked, err := v.read(ctx, f, name, appsecret.Compromised)
+	if err != nil || leaked.ID != old.version {
+		return made, nil
+	}
+	begun := time.Now()
+	err = made.client.Revoke(ctx, old.token)
+	f.cost.Salesforce += time.Since(begun)
+	if err != nil {
+		f.cost.Err = err
+	}
+	if made.id != old.id {
+		return made, nil
+	}
+	// Salesforce may answer a second login with the session that the first one began: then it has just been ended.
+	made, _, _, err = v.mint(ctx, f, name, current)
+	return made, err
 }
 
 // confirm asks Salesforce whether the session is alive. It returns nil where it is not, or not for long enough.
