@@ -1,0 +1,208 @@
+package sfoauthtest
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// AppOptions is how an administrator has set up an app. The zero value is an app whose logins succeed, as a user of its
+// own without special permissions. Each switch makes logins fail with the error that Salesforce gives for it.
+type AppOptions struct {
+	Name  string // empty: "App 1", "App 2", …
+	RunAs *User  // the user that the app logs in as; nil: a new one
+	Scope string // the scopes of its tokens; empty: "id api"
+
+	FlowOff          bool // the client credentials flow is off
+	NoRunAsUser      bool // no run-as user is set
+	NoScopes         bool // no scope is selected
+	NotInstalled     bool // the app is not installed in this org
+	Blocked          bool // an administrator has blocked the app
+	NotApproved      bool // the user has not approved the app
+	NotAdminApproved bool // only approved users may use the app, and its user is not
+	IPRestricted     bool // the client's address is outside the allowed ranges
+	NoIntrospection  bool // introspection is refused, even of the app's own tokens
+	IntrospectsAll   bool // introspection covers the tokens of other apps
+
+	JWT         bool          // tokens are JWTs (RFC 9068) with an end of their own, which use does not extend
+	JWTLifetime time.Duration // zero: 30 minutes
+	MoreFields  bool          // token answers also have token_format, api_instance_url, sfdc_community_url and _id
+}
+
+// App is an app of the org with one consumer. Its methods are safe for concurrent use.
+type App struct {
+	ID         string // 0xI…
+	ConsumerID string // 888…
+	User       *User  // who it logs in as
+
+	org     *Org
+	options AppOptions
+	main    *pair
+	slot    *pair // the staged pair, or the one that was rotated out; nil: none
+}
+
+// UserOptions is how an administrator has set up a user. The zero value is an active user without special permissions.
+type UserOptions struct {
+	Username string // empty: one like user1@sfoauthtest.example
+
+	Inactive    bool // logins are refused and sessions do not work
+	Frozen      bool // logins succeed and what they return does not work
+	LoginDenied bool // logins are refused for another reason, such as login hours
+
+	ExternalClientAppDeveloper bool // the permission External Client App Developer
+	ViewClientSecret           bool // the permission View Client Secret
+}
+
+// User is a user of the org. Its methods are safe for concurrent use.
+type User struct {
+	ID string // 005…
+
+	org     *Org
+	options UserOptions
+	logins  []time.Time // those of the last hour, oldest first
+}
+
+// pair is a consumer key and secret.
+type pair struct {
+	key, secret string
+	id          string // of a staged or rotated pair
+	state       string // of a staged or rotated pair; the main pair has none
+	created     time.Time
+	known       time.Time // when the token endpoint has learned of it
+	expires     time.Time // zero: never
+}
+
+// AddApp adds an app, whose pair the token endpoint knows at once.
+func (o *Org) AddApp(options AppOptions) *App {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	setDefault(&options.Name, fmt.Sprintf("App %d", len(o.apps)+1))
+	setDefault(&options.Scope, "id api")
+	setDefault(&options.JWTLifetime, 30*time.Minute)
+	if options.RunAs == nil {
+		options.RunAs = o.addUser(UserOptions{})
+	}
+	app := &App{
+		ID: newID("0xI"), ConsumerID: newID("888"), User: options.RunAs,
+		org: o, options: options, main: o.newPair(0),
+	}
+	o.apps = append(o.apps, app)
+	return app
+}
+
+// AddUser adds a user, to be the run-as user of one or more apps.
+func (o *Org) AddUser(options UserOptions) *User {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.addUser(options)
+}
+
+func (o *Org) addUser(options UserOptions) *User {
+	setDefault(&options.Username, fmt.Sprintf("user%d@sfoauthtest.example", len(o.users)+1))
+	user := &User{ID: newID("005"), org: o, options: options}
+	o.users = append(o.users, user)
+	return user
+}
+
+// Change lets an administrator change the app's setup. Name, RunAs and the defaults that AddApp filled in stay unless
+// they are set.
+func (a *App) Change(change func(*AppOptions)) {
+	a.org.mu.Lock()
+	defer a.org.mu.Unlock()
+	change(&a.options)
+}
+
+// Change lets an administrator change the user's setup.
+func (u *User) Change(change func(*UserOptions)) {
+	u.org.mu.Lock()
+	defer u.org.mu.Unlock()
+	change(&u.options)
+}
+
+// Username returns the user's name.
+func (u *User) Username() string {
+	u.org.mu.Lock()
+	defer u.org.mu.Unlock()
+	return u.options.Username
+}
+
+// Pair returns the main consumer key and secret, as Setup shows them.
+func (a *App) Pair() (key, secret string) {
+	a.org.mu.Lock()
+	defer a.org.mu.Unlock()
+	return a.main.key, a.main.secret
+}
+
+// Regenerate replaces the main pair as a person does in Setup: the old one stops working at once, and sessions live on.
+// A pair in the staged slot is left as it is, which is a choice: Salesforce does not say.
+func (a *App) Regenerate() (key, secret string) {
+	a.org.mu.Lock()
+	defer a.org.mu.Unlock()
+	a.main = a.org.newPair(a.org.config.PropagationDelay)
+	return a.main.key, a.main.secret
+}
+
+func (o *Org) newPair(delay time.Duration) *pair {
+	now := o.config.Now()
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	return &pair{
+		key:     "3MVG9" + randomText(58) + "." + randomText(20),
+		secret:  o.keep(strings.ToUpper(hex.EncodeToString(secret))),
+		created: now,
+		known:   now.Add(delay),
+	}
+}
+
+// findPair returns the app that the key belongs to, and the pair, where the token endpoint knows it now.
+func (o *Org) findPair(key string) (*App, *pair) {
+	now := o.config.Now()
+	for _, app := range o.apps {
+		for _, p := range []*pair{app.main, app.slot} {
+			switch {
+			case p == nil || p.key != key || now.Before(p.known):
+			case !p.expires.IsZero() && !now.Before(p.expires):
+			case p.state == stateActive && o.config.StagedCannotLogIn:
+			default:
+				return app, p
+			}
+		}
+	}
+	return nil, nil
+}
+
+const (
+	digits  = "0123456789"
+	capital = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	letters = capital + "abcdefghijklmnopqrstuvwxyz"
+)
+
+// randomText returns n random letters and digits.
+func randomText(n int) string {
+	const alphabet = letters + digits
+	text := make([]byte, n)
+	rand.Read(text)
+	for i, b := range text {
+		text[i] = alphabet[int(b)%len(alphabet)]
+	}
+	return string(text)
+}
+
+// newID returns a record id of 18 characters: 15 that are case-sensitive, and three that repeat their case, five bits
+// each. Source: Salesforce Help, "How to convert a 15 character ID to an 18 character ID".
+func newID(prefix string) string {
+	id := prefix + randomText(15-len(prefix))
+	suffix := ""
+	for part := range 3 {
+		bits := 0
+		for i := range 5 {
+			if strings.IndexByte(capital, id[5*part+i]) >= 0 {
+				bits |= 1 << i
+			}
+		}
+		suffix += (capital + "012345")[bits : bits+1]
+	}
+	return id + suffix
+}

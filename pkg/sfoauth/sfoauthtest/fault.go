@@ -1,0 +1,185 @@
+package sfoauthtest
+
+import (
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Fault is one way in which an endpoint fails. Faults are made by the functions of this package and given to Org.Fail.
+type Fault struct {
+	name string
+	fits func(Endpoint) bool // nil: every endpoint
+
+	delay   time.Duration                      // before the request takes effect
+	lost    bool                               // the request takes no effect and gets no answer
+	instead func(*Org, *request) *answer       // the request takes no effect and gets this answer
+	change  func(*Org, *answer, *request)      // the request takes effect, and its answer is changed
+	send    func(http.ResponseWriter, sending) // the answer is sent in an odd way
+}
+
+// fault is a Fault that has been switched on.
+type fault struct {
+	Fault
+	left int // how many more requests meet it; zero: until it is cleared
+}
+
+// String returns the fault's name, which is unique among AllFaults.
+func (f Fault) String() string { return f.name }
+
+// Fits says whether the fault makes a difference at the endpoint.
+func (f Fault) Fits(e Endpoint) bool { return f.fits == nil || f.fits(e) }
+
+// TakesEffect says whether the org does what the request asks for, though the answer is lost or wrong.
+func (f Fault) TakesEffect() bool { return !f.lost && f.instead == nil }
+
+// NoFault lets a request pass. Fail(e, NoFault(), 3) before another Fail makes that one begin with the fourth request.
+func NoFault() Fault { return Fault{name: "none"} }
+
+// Fail makes the next times requests to the endpoint meet the fault, or all of them until Heal where times is zero.
+// Faults of one endpoint queue up; those of Everything come after those of the endpoint itself.
+func (o *Org) Fail(e Endpoint, f Fault, times int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.faults[e] = append(o.faults[e], &fault{f, times})
+}
+
+// Heal clears the faults of the endpoints, or all faults where none is named, and lets go of the requests that hang.
+func (o *Org) Heal(endpoints ...Endpoint) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(endpoints) == 0 || slices.Contains(endpoints, Everything) {
+		clear(o.faults)
+	}
+	for _, e := range endpoints {
+		delete(o.faults, e)
+	}
+	close(o.healed)
+	o.healed = make(chan struct{})
+}
+
+// nextFault takes the fault that the next request to the endpoint meets.
+func (o *Org) nextFault(e Endpoint) Fault {
+	for _, e := range []Endpoint{e, Everything} {
+		queue := o.faults[e]
+		if len(queue) == 0 {
+			continue
+		}
+		f := queue[0]
+		if f.left == 1 {
+			o.faults[e] = queue[1:]
+		}
+		f.left = max(0, f.left-1)
+		return f.Fault
+	}
+	return NoFault()
+}
+
+// Latency makes the org slow: it does what it is asked for after d. A client that gives up before has its request carried
+// out all the same.
+func Latency(d time.Duration) Fault { return Fault{name: "latency of " + d.String(), delay: d} }
+
+// Hang takes the request and neither carries it out nor answers, until the client gives up or Heal is called.
+func Hang() Fault { return Fault{name: "hang", lost: true, send: hang} }
+
+// HangAfter carries the request out and does not answer.
+func HangAfter() Fault { return Fault{name: "hang after the change", send: hang} }
+
+// Reset breaks the connection before the request is carried out.
+func Reset() Fault { return Fault{name: "reset", lost: true, send: reset} }
+
+// ResetAfter carries the request out and breaks the connection: the answer is lost after the success.
+func ResetAfter() Fault { return Fault{name: "reset after the change", send: reset} }
+
+// Truncate carries the request out, announces the whole answer and breaks off in the middle of the body.
+func Truncate() Fault { return Fault{name: "truncated body", send: truncate} }
+
+// TruncateHeader carries the request out and breaks off within the header.
+func TruncateHeader() Fault { return Fault{name: "truncated header", send: truncateHeader} }
+
+// NotHTTP carries the request out and answers with something that is not HTTP.
+func NotHTTP() Fault { return Fault{name: "not HTTP", send: notHTTP} }
+
+// Trickle carries the request out and sends the body's bytes one at a time, each an interval after the one before.
+func Trickle(interval time.Duration) Fault {
+	return Fault{name: "trickling body", send: func(w http.ResponseWriter, s sending) { trickle(w, s, interval) }}
+}
+
+// Huge sends the right answer behind size bytes of white space, which JSON allows.
+func Huge(size int) Fault {
+	return Fault{name: "huge body", change: func(_ *Org, a *answer, _ *request) { a.pad(size) }}
+}
+
+// HugeCompressed is Huge with a gzip body, a thousandth as large on the wire, for clients that accept gzip.
+func HugeCompressed(size int) Fault {
+	return Fault{name: "huge compressed body", change: func(_ *Org, a *answer, r *request) {
+		a.pad(size)
+		a.compress(r)
+	}}
+}
+
+// HugeHeader sends the right answer with a header of size bytes.
+func HugeHeader(size int) Fault {
+	return Fault{name: "huge header", change: func(_ *Org, a *answer, _ *request) { a.setHeader("X-Padding", string(spaces(size, 'x'))) }}
+}
+
+// Body carries the request out and answers 200 with text instead of the right body.
+func Body(text string) Fault {
+	return Fault{name: "body " + text, change: func(_ *Org, a *answer, _ *request) {
+		a.status, a.fields, a.body = http.StatusOK, nil, []byte(text)
+	}}
+}
+
+// Field logs in and puts value into a field of the token answer, or removes the field where value is nil. The answer is
+// signed again, so that the field is all that is wrong.
+func Field(name string, value any) Fault {
+	return tokenFault("token answer with another "+name, func(o *Org, a *answer, _ *request) {
+		a.fields[name] = value
+		if value == nil {
+			delete(a.fields, name)
+		}
+	})
+}
+
+// OtherUser logs in and answers with the id of another user of the org.
+func OtherUser() Fault {
+	return tokenFault("token of another user", func(o *Org, a *answer, r *request) {
+		a.fields["id"] = r.base + "/id/" + o.id + "/" + newID("005")
+	})
+}
+
+// OtherOrg logs in and answers with the id of a user of another org.
+func OtherOrg() Fault {
+	return tokenFault("token of another org", func(_ *Org, a *answer, r *request) {
+		a.fields["id"] = r.base + "/id/" + newID("00D") + "/" + newID("005")
+	})
+}
+
+// WrongSignature logs in and signs the answer with another secret, as somebody in the middle would have to.
+func WrongSignature() Fault {
+	f := tokenFault("wrong signature", func(_ *Org, a *answer, _ *request) { a.secret = randomText(64) })
+	return f
+}
+
+// tokenFault changes a good token answer and signs it again.
+func tokenFault(name string, change func(*Org, *answer, *request)) Fault {
+	return Fault{
+		name: name,
+		fits: func(e Endpoint) bool { return e == Token },
+		change: func(o *Org, a *answer, r *request) {
+			if a.secret == "" {
+				return // a refusal
+			}
+			_, signed := a.fields["signature"]
+			change(o, a, r)
+			if _, still := a.fields["signature"]; signed && still && name != "token answer with another signature" {
+				o.sign(a)
+			}
+			for _, field := range []string{"access_token", "signature"} {
+				if text, ok := a.fields[field].(string); ok {
+					o.keep(text)
+				}
+			}
+		},
+	}
+}

@@ -1,0 +1,189 @@
+package sfoauthtest
+
+import (
+	"context"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// Network is an in-memory network of several hosts. Nothing on it takes time, and a goroutine that waits for it is
+// durably blocked in the sense of testing/synctest, so that servers and clients run inside a bubble with its clock.
+// Make it, its listeners and its clients inside the bubble, and stop them before the bubble ends. The zero value is
+// ready to use, and its methods are safe for concurrent use.
+//
+// There is no TLS on it. Transport sends https as it sends http, and an Org that listens on port 443 names itself with
+// https.
+type Network struct {
+	mu        sync.Mutex
+	listeners map[string]*listener
+}
+
+// Listen opens host:port. Dial finds it by exactly that name.
+func (n *Network) Listen(addr string) (net.Listener, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.listeners == nil {
+		n.listeners = map[string]*listener{}
+	}
+	if n.listeners[addr] != nil {
+		return nil, &net.OpError{Op: "listen", Net: "tcp", Addr: address(addr), Err: syscall.EADDRINUSE}
+	}
+	l := &listener{network: n, addr: address(addr), accepted: make(chan net.Conn), closed: make(chan struct{})}
+	n.listeners[addr] = l
+	return l, nil
+}
+
+// Serve serves h at host:port until stop is called, which breaks every connection.
+func (n *Network) Serve(addr string, h http.Handler) (stop func(), err error) {
+	l, err := n.Listen(addr)
+	if err != nil {
+		return nil, err
+	}
+	return serve(l, h), nil
+}
+
+// serve serves h until stop is called, which returns when nobody accepts connections any more.
+func serve(l net.Listener, h http.Handler) (stop func()) {
+	server := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)} // faults would fill the log
+	var done sync.WaitGroup
+	done.Go(func() { _ = server.Serve(l) }) // returns when closed
+	return func() {
+		_ = server.Close()
+		done.Wait()
+	}
+}
+
+// DialContext connects to a listener. Like a real network it reports a host that does not exist, and a port where
+// nobody listens.
+func (n *Network) DialContext(ctx context.Context, _, addr string) (net.Conn, error) {
+	l, err := n.find(addr)
+	if err != nil {
+		return nil, err
+	}
+	clientEnd, serverEnd := net.Pipe()
+	client := &conn{Conn: clientEnd, local: "client:1", remote: l.addr}
+	server := &conn{Conn: serverEnd, local: l.addr, remote: "client:1"}
+	client.peer, server.peer = server, client
+	select {
+	case l.accepted <- server:
+		return client, nil
+	case <-l.closed:
+		return nil, refusedConnection(addr)
+	case <-ctx.Done():
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: l.addr, Err: ctx.Err()}
+	}
+}
+
+func (n *Network) find(addr string) (*listener, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l := n.listeners[addr]; l != nil {
+		return l, nil
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
+	}
+	for other := range n.listeners {
+		if strings.HasPrefix(other, host+":") {
+			return nil, refusedConnection(addr)
+		}
+	}
+	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}}
+}
+
+func refusedConnection(addr string) error {
+	return &net.OpError{Op: "dial", Net: "tcp", Addr: address(addr), Err: syscall.ECONNREFUSED}
+}
+
+// Transport returns a new transport whose connections go over this network. A transport of another make does the same
+// with DialContext and DialTLSContext set to n.DialContext.
+func (n *Network) Transport() *http.Transport {
+	return &http.Transport{DialContext: n.DialContext, DialTLSContext: n.DialContext}
+}
+
+// Client returns a client with a transport of its own. Call its CloseIdleConnections before a bubble ends.
+func (n *Network) Client() *http.Client { return &http.Client{Transport: n.Transport()} }
+
+type listener struct {
+	network  *Network
+	addr     address
+	accepted chan net.Conn
+	once     sync.Once
+	closed   chan struct{}
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.accepted:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() {
+		close(l.closed)
+		l.network.mu.Lock()
+		defer l.network.mu.Unlock()
+		delete(l.network.listeners, string(l.addr))
+	})
+	return nil
+}
+
+func (l *listener) Addr() net.Addr { return l.addr }
+
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }
+
+// conn is one end of a connection. It can be reset, as TCP's can.
+type conn struct {
+	net.Conn
+	local, remote address
+	peer          *conn
+	abrupt        atomic.Bool // Close resets
+	broken        atomic.Bool // the peer has reset
+}
+
+func (c *conn) LocalAddr() net.Addr  { return c.local }
+func (c *conn) RemoteAddr() net.Addr { return c.remote }
+
+// SetLinger with zero makes Close reset the connection, as that of net.TCPConn.
+func (c *conn) SetLinger(seconds int) error {
+	c.abrupt.Store(seconds == 0)
+	return nil
+}
+
+func (c *conn) Close() error {
+	if c.abrupt.Load() {
+		c.peer.broken.Store(true)
+	}
+	return c.Conn.Close()
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	return n, c.explain("read", err)
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	return n, c.explain("write", err)
+}
+
+// explain says what TCP would say of a connection that the peer has closed.
+func (c *conn) explain(op string, err error) error {
+	if c.broken.Load() && (err == io.EOF || err == io.ErrClosedPipe) {
+		return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: syscall.ECONNRESET}
+	}
+	return err
+}

@@ -1,0 +1,102 @@
+package sfoauthtest
+
+import "net/http"
+
+// introspect answers POST /services/oauth2/introspect, which costs no login and is no use of the session.
+//
+// Source: Salesforce Help, "OpenID Connect Token Introspection"; RFC 7662. An app sees its own tokens; of others it
+// learns only that they are not active. What an app hears that may not introspect at all is a choice.
+func (o *Org) introspect(r *request) *answer {
+	form, ok := r.form()
+	switch {
+	case r.Method != http.MethodPost:
+		return oauthError("invalid_request", "must use HTTP POST")
+	case hasCredentials(r.URL.Query()):
+		return oauthError("invalid_request", "parameters not supported in the query string")
+	case !ok || form.Get("token") == "":
+		return oauthError("invalid_request", "token is required")
+	}
+	switch hint := form.Get("token_type_hint"); hint {
+	case "", "access_token", "refresh_token":
+	default:
+		return oauthError("unsupported_token_type", "this token type is not supported")
+	}
+	app, _, refused := o.authenticate(r, form)
+	switch {
+	case refused != nil:
+		return refused
+	case app.options.NoIntrospection:
+		return oauthError("invalid_grant", "app is not allowed to introspect tokens")
+	}
+	s := o.sessions[form.Get("token")]
+	if !o.alive(s) || s.app != app && !app.options.IntrospectsAll {
+		return ok200(map[string]any{"active": false})
+	}
+	return ok200(map[string]any{
+		"active":     true,
+		"scope":      s.app.options.Scope,
+		"client_id":  s.app.main.key,
+		"username":   s.user.options.Username,
+		"sub":        s.identity,
+		"token_type": "access_token",
+		"iat":        s.issued.Unix(),
+		"nbf":        s.issued.Unix(),
+		"exp":        o.endOf(s).Unix(),
+	})
+}
+
+// revoke answers POST /services/oauth2/revoke. Knowing the token is enough. Unlike the other endpoints this one answers
+// its errors as a form, unless the client accepts JSON.
+//
+// Source: Salesforce Help, "Revoke OAuth Tokens Programmatically"; Mobile SDK Development Guide, "Revoking OAuth Tokens".
+func (o *Org) revoke(r *request) *answer {
+	form, ok := r.form()
+	token := form.Get("token")
+	var refused *answer
+	switch s := o.sessions[token]; {
+	case r.Method != http.MethodPost:
+		refused = oauthError("invalid_request", "must use HTTP POST")
+	case hasCredentials(r.URL.Query()):
+		refused = oauthError("invalid_request", "parameters not supported in the query string")
+	case !ok || token == "":
+		refused = oauthError("unsupported_token_type", "this token type is not supported")
+	case !o.alive(s):
+		refused = oauthError("invalid_token", "invalid token")
+	default:
+		s.killed = true
+		return &answer{status: http.StatusOK, kind: "text/plain"}
+	}
+	if !accepts(r.Request, "application/json") {
+		refused.encodeForm()
+	}
+	return refused
+}
+
+// userInfo answers /services/oauth2/userinfo, which is a use of the session.
+func (o *Org) userInfo(r *request) *answer {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return &answer{status: http.StatusMethodNotAllowed, kind: html}
+	}
+	if bearer(r.Request) == "" {
+		return &answer{status: http.StatusForbidden, kind: html, body: []byte("Missing_OAuth_Token")}
+	}
+	s := o.use(r)
+	if s == nil {
+		return &answer{status: http.StatusForbidden, kind: html, body: []byte("Bad_OAuth_Token")}
+	}
+	return ok200(map[string]any{
+		"sub":                s.identity,
+		"user_id":            s.user.ID,
+		"organization_id":    o.id,
+		"preferred_username": s.user.options.Username,
+		"nickname":           s.user.options.Username,
+		"name":               "Integration User",
+		"email":              s.user.options.Username,
+		"email_verified":     true,
+		"active":             true,
+		"user_type":          "STANDARD",
+		"language":           "en_US",
+		"locale":             "en_US",
+		"urls":               map[string]string{"rest": r.base + "/services/data/v{version}/"},
+	})
+}

@@ -1,0 +1,69 @@
+package sfoauthtest
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// oldestVersion of the REST API that still answers. Source: Salesforce Help, "API End-of-Life Policy": versions 21.0 to
+// 30.0 are retired.
+const oldestVersion = 31
+
+// rest answers the REST API but for the part that changes an app's pair.
+func (o *Org) rest(r *request) *answer {
+	if r.ids["version"] == "" {
+		return o.versions(r)
+	}
+	s, refused := o.restSession(r)
+	switch resource := r.ids["resource"]; {
+	case refused != nil:
+		return refused
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return restError(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "HTTP Method '"+r.Method+"' not allowed. Allowed are HEAD,GET")
+	case resource == "":
+		return ok200(map[string]any{"limits": r.URL.Path + "/limits", "query": r.URL.Path + "/query", "identity": s.identity})
+	case resource == "limits":
+		return ok200(map[string]any{"DailyApiRequests": map[string]int{"Max": o.config.RequestsPerDay, "Remaining": o.config.RequestsPerDay - o.dayCount}})
+	case resource == "query":
+		return o.query(r, r.URL.Query().Get("q"))
+	default:
+		return notFound()
+	}
+}
+
+func notFound() *answer {
+	return restError(http.StatusNotFound, "NOT_FOUND", "The requested resource does not exist")
+}
+
+// restSession returns the session that a REST request runs in, or why it may not.
+func (o *Org) restSession(r *request) (*session, *answer) {
+	now := o.config.Now()
+	if now.Sub(o.dayStart) >= 24*time.Hour {
+		o.dayStart, o.dayCount = now, 0
+	}
+	s := o.use(r)
+	switch {
+	case s == nil:
+		return nil, restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "Session expired or invalid")
+	case o.version(r) == 0:
+		return nil, notFound()
+	case o.dayCount >= o.config.RequestsPerDay:
+		return nil, restError(http.StatusForbidden, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+	}
+	o.dayCount++
+	return s, nil
+}
+
+// versions lists the versions of the REST API, for which nobody needs to be logged in.
+func (o *Org) versions(r *request) *answer {
+	var list []map[string]string
+	for v := oldestVersion; v <= o.config.APIVersion; v++ {
+		// Three releases a year: version 65 is Winter '26.
+		season := []string{"Winter", "Spring", "Summer"}[(v+1)%3]
+		list = append(list, map[string]string{
+			"label": fmt.Sprintf("%s '%02d", season, 26+(v-65-(v+1)%3)/3), "url": fmt.Sprintf("/services/data/v%d.0", v), "version": fmt.Sprintf("%d.0", v),
+		})
+	}
+	return &answer{status: http.StatusOK, body: encodeJSON(list)}
+}

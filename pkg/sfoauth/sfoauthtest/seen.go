@@ -1,0 +1,161 @@
+package sfoauthtest
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Logins counts logins.
+type Logins struct {
+	Tried int // requests that named a valid pair; in Seen.Logins, all requests to the token endpoint
+	OK    int // those that returned a token, whether or not the answer arrived as the org made it
+}
+
+// Seen is what an org has recorded.
+type Seen struct {
+	Calls     map[Endpoint]int  // requests, by endpoint, before any fault
+	Logins    Logins            // requests to the token endpoint that no fault kept from being handled
+	ByKey     map[string]Logins // by consumer key: each version of an app's pair has its own
+	Basic     int               // token requests with the pair in a Basic header
+	Form      int               // token requests with the pair in the form
+	Redirects int               // requests that followed a redirect of this org
+	Improper  []string          // what should not have been sent, each once, in the order of its first appearance; never a value
+}
+
+func newSeen() Seen {
+	return Seen{Calls: map[Endpoint]int{}, ByKey: map[string]Logins{}}
+}
+
+// Seen returns a copy of what the org has recorded since it was made or last forgot.
+func (o *Org) Seen() Seen {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	seen := o.seen
+	seen.Calls, seen.ByKey, seen.Improper = maps.Clone(seen.Calls), maps.Clone(seen.ByKey), slices.Clone(seen.Improper)
+	return seen
+}
+
+// Improper returns what was sent to the org that should not have been: a secret or a token in a URL, in a cookie or at an
+// endpoint that it is not for, a pair sent twice, a scope, a redirect followed with a POST. It is empty for a good client.
+func (o *Org) Improper() []string { return o.Seen().Improper }
+
+// Logins returns how often each of the app's two present pairs was used, added up.
+func (a *App) Logins() Logins {
+	a.org.mu.Lock()
+	defer a.org.mu.Unlock()
+	sum := a.org.seen.ByKey[a.main.key]
+	if a.slot != nil {
+		sum.Tried += a.org.seen.ByKey[a.slot.key].Tried
+		sum.OK += a.org.seen.ByKey[a.slot.key].OK
+	}
+	return sum
+}
+
+// Forget empties the record. Sessions, pairs and faults stay, and so does Secrets.
+func (o *Org) Forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.seen = newSeen()
+}
+
+// redirected is the path that faults redirect to.
+const redirected = "/sfoauthtest/redirected"
+
+// inspect records what is improper in a request.
+func (o *Org) inspect(r *request) {
+	improper := func(what string) {
+		text := fmt.Sprintf("%s %s: %s", r.Method, r.endpoint, what)
+		if !slices.Contains(o.seen.Improper, text) {
+			o.seen.Improper = append(o.seen.Improper, text)
+		}
+	}
+	if strings.HasPrefix(r.URL.Path, redirected) {
+		o.seen.Redirects++
+		improper("a redirect was followed")
+	}
+	query := r.URL.Query()
+	if hasCredentials(query) || o.holdsSecret(query) {
+		improper("credentials or a token in the query string")
+	}
+	for part := range strings.SplitSeq(r.URL.Path, "/") {
+		if o.known[part] {
+			improper("credentials or a token in the path")
+		}
+	}
+	for _, name := range []string{"Cookie", "Referer", "User-Agent", "X-Sfdc-Session"} {
+		if v := r.Header.Get(name); v != "" && o.mentionsSecret(v) {
+			improper("credentials or a token in the header " + name)
+		}
+	}
+	if len(r.Header.Values("Accept")) > 0 && !accepts(r.Request, "application/json") && !accepts(r.Request, "*/*") {
+		improper("an Accept that does not take JSON")
+	}
+	form, _ := r.form()
+	_, _, basic := r.BasicAuth()
+	o.inspectCredentials(r, form, basic, improper)
+}
+
+// inspectCredentials records where the pair and the token were sent.
+func (o *Org) inspectCredentials(r *request, form url.Values, basic bool, improper func(string)) {
+	switch r.endpoint {
+	case Token:
+		if basic {
+			o.seen.Basic++
+		} else if form.Has("client_secret") {
+			o.seen.Form++
+		}
+		if form.Has("scope") {
+			improper("a scope, which the flow does not support")
+		}
+		if bearer(r.Request) != "" {
+			improper("a token in the Authorization header")
+		}
+	case Introspect, Revoke:
+		if bearer(r.Request) != "" {
+			improper("a token in the Authorization header")
+		}
+	default:
+		if basic || form.Has("client_secret") || o.mentionsSecret(r.text) {
+			improper("credentials or a token where they are not wanted")
+		}
+		if r.endpoint == Other && r.Header.Get("Authorization") != "" {
+			improper("an Authorization header at an unknown path")
+		}
+	}
+	if basic && form.Has("client_secret") {
+		improper("the pair in a Basic header and in the form")
+	}
+	if r.Method == http.MethodGet && r.endpoint.oauth() && form.Has("client_secret") {
+		improper("credentials in the body of a GET")
+	}
+}
+
+// hasCredentials says whether a query string has parameters that belong into a body or a header.
+func hasCredentials(query url.Values) bool {
+	for name := range query {
+		switch strings.ToLower(name) {
+		case "client_secret", "client_id", "token", "access_token", "oauth_token", "refresh_token", "sid", "assertion", "password":
+			return true
+		}
+	}
+	return false
+}
+
+func (o *Org) holdsSecret(values url.Values) bool {
+	for _, list := range values {
+		if slices.ContainsFunc(list, func(v string) bool { return o.known[v] }) {
+			return true
+		}
+	}
+	return false
+}
+
+// mentionsSecret says whether one of the words of text is a secret.
+func (o *Org) mentionsSecret(text string) bool {
+	words := strings.FieldsFunc(text, func(c rune) bool { return strings.ContainsRune(" ;,=&\"'", c) })
+	return slices.ContainsFunc(words, func(w string) bool { return o.known[w] })
+}

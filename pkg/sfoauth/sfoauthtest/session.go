@@ -1,0 +1,154 @@
+package sfoauthtest
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// session is what a token stands for.
+type session struct {
+	token    string
+	identity string // the user's identity URL
+	app      *App
+	user     *User
+	issued   time.Time
+	lastUsed time.Time
+	end      time.Time // of a JWT, which use does not extend; zero: an opaque token
+	killed   bool
+}
+
+// newSession logs the app's run-as user in.
+func (o *Org) newSession(r *request, app *App, used *pair) *session {
+	now, user := o.config.Now(), app.options.RunAs
+	if o.config.SharedSessions && !app.options.JWT {
+		for _, s := range o.sessions {
+			if s.app == app && s.user == user && o.alive(s) {
+				o.touch(s)
+				return s
+			}
+		}
+	}
+	s := &session{identity: r.base + "/id/" + o.id + "/" + user.ID, app: app, user: user, issued: now, lastUsed: now}
+	if app.options.JWT {
+		s.end = now.Add(app.options.JWTLifetime)
+		s.token = o.jwt(r, s, used)
+	} else {
+		s.token = o.id[:15] + "!AQ" + randomText(58) + "." + randomText(35)
+	}
+	o.sessions[o.keep(s.token)] = s
+	return s
+}
+
+// jwt makes a token in JWT format. Its signature only has the form of RS256: 256 random bytes, which no key verifies.
+// Source of the claims: Salesforce Help, "JWT-Based Access Tokens".
+func (o *Org) jwt(r *request, s *session, used *pair) string {
+	signature := make([]byte, 256)
+	rand.Read(signature)
+	return encodePart(map[string]any{"alg": "RS256", "typ": "JWT", "kid": "218", "tnk": "core/prod/" + o.id, "ver": "1.0"}) +
+		"." + encodePart(map[string]any{
+		"scp": s.app.options.Scope, "aud": []string{r.base, "https://api.salesforce.com"}, "sub": "uid:" + s.user.ID,
+		"iss": r.base, "client_id": used.key, "mty": "oauth", "sfi": randomText(32), "hsc": false, "roles": []string{},
+		"nbf": s.issued.Unix(), "iat": s.issued.Unix(), "exp": s.end.Unix(),
+	}) + "." + base64.RawURLEncoding.EncodeToString(signature)
+}
+
+func encodePart(claims map[string]any) string {
+	text, err := json.Marshal(claims)
+	if err != nil {
+		panic(err) // claims are strings, numbers and lists
+	}
+	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+// alive says whether the session exists, whether or not its user may use it.
+func (o *Org) alive(s *session) bool {
+	return s != nil && !s.killed && o.config.Now().Before(o.endOf(s))
+}
+
+// works says whether the REST API takes the session's token.
+func (o *Org) works(s *session) bool {
+	return o.alive(s) && !o.inactive && !s.user.options.Inactive && !s.user.options.Frozen
+}
+
+func (o *Org) endOf(s *session) time.Time {
+	if !s.end.IsZero() {
+		return s.end
+	}
+	return s.lastUsed.Add(o.config.SessionTimeout)
+}
+
+// touch notes that the session is used. Use in the first half of the timeout does not extend it. Source: Salesforce
+// Help, "Modify Session Security Settings".
+func (o *Org) touch(s *session) {
+	if now := o.config.Now(); now.Sub(s.lastUsed) >= o.config.SessionTimeout/2 {
+		s.lastUsed = now
+	}
+}
+
+// use returns the live session of the request's bearer token and notes the use, or returns nil.
+func (o *Org) use(r *request) *session {
+	s := o.sessions[bearer(r.Request)]
+	if s == nil || !o.works(s) {
+		return nil
+	}
+	o.touch(s)
+	return s
+}
+
+// Live says whether the REST API takes the token now. Asking does not count as use.
+func (o *Org) Live(token string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.sessions[token]
+	return s != nil && o.works(s)
+}
+
+// Ends returns when the token's session ends if nobody uses it, or the zero time where it has ended.
+func (o *Org) Ends(token string) time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s := o.sessions[token]; o.alive(s) {
+		return o.endOf(s)
+	}
+	return time.Time{}
+}
+
+// KillSession ends the token's session, as an administrator can, and says whether it was alive.
+func (o *Org) KillSession(token string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.sessions[token]
+	if !o.alive(s) {
+		return false
+	}
+	s.killed = true
+	return true
+}
+
+// RevokeAll ends every session and returns how many were alive.
+func (o *Org) RevokeAll() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for _, s := range o.sessions {
+		if o.alive(s) {
+			s.killed = true
+			n++
+		}
+	}
+	return n
+}
+
+// bearer returns the token of an Authorization header. Salesforce takes the scheme OAuth as well.
+func bearer(r *http.Request) string {
+	for _, scheme := range []string{"Bearer ", "OAuth "} {
+		if h := r.Header.Get("Authorization"); len(h) > len(scheme) && strings.EqualFold(h[:len(scheme)], scheme) {
+			return h[len(scheme):]
+		}
+	}
+	return ""
+}
