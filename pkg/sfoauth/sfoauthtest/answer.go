@@ -1,10 +1,14 @@
 package sfoauthtest
 
 import (
+	"bytes"
 	"encoding/json"
+	"encoding/xml"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -38,6 +42,19 @@ func (a *answer) encodeForm() {
 	}
 	a.kind, a.fields = "application/x-www-form-urlencoded;charset=UTF-8", nil
 	a.body = []byte(strings.ReplaceAll(form.Encode(), "+", "%20"))
+}
+
+// encodeXML turns fields into an XML document.
+func (a *answer) encodeXML(root string) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `<?xml version="1.0" encoding="UTF-8"?><%s>`, root)
+	for _, name := range slices.Sorted(maps.Keys(a.fields)) {
+		fmt.Fprintf(&b, "<%s>", name)
+		_ = xml.EscapeText(&b, fmt.Append(nil, a.fields[name])) // a bytes.Buffer takes everything
+		fmt.Fprintf(&b, "</%s>", name)
+	}
+	fmt.Fprintf(&b, "</%s>", root)
+	a.kind, a.fields, a.body = "application/xml;charset=UTF-8", nil, b.Bytes()
 }
 
 func encodeJSON(value any) []byte {

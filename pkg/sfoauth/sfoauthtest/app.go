@@ -1,10 +1,7 @@
 package sfoauthtest
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -40,7 +37,7 @@ type App struct {
 	org     *Org
 	options AppOptions
 	main    *pair
-	slot    *pair // the staged pair, or the one that was rotated out; nil: none
+	beside  []*pair // staged, or rotated out
 }
 
 // UserOptions is how an administrator has set up a user. The zero value is an active user without special permissions.
@@ -62,16 +59,6 @@ type User struct {
 	org     *Org
 	options UserOptions
 	logins  []time.Time // those of the last hour, oldest first
-}
-
-// pair is a consumer key and secret.
-type pair struct {
-	key, secret string
-	id          string // of a staged or rotated pair
-	state       string // of a staged or rotated pair; the main pair has none
-	created     time.Time
-	known       time.Time // when the token endpoint has learned of it
-	expires     time.Time // zero: never
 }
 
 // AddApp adds an app, whose pair the token endpoint knows at once.
@@ -136,73 +123,11 @@ func (a *App) Pair() (key, secret string) {
 }
 
 // Regenerate replaces the main pair as a person does in Setup: the old one stops working at once, and sessions live on.
-// A pair in the staged slot is left as it is, which is a choice: Salesforce does not say.
+// A pair beside it is left as it is, so that one staged before can still be rotated in. That is a choice: Salesforce does
+// not say.
 func (a *App) Regenerate() (key, secret string) {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
 	a.main = a.org.newPair(a.org.config.PropagationDelay)
 	return a.main.key, a.main.secret
-}
-
-func (o *Org) newPair(delay time.Duration) *pair {
-	now := o.config.Now()
-	secret := make([]byte, 32)
-	rand.Read(secret)
-	return &pair{
-		key:     "3MVG9" + randomText(58) + "." + randomText(20),
-		secret:  o.keep(strings.ToUpper(hex.EncodeToString(secret))),
-		created: now,
-		known:   now.Add(delay),
-	}
-}
-
-// findPair returns the app that the key belongs to, and the pair, where the token endpoint knows it now.
-func (o *Org) findPair(key string) (*App, *pair) {
-	now := o.config.Now()
-	for _, app := range o.apps {
-		for _, p := range []*pair{app.main, app.slot} {
-			switch {
-			case p == nil || p.key != key || now.Before(p.known):
-			case !p.expires.IsZero() && !now.Before(p.expires):
-			case p.state == stateActive && o.config.StagedCannotLogIn:
-			default:
-				return app, p
-			}
-		}
-	}
-	return nil, nil
-}
-
-const (
-	digits  = "0123456789"
-	capital = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	letters = capital + "abcdefghijklmnopqrstuvwxyz"
-)
-
-// randomText returns n random letters and digits.
-func randomText(n int) string {
-	const alphabet = letters + digits
-	text := make([]byte, n)
-	rand.Read(text)
-	for i, b := range text {
-		text[i] = alphabet[int(b)%len(alphabet)]
-	}
-	return string(text)
-}
-
-// newID returns a record id of 18 characters: 15 that are case-sensitive, and three that repeat their case, five bits
-// each. Source: Salesforce Help, "How to convert a 15 character ID to an 18 character ID".
-func newID(prefix string) string {
-	id := prefix + randomText(15-len(prefix))
-	suffix := ""
-	for part := range 3 {
-		bits := 0
-		for i := range 5 {
-			if strings.IndexByte(capital, id[5*part+i]) >= 0 {
-				bits |= 1 << i
-			}
-		}
-		suffix += (capital + "012345")[bits : bits+1]
-	}
-	return id + suffix
 }

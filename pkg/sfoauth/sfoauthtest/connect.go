@@ -1,9 +1,190 @@
 package sfoauthtest
 
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// The part of the Connect REST API that changes an app's pair.
+//
+// Sources: Salesforce Help, "Stage, Rotate, and Delete OAuth Credentials for an External Client App"; Connect REST API
+// Developer Guide. Choices, where they say nothing: a pair that has expired keeps its slot until it is deleted; a
+// rotated pair that has expired is gone; a pair's id goes with it from the slot and back; only an Active pair can be
+// rotated; the codes of the errors about the slot; that the switched-off org setting reads as 404.
+
+// The states of a pair beside the main one.
 const (
 	stateActive  = "Active"
 	stateExpired = "Expired"
 	stateRotated = "Rotated"
 )
 
-func (o *Org) connect(r *request) *answer { return notFound() }
+const (
+	firstStagedVersion = 65
+	stagedLifetime     = 30 * 24 * time.Hour
+)
+
+// StagedPair is a pair beside the main one.
+type StagedPair struct {
+	ID      string
+	Key     string
+	Secret  string
+	State   string // Active, Expired or Rotated
+	Created time.Time
+	Expires time.Time
+}
+
+// Staged returns the pairs beside the main one, one at most unless Config.StageBesideRotated is set.
+func (a *App) Staged() []StagedPair {
+	a.org.mu.Lock()
+	defer a.org.mu.Unlock()
+	a.expire()
+	var list []StagedPair
+	for _, p := range a.beside {
+		list = append(list, StagedPair{p.id, p.key, p.secret, p.state, p.created, p.expires})
+	}
+	return list
+}
+
+// connect answers the endpoints from Usage to Delete.
+func (o *Org) connect(r *request) *answer {
+	s, refused := o.restSession(r)
+	if refused != nil {
+		return refused
+	}
+	user := s.user.options
+	switch {
+	case o.version(r) < firstStagedVersion:
+		return notFound()
+	case !user.ExternalClientAppDeveloper || r.endpoint != Usage && !user.ViewClientSecret:
+		return restError(http.StatusForbidden, "INSUFFICIENT_ACCESS", "You do not have the level of access necessary to perform the operation you requested.")
+	case r.endpoint == Usage:
+		return o.usage(r)
+	case o.config.NoSecretsOverREST:
+		return notFound()
+	}
+	app := o.findApp(r.ids["app"])
+	if app == nil || r.endpoint != Consumers && !sameRecord(app.ConsumerID, r.ids["consumer"]) {
+		return notFound()
+	}
+	app.expire()
+	switch r.endpoint {
+	case Consumers:
+		return o.consumers(r, app)
+	case MainPair:
+		return mainPair(r, app)
+	case StagedPairs:
+		return o.staged(r, app, http.StatusOK, app.beside...)
+	case Stage:
+		return o.stage(r, app, s.user)
+	case Rotate:
+		return o.rotate(r, app)
+	default:
+		return o.delete(r, app)
+	}
+}
+
+func (o *Org) usage(r *request) *answer {
+	apps := []map[string]any{}
+	for _, app := range o.apps {
+		apps = append(apps, map[string]any{"identifier": app.ID, "name": app.options.Name, "type": "ExternalClientApplication"})
+	}
+	return ok200(map[string]any{"apps": apps, "currentPageUrl": r.URL.Path, "nextPageUrl": nil})
+}
+
+func (o *Org) consumers(r *request, app *App) *answer {
+	return ok200(map[string]any{"consumers": []any{consumer(r, app)}, "currentPageUrl": r.URL.Path, "nextPageUrl": nil})
+}
+
+func consumer(r *request, app *App) map[string]any {
+	url := app.url(r)
+	return map[string]any{
+		"id": app.ConsumerID, "key": app.main.key, "name": app.options.Name, "url": url, "stagedCredentialsUrl": url + "/staged",
+	}
+}
+
+// url is where the app's consumer is found, without the host.
+func (a *App) url(r *request) string {
+	return "/services/data/" + r.ids["version"] + "/apps/oauth/credentials/" + a.ID + "/" + a.ConsumerID
+}
+
+func mainPair(r *request, app *App) *answer {
+	fields := consumer(r, app)
+	switch strings.ToLower(r.URL.Query().Get("part")) {
+	case "":
+	case "keyandsecret":
+		fields["secret"] = app.main.secret
+	default:
+		return restError(http.StatusBadRequest, "ILLEGAL_QUERY_PARAMETER_VALUE", "part must be keyandsecret")
+	}
+	return ok200(fields)
+}
+
+// staged answers with pairs beside the main one, in the shape that the org has.
+func (o *Org) staged(r *request, app *App, status int, pairs ...*pair) *answer {
+	url := app.url(r) + "/staged"
+	list := []any{}
+	for _, p := range pairs {
+		fields := map[string]any{
+			"id": p.id, "key": p.key, "secret": p.secret, "state": p.state, "url": url + "/" + p.id,
+			"createdDate": stamp(p.created), "expirationDate": stamp(p.expires), "createdBy": p.createdBy,
+		}
+		if o.config.FlatStaged {
+			return &answer{status: status, fields: fields}
+		}
+		list = append(list, fields)
+	}
+	if o.config.FlatStaged {
+		return &answer{status: status, fields: map[string]any{}}
+	}
+	return &answer{status: status, fields: map[string]any{"stagedCredentials": list, "url": url}}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+func (o *Org) stage(r *request, app *App, by *User) *answer {
+	if _, refused := r.json(); refused != nil && r.text != "" {
+		return refused
+	}
+	for _, p := range app.beside {
+		if p.state != stateRotated || !o.config.StageBesideRotated {
+			return restError(http.StatusBadRequest, "INVALID_INPUT", "The consumer already has staged credentials.")
+		}
+	}
+	p := o.newPair(o.config.PropagationDelay)
+	p.state, p.expires, p.createdBy = stateActive, p.created.Add(stagedLifetime), by.ID
+	app.beside = append(app.beside, p)
+	return o.staged(r, app, http.StatusCreated, p)
+}
+
+func (o *Org) rotate(r *request, app *App) *answer {
+	body, refused := r.json()
+	if refused != nil {
+		return refused
+	}
+	p := app.findStaged(r.ids["staged"])
+	switch {
+	case p == nil:
+		return notFound()
+	case body["command"] != "rotate":
+		return restError(http.StatusBadRequest, "INVALID_INPUT", "The command must be rotate.")
+	case p.state != stateActive:
+		return restError(http.StatusBadRequest, "INVALID_INPUT", "Only active staged credentials can be rotated.")
+	}
+	old := app.main
+	old.state, old.expires = stateRotated, o.config.Now().Add(stagedLifetime)
+	p.state, p.expires = "", time.Time{}
+	app.main = p
+	app.beside = []*pair{old} // the slot has room for the newest: a pair rotated out before dies
+	return o.staged(r, app, http.StatusOK, old)
+}
+
+func (o *Org) delete(r *request, app *App) *answer {
+	p := app.findStaged(r.ids["staged"])
+	if p == nil {
+		return notFound()
+	}
+	app.remove(p)
+	return &answer{status: http.StatusNoContent}
+}

@@ -44,7 +44,8 @@ func (o *Org) Fail(e Endpoint, f Fault, times int) {
 	o.faults[e] = append(o.faults[e], &fault{f, times})
 }
 
-// Heal clears the faults of the endpoints, or all faults where none is named, and lets go of the requests that hang.
+// Heal clears the faults of the endpoints, or all faults where none is named, and lets go of the requests that hang. What
+// was set for Everything is cleared only with everything.
 func (o *Org) Heal(endpoints ...Endpoint) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -130,10 +131,10 @@ func Body(text string) Fault {
 	}}
 }
 
-// Field logs in and puts value into a field of the token answer, or removes the field where value is nil. The answer is
-// signed again, so that the field is all that is wrong.
+// Field logs in and puts value into a field of the token answer, or removes the field where value is nil. Unless the field
+// is the signature, the answer is signed again, so that the field is all that is wrong.
 func Field(name string, value any) Fault {
-	return tokenFault("token answer with another "+name, func(o *Org, a *answer, _ *request) {
+	return tokenFault("token answer with another "+name, name != "signature", func(o *Org, a *answer, _ *request) {
 		a.fields[name] = value
 		if value == nil {
 			delete(a.fields, name)
@@ -143,36 +144,34 @@ func Field(name string, value any) Fault {
 
 // OtherUser logs in and answers with the id of another user of the org.
 func OtherUser() Fault {
-	return tokenFault("token of another user", func(o *Org, a *answer, r *request) {
+	return tokenFault("token of another user", true, func(o *Org, a *answer, r *request) {
 		a.fields["id"] = r.base + "/id/" + o.id + "/" + newID("005")
 	})
 }
 
 // OtherOrg logs in and answers with the id of a user of another org.
 func OtherOrg() Fault {
-	return tokenFault("token of another org", func(_ *Org, a *answer, r *request) {
+	return tokenFault("token of another org", true, func(_ *Org, a *answer, r *request) {
 		a.fields["id"] = r.base + "/id/" + newID("00D") + "/" + newID("005")
 	})
 }
 
-// WrongSignature logs in and signs the answer with another secret, as somebody in the middle would have to.
+// WrongSignature logs in and answers with the signature of another secret.
 func WrongSignature() Fault {
-	f := tokenFault("wrong signature", func(_ *Org, a *answer, _ *request) { a.secret = randomText(64) })
-	return f
+	return tokenFault("wrong signature", true, func(_ *Org, a *answer, _ *request) { a.secret = randomText(64) })
 }
 
-// tokenFault changes a good token answer and signs it again.
-func tokenFault(name string, change func(*Org, *answer, *request)) Fault {
+// tokenFault changes a token answer and may sign it again. A refusal stays as it is.
+func tokenFault(name string, sign bool, change func(*Org, *answer, *request)) Fault {
 	return Fault{
 		name: name,
 		fits: func(e Endpoint) bool { return e == Token },
 		change: func(o *Org, a *answer, r *request) {
-			if a.secret == "" {
-				return // a refusal
+			if a.secret == "" || a.fields == nil {
+				return
 			}
-			_, signed := a.fields["signature"]
 			change(o, a, r)
-			if _, still := a.fields["signature"]; signed && still && name != "token answer with another signature" {
+			if sign {
 				o.sign(a)
 			}
 			for _, field := range []string{"access_token", "signature"} {

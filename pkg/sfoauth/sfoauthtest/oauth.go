@@ -35,7 +35,7 @@ func (o *Org) introspect(r *request) *answer {
 	return ok200(map[string]any{
 		"active":     true,
 		"scope":      s.app.options.Scope,
-		"client_id":  s.app.main.key,
+		"client_id":  s.key,
 		"username":   s.user.options.Username,
 		"sub":        s.identity,
 		"token_type": "access_token",

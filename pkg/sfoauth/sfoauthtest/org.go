@@ -51,8 +51,11 @@ type Config struct {
 	FlatStaged bool
 	// StagedCannotLogIn makes the token endpoint refuse a staged pair until it has been rotated.
 	StagedCannotLogIn bool
+	// StageBesideRotated lets a pair be staged while the last one rotated out is still there, so that there can be two.
+	// Salesforce documents one slot, yet answers with a list.
+	StageBesideRotated bool
 	// Watch is called twice for each request: when it has arrived, and when the org has done what it asks for but not yet
-	// answered. It may block or end the process. Nil: none. It must not call the org's Start or Close.
+	// answered. It may block or end the process. Nil: none. It may call the org's methods.
 	Watch func(Call)
 }
 
@@ -85,7 +88,7 @@ type Org struct {
 	seen     Seen
 	secrets  []string
 	known    map[string]bool // the members of secrets
-	inactive bool
+	locked   bool
 	dayStart time.Time // when the current count of REST requests began
 	dayCount int
 }
@@ -124,11 +127,11 @@ func setDefault[T comparable](field *T, value T) {
 // ID returns the org's id, 00D… with 18 characters.
 func (o *Org) ID() string { return o.id }
 
-// Deactivate locks the org, or unlocks it again: no login succeeds and no session works while it is locked.
-func (o *Org) Deactivate(locked bool) {
+// SetLocked locks the org or unlocks it: no login succeeds and no session works while it is locked.
+func (o *Org) SetLocked(locked bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.inactive = locked
+	o.locked = locked
 }
 
 // Secrets returns every consumer secret, token and signature that the org has made, including those in faulty answers,

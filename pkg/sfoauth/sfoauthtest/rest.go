@@ -3,6 +3,8 @@ package sfoauthtest
 import (
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -16,9 +18,16 @@ func (o *Org) rest(r *request) *answer {
 		return o.versions(r)
 	}
 	s, refused := o.restSession(r)
-	switch resource := r.ids["resource"]; {
-	case refused != nil:
+	if refused != nil {
 		return refused
+	}
+	a := o.resource(r, s)
+	a.setHeader("Sforce-Limit-Info", fmt.Sprintf("api-usage=%d/%d", o.dayCount, o.config.RequestsPerDay))
+	return a
+}
+
+func (o *Org) resource(r *request, s *session) *answer {
+	switch resource := r.ids["resource"]; {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return restError(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "HTTP Method '"+r.Method+"' not allowed. Allowed are HEAD,GET")
 	case resource == "":
@@ -46,6 +55,8 @@ func (o *Org) restSession(r *request) (*session, *answer) {
 	switch {
 	case s == nil:
 		return nil, restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "Session expired or invalid")
+	case !apiScope(s.app.options.Scope):
+		return nil, restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "This session is not valid for use with the REST API")
 	case o.version(r) == 0:
 		return nil, notFound()
 	case o.dayCount >= o.config.RequestsPerDay:
@@ -53,6 +64,11 @@ func (o *Org) restSession(r *request) (*session, *answer) {
 	}
 	o.dayCount++
 	return s, nil
+}
+
+// apiScope says whether a token of these scopes opens the REST API.
+func apiScope(scopes string) bool {
+	return slices.ContainsFunc(strings.Fields(scopes), func(s string) bool { return s == "api" || s == "full" })
 }
 
 // versions lists the versions of the REST API, for which nobody needs to be logged in.

@@ -11,15 +11,15 @@ import (
 
 // Logins counts logins.
 type Logins struct {
-	Tried int // requests that named a valid pair; in Seen.Logins, all requests to the token endpoint
-	OK    int // those that returned a token, whether or not the answer arrived as the org made it
+	Tried int // requests for a token that reached the org, good or bad
+	OK    int // those for which it made one, whether or not the answer arrived
 }
 
 // Seen is what an org has recorded.
 type Seen struct {
 	Calls     map[Endpoint]int  // requests, by endpoint, before any fault
-	Logins    Logins            // requests to the token endpoint that no fault kept from being handled
-	ByKey     map[string]Logins // by consumer key: each version of an app's pair has its own
+	Logins    Logins            // those that a fault answered are not among them
+	ByKey     map[string]Logins // by consumer key, of which each version of an app's pair has its own; unknown keys are left out
 	Basic     int               // token requests with the pair in a Basic header
 	Form      int               // token requests with the pair in the form
 	Redirects int               // requests that followed a redirect of this org
@@ -43,17 +43,20 @@ func (o *Org) Seen() Seen {
 // endpoint that it is not for, a pair sent twice, a scope, a redirect followed with a POST. It is empty for a good client.
 func (o *Org) Improper() []string { return o.Seen().Improper }
 
-// Logins returns how often each of the app's two present pairs was used, added up.
+// Logins returns the logins with the app's present pairs, added up.
 func (a *App) Logins() Logins {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
 	sum := a.org.seen.ByKey[a.main.key]
-	if a.slot != nil {
-		sum.Tried += a.org.seen.ByKey[a.slot.key].Tried
-		sum.OK += a.org.seen.ByKey[a.slot.key].OK
+	for _, p := range a.beside {
+		sum = sum.plus(a.org.seen.ByKey[p.key])
 	}
 	return sum
 }
+
+func (l Logins) plus(more Logins) Logins { return Logins{l.Tried + more.Tried, l.OK + more.OK} }
+
+func (s *Seen) count(key string, more Logins) { s.ByKey[key] = s.ByKey[key].plus(more) }
 
 // Forget empties the record. Sessions, pairs and faults stay, and so does Secrets.
 func (o *Org) Forget() {

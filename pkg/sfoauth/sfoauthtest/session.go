@@ -14,6 +14,7 @@ type session struct {
 	token    string
 	identity string // the user's identity URL
 	app      *App
+	key      string // the consumer key of the login
 	user     *User
 	issued   time.Time
 	lastUsed time.Time
@@ -32,7 +33,7 @@ func (o *Org) newSession(r *request, app *App, used *pair) *session {
 			}
 		}
 	}
-	s := &session{identity: r.base + "/id/" + o.id + "/" + user.ID, app: app, user: user, issued: now, lastUsed: now}
+	s := &session{identity: r.base + "/id/" + o.id + "/" + user.ID, app: app, key: used.key, user: user, issued: now, lastUsed: now}
 	if app.options.JWT {
 		s.end = now.Add(app.options.JWTLifetime)
 		s.token = o.jwt(r, s, used)
@@ -64,15 +65,13 @@ func encodePart(claims map[string]any) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-// alive says whether the session exists, whether or not its user may use it.
+// alive says whether the session exists. That of a frozen user does, though the user cannot use it.
 func (o *Org) alive(s *session) bool {
-	return s != nil && !s.killed && o.config.Now().Before(o.endOf(s))
+	return s != nil && !s.killed && !o.locked && !s.user.options.Inactive && o.config.Now().Before(o.endOf(s))
 }
 
 // works says whether the REST API takes the session's token.
-func (o *Org) works(s *session) bool {
-	return o.alive(s) && !o.inactive && !s.user.options.Inactive && !s.user.options.Frozen
-}
+func (o *Org) works(s *session) bool { return o.alive(s) && !s.user.options.Frozen }
 
 func (o *Org) endOf(s *session) time.Time {
 	if !s.end.IsZero() {
@@ -92,7 +91,7 @@ func (o *Org) touch(s *session) {
 // use returns the live session of the request's bearer token and notes the use, or returns nil.
 func (o *Org) use(r *request) *session {
 	s := o.sessions[bearer(r.Request)]
-	if s == nil || !o.works(s) {
+	if !o.works(s) {
 		return nil
 	}
 	o.touch(s)
@@ -103,8 +102,7 @@ func (o *Org) use(r *request) *session {
 func (o *Org) Live(token string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s := o.sessions[token]
-	return s != nil && o.works(s)
+	return o.works(o.sessions[token])
 }
 
 // Ends returns when the token's session ends if nobody uses it, or the zero time where it has ended.

@@ -35,25 +35,24 @@ func (o *Org) login(r *request) *answer {
 		return oauthError("invalid_grant", "request not supported on this domain")
 	}
 	app, used, refused := o.authenticate(r, form)
+	if used != nil {
+		o.seen.count(used.key, Logins{Tried: 1})
+	}
 	if refused != nil {
 		return refused
 	}
-	counted := o.seen.ByKey[used.key]
-	counted.Tried++
-	o.seen.ByKey[used.key] = counted
 	user := app.options.RunAs
 	if refused := o.refuseLogin(app, user); refused != nil {
 		return refused
 	}
-
 	user.logins = append(user.logins, o.config.Now())
 	o.seen.Logins.OK++
-	counted.OK++
-	o.seen.ByKey[used.key] = counted
-	return o.granted(r, o.newSession(r, app, used), used)
+	o.seen.count(used.key, Logins{OK: 1})
+	return r.inFormat(o.granted(r, o.newSession(r, app, used), used))
 }
 
-// authenticate finds the app by its key and secret, from a Basic header or from the form.
+// authenticate finds the app by its key and secret, from a Basic header or from the form. It returns the pair that the key
+// belongs to even where the secret is wrong.
 func (o *Org) authenticate(r *request, form url.Values) (*App, *pair, *answer) {
 	key, secret := form.Get("client_id"), form.Get("client_secret")
 	if user, password, ok := r.BasicAuth(); ok {
@@ -68,9 +67,9 @@ func (o *Org) authenticate(r *request, form url.Values) (*App, *pair, *answer) {
 	case found == nil:
 		return nil, nil, oauthError("invalid_client_id", "client identifier invalid")
 	case app.options.NotInstalled:
-		return nil, nil, oauthError("app_not_found", "External client app is not installed in this org")
+		return nil, found, oauthError("app_not_found", "External client app is not installed in this org")
 	case subtle.ConstantTimeCompare([]byte(found.secret), []byte(secret)) == 0:
-		return nil, nil, oauthError("invalid_client", "invalid client credentials")
+		return nil, found, oauthError("invalid_client", "invalid client credentials")
 	}
 	return app, found, nil
 }
@@ -82,7 +81,7 @@ func (o *Org) refuseLogin(app *App, user *User) *answer {
 		user.logins = user.logins[1:]
 	}
 	switch {
-	case o.inactive:
+	case o.locked:
 		return oauthError("inactive_org", "organization is locked, closed, or suspended")
 	case app.options.Blocked:
 		return oauthError("OAUTH_APP_BLOCKED", "this app is blocked by admin")
@@ -130,6 +129,19 @@ func (o *Org) granted(r *request, s *session, used *pair) *answer {
 		a.fields["sfdc_community_id"] = newID("0DB")
 	}
 	o.sign(a)
+	return a
+}
+
+// inFormat encodes a token answer as the client accepts it: a form or XML for one that takes no JSON. A fault finds no
+// fields in it, and changes nothing.
+func (r *request) inFormat(a *answer) *answer {
+	switch {
+	case accepts(r.Request, "application/json"):
+	case accepts(r.Request, "application/x-www-form-urlencoded"):
+		a.encodeForm()
+	case accepts(r.Request, "application/xml"):
+		a.encodeXML("OAuth")
+	}
 	return a
 }
 
