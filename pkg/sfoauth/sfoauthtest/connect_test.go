@@ -1,0 +1,337 @@
+package sfoauthtest_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+const day = 24 * time.Hour
+
+// rotation is a world with an admin app, whose token changes the app's pair.
+type rotation struct {
+	*world
+	admin *sfoauthtest.App
+	path  string // of the consumer
+}
+
+func newRotation(t *testing.T, config sfoauthtest.Config) *rotation {
+	w := newWorld(t, config, sfoauthtest.AppOptions{Name: "CRM"})
+	admin := w.org.AddApp(sfoauthtest.AppOptions{
+		Name: "Admin", RunAs: w.org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true}),
+	})
+	return &rotation{w, admin, "/services/data/v65.0/apps/oauth/credentials/" + w.app.ID + "/" + w.app.ConsumerID}
+}
+
+// as sends a request with a new token of the app.
+func (r *rotation) as(app *sfoauthtest.App, method, path, body string) reply {
+	r.Helper()
+	was := r.app
+	r.app = app
+	token := r.token()
+	r.app = was
+	header := map[string]string{"Authorization": "Bearer " + token}
+	if body != "" {
+		header["Content-Type"] = "application/json"
+	}
+	return r.do(method, path, body, header)
+}
+
+func (r *rotation) stage() sfoauthtest.StagedPair {
+	r.Helper()
+	if got := r.as(r.admin, "POST", r.path+"/staged", "{}"); got.status != http.StatusCreated {
+		r.Fatalf("stage: %d %s", got.status, got.errorCode())
+	}
+	staged := r.app.Staged()
+	return staged[len(staged)-1]
+}
+
+func (r *rotation) rotate(id string) reply {
+	return r.as(r.admin, "PATCH", r.path+"/staged/"+id, `{"command":"rotate"}`)
+}
+
+func (r *rotation) mustLogIn(name, key, secret string, want string) {
+	r.Helper()
+	got := r.form("/services/oauth2/token", r.grant("client_id", key, "client_secret", secret)).errorCode()
+	if got != want || r.org.LogsIn(key, secret) != (want == "") {
+		r.Errorf("login with the %s pair: %q, want %q; LogsIn %t", name, got, want, r.org.LogsIn(key, secret))
+	}
+}
+
+const unknownKey = "invalid_client_id: client identifier invalid"
+
+func TestRotation(t *testing.T) {
+	r := newRotation(t, sfoauthtest.Config{})
+	oldKey, oldSecret := r.app.Pair()
+
+	staged := r.stage()
+	if staged.State != "Active" || staged.Expires.Sub(r.now) != 30*day || staged.Key == oldKey || staged.Secret == oldSecret {
+		t.Errorf("staged: %s until %v; the key must change too", staged.State, staged.Expires)
+	}
+	r.mustLogIn("main", oldKey, oldSecret, "")
+	r.mustLogIn("staged", staged.Key, staged.Secret, "")
+
+	if got := r.rotate(staged.ID); got.status != http.StatusOK {
+		t.Fatalf("rotate: %d %s", got.status, got.errorCode())
+	}
+	if key, secret := r.app.Pair(); key != staged.Key || secret != staged.Secret {
+		t.Error("the staged pair is not the main one")
+	}
+	rotated := r.app.Staged()
+	if len(rotated) != 1 || rotated[0].Key != oldKey || rotated[0].State != "Rotated" || rotated[0].ID == staged.ID {
+		t.Fatal("the old main pair does not sit in the slot as Rotated, with an id of its own")
+	}
+	r.mustLogIn("rotated", oldKey, oldSecret, "")
+
+	r.now = r.now.Add(30*day - time.Second)
+	r.mustLogIn("rotated", oldKey, oldSecret, "")
+	r.now = r.now.Add(time.Second)
+	r.mustLogIn("rotated", oldKey, oldSecret, unknownKey)
+	r.mustLogIn("main", staged.Key, staged.Secret, "")
+	if len(r.app.Staged()) != 0 {
+		t.Error("the slot is not free after 30 days")
+	}
+	if improper := r.org.Improper(); improper != nil {
+		t.Errorf("improper: %v", improper)
+	}
+}
+
+func TestDeletedPairDiesAtOnce(t *testing.T) {
+	r := newRotation(t, sfoauthtest.Config{})
+	staged := r.stage()
+	for range 2 { // the staged pair, then the one that was rotated out
+		r.rotate(staged.ID)
+		pair := r.app.Staged()[0]
+		if got := r.as(r.admin, "DELETE", r.path+"/staged/"+pair.ID, ""); got.status != http.StatusNoContent || got.body != "" {
+			t.Errorf("delete: %d %s", got.status, got.body)
+		}
+		r.mustLogIn("deleted", pair.Key, pair.Secret, unknownKey)
+		if got := r.as(r.admin, "DELETE", r.path+"/staged/"+pair.ID, ""); got.status != http.StatusNotFound {
+			t.Errorf("second delete: %d", got.status)
+		}
+		staged = r.stage()
+	}
+}
+
+func TestSlotHoldsOnePair(t *testing.T) {
+	refusesToStage := func(t *testing.T, r *rotation) {
+		t.Helper()
+		if got := r.as(r.admin, "POST", r.path+"/staged", "{}"); got.status != http.StatusBadRequest || got.errorCode() != "INVALID_INPUT" {
+			t.Errorf("stage: %d %s", got.status, got.errorCode())
+		}
+	}
+	r := newRotation(t, sfoauthtest.Config{})
+	staged := r.stage()
+	refusesToStage(t, r)
+
+	r.now = r.now.Add(30 * day)
+	r.mustLogIn("expired", staged.Key, staged.Secret, unknownKey)
+	if got := r.app.Staged(); len(got) != 1 || got[0].State != "Expired" {
+		t.Error("the staged pair is not Expired")
+	}
+	refusesToStage(t, r)
+	if got := r.rotate(staged.ID); got.errorCode() != "INVALID_INPUT" {
+		t.Errorf("an expired pair can be rotated: %d", got.status)
+	}
+	r.as(r.admin, "DELETE", r.path+"/staged/"+staged.ID, "")
+
+	r.rotate(r.stage().ID)
+	refusesToStage(t, r)
+	if got := r.rotate(r.app.Staged()[0].ID); got.errorCode() != "INVALID_INPUT" {
+		t.Errorf("a rotated pair can be rotated: %d", got.status)
+	}
+}
+
+func TestStageBesideRotated(t *testing.T) {
+	r := newRotation(t, sfoauthtest.Config{StageBesideRotated: true})
+	first, _ := r.app.Pair()
+	r.rotate(r.stage().ID)
+	staged := r.stage()
+	if got := r.app.Staged(); len(got) != 2 || got[0].State != "Rotated" || got[1].State != "Active" {
+		t.Fatalf("%d pairs beside the main one, want a rotated and a staged one", len(got))
+	}
+	if got := r.as(r.admin, "POST", r.path+"/staged", "{}"); got.status != http.StatusBadRequest {
+		t.Errorf("a second staged pair: %d", got.status)
+	}
+	r.rotate(staged.ID)
+	if got := r.app.Staged(); len(got) != 1 || got[0].Key == first {
+		t.Error("the slot does not hold the pair that was rotated out last, alone")
+	}
+}
+
+func TestShapes(t *testing.T) {
+	for _, flat := range []bool{false, true} {
+		r := newRotation(t, sfoauthtest.Config{FlatStaged: flat})
+		empty := r.as(r.admin, "GET", r.path+"/staged", "")
+		if want := map[bool]string{true: "{}", false: `{"stagedCredentials":[],"url":"` + r.path + `/staged"}`}[flat]; empty.body != want {
+			t.Errorf("flat %t, nothing staged: %s, want %s", flat, empty.body, want)
+		}
+		posted := r.as(r.admin, "POST", r.path+"/staged", "")
+		listed := r.as(r.admin, "GET", r.path+"/staged", "")
+		if posted.status != http.StatusCreated || listed.status != http.StatusOK || posted.body != listed.body {
+			t.Errorf("flat %t: POST %d and GET %d answer differently", flat, posted.status, listed.status)
+		}
+		fields := posted.fields
+		if !flat {
+			fields = fields["stagedCredentials"].([]any)[0].(map[string]any)
+		}
+		staged := r.app.Staged()[0]
+		for name, want := range map[string]string{
+			"id": staged.ID, "key": staged.Key, "secret": staged.Secret, "state": "Active", "url": r.path + "/staged/" + staged.ID,
+			"createdBy": r.admin.User.ID, "createdDate": "2026-01-02T03:04:05.000Z", "expirationDate": "2026-02-01T03:04:05.000Z",
+		} {
+			if fields[name] != want {
+				t.Errorf("flat %t: %s is another", flat, name)
+			}
+		}
+	}
+}
+
+func TestUsageConsumersMainPair(t *testing.T) {
+	r := newRotation(t, sfoauthtest.Config{})
+	key, secret := r.app.Pair()
+	usage := r.as(r.admin, "GET", "/services/data/v65.0/apps/oauth/usage", "")
+	if !strings.Contains(usage.body, `"identifier":"`+r.app.ID+`","name":"CRM"`) {
+		t.Errorf("usage: %d %s", usage.status, usage.body)
+	}
+	consumers := r.as(r.admin, "GET", strings.TrimSuffix(r.path, "/"+r.app.ConsumerID), "")
+	list, _ := consumers.fields["consumers"].([]any)
+	if len(list) != 1 {
+		t.Fatalf("consumers: %d %s", consumers.status, consumers.errorCode())
+	}
+	if c := list[0].(map[string]any); c["id"] != r.app.ConsumerID || c["key"] != key || c["url"] != r.path || c["stagedCredentialsUrl"] != r.path+"/staged" || c["secret"] != nil {
+		t.Error("the consumer is another")
+	}
+	if got := r.as(r.admin, "GET", r.path+"?part=keyandsecret", ""); got.text("key") != key || got.text("secret") != secret {
+		t.Errorf("main pair: %d %s", got.status, got.errorCode())
+	}
+	if got := r.as(r.admin, "GET", r.path, ""); got.text("key") != key || got.fields["secret"] != nil {
+		t.Errorf("main pair without part: %d %s", got.status, got.errorCode())
+	}
+	if got := r.as(r.admin, "GET", r.path+"?part=everything", ""); got.status != http.StatusBadRequest {
+		t.Errorf("main pair with an unknown part: %d", got.status)
+	}
+	short := strings.Replace(strings.Replace(r.path, r.app.ID, r.app.ID[:15], 1), r.app.ConsumerID, r.app.ConsumerID[:15], 1)
+	if got := r.as(r.admin, "GET", short+"/staged", ""); got.status != http.StatusOK {
+		t.Errorf("ids of 15 characters: %d", got.status)
+	}
+}
+
+func TestConnectRefuses(t *testing.T) {
+	r := newRotation(t, sfoauthtest.Config{})
+	staged := r.path + "/staged"
+	id := r.stage().ID
+	for _, test := range []struct {
+		name               string
+		app                *sfoauthtest.App
+		method, path, body string
+		want               string
+	}{
+		{"v64.0", r.admin, "GET", strings.Replace(staged, "v65", "v64", 1), "", "NOT_FOUND"},
+		{"newer version", r.admin, "GET", strings.Replace(staged, "v65", "v67", 1), "", ""},
+		{"unknown app", r.admin, "GET", strings.Replace(staged, r.app.ID, r.admin.ID, 1), "", "NOT_FOUND"},
+		{"unknown consumer", r.admin, "GET", strings.Replace(staged, r.app.ConsumerID, r.admin.ConsumerID, 1), "", "NOT_FOUND"},
+		{"unknown staged pair", r.admin, "PATCH", staged + "/0xJ000000000001AAA", `{"command":"rotate"}`, "NOT_FOUND"},
+		{"unknown command", r.admin, "PATCH", staged + "/" + id, `{"command":"undo"}`, "INVALID_INPUT"},
+		{"broken body", r.admin, "PATCH", staged + "/" + id, `{"command"`, "JSON_PARSER_ERROR"},
+		{"no body", r.admin, "PATCH", staged + "/" + id, "", "UNSUPPORTED_MEDIA_TYPE"},
+		{"wrong method", r.admin, "PUT", staged, "{}", "METHOD_NOT_ALLOWED"},
+		{"user without permissions", r.app, "GET", staged, "", "INSUFFICIENT_ACCESS"},
+		{"usage without permissions", r.app, "GET", "/services/data/v65.0/apps/oauth/usage", "", "INSUFFICIENT_ACCESS"},
+	} {
+		got := r.as(test.app, test.method, test.path, test.body)
+		if got.errorCode() != test.want || (got.status/100 == 2) != (test.want == "") {
+			t.Errorf("%s: %d %s, want %s", test.name, got.status, got.errorCode(), test.want)
+		}
+	}
+	r.admin.User.Change(func(o *sfoauthtest.UserOptions) { o.ViewClientSecret = false })
+	if got := r.as(r.admin, "GET", staged, ""); got.status != http.StatusForbidden || got.errorCode() != "INSUFFICIENT_ACCESS" {
+		t.Errorf("without View Client Secret: %d %s", got.status, got.errorCode())
+	}
+	if got := r.as(r.admin, "GET", "/services/data/v65.0/apps/oauth/usage", ""); got.status != http.StatusOK {
+		t.Errorf("usage without View Client Secret: %d %s", got.status, got.errorCode())
+	}
+	off := newRotation(t, sfoauthtest.Config{NoSecretsOverREST: true})
+	if got := off.as(off.admin, "GET", off.path+"/staged", ""); got.status != http.StatusNotFound {
+		t.Errorf("with the org's setting off: %d", got.status)
+	}
+	if got := off.do("GET", off.path+"/staged", "", nil); got.status != http.StatusUnauthorized || got.errorCode() != "INVALID_SESSION_ID" {
+		t.Errorf("without a token: %d %s", got.status, got.errorCode())
+	}
+}
+
+func TestStagedPairLogsInLate(t *testing.T) {
+	r := newRotation(t, sfoauthtest.Config{PropagationDelay: 10 * time.Minute})
+	staged := r.stage()
+	r.mustLogIn("new staged", staged.Key, staged.Secret, unknownKey)
+	r.now = r.now.Add(10 * time.Minute)
+	r.mustLogIn("propagated staged", staged.Key, staged.Secret, "")
+
+	r = newRotation(t, sfoauthtest.Config{StagedCannotLogIn: true})
+	staged = r.stage()
+	r.mustLogIn("staged", staged.Key, staged.Secret, unknownKey)
+	oldKey, oldSecret := r.app.Pair()
+	r.rotate(staged.ID)
+	r.mustLogIn("new main", staged.Key, staged.Secret, "")
+	r.mustLogIn("rotated", oldKey, oldSecret, "")
+}
+
+func TestRegenerateLeavesTheStagedPair(t *testing.T) {
+	r := newRotation(t, sfoauthtest.Config{})
+	staged := r.stage()
+	oldKey, oldSecret := r.app.Pair()
+	key, secret := r.app.Regenerate()
+	r.mustLogIn("old", oldKey, oldSecret, unknownKey)
+	r.mustLogIn("regenerated", key, secret, "")
+	r.mustLogIn("staged", staged.Key, staged.Secret, "")
+	if got := r.rotate(staged.ID); got.status != http.StatusOK {
+		t.Errorf("rotate: %d %s", got.status, got.errorCode())
+	}
+	r.mustLogIn("rotated", key, secret, "")
+}
+
+// Every call of a rotation can lose its answer before or after the change.
+func TestChangesSurviveLostAnswers(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		fault := sfoauthtest.Reset()
+		if after {
+			fault = sfoauthtest.ResetAfter()
+		}
+		r := newRotation(t, sfoauthtest.Config{})
+		lose := func(e sfoauthtest.Endpoint, send func() reply) {
+			t.Helper()
+			r.org.Fail(e, fault, 1)
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: the answer was not lost", e)
+				}
+			}()
+			send()
+		}
+		state := func() string {
+			if s := r.app.Staged(); len(s) > 0 {
+				return s[0].State
+			}
+			return ""
+		}
+		mustBe := func(before, then string) {
+			t.Helper()
+			want := map[bool]string{false: before, true: then}[after]
+			if got := state(); got != want {
+				t.Errorf("lost after the change %t: state %q, want %q", after, got, want)
+			}
+		}
+		lose(sfoauthtest.Stage, func() reply { return r.as(r.admin, "POST", r.path+"/staged", "{}") })
+		mustBe("", "Active")
+		if !after {
+			r.stage()
+		}
+		lose(sfoauthtest.Rotate, func() reply { return r.rotate(r.app.Staged()[0].ID) })
+		mustBe("Active", "Rotated")
+		lose(sfoauthtest.Delete, func() reply { return r.as(r.admin, "DELETE", r.path+"/staged/"+r.app.Staged()[0].ID, "") })
+		mustBe("Active", "")
+	}
+}
