@@ -118,6 +118,7 @@ var knownErrors = []knownError{
 	{"invalid_grant", "", Final, "check the run-as user: active, API enabled, allowed to use the app (setup step 2)"},
 	{"invalid_app_access", "", Final, "let an administrator pre-authorize the app for the run-as user's profile or permission set (setup step 2)"},
 	{"app_not_found", "", Final, "install the app in this org, or unblock it under Connected Apps OAuth Usage (setup step 1)"},
+	{"OAUTH_APP_BLOCKED", "", Final, "unblock the app under Connected Apps OAuth Usage in Setup (setup step 1)"},
 	{"unsupported_grant_type", "", Final, "switch on the client credentials flow in the app's OAuth settings (setup step 1)"},
 	{"unauthorized_client", "", Final, "switch on the client credentials flow in the app's OAuth settings (setup step 1)"},
 	{"inactive_user", "", Final, "activate the run-as user, or choose another (setup step 2)"},

@@ -1,0 +1,199 @@
+package sfoauth_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+const host = "acme.my.salesforce.com:443"
+
+// connect returns an org on a network in memory, an app in it, and the app's client.
+func connect(t *testing.T, config sfoauthtest.Config, options sfoauthtest.AppOptions) (*sfoauthtest.Org, *sfoauthtest.App, *sfoauth.Client) {
+	t.Helper()
+	network := &sfoauthtest.Network{}
+	org := sfoauthtest.New(config)
+	stop, err := network.Serve(host, org)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	app := org.AddApp(options)
+	key, secret := app.Pair()
+	transport := network.Transport()
+	t.Cleanup(transport.CloseIdleConnections)
+	return org, app, &sfoauth.Client{
+		BaseURL: "https://acme.my.salesforce.com", ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret),
+		HTTPClient: &http.Client{Transport: transport},
+	}
+}
+
+func TestTheLifeOfAToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{MoreFields: true})
+		token, err := client.Token(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token.OrganizationID != org.ID() || token.UserID != app.User.ID || token.TokenType != "Bearer" || token.InstanceURL != "https://acme.my.salesforce.com" ||
+			token.APIInstanceURL == "" || token.Signature.IsZero() || token.IssuedAt == "" || !strings.Contains(token.Scope, "api") || !token.Expiry.IsZero() {
+			t.Errorf("token %+v", token)
+		}
+		said, err := client.Introspect(t.Context(), token)
+		if err != nil || !said.Active || said.Username != app.User.Username() || said.ClientID != client.ConsumerKey || time.Until(said.Expiry) != 2*time.Hour {
+			t.Errorf("introspection %+v, %v", said, err)
+		}
+		if who, err := client.UserInfo(t.Context(), token); err != nil || who.UserID != app.User.ID || who.OrganizationID != org.ID() {
+			t.Errorf("userinfo %+v, %v", who, err)
+		}
+		if err := client.CheckAPI(t.Context(), token); err != nil {
+			t.Error(err)
+		}
+		if err := client.Revoke(t.Context(), token); err != nil || org.Live(token.AccessToken.Reveal()) {
+			t.Errorf("revoking: %v", err)
+		}
+		if err := client.Revoke(t.Context(), token); err != nil {
+			t.Errorf("a token that is dead already: %v", err)
+		}
+		if said, err := client.Introspect(t.Context(), token); err != nil || said.Active {
+			t.Errorf("introspection of a dead token: %+v, %v", said, err)
+		}
+		_, err = client.UserInfo(t.Context(), token)
+		if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Code != "Bad_OAuth_Token" || refused.Kind != sfoauth.Final {
+			t.Errorf("userinfo of a dead token: %v", err)
+		}
+		if err := client.CheckAPI(t.Context(), token); err == nil || !strings.Contains(err.Error(), "INVALID_SESSION_ID") {
+			t.Errorf("the API with a dead token: %v", err)
+		}
+		if improper := org.Improper(); len(improper) > 0 {
+			t.Errorf("sent to Salesforce: %q", improper)
+		}
+		if seen := org.Seen(); seen.Logins.Tried != 1 || seen.Basic != 0 {
+			t.Errorf("one token took %+v", seen.Logins)
+		}
+	})
+}
+
+func TestAJWTSaysWhenItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{JWT: true, JWTLifetime: 20 * time.Minute})
+		token, err := client.Token(t.Context())
+		if err != nil || time.Until(token.Expiry).Round(time.Minute) != 20*time.Minute {
+			t.Errorf("expiry %s, %v", token.Expiry, err)
+		}
+	})
+}
+
+func TestACallEndsWithItsContextOrItsTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+		for _, fault := range []sfoauthtest.Fault{sfoauthtest.Hang(), sfoauthtest.HangAfter(), sfoauthtest.Trickle(time.Second)} {
+			org.Fail(sfoauthtest.Token, fault, 0)
+			begun := time.Now()
+			_, err := client.Token(t.Context())
+			if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Kind != sfoauth.Passing || !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 10*time.Second {
+				t.Errorf("%s: %v after %s", fault, err, time.Since(begun))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			begun = time.Now()
+			if _, err = client.Token(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != time.Second {
+				t.Errorf("%s: %v after %s", fault, err, time.Since(begun))
+			}
+			cancel()
+			org.Heal()
+		}
+	})
+}
+
+func TestAPostIsRepeatedOnAConnectionThatWasClosedWhileIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+		if _, err := client.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		org.Fail(sfoauthtest.Token, sfoauthtest.Reset(), 1) // meets the kept-alive connection
+		if _, err := client.Token(t.Context()); err != nil {
+			t.Errorf("on a connection that had died: %v", err)
+		}
+		org.Fail(sfoauthtest.Token, sfoauthtest.Reset(), 0)
+		asked := org.Seen().Calls[sfoauthtest.Token]
+		if _, err := client.Token(t.Context()); err == nil || org.Seen().Calls[sfoauthtest.Token]-asked > 3 {
+			t.Errorf("a server that resets every connection is asked %d times: %v", org.Seen().Calls[sfoauthtest.Token]-asked, err)
+		}
+	})
+}
+
+func TestAPairIsStagedAndRotated(t *testing.T) {
+	for name, config := range map[string]sfoauthtest.Config{"listed": {}, "flat": {FlatStaged: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { stageAndRotate(t, config) })
+		})
+	}
+}
+
+func stageAndRotate(t *testing.T, config sfoauthtest.Config) {
+	ctx := t.Context()
+	org, app, client := connect(t, config, sfoauthtest.AppOptions{})
+	app.User.Change(func(o *sfoauthtest.UserOptions) { o.ExternalClientAppDeveloper, o.ViewClientSecret = true, true })
+	token, err := client.Token(ctx)
+	must(t, err)
+	pairs := client.Credentials(token, app.ID, app.ConsumerID)
+
+	main, err := pairs.Main(ctx)
+	must(t, err)
+	if main.ConsumerKey != client.ConsumerKey || !main.ConsumerSecret.Equal(client.ConsumerSecret) {
+		t.Error("the main pair is not the app's")
+	}
+	if slot, err := pairs.Staged(ctx); err != nil || len(slot) != 0 {
+		t.Errorf("the empty slot: %v, %v", slot, err)
+	}
+	staged, err := pairs.Stage(ctx)
+	must(t, err)
+	if staged.State != sfoauth.Active || staged.ConsumerKey == main.ConsumerKey || staged.Expiration.IsZero() {
+		t.Errorf("staged %+v", staged)
+	}
+	if _, err := pairs.Stage(ctx); err == nil {
+		t.Error("a second pair was staged")
+	}
+	slot, err := pairs.Staged(ctx)
+	must(t, err)
+	if len(slot) != 1 || !slot[0].Equal(staged.Pair) || slot[0].ID != staged.ID {
+		t.Errorf("the slot holds %+v", slot)
+	}
+	next := *client
+	next.ConsumerKey, next.ConsumerSecret = staged.ConsumerKey, staged.ConsumerSecret
+	_, err = next.Token(ctx)
+	must(t, err)
+	must(t, pairs.Rotate(ctx, staged.ID))
+	if main, err = pairs.Main(ctx); err != nil || !main.Equal(staged.Pair) {
+		t.Errorf("after the rotation the main pair is another: %v", err)
+	}
+	slot, err = pairs.Staged(ctx)
+	must(t, err)
+	if len(slot) != 1 || slot[0].State != sfoauth.Rotated || slot[0].ConsumerKey != client.ConsumerKey {
+		t.Fatalf("the slot holds %+v", slot)
+	}
+	_, err = client.Token(ctx)
+	must(t, err)
+	must(t, pairs.Delete(ctx, slot[0].ID))
+	if _, err = client.Token(ctx); err == nil {
+		t.Error("the deleted pair logs in")
+	}
+	if improper := org.Improper(); len(improper) > 0 {
+		t.Errorf("sent to Salesforce: %q", improper)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
