@@ -3,6 +3,7 @@ package sfoauthtest
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -103,7 +104,11 @@ func NotHTTP() Fault { return Fault{name: "not HTTP", send: notHTTP} }
 
 // Trickle carries the request out and sends the body's bytes one at a time, each an interval after the one before.
 func Trickle(interval time.Duration) Fault {
-	return Fault{name: "trickling body", send: func(w http.ResponseWriter, s sending) { trickle(w, s, interval) }}
+	return Fault{
+		name: "trickling body",
+		fits: func(e Endpoint) bool { return e != Revoke && e != Delete }, // which answer without a body
+		send: func(w http.ResponseWriter, s sending) { trickle(w, s, interval) },
+	}
 }
 
 // Huge sends the right answer behind size bytes of white space, which JSON allows.
@@ -124,10 +129,13 @@ func HugeHeader(size int) Fault {
 	return Fault{name: "huge header", change: func(_ *Org, a *answer, _ *request) { a.setHeader("X-Padding", string(spaces(size, 'x'))) }}
 }
 
-// Body carries the request out and answers 200 with text instead of the right body.
+// Body carries the request out and answers 200 with text instead of the right body: as a web page where it begins with <.
 func Body(text string) Fault {
 	return Fault{name: "body " + text, change: func(_ *Org, a *answer, _ *request) {
-		a.status, a.fields, a.body = http.StatusOK, nil, []byte(text)
+		a.status, a.kind, a.fields, a.body = http.StatusOK, "", nil, []byte(text)
+		if strings.HasPrefix(text, "<") {
+			a.kind = html
+		}
 	}}
 }
 

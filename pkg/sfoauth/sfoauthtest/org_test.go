@@ -116,6 +116,12 @@ func (w *world) get(path, token string) reply {
 	return w.do("GET", path, "", map[string]string{"Authorization": "Bearer " + token, "Accept": "application/json"})
 }
 
+func signature(secret, id, issuedAt string) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(id + issuedAt))
+	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
+
 func TestTokenAnswerIsSalesforces(t *testing.T) {
 	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 	r := w.login()
@@ -124,12 +130,10 @@ func TestTokenAnswerIsSalesforces(t *testing.T) {
 		t.Errorf("fields %v, want %v: no expires_in", got, want)
 	}
 	_, secret := w.app.Pair()
-	mac := hmac.New(sha256.New, []byte(secret))
-	mac.Write([]byte(r.text("id") + r.text("issued_at")))
 	for field, want := range map[string]string{
 		"instance_url": base, "token_type": "Bearer", "scope": "id api", "issued_at": "1767323045000",
 		"id":        base + "/id/" + w.org.ID() + "/" + w.app.User.ID,
-		"signature": base64.StdEncoding.EncodeToString(mac.Sum(nil)),
+		"signature": signature(secret, r.text("id"), r.text("issued_at")),
 	} {
 		if r.text(field) != want {
 			t.Errorf("%s is %q, want %q", field, r.text(field), want)

@@ -48,7 +48,7 @@ func (o *Org) login(r *request) *answer {
 	user.logins = append(user.logins, o.config.Now())
 	o.seen.Logins.OK++
 	o.seen.count(used.key, Logins{OK: 1})
-	return r.inFormat(o.granted(r, o.newSession(r, app, used), used))
+	return r.inFormat(o.granted(r, o.newSession(r.base, app, used), used))
 }
 
 // authenticate finds the app by its key and secret, from a Basic header or from the form. It returns the pair that the key

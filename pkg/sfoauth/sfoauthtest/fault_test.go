@@ -1,0 +1,363 @@
+package sfoauthtest_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+var update = flag.Bool("update", false, "write testdata/faults.txt anew")
+
+// TestFaults goes through all faults at every endpoint that they fit, over the in-memory network, and compares what a
+// careful client sees with testdata/faults.txt. The request after the fault must succeed.
+func TestFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCaller(t)
+		var lines []string
+		names := map[string]bool{}
+		for _, fault := range sfoauthtest.AllFaults() {
+			if names[fault.String()] {
+				t.Errorf("two faults are called %q", fault)
+			}
+			names[fault.String()] = true
+			for _, endpoint := range []sfoauthtest.Endpoint{sfoauthtest.Token, sfoauthtest.Introspect, sfoauthtest.Revoke, sfoauthtest.UserInfo, sfoauthtest.REST} {
+				if !fault.Fits(endpoint) {
+					continue
+				}
+				c.prepare()
+				c.org.Fail(endpoint, fault, 1)
+				lines = append(lines, fmt.Sprintf("%s: %s: %s", endpoint, fault, c.outcome(endpoint)))
+				if endpoint == sfoauthtest.Token && c.effect() != fault.TakesEffect() {
+					t.Errorf("%s: takes effect %t, but TakesEffect says %t", fault, c.effect(), fault.TakesEffect())
+				}
+				c.prepare()
+				if got := c.outcome(endpoint); !strings.HasPrefix(got, "200") || strings.Contains(got, "wrong") {
+					t.Errorf("%s after %q: %s", endpoint, fault, got)
+				}
+			}
+		}
+		compare(t, strings.Join(lines, "\n")+"\n")
+	})
+}
+
+func compare(t *testing.T, got string) {
+	const file = "testdata/faults.txt"
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is, should := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	for i := range max(len(is), len(should)) {
+		if i >= len(is) || i >= len(should) || is[i] != should[i] {
+			t.Fatalf("line %d of %s differs; -update writes it anew.\ngot:  %q\nwant: %q", i+1, file, is[min(i, len(is)-1)], should[min(i, len(should)-1)])
+		}
+	}
+}
+
+// caller is a client of an org on a network, with a timeout of 5 seconds.
+type caller struct {
+	t      *testing.T
+	org    *sfoauthtest.Org
+	app    *sfoauthtest.App
+	client *http.Client
+	base   string
+	token  string
+	logins int // before the call
+}
+
+func newCaller(t *testing.T) *caller {
+	var network sfoauthtest.Network
+	org := sfoauthtest.New(sfoauthtest.Config{})
+	stop, err := network.Serve("acme.my.salesforce.com:443", org)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	transport := network.Transport()
+	transport.DisableKeepAlives = true // net/http repeats requests on connections that break when used again
+	transport.MaxResponseHeaderBytes = 64 << 10
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &caller{t: t, org: org, app: org.AddApp(sfoauthtest.AppOptions{}), client: client, base: base}
+}
+
+// prepare gets a live token for the calls that need one.
+func (c *caller) prepare() {
+	resp, err := c.send(c.t.Context(), sfoauthtest.Token)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		c.t.Fatal(err)
+	}
+	c.token = answer.Token
+	c.logins = c.app.Logins().OK
+}
+
+// effect says whether the call was a login.
+func (c *caller) effect() bool { return c.app.Logins().OK > c.logins }
+
+func (c *caller) send(ctx context.Context, endpoint sfoauthtest.Endpoint) (*http.Response, error) {
+	key, secret := c.app.Pair()
+	form := url.Values{"client_id": {key}, "client_secret": {secret}, "token": {c.token}}
+	method, path := "POST", "/services/oauth2/"+string(endpoint)
+	switch endpoint {
+	case sfoauthtest.Token:
+		form.Del("token")
+		form.Set("grant_type", "client_credentials")
+	case sfoauthtest.UserInfo:
+		method, form = "GET", nil
+	case sfoauthtest.REST:
+		method, path, form = "GET", limits, nil
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	if form != nil {
+		req.Header.Set("Content-Type", formType)
+	} else {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return c.client.Do(req)
+}
+
+// outcome calls the endpoint and describes what came back, without secrets.
+func (c *caller) outcome(endpoint sfoauthtest.Endpoint) string {
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	defer cancel()
+	resp, err := c.send(ctx, endpoint)
+	if err != nil {
+		return describe(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Sprint(resp.StatusCode, " then ", describe(err))
+	}
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	out := fmt.Sprint(resp.StatusCode, " ", media)
+	for _, name := range []string{"Retry-After", "Location"} {
+		if value := resp.Header.Get(name); value != "" {
+			out += fmt.Sprintf(" %s %s", name, value)
+		}
+	}
+	if took := time.Since(start); took > 0 {
+		out += fmt.Sprint(" after ", took)
+	}
+	if len(body) > 1<<20 {
+		out += fmt.Sprintf(" of %d MiB", len(body)>>20)
+	}
+	switch {
+	case resp.StatusCode != http.StatusOK:
+	case endpoint == sfoauthtest.Token:
+		out += c.wrong(body)
+	case len(strings.TrimSpace(string(body))) < 100 && endpoint != sfoauthtest.REST:
+		out += fmt.Sprintf(", body %.40q", strings.TrimSpace(string(body)))
+	}
+	return out
+}
+
+// wrong names the fields of a token answer that a client should not trust.
+func (c *caller) wrong(body []byte) string {
+	var answer map[string]any
+	if err := json.Unmarshal(body, &answer); err != nil || answer == nil {
+		return ", wrong: not a JSON object"
+	}
+	_, secret := c.app.Pair()
+	token, _ := answer["access_token"].(string)
+	var wrong []string
+	for field, good := range map[string]bool{
+		"access_token":     c.org.Live(token),
+		"token_type":       answer["token_type"] == "Bearer",
+		"instance_url":     answer["instance_url"] == base,
+		"api_instance_url": answer["api_instance_url"] == nil,
+		"token_format":     answer["token_format"] == nil,
+		"id":               answer["id"] == base+"/id/"+c.org.ID()+"/"+c.app.User.ID,
+		"issued_at":        answer["issued_at"] == fmt.Sprint(time.Now().UnixMilli()),
+		"signature":        answer["signature"] == signature(secret, fmt.Sprint(answer["id"]), fmt.Sprint(answer["issued_at"])) || answer["id"] == nil,
+	} {
+		if !good {
+			wrong = append(wrong, field)
+		}
+	}
+	if len(wrong) == 0 {
+		return ""
+	}
+	slices.Sort(wrong)
+	return ", wrong: " + strings.Join(wrong, " ")
+}
+
+func describe(err error) string {
+	for _, known := range []error{context.DeadlineExceeded, context.Canceled, syscall.ECONNRESET, io.ErrUnexpectedEOF, io.EOF} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	if text := err.Error(); strings.Contains(text, "malformed HTTP") {
+		return "malformed HTTP response"
+	} else if strings.Contains(text, "headers exceeded") {
+		return "headers exceeded"
+	}
+	return err.Error()
+}
+
+// The faults that meddle with the connection do the same over TCP.
+func TestFaultsOverTCP(t *testing.T) {
+	arrived := make(chan struct{}, 1)
+	org := sfoauthtest.New(sfoauthtest.Config{Watch: func(c sfoauthtest.Call) {
+		if c.Endpoint == sfoauthtest.REST && c.Phase == sfoauthtest.Arrived {
+			arrived <- struct{}{}
+		}
+	}})
+	server, err := org.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	transport := &http.Transport{DisableKeepAlives: true}
+	c := &caller{t: t, org: org, app: org.AddApp(sfoauthtest.AppOptions{}), client: &http.Client{Transport: transport}, base: server.URL}
+	c.prepare()
+	for _, test := range []struct {
+		fault  sfoauthtest.Fault
+		want   string
+		cancel bool // give up once the request has arrived
+	}{
+		{sfoauthtest.Reset(), "connection reset by peer", false},
+		{sfoauthtest.ResetAfter(), "connection reset by peer", false},
+		{sfoauthtest.Truncate(), "unexpected EOF", false},
+		{sfoauthtest.TruncateHeader(), "unexpected EOF", false},
+		{sfoauthtest.NotHTTP(), "malformed HTTP response", false},
+		{sfoauthtest.Hang(), "context canceled", true},
+		{sfoauthtest.HangAfter(), "context canceled", true},
+		{sfoauthtest.Trickle(time.Hour), "context canceled", true},
+		{sfoauthtest.Latency(time.Hour), "context canceled", true},
+		{sfoauthtest.NoFault(), "", false},
+	} {
+		org.Fail(sfoauthtest.REST, test.fault, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-arrived
+			if test.cancel {
+				cancel()
+			}
+		}()
+		got := ""
+		resp, err := c.send(ctx, sfoauthtest.REST)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		if err != nil {
+			got = describe(err)
+		}
+		if got != test.want {
+			t.Errorf("%s: %q, want %q", test.fault, got, test.want)
+		}
+		cancel()
+	}
+}
+
+// A client that gives up does not undo what it asked for.
+func TestLatencyCarriesOutWhatNobodyWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCaller(t)
+		c.prepare()
+		c.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(time.Minute), 1)
+		if got := c.outcome(sfoauthtest.Token); got != "context deadline exceeded" {
+			t.Errorf("outcome %s", got)
+		}
+		synctest.Wait()
+		if !c.effect() {
+			t.Error("the login was not carried out")
+		}
+	})
+}
+
+func TestFaultsQueueUp(t *testing.T) {
+	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	w.org.Fail(sfoauthtest.Token, sfoauthtest.NoFault(), 2)
+	w.org.Fail(sfoauthtest.Token, sfoauthtest.Unavailable(), 1)
+	w.org.Fail(sfoauthtest.Everything, sfoauthtest.TooManyRequests(time.Second, false), 0)
+	var got []int
+	for range 5 {
+		got = append(got, w.login().status)
+	}
+	if want := []int{200, 200, 503, 429, 429}; !slices.Equal(got, want) {
+		t.Errorf("statuses %v, want %v", got, want)
+	}
+	w.org.Heal(sfoauthtest.Token)
+	if status := w.login().status; status != 429 {
+		t.Errorf("after Heal of the endpoint: %d", status)
+	}
+	w.org.Heal()
+	if status := w.login().status; status != 200 {
+		t.Errorf("after Heal: %d", status)
+	}
+	if seen := w.org.Seen(); seen.Calls[sfoauthtest.Token] != 7 || seen.Logins.Tried != 3 {
+		t.Errorf("%d calls and %d logins, want 7 and 3", seen.Calls[sfoauthtest.Token], seen.Logins.Tried)
+	}
+}
+
+func TestHealLetsGoOfHangingRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCaller(t)
+		c.prepare()
+		c.org.Fail(sfoauthtest.Everything, sfoauthtest.Hang(), 0)
+		got := make(chan error)
+		go func() {
+			_, err := c.send(t.Context(), sfoauthtest.REST)
+			got <- err
+		}()
+		synctest.Wait()
+		c.org.Heal()
+		if err := <-got; describe(err) != "EOF" {
+			t.Errorf("%v, want EOF", err)
+		}
+	})
+}
+
+// A client that follows a redirect hands its secret to whoever it leads to.
+func TestFollowedRedirectIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCaller(t)
+		c.client.CheckRedirect = nil
+		for _, status := range []int{http.StatusFound, http.StatusTemporaryRedirect} {
+			c.org.Fail(sfoauthtest.Token, sfoauthtest.Redirect(status, ""), 1)
+			c.outcome(sfoauthtest.Token)
+		}
+		want := []string{
+			"GET other: a redirect was followed",
+			"POST other: a redirect was followed",
+			"POST other: credentials or a token where they are not wanted",
+		}
+		if got := c.org.Improper(); !slices.Equal(got, want) || c.org.Seen().Redirects != 2 {
+			t.Errorf("improper: %q, want %q", got, want)
+		}
+	})
+}
