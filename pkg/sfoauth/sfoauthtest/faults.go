@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// Instead answers with status and text and carries nothing out.
-func instead(name string, make func(*Org, *request) *answer) Fault {
-	return Fault{name: name, instead: make}
+// instead answers with what reply makes and carries nothing out.
+func instead(name string, reply func(*Org, *request) *answer) Fault {
+	return Fault{name: name, instead: reply}
 }
 
 // Unavailable answers 503 with a web page, as an overloaded or restarting server does.
@@ -125,13 +126,14 @@ func RESTErrors() []Fault {
 func AllFaults() []Fault {
 	faults := []Fault{
 		Latency(time.Second), Hang(), HangAfter(), Reset(), ResetAfter(), Truncate(), TruncateHeader(), NotHTTP(),
-		Trickle(time.Second), Huge(2 << 20), HugeCompressed(4 << 20), HugeHeader(2 << 20),
+		Trickle(time.Second), Huge(2 << 20), HugeCompressed(2 << 20), HugeHeader(2 << 20),
 		Unavailable(), Maintenance(), TooManyRequests(30*time.Second, false), TooManyRequests(time.Minute, true),
 		Refusal(http.StatusInternalServerError, "server_error", "an unexpected error occurred"),
 		Refusal(http.StatusBadGateway, "temporarily_unavailable", "upstream failed"),
 		Redirect(http.StatusFound, ""), Redirect(http.StatusTemporaryRedirect, ""), Redirect(http.StatusPermanentRedirect, ""),
 		Body("").named("empty body"), Body(`{"access_token":"x`).named("malformed JSON"), Body(`null`).named("JSON null"),
 		Body(`"text"`).named("JSON string"), Body(`[1,2]`).named("JSON list"), Body(`{}`).named("JSON object without fields"),
+		Body(strings.Repeat("[", 50_000)).named("deeply nested JSON"),
 		Body("<html><body>Log in</body></html>").named("200 with a web page"),
 		Body(`{"error":"invalid_grant","error_description":"authentication failure"}`).named("200 with an error"),
 		Body(`{"access_token":1,"instance_url":[],"id":{},"active":"yes","user_id":7,"organization_id":null,"id":9}`).named("JSON fields of the wrong type"),

@@ -54,8 +54,8 @@ type Config struct {
 	// StageBesideRotated lets a pair be staged while the last one rotated out is still there, so that there can be two.
 	// Salesforce documents one slot, yet answers with a list.
 	StageBesideRotated bool
-	// Watch is called twice for each request: when it has arrived, and when the org has done what it asks for but not yet
-	// answered. It may block or end the process. Nil: none. It may call the org's methods.
+	// Watch is called when a request has arrived, and again when the org has done what it asks for but not yet answered; not
+	// again for one that a fault loses. It may block, call the org's methods, or end the process. Nil: none.
 	Watch func(Call)
 }
 
