@@ -32,7 +32,7 @@ type AppOptions struct {
 type App struct {
 	ID         string // 0xI…
 	ConsumerID string // 888…
-	User       *User  // who it logs in as
+	User       *User  // who it logs in as, unless Change has set another
 
 	org     *Org
 	options AppOptions
@@ -93,12 +93,12 @@ func (o *Org) addUser(options UserOptions) *User {
 	return user
 }
 
-// Change lets an administrator change the app's setup. Name, RunAs and the defaults that AddApp filled in stay unless
-// they are set.
+// Change lets an administrator change the app's setup. It is given the present one, with the defaults filled in.
 func (a *App) Change(change func(*AppOptions)) {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
 	change(&a.options)
+	setDefault(&a.options.RunAs, a.User)
 }
 
 // Change lets an administrator change the user's setup.

@@ -45,7 +45,7 @@ func (o *Org) Fail(e Endpoint, f Fault, times int) {
 	o.faults[e] = append(o.faults[e], &fault{f, times})
 }
 
-// Heal clears the faults of the endpoints, or all faults where none is named, and lets go of the requests that hang. What
+// Heal clears the faults of the endpoints, or all faults where none is named, and lets go of the requests that hang or wait. What
 // was set for Everything is cleared only with everything.
 func (o *Org) Heal(endpoints ...Endpoint) {
 	o.mu.Lock()

@@ -11,68 +11,14 @@
 package sfoauthtest
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
-
-// Config is what an org is made with. The zero value is an org with Salesforce's defaults.
-type Config struct {
-	// BaseURL is the org's My Domain, without a trailing slash: where id and instance_url point to. Empty: the scheme and
-	// host of each request.
-	BaseURL string
-	// Now tells the time for sessions, limits and expiry dates. Nil: time.Now. The org advances nothing by itself.
-	Now func() time.Time
-	// SessionTimeout is how long a session lives without use: 15 minutes to 24 hours. Zero: 2 hours.
-	SessionTimeout time.Duration
-	// LoginsPerHour limits the logins of each user. Zero: 3,600.
-	LoginsPerHour int
-	// RequestsPerDay limits the REST requests of the org. Zero: 1,000,000.
-	RequestsPerDay int
-	// PropagationDelay is how long a pair made by App.Regenerate or by staging is unknown to the token endpoint; Salesforce
-	// says 2 to 10 minutes. The pair that AddApp makes is known at once. Zero: none.
-	PropagationDelay time.Duration
-	// APIVersion is the newest version of the REST API, such as 65 for v65.0. Zero: 67.
-	APIVersion int
-	// SharedSessions makes a second login of an app as the same user return the session that still lives, with its token.
-	// Salesforce does not document whether it does; a client must stand both.
-	SharedSessions bool
-	// LoginHost makes the org answer logins like login.salesforce.com, which does not support the flow. Requests whose Host
-	// is login.salesforce.com or test.salesforce.com are answered so in any case.
-	LoginHost bool
-	// NoSecretsOverREST switches off "Allow access to External Client App consumer secrets via REST API".
-	NoSecretsOverREST bool
-	// FlatStaged makes the answers about a staged pair one object, where others wrap it in a list under
-	// stagedCredentials. Both shapes have been seen.
-	FlatStaged bool
-	// StagedCannotLogIn makes the token endpoint refuse a staged pair until it has been rotated.
-	StagedCannotLogIn bool
-	// StageBesideRotated lets a pair be staged while the last one rotated out is still there, so that there can be two.
-	// Salesforce documents one slot, yet answers with a list.
-	StageBesideRotated bool
-	// Watch is called when a request has arrived, and again when the org has done what it asks for but not yet answered; not
-	// again for one that a fault loses. It may block, call the org's methods, or end the process. Nil: none.
-	Watch func(Call)
-}
-
-// Phase is how far a request has come.
-type Phase string
-
-const (
-	Arrived Phase = "arrived" // nothing has been done
-	Done    Phase = "done"    // what it asks for has been done or refused; nothing has been answered
-)
-
-// Call is one request on its way, as Config.Watch sees it.
-type Call struct {
-	Endpoint Endpoint
-	Phase    Phase
-	Status   int // what the org is going to answer; zero when the request has arrived
-}
 
 // Org is a simulated Salesforce org. All its methods are safe for concurrent use.
 type Org struct {
@@ -95,17 +41,7 @@ type Org struct {
 
 // New returns an org without apps. It panics where the configuration is one that Salesforce does not allow.
 func New(config Config) *Org {
-	if config.Now == nil {
-		config.Now = time.Now
-	}
-	setDefault(&config.SessionTimeout, 2*time.Hour)
-	setDefault(&config.LoginsPerHour, 3600)
-	setDefault(&config.RequestsPerDay, 1_000_000)
-	setDefault(&config.APIVersion, 67)
-	config.BaseURL = strings.TrimSuffix(config.BaseURL, "/")
-	if config.SessionTimeout < 15*time.Minute || config.SessionTimeout > 24*time.Hour {
-		panic(fmt.Sprintf("sfoauthtest: a session timeout of %v; Salesforce has 15 minutes to 24 hours", config.SessionTimeout))
-	}
+	config.complete()
 	return &Org{
 		config:   config,
 		id:       newID("00D"),
@@ -114,13 +50,6 @@ func New(config Config) *Org {
 		healed:   make(chan struct{}),
 		known:    map[string]bool{},
 		seen:     newSeen(),
-	}
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
 	}
 }
 
@@ -139,7 +68,7 @@ func (o *Org) SetLocked(locked bool) {
 func (o *Org) Secrets() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return append([]string(nil), o.secrets...)
+	return slices.Clone(o.secrets)
 }
 
 // keep records text as one of the org's secrets and returns it.

@@ -23,6 +23,7 @@ type session struct {
 }
 
 // NewToken logs the app's run-as user in without a request and without a check, and returns the token. It is not counted.
+// Without Config.BaseURL the user's identity URL has no host.
 func (a *App) NewToken() string {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
@@ -55,7 +56,7 @@ func (o *Org) newSession(base string, app *App, used *pair) *session {
 // Source of the claims: Salesforce Help, "JWT-Based Access Tokens".
 func jwt(base string, s *session) string {
 	signature := make([]byte, 256)
-	rand.Read(signature)
+	_, _ = rand.Read(signature) // never fails
 	return encodePart(map[string]any{"alg": "RS256", "typ": "JWT", "kid": "218", "tnk": "core/prod/" + s.app.org.id, "ver": "1.0"}) +
 		"." + encodePart(map[string]any{
 		"scp": s.app.options.Scope, "aud": []string{base, "https://api.salesforce.com"}, "sub": "uid:" + s.user.ID,

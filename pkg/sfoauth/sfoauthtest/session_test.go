@@ -130,6 +130,10 @@ func TestSessionsCanBeEnded(t *testing.T) {
 	w.mustLive(c, false)
 
 	d := w.token()
+	w.org.SetLocked(true)
+	w.mustLive(d, false)
+	w.org.SetLocked(false)
+	w.mustLive(d, true)
 	w.app.User.Change(func(o *sfoauthtest.UserOptions) { o.Inactive = true })
 	w.mustLive(d, false)
 }
