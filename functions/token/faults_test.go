@@ -37,7 +37,7 @@ var atLogin = map[string]outcome{
 	"500 server_error an unexpected error occurred": down, "502 temporarily_unavailable upstream failed": down,
 	"redirect with 302": misconfigured, "redirect with 307": misconfigured, "redirect with 308": misconfigured,
 	"empty body": untrusted, "malformed JSON": untrusted, "JSON null": untrusted, "JSON string": untrusted, "JSON list": untrusted,
-	"JSON object without fields": untrusted, "200 with a web page": untrusted, "200 with an error": untrusted, "JSON fields of the wrong type": untrusted,
+	"JSON object without fields": untrusted, "200 with a web page": untrusted, "200 with an error": untrusted, "deeply nested JSON": untrusted, "JSON fields of the wrong type": untrusted,
 
 	"wrong signature": untrusted, "malformed signature": untrusted, "no id": untrusted, "malformed id": untrusted, "malformed issued_at": untrusted,
 	"token_type MAC": untrusted, "no token_type": untrusted, "no access_token": untrusted, "empty access_token": untrusted,

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/internal/telemetry"
 	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
@@ -35,7 +36,7 @@ type world struct {
 	t       *testing.T
 	org     *sfoauthtest.Org
 	app     *sfoauthtest.App
-	aws     *tempAWS
+	aws     *localaws.SecretsManager
 	secrets *secretsmanager.Client
 	handler *handler
 	log     *lockedBuffer
@@ -55,7 +56,7 @@ func newWorld(t *testing.T, o options) *world {
 	o.org.BaseURL = "http://" + orgHost
 	w := &world{t: t, org: sfoauthtest.New(o.org), log: &lockedBuffer{}}
 	w.app = w.org.AddApp(o.app)
-	w.aws = newTempAWS()
+	w.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})
 	serve(t, network, orgHost, w.org)
 	serve(t, network, awsHost, w.aws)
 	t.Cleanup(func() { w.org.Heal() })

@@ -1,0 +1,243 @@
+package localaws
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// environment is one process of a function, and its Runtime API.
+type environment struct {
+	config  *FunctionConfig
+	cmd     *exec.Cmd
+	server  *http.Server
+	slots   atomic.Int64 // how many of Function.slots are this one
+	readyAt time.Time
+
+	ready chan struct{} // closed at the first request for an event
+	once  sync.Once
+	next  chan *invocation
+	dead  chan struct{} // closed when the process has ended
+	end   error         // why; final once dead is closed
+
+	mu      sync.Mutex
+	pending map[string]*invocation
+	failed  *FunctionError // what the process said of its initialisation
+}
+
+type invocation struct {
+	id       string
+	payload  []byte
+	deadline time.Time
+	result   chan result
+}
+
+type result struct {
+	answer []byte
+	err    error
+}
+
+// startEnvironment starts a process and waits until it asks for an event.
+func startEnvironment(ctx context.Context, config *FunctionConfig) (*environment, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	e := &environment{
+		config: config, ready: make(chan struct{}), next: make(chan *invocation), dead: make(chan struct{}), pending: map[string]*invocation{},
+	}
+	e.server = &http.Server{Handler: e.routes()}
+	go func() { _ = e.server.Serve(listener) }()
+	e.cmd = exec.Command(config.Binary)
+	e.cmd.Dir = filepath.Dir(config.Binary)
+	e.cmd.Env = e.variables(listener.Addr().String())
+	e.cmd.Stdout, e.cmd.Stderr = config.Stdout, config.Stderr
+	if err := e.cmd.Start(); err != nil {
+		_ = e.server.Close()
+		return nil, fmt.Errorf("starting %s: %w", config.Name, err)
+	}
+	go e.wait()
+	timer := time.NewTimer(initTime)
+	defer timer.Stop()
+	select {
+	case <-e.ready:
+		return e, nil
+	case <-e.dead:
+		return nil, e.initFailure()
+	case <-timer.C:
+		err = &FunctionError{initError, fmt.Sprintf("%s did not ask for an event within %s", config.Name, initTime)}
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	e.kill()
+	return nil, err
+}
+
+func (e *environment) initFailure() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.failed != nil {
+		return e.failed
+	}
+	return &FunctionError{exitError, fmt.Sprintf("%s ended before it asked for an event: %v", e.config.Name, e.end)}
+}
+
+func (e *environment) wait() {
+	e.end = e.cmd.Wait()
+	close(e.dead)
+	_ = e.server.Close()
+}
+
+func (e *environment) gone() bool {
+	select {
+	case <-e.dead:
+		return true
+	default:
+		return false
+	}
+}
+
+// kill ends the process, which may be frozen, and waits for its end.
+func (e *environment) kill() {
+	_ = e.cmd.Process.Kill()
+	<-e.dead
+}
+
+// variables are what Lambda gives a function. Source: Lambda Developer Guide, "Defined runtime environment variables".
+func (e *environment) variables(api string) []string {
+	c, credentials := e.config, e.config.Credentials
+	if credentials.AccessKeyID == "" {
+		credentials.AccessKeyID, credentials.SecretAccessKey, credentials.SessionToken = "ASIALOCALEXECUTION", "local-execution-only", "local-session"
+	}
+	variables := map[string]string{
+		"AWS_LAMBDA_RUNTIME_API": api, "_HANDLER": "bootstrap", "LAMBDA_TASK_ROOT": e.cmd.Dir, "LAMBDA_RUNTIME_DIR": "/var/runtime",
+		"AWS_REGION": c.Region, "AWS_DEFAULT_REGION": c.Region, "AWS_EXECUTION_ENV": "AWS_Lambda_Image",
+		"AWS_ACCESS_KEY_ID": credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY": credentials.SecretAccessKey,
+		"AWS_LAMBDA_FUNCTION_NAME": c.Name, "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(c.MemoryMB),
+		"AWS_LAMBDA_LOG_GROUP_NAME":      "/aws/lambda/" + c.Name,
+		"AWS_LAMBDA_LOG_STREAM_NAME":     time.Now().UTC().Format("2006/01/02/") + "[$LATEST]" + strings.ReplaceAll(newUUID(), "-", ""),
+		"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand", "TZ": ":UTC", "LANG": "en_US.UTF-8", "PATH": "/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+	}
+	if credentials.SessionToken != "" {
+		variables["AWS_SESSION_TOKEN"] = credentials.SessionToken
+	}
+	if c.PerProcess > 1 {
+		variables["AWS_LAMBDA_MAX_CONCURRENCY"] = strconv.Itoa(c.PerProcess)
+	}
+	for name, value := range c.Env {
+		variables[name] = value
+	}
+	list := make([]string, 0, len(variables))
+	for name, value := range variables {
+		list = append(list, name+"="+value)
+	}
+	return list
+}
+
+// routes is the Runtime API.
+func (e *environment) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", e.serveNext)
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		e.settle(w, r, result{body, err})
+	})
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", func(w http.ResponseWriter, r *http.Request) {
+		e.settle(w, r, result{err: readError(r)})
+	})
+	mux.HandleFunc("POST /2018-06-01/runtime/init/error", func(w http.ResponseWriter, r *http.Request) {
+		failed := readError(r)
+		e.mu.Lock()
+		e.failed = failed
+		e.mu.Unlock()
+		w.WriteHeader(http.StatusAccepted)
+	})
+	return mux
+}
+
+func (e *environment) serveNext(w http.ResponseWriter, r *http.Request) {
+	e.once.Do(func() {
+		e.readyAt = time.Now()
+		close(e.ready)
+	})
+	select {
+	case <-r.Context().Done():
+	case inv := <-e.next:
+		header := w.Header()
+		header["Content-Type"] = []string{"application/json"}
+		header["Lambda-Runtime-Aws-Request-Id"] = []string{inv.id}
+		header["Lambda-Runtime-Deadline-Ms"] = []string{strconv.FormatInt(inv.deadline.UnixMilli(), 10)}
+		header["Lambda-Runtime-Invoked-Function-Arn"] = []string{fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", e.config.Region, e.config.Account, e.config.Name)}
+		header["Lambda-Runtime-Trace-Id"] = []string{"Root=1-" + inv.id[:8] + "-" + strings.ReplaceAll(inv.id[9:], "-", "")[:24] + ";Sampled=0"}
+		_, _ = w.Write(inv.payload)
+	}
+}
+
+func (e *environment) settle(w http.ResponseWriter, r *http.Request, res result) {
+	e.mu.Lock()
+	inv := e.pending[r.PathValue("id")]
+	delete(e.pending, r.PathValue("id"))
+	e.mu.Unlock()
+	if inv == nil {
+		http.Error(w, `{"errorType":"InvalidRequestID"}`, http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+	inv.result <- res
+}
+
+func readError(r *http.Request) *FunctionError {
+	var a struct{ ErrorType, ErrorMessage string }
+	_ = json.NewDecoder(r.Body).Decode(&a) // what cannot be read leaves the type of the header
+	if a.ErrorType == "" {
+		a.ErrorType = r.Header.Get("Lambda-Runtime-Function-Error-Type")
+	}
+	return &FunctionError{a.ErrorType, a.ErrorMessage}
+}
+
+// invoke hands the process one event and waits for the answer. A process that takes too long is killed.
+func (e *environment) invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	inv := &invocation{id: newUUID(), payload: payload, deadline: time.Now().Add(e.config.Timeout), result: make(chan result, 1)}
+	e.mu.Lock()
+	e.pending[inv.id] = inv
+	e.mu.Unlock()
+	e.signal(syscall.SIGCONT)
+	defer e.signal(syscall.SIGSTOP)
+	timer := time.NewTimer(e.config.Timeout)
+	defer timer.Stop()
+	next := e.next
+	for {
+		select {
+		case next <- inv:
+			next = nil
+		case res := <-inv.result:
+			return res.answer, res.err
+		case <-e.dead:
+			return nil, &FunctionError{exitError, fmt.Sprintf("RequestId: %s Error: Runtime exited with error: %v", inv.id, e.end)}
+		case <-timer.C:
+			e.kill()
+			return nil, &FunctionError{timedOut, fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds", inv.id, e.config.Timeout.Seconds())}
+		case <-ctx.Done():
+			e.kill() // nobody waits for it any more, and another must not meet it half-way
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (e *environment) signal(s os.Signal) {
+	if e.config.Freeze {
+		_ = e.cmd.Process.Signal(s)
+	}
+}

@@ -1,0 +1,123 @@
+package localaws
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+)
+
+// EventBus delivers "Secret Label Updated" events to a function as EventBridge and Lambda's asynchronous invocation do: at
+// least once, late, in any order, three tries each, then to the dead letters. Nothing is delivered but by Deliver, so that a
+// test decides when. It is safe for concurrent use.
+//
+// Source: Secrets Manager User Guide, "Secret Label Updated"; Lambda Developer Guide, "Error handling for asynchronous
+// invocation".
+type EventBus struct {
+	// Function takes the events.
+	Function Invoker
+	// Labels are those that the rule matches. Nil: every label.
+	Labels []string
+	// Copies is how often each event is delivered. Zero: once.
+	Copies int
+	// Shuffle changes the order in which waiting events are delivered, as rand.Shuffle does. Nil: as they came.
+	Shuffle func(n int, swap func(i, j int))
+	// Pause is waited before a failed event is tried again. Zero: not at all; Lambda waits a minute, then two.
+	Pause time.Duration
+	// Arrived is told that an event waits. Nil: nobody is. It must not block.
+	Arrived func()
+
+	mu      sync.Mutex
+	waiting [][]byte
+	dead    [][]byte
+}
+
+// tries of an asynchronous invocation.
+const tries = 3
+
+// LabelMoved is for SecretsManagerConfig.
+func (b *EventBus) LabelMoved(e LabelMoved) {
+	if b.Labels != nil && !slices.Contains(b.Labels, e.Label) {
+		return
+	}
+	event, _ := json.Marshal(map[string]any{
+		"version": "0", "id": newUUID(), "detail-type": "Secret Label Updated", "source": "aws.secretsmanager",
+		"account": e.Account, "time": e.Time.UTC().Format(time.RFC3339), "region": e.Region, "resources": []string{e.ARN},
+		"detail": map[string]string{"name": e.Name, "labelUpdated": e.Label, "versionId": e.Version},
+	})
+	b.mu.Lock()
+	for range max(b.Copies, 1) {
+		b.waiting = append(b.waiting, event)
+	}
+	b.mu.Unlock()
+	if b.Arrived != nil {
+		b.Arrived()
+	}
+}
+
+// Deliver delivers the waiting events, and those that come while it does, until there are none. It returns how many it
+// has delivered, or ctx's error.
+func (b *EventBus) Deliver(ctx context.Context) (int, error) {
+	for n := 0; ; n++ {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		event := b.next()
+		if event == nil {
+			return n, nil
+		}
+		if !b.deliver(ctx, event) {
+			b.mu.Lock()
+			b.dead = append(b.dead, event)
+			b.mu.Unlock()
+		}
+	}
+}
+
+func (b *EventBus) next() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.waiting) == 0 {
+		return nil
+	}
+	if b.Shuffle != nil {
+		b.Shuffle(len(b.waiting), func(i, j int) { b.waiting[i], b.waiting[j] = b.waiting[j], b.waiting[i] })
+	}
+	event := b.waiting[0]
+	b.waiting = b.waiting[1:]
+	return event
+}
+
+func (b *EventBus) deliver(ctx context.Context, event []byte) bool {
+	for try := range tries {
+		if _, err := b.Function(ctx, event); err == nil {
+			return true
+		}
+		if try == tries-1 || b.Pause == 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(b.Pause):
+		}
+	}
+	return false
+}
+
+// Waiting returns how many events wait.
+func (b *EventBus) Waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
+}
+
+// DeadLetters returns the events that the function has failed three times, and empties the queue of them.
+func (b *EventBus) DeadLetters() [][]byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	dead := b.dead
+	b.dead = nil
+	return dead
+}

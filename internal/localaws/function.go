@@ -1,0 +1,200 @@
+package localaws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// FunctionConfig is how a Lambda function is configured.
+type FunctionConfig struct {
+	Name    string
+	Binary  string // the bootstrap executable
+	Account string
+	Region  string
+	// Env are the function's own variables. The process gets them, and those that Lambda sets, and nothing of this
+	// machine's environment.
+	Env map[string]string
+	// Credentials are the execution role's. An empty AccessKeyID means made-up ones.
+	Credentials Principal
+	Timeout     time.Duration // zero: 15 seconds
+	MemoryMB    int           // told to the function and not enforced; zero: 256
+	// Environments is how many processes may run at once. Zero: 1.
+	Environments int
+	// PerProcess is how many invocations a process takes at once (AWS_LAMBDA_MAX_CONCURRENCY). Zero: 1, as on Lambda.
+	PerProcess int
+	// Freeze stops the process between invocations (SIGSTOP), as Lambda does.
+	Freeze         bool
+	Stdout, Stderr io.Writer // nil: discarded
+}
+
+// Function is a Lambda function: it starts processes of a real binary on demand, talks to them by the Lambda Runtime API, and
+// keeps them for the next invocation. It is safe for concurrent use. Close it when it is not needed any more.
+//
+// Source: Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes" and "Understanding the Lambda execution
+// environment lifecycle".
+type Function struct {
+	config FunctionConfig
+	slots  chan *environment // what is free to be invoked; a nil one may be started
+
+	mu     sync.Mutex
+	alive  map[*environment]bool
+	closed bool
+}
+
+// FunctionError is an invocation that failed, as Lambda answers it.
+type FunctionError struct {
+	Type    string // the error's Go type, or Runtime.ExitError, Sandbox.Timedout, …
+	Message string
+}
+
+func (e *FunctionError) Error() string { return e.Type + ": " + e.Message }
+
+const (
+	timedOut  = "Sandbox.Timedout"
+	exitError = "Runtime.ExitError"
+	initError = "Runtime.InitError"
+	initTime  = 10 * time.Second
+)
+
+// NewFunction returns a function of which no process runs yet.
+func NewFunction(config FunctionConfig) *Function {
+	if config.Timeout == 0 {
+		config.Timeout = 15 * time.Second
+	}
+	config.MemoryMB = max(config.MemoryMB, 128)
+	config.Environments, config.PerProcess = max(config.Environments, 1), max(config.PerProcess, 1)
+	f := &Function{config: config, slots: make(chan *environment, config.Environments*config.PerProcess), alive: map[*environment]bool{}}
+	for range config.Environments {
+		f.slots <- nil
+	}
+	return f
+}
+
+// ARN returns the function's ARN.
+func (f *Function) ARN() string {
+	return fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", f.config.Region, f.config.Account, f.config.Name)
+}
+
+// Invoke sends payload to the function and returns its answer, or a *FunctionError. Where all environments are busy it waits
+// for one; ctx bounds that wait, and the invocation.
+func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	e, err := f.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := e.invoke(ctx, payload)
+	f.release(e)
+	return answer, err
+}
+
+// Start starts one more process, if there may be one, and returns how long it took until it asked for its first event.
+func (f *Function) Start(ctx context.Context) (time.Duration, error) {
+	begun := time.Now()
+	e, err := f.acquire(ctx)
+	if err != nil {
+		return 0, err
+	}
+	took := e.readyAt.Sub(begun)
+	f.release(e)
+	return took, nil
+}
+
+func (f *Function) acquire(ctx context.Context) (*environment, error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case e := <-f.slots:
+			switch {
+			case e == nil:
+				return f.launch(ctx)
+			case !e.gone():
+				return e, nil
+			case e.slots.Add(-1) == 0: // the last slot of a dead process makes room for a new one
+				f.slots <- nil
+			}
+		}
+	}
+}
+
+func (f *Function) launch(ctx context.Context) (*environment, error) {
+	e, err := startEnvironment(ctx, &f.config)
+	f.mu.Lock()
+	if err == nil && f.closed {
+		err = errors.New("the function is closed")
+		e.kill()
+	}
+	if err == nil {
+		f.alive[e] = true
+	}
+	f.mu.Unlock()
+	if err != nil {
+		f.slots <- nil
+		return nil, err
+	}
+	e.slots.Store(int64(f.config.PerProcess))
+	for range f.config.PerProcess - 1 {
+		f.slots <- e
+	}
+	return e, nil
+}
+
+func (f *Function) release(e *environment) {
+	if e.gone() {
+		f.mu.Lock()
+		delete(f.alive, e)
+		f.mu.Unlock()
+	}
+	f.slots <- e
+}
+
+// Kill ends all processes at once, as kill -9 does. The next invocation starts another.
+func (f *Function) Kill() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for e := range f.alive {
+		e.kill()
+		delete(f.alive, e)
+	}
+}
+
+// Close ends all processes for good.
+func (f *Function) Close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.Kill()
+}
+
+// PIDs returns the running processes.
+func (f *Function) PIDs() []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var pids []int
+	for e := range f.alive {
+		if !e.gone() {
+			pids = append(pids, e.cmd.Process.Pid)
+		}
+	}
+	return pids
+}
+
+// BuildFunction builds the main package (an import path or ./dir, seen from dir) for this machine, with the flags of a
+// release, and returns the executable's path.
+func BuildFunction(ctx context.Context, dir, pkg, outDir string) (string, error) {
+	out := filepath.Join(outDir, filepath.Base(pkg), "bootstrap")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w -buildid=", "-o", out, pkg)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, text)
+	}
+	return out, nil
+}

@@ -1,0 +1,233 @@
+package localaws
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Gateway is an API Gateway REST API with AWS_IAM on every method of /{stage}/tokens/{app}: it checks signatures and who may
+// invoke what, and hands the function the event that API Gateway makes (payload version 1.0). It is safe for concurrent
+// use. Its fields must not change once it serves.
+//
+// Source: API Gateway Developer Guide, "Input format of a Lambda function for proxy integration" and "How API Gateway resource
+// policies affect authorization workflow".
+type Gateway struct {
+	Account string // owner of the API
+	Region  string
+	APIID   string
+	Stage   string
+	Keys    *Keys
+	// AllowedAccounts are other accounts that the API's resource policy admits.
+	AllowedAccounts []string
+	// Function answers the events.
+	Function Invoker
+	// Now tells the time. Nil: time.Now.
+	Now func() time.Time
+}
+
+const (
+	maxPayload   = 10 << 20 // bytes of a request's body
+	organization = "o-localaws00"
+)
+
+var appPath = regexp.MustCompile(`^/tokens/([^/]+)$`)
+
+// gatewayError is an answer of API Gateway itself.
+type gatewayError struct {
+	status  int
+	kind    string // x-amzn-ErrorType
+	message string
+	field   string // "message", or "Message" for IAM's own refusals
+}
+
+func (e *gatewayError) Error() string { return e.message }
+
+func forbidden(kind, message string) error {
+	return &gatewayError{http.StatusForbidden, kind, message, "message"}
+}
+
+// ServeHTTP answers one request.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	requestID := newUUID()
+	w.Header().Set("X-Amzn-Requestid", requestID)
+	w.Header().Set("X-Amz-Apigw-Id", strings.ReplaceAll(requestID[:13], "-", "")+"=")
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
+	if err != nil {
+		g.refuse(w, &gatewayError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request Too Long", "message"})
+		return
+	}
+	principal, path, app, err := g.authorize(r, body)
+	if err != nil {
+		g.refuse(w, err)
+		return
+	}
+	event, _ := json.Marshal(g.event(r, body, principal, path, app, requestID))
+	answer, err := g.Function(context.WithoutCancel(r.Context()), event) // who hangs up does not stop the function
+	if failed, ok := errors.AsType[*FunctionError](err); ok && failed.Type == timedOut {
+		g.refuse(w, &gatewayError{http.StatusGatewayTimeout, "", "Endpoint request timed out", "message"})
+		return
+	}
+	if err != nil || !g.pass(w, answer) {
+		g.refuse(w, &gatewayError{http.StatusBadGateway, "InternalServerErrorException", "Internal server error", "message"})
+	}
+}
+
+func (g *Gateway) refuse(w http.ResponseWriter, err error) {
+	failed, _ := errors.AsType[*gatewayError](err)
+	w.Header().Set("Content-Type", "application/json")
+	if failed.kind != "" {
+		w.Header().Set("X-Amzn-Errortype", failed.kind)
+	}
+	w.WriteHeader(failed.status)
+	_ = json.NewEncoder(w).Encode(map[string]string{failed.field: failed.message})
+}
+
+// authorize returns who is asking and for which app.
+func (g *Gateway) authorize(r *http.Request, body []byte) (p Principal, path, app string, err error) {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/"+g.Stage)
+	match := appPath.FindStringSubmatch(path)
+	if !ok || match == nil { // a path that there is not is answered like a signature that there is not
+		return p, "", "", forbidden("MissingAuthenticationTokenException", ErrMissingToken.Error())
+	}
+	now := time.Now
+	if g.Now != nil {
+		now = g.Now
+	}
+	if p, err = g.Keys.Verify(r, body, "execute-api", g.Region, now()); err != nil {
+		return p, "", "", forbidden(kinds[err], err.Error())
+	}
+	resource := r.Method + path
+	if !g.allowed(p, resource) {
+		text := fmt.Sprintf("User: %s is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:%s:********%s:%s/%s/%s",
+			p.ARN, g.Region, g.Account[max(len(g.Account)-4, 0):], g.APIID, g.Stage, resource)
+		return p, "", "", &gatewayError{http.StatusForbidden, "AccessDeniedException", text, "Message"}
+	}
+	if app, err = url.PathUnescape(match[1]); err != nil {
+		return p, "", "", &gatewayError{http.StatusBadRequest, "BadRequestException", "Bad Request", "message"}
+	}
+	return p, path, app, nil
+}
+
+var kinds = map[error]string{
+	ErrMissingToken: "MissingAuthenticationTokenException", ErrIncomplete: "IncompleteSignatureException",
+	ErrUnknownKey: "UnrecognizedClientException", ErrExpired: "InvalidSignatureException", ErrSignature: "InvalidSignatureException",
+}
+
+// allowed says whether IAM lets the principal invoke the method: its identity policy must, and for another account's the
+// resource policy too.
+func (g *Gateway) allowed(p Principal, resource string) bool {
+	if p.Account != g.Account && !slices.Contains(g.AllowedAccounts, p.Account) {
+		return false
+	}
+	return slices.ContainsFunc(p.Invoke, func(pattern string) bool {
+		quoted := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*")
+		matched, err := regexp.MatchString("^"+quoted+"$", resource)
+		return err == nil && matched
+	})
+}
+
+// event is what API Gateway hands to the function. Absent parameters are null, as there.
+func (g *Gateway) event(r *http.Request, body []byte, p Principal, path, app, requestID string) map[string]any {
+	query := r.URL.Query()
+	header := maps.Clone(r.Header)
+	header.Set("Host", r.Host)
+	now := time.Now()
+	if g.Now != nil {
+		now = g.Now()
+	}
+	var text any
+	encoded := !utf8.Valid(body)
+	switch {
+	case encoded:
+		text = base64.StdEncoding.EncodeToString(body)
+	case len(body) > 0:
+		text = string(body)
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = "127.0.0.1"
+	}
+	caller := p.UserID
+	return map[string]any{
+		"resource": "/tokens/{app}", "path": path, "httpMethod": r.Method,
+		"headers": last(header), "multiValueHeaders": header,
+		"queryStringParameters": orNull(last(query)), "multiValueQueryStringParameters": orNull(query),
+		"pathParameters": map[string]string{"app": app}, "stageVariables": nil,
+		"requestContext": map[string]any{
+			"resourceId": "tok3ns", "resourcePath": "/tokens/{app}", "operationName": nil, "httpMethod": r.Method, "extendedRequestId": requestID[:8] + "=",
+			"requestTime": now.UTC().Format("02/Jan/2006:15:04:05 -0700"), "path": "/" + g.Stage + path, "accountId": g.Account, "protocol": "HTTP/1.1",
+			"stage": g.Stage, "domainPrefix": g.APIID, "requestTimeEpoch": now.UnixMilli(), "requestId": requestID, "domainName": r.Host,
+			"deploymentId": "d3pl0y", "apiId": g.APIID,
+			"identity": map[string]any{
+				"cognitoIdentityPoolId": nil, "accountId": p.Account, "cognitoIdentityId": nil, "caller": caller, "sourceIp": host,
+				"principalOrgId": organization, "accessKey": p.AccessKeyID, "cognitoAuthenticationType": nil, "cognitoAuthenticationProvider": nil,
+				"userArn": p.ARN, "userAgent": r.UserAgent(), "user": p.UserID,
+			},
+		},
+		"body": text, "isBase64Encoded": encoded,
+	}
+}
+
+// last keeps the last value of each name, as the single-value fields do.
+func last(values map[string][]string) map[string]string {
+	single := make(map[string]string, len(values))
+	for name, all := range values {
+		if len(all) > 0 {
+			single[name] = all[len(all)-1]
+		}
+	}
+	return single
+}
+
+func orNull[M ~map[string]V, V any](values M) any {
+	if len(values) == 0 {
+		return nil
+	}
+	return values
+}
+
+// pass turns the function's answer into HTTP. It returns false where the answer is not what a proxy integration takes.
+func (g *Gateway) pass(w http.ResponseWriter, answer []byte) bool {
+	var a struct {
+		StatusCode        int                 `json:"statusCode"`
+		Headers           map[string]string   `json:"headers"`
+		MultiValueHeaders map[string][]string `json:"multiValueHeaders"`
+		Body              string              `json:"body"`
+		IsBase64Encoded   bool                `json:"isBase64Encoded"`
+	}
+	if err := json.Unmarshal(answer, &a); err != nil || a.StatusCode < 100 || a.StatusCode > 599 {
+		return false
+	}
+	body := []byte(a.Body)
+	if a.IsBase64Encoded {
+		decoded, err := base64.StdEncoding.DecodeString(a.Body)
+		if err != nil {
+			return false
+		}
+		body = decoded
+	}
+	for name, value := range a.Headers {
+		w.Header().Set(name, value)
+	}
+	for name, values := range a.MultiValueHeaders {
+		w.Header()[http.CanonicalHeaderKey(name)] = values
+	}
+	w.WriteHeader(a.StatusCode)
+	if a.StatusCode != http.StatusNoContent {
+		_, _ = w.Write(body)
+	}
+	return true
+}

@@ -1,0 +1,136 @@
+package localaws
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+)
+
+// Principal is who a key belongs to.
+type Principal struct {
+	AccessKeyID     string
+	SecretAccessKey string
+	SessionToken    string // of a session; empty: a user's own key
+	Account         string // 12 digits
+	ARN             string // arn:aws:iam::<account>:user/<name>, or arn:aws:sts::<account>:assumed-role/<role>/<session>
+	UserID          string // AIDA…, or AROA…:<session>
+	// Invoke is what the principal's identity policy allows on APIs: METHOD/path with * for any characters, like
+	// "GET/tokens/crm". Nil: nothing.
+	Invoke []string
+}
+
+// Keys are the access keys of several accounts. It is safe for concurrent use.
+type Keys struct {
+	mu   sync.Mutex
+	byID map[string]Principal
+}
+
+// NewKeys returns the keys of the principals.
+func NewKeys(principals ...Principal) *Keys {
+	k := &Keys{byID: map[string]Principal{}}
+	for _, p := range principals {
+		k.Add(p)
+	}
+	return k
+}
+
+// Add registers a key, in place of one with the same id.
+func (k *Keys) Add(p Principal) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.byID[p.AccessKeyID] = p
+}
+
+// Why a request is not let in. Source: API Gateway Developer Guide, "Gateway response types"; IAM User Guide, "Troubleshoot
+// Signature Version 4 signing".
+var (
+	ErrMissingToken = errors.New("Missing Authentication Token")
+	ErrIncomplete   = errors.New("Authorization header requires existence of 'Credential', 'SignedHeaders' and 'Signature' parameters, and of a date")
+	ErrUnknownKey   = errors.New("The security token included in the request is invalid.")
+	ErrExpired      = errors.New("Signature expired: the time of signing is more than 5 minutes away")
+	ErrSignature    = errors.New("The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.")
+)
+
+// skew is how far the time of signing may be away. Source: IAM User Guide, "Signature Version 4 signing elements".
+const skew = 5 * time.Minute
+
+const algorithm = "AWS4-HMAC-SHA256"
+
+// Verify checks a request's Signature Version 4 by signing it again with the SDK's own signer, and returns who signed it. The
+// body is what was read of the request.
+func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now time.Time) (Principal, error) {
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		return Principal{}, ErrMissingToken
+	}
+	fields, ok := strings.CutPrefix(header, algorithm)
+	parts := authorization(fields)
+	scope := strings.Split(parts["Credential"], "/")
+	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	if !ok || err != nil || len(scope) != 5 || parts["SignedHeaders"] == "" || parts["Signature"] == "" {
+		return Principal{}, ErrIncomplete
+	}
+	signed := strings.Split(parts["SignedHeaders"], ";")
+	k.mu.Lock()
+	p, known := k.byID[scope[0]]
+	k.mu.Unlock()
+	switch {
+	case !known || p.SessionToken != r.Header.Get("X-Amz-Security-Token"):
+		return Principal{}, ErrUnknownKey
+	case now.Sub(at).Abs() > skew:
+		return Principal{}, ErrExpired
+	case !slices.Contains(signed, "host") || !slices.Contains(signed, "x-amz-date"):
+		return Principal{}, ErrIncomplete
+	case scope[1] != at.Format("20060102") || scope[2] != region || scope[3] != service || scope[4] != "aws4_request":
+		return Principal{}, ErrSignature
+	}
+	return p, k.compare(r, body, p, signed, service, region, at, header)
+}
+
+// compare signs what was signed, in the same way and at the same time.
+func (k *Keys) compare(r *http.Request, body []byte, p Principal, signed []string, service, region string, at time.Time, want string) error {
+	again := r.Clone(r.Context())
+	again.URL.Scheme, again.URL.Host, again.Host = "http", r.Host, r.Host
+	again.Header = http.Header{}
+	for _, name := range signed {
+		if values := r.Header.Values(name); len(values) > 0 {
+			again.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	if !slices.Contains(signed, "content-length") {
+		again.ContentLength = 0
+	}
+	hash := sha256.Sum256(body)
+	payload := hex.EncodeToString(hash[:])
+	if stated := r.Header.Get("X-Amz-Content-Sha256"); stated != "" && stated != payload {
+		return ErrSignature
+	}
+	credentials := aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey, SessionToken: p.SessionToken}
+	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, again, payload, service, region, at); err != nil {
+		return ErrSignature
+	}
+	got := authorization(strings.TrimPrefix(again.Header.Get("Authorization"), algorithm))
+	if subtle.ConstantTimeCompare([]byte(got["Signature"]), []byte(authorization(strings.TrimPrefix(want, algorithm))["Signature"])) != 1 {
+		return ErrSignature
+	}
+	return nil
+}
+
+// authorization reads the parameters of the header.
+func authorization(text string) map[string]string {
+	parts := map[string]string{}
+	for part := range strings.SplitSeq(text, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		parts[name] = value
+	}
+	return parts
+}

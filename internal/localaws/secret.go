@@ -1,0 +1,257 @@
+package localaws
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	current  = "AWSCURRENT"
+	pending  = "AWSPENDING"
+	previous = "AWSPREVIOUS"
+)
+
+// Limits of the service. Source: Secrets Manager User Guide, "AWS Secrets Manager quotas".
+const (
+	maxLabels   = 20 // of all versions of a secret
+	maxVersions = 100
+	maxValue    = 65_536 // bytes
+)
+
+// secret is one secret with its versions.
+type secret struct {
+	name, arn   string
+	description string
+	tags        map[string]string
+	versions    map[string]*version // by id
+	created     time.Time
+	changed     time.Time
+	deletion    time.Time // when it is going to be deleted; zero: not
+
+	rotation rotationRules
+	rotating bool // a rotation is under way
+}
+
+// version is one version of a secret. One without a value has been announced by a rotation and is not stored yet.
+type version struct {
+	id      string
+	text    *string
+	binary  []byte
+	labels  []string
+	created time.Time
+}
+
+func (v *version) stored() bool { return v.text != nil || v.binary != nil }
+
+func (v *version) has(label string) bool { return slices.Contains(v.labels, label) }
+
+// LabelMoved is a "Secret Label Updated" event.
+type LabelMoved struct {
+	ARN, Name, Label, Version string
+	Account, Region           string
+	Time                      time.Time
+}
+
+var (
+	namePattern  = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,512}$`)
+	tokenPattern = regexp.MustCompile(`^.{32,64}$`)
+)
+
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	h := hex.EncodeToString(b[:])
+	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
+}
+
+// find returns the secret with the name, the ARN, or the ARN without its six random characters.
+func (m *SecretsManager) find(id string, deleted bool) (*secret, error) {
+	if id == "" {
+		return nil, refuse("InvalidParameterException", "SecretId is missing")
+	}
+	s := m.secrets[id]
+	for _, other := range m.secrets {
+		if other.arn == id || strings.HasPrefix(id, "arn:") && other.arn[:len(other.arn)-7] == id {
+			s = other
+		}
+	}
+	switch {
+	case s == nil:
+		return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+	case !deleted && !s.deletion.IsZero():
+		return nil, refuse("InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
+	}
+	return s, nil
+}
+
+// create makes a secret without versions.
+func (m *SecretsManager) create(in *input) (*secret, error) {
+	if !namePattern.MatchString(in.Name) {
+		return nil, refuse("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
+	}
+	suffix := strings.ReplaceAll(newUUID(), "-", "")[:6]
+	s := &secret{
+		name: in.Name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account, in.Name, suffix),
+		description: in.Description, tags: map[string]string{}, versions: map[string]*version{}, created: m.config.Now(),
+	}
+	for _, tag := range in.Tags {
+		s.tags[tag.Key] = tag.Value
+	}
+	m.secrets[in.Name] = s
+	return s, nil
+}
+
+// put stores a value under a token, as PutSecretValue does.
+func (m *SecretsManager) put(s *secret, in *input) (*version, error) {
+	token := in.ClientRequestToken
+	if token == "" {
+		token = newUUID()
+	}
+	labels := in.VersionStages
+	if len(labels) == 0 {
+		labels = []string{current}
+	}
+	if err := checkValue(in); err != nil {
+		return nil, err
+	}
+	switch {
+	case !tokenPattern.MatchString(token):
+		return nil, refuse("InvalidParameterException", "ClientRequestToken must be 32-64 characters long.")
+	case slices.Contains(labels, ""):
+		return nil, refuse("InvalidParameterException", "a staging label is empty")
+	}
+	if v := s.versions[token]; v != nil && v.stored() {
+		if !sameValue(v, in) {
+			return nil, refuse("ResourceExistsException", "You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", token, s.arn)
+		}
+		return v, nil // nothing is done, labels included
+	}
+	if s.holder(current) == nil && !slices.Contains(labels, current) {
+		labels = append(slices.Clone(labels), current) // the first version always is
+	}
+	if err := s.roomFor(labels); err != nil {
+		return nil, err
+	}
+	v := s.versions[token]
+	if v == nil {
+		v = &version{id: token}
+		s.versions[token] = v
+	}
+	v.text, v.binary, v.created = in.SecretString, in.SecretBinary, m.config.Now()
+	s.changed = v.created
+	if in.RotationToken == "" {
+		s.abandon(token)
+	}
+	for _, label := range labels {
+		m.move(s, label, v)
+	}
+	s.prune(m.config.Now())
+	return v, nil
+}
+
+func checkValue(in *input) error {
+	switch {
+	case in.SecretString != nil && in.SecretBinary != nil:
+		return refuse("InvalidParameterException", "You can't specify both a binary secret value and a string secret value.")
+	case in.SecretString == nil && in.SecretBinary == nil:
+		return refuse("InvalidRequestException", "You must provide either SecretString or SecretBinary.")
+	case in.SecretString != nil && (*in.SecretString == "" || len(*in.SecretString) > maxValue), len(in.SecretBinary) > maxValue:
+		return refuse("ValidationException", "the value must have 1 to %d bytes", maxValue)
+	}
+	return nil
+}
+
+func sameValue(v *version, in *input) bool {
+	if v.text != nil {
+		return in.SecretString != nil && *v.text == *in.SecretString
+	}
+	return in.SecretString == nil && string(v.binary) == string(in.SecretBinary)
+}
+
+// abandon takes AWSPENDING off the version in rotation, when somebody else writes a version. Source: Secrets Manager User
+// Guide, "CloudTrail entries", RotationAbandoned.
+func (s *secret) abandon(token string) {
+	v := s.holder(pending)
+	if v != nil && v.id != token && v != s.holder(current) {
+		s.unlabel(pending, v)
+	}
+}
+
+func (s *secret) holder(label string) *version {
+	for _, v := range s.versions {
+		if v.has(label) {
+			return v
+		}
+	}
+	return nil
+}
+
+func (s *secret) roomFor(labels []string) error {
+	all := map[string]bool{previous: true}
+	for _, label := range labels {
+		all[label] = true
+	}
+	for _, v := range s.versions {
+		for _, label := range v.labels {
+			all[label] = true
+		}
+	}
+	if len(all) > maxLabels {
+		return refuse("LimitExceededException", "a secret can have at most %d staging labels", maxLabels)
+	}
+	return nil
+}
+
+// move moves a label to a version. AWSPREVIOUS follows AWSCURRENT.
+func (m *SecretsManager) move(s *secret, label string, to *version) {
+	from := s.holder(label)
+	if from == to {
+		return
+	}
+	if from != nil {
+		from.labels = slices.DeleteFunc(from.labels, func(l string) bool { return l == label })
+	}
+	to.labels = append(to.labels, label)
+	if label == current && from != nil {
+		m.move(s, previous, from)
+	}
+	if from != nil {
+		s.forget(from)
+	}
+	// Source: Secrets Manager User Guide, "Secret Label Updated".
+	if label != pending && label != previous {
+		m.moved = append(m.moved, LabelMoved{
+			ARN: s.arn, Name: s.name, Label: label, Version: to.id, Account: m.config.Account, Region: m.config.Region, Time: m.config.Now(),
+		})
+	}
+}
+
+func (s *secret) unlabel(label string, v *version) {
+	v.labels = slices.DeleteFunc(v.labels, func(l string) bool { return l == label })
+	s.forget(v)
+}
+
+// forget drops a version that was announced and has neither a value nor a label.
+func (s *secret) forget(v *version) {
+	if !v.stored() && len(v.labels) == 0 {
+		delete(s.versions, v.id)
+	}
+}
+
+// prune drops the oldest versions without labels once there are too many, but none of the last 24 hours. Source: Secrets Manager
+// User Guide, "AWS Secrets Manager quotas".
+func (s *secret) prune(now time.Time) {
+	old := slices.SortedFunc(maps.Values(s.versions), func(a, b *version) int { return a.created.Compare(b.created) })
+	for _, v := range old {
+		if len(s.versions) > maxVersions && len(v.labels) == 0 && now.Sub(v.created) > 24*time.Hour {
+			delete(s.versions, v.id)
+		}
+	}
+}

@@ -1,0 +1,257 @@
+package localaws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// SecretsManagerConfig is what a SecretsManager is made with.
+type SecretsManagerConfig struct {
+	Account string // owner of the secrets, 12 digits
+	Region  string
+	// Now tells the time. Nil: time.Now.
+	Now func() time.Time
+	// Authenticate refuses a request whose signature is wrong. Nil: every request is let in.
+	Authenticate func(r *http.Request, body []byte) error
+	// Functions are the rotation functions, by ARN.
+	Functions map[string]Invoker
+	// LabelMoved is told of each "Secret Label Updated" event, after the call that raised it has taken effect. Nil: nobody is.
+	LabelMoved func(LabelMoved)
+	// Watch is called twice for each request: when it has arrived, and when it has taken effect and nothing has been
+	// answered yet. It may block, for a test that ends a client there. Nil: none.
+	Watch func(Call)
+	// Retries is how often a failed rotation is tried again at once. Zero: not at all.
+	Retries int
+}
+
+// Invoker calls a Lambda function synchronously.
+type Invoker func(ctx context.Context, payload []byte) ([]byte, error)
+
+// Phase is how far a request has come.
+type Phase string
+
+const (
+	Arrived Phase = "arrived" // nothing has been done
+	Done    Phase = "done"    // it has been done or refused; nothing has been answered
+)
+
+// Call is one request on its way.
+type Call struct {
+	Operation string // GetSecretValue, …
+	Phase     Phase
+}
+
+// Fault is one way in which Secrets Manager fails.
+type Fault struct {
+	Delay  time.Duration // before anything else
+	Code   string        // answer this error instead of doing what is asked
+	Status int           // of that error; zero: 400
+	Lost   bool          // do what is asked, and break the connection without an answer
+	Hang   bool          // neither do what is asked nor answer, until the client gives up
+}
+
+// SecretsManager is AWS Secrets Manager as the SDKs see it: an http.Handler that speaks its JSON protocol and keeps its rules
+// about versions and labels. Where emulators differ from AWS's documentation, it follows the documentation: above all,
+// PutSecretValue refuses another value under a token that exists, which crash safety rests on. It is safe for concurrent
+// use, and starts no goroutine that outlives a call.
+//
+// Source: AWS Secrets Manager API Reference; User Guide, "Rotate AWS Secrets Manager secrets".
+type SecretsManager struct {
+	config SecretsManagerConfig
+
+	mu      sync.Mutex
+	secrets map[string]*secret // by name
+	calls   map[string]int
+	faults  map[string][]pendingFault
+	moved   []LabelMoved // by the call under way
+}
+
+type pendingFault struct {
+	Fault
+	left int // how many more requests meet it; zero: until Heal
+}
+
+// NewSecretsManager returns one without secrets.
+func NewSecretsManager(config SecretsManagerConfig) *SecretsManager {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	return &SecretsManager{config: config, secrets: map[string]*secret{}, calls: map[string]int{}, faults: map[string][]pendingFault{}}
+}
+
+// Calls returns how often each operation was called.
+func (m *SecretsManager) Calls() map[string]int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	calls := make(map[string]int, len(m.calls))
+	for operation, n := range m.calls {
+		calls[operation] = n
+	}
+	return calls
+}
+
+// Fail makes the next times requests of the operation ("": of any) meet the fault; zero: all of them, until Heal.
+func (m *SecretsManager) Fail(operation string, f Fault, times int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.faults[operation] = append(m.faults[operation], pendingFault{f, times})
+}
+
+// Heal clears all faults. Requests that hang go on hanging until their client gives up.
+func (m *SecretsManager) Heal() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.faults)
+}
+
+func (m *SecretsManager) nextFault(operation string) Fault {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls[operation]++
+	for _, name := range []string{operation, ""} {
+		queue := m.faults[name]
+		if len(queue) == 0 {
+			continue
+		}
+		f := queue[0]
+		switch f.left {
+		case 0:
+		case 1:
+			m.faults[name] = queue[1:]
+		default:
+			queue[0].left--
+		}
+		return f.Fault
+	}
+	return Fault{}
+}
+
+// apiError is an error as the service answers it.
+type apiError struct {
+	status  int
+	code    string
+	message string
+}
+
+func (e *apiError) Error() string { return e.code + ": " + e.message }
+
+func refuse(code, format string, args ...any) error {
+	return &apiError{http.StatusBadRequest, code, fmt.Sprintf(format, args...)}
+}
+
+// maxRequest bounds a request's body, in bytes: the largest value and what goes around it.
+const maxRequest = 256 << 10
+
+// ServeHTTP answers one request.
+func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		write(w, nil, refuse("SerializationException", "the request is too long"))
+		return
+	}
+	operation, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
+	if r.Method != http.MethodPost || !ok {
+		write(w, nil, refuse("UnknownOperationException", "want a POST with an X-Amz-Target"))
+		return
+	}
+	if m.config.Authenticate != nil {
+		if err := m.config.Authenticate(r, body); err != nil {
+			write(w, nil, authError(err))
+			return
+		}
+	}
+	m.watch(Call{operation, Arrived})
+	f := m.nextFault(operation)
+	if !endure(r.Context(), f) {
+		panic(http.ErrAbortHandler)
+	}
+	if f.Code != "" {
+		write(w, nil, &apiError{max(f.Status, http.StatusBadRequest), f.Code, "as the test has asked for"})
+		return
+	}
+	answer, err := m.call(r.Context(), operation, body)
+	m.watch(Call{operation, Done})
+	if f.Lost {
+		panic(http.ErrAbortHandler)
+	}
+	write(w, answer, err)
+}
+
+func (m *SecretsManager) watch(c Call) {
+	if m.config.Watch != nil {
+		m.config.Watch(c)
+	}
+}
+
+// endure waits as the fault says. It returns false when the client has gone.
+func endure(ctx context.Context, f Fault) bool {
+	if f.Hang {
+		<-ctx.Done()
+		return false
+	}
+	if f.Delay == 0 {
+		return true
+	}
+	timer := time.NewTimer(f.Delay)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// call does what is asked, and tells of the labels that it has moved.
+func (m *SecretsManager) call(ctx context.Context, operation string, body []byte) (any, error) {
+	handle, ok := operations[operation]
+	if !ok {
+		return nil, refuse("UnknownOperationException", "%q", operation)
+	}
+	var in input
+	if err := json.Unmarshal(body, &in); err != nil {
+		return nil, refuse("SerializationException", "the body is not what %s takes", operation)
+	}
+	m.mu.Lock()
+	answer, err := handle(m, &in)
+	moved := m.moved
+	m.moved = nil
+	m.mu.Unlock()
+	m.tell(moved)
+	if rotation, ok := answer.(*rotation); ok {
+		return m.rotate(ctx, rotation)
+	}
+	return answer, err
+}
+
+func (m *SecretsManager) tell(moved []LabelMoved) {
+	if m.config.LabelMoved == nil {
+		return
+	}
+	for _, event := range moved {
+		m.config.LabelMoved(event)
+	}
+}
+
+func write(w http.ResponseWriter, answer any, err error) {
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.Header().Set("X-Amzn-Requestid", newUUID())
+	if err == nil {
+		_ = json.NewEncoder(w).Encode(answer)
+		return
+	}
+	failed, ok := errors.AsType[*apiError](err)
+	if !ok {
+		failed = &apiError{http.StatusInternalServerError, "InternalServiceError", err.Error()}
+	}
+	w.Header().Set("X-Amzn-Errortype", failed.code)
+	w.WriteHeader(failed.status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"__type": failed.code, "message": failed.message})
+}
