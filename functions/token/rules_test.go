@@ -218,6 +218,23 @@ func TestARejectedTokenThatIsDeadIsReplaced(t *testing.T) {
 	})
 }
 
+func TestARejectedTokenThatCannotBeConfirmedIsHandedOutAsStale(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		first := w.get()
+		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+		w.want(w.reject(first.id()), 200, "stale")
+		w.want(w.get(), 200, "hit")
+		w.org.Heal()
+		time.Sleep(time.Second)
+		w.want(w.reject(first.id()), 200, "hit") // it was looked into a moment ago
+		time.Sleep(rejectedEvery)
+		w.want(w.reject(first.id()), 200, "confirmed")
+	})
+}
+
+// rejectedEvery is how often a caller's word is looked into.
+const rejectedEvery = 5 * time.Second
+
 func TestARejectedTokenWhereIntrospectionIsRefusedCostsOneLoginAMinute(t *testing.T) {
 	bubble(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, w *world) {
 		id := w.get().id()

@@ -23,7 +23,7 @@ type environment struct {
 	config  *FunctionConfig
 	cmd     *exec.Cmd
 	server  *http.Server
-	slots   atomic.Int64 // how many of Function.slots are this one
+	slots   atomic.Int64 // how many entries of Function.idle are, or are going to be, this one
 	readyAt time.Time
 
 	ready chan struct{} // closed at the first request for an event

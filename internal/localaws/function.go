@@ -41,7 +41,8 @@ type FunctionConfig struct {
 // environment lifecycle".
 type Function struct {
 	config FunctionConfig
-	slots  chan *environment // what is free to be invoked; a nil one may be started
+	idle   chan *environment // processes that can take an invocation, one entry for each that they can take at once
+	room   chan struct{}     // one entry for each process that may still be started
 
 	mu     sync.Mutex
 	alive  map[*environment]bool
@@ -70,9 +71,12 @@ func NewFunction(config FunctionConfig) *Function {
 	}
 	config.MemoryMB = max(config.MemoryMB, 128)
 	config.Environments, config.PerProcess = max(config.Environments, 1), max(config.PerProcess, 1)
-	f := &Function{config: config, slots: make(chan *environment, config.Environments*config.PerProcess), alive: map[*environment]bool{}}
+	f := &Function{
+		config: config, idle: make(chan *environment, config.Environments*config.PerProcess),
+		room: make(chan struct{}, config.Environments), alive: map[*environment]bool{},
+	}
 	for range config.Environments {
-		f.slots <- nil
+		f.room <- struct{}{}
 	}
 	return f
 }
@@ -94,10 +98,15 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return answer, err
 }
 
-// Start starts one more process, if there may be one, and returns how long it took until it asked for its first event.
+// Start starts one more process, as soon as there may be one, and returns how long it took until it asked for its first event.
 func (f *Function) Start(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
-	e, err := f.acquire(ctx)
+	select {
+	case <-f.room:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	e, err := f.launch(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -106,22 +115,39 @@ func (f *Function) Start(ctx context.Context) (time.Duration, error) {
 	return took, nil
 }
 
+// acquire prefers a warm process to a new one, as Lambda does.
 func (f *Function) acquire(ctx context.Context) (*environment, error) {
 	for {
 		select {
+		case e := <-f.idle:
+			if f.usable(e) {
+				return e, nil
+			}
+			continue
+		default:
+		}
+		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case e := <-f.slots:
-			switch {
-			case e == nil:
-				return f.launch(ctx)
-			case !e.gone():
+		case <-f.room:
+			return f.launch(ctx)
+		case e := <-f.idle:
+			if f.usable(e) {
 				return e, nil
-			case e.slots.Add(-1) == 0: // the last slot of a dead process makes room for a new one
-				f.slots <- nil
 			}
 		}
 	}
+}
+
+// usable says whether the process runs. The last entry of a dead one makes room for a new one.
+func (f *Function) usable(e *environment) bool {
+	if !e.gone() {
+		return true
+	}
+	if e.slots.Add(-1) == 0 {
+		f.room <- struct{}{}
+	}
+	return false
 }
 
 func (f *Function) launch(ctx context.Context) (*environment, error) {
@@ -136,12 +162,12 @@ func (f *Function) launch(ctx context.Context) (*environment, error) {
 	}
 	f.mu.Unlock()
 	if err != nil {
-		f.slots <- nil
+		f.room <- struct{}{}
 		return nil, err
 	}
 	e.slots.Store(int64(f.config.PerProcess))
 	for range f.config.PerProcess - 1 {
-		f.slots <- e
+		f.idle <- e
 	}
 	return e, nil
 }
@@ -152,7 +178,7 @@ func (f *Function) release(e *environment) {
 		delete(f.alive, e)
 		f.mu.Unlock()
 	}
-	f.slots <- e
+	f.idle <- e
 }
 
 // Kill ends all processes at once, as kill -9 does. The next invocation starts another.

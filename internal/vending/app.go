@@ -143,11 +143,12 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 	if s != nil && s.madeFor != a.secret.ID {
 		return v.replace(a, nil, now)
 	}
-	rejected := s != nil && req.Rejected == s.id && !a.lookedRecently(now)
+	failing := a.refused.active(now)
+	rejected := s != nil && req.Rejected == s.id && (failing || !a.lookedRecently(now))
 	if s != nil && !rejected && s.horizon.Sub(now) >= s.reserve {
 		return s.grant(Hit, s.horizon.Sub(now)), nil, nil
 	}
-	if rejected {
+	if rejected && !failing {
 		a.lookedAt = now
 	}
 	// Introspection does not make a JWT live longer than it says itself; it can only tell that it has died before.

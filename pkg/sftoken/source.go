@@ -130,7 +130,7 @@ func (s *Source) get(ctx context.Context, rejected string) (*Token, error) {
 	if t != nil && now.Before(t.Expiry.Add(-expiryMargin)) && (t.ID != rejected || now.Sub(s.asked) < replaceEvery) {
 		return t, nil
 	}
-	if t == nil || t.ID != rejected {
+	if t != nil && t.ID != rejected {
 		rejected = ""
 	}
 	fetched, err := s.fetchPatiently(ctx, rejected)

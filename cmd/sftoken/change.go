@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+)
+
+// load is a crowd of callers who never pause.
+type load struct {
+	mu       sync.Mutex
+	took     []time.Duration
+	failures []error
+	dead     atomic.Int64 // tokens that did not work when they were handed out
+	lenient  atomic.Bool  // during the emergency a token may die between the answer and the check
+	stop     context.CancelFunc
+	wg       sync.WaitGroup
+}
+
+// callers is how many they are.
+const callers = 8
+
+func (d *demo) load(ctx context.Context) *load {
+	l := &load{}
+	ctx, l.stop = context.WithCancel(ctx)
+	for range callers {
+		l.wg.Go(func() {
+			for ctx.Err() == nil {
+				begun := time.Now()
+				token, err := d.get(ctx, billingKey)
+				if ctx.Err() != nil {
+					return
+				}
+				l.mu.Lock()
+				l.took = append(l.took, time.Since(begun))
+				if err != nil {
+					l.failures = append(l.failures, err)
+				}
+				l.mu.Unlock()
+				if err == nil && !d.stack.org.Live(token.AccessToken.Reveal()) && !l.lenient.Load() {
+					l.dead.Add(1)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		})
+	}
+	return l
+}
+
+// end stops the callers and returns how long their requests took, in order.
+func (l *load) end() []time.Duration {
+	l.stop()
+	l.wg.Wait()
+	return slices.Sorted(slices.Values(l.took))
+}
+
+// change rotates, takes a staged pair, survives a wrong one and handles a leak, while callers go on asking.
+func (d *demo) change(ctx context.Context) error {
+	before := d.logins()
+	l := d.load(ctx)
+	defer l.stop()
+	for _, tell := range []func(context.Context, *load) error{d.rotateOnSchedule, d.takeCandidate, d.rollBack, d.handleLeak} {
+		if err := tell(ctx, l); err != nil {
+			return err
+		}
+	}
+	time.Sleep(1200 * time.Millisecond) // SECRET_TTL of the demo
+	took := l.end()
+	if len(l.failures) > 0 {
+		return fmt.Errorf("%w: %d of %d callers failed, the first with: %w", errNotAsTold, len(l.failures), len(took), l.failures[0])
+	}
+	rotations := 0
+	for _, line := range d.log.all() {
+		if strings.Contains(line, `"Rotations":1`) {
+			rotations++
+		}
+	}
+	if err := d.told(l.dead.Load() == 0, "%d callers went on asking all the while. Nobody failed, and every token worked when it was handed out:", callers); err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(d.out, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(table, "      vends\tfailures\tnew pairs\tlogins\tp50\tp99\t\n")
+	fmt.Fprintf(table, "      %d\t%d\t%d\t%d\t%s\t%s\t\n", len(took), len(l.failures), rotations, d.logins()-before, percentile(took, 50), percentile(took, 99))
+	return table.Flush()
+}
+
+func percentile(sorted []time.Duration, p int) time.Duration {
+	return sorted[min(len(sorted)*p/100, len(sorted)-1)].Round(10 * time.Microsecond)
+}
+
+func (d *demo) secret(ctx context.Context) (*appsecret.Secret, error) {
+	return appsecret.Open(ctx, d.stack.secrets, prefix, prefix+"crm")
+}
+
+// until waits until the secret is as it should be.
+func (d *demo) until(ctx context.Context, so func(*appsecret.Secret) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		secret, err := d.secret(ctx)
+		if err != nil {
+			return err
+		}
+		if so(secret) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: the secret did not become so in time", errNotAsTold)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (d *demo) rotateOnSchedule(ctx context.Context, _ *load) error {
+	secret, err := d.secret(ctx)
+	if err != nil {
+		return err
+	}
+	old := secret.Holder(appsecret.Current)
+	_, err = d.stack.secrets.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), ClientRequestToken: aws.String(newToken())})
+	if err != nil {
+		return err
+	}
+	secret, err = d.secret(ctx)
+	if err != nil {
+		return err
+	}
+	slot := d.stack.app.Staged()
+	return d.told(secret.Holder(appsecret.Current) != old && len(slot) == 1,
+		"The schedule rotates the pair: staged at Salesforce, tried, made the main one, made AWSCURRENT. The old one has 30 days of grace.")
+}
+
+func (d *demo) takeCandidate(ctx context.Context, _ *load) error {
+	key, pair := d.stack.app.Regenerate()
+	version, err := d.store(ctx, key, pair, appsecret.Candidate)
+	if err != nil {
+		return err
+	}
+	if err := d.until(ctx, func(s *appsecret.Secret) bool { return s.Has(version, appsecret.Current) }); err != nil {
+		return err
+	}
+	return d.told(true, "A person makes a new pair in Setup, which kills the old one, and stores it as CANDIDATE. It works, and becomes AWSCURRENT.")
+}
+
+func (d *demo) rollBack(ctx context.Context, _ *load) error {
+	version, err := d.store(ctx, "3MVG9-pasted-wrongly", "pasted-wrongly", appsecret.Current)
+	if err != nil {
+		return err
+	}
+	if err := d.until(ctx, func(s *appsecret.Secret) bool {
+		return s.Has(version, appsecret.Rejected) && !s.Has(version, appsecret.Current)
+	}); err != nil {
+		return err
+	}
+	return d.told(true, "A person pastes a wrong secret over the current one. It is refused, labelled REJECTED, and rolled back.")
+}
+
+func (d *demo) handleLeak(ctx context.Context, l *load) error {
+	token, err := d.get(ctx, billingKey)
+	if err != nil {
+		return err
+	}
+	leakedKey, leakedSecret := d.stack.app.Pair()
+	secret, err := d.secret(ctx)
+	if err != nil {
+		return err
+	}
+	l.lenient.Store(true)
+	if err := secret.Move(ctx, appsecret.Compromised, secret.Holder(appsecret.Current)); err != nil {
+		return err
+	}
+	if err := start(ctx, d.stack.secrets, secret.ARN); err != nil {
+		return err
+	}
+	if d.stack.org.LogsIn(leakedKey, leakedSecret) {
+		return errors.New("the leaked pair still logs in")
+	}
+	// Each instance of the token function revokes its own when it sees the new version.
+	deadline := time.Now().Add(10 * time.Second)
+	for d.stack.org.Live(token.AccessToken.Reveal()) && time.Now().Before(deadline) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	l.lenient.Store(false)
+	return d.told(!d.stack.org.Live(token.AccessToken.Reveal()),
+		"The pair leaks. `sftoken rotate --compromised` rotates, deletes the leaked pair at Salesforce, and the tokens made with it are revoked.")
+}
+
+// store writes a new version with this pair under the label.
+func (d *demo) store(ctx context.Context, key, pair, label string) (version string, err error) {
+	out, err := d.stack.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")})
+	if err != nil {
+		return "", err
+	}
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(*out.SecretString), &fields); err != nil {
+		return "", err
+	}
+	fields["consumerKey"], fields["consumerSecret"] = key, pair
+	value, err := json.Marshal(fields)
+	if err != nil {
+		return "", err
+	}
+	version = newToken()
+	_, err = d.stack.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+		SecretId: aws.String(prefix + "crm"), SecretString: aws.String(string(value)), ClientRequestToken: &version, VersionStages: []string{label},
+	})
+	return version, err
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sftoken/sftoken/internal/localaws"
+)
+
+func newLocal() *cobra.Command {
+	var o stackOptions
+	var file string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "local",
+		Short: "Run the whole of sftoken on this machine, until Ctrl-C",
+		Long: `Run the whole of sftoken on this machine, until Ctrl-C: the real function binaries between a simulated Salesforce org and
+stand-ins for Secrets Manager, API Gateway and Lambda. Everything listens on this machine alone and is kept in memory.
+
+With --secrets the org is a real one, and no AWS account is needed: FILE maps apps to secret values,
+{"crm": {"consumerKey": …, "consumerSecret": …, "baseUri": …}}.
+
+Needs Go and a checkout of sftoken.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if file != "" {
+				if o.secrets, err = readSecrets(file); err != nil {
+					return err
+				}
+				if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s can be read by others: chmod 600 %s\n", file, file)
+				}
+			}
+			fmt.Fprintln(cmd.ErrOrStderr(), "building the functions …")
+			o.log = cmd.ErrOrStderr()
+			s, err := newStack(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			if err := s.introduce(cmd, asJSON); err != nil {
+				return err
+			}
+			<-cmd.Context().Done()
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&o.api, "listen", "127.0.0.1:8080", "where the API listens")
+	cmd.Flags().StringVar(&o.aws, "secrets-manager-listen", "127.0.0.1:4566", "where Secrets Manager listens")
+	cmd.Flags().StringVar(&o.org, "org-listen", "127.0.0.1:8443", "where the simulated org listens")
+	cmd.Flags().StringVar(&file, "secrets", "", "vend from a real org: a file that maps apps to secret values")
+	cmd.Flags().StringArrayVar(&o.env, "set", nil, "a setting of the functions, NAME=value; may be repeated")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object with the addresses and keys")
+	return cmd
+}
+
+// introduce says where everything is and how to try it.
+func (s *stack) introduce(cmd *cobra.Command, asJSON bool) error {
+	w := cmd.OutOrStdout()
+	if asJSON {
+		key := func(p localaws.Principal) map[string]string {
+			return map[string]string{"accessKeyId": p.AccessKeyID, "secretAccessKey": p.SecretAccessKey, "arn": p.ARN}
+		}
+		return json.NewEncoder(w).Encode(map[string]any{
+			"url": s.url, "secretsManager": s.awsURL, "org": s.orgURL, "region": region,
+			"keys": map[string]any{"owner": key(ownerKey), "billing": key(billingKey), "stranger": key(strangerKey)},
+		})
+	}
+	app := "crm"
+	_, err := fmt.Fprintf(w, `
+sftoken runs on this machine until Ctrl-C.
+
+  API               %[1]s
+  Secrets Manager   %[2]s
+  Salesforce        %[3]s
+
+A role in another account, which knows no secret, asks for a token:
+
+  curl --aws-sigv4 "aws:amz:%[4]s:execute-api" --user %[5]s:%[6]s %[1]s/tokens/%[7]s
+
+The same with this tool:
+
+  export SFTOKEN_URL=%[1]s AWS_REGION=%[4]s AWS_ACCESS_KEY_ID=%[5]s AWS_SECRET_ACCESS_KEY=%[6]s
+  sftoken get %[7]s
+
+As the owner, who may write the secret and see it rotated:
+
+  export AWS_ENDPOINT_URL_SECRETS_MANAGER=%[2]s AWS_ACCESS_KEY_ID=%[8]s AWS_SECRET_ACCESS_KEY=%[9]s
+  sftoken secret status %[7]s
+  sftoken rotate %[7]s --wait
+
+What the functions write follows.
+
+`, s.url, s.awsURL, s.orgName(), region, billingKey.AccessKeyID, billingKey.SecretAccessKey, app, ownerKey.AccessKeyID, ownerKey.SecretAccessKey)
+	return err
+}
+
+func (s *stack) orgName() string {
+	if s.org == nil {
+		return "the real org that each secret names"
+	}
+	return s.orgURL + " (simulated)"
+}

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+const (
+	owner  = "111111111111" // the account that owns the local sftoken
+	region = "us-east-1"
+	prefix = "sftoken/"
+	stage  = "v1"
+	module = "github.com/sftoken/sftoken"
+)
+
+// The principals of the local AWS. Their keys are good for nothing else.
+var (
+	ownerKey = localaws.Principal{
+		AccessKeyID: "AKIALOCALOWNER", SecretAccessKey: "local-owner-only", Account: owner,
+		ARN: "arn:aws:iam::111111111111:user/owner", UserID: "AIDALOCALOWNER", Invoke: []string{"*"},
+	}
+	billingKey = localaws.Principal{
+		AccessKeyID: "AKIALOCALBILLING", SecretAccessKey: "local-billing-only", Account: "222222222222",
+		ARN: "arn:aws:iam::222222222222:user/billing", UserID: "AIDALOCALBILLING", Invoke: []string{"GET/tokens/*", "POST/tokens/*"},
+	}
+	strangerKey = localaws.Principal{
+		AccessKeyID: "AKIALOCALSTRANGER", SecretAccessKey: "local-stranger-only", Account: "333333333333",
+		ARN: "arn:aws:iam::333333333333:user/stranger", UserID: "AIDALOCALSTRANGER", Invoke: []string{"GET/tokens/*"},
+	}
+	functionKey = localaws.Principal{
+		AccessKeyID: "ASIALOCALEXECUTION", SecretAccessKey: "local-execution-only", SessionToken: "local-session", Account: owner,
+		ARN: "arn:aws:sts::111111111111:assumed-role/sftoken/functions", UserID: "AROALOCAL:functions",
+	}
+)
+
+// stackOptions are where the parts of a stack listen, and what is in it.
+type stackOptions struct {
+	api, aws, org string // host:port
+	secrets       map[string]json.RawMessage
+	env           []string // further settings of the functions, NAME=value
+	config        sfoauthtest.Config
+	log           io.Writer // takes what the functions write
+}
+
+// stack is the whole of sftoken on this machine: the real function binaries between a simulated org and stand-ins for AWS.
+type stack struct {
+	org      *sfoauthtest.Org // nil where the secrets are of a real org
+	app      *sfoauthtest.App
+	orgURL   string
+	aws      *localaws.SecretsManager
+	awsURL   string
+	url      string // of the API
+	token    *localaws.Function
+	rotate   *localaws.Function
+	bus      *localaws.EventBus
+	secrets  *secretsmanager.Client
+	dir      string
+	closers  []func()
+	arrivals chan struct{}
+	wg       sync.WaitGroup
+}
+
+// newStack builds the functions and starts everything. Close it.
+func newStack(ctx context.Context, o stackOptions) (_ *stack, err error) {
+	s := &stack{arrivals: make(chan struct{}, 1)}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.dir, err = os.MkdirTemp("", "sftoken-"); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() { _ = os.RemoveAll(s.dir) })
+	binaries, err := build(ctx, s.dir)
+	if err != nil {
+		return nil, err
+	}
+	hosts := ""
+	if o.secrets == nil {
+		if err := s.startOrg(o); err != nil {
+			return nil, err
+		}
+		hosts = strings.TrimPrefix(s.orgURL, "http://")
+	}
+	if err := s.startAWS(o, binaries, hosts); err != nil {
+		return nil, err
+	}
+	return s, s.fill(ctx, o.secrets)
+}
+
+// build builds both functions, one after the other: they share most of their packages.
+func build(ctx context.Context, dir string) (map[string]string, error) {
+	binaries := map[string]string{}
+	for _, name := range []string{"token", "rotate"} {
+		binary, err := localaws.BuildFunction(ctx, "", module+"/functions/"+name, dir)
+		if err != nil {
+			return nil, fmt.Errorf("%w\nrun this in a checkout of sftoken, with Go on the PATH", err)
+		}
+		binaries[name] = binary
+	}
+	return binaries, nil
+}
+
+func (s *stack) serve(addr string, h http.Handler) (string, error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("%w: choose another address, see --help", err)
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	s.wg.Go(func() { _ = server.Serve(listener) })
+	s.closers = append(s.closers, func() { _ = server.Close() })
+	return "http://" + listener.Addr().String(), nil
+}
+
+func (s *stack) startOrg(o stackOptions) (err error) {
+	s.org = sfoauthtest.New(o.config)
+	s.app = s.org.AddApp(sfoauthtest.AppOptions{Name: "CRM"})
+	s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
+	s.closers = append(s.closers, func() { s.org.Heal() })
+	s.orgURL, err = s.serve(o.org, s.org)
+	return err
+}
+
+func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts string) (err error) {
+	keys := localaws.NewKeys(ownerKey, billingKey, strangerKey, functionKey)
+	s.bus = &localaws.EventBus{
+		Labels: []string{appsecret.Current, appsecret.Candidate, appsecret.Compromised}, Pause: time.Second,
+		Function: func(ctx context.Context, payload []byte) ([]byte, error) { return s.rotate.Invoke(ctx, payload) },
+		Arrived: func() {
+			select {
+			case s.arrivals <- struct{}{}:
+			default:
+			}
+		},
+	}
+	rotateARN := "arn:aws:lambda:" + region + ":" + owner + ":function:sftoken-rotate"
+	s.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
+		Account: owner, Region: region, LabelMoved: s.bus.LabelMoved, Retries: 1,
+		Authenticate: func(r *http.Request, body []byte) error {
+			_, err := keys.Verify(r, body, "secretsmanager", region, time.Now())
+			return err
+		},
+		Functions: map[string]localaws.Invoker{
+			rotateARN: func(ctx context.Context, payload []byte) ([]byte, error) { return s.rotate.Invoke(ctx, payload) },
+		},
+	})
+	if s.awsURL, err = s.serve(o.aws, s.aws); err != nil {
+		return err
+	}
+	env := map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.awsURL, "SALESFORCE_HOSTS": hosts}
+	for _, setting := range o.env {
+		name, value, _ := strings.Cut(setting, "=")
+		env[name] = value
+	}
+	function := func(name string, timeout time.Duration) *localaws.Function {
+		f := localaws.NewFunction(localaws.FunctionConfig{
+			Name: "sftoken-" + name, Binary: binaries[name], Account: owner, Region: region, Env: env, Credentials: functionKey,
+			Timeout: timeout, Environments: 4, Stdout: o.log, Stderr: o.log,
+		})
+		s.closers = append(s.closers, f.Close)
+		return f
+	}
+	s.token, s.rotate = function("token", 15*time.Second), function("rotate", 15*time.Minute)
+	gateway := &localaws.Gateway{
+		Account: owner, Region: region, APIID: "l0ca1", Stage: stage, Keys: keys, AllowedAccounts: []string{billingKey.Account, strangerKey.Account},
+		Function: s.token.Invoke,
+	}
+	api, err := s.serve(o.api, gateway)
+	if err != nil {
+		return err
+	}
+	s.url = api + "/" + stage
+	s.secrets = secretsmanager.New(secretsmanager.Options{
+		Region: region, BaseEndpoint: aws.String(s.awsURL), Credentials: credentialsOf(ownerKey),
+	})
+	s.closers = append(s.closers, s.deliver())
+	return nil
+}
+
+// deliver hands the events to the rotate function as they come, until the function that it returns is called.
+func (s *stack) deliver() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.arrivals:
+				_, _ = s.bus.Deliver(ctx) // ends early only when it is stopped
+			}
+		}
+	})
+	return cancel
+}
+
+// fill stores the secrets: those given, or that of the simulated org's app.
+func (s *stack) fill(ctx context.Context, secrets map[string]json.RawMessage) error {
+	if secrets == nil {
+		key, secret := s.app.Pair()
+		value, err := json.Marshal(map[string]any{
+			"consumerKey": key, "consumerSecret": secret, "baseUri": s.orgURL, "appId": s.app.ID, "consumerId": s.app.ConsumerID, "orgId": s.org.ID(),
+			"allowedPrincipals": []string{owner, billingKey.Account},
+		})
+		if err != nil {
+			return err
+		}
+		secrets = map[string]json.RawMessage{"crm": value}
+	}
+	for app, value := range secrets {
+		if _, err := appsecret.Parse("local", string(value)); err != nil {
+			return fmt.Errorf("the secret of app %s: %w", app, err)
+		}
+		_, err := s.secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String(prefix + app), SecretString: aws.String(string(value))})
+		if err != nil {
+			return err
+		}
+		_, err = s.secrets.RotateSecret(ctx, &secretsmanager.RotateSecretInput{
+			SecretId: aws.String(prefix + app), RotationLambdaARN: aws.String(s.rotate.ARN()), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(newToken()),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends everything that the stack has started.
+func (s *stack) Close() {
+	for _, end := range slices.Backward(s.closers) {
+		end()
+	}
+	s.wg.Wait()
+}
+
+func credentialsOf(p localaws.Principal) aws.CredentialsProvider {
+	return credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)
+}
+
+// readSecrets reads a file that maps apps to secret values.
+func readSecrets(path string) (map[string]json.RawMessage, error) {
+	text, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return nil, err
+	}
+	var secrets map[string]json.RawMessage
+	if err := json.Unmarshal(text, &secrets); err != nil || len(secrets) == 0 {
+		return nil, fmt.Errorf(`%s: want a JSON object that maps apps to secret values, like {"crm": {"consumerKey": …}}`, path)
+	}
+	for app := range secrets {
+		if !appsecret.ValidName(app) {
+			return nil, fmt.Errorf("%s: %q is no app's name", path, app)
+		}
+	}
+	return secrets, nil
+}
+
+// logLines keeps what the functions write, line by line, and passes it on.
+type logLines struct {
+	to io.Writer // nil: nobody
+
+	mu    sync.Mutex
+	rest  []byte
+	lines []string
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
+		if !found {
+			break
+		}
+		l.lines, l.rest = append(l.lines, string(line)), rest
+	}
+	if l.to == nil {
+		return len(p), nil
+	}
+	return l.to.Write(p)
+}
+
+// all returns the lines so far.
+func (l *logLines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines)
+}
+
+var errNotAsTold = errors.New("it did not happen as told")

@@ -1,0 +1,115 @@
+package appsecret
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+)
+
+// Client is the part of Secrets Manager that changing a secret takes; *secretsmanager.Client has it.
+type Client interface {
+	Getter
+	DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput, ...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error)
+	PutSecretValue(context.Context, *secretsmanager.PutSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error)
+	UpdateSecretVersionStage(context.Context, *secretsmanager.UpdateSecretVersionStageInput, ...func(*secretsmanager.Options)) (*secretsmanager.UpdateSecretVersionStageOutput, error)
+}
+
+// Secret is one app's secret as DescribeSecret saw it. It does not follow changes made elsewhere, nor those made through
+// it: open it again for those.
+type Secret struct {
+	client Client
+
+	ARN             string
+	Name            string
+	App             string
+	RotationEnabled bool
+	Created         time.Time
+	LastChanged     time.Time           // zero: never
+	LastRotated     time.Time           // zero: never
+	NextRotation    time.Time           // zero: none is due; in the past: one has failed or was missed
+	Labels          map[string][]string // of each version, those without a value included
+}
+
+// Open describes the secret with this ARN or name, which must belong to an app under the prefix.
+func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error) {
+	out, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
+	if err != nil {
+		return nil, &Error{Secret: id, Version: "any", Problem: problemOf(err), Err: err}
+	}
+	s := &Secret{
+		client: client, ARN: aws.ToString(out.ARN), Name: aws.ToString(out.Name), RotationEnabled: aws.ToBool(out.RotationEnabled),
+		Created: aws.ToTime(out.CreatedDate), LastChanged: aws.ToTime(out.LastChangedDate), LastRotated: aws.ToTime(out.LastRotatedDate),
+		NextRotation: aws.ToTime(out.NextRotationDate), Labels: out.VersionIdsToStages,
+	}
+	app, ok := strings.CutPrefix(s.Name, prefix)
+	if !ok || !ValidName(app) {
+		return nil, fmt.Errorf("secret %s is not an app's: its name must be %s<app>", s.Name, prefix)
+	}
+	s.App = app
+	return s, nil
+}
+
+// Has says whether the version has the label.
+func (s *Secret) Has(version, label string) bool { return slices.Contains(s.Labels[version], label) }
+
+// Holder returns the id of the version that has the label; empty: none.
+func (s *Secret) Holder(label string) string {
+	for _, version := range slices.Sorted(maps.Keys(s.Labels)) {
+		if s.Has(version, label) {
+			return version
+		}
+	}
+	return ""
+}
+
+// Read returns the version with this id. Its errors are of type *Error; a version without a value is Unknown.
+func (s *Secret) Read(ctx context.Context, version string) (*Version, error) {
+	return read(ctx, s.client, s.Name, version, &secretsmanager.GetSecretValueInput{SecretId: &s.ARN, VersionId: &version})
+}
+
+// Put stores a value under the version id token and gives it the label. Doing it again with the same value changes nothing;
+// with another value it fails. rotationToken is what Secrets Manager sent along with a rotation step, if anything.
+func (s *Secret) Put(ctx context.Context, token, rotationToken, label, value string) error {
+	input := &secretsmanager.PutSecretValueInput{
+		SecretId: &s.ARN, ClientRequestToken: &token, SecretString: &value, VersionStages: []string{label},
+	}
+	if rotationToken != "" {
+		input.RotationToken = &rotationToken
+	}
+	if _, err := s.client.PutSecretValue(ctx, input); err != nil {
+		return fmt.Errorf("storing version %s of secret %s: %w", token, s.Name, err)
+	}
+	return nil
+}
+
+// Move moves the label to the version, from the one that had it when the secret was opened. Where somebody else has moved
+// it since, Secrets Manager refuses, and nothing changes.
+func (s *Secret) Move(ctx context.Context, label, version string) error {
+	from := s.Holder(label)
+	if from == version {
+		return nil
+	}
+	input := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.ARN, VersionStage: &label, MoveToVersionId: &version}
+	if from != "" {
+		input.RemoveFromVersionId = &from
+	}
+	if _, err := s.client.UpdateSecretVersionStage(ctx, input); err != nil {
+		return fmt.Errorf("moving %s of secret %s to version %s: %w", label, s.Name, version, err)
+	}
+	return nil
+}
+
+// Unlabel takes the label off the version.
+func (s *Secret) Unlabel(ctx context.Context, label, version string) error {
+	input := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.ARN, VersionStage: &label, RemoveFromVersionId: &version}
+	if _, err := s.client.UpdateSecretVersionStage(ctx, input); err != nil {
+		return fmt.Errorf("taking %s off version %s of secret %s: %w", label, version, s.Name, err)
+	}
+	return nil
+}
