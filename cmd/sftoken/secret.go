@@ -228,7 +228,7 @@ func (s *store) verdict(version string) error {
 			fmt.Fprintln(s.cmd.OutOrStdout(), "it works, and is AWSCURRENT")
 			return true, nil
 		case secret.Has(version, appsecret.Rejected):
-			return false, errors.New("Salesforce refuses this pair: it is labelled REJECTED, and the current one stays; the rotate function's log says why")
+			return false, errors.New("the pair is refused by Salesforce: it is labelled REJECTED, and the current one stays; the rotate function's log says why")
 		}
 		return false, nil
 	})

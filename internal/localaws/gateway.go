@@ -55,8 +55,9 @@ type gatewayError struct {
 
 func (e *gatewayError) Error() string { return e.message }
 
-func forbidden(kind, message string) error {
-	return &gatewayError{http.StatusForbidden, kind, message, "message"}
+func forbidden(err error) error {
+	failed, _ := errors.AsType[*AuthError](err)
+	return &gatewayError{http.StatusForbidden, failed.Type + "Exception", failed.Message, "message"}
 }
 
 // ServeHTTP answers one request.
@@ -100,14 +101,14 @@ func (g *Gateway) authorize(r *http.Request, body []byte) (p Principal, path, ap
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/"+g.Stage)
 	match := appPath.FindStringSubmatch(path)
 	if !ok || match == nil { // a path that there is not is answered like a signature that there is not
-		return p, "", "", forbidden("MissingAuthenticationTokenException", ErrMissingToken.Error())
+		return p, "", "", forbidden(ErrMissingToken)
 	}
 	now := time.Now
 	if g.Now != nil {
 		now = g.Now
 	}
 	if p, err = g.Keys.Verify(r, body, "execute-api", g.Region, now()); err != nil {
-		return p, "", "", forbidden(kinds[err], err.Error())
+		return p, "", "", forbidden(err)
 	}
 	resource := r.Method + path
 	if !g.allowed(p, resource) {
@@ -119,11 +120,6 @@ func (g *Gateway) authorize(r *http.Request, body []byte) (p Principal, path, ap
 		return p, "", "", &gatewayError{http.StatusBadRequest, "BadRequestException", "Bad Request", "message"}
 	}
 	return p, path, app, nil
-}
-
-var kinds = map[error]string{
-	ErrMissingToken: "MissingAuthenticationTokenException", ErrIncomplete: "IncompleteSignatureException",
-	ErrUnknownKey: "UnrecognizedClientException", ErrExpired: "InvalidSignatureException", ErrSignature: "InvalidSignatureException",
 }
 
 // allowed says whether IAM lets the principal invoke the method: its identity policy must, and for another account's the

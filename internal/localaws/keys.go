@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -50,14 +49,22 @@ func (k *Keys) Add(p Principal) {
 	k.byID[p.AccessKeyID] = p
 }
 
+// AuthError is why a request is not let in, in AWS's own words.
+type AuthError struct {
+	Type    string // x-amzn-ErrorType, without "Exception"
+	Message string
+}
+
+func (e *AuthError) Error() string { return e.Message }
+
 // Why a request is not let in. Source: API Gateway Developer Guide, "Gateway response types"; IAM User Guide, "Troubleshoot
 // Signature Version 4 signing".
 var (
-	ErrMissingToken = errors.New("Missing Authentication Token")
-	ErrIncomplete   = errors.New("Authorization header requires existence of 'Credential', 'SignedHeaders' and 'Signature' parameters, and of a date")
-	ErrUnknownKey   = errors.New("The security token included in the request is invalid.")
-	ErrExpired      = errors.New("Signature expired: the time of signing is more than 5 minutes away")
-	ErrSignature    = errors.New("The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.")
+	ErrMissingToken = &AuthError{"MissingAuthenticationToken", "Missing Authentication Token"}
+	ErrIncomplete   = &AuthError{"IncompleteSignature", "Authorization header requires existence of 'Credential', 'SignedHeaders' and 'Signature' parameters, and of a date"}
+	ErrUnknownKey   = &AuthError{"UnrecognizedClient", "The security token included in the request is invalid."}
+	ErrExpired      = &AuthError{"InvalidSignature", "Signature expired: the time of signing is more than 5 minutes away"}
+	ErrSignature    = &AuthError{"InvalidSignature", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method."}
 )
 
 // skew is how far the time of signing may be away. Source: IAM User Guide, "Signature Version 4 signing elements".

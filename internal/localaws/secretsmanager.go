@@ -163,7 +163,7 @@ func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if m.config.Authenticate != nil {
 		if err := m.config.Authenticate(r, body); err != nil {
-			write(w, nil, authError(err))
+			write(w, nil, refuse("UnrecognizedClientException", "%v", err))
 			return
 		}
 	}

@@ -159,7 +159,7 @@ func (r *Rotator) set(ctx context.Context, out Outcome, secret *appsecret.Secret
 // gone gives up a pair that Salesforce does not hold any more. Without the label the next rotation starts afresh; with it,
 // Secrets Manager would try this one for ever.
 func (r *Rotator) gone(ctx context.Context, secret *appsecret.Secret, version string) error {
-	err := fmt.Errorf("Salesforce does not hold the pending pair of app %s any more: it has expired, or somebody has deleted it; the next rotation makes another", secret.App)
+	err := fmt.Errorf("the pending pair of app %s is not at Salesforce any more: it has expired, or somebody has deleted it; the next rotation makes another", secret.App)
 	return errors.Join(err, secret.Unlabel(ctx, appsecret.Pending, version))
 }
 

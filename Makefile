@@ -1,0 +1,68 @@
+# Every command that a person or CI runs. `make run` and `make test` need Go 1.26 and make, and nothing else.
+
+SHELL   := /bin/bash
+VERSION ?= $(shell cat VERSION)
+ARCH    ?= arm64
+FUZZTIME ?= 10s
+TOOL    := go tool -modfile=tools.mod
+
+# Without a C compiler, with the packages of the functions: what `run` compiles is compiled once.
+RUN := CGO_ENABLED=0 go run -trimpath -buildvcs=false -tags lambda.norpc
+
+.PHONY: help run local test race lint bench fuzz build sam-local conformance deploy clean
+
+help: ## list the commands
+	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+run: ## show the main job once, on this machine (needs Go only)
+	$(RUN) ./cmd/sftoken demo
+
+local: ## keep the same running, until Ctrl-C
+	$(RUN) ./cmd/sftoken local
+
+test: ## every test that needs only Go
+	go test ./...
+
+race: ## the same with the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race ./...
+
+lint: ## go vet, staticcheck, govulncheck, gofmt, go mod tidy
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt'd:"; gofmt -l .; exit 1; }
+	go mod tidy -diff
+	@test/vulncheck
+
+bench: ## speed, as ratios against a no-op function in the same run
+	$(RUN) ./internal/bench
+	go test -run '^$$' -bench . -benchmem ./functions/... ./internal/...
+
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; go list ./... | while read -r package; do \
+		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+build: ## both functions, for ARCH=arm64 or x86_64, into dist/
+	@$(MAKE) --no-print-directory build-TokenFunction ARTIFACTS_DIR=dist/token
+	@$(MAKE) --no-print-directory build-RotateFunction ARTIFACTS_DIR=dist/rotate
+
+# `sam build` calls these with ARTIFACTS_DIR set, in a copy of the project without .git: hence the VERSION file. The flags make
+# the same bytes of the same source, static and without what only a debugger needs.
+build-TokenFunction build-RotateFunction: build-%Function:
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(if $(filter x86_64 amd64,$(ARCH)),amd64,arm64) go build -trimpath -buildvcs=false -tags lambda.norpc \
+		-ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(if $(filter Token,$*),token,rotate)
+
+sam-local: ## sam local invoke and start-api on the real containers (needs Docker)
+	test/sam-local
+
+conformance: ## the Secrets Manager stand-in and moto_server, by the same suite (needs Python)
+	test/conformance
+
+deploy: ## sam build and sam deploy
+	ARCH=$(ARCH) sam build
+	sam deploy --guided
+
+clean: ## remove what was built
+	rm -rf dist .aws-sam
