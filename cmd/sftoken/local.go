@@ -51,6 +51,7 @@ Needs Go and a checkout of sftoken.`,
 	cmd.Flags().StringVar(&o.api, "listen", "127.0.0.1:8080", "where the API listens")
 	cmd.Flags().StringVar(&o.aws, "secrets-manager-listen", "127.0.0.1:4566", "where Secrets Manager listens")
 	cmd.Flags().StringVar(&o.org, "org-listen", "127.0.0.1:8443", "where the simulated org listens")
+	cmd.Flags().StringVar(&o.orgURL, "org-url", "", "where the functions find the simulated org, if not where it listens")
 	cmd.Flags().StringVar(&file, "secrets", "", "vend from a real org: a file that maps apps to secret values")
 	cmd.Flags().StringArrayVar(&o.env, "set", nil, "a setting of the functions, NAME=value; may be repeated")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object with the addresses and keys")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,6 +58,7 @@ var (
 // stackOptions are where the parts of a stack listen, and what is in it.
 type stackOptions struct {
 	api, aws, org string // host:port
+	orgURL        string // of the org, where it is not reached at the address that it listens on
 	secrets       map[string]json.RawMessage
 	env           []string // further settings of the functions, NAME=value
 	config        sfoauthtest.Config
@@ -139,7 +141,8 @@ func (s *stack) startOrg(o stackOptions) (err error) {
 	s.app = s.org.AddApp(sfoauthtest.AppOptions{Name: "CRM"})
 	s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 	s.closers = append(s.closers, func() { s.org.Heal() })
-	s.orgURL, err = s.serve(o.org, s.org)
+	listening, err := s.serve(o.org, s.org)
+	s.orgURL = cmp.Or(o.orgURL, listening)
 	return err
 }
 

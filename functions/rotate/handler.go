@@ -66,15 +66,22 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return nil, errors.New("the event is not a JSON object")
 	}
+	return done, h.dispatch(ctx, e, payload)
+}
+
+// done is the answer to every event: there is nothing to say.
+var done = []byte("null")
+
+func (h *handler) dispatch(ctx context.Context, e event, payload []byte) error {
 	switch {
 	case e.Step != "" && e.SecretID != "" && e.ClientRequestToken != "":
-		return nil, h.step(ctx, e)
+		return h.step(ctx, e)
 	case e.Source == "aws.secretsmanager" && e.DetailType == "Secret Label Updated":
-		return nil, h.labelMoved(ctx, e)
+		return h.labelMoved(ctx, e)
 	case e.DetailType == "Scheduled Event":
-		return nil, h.check(ctx)
+		return h.check(ctx)
 	default:
-		return nil, fmt.Errorf("want a rotation step, a Secret Label Updated event or a Scheduled Event, not %s", describe(payload))
+		return fmt.Errorf("want a rotation step, a Secret Label Updated event or a Scheduled Event, not %s", describe(payload))
 	}
 }
 
@@ -176,8 +183,10 @@ func metrics(out rotation.Outcome, err error) []telemetry.Metric {
 	}{
 		{"Rotations", out.Rotated}, {"RotationFailures", err != nil || out.Stuck}, {"CandidatesRefused", out.Refused}, {"RolledBack", out.RolledBack},
 	} {
-		if m.happens {
+		if m.happens && out.App != "" {
 			metrics = append(metrics, telemetry.Metric{Name: m.name, Unit: "Count", Value: 1, By: byApp})
+		} else if m.happens {
+			metrics = append(metrics, telemetry.Metric{Name: m.name, Unit: "Count", Value: 1})
 		}
 	}
 	return metrics
