@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/localaws"
@@ -345,4 +346,8 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+func rulesOf(schedule string) *types.RotationRulesType {
+	return &types.RotationRulesType{ScheduleExpression: &schedule}
 }

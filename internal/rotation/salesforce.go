@@ -2,7 +2,9 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
@@ -23,12 +25,22 @@ func (r *Rotator) look(ctx context.Context, secret *appsecret.Secret, version *a
 	}
 	at := &place{Credentials: credentials}
 	if at.main, err = at.Main(ctx); err != nil {
-		return nil, fmt.Errorf("reading the main pair: %w", err)
+		return nil, permission("reading the main pair", err)
 	}
 	if at.slot, err = at.Staged(ctx); err != nil {
-		return nil, fmt.Errorf("reading the staged pair: %w", err)
+		return nil, permission("reading the staged pair", err)
 	}
 	return at, nil
+}
+
+// permission says what may be missing where Salesforce does not let the pair be read, which it answers in two ways.
+func permission(doing string, err error) error {
+	refused, ok := errors.AsType[*sfoauth.Error](err)
+	if ok && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound) {
+		return fmt.Errorf("%s: %w: check appId and consumerId, that the user has the permissions External Client App Developer and View Client Secret, "+
+			"and that the org allows access to consumer secrets through the REST API", doing, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 // staged returns the id of the version's pair where it is staged; empty: it is not.

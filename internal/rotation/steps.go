@@ -30,13 +30,10 @@ func (r *Rotator) Step(ctx context.Context, e Step) (Outcome, error) {
 		return Outcome{Version: e.Token}, err
 	}
 	out := Outcome{App: secret.App, Version: e.Token}
-	_, known := secret.Labels[e.Token]
 	switch {
 	// A test before the rotation is switched on demands nothing of it.
 	case !secret.RotationEnabled && e.Step != "testSecret":
 		return out, fmt.Errorf("secret %s is not enabled for rotation", secret.Name)
-	case !known:
-		return out, fmt.Errorf("secret %s has no version %s", secret.Name, e.Token)
 	case secret.Has(e.Token, appsecret.Current):
 		out.Did = "nothing: the version is AWSCURRENT already"
 		if e.Step == "finishSecret" {
@@ -44,8 +41,8 @@ func (r *Rotator) Step(ctx context.Context, e Step) (Outcome, error) {
 		}
 		return out, nil
 	case !secret.Has(e.Token, appsecret.Pending):
-		return out, fmt.Errorf("version %s of secret %s is not AWSPENDING: somebody wrote the secret while it was being rotated, "+
-			"and that version counts; the next rotation takes care of the pair staged at Salesforce", e.Token, secret.Name)
+		return out, fmt.Errorf("version %s of secret %s is not AWSPENDING: it is not in rotation, or somebody wrote the secret meanwhile, "+
+			"and that version counts; the next rotation takes care of a pair left staged at Salesforce", e.Token, secret.Name)
 	}
 	switch e.Step {
 	case "createSecret":
