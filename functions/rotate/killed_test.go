@@ -59,11 +59,21 @@ func (w *world) stageByHand() {
 
 // leak labels the current version, as `sftoken rotate --compromised` does.
 func (w *world) leak() {
-	_, err := w.secrets.UpdateSecretVersionStage(w.t.Context(), &secretsmanager.UpdateSecretVersionStageInput{
-		SecretId: aws.String(crm), VersionStage: aws.String("COMPROMISED"), MoveToVersionId: aws.String(w.describe().Holder("AWSCURRENT")),
-	})
-	w.must(err)
+	w.compromise()
 	w.deliver()
+}
+
+func (w *world) compromise() {
+	w.t.Helper()
+	s := w.describe()
+	input := &secretsmanager.UpdateSecretVersionStageInput{
+		SecretId: aws.String(crm), VersionStage: aws.String("COMPROMISED"), MoveToVersionId: aws.String(s.Holder("AWSCURRENT")),
+	}
+	if from := s.Holder("COMPROMISED"); from != "" {
+		input.RemoveFromVersionId = &from
+	}
+	_, err := w.secrets.UpdateSecretVersionStage(w.t.Context(), input)
+	w.must(err)
 }
 
 func TestKilledAnywhere(t *testing.T) {

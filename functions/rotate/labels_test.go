@@ -303,8 +303,6 @@ func TestAnAppThatCannotMakeItsOwnPair(t *testing.T) {
 		w.giveUpToken()
 		w.enable()
 		key, secret := w.app.Regenerate()
-		value := w.at("AWSCURRENT")
-		value["consumerKey"], value["consumerSecret"] = key, secret
 		version := w.store(key, secret, "CANDIDATE") // its event is late
 		w.must(w.rotate(""))
 		s := w.describe()

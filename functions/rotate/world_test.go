@@ -48,8 +48,11 @@ type world struct {
 	options options
 	log     *lockedBuffer
 
+	fields map[string]any // of crm's secret, beside the pair
+
 	process  atomic.Pointer[process]
-	quiet    atomic.Bool // the test's own calls are not watched
+	running  atomic.Int32 // invocations of the function
+	quiet    atomic.Bool  // the test's own calls are not watched
 	watchOrg func(sfoauthtest.Call)
 	watchAWS func(localaws.Call)
 }
@@ -59,7 +62,6 @@ type options struct {
 	adminApp    bool // another app changes the pair
 	noIDs       bool // the secret does not say which app it is: a person makes the pairs
 	propagation time.Duration
-	secret      map[string]any // put into the secret beside the pair
 }
 
 // process is one process of the function. Once it is dead, nothing that it sends arrives.
@@ -159,6 +161,8 @@ func (w *world) start() {
 
 // invoke calls the function as Lambda does.
 func (w *world) invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	w.running.Add(1)
+	defer w.running.Add(-1)
 	p := w.process.Load()
 	if p.dead.Load() {
 		w.start()
@@ -182,12 +186,11 @@ func (w *world) setUp() {
 		w.create("sftoken/admin", w.value(changer, nil))
 	}
 	changer.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
-	fields := map[string]any{"note": "kept as it is", "nested": map[string]any{"kept": []any{1.0, "two"}}}
+	w.fields = map[string]any{"note": "kept as it is", "nested": map[string]any{"kept": []any{1.0, "two"}}}
 	if !w.options.noIDs {
-		fields["appId"], fields["consumerId"] = w.app.ID, w.app.ConsumerID
+		w.fields["appId"], w.fields["consumerId"] = w.app.ID, w.app.ConsumerID
 	}
-	maps.Copy(fields, w.options.secret)
-	w.create(crm, w.value(w.app, fields))
+	w.create(crm, w.value(w.app, w.fields))
 	w.deliver()
 	w.enable()
 }
@@ -226,7 +229,7 @@ func (w *world) value(app *sfoauthtest.App, fields map[string]any) map[string]an
 // store writes a version of crm with this pair and everything else as it is, under the label, and returns its id.
 func (w *world) store(key, secret, label string) string {
 	w.t.Helper()
-	value := w.at("AWSCURRENT")
+	value := w.value(w.app, w.fields)
 	value["consumerKey"], value["consumerSecret"] = key, secret
 	text, err := json.Marshal(value)
 	w.must(err)
