@@ -418,3 +418,16 @@ func TestTheDailyCheckChangesNothing(t *testing.T) {
 		w.noSecrets()
 	})
 }
+
+func TestAnEventThatIsLateIsNotActedOn(t *testing.T) {
+	inBubble(t, options{}, func(t *testing.T, w *world) {
+		w.store("3MVG9wrong1", "wrong", "CANDIDATE")
+		last := w.store("3MVG9wrong2", "wrong", "CANDIDATE")
+		logins := w.org.Seen().Calls[sfoauthtest.Token]
+		w.deliver()
+		w.logged(t, `"label":"CANDIDATE"`, "the label has moved on")
+		if n := w.org.Seen().Calls[sfoauthtest.Token] - logins; n != 1 || !w.describe().Has(last, "REJECTED") {
+			t.Errorf("%d logins", n)
+		}
+	})
+}
