@@ -1,0 +1,127 @@
+package localaws
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func newEcho(t *testing.T, config FunctionConfig) *Function {
+	t.Helper()
+	binary, err := BuildFunction(t.Context(), ".", "./testdata/echo", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Name, config.Account, config.Region, config.Binary = "echo", "111111111111", "us-east-1", binary
+	f := NewFunction(config)
+	t.Cleanup(f.Close)
+	return f
+}
+
+func ask(t *testing.T, f *Function, event string) (map[string]float64, error) {
+	t.Helper()
+	answer, err := f.Invoke(t.Context(), []byte(event))
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]float64
+	if err := json.Unmarshal(answer, &fields); err != nil {
+		t.Fatalf("%s: %v", answer, err)
+	}
+	return fields, nil
+}
+
+func TestAFunctionsProcessIsKept(t *testing.T) {
+	t.Setenv("AWS_CA_BUNDLE", "/nowhere")
+	t.Setenv("SFTOKEN_LEAK", "of this machine")
+	for name, config := range map[string]FunctionConfig{"running": {}, "frozen between invocations": {Freeze: true}} {
+		t.Run(name, func(t *testing.T) {
+			f := newEcho(t, config)
+			for i := range 100 {
+				got, err := ask(t, f, `{}`)
+				if err != nil || got["calls"] != float64(i+1) || got["left"] < 10 || got["left"] > 15 {
+					t.Fatalf("invocation %d: %v, %v", i, got, err)
+				}
+			}
+			if len(f.PIDs()) != 1 {
+				t.Errorf("processes %v", f.PIDs())
+			}
+			answer, err := f.Invoke(t.Context(), []byte(`{"Do":"environment"}`))
+			if err != nil || strings.Contains(string(answer), "AWS_CA_BUNDLE") || strings.Contains(string(answer), "SFTOKEN_LEAK") ||
+				!strings.Contains(string(answer), "AWS_LAMBDA_FUNCTION_NAME=echo") || !strings.Contains(string(answer), "[$LATEST]") {
+				t.Errorf("the environment: %s, %v", answer, err)
+			}
+		})
+	}
+}
+
+func TestAFunctionThatFails(t *testing.T) {
+	f := newEcho(t, FunctionConfig{Timeout: 2 * time.Second})
+	fails := func(event, kind string) {
+		t.Helper()
+		_, err := ask(t, f, event)
+		if failed, ok := errors.AsType[*FunctionError](err); !ok || failed.Type != kind {
+			t.Errorf("%s: %v, want %s", event, err, kind)
+		}
+	}
+	first, err := ask(t, f, `{}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fails(`{"Do":"fail"}`, "errorString")
+	if again, err := ask(t, f, `{}`); err != nil || again["pid"] != first["pid"] {
+		t.Errorf("an error ends the process: %v, %v", again, err)
+	}
+	fails(`{"Do":"exit"}`, exitError)
+	second, err := ask(t, f, `{}`)
+	if err != nil || second["pid"] == first["pid"] {
+		t.Errorf("after an exit: %v, %v", second, err)
+	}
+	fails(`{"Do":"sleep","MS":60000}`, timedOut)
+	third, err := ask(t, f, `{}`)
+	if err != nil || third["pid"] == second["pid"] {
+		t.Errorf("after a time-out: %v, %v", third, err)
+	}
+	f.Kill()
+	if fourth, err := ask(t, f, `{}`); err != nil || fourth["pid"] == third["pid"] {
+		t.Errorf("after a kill: %v, %v", fourth, err)
+	}
+	broken := newEcho(t, FunctionConfig{Env: map[string]string{"FAIL_AT_START": "1"}})
+	for range 2 {
+		if _, err := ask(t, broken, `{}`); err == nil || !strings.Contains(err.Error(), "exit status 3") {
+			t.Errorf("a function that ends at its start: %v", err)
+		}
+	}
+}
+
+func TestInvocationsAtOnce(t *testing.T) {
+	for name, config := range map[string]FunctionConfig{
+		"processes": {Environments: 3}, "in one process": {PerProcess: 3}, "one at a time": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newEcho(t, config)
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			pids := map[string]bool{}
+			for range 30 {
+				wg.Go(func() {
+					got, err := ask(t, f, `{"Do":"sleep","MS":20}`)
+					mu.Lock()
+					defer mu.Unlock()
+					pids[fmt.Sprint(got["pid"])] = true
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if len(pids) > max(config.Environments, 1) || len(f.PIDs()) != len(pids) {
+				t.Errorf("processes %v", pids)
+			}
+		})
+	}
+}
