@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/rotation"
 	"github.com/sftoken/sftoken/internal/settings"
 	"github.com/sftoken/sftoken/internal/telemetry"
@@ -38,7 +37,7 @@ func main() {
 func wire(ctx context.Context, getenv func(string) string) (*handler, error) {
 	env := settings.From(getenv)
 	prefix, namespace, level, hosts := env.Prefix(), env.Namespace(), env.Level("LOG_LEVEL"), env.Hosts("SALESFORCE_HOSTS")
-	admin := env.String("ADMIN_APP", "", appsecret.NamePattern)
+	admin := env.App("ADMIN_APP")
 	propagation := env.Duration("PROPAGATION", rotation.DefaultPropagation, 0, 14*time.Minute)
 	if err := env.Err(); err != nil {
 		return nil, fmt.Errorf("settings: %w", err)

@@ -15,14 +15,10 @@ import (
 type entry struct {
 	event, method, app         string
 	requestID, lambdaRequestID string
-	caller                     struct {
-		UserARN   string `json:"userArn"`
-		AccountID string `json:"accountId"`
-		SourceIP  string `json:"sourceIp"`
-	}
-	grant vending.Grant // with an id alone: the token that was revoked
-	cost  vending.Cost
-	err   error
+	caller                     caller
+	grant                      vending.Grant // with an id alone: the token that was revoked
+	cost                       vending.Cost
+	err                        error
 }
 
 // failure returns the error as the caller is told it; nil: none.
@@ -52,7 +48,7 @@ func (e *entry) write(ctx context.Context, log *telemetry.Log, level slog.Level)
 	add("method", e.method[:min(len(e.method), 16)])
 	add("outcome", outcome)
 	attrs = append(attrs, slog.Group("caller",
-		slog.String("arn", e.caller.UserARN), slog.String("account", e.caller.AccountID), slog.String("source_ip", e.caller.SourceIP)))
+		slog.String("arn", e.caller.arn), slog.String("account", e.caller.account), slog.String("source_ip", e.caller.sourceIP)))
 	add("request_id", e.requestID)
 	add("lambda_request_id", e.lambdaRequestID)
 	add("cache", string(e.grant.Cache))

@@ -52,18 +52,17 @@ func (h *handler) serve(ctx context.Context, payload []byte, e *entry) {
 		e.err = bad
 		return
 	}
-	e.method, e.app, e.caller = event.Method, event.PathParameters.App, event.Context.Identity
-	e.requestID = event.Context.RequestID
+	e.method, e.app, e.caller, e.requestID = event.method, event.app, event.caller, event.requestID
 	e.err = h.dispatch(ctx, &event, e)
 }
 
 func (h *handler) dispatch(ctx context.Context, event *event, e *entry) error {
-	switch event.Method {
+	switch event.method {
 	case http.MethodGet, http.MethodPost, http.MethodDelete:
 	default:
 		return &vending.Error{Code: methodNotAllowed, Description: "the methods are " + allow}
 	}
-	if event.Context.Identity.UserARN == "" && !h.anonymous {
+	if event.caller.arn == "" && !h.anonymous {
 		return &vending.Error{Code: vending.AccessDenied, Description: "the request has no IAM identity: every method of the API must be authorised by AWS_IAM"}
 	}
 	req, bad := event.request()
@@ -71,7 +70,7 @@ func (h *handler) dispatch(ctx context.Context, event *event, e *entry) error {
 		return bad
 	}
 	var err error
-	if event.Method == http.MethodDelete {
+	if event.method == http.MethodDelete {
 		e.event = "revoke"
 		e.grant.ID, err = h.vendor.Revoke(ctx, req, &e.cost)
 	} else {

@@ -291,12 +291,41 @@ func FuzzEvent(f *testing.F) {
 	f.Add([]byte(`{"httpMethod":"POST","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"Z3I=","isBase64Encoded":true}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		e, bad := parseEvent(payload)
+		var whole struct {
+			HTTPMethod     string `json:"httpMethod"`
+			Path           string `json:"path"`
+			PathParameters struct {
+				App string `json:"app"`
+			} `json:"pathParameters"`
+			RequestContext struct {
+				Identity struct {
+					UserARN string `json:"userArn"`
+				} `json:"identity"`
+			} `json:"requestContext"`
+		}
+		// Whatever encoding/json reads is read alike. It also takes names in another case, which API Gateway never writes.
+		err := json.Unmarshal(payload, &whole)
+		if err == nil && bad == nil && !strings.Contains(strings.ToLower(string(payload)), "\\u") && exactNames(payload) &&
+			(whole.HTTPMethod != e.method || whole.Path != e.path || whole.PathParameters.App != e.app || whole.RequestContext.Identity.UserARN != e.caller.arn) {
+			t.Errorf("read %+v, want %+v", e, whole)
+		}
 		if bad != nil {
 			return
 		}
 		req, bad := e.request()
-		if bad == nil && (req.App == "" || strings.ContainsAny(req.App, "/") && !strings.HasSuffix(e.Path, req.App) || len(req.Rejected) != 0 && len(req.Rejected) != 16) {
+		if bad == nil && (req.App == "" || !strings.HasSuffix(e.path, "/tokens/"+req.App) || len(req.Rejected) != 0 && len(req.Rejected) != 16) {
 			t.Errorf("accepted %+v", req)
 		}
 	})
+}
+
+// exactNames says whether the names that are read occur once each, and in no other case.
+func exactNames(payload []byte) bool {
+	lower := strings.ToLower(string(payload))
+	for _, name := range []string{"httpMethod", "path", "pathParameters", "app", "requestContext", "identity", "userArn"} {
+		if strings.Count(lower, strings.ToLower(`"`+name+`"`)) > 1 || strings.Count(lower, strings.ToLower(`"`+name+`"`)) != strings.Count(string(payload), `"`+name+`"`) {
+			return false
+		}
+	}
+	return true
 }

@@ -5,72 +5,97 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/sftoken/sftoken/internal/vending"
 )
 
-// event is what this function needs of an API Gateway proxy event, payload version 1.0. Decoding the whole of it would
-// take longer than everything else that a cached answer needs.
+// event is what this function needs of an API Gateway proxy event, payload version 1.0.
 type event struct {
-	Method         string `json:"httpMethod"`
-	Path           string `json:"path"`
-	PathParameters struct {
-		App string `json:"app"`
-	} `json:"pathParameters"`
-	Query struct {
-		Rejected *string `json:"rejected"`
-	} `json:"queryStringParameters"`
-	MultiValueQuery struct {
-		Rejected []string `json:"rejected"`
-	} `json:"multiValueQueryStringParameters"`
-	Body     string `json:"body"`
-	IsBase64 bool   `json:"isBase64Encoded"`
-	Context  struct {
-		RequestID string `json:"requestId"`
-		Identity  struct {
-			UserARN   string `json:"userArn"`
-			AccountID string `json:"accountId"`
-			SourceIP  string `json:"sourceIp"`
-		} `json:"identity"`
-	} `json:"requestContext"`
+	method, path, app, body, requestID string
+	isBase64                           bool
+	rejected                           []string
+	caller                             caller
+}
+
+// caller is who IAM says is asking.
+type caller struct {
+	arn, account, sourceIP string
 }
 
 // maxForm bounds the form of a POST, in bytes. A client credentials request has about 200.
 const maxForm = 8 << 10
 
-var tokenID = regexp.MustCompile(`^[0-9a-f]{16}$`)
-
 // parseEvent reads an event. One that is none is a defect of the deployment, not of a caller.
 func parseEvent(payload []byte) (event, *vending.Error) {
 	var e event
-	if err := json.Unmarshal(payload, &e); err != nil || e.Method == "" {
+	var single *string
+	err := members(payload, func(name string, value []byte) (err error) {
+		switch name {
+		case "httpMethod":
+			e.method, err = text(value)
+		case "path":
+			e.path, err = text(value)
+		case "body":
+			e.body, err = text(value)
+		case "isBase64Encoded":
+			e.isBase64 = string(value) == "true"
+		case "pathParameters":
+			err = members(value, into(map[string]*string{"app": &e.app}))
+		case "queryStringParameters":
+			err = members(value, func(name string, value []byte) (err error) {
+				if name == "rejected" {
+					single = new(string)
+					*single, err = text(value)
+				}
+				return err
+			})
+		case "multiValueQueryStringParameters":
+			err = members(value, func(name string, value []byte) error {
+				if name == "rejected" {
+					return json.Unmarshal(value, &e.rejected)
+				}
+				return nil
+			})
+		case "requestContext":
+			err = members(value, e.parseContext)
+		}
+		return err
+	})
+	if err != nil || e.method == "" {
 		return event{}, invalid("this is not an API Gateway proxy event of payload version 1.0")
+	}
+	if e.rejected == nil && single != nil {
+		e.rejected = []string{*single}
 	}
 	return e, nil
 }
 
+func (e *event) parseContext(name string, value []byte) (err error) {
+	switch name {
+	case "requestId":
+		e.requestID, err = text(value)
+	case "identity":
+		err = members(value, into(map[string]*string{"userArn": &e.caller.arn, "accountId": &e.caller.account, "sourceIp": &e.caller.sourceIP}))
+	}
+	return err
+}
+
 // request checks what the caller wants.
 func (e *event) request() (vending.Request, *vending.Error) {
-	app := e.PathParameters.App
 	// IAM has decided by the path as it was written. An app that was reached by another spelling was not decided on.
-	if app == "" || !strings.HasSuffix(e.Path, "/tokens/"+app) {
+	if e.app == "" || !strings.HasSuffix(e.path, "/tokens/"+e.app) {
 		return vending.Request{}, invalid("the path must be /tokens/{app}, without escapes")
 	}
-	req := vending.Request{App: app, Principal: e.Context.Identity.UserARN}
-	rejected := e.MultiValueQuery.Rejected
-	if rejected == nil && e.Query.Rejected != nil {
-		rejected = []string{*e.Query.Rejected}
-	}
-	if len(rejected) > 1 || len(rejected) == 1 && !tokenID.MatchString(rejected[0]) {
+	req := vending.Request{App: e.app, Principal: e.caller.arn}
+	if len(e.rejected) > 1 || len(e.rejected) == 1 && !isTokenID(e.rejected[0]) {
 		return vending.Request{}, invalid("rejected must be one token_id: 16 hex digits, as an earlier answer gave it")
 	}
-	if len(rejected) == 1 {
-		req.Rejected = rejected[0]
+	if len(e.rejected) == 1 {
+		req.Rejected = e.rejected[0]
 	}
-	if e.Method == http.MethodPost {
+	if e.method == http.MethodPost {
 		if err := e.checkForm(); err != nil {
 			return vending.Request{}, err
 		}
@@ -80,11 +105,11 @@ func (e *event) request() (vending.Request, *vending.Error) {
 
 // checkForm accepts no body, or a client credentials request (RFC 6749 section 4.4.2), of which it needs nothing.
 func (e *event) checkForm() *vending.Error {
-	if len(e.Body) > maxForm {
+	if len(e.body) > maxForm {
 		return invalid("the body is too long for a token request")
 	}
-	body := e.Body
-	if e.IsBase64 {
+	body := e.body
+	if e.isBase64 {
 		decoded, err := base64.StdEncoding.DecodeString(body)
 		if err != nil {
 			return invalid("the body is not base64, though the event says so")
@@ -102,6 +127,10 @@ func (e *event) checkForm() *vending.Error {
 		return &vending.Error{Code: unsupportedGrantType, Description: "the grant_type must be client_credentials"}
 	}
 	return nil
+}
+
+func isTokenID(text string) bool {
+	return len(text) == 16 && strings.Trim(text, "0123456789abcdef") == ""
 }
 
 func invalid(description string) *vending.Error {

@@ -27,13 +27,13 @@ const (
 	orgHost    = "127.0.0.1:8443"
 	awsHost    = "127.0.0.1:4566"
 	secretName = "sftoken/crm"
-	caller     = "arn:aws:sts::222222222222:assumed-role/billing/anna"
+	billing    = "arn:aws:sts::222222222222:assumed-role/billing/anna"
 )
 
 // world is the token function between a simulated org and a Secrets Manager, on a network in memory: everything is real
 // but the wire and, in a synctest bubble, the time.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	org     *sfoauthtest.Org
 	app     *sfoauthtest.App
 	aws     *localaws.SecretsManager
@@ -50,7 +50,7 @@ type options struct {
 	secret map[string]any // put into the secret beside the pair
 }
 
-func newWorld(t *testing.T, o options) *world {
+func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	network := &sfoauthtest.Network{}
 	o.org.BaseURL = "http://" + orgHost
@@ -86,7 +86,7 @@ func newWorld(t *testing.T, o options) *world {
 	return w
 }
 
-func serve(t *testing.T, network *sfoauthtest.Network, host string, h http.Handler) {
+func serve(t testing.TB, network *sfoauthtest.Network, host string, h http.Handler) {
 	t.Helper()
 	stop, err := network.Serve(host, h)
 	if err != nil {
@@ -147,7 +147,7 @@ func (w *world) callIn(ctx context.Context, timeout time.Duration, change func(e
 	event := map[string]any{
 		"httpMethod": "GET", "path": "/tokens/crm", "pathParameters": map[string]any{"app": "crm"}, "body": nil,
 		"requestContext": map[string]any{"requestId": "req-1", "identity": map[string]any{
-			"userArn": caller, "accountId": "222222222222", "sourceIp": "192.0.2.1",
+			"userArn": billing, "accountId": "222222222222", "sourceIp": "192.0.2.1",
 		}},
 	}
 	if change != nil {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -17,11 +16,6 @@ type Principals struct {
 type pattern struct {
 	partition, account, resource string
 }
-
-var (
-	accountPattern = regexp.MustCompile(`^[0-9*]{1,12}$`)
-	arnPattern     = regexp.MustCompile(`^arn:(aws[a-z-]*):iam::([0-9*]{1,12}):(role/|user/|root$|\*$)([\w+=,.@*/-]*)$`)
-)
 
 // parsePrincipals reads the list. An entry that could not match what its author meant is an error.
 func parsePrincipals(raw json.RawMessage) (*Principals, error) {
@@ -41,35 +35,47 @@ func parsePrincipals(raw json.RawMessage) (*Principals, error) {
 }
 
 func parsePattern(entry string) (pattern, error) {
-	if accountPattern.MatchString(entry) {
-		if len(entry) < 12 && !strings.Contains(entry, "*") {
-			return pattern{}, errors.New("an account id has 12 digits")
-		}
+	if isAccount(entry) {
 		return pattern{partition: "*", account: entry}, nil
 	}
-	parts := arnPattern.FindStringSubmatch(entry)
-	if parts == nil {
-		return pattern{}, errors.New("want an account id, or the ARN of an IAM role or user (for a session, the ARN of its role)")
+	if strings.Trim(entry, "0123456789") == "" {
+		return pattern{}, errors.New("an account id has 12 digits")
 	}
-	p := pattern{partition: parts[1], account: parts[2]}
-	switch kind, name := parts[3], parts[4]; kind {
-	case "root", "*": // as in an IAM policy, root stands for the account
+	// arn:partition:iam::account:resource
+	parts := strings.SplitN(entry, ":", 6)
+	if len(parts) != 6 || parts[0] != "arn" || !strings.HasPrefix(parts[1], "aws") || parts[2] != "iam" || parts[3] != "" || !isAccount(parts[4]) {
+		return pattern{}, errPrincipal
+	}
+	p := pattern{partition: parts[1], account: parts[4]}
+	kind, name, _ := strings.Cut(parts[5], "/")
+	base := name[strings.LastIndex(name, "/")+1:]
+	switch {
+	case parts[5] == "root" || parts[5] == "*": // as in an IAM policy, root stands for the account
 		return p, nil
-	case "role/":
-		// A session's ARN has lost its role's path. Role names are unique in an account whatever their paths, so a whole name
-		// says enough without; a pattern behind a path would match more than its author meant.
-		base := name[strings.LastIndex(name, "/")+1:]
-		if base != name && strings.Contains(base, "*") {
-			return pattern{}, errors.New("a session does not show its role's path, so a path with * behind it cannot be checked: leave the path out")
-		}
-		p.resource = "role/" + base
-	case "user/":
+	case kind != "role" && kind != "user" || base == "" || strings.Trim(name, nameLetters+"/*") != "":
+		return pattern{}, errPrincipal
+	case kind == "user":
 		p.resource = "user/" + name
+		return p, nil
 	}
-	if strings.HasSuffix(p.resource, "/") {
-		return pattern{}, errors.New("the ARN ends without a name")
+	// A session's ARN has lost its role's path. Role names are unique in an account whatever their paths, so a whole name
+	// says enough without; a pattern behind a path would match more than its author meant.
+	if base != name && strings.Contains(base, "*") {
+		return pattern{}, errors.New("a session does not show its role's path, so a path with * behind it cannot be checked: leave the path out")
 	}
+	p.resource = "role/" + base
 	return p, nil
+}
+
+var errPrincipal = errors.New("want an account id, or the ARN of an IAM role or user (for a session, the ARN of its role)")
+
+// nameLetters are those of a role's or user's name. Source: CreateRole in the IAM API Reference.
+const nameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+=,.@-"
+
+// isAccount says whether text is an account id, or a pattern of one.
+func isAccount(text string) bool {
+	wild := strings.Contains(text, "*")
+	return strings.Trim(text, "0123456789*") == "" && (len(text) == 12 || wild && len(text) < 12)
 }
 
 // Allow says whether the principal with this ARN, as API Gateway's requestContext.identity.userArn gives it, is in the

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -35,11 +34,14 @@ var Ladder = []string{Pending, Candidate, Previous}
 // Placeholder stands for the pair in a secret that a deployment has made and nobody has filled in yet.
 const Placeholder = "replace-me"
 
-// NamePattern is what an app's name looks like.
-var NamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+// NamePattern is what an app's name looks like. It is checked by hand: a regular expression would be compiled at each start
+// of the functions.
+const NamePattern = "[a-z0-9][a-z0-9-]{0,62}"
 
 // ValidName says whether name can be an app's.
-func ValidName(name string) bool { return NamePattern.MatchString(name) }
+func ValidName(name string) bool {
+	return len(name) >= 1 && len(name) <= 63 && name[0] != '-' && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
 
 // Version is one version of an app's secret. It is immutable.
 type Version struct {

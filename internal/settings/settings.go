@@ -2,10 +2,10 @@
 package settings
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"strings"
 	"time"
 
@@ -26,17 +26,17 @@ func From(lookup func(string) string) *Env { return &Env{lookup: lookup} }
 // Err returns everything that was wrong, each with the name of its setting; nil: nothing.
 func (e *Env) Err() error { return errors.Join(e.errs...) }
 
-// String returns the setting, or byDefault where it is not set. It must match pattern.
-func (e *Env) String(name, byDefault string, pattern *regexp.Regexp) string {
+// String returns the setting, or byDefault where it is not set. It has at most so many characters, each a letter, a digit or
+// one of the others.
+func (e *Env) String(name, byDefault, others string, most int) string {
 	value := e.get(name)
-	switch {
-	case value == "":
-		return byDefault
-	case !pattern.MatchString(value):
-		e.errs = append(e.errs, fmt.Errorf("%s=%q: want %s", name, value, pattern))
+	if len(value) > most || strings.Trim(value, alphanumeric+others) != "" {
+		e.errs = append(e.errs, fmt.Errorf("%s=%q: want letters, digits and %s, %d at the most", name, value, others, most))
 	}
-	return value
+	return cmp.Or(value, byDefault)
 }
+
+const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 // Duration returns the setting, like "90s" or "5m", or byDefault where it is not set. It must lie between least and most.
 func (e *Env) Duration(name string, byDefault, least, most time.Duration) time.Duration {
@@ -70,6 +70,15 @@ func (e *Env) Hosts(name string) sfoauth.Hosts {
 	return hosts
 }
 
+// App returns an app's name; not set: empty.
+func (e *Env) App(name string) string {
+	value := e.get(name)
+	if value != "" && !appsecret.ValidName(value) {
+		e.errs = append(e.errs, fmt.Errorf("%s=%q: want an app's name, %s", name, value, appsecret.NamePattern))
+	}
+	return value
+}
+
 // Apps returns a list of apps' names, separated by commas; not set: none.
 func (e *Env) Apps(name string) []string {
 	var apps []string
@@ -78,7 +87,7 @@ func (e *Env) Apps(name string) []string {
 			continue
 		}
 		if !appsecret.ValidName(app) {
-			e.errs = append(e.errs, fmt.Errorf("%s: %q is no app's name: want [a-z0-9][a-z0-9-]{0,62}", name, app))
+			e.errs = append(e.errs, fmt.Errorf("%s: %q is no app's name: want %s", name, app, appsecret.NamePattern))
 		}
 		apps = append(apps, app)
 	}
@@ -87,15 +96,10 @@ func (e *Env) Apps(name string) []string {
 
 func (e *Env) get(name string) string { return strings.TrimSpace(e.lookup(name)) }
 
-var (
-	// prefixPattern is what a secret's name may start with. Source: CreateSecret in the Secrets Manager API Reference.
-	prefixPattern = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,256}$`)
-	// namespacePattern is CloudWatch's. Source: MetricDatum's Namespace in the CloudWatch API Reference.
-	namespacePattern = regexp.MustCompile(`^[A-Za-z0-9._/#:-]{1,255}$`)
-)
+// Prefix returns SECRET_PREFIX, which stands in front of an app's name in its secret's name. Source of the letters:
+// CreateSecret in the Secrets Manager API Reference.
+func (e *Env) Prefix() string { return e.String("SECRET_PREFIX", "sftoken/", "/_+=.@-", 256) }
 
-// Prefix returns SECRET_PREFIX, which stands in front of an app's name in its secret's name.
-func (e *Env) Prefix() string { return e.String("SECRET_PREFIX", "sftoken/", prefixPattern) }
-
-// Namespace returns METRICS_NAMESPACE, under which CloudWatch files the metrics.
-func (e *Env) Namespace() string { return e.String("METRICS_NAMESPACE", "sftoken", namespacePattern) }
+// Namespace returns METRICS_NAMESPACE, under which CloudWatch files the metrics. Source of the letters: MetricDatum's
+// Namespace in the CloudWatch API Reference.
+func (e *Env) Namespace() string { return e.String("METRICS_NAMESPACE", "sftoken", "._/#:-", 255) }

@@ -6,22 +6,41 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 )
 
 // Log writes lines. It is safe for concurrent use; each line is written with one call to the writer.
 type Log struct {
 	*slog.Logger // for what is not an event: obeys the level
-	audit        slog.Handler
+	w            *oneAtATime
+	lines        sync.Pool // of *line
 	namespace    string
+}
+
+// line is where an event's line is put together.
+type line struct {
+	bytes.Buffer
+	handler slog.Handler // writes to the buffer
+}
+
+type oneAtATime struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (o *oneAtATime) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(p)
 }
 
 // Metric is one number for CloudWatch.
@@ -36,9 +55,17 @@ type Metric struct {
 // New returns a Log that writes to w. Lines of Logger below level are dropped; events never are. Version is in every
 // line.
 func New(w io.Writer, level slog.Level, namespace, version string) *Log {
-	everything := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
-	audit := everything.WithAttrs([]slog.Attr{slog.String("version", version)})
-	return &Log{Logger: slog.New(atLeast{audit, level}), audit: audit, namespace: namespace}
+	l := &Log{w: &oneAtATime{w: w}, namespace: namespace}
+	handler := func(w io.Writer, level slog.Level) slog.Handler {
+		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).WithAttrs([]slog.Attr{slog.String("version", version)})
+	}
+	l.Logger = slog.New(handler(l.w, level))
+	l.lines.New = func() any {
+		next := &line{}
+		next.handler = handler(&next.Buffer, slog.LevelDebug)
+		return next
+	}
+	return l
 }
 
 // Event writes one line, whatever the level.
@@ -46,69 +73,47 @@ func (l *Log) Event(ctx context.Context, level slog.Level, name string, attrs []
 	now := time.Now()
 	record := slog.NewRecord(now, level, name, 0)
 	record.AddAttrs(attrs...)
-	if len(metrics) > 0 {
-		for _, m := range metrics {
-			record.AddAttrs(slog.Float64(m.Name, m.Value))
-		}
-		record.AddAttrs(slog.Any("_aws", directive{now, l.namespace, metrics}))
+	for _, m := range metrics {
+		record.AddAttrs(slog.Float64(m.Name, m.Value))
 	}
-	_ = l.audit.Handle(ctx, record) // standard output is all there is to complain on
+	next := l.lines.Get().(*line)
+	defer l.lines.Put(next)
+	next.Reset()
+	_ = next.handler.Handle(ctx, record) // a buffer takes everything
+	if len(metrics) > 0 {
+		next.Truncate(next.Len() - len("}\n"))
+		next.Write(l.directive(next.AvailableBuffer(), now, metrics))
+		next.WriteString("}\n")
+	}
+	_, _ = l.w.Write(next.Bytes()) // standard output is all there is to complain on
 }
 
-// directive tells CloudWatch which of the line's numbers are metrics.
-type directive struct {
-	now       time.Time
-	namespace string
-	metrics   []Metric
-}
-
-// MarshalJSON writes one metric directive for each metric, which is the way to give each its own dimensions.
-func (d directive) MarshalJSON() ([]byte, error) {
-	b := make([]byte, 0, 128+128*len(d.metrics))
-	b = append(b, `{"Timestamp":`...)
-	b = strconv.AppendInt(b, d.now.UnixMilli(), 10)
+// directive tells CloudWatch which of the line's numbers are metrics: one metric directive for each, which is the way to give
+// each its own dimensions. It is written by hand, since encoding/json takes longer for it than everything else in a line.
+func (l *Log) directive(b []byte, now time.Time, metrics []Metric) []byte {
+	b = append(b, `,"_aws":{"Timestamp":`...)
+	b = strconv.AppendInt(b, now.UnixMilli(), 10)
 	b = append(b, `,"CloudWatchMetrics":[`...)
-	for i, m := range d.metrics {
+	for i, m := range metrics {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(b, `{"Namespace":`...)
-		b = appendString(b, d.namespace)
+		b = strconv.AppendQuote(b, l.namespace) // names are plain letters, which Go and JSON quote alike
 		b = append(b, `,"Dimensions":[[`...)
 		for j, name := range m.By {
 			if j > 0 {
 				b = append(b, ',')
 			}
-			b = appendString(b, name)
+			b = strconv.AppendQuote(b, name)
 		}
 		b = append(b, `]],"Metrics":[{"Name":`...)
-		b = appendString(b, m.Name)
+		b = strconv.AppendQuote(b, m.Name)
 		b = append(b, `,"Unit":`...)
-		b = appendString(b, m.Unit)
+		b = strconv.AppendQuote(b, m.Unit)
 		b = append(b, `}]}`...)
 	}
-	return append(b, `]}`...), nil
-}
-
-func appendString(b []byte, s string) []byte {
-	quoted, _ := json.Marshal(s) // a string always can be
-	return append(b, quoted...)
-}
-
-// atLeast drops what is below a level.
-type atLeast struct {
-	slog.Handler
-	level slog.Level
-}
-
-func (h atLeast) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
-
-func (h atLeast) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return atLeast{h.Handler.WithAttrs(attrs), h.level}
-}
-
-func (h atLeast) WithGroup(name string) slog.Handler {
-	return atLeast{h.Handler.WithGroup(name), h.level}
+	return append(b, `]}`...)
 }
 
 // Panic turns the cause of a panic into an error with the stack. Only a runtime error's text is known to hold no secret; of

@@ -176,7 +176,7 @@ func (v *Vendor) Warm(ctx context.Context, name string, cost *Cost) (Grant, erro
 // app returns the state of an app, making room for it first if need be.
 func (v *Vendor) app(name string) (*app, error) {
 	if !appsecret.ValidName(name) {
-		return nil, &Error{Code: InvalidRequest, Description: "the app's name must match [a-z0-9][a-z0-9-]{0,62}"}
+		return nil, &Error{Code: InvalidRequest, Description: "the app's name must match " + appsecret.NamePattern}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()

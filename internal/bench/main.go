@@ -1,0 +1,240 @@
+// Measures the token function's speed, each figure as a ratio to a no-op function in the same run: both are processes under the
+// same Runtime API host, with only the environment that Lambda gives, and take turns. Ratios hold where seconds do not: on a
+// noisy machine both sides suffer alike. A target that is missed is said and is no failure; what does not work is one.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+const (
+	rounds  = 30  // in which each function has a turn
+	perTurn = 200 // invocations
+	starts  = 40
+	firsts  = 15
+	latency = 20 * time.Millisecond // of Secrets Manager and of Salesforce, for a first vend
+)
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// bench is what the functions are measured with.
+type bench struct {
+	dir   string
+	env   map[string]string
+	event []byte
+	org   *sfoauthtest.Org
+	aws   *localaws.SecretsManager
+}
+
+func run(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "sftoken-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{dir: dir, org: sfoauthtest.New(sfoauthtest.Config{LoginsPerHour: 1 << 30}), aws: localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})}
+	org, secrets := httptest.NewServer(b.org), httptest.NewServer(b.aws)
+	defer org.Close()
+	defer secrets.Close()
+	b.env = map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL, "SALESFORCE_HOSTS": strings.TrimPrefix(org.URL, "http://")}
+	if b.event, err = os.ReadFile("events/get.json"); err != nil {
+		return fmt.Errorf("%w: run this from the top of the project", err)
+	}
+	if err := b.store(ctx, org.URL, secrets.URL); err != nil {
+		return err
+	}
+	binaries := map[string]string{}
+	for name, pkg := range map[string]string{
+		"no-op": "./internal/bench/testdata/noop", "raw no-op": "./internal/bench/testdata/raw", "sftoken": "./functions/token", "naive": "./internal/bench/testdata/naive",
+	} {
+		if binaries[name], err = localaws.BuildFunction(ctx, ".", pkg, dir); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%-34s %12s %12s %12s %9s   %s\n", "", "no-op", "raw no-op", "sftoken", "ratio", "target")
+	return errors.Join(b.warm(ctx, binaries), b.start(ctx, binaries), b.first(ctx, binaries))
+}
+
+func (b *bench) store(ctx context.Context, org, secrets string) error {
+	key, secret := b.org.AddApp(sfoauthtest.AppOptions{}).Pair()
+	value, err := json.Marshal(map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": org, "allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"}})
+	if err != nil {
+		return err
+	}
+	client := secretsmanager.New(secretsmanager.Options{Region: "us-east-1", BaseEndpoint: &secrets, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", "")})
+	_, err = client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("sftoken/crm"), SecretString: aws.String(string(value))})
+	return err
+}
+
+func (b *bench) function(binary string) *localaws.Function {
+	return localaws.NewFunction(localaws.FunctionConfig{
+		Name: "bench", Binary: binary, Account: "111111111111", Region: "us-east-1", Env: b.env, Environments: 1, Stdout: io.Discard, Stderr: os.Stderr,
+	})
+}
+
+// invoke sends the event and checks that the answer is a good one.
+func (b *bench) invoke(ctx context.Context, f *localaws.Function) (time.Duration, error) {
+	begun := time.Now()
+	answer, err := f.Invoke(ctx, b.event)
+	took := time.Since(begun)
+	if err == nil && !strings.Contains(string(answer), `"statusCode":200`) {
+		err = errors.New("the function did not answer 200")
+	}
+	return took, err
+}
+
+// warm compares cached answers: latency, and memory at the end.
+func (b *bench) warm(ctx context.Context, binaries map[string]string) error {
+	functions, p50, p99 := map[string]*localaws.Function{}, map[string][]float64{}, map[string][]float64{}
+	names := []string{"no-op", "raw no-op", "sftoken", "naive"}
+	for _, name := range names {
+		functions[name] = b.function(binaries[name])
+		defer functions[name].Close()
+	}
+	for round := range rounds + 3 { // the first three warm everything up
+		for _, name := range names {
+			n := perTurn
+			if name == "naive" {
+				n /= 10
+			}
+			took := make([]time.Duration, n)
+			for i := range took {
+				var err error
+				if took[i], err = b.invoke(ctx, functions[name]); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+			}
+			slices.Sort(took)
+			if round >= 3 {
+				p50[name] = append(p50[name], micros(took[n/2]))
+				p99[name] = append(p99[name], micros(took[n*99/100]))
+			}
+		}
+	}
+	line("cached vend, p50 (µs)", median(p50["no-op"]), median(p50["raw no-op"]), median(p50["sftoken"]), ratio(p50["sftoken"], p50["no-op"]), 0.9)
+	line("cached vend, p99 (µs)", median(p99["no-op"]), median(p99["raw no-op"]), median(p99["sftoken"]), ratio(p99["sftoken"], p99["no-op"]), 1.0)
+	memory := map[string]float64{}
+	for _, name := range names {
+		var err error
+		if memory[name], err = resident(functions[name].PIDs()[0]); err != nil {
+			return err
+		}
+	}
+	line("resident memory (MB)", memory["no-op"], memory["raw no-op"], memory["sftoken"], memory["sftoken"]/memory["no-op"], 1.4)
+	fmt.Printf("%-34s %38.1f %9.2f   for comparison\n", "naive function, p50 (µs)", median(p50["naive"]), ratio(p50["naive"], p50["no-op"]))
+	fmt.Printf("%-34s %38.1f %9.2f   for comparison\n", "naive function, memory (MB)", memory["naive"], memory["naive"]/memory["no-op"])
+	return nil
+}
+
+// start compares how long a process takes until it asks for its first event.
+func (b *bench) start(ctx context.Context, binaries map[string]string) error {
+	took := map[string][]float64{}
+	for range starts {
+		for _, name := range []string{"no-op", "raw no-op", "sftoken"} {
+			f := b.function(binaries[name])
+			ready, err := f.Start(ctx)
+			f.Close()
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			took[name] = append(took[name], micros(ready)/1000)
+		}
+	}
+	line("process start to ready (ms)", median(took["no-op"]), median(took["raw no-op"]), median(took["sftoken"]), ratio(took["sftoken"], took["no-op"]), 2)
+	return nil
+}
+
+// first measures the first vend of a process, with a Secrets Manager and a Salesforce that take their time.
+func (b *bench) first(ctx context.Context, binaries map[string]string) error {
+	b.aws.Fail("", localaws.Fault{Delay: latency}, 0)
+	b.org.Fail(sfoauthtest.Everything, sfoauthtest.Latency(latency), 0)
+	calls := b.aws.Calls()["GetSecretValue"] + b.org.Seen().Calls[sfoauthtest.Token]
+	took := map[string][]float64{}
+	for range firsts {
+		for _, name := range []string{"no-op", "sftoken"} {
+			f := b.function(binaries[name])
+			_, err := f.Start(ctx)
+			var d time.Duration
+			if err == nil {
+				d, err = b.invoke(ctx, f)
+			}
+			f.Close()
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			took[name] = append(took[name], micros(d)/1000)
+		}
+	}
+	calls = b.aws.Calls()["GetSecretValue"] + b.org.Seen().Calls[sfoauthtest.Token] - calls
+	if calls != 2*firsts {
+		return fmt.Errorf("%d first vends took %d round trips, not two each", firsts, calls)
+	}
+	over := median(took["sftoken"]) - 2*latency.Seconds()*1000
+	verdict := "met"
+	if over > 2 {
+		verdict = "MISSED"
+	}
+	fmt.Printf("%-34s %12.2f %12s %12.2f %9s   ≤ 2.00: %s\n", "first vend, over 2 round trips (ms)", median(took["no-op"]), "", over, "", verdict)
+	return nil
+}
+
+func line(what string, noop, raw, ours, ratio, target float64) {
+	verdict := "met"
+	if ratio > target {
+		verdict = "MISSED"
+	}
+	fmt.Printf("%-34s %12.1f %12.1f %12.1f %9.2f   ≤ %.2f: %s\n", what, noop, raw, ours, ratio, target, verdict)
+}
+
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+// ratio is the median of the ratios of each round.
+func ratio(ours, noop []float64) float64 {
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = ours[i] / noop[i]
+	}
+	return median(ratios)
+}
+
+// resident returns a process's resident memory, in MB.
+func resident(pid int) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
+			kb, err := strconv.ParseFloat(fields[1], 64)
+			return kb / 1024, err
+		}
+	}
+	return 0, errors.New("no VmRSS")
+}
