@@ -42,7 +42,12 @@ func parseEvent(payload []byte) (event, *vending.Error) {
 		case "isBase64Encoded":
 			e.isBase64 = string(value) == "true"
 		case "pathParameters":
-			err = members(value, into(map[string]*string{"app": &e.app}))
+			err = members(value, func(name string, value []byte) (err error) {
+				if name == "app" {
+					e.app, err = text(value)
+				}
+				return err
+			})
 		case "queryStringParameters":
 			err = members(value, func(name string, value []byte) (err error) {
 				if name == "rejected" {
@@ -77,7 +82,7 @@ func (e *event) parseContext(name string, value []byte) (err error) {
 	case "requestId":
 		e.requestID, err = text(value)
 	case "identity":
-		err = members(value, into(map[string]*string{"userArn": &e.caller.arn, "accountId": &e.caller.account, "sourceIp": &e.caller.sourceIP}))
+		err = members(value, e.caller.parse)
 	}
 	return err
 }
@@ -127,6 +132,18 @@ func (e *event) checkForm() *vending.Error {
 		return &vending.Error{Code: unsupportedGrantType, Description: "the grant_type must be client_credentials"}
 	}
 	return nil
+}
+
+func (c *caller) parse(name string, value []byte) (err error) {
+	switch name {
+	case "userArn":
+		c.arn, err = text(value)
+	case "accountId":
+		c.account, err = text(value)
+	case "sourceIp":
+		c.sourceIP, err = text(value)
+	}
+	return err
 }
 
 func isTokenID(text string) bool {

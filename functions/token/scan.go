@@ -124,13 +124,3 @@ func text(value []byte) (string, error) {
 	}
 	return s, nil
 }
-
-// into returns a visitor that stores the strings of the named members.
-func into(fields map[string]*string) func(string, []byte) error {
-	return func(name string, value []byte) (err error) {
-		if field := fields[name]; field != nil {
-			*field, err = text(value)
-		}
-		return err
-	}
-}

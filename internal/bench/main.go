@@ -8,9 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,11 +41,12 @@ func main() {
 
 // bench is what the functions are measured with.
 type bench struct {
-	dir   string
-	env   map[string]string
-	event []byte
-	org   *sfoauthtest.Org
-	aws   *localaws.SecretsManager
+	dir    string
+	output *os.File
+	env    map[string]string
+	event  []byte
+	org    *sfoauthtest.Org
+	aws    *localaws.SecretsManager
 }
 
 func run(ctx context.Context) error {
@@ -54,7 +55,12 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, org: sfoauthtest.New(sfoauthtest.Config{LoginsPerHour: 1 << 30}), aws: localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})}
+	output, err := os.Create(filepath.Join(dir, "output"))
+	if err != nil {
+		return err
+	}
+	defer output.Close()
+	b := &bench{dir: dir, output: output, org: sfoauthtest.New(sfoauthtest.Config{LoginsPerHour: 1 << 30}), aws: localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})}
 	org, secrets := httptest.NewServer(b.org), httptest.NewServer(b.aws)
 	defer org.Close()
 	defer secrets.Close()
@@ -88,9 +94,10 @@ func (b *bench) store(ctx context.Context, org, secrets string) error {
 	return err
 }
 
+// function writes what the process writes into a file: on Lambda, whoever reads it does so elsewhere.
 func (b *bench) function(binary string) *localaws.Function {
 	return localaws.NewFunction(localaws.FunctionConfig{
-		Name: "bench", Binary: binary, Account: "111111111111", Region: "us-east-1", Env: b.env, Environments: 1, Stdout: io.Discard, Stderr: os.Stderr,
+		Name: "bench", Binary: binary, Account: "111111111111", Region: "us-east-1", Env: b.env, Environments: 1, Stdout: b.output, Stderr: b.output,
 	})
 }
 
