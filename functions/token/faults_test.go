@@ -146,7 +146,7 @@ func inBubbles(t *testing.T, at sfoauthtest.Endpoint, test func(*testing.T, sfoa
 // inTime checks that the answer came before Lambda would have killed the function.
 func (w *world) inTime(a answer) {
 	w.t.Helper()
-	if a.took > 15*time.Second-answerTime {
+	if a.took > 14500*time.Millisecond {
 		w.t.Errorf("the answer took %s", a.took)
 	}
 }

@@ -4,17 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"github.com/sftoken/sftoken/internal/telemetry"
 	"github.com/sftoken/sftoken/internal/vending"
 )
-
-// answerTime is kept free at the end of an invocation, to write the answer and the log line: a Lambda that runs out of
-// time is killed and answers nothing.
-const answerTime = 500 * time.Millisecond
 
 // handler answers API Gateway's events. It is a lambda.Handler, which is handed the event as bytes, and safe for
 // concurrent use.
@@ -27,8 +22,6 @@ type handler struct {
 // Invoke never returns an error: API Gateway would turn it into a 502 that says nothing.
 func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	e := entry{event: "vend"}
-	ctx, cancel := leaveTime(ctx)
-	defer cancel()
 	h.serve(ctx, payload, &e)
 	if e.requestID == "" {
 		e.requestID = e.lambdaRequestID
@@ -77,12 +70,4 @@ func (h *handler) dispatch(ctx context.Context, event *event, e *entry) error {
 		e.grant, err = h.vendor.Vend(ctx, req, &e.cost)
 	}
 	return err
-}
-
-func leaveTime(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return ctx, func() {}
-	}
-	return context.WithDeadline(ctx, deadline.Add(-min(answerTime, time.Until(deadline)/4)))
 }

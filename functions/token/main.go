@@ -5,15 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -60,9 +63,11 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, []string, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("AWS configuration: %w", err)
 	}
+	secrets := secretsmanager.NewFromConfig(cfg)
+	warmUp(ctx, secrets)
 	return &handler{
 		vendor: vending.New(vending.Config{
-			Secrets:    appsecret.Reader{Client: secretsmanager.NewFromConfig(cfg), Prefix: prefix},
+			Secrets:    appsecret.Reader{Client: secrets, Prefix: prefix},
 			Hosts:      hosts,
 			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()},
 			SecretTTL:  secretTTL, MinTTL: minTTL, ConfirmEvery: confirmEvery,
@@ -70,6 +75,26 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, []string, 
 		log:       telemetry.New(os.Stdout, level, namespace, version),
 		anonymous: samLocal(getenv),
 	}, prefetch, nil
+}
+
+// warmUp runs both clients once with a canned answer, so that the first vend does not wait for its pages to be read in and its
+// tables to be built. While a function initialises it has a whole processor.
+func warmUp(ctx context.Context, client *secretsmanager.Client) {
+	_, _ = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String("warm-up")}, func(o *secretsmanager.Options) {
+		o.HTTPClient, o.Retryer = canned{}, aws.NopRetryer{}
+		o.Credentials = credentials.NewStaticCredentialsProvider("warm-up", "warm-up", "")
+	})
+	salesforce := &sfoauth.Client{BaseURL: "https://warm-up.my.salesforce.com", HTTPClient: &http.Client{Transport: canned{}}}
+	_, _ = salesforce.Token(ctx)
+}
+
+// canned answers every request without sending it.
+type canned struct{}
+
+func (c canned) Do(r *http.Request) (*http.Response, error) { return c.RoundTrip(r) }
+
+func (canned) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}"))}, nil
 }
 
 // samLocal says whether the SAM CLI runs the function on a developer's machine, where no identity is known and none is

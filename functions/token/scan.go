@@ -82,12 +82,16 @@ func end(data []byte, i int) int {
 
 func stringEnd(data []byte, i int) int {
 	for i++; i < len(data); i++ {
-		switch data[i] {
-		case '"':
-			return i + 1
-		case '\\':
-			i++
+		quote := bytes.IndexByte(data[i:], '"')
+		if quote < 0 {
+			return -1
 		}
+		if bytes.IndexByte(data[i:i+quote], '\\') < 0 {
+			return i + quote + 1
+		}
+		for ; i < len(data) && data[i] != '\\'; i++ {
+		}
+		i++ // the character that the backslash escapes
 	}
 	return -1
 }

@@ -8,7 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,6 +46,7 @@ func main() {
 type bench struct {
 	dir    string
 	output *os.File
+	form   string // of a token request
 	env    map[string]string
 	event  []byte
 	org    *sfoauthtest.Org
@@ -89,6 +93,7 @@ func (b *bench) store(ctx context.Context, org, secrets string) error {
 	if err != nil {
 		return err
 	}
+	b.form = url.Values{"grant_type": {"client_credentials"}, "client_id": {key}, "client_secret": {secret}}.Encode()
 	client := secretsmanager.New(secretsmanager.Options{Region: "us-east-1", BaseEndpoint: &secrets, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", "")})
 	_, err = client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("sftoken/crm"), SecretString: aws.String(string(value))})
 	return err
@@ -179,7 +184,13 @@ func (b *bench) first(ctx context.Context, binaries map[string]string) error {
 	b.org.Fail(sfoauthtest.Everything, sfoauthtest.Latency(latency), 0)
 	calls := b.aws.Calls()["GetSecretValue"] + b.org.Seen().Calls[sfoauthtest.Token]
 	took := map[string][]float64{}
+	var trips []float64
 	for range firsts {
+		trip, err := b.roundTrips(ctx)
+		if err != nil {
+			return err
+		}
+		trips = append(trips, micros(trip)/1000)
 		for _, name := range []string{"no-op", "sftoken"} {
 			f := b.function(binaries[name])
 			_, err := f.Start(ctx)
@@ -195,16 +206,43 @@ func (b *bench) first(ctx context.Context, binaries map[string]string) error {
 		}
 	}
 	calls = b.aws.Calls()["GetSecretValue"] + b.org.Seen().Calls[sfoauthtest.Token] - calls
-	if calls != 2*firsts {
-		return fmt.Errorf("%d first vends took %d round trips, not two each", firsts, calls)
+	if calls != 4*firsts {
+		return fmt.Errorf("%d first vends took %d round trips, not two each", firsts, calls-2*firsts)
 	}
-	over := median(took["sftoken"]) - 2*latency.Seconds()*1000
+	over := median(took["sftoken"]) - median(trips)
 	verdict := "met"
 	if over > 2 {
 		verdict = "MISSED"
 	}
 	fmt.Printf("%-34s %12.2f %12s %12.2f %9s   ≤ 2.00: %s\n", "first vend, over 2 round trips (ms)", median(took["no-op"]), "", over, "", verdict)
 	return nil
+}
+
+// roundTrips is how long the same two requests take without a function: each on a new connection, one after the other.
+func (b *bench) roundTrips(ctx context.Context) (time.Duration, error) {
+	begun := time.Now()
+	for _, trip := range []struct{ url, header, value, body string }{
+		{b.env["AWS_ENDPOINT_URL_SECRETS_MANAGER"], "X-Amz-Target", "secretsmanager.GetSecretValue", `{"SecretId":"sftoken/crm"}`},
+		{"http://" + b.env["SALESFORCE_HOSTS"] + "/services/oauth2/token", "Content-Type", "application/x-www-form-urlencoded", b.form},
+	} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, trip.url, strings.NewReader(trip.body))
+		if err != nil {
+			return 0, err
+		}
+		req.Header.Set(trip.header, trip.value)
+		transport := &http.Transport{}
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			return 0, err
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		transport.CloseIdleConnections()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return 0, fmt.Errorf("%s: %s", trip.url, resp.Status)
+		}
+	}
+	return time.Since(begun), nil
 }
 
 func line(what string, noop, raw, ours, ratio, target float64) {

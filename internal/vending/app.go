@@ -108,7 +108,7 @@ func (v *Vendor) start(ctx context.Context, a *app, do work) *flight {
 	a.flight = f
 	deadline := time.Now().Add(flightTime)
 	if callers, ok := ctx.Deadline(); ok {
-		deadline = earlier(deadline, callers.Add(-flightMargin))
+		deadline = earlier(deadline, leaveTime(callers).Add(-flightMargin))
 	}
 	go func() {
 		ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
@@ -125,6 +125,26 @@ func (v *Vendor) start(ctx context.Context, a *app, do work) *flight {
 		do(ctx, f)
 	}()
 	return f
+}
+
+// wait waits until the flight ends, or the caller has no time left but to answer.
+func (f *flight) wait(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, leaveTime(deadline))
+		defer cancel()
+	}
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		return outOfTime(ctx)
+	}
+}
+
+// leaveTime is when a caller with this deadline must begin to answer.
+func leaveTime(deadline time.Time) time.Time {
+	return deadline.Add(-min(answerTime, time.Until(deadline)/4))
 }
 
 // decide answers a request from what is known, or says which work must be done first. a.mu is held. made is the session

@@ -44,6 +44,9 @@ const MintHorizon = 15 * time.Minute
 const (
 	// flightTime bounds one round of work for an app: reading its secret, confirming its token, a login and the ladder.
 	flightTime = 12 * time.Second
+	// answerTime is kept free at the end of a caller's time, to write the answer and the log line: a Lambda that runs out of
+	// time is killed and answers nothing.
+	answerTime = 500 * time.Millisecond
 	// flightMargin is how much earlier than its caller a flight gives up.
 	flightMargin = 100 * time.Millisecond
 	// secretTime bounds one read of Secrets Manager, with the SDK's retries.
@@ -150,11 +153,8 @@ func (v *Vendor) await(ctx context.Context, a *app, cost *Cost, decide func(made
 			f = v.start(ctx, a, do)
 		}
 		a.mu.Unlock()
-
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			return outOfTime(ctx)
+		if err := f.wait(ctx); err != nil {
+			return err
 		}
 		if own {
 			cost.add(f.cost)
