@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,9 @@ func newGet() *cobra.Command {
   eval "$(sftoken get crm -o env)"`,
 		Args: oneApp,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(outputs, output) {
+				return &usageError{fmt.Errorf("--output %q: want json, token, header, env or none", output)}
+			}
 			source, ctx, cancel, err := flags.source(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -70,10 +74,13 @@ func newGet() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "json", "json, token, header (Authorization: Bearer …) or env (export lines for a shell)")
+	cmd.Flags().StringVarP(&output, "output", "o", "json", "json, token, header (Authorization: Bearer …), env (export lines for a shell) or none")
 	cmd.Flags().StringVar(&rejected, "rejected", "", "the token_id of a token that Salesforce has refused")
 	return cmd
 }
+
+// outputs are what --output takes. The last prints nothing: to see whether a token is to be had.
+var outputs = []string{"json", "token", "header", "env", "none"}
 
 func printToken(w io.Writer, token *sftoken.Token, output string) error {
 	var text string
@@ -95,8 +102,8 @@ func printToken(w io.Writer, token *sftoken.Token, output string) error {
 			lines = append(lines, "export "+name+"="+quote(value))
 		}
 		text = strings.Join(lines, "\n")
-	default:
-		return &usageError{fmt.Errorf("--output %q: want json, token, header or env", output)}
+	case "none":
+		return nil
 	}
 	_, err := fmt.Fprintln(w, text)
 	return err

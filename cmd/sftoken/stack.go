@@ -62,7 +62,8 @@ type stackOptions struct {
 	secrets       map[string]json.RawMessage
 	env           []string // further settings of the functions, NAME=value
 	config        sfoauthtest.Config
-	log           io.Writer // takes what the functions write
+	log           io.Writer     // takes what the functions write
+	timeout       time.Duration // of the token function; zero: 15 seconds
 }
 
 // stack is the whole of sftoken on this machine: the real function binaries between a simulated org and stand-ins for AWS.
@@ -185,7 +186,7 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 		s.closers = append(s.closers, f.Close)
 		return f
 	}
-	s.token, s.rotate = function("token", 15*time.Second), function("rotate", 15*time.Minute)
+	s.token, s.rotate = function("token", cmp.Or(o.timeout, 15*time.Second)), function("rotate", 15*time.Minute)
 	gateway := &localaws.Gateway{
 		Account: owner, Region: region, APIID: "l0ca1", Stage: stage, Keys: keys, AllowedAccounts: []string{billingKey.Account, strangerKey.Account},
 		Function: s.token.Invoke,

@@ -1,0 +1,313 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+// newTestStack starts everything, with real function binaries.
+func newTestStack(t *testing.T, log io.Writer, settings ...string) *stack {
+	t.Helper()
+	const anyPort = "127.0.0.1:0"
+	s, err := newStack(t.Context(), stackOptions{api: anyPort, aws: anyPort, org: anyPort, log: log, env: settings, timeout: 4 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// as makes the commands that follow run as somebody.
+func (s *stack) as(t *testing.T, p localaws.Principal) {
+	t.Helper()
+	for name, value := range map[string]string{
+		"SFTOKEN_URL": s.url, "AWS_REGION": region, "AWS_ACCESS_KEY_ID": p.AccessKeyID, "AWS_SECRET_ACCESS_KEY": p.SecretAccessKey,
+		"AWS_SESSION_TOKEN": p.SessionToken, "AWS_ENDPOINT_URL_SECRETS_MANAGER": s.awsURL, "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+// command runs one command and returns what it wrote and its exit code.
+func command(t *testing.T, stdin string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, strings.NewReader(stdin), &out, &errs)
+	return out.String(), errs.String(), code
+}
+
+func TestCommands(t *testing.T) {
+	log := &logLines{}
+	s := newTestStack(t, log, "SECRET_TTL=1s", "PROPAGATION=1s")
+	key, secret := s.app.Pair()
+	s.as(t, billingKey)
+
+	stdout, _, code := command(t, "", "get", "crm")
+	var token map[string]any
+	if err := json.Unmarshal([]byte(stdout), &token); err != nil || code != 0 || !s.org.Live(fmt.Sprint(token["access_token"])) {
+		t.Fatalf("get: exit %d, %v", code, err)
+	}
+	text := fmt.Sprint(token["access_token"])
+	for format, want := range map[string]string{
+		"token": text + "\n", "header": "Authorization: Bearer " + text + "\n",
+		"env": "export SF_ACCESS_TOKEN='" + text + "'\nexport SF_INSTANCE_URL='" + s.orgURL + "'\n",
+	} {
+		if stdout, stderr, code := command(t, "", "get", "crm", "-o", format); stdout != want || code != 0 {
+			t.Errorf("get -o %s: exit %d, %s", format, code, stderr)
+		}
+	}
+	if stdout, _, code := command(t, "", "exec", "crm", "--", "sh", "-c", `test -n "$SF_ACCESS_TOKEN" && echo "$SF_INSTANCE_URL"; exit 7`); stdout != s.orgURL+"\n" || code != 7 {
+		t.Errorf("exec: exit %d, %q", code, stdout)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"no app", []string{"get"}, exitUsage, "the app's name"},
+		{"two apps", []string{"get", "a", "b"}, exitUsage, "the app's name"},
+		{"an unknown flag", []string{"get", "crm", "--nonsense"}, exitUsage, "nonsense"},
+		{"an unknown format", []string{"get", "crm", "-o", "xml"}, exitUsage, "json, token, header, env or none"},
+		{"no API", []string{"get", "crm", "--url", " "}, exitFailed, "must be a URL"},
+		{"an unknown app", []string{"get", "nosuch"}, exitRefused, "unknown_app"},
+		{"a bad name", []string{"get", "CRM"}, exitFailed, "a name must match"},
+		{"what IAM does not allow", []string{"revoke", "crm"}, exitRefused, "not authorized"},
+		{"exec without a command", []string{"exec", "crm"}, exitUsage, "COMMAND"},
+		{"a token that is not dead", []string{"get", "crm", "--rejected", fmt.Sprint(token["token_id"]), "-o", "token"}, 0, ""},
+	} {
+		if _, stderr, code := command(t, "", c.args...); code != c.code || !strings.Contains(stderr, c.says) {
+			t.Errorf("%s: exit %d: %s", c.name, code, stderr)
+		}
+	}
+
+	s.as(t, ownerKey)
+	if stdout, stderr, code := command(t, "", "secret", "status", "crm"); code != 0 || !strings.Contains(stdout, "AWSCURRENT") || !strings.Contains(stdout, "rotation") {
+		t.Errorf("secret status: exit %d: %s%s", code, stdout, stderr)
+	}
+	if stdout, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != 0 || !strings.Contains(stdout, "is AWSCURRENT") {
+		t.Errorf("rotate: exit %d: %s%s", code, stdout, stderr)
+	}
+	if newKey, _ := s.app.Pair(); newKey == key {
+		t.Error("rotate has not rotated")
+	}
+	key, secret = s.app.Regenerate()
+	pair := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
+	if stdout, stderr, code := command(t, pair, "secret", "stage", "crm", "--wait"); code != 0 || !strings.Contains(stdout, "it works") {
+		t.Errorf("secret stage: exit %d: %s%s", code, stdout, stderr)
+	}
+	if _, stderr, code := command(t, `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`, "secret", "stage", "crm", "--wait"); code != exitFailed || !strings.Contains(stderr, "REJECTED") {
+		t.Errorf("secret stage of a wrong pair: exit %d: %s", code, stderr)
+	}
+	file := filepath.Join(t.TempDir(), "pair.json")
+	if err := os.WriteFile(file, []byte(pair), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, stderr, code := command(t, "", "secret", "put", "crm", "--file", file); code != 0 || !strings.Contains(stdout, "as AWSCURRENT") {
+		t.Errorf("secret put: exit %d: %s%s", code, stdout, stderr)
+	}
+	for stdin, says := range map[string]string{"": "JSON object", "[]": "JSON object", `{"consumerKey":""}`: "consumerKey is missing", `{"consumerSecret":"replace-me"}`: "placeholder"} {
+		if _, stderr, code := command(t, stdin, "secret", "put", "crm"); code != exitFailed || !strings.Contains(stderr, says) {
+			t.Errorf("secret put of %q: exit %d: %s", stdin, code, stderr)
+		}
+	}
+	s.as(t, billingKey)
+	leaked, _, _ := command(t, "", "get", "crm", "-o", "token")
+	s.as(t, ownerKey)
+	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised"); code != 0 || !strings.Contains(stdout, "COMPROMISED") || !strings.Contains(stdout, "revoked") {
+		t.Errorf("rotate --compromised: exit %d: %s%s", code, stdout, stderr)
+	}
+	if s.org.LogsIn(key, secret) || s.org.Live(strings.TrimSpace(leaked)) {
+		t.Error("the leaked pair, or the token made with it, lives on")
+	}
+	if _, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 {
+		t.Errorf("afterwards: exit %d: %s", code, stderr)
+	}
+	if stdout, _, code := command(t, "", "version"); code != 0 || stdout != version+"\n" {
+		t.Errorf("version: %q", stdout)
+	}
+}
+
+func TestLocalAsTheReadmeTellsIt(t *testing.T) {
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip("skipped: no curl on the PATH")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	var wg sync.WaitGroup
+	t.Cleanup(func() { cancel(); _ = out.Close(); wg.Wait() })
+	var stderr lockedBuffer
+	wg.Go(func() {
+		code := run(ctx, []string{"local", "--listen", "127.0.0.1:0", "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0"}, strings.NewReader(""), in, &stderr)
+		_ = in.CloseWithError(fmt.Errorf("exit %d: %s", code, stderr.String()))
+	})
+	line := ""
+	for lines := bufio.NewScanner(out); !strings.HasPrefix(line, "curl ") && lines.Scan(); {
+		line = strings.TrimSpace(lines.Text())
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	if !strings.HasPrefix(line, "curl ") {
+		t.Fatalf("no curl line: %s", stderr.String())
+	}
+	answer, err := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(line, "curl ", curl+" -sS ", 1)).CombinedOutput()
+	if err != nil || !strings.Contains(string(answer), `"access_token"`) {
+		t.Errorf("%s: %v: %d bytes", line, err, len(answer))
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
+	org := sfoauthtest.New(sfoauthtest.Config{})
+	server, err := org.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Pair()
+	file := filepath.Join(t.TempDir(), "secrets.json")
+	text := fmt.Sprintf(`{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}}`, key, secret, server.URL)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := readSecrets(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newStack(t.Context(), stackOptions{api: "127.0.0.1:0", aws: "127.0.0.1:0", secrets: secrets, env: []string{"SALESFORCE_HOSTS=" + strings.TrimPrefix(server.URL, "http://")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.as(t, billingKey)
+	if stdout, stderr, code := command(t, "", "get", "erp", "-o", "token"); code != 0 || !org.Live(strings.TrimSpace(stdout)) {
+		t.Errorf("get: exit %d: %s", code, stderr)
+	}
+	for _, bad := range []string{"", "[]", "{}", `{"ERP":{}}`} {
+		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readSecrets(file); err == nil {
+			t.Errorf("a file with %q is accepted", bad)
+		}
+	}
+}
+
+func TestTheDemo(t *testing.T) {
+	stdout, stderr, code := command(t, "", "demo")
+	if code != 0 || !strings.Contains(stdout, "To try it yourself") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+}
+
+// TestNothingSecretIsWritten takes real processes through every fault and collects everything that they, the commands and
+// the API write.
+func TestNothingSecretIsWritten(t *testing.T) {
+	var written lockedBuffer
+	s := newTestStack(t, &written, "SECRET_TTL=1s", "PROPAGATION=0s", "LOG_LEVEL=debug")
+	key, secret := s.app.Pair()
+	for _, fault := range sfoauthtest.AllFaults() {
+		for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Token, sfoauthtest.Introspect, sfoauthtest.MainPair} {
+			// A rotation that hangs takes minutes, and says no more than one that is cut off.
+			if !fault.Fits(at) || at == sfoauthtest.MainPair && slow(fault) {
+				continue
+			}
+			s.org.Fail(at, fault, 0)
+			switch at {
+			case sfoauthtest.Token:
+				s.token.Kill() // a cold start
+				s.tell(t, &written, billingKey, "get", "crm", "-o", "none")
+			case sfoauthtest.Introspect:
+				s.org.Heal(sfoauthtest.Token)
+				id := s.tokenID(t)
+				s.tell(t, &written, billingKey, "get", "crm", "-o", "none", "--rejected", id)
+				s.tell(t, &written, ownerKey, "revoke", "crm")
+			default:
+				s.tell(t, &written, ownerKey, "rotate", "crm")
+			}
+			s.org.Heal()
+		}
+	}
+	s.tell(t, &written, ownerKey, "secret", "status", "crm")
+	s.tell(t, &written, ownerKey, "secret", "status", "crm", "--json")
+	var errs bytes.Buffer
+	if code := run(t.Context(), []string{"secret", "put", "crm"}, strings.NewReader(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)), &written, &errs); code != 0 {
+		t.Errorf("secret put: exit %d: %s", code, errs.String())
+	}
+	text := written.String()
+	if len(text) < 50_000 {
+		t.Errorf("only %d bytes were written", len(text))
+	}
+	found := 0
+	for _, secret := range s.org.Secrets() {
+		if len(secret) >= 8 && strings.Contains(text, secret) {
+			found++
+		}
+	}
+	if found > 0 {
+		t.Errorf("%d of %d secrets, tokens and signatures are in what was written", found, len(s.org.Secrets()))
+	}
+	if improper := s.org.Improper(); len(improper) > 0 {
+		t.Errorf("sent to Salesforce: %q", improper)
+	}
+}
+
+func slow(fault sfoauthtest.Fault) bool {
+	for _, name := range []string{"hang", "latency", "trickling"} {
+		if strings.HasPrefix(fault.String(), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// tell runs a command as somebody and keeps what it writes.
+func (s *stack) tell(t *testing.T, to io.Writer, p localaws.Principal, args ...string) {
+	t.Helper()
+	s.as(t, p)
+	if args[0] == "get" || args[0] == "revoke" {
+		args = append(args, "--timeout", "1s") // a 503 is not tried again
+	}
+	_ = run(t.Context(), args, strings.NewReader(""), to, to)
+}
+
+func (s *stack) tokenID(t *testing.T) string {
+	t.Helper()
+	d := &demo{stack: s}
+	token, err := d.get(t.Context(), billingKey)
+	if err != nil {
+		return "0123456789abcdef"
+	}
+	return token.ID
+}
