@@ -82,7 +82,7 @@ func (d *demo) change(ctx context.Context) error {
 		return fmt.Errorf("%w: %d of %d callers failed, the first with: %w", errNotAsTold, len(l.failures), len(took), l.failures[0])
 	}
 	rotations := 0
-	for _, line := range d.log.all() {
+	for _, line := range d.log.Lines() {
 		if strings.Contains(line, `"Rotations":1`) {
 			rotations++
 		}

@@ -29,7 +29,7 @@ Needs Go and a checkout of sftoken.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fmt.Fprintln(cmd.ErrOrStderr(), "building the functions …")
-			d := &demo{out: cmd.OutOrStdout(), log: &logLines{}}
+			d := &demo{out: cmd.OutOrStdout(), log: &localaws.Output{}}
 			var err error
 			const anyPort = "127.0.0.1:0"
 			d.stack, err = newStack(cmd.Context(), stackOptions{
@@ -49,7 +49,7 @@ Needs Go and a checkout of sftoken.`,
 type demo struct {
 	out   io.Writer
 	stack *stack
-	log   *logLines
+	log   *localaws.Output
 	step  int
 }
 
@@ -213,7 +213,7 @@ func (d *demo) survive(ctx context.Context) error {
 func (d *demo) audit(context.Context) error {
 	shown := 0
 	for _, outcome := range []string{`"cache":"miss"`, `"cache":"stale"`, `"outcome":"access_denied"`, `"msg":"rotation"`} {
-		for _, line := range d.log.all() {
+		for _, line := range d.log.Lines() {
 			if strings.Contains(line, outcome) {
 				text, err := plain(line)
 				if err != nil {
@@ -228,13 +228,13 @@ func (d *demo) audit(context.Context) error {
 	if err := d.told(shown == 4, "Who, what, which token, which version of the secret. The metrics are in the same lines, and left out here."); err != nil {
 		return err
 	}
-	all := strings.Join(d.log.all(), "\n")
+	all := d.log.String()
 	for _, secret := range d.stack.org.Secrets() {
 		if strings.Contains(all, secret) {
 			return fmt.Errorf("%w: a secret is in the log", errNotAsTold)
 		}
 	}
-	return d.told(len(d.stack.org.Improper()) == 0, "None of the org's %d secrets, tokens and signatures is in any of the %d lines.", len(d.stack.org.Secrets()), len(d.log.all()))
+	return d.told(len(d.stack.org.Improper()) == 0, "None of the org's %d secrets, tokens and signatures is in any of the %d lines.", len(d.stack.org.Secrets()), len(d.log.Lines()))
 }
 
 // plain is a log line without its metrics.

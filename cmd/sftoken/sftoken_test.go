@@ -52,7 +52,7 @@ func command(t *testing.T, stdin string, args ...string) (stdout, stderr string,
 }
 
 func TestCommands(t *testing.T) {
-	log := &logLines{}
+	log := &localaws.Output{}
 	s := newTestStack(t, log, "SECRET_TTL=1s", "PROPAGATION=1s")
 	key, secret := s.app.Pair()
 	s.as(t, billingKey)
@@ -152,7 +152,7 @@ func TestLocalAsTheReadmeTellsIt(t *testing.T) {
 	out, in := io.Pipe()
 	var wg sync.WaitGroup
 	t.Cleanup(func() { cancel(); _ = out.Close(); wg.Wait() })
-	var stderr lockedBuffer
+	var stderr localaws.Output
 	wg.Go(func() {
 		code := run(ctx, []string{"local", "--listen", "127.0.0.1:0", "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0"}, strings.NewReader(""), in, &stderr)
 		_ = in.CloseWithError(fmt.Errorf("exit %d: %s", code, stderr.String()))
@@ -169,23 +169,6 @@ func TestLocalAsTheReadmeTellsIt(t *testing.T) {
 	if err != nil || !strings.Contains(string(answer), `"access_token"`) {
 		t.Errorf("%s: %v: %d bytes", line, err, len(answer))
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
@@ -234,7 +217,7 @@ func TestTheDemo(t *testing.T) {
 // TestNothingSecretIsWritten takes real processes through every fault and collects everything that they, the commands and
 // the API write.
 func TestNothingSecretIsWritten(t *testing.T) {
-	var written lockedBuffer
+	var written localaws.Output
 	s := newTestStack(t, &written, "SECRET_TTL=1s", "PROPAGATION=0s", "LOG_LEVEL=debug")
 	key, secret := s.app.Pair()
 	for _, fault := range sfoauthtest.AllFaults() {

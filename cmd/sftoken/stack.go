@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -278,39 +277,6 @@ func readSecrets(path string) (map[string]json.RawMessage, error) {
 		}
 	}
 	return secrets, nil
-}
-
-// logLines keeps what the functions write, line by line, and passes it on.
-type logLines struct {
-	to io.Writer // nil: nobody
-
-	mu    sync.Mutex
-	rest  []byte
-	lines []string
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rest = append(l.rest, p...)
-	for {
-		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
-		if !found {
-			break
-		}
-		l.lines, l.rest = append(l.lines, string(line)), rest
-	}
-	if l.to == nil {
-		return len(p), nil
-	}
-	return l.to.Write(p)
-}
-
-// all returns the lines so far.
-func (l *logLines) all() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.lines)
 }
 
 var errNotAsTold = errors.New("it did not happen as told")

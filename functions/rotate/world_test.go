@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -46,7 +44,7 @@ type world struct {
 	bus     *localaws.EventBus
 	secrets *secretsmanager.Client // the test's own
 	options options
-	log     *lockedBuffer
+	log     *localaws.Output
 
 	fields map[string]any // of crm's secret, beside the pair
 
@@ -99,7 +97,7 @@ func inBubble(t *testing.T, o options, test func(t *testing.T, w *world)) {
 
 func newWorld(t *testing.T, o options) *world {
 	t.Helper()
-	w := &world{t: t, options: o, log: &lockedBuffer{}, network: &sfoauthtest.Network{}}
+	w := &world{t: t, options: o, log: &localaws.Output{}, network: &sfoauthtest.Network{}}
 	o.org.BaseURL = "http://" + orgHost
 	o.org.Watch = func(c sfoauthtest.Call) {
 		if !w.quiet.Load() && w.watchOrg != nil {
@@ -332,23 +330,6 @@ func (w *world) noSecrets() {
 			w.t.Errorf("a secret of %d characters is in the log", len(secret))
 		}
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func rulesOf(schedule string) *types.RotationRulesType {

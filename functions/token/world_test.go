@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -39,7 +37,7 @@ type world struct {
 	aws     *localaws.SecretsManager
 	secrets *secretsmanager.Client
 	handler *handler
-	log     *lockedBuffer
+	log     *localaws.Output
 	logged  int // how much of log has been read
 }
 
@@ -54,7 +52,7 @@ func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	network := &sfoauthtest.Network{}
 	o.org.BaseURL = "http://" + orgHost
-	w := &world{t: t, org: sfoauthtest.New(o.org), log: &lockedBuffer{}}
+	w := &world{t: t, org: sfoauthtest.New(o.org), log: &localaws.Output{}}
 	w.app = w.org.AddApp(o.app)
 	w.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})
 	serve(t, network, orgHost, w.org)
@@ -245,21 +243,4 @@ func (w *world) noSecrets(text string) {
 			w.t.Errorf("a secret is in what was written: one of %d characters", len(secret))
 		}
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

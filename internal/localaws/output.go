@@ -1,0 +1,39 @@
+package localaws
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"sync"
+)
+
+// Output keeps what functions and commands write. It is safe for concurrent use, and its zero value is ready.
+type Output struct {
+	To io.Writer // gets a copy of everything; nil: nobody
+
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(p)
+	if o.To == nil {
+		return len(p), nil
+	}
+	return o.To.Write(p)
+}
+
+// String returns everything so far.
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// Lines returns everything so far, line by line.
+func (o *Output) Lines() []string {
+	return strings.Split(strings.TrimSuffix(o.String(), "\n"), "\n")
+}
