@@ -294,3 +294,41 @@ func (s *stack) tokenID(t *testing.T) string {
 	}
 	return token.ID
 }
+
+// TestARotationWhoseProcessIsKilled kills the real rotate function while Salesforce works on one of its calls. That it recovers from
+// every call is shown in functions/rotate.
+func TestARotationWhoseProcessIsKilled(t *testing.T) {
+	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
+	s.as(t, ownerKey)
+	for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Rotate, sfoauthtest.Token} {
+		oldKey, _ := s.app.Pair()
+		before := s.org.Seen().Calls[at]
+		s.org.Fail(at, sfoauthtest.Latency(time.Second), 1)
+		var killer sync.WaitGroup
+		killer.Go(func() {
+			for s.org.Seen().Calls[at] == before {
+				time.Sleep(5 * time.Millisecond)
+			}
+			s.rotate.Kill()
+		})
+		_ = start(t.Context(), s.secrets, prefix+"crm") // Secrets Manager tries it twice
+		killer.Wait()
+		s.org.Heal()
+		d := &demo{stack: s}
+		for try := 0; ; try++ {
+			secret, err := d.secret(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, pair := s.app.Pair()
+			version, err := secret.Read(t.Context(), secret.Holder("AWSCURRENT"))
+			if err == nil && key != oldKey && version.ConsumerKey == key && s.org.LogsIn(key, pair) {
+				break
+			}
+			if try == 3 {
+				t.Fatalf("killed at %s: the rotation does not complete: %v", at, err)
+			}
+			_ = start(t.Context(), s.secrets, prefix+"crm")
+		}
+	}
+}
