@@ -31,8 +31,8 @@ const maxForm = 8 << 10
 func parseEvent(payload []byte) (event, *vending.Error) {
 	var e event
 	var single *string
-	err := members(payload, func(name string, value []byte) (err error) {
-		switch name {
+	err := members(payload, func(name, value []byte) (err error) {
+		switch string(name) {
 		case "httpMethod":
 			e.method, err = text(value)
 		case "path":
@@ -42,23 +42,23 @@ func parseEvent(payload []byte) (event, *vending.Error) {
 		case "isBase64Encoded":
 			e.isBase64 = string(value) == "true"
 		case "pathParameters":
-			err = members(value, func(name string, value []byte) (err error) {
-				if name == "app" {
+			err = members(value, func(name, value []byte) (err error) {
+				if string(name) == "app" {
 					e.app, err = text(value)
 				}
 				return err
 			})
 		case "queryStringParameters":
-			err = members(value, func(name string, value []byte) (err error) {
-				if name == "rejected" {
+			err = members(value, func(name, value []byte) (err error) {
+				if string(name) == "rejected" {
 					single = new(string)
 					*single, err = text(value)
 				}
 				return err
 			})
 		case "multiValueQueryStringParameters":
-			err = members(value, func(name string, value []byte) error {
-				if name == "rejected" {
+			err = members(value, func(name, value []byte) error {
+				if string(name) == "rejected" {
 					return json.Unmarshal(value, &e.rejected)
 				}
 				return nil
@@ -77,8 +77,8 @@ func parseEvent(payload []byte) (event, *vending.Error) {
 	return e, nil
 }
 
-func (e *event) parseContext(name string, value []byte) (err error) {
-	switch name {
+func (e *event) parseContext(name, value []byte) (err error) {
+	switch string(name) {
 	case "requestId":
 		e.requestID, err = text(value)
 	case "identity":
@@ -134,8 +134,8 @@ func (e *event) checkForm() *vending.Error {
 	return nil
 }
 
-func (c *caller) parse(name string, value []byte) (err error) {
-	switch name {
+func (c *caller) parse(name, value []byte) (err error) {
+	switch string(name) {
 	case "userArn":
 		c.arn, err = text(value)
 	case "accountId":
