@@ -54,7 +54,7 @@ func command(t *testing.T, stdin string, args ...string) (stdout, stderr string,
 func TestCommands(t *testing.T) {
 	log := &localaws.Output{}
 	s := newTestStack(t, log, "SECRET_TTL=1s", "PROPAGATION=1s")
-	key, secret := s.app.Pair()
+	key, _ := s.app.Pair()
 	s.as(t, billingKey)
 
 	stdout, _, code := command(t, "", "get", "crm")
@@ -106,7 +106,7 @@ func TestCommands(t *testing.T) {
 	if newKey, _ := s.app.Pair(); newKey == key {
 		t.Error("rotate has not rotated")
 	}
-	key, secret = s.app.Regenerate()
+	key, secret := s.app.Regenerate()
 	pair := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
 	if stdout, stderr, code := command(t, pair, "secret", "stage", "crm", "--wait"); code != 0 || !strings.Contains(stdout, "it works") {
 		t.Errorf("secret stage: exit %d: %s%s", code, stdout, stderr)

@@ -158,7 +158,7 @@ func (w *world) start() {
 }
 
 // invoke calls the function as Lambda does.
-func (w *world) invoke(ctx context.Context, payload []byte) ([]byte, error) {
+func (w *world) invoke(_ context.Context, payload []byte) ([]byte, error) {
 	w.running.Add(1)
 	defer w.running.Add(-1)
 	p := w.process.Load()
