@@ -124,11 +124,14 @@ func (m *SecretsManager) putSecretValue(in *input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	announced := s.versions[in.ClientRequestToken]
 	v, err := m.put(s, in)
 	if err != nil {
 		return nil, err
 	}
-	s.reschedule(m.config.Now())
+	if announced == nil { // written by hand, which counts as a rotation
+		s.reschedule(m.config.Now())
+	}
 	return map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": v.id, "VersionStages": slices.Clone(v.labels)}, nil
 }
 

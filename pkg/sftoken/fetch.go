@@ -56,9 +56,14 @@ func (s *Source) fetchPatiently(ctx context.Context, rejected string) (*Token, e
 		ctx, cancel = context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 	}
+	var last error // what the API said before
 	for {
 		token, err := s.fetch(ctx, rejected)
+		if err != nil && ctx.Err() != nil && last != nil {
+			return nil, last // says more than that time is up
+		}
 		failed, ok := errors.AsType[*Error](err)
+		last = err
 		if !ok || failed.Status != http.StatusServiceUnavailable {
 			return token, err
 		}

@@ -93,12 +93,12 @@ func TestSource(t *testing.T) {
 	if failed, ok := errors.AsType[*sftoken.Error](err); !ok || failed.Status != 403 || !strings.Contains(failed.Description, "not authorized") {
 		t.Errorf("what IAM does not allow: %v", err)
 	}
-	d.aws.Fail("", localaws.Fault{Code: "ThrottlingException"}, 0)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	d.aws.Fail("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()
 	_, err = d.source("other").Get(ctx)
 	if failed, ok := errors.AsType[*sftoken.Error](err); !ok || failed.Status != 503 || failed.RetryAfter == 0 {
-		t.Errorf("Secrets Manager is limiting: %v", err)
+		t.Errorf("Secrets Manager is down: %v", err)
 	}
 }
 
