@@ -34,12 +34,16 @@ Needs Go and a checkout of sftoken.`,
 			const anyPort = "127.0.0.1:0"
 			d.stack, err = newStack(cmd.Context(), stackOptions{
 				api: anyPort, aws: anyPort, org: anyPort, log: d.log,
-				env: []string{"SECRET_TTL=1s", "PROPAGATION=5s"}, // so that changes show within the demo
+				env:    []string{"SECRET_TTL=1s", "PROPAGATION=5s"}, // so that changes show within the demo
+				behind: rotationDays * 24 * time.Hour,               // the secret is stored so long ago
 			})
 			if err != nil {
 				return err
 			}
 			defer d.stack.Close()
+			if err := d.stack.settle(cmd.Context()); err != nil {
+				return err
+			}
 			return d.run(cmd.Context())
 		},
 	}
@@ -111,11 +115,12 @@ func (d *demo) vend(ctx context.Context) error {
 	if err := d.told(refused != nil && refused.Status == http.StatusForbidden, "A request signed with the wrong key is refused too."); err != nil {
 		return err
 	}
+	begun := d.logins()
 	token, err := d.get(ctx, billingKey)
 	if err != nil {
 		return err
 	}
-	if err := d.told(token.Cache == "miss" && d.stack.org.Live(token.AccessToken.Reveal()),
+	if err := d.told(token.Cache == "miss" && d.logins() == begun+1 && d.stack.org.Live(token.AccessToken.Reveal()),
 		"Account %s, signing with its own identity, gets token %s: one login at Salesforce.", billingKey.Account, token.ID); err != nil {
 		return err
 	}
@@ -184,12 +189,16 @@ func (d *demo) survive(ctx context.Context) error {
 		return err
 	}
 	d.stack.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+	status, err = callREST(ctx, next)
+	if err != nil {
+		return err
+	}
 	for range 100 {
 		if _, err := d.get(ctx, billingKey); err != nil {
 			return err
 		}
 	}
-	if err := d.told(true, "Salesforce goes down for maintenance. 100 callers are served all the same."); err != nil {
+	if err := d.told(status == http.StatusServiceUnavailable, "Salesforce goes down for maintenance (HTTP %d). 100 requests for a token are served all the same.", status); err != nil {
 		return err
 	}
 	time.Sleep(5100 * time.Millisecond)
@@ -206,7 +215,11 @@ func (d *demo) survive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.told(d.stack.org.Live(healed.AccessToken.Reveal()), "Salesforce is back, and so is everything else.")
+	status, err = callREST(ctx, healed)
+	if err != nil {
+		return err
+	}
+	return d.told(status == http.StatusOK, "Salesforce is back, and the token calls its REST API: HTTP %d.", status)
 }
 
 // audit shows real lines of the token function.

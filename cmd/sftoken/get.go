@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,12 +31,12 @@ func (f *apiFlags) add(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to try")
 }
 
+// address is the API's, empty where it is not given.
+func (f *apiFlags) address() string { return cmp.Or(f.url, os.Getenv("SFTOKEN_URL")) }
+
 // source returns a source of the app's tokens, and a context that ends with the time-out.
 func (f *apiFlags) source(ctx context.Context, app string) (*sftoken.Source, context.Context, context.CancelFunc, error) {
-	url := f.url
-	if url == "" {
-		url = os.Getenv("SFTOKEN_URL")
-	}
+	url := f.address()
 	if url == "" {
 		return nil, nil, nil, &usageError{errors.New("no API: give --url or set SFTOKEN_URL to the ApiUrl of the deployment")}
 	}

@@ -21,7 +21,7 @@ func newLocal() *cobra.Command {
 stand-ins for Secrets Manager, API Gateway and Lambda. Everything listens on this machine alone and is kept in memory.
 
 With --secrets the org is a real one, and no AWS account is needed: FILE maps apps to secret values,
-{"crm": {"consumerKey": …, "consumerSecret": …, "baseUri": …}}.
+{"crm": {"consumerKey": …, "consumerSecret": …, "baseUri": …}}. Their pairs are never rotated: the new one would be lost with this process.
 
 Needs Go and a checkout of sftoken.`,
 		Args: noArgs,
@@ -70,7 +70,10 @@ func (s *stack) introduce(cmd *cobra.Command, asJSON bool) error {
 			"keys": map[string]any{"owner": key(ownerKey), "billing": key(billingKey), "stranger": key(strangerKey)},
 		})
 	}
-	app := "crm"
+	rotate := "  sftoken rotate " + s.apps[0] + " --wait\n"
+	if s.org == nil {
+		rotate = ""
+	}
 	_, err := fmt.Fprintf(w, `
 sftoken runs on this machine until Ctrl-C.
 
@@ -87,15 +90,14 @@ The same with this tool:
   export SFTOKEN_URL=%[1]s AWS_REGION=%[4]s AWS_ACCESS_KEY_ID=%[5]s AWS_SECRET_ACCESS_KEY=%[6]s
   sftoken get %[7]s
 
-As the owner, who may write the secret and see it rotated:
+As the owner, who may write the secret:
 
   export AWS_ENDPOINT_URL_SECRETS_MANAGER=%[2]s AWS_ACCESS_KEY_ID=%[8]s AWS_SECRET_ACCESS_KEY=%[9]s
   sftoken secret status %[7]s
-  sftoken rotate %[7]s --wait
-
+%[10]s
 What the functions write follows.
 
-`, s.url, s.awsURL, s.orgName(), region, billingKey.AccessKeyID, billingKey.SecretAccessKey, app, ownerKey.AccessKeyID, ownerKey.SecretAccessKey)
+`, s.url, s.awsURL, s.orgName(), region, billingKey.AccessKeyID, billingKey.SecretAccessKey, s.apps[0], ownerKey.AccessKeyID, ownerKey.SecretAccessKey, rotate)
 	return err
 }
 

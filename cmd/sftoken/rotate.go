@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -37,27 +38,21 @@ the secret, within SECRET_TTL (5 minutes).`,
 			if err != nil {
 				return err
 			}
-			old := secret.Holder(appsecret.Current)
-			if compromised {
-				if err := secret.Move(ctx, appsecret.Compromised, old); err != nil {
+			r := &rotation{client: client, secret: secret, out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr()}
+			switch {
+			case compromised:
+				if err := r.replaceLeaked(ctx); err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "version %s is labelled COMPROMISED\n", old)
+				return revokeKnown(cmd, &api, args[0])
+			case wait:
+				return r.rotate(ctx)
 			}
 			if err := start(ctx, client, secret.ARN); err != nil {
 				return err
 			}
-			if !wait && !compromised {
-				fmt.Fprintf(cmd.OutOrStdout(), "the rotation of %s has begun: see `sftoken secret status %s`\n", secret.Name, args[0])
-				return nil
-			}
-			if err := awaitRotation(cmd, client, secret, old); err != nil {
-				return err
-			}
-			if !compromised {
-				return nil
-			}
-			return revokeKnown(cmd, &api, args[0])
+			fmt.Fprintf(cmd.OutOrStdout(), "the rotation of %s has begun: see `sftoken secret status %s`\n", secret.Name, args[0])
+			return nil
 		},
 	}
 	flags.add(cmd)
@@ -76,31 +71,56 @@ func start(ctx context.Context, client *secretsmanager.Client, arn string) error
 	return err
 }
 
-func awaitRotation(cmd *cobra.Command, client *secretsmanager.Client, secret *appsecret.Secret, old string) error {
-	fmt.Fprintln(cmd.ErrOrStderr(), "waiting for the new pair to become current; it may take 10 minutes to work everywhere")
-	return poll(cmd.Context(), func(ctx context.Context) (bool, error) {
-		now, err := appsecret.Open(ctx, client, strings.TrimSuffix(secret.Name, secret.App), secret.ARN)
+// rotation is one that somebody waits for.
+type rotation struct {
+	client        *secretsmanager.Client
+	secret        *appsecret.Secret // as it was before
+	out, progress io.Writer
+}
+
+// replaceLeaked labels the current version COMPROMISED first: the rotate function then deletes its pair at Salesforce once
+// another is current, and the token function revokes the tokens made with it.
+func (r *rotation) replaceLeaked(ctx context.Context) error {
+	leaked := r.secret.Holder(appsecret.Current)
+	if err := r.secret.Move(ctx, appsecret.Compromised, leaked); err != nil {
+		return err
+	}
+	fmt.Fprintf(r.out, "version %s is labelled COMPROMISED\n", leaked)
+	return r.rotate(ctx)
+}
+
+// rotate starts it and waits until another version is current.
+func (r *rotation) rotate(ctx context.Context) error {
+	if err := start(ctx, r.client, r.secret.ARN); err != nil {
+		return err
+	}
+	fmt.Fprintln(r.progress, "waiting for the new pair to become current; it may take 10 minutes to work everywhere")
+	return poll(ctx, func(ctx context.Context) (bool, error) {
+		now, err := appsecret.Open(ctx, r.client, strings.TrimSuffix(r.secret.Name, r.secret.App), r.secret.ARN)
 		if err != nil {
 			return false, err
 		}
 		version := now.Holder(appsecret.Current)
-		if version == old {
+		if version == r.secret.Holder(appsecret.Current) {
 			return false, nil
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "version %s is AWSCURRENT\n", version)
+		fmt.Fprintf(r.out, "version %s is AWSCURRENT\n", version)
 		return true, nil
 	})
 }
 
 // revokeKnown revokes the token that the API has cached.
 func revokeKnown(cmd *cobra.Command, api *apiFlags, app string) error {
-	source, ctx, cancel, err := api.source(cmd.Context(), app)
-	if err != nil {
+	if api.address() == "" {
 		fmt.Fprintln(cmd.ErrOrStderr(), "no --url: the tokens that the API has cached are revoked when it next reads the secret, within SECRET_TTL")
 		return nil
 	}
-	defer cancel()
-	if err := source.Revoke(ctx); err != nil {
+	source, ctx, cancel, err := api.source(cmd.Context(), app)
+	if err == nil {
+		defer cancel()
+		err = source.Revoke(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("the pair is changed; revoking the cached token: %w", err)
 	}
 	fmt.Fprintln(cmd.OutOrStdout(), "the cached token is revoked")

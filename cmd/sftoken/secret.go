@@ -245,7 +245,7 @@ func poll(ctx context.Context, done func(context.Context) (bool, error)) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("it was not over in time: %w; see `sftoken secret status`", ctx.Err())
+			return fmt.Errorf("stopped waiting, and it goes on: %w; see `sftoken secret status`", ctx.Err())
 		case <-time.After(2 * time.Second):
 		}
 	}

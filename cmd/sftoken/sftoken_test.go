@@ -207,13 +207,6 @@ func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
 	}
 }
 
-func TestTheDemo(t *testing.T) {
-	stdout, stderr, code := command(t, "", "demo")
-	if code != 0 || !strings.Contains(stdout, "To try it yourself") {
-		t.Errorf("exit %d: %s%s", code, stdout, stderr)
-	}
-}
-
 // TestNothingSecretIsWritten takes real processes through every fault and collects everything that they, the commands and
 // the API write.
 func TestNothingSecretIsWritten(t *testing.T) {

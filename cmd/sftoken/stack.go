@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -15,11 +16,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/localaws"
@@ -32,6 +35,8 @@ const (
 	prefix = "sftoken/"
 	stage  = "v1"
 	module = "github.com/sftoken/sftoken"
+
+	rotationDays = 30
 )
 
 // The principals of the local AWS. Their keys are good for nothing else.
@@ -63,6 +68,7 @@ type stackOptions struct {
 	config        sfoauthtest.Config
 	log           io.Writer     // takes what the functions write
 	timeout       time.Duration // of the token function; zero: 15 seconds
+	behind        time.Duration // by how much the clock of Secrets Manager is slow
 }
 
 // stack is the whole of sftoken on this machine: the real function binaries between a simulated org and stand-ins for AWS.
@@ -77,15 +83,19 @@ type stack struct {
 	rotate   *localaws.Function
 	bus      *localaws.EventBus
 	secrets  *secretsmanager.Client
+	apps     []string     // those that have a secret, in order
+	behind   atomic.Int64 // by how many nanoseconds the clock of Secrets Manager is slow
 	dir      string
 	closers  []func()
 	arrivals chan struct{}
+	events   atomic.Int64 // that have not been delivered yet
 	wg       sync.WaitGroup
 }
 
 // newStack builds the functions and starts everything. Close it.
 func newStack(ctx context.Context, o stackOptions) (_ *stack, err error) {
 	s := &stack{arrivals: make(chan struct{}, 1)}
+	s.behind.Store(int64(o.behind))
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -152,6 +162,7 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 		Labels: []string{appsecret.Current, appsecret.Candidate, appsecret.Compromised}, Pause: time.Second,
 		Function: func(ctx context.Context, payload []byte) ([]byte, error) { return s.rotate.Invoke(ctx, payload) },
 		Arrived: func() {
+			s.events.Add(1)
 			select {
 			case s.arrivals <- struct{}{}:
 			default:
@@ -161,6 +172,7 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 	rotateARN := "arn:aws:lambda:" + region + ":" + owner + ":function:sftoken-rotate"
 	s.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
 		Account: owner, Region: region, LabelMoved: s.bus.LabelMoved, Retries: 1,
+		Now: func() time.Time { return time.Now().Add(-time.Duration(s.behind.Load())) },
 		Authenticate: func(r *http.Request, body []byte) error {
 			_, err := keys.Verify(r, body, "secretsmanager", region, time.Now())
 			return err
@@ -202,25 +214,45 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 	return nil
 }
 
-// deliver hands the events to the rotate function as they come, until the function that it returns is called.
+// deliver hands the events to the rotate function as they come, and does the rotations that are due, until the function that it
+// returns is called.
 func (s *stack) deliver() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.wg.Go(func() {
+		schedule := time.NewTicker(time.Minute)
+		defer schedule.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-s.arrivals:
-				_, _ = s.bus.Deliver(ctx) // ends early only when it is stopped
+				n, _ := s.bus.Deliver(ctx) // ends early only when it is stopped
+				s.events.Add(-int64(n))
+			case <-schedule.C:
+				s.aws.RunDue(ctx)
 			}
 		}
 	})
 	return cancel
 }
 
-// fill stores the secrets: those given, or that of the simulated org's app.
+// settle waits until the rotate function has dealt with all events: it logs in with the first version of a secret too.
+func (s *stack) settle(ctx context.Context) error {
+	for s.events.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// fill stores the secrets: those given, or that of the simulated org's app. Only the latter is rotated: a pair that a real org
+// made would be in the memory of this process alone, and lost with it.
 func (s *stack) fill(ctx context.Context, secrets map[string]json.RawMessage) error {
-	if secrets == nil {
+	simulated := secrets == nil
+	if simulated {
 		key, secret := s.app.Pair()
 		value, err := json.Marshal(map[string]any{
 			"consumerKey": key, "consumerSecret": secret, "baseUri": s.orgURL, "appId": s.app.ID, "consumerId": s.app.ConsumerID, "orgId": s.org.ID(),
@@ -231,7 +263,9 @@ func (s *stack) fill(ctx context.Context, secrets map[string]json.RawMessage) er
 		}
 		secrets = map[string]json.RawMessage{"crm": value}
 	}
-	for app, value := range secrets {
+	s.apps = slices.Sorted(maps.Keys(secrets))
+	for _, app := range s.apps {
+		value := secrets[app]
 		if _, err := appsecret.Parse("local", string(value)); err != nil {
 			return fmt.Errorf("the secret of app %s: %w", app, err)
 		}
@@ -239,8 +273,12 @@ func (s *stack) fill(ctx context.Context, secrets map[string]json.RawMessage) er
 		if err != nil {
 			return err
 		}
+		if !simulated {
+			continue
+		}
 		_, err = s.secrets.RotateSecret(ctx, &secretsmanager.RotateSecretInput{
 			SecretId: aws.String(prefix + app), RotationLambdaARN: aws.String(s.rotate.ARN()), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(newToken()),
+			RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(rotationDays)},
 		})
 		if err != nil {
 			return err

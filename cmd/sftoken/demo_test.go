@@ -1,0 +1,52 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden file anew")
+
+func TestTheDemo(t *testing.T) {
+	stdout, stderr, code := command(t, "", "demo")
+	if code != 0 {
+		t.Fatalf("exit %d: %s%s", code, stdout, stderr)
+	}
+	got := maskDemo(stdout)
+	const golden = "testdata/demo.golden"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("the narration differs from %s; after a change that is meant, run with -update:\n%s", golden, diff)
+	}
+}
+
+// maskDemo hides what differs from run to run. Failures and rotations stay: they are what the table is for.
+func maskDemo(text string) string {
+	for _, mask := range []struct{ pattern, with string }{
+		{`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`, "UUID"},
+		{`\b[0-9a-f]{16}\b`, "TOKENID"},
+		{`127\.0\.0\.1:\d+`, "127.0.0.1:PORT"},
+		{`\b00[5D][A-Za-z0-9]{12,15}\b`, "RECORDID"},
+		{`"time":"[^"]*"`, `"time":"TIME"`},
+		{`(_ms)":[0-9.]+`, `${1}":N`},
+		{`org's \d+ secrets`, "org's N secrets"},
+		{`the \d+ lines`, "the N lines"},
+		{`(?m)^ +vends +failures +rotations +logins +p50 +p99$`, "  vends failures rotations logins p50 p99"},
+		{`(?m)^ +\d+ +(\d+) +(\d+) +\d+ +[0-9.]+[µm]?s +[0-9.]+[µm]?s$`, "  N $1 $2 N TIME TIME"},
+	} {
+		text = regexp.MustCompile(mask.pattern).ReplaceAllString(text, mask.with)
+	}
+	return text
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+// runLocal runs `sftoken local` until it has said all of its introduction, ends it as Ctrl-C does, and returns what it wrote.
+func runLocal(t *testing.T, last string, args ...string) (stdout, stderr string) {
+	t.Helper()
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	out, errs := &localaws.Output{To: cue{last, interrupt}}, &localaws.Output{}
+	args = append([]string{"local", "--listen", "127.0.0.1:0", "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0"}, args...)
+	if code := run(ctx, args, strings.NewReader(""), out, errs); code != 0 {
+		t.Fatalf("exit %d: %s", code, errs.String())
+	}
+	return out.String(), errs.String()
+}
+
+// cue calls then when it is written a text that ends with last.
+type cue struct {
+	last string
+	then func()
+}
+
+func (c cue) Write(p []byte) (int, error) {
+	if strings.HasSuffix(strings.TrimSpace(string(p)), c.last) {
+		c.then()
+	}
+	return len(p), nil
+}
+
+func TestLocalForScripts(t *testing.T) {
+	stdout, stderr := runLocal(t, "}", "--json")
+	var got struct {
+		URL, SecretsManager, Org, Region string
+		Keys                             map[string]struct{ AccessKeyID, SecretAccessKey, ARN string }
+	}
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatalf("%v: %s", err, stdout)
+	}
+	if !strings.HasSuffix(got.URL, "/v1") || got.SecretsManager == "" || got.Org == "" || got.Region != region {
+		t.Errorf("got %+v", got)
+	}
+	for _, name := range []string{"owner", "billing", "stranger"} {
+		if key := got.Keys[name]; key.AccessKeyID == "" || key.SecretAccessKey == "" || key.ARN == "" {
+			t.Errorf("key %s: %+v", name, key)
+		}
+	}
+	if !strings.Contains(stderr, "building the functions") {
+		t.Error("no progress on standard error")
+	}
+}
+
+// A pair made in a real org by the local rotate function would be lost with the process: its caller would be locked out.
+func TestLocalNeverRotatesInARealOrg(t *testing.T) {
+	org := sfoauthtest.New(sfoauthtest.Config{})
+	server, err := org.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	app := org.AddApp(sfoauthtest.AppOptions{})
+	app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
+	key, secret := app.Pair()
+	file := filepath.Join(t.TempDir(), "secrets.json")
+	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"appId":%q,"consumerId":%q}`, key, secret, server.URL, app.ID, app.ConsumerID)
+	if err := os.WriteFile(file, []byte(`{"erp":`+value+`}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	host := strings.TrimPrefix(server.URL, "http://")
+
+	stdout, stderr := runLocal(t, "follows.", "--secrets", file, "--set", "SALESFORCE_HOSTS="+host)
+	if !strings.Contains(stdout, "/tokens/erp\n") || strings.Contains(stdout, "crm") || strings.Contains(stdout, "sftoken rotate") {
+		t.Errorf("the introduction does not fit the file:\n%s", stdout)
+	}
+	if !strings.Contains(stderr, "chmod 600") {
+		t.Error("no warning that the file can be read by others")
+	}
+
+	secrets, err := readSecrets(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const anyPort = "127.0.0.1:0"
+	s, err := newStack(t.Context(), stackOptions{api: anyPort, aws: anyPort, log: io.Discard, secrets: secrets, env: []string{"SALESFORCE_HOSTS=" + host}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.as(t, ownerKey)
+	if _, stderr, code := command(t, "", "rotate", "erp", "--wait"); code != exitFailed || !strings.Contains(stderr, "rotation function") {
+		t.Errorf("rotate: exit %d: %s", code, stderr)
+	}
+	if now, _ := app.Pair(); now != key || len(app.Staged()) > 0 {
+		t.Error("the pair of the real org was changed")
+	}
+}
+
+func TestLocalSaysThatAPortIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, stderr, code := command(t, "", "local", "--listen", taken.Addr().String(), "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0")
+	if code != exitFailed || !strings.Contains(stderr, taken.Addr().String()) || !strings.Contains(stderr, "choose another address") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+func TestExitCodesOfFailures(t *testing.T) {
+	s := newTestStack(t, io.Discard)
+	s.as(t, billingKey)
+	s.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitLater {
+		t.Errorf("Salesforce is down: exit %d: %s", code, stderr)
+	}
+	s.org.Heal()
+	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
+	s.token.Kill() // it remembers that Salesforce was down
+	if _, stderr, code := command(t, "", "get", "crm"); code != exitMisconfigured {
+		t.Errorf("the flow is off: exit %d: %s", code, stderr)
+	}
+}
+
+// Whoever handles a leak must not be told that all is well when the tokens could not be revoked.
+func TestAnEmergencySaysThatTokensWereNotRevoked(t *testing.T) {
+	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
+	s.as(t, ownerKey)
+	_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--url", "http://127.0.0.1:1/v1")
+	if code != exitFailed || !strings.Contains(stderr, "the pair is changed; revoking the cached token") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	t.Setenv("SFTOKEN_URL", "")
+	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised"); code != 0 || !strings.Contains(stderr, "no --url") {
+		t.Errorf("without the API's address: exit %d: %s", code, stderr)
+	}
+}
