@@ -124,7 +124,7 @@ func TestExitCodesOfFailures(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.as(t, billingKey)
 	s.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
-	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitLater {
+	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitLater || strings.Count(stderr, "sftoken: ") != 1 {
 		t.Errorf("Salesforce is down: exit %d: %s", code, stderr)
 	}
 	s.org.Heal()

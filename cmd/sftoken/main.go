@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintf(stderr, "sftoken: %v\n", err)
+		fmt.Fprintf(stderr, "sftoken: %s\n", strings.TrimPrefix(err.Error(), "sftoken: ")) // package sftoken says it too
 	}
 	return exitCode(err)
 }
