@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"unicode/utf8"
 )
 
 var errJSON = errors.New("not a JSON object")
@@ -116,7 +117,7 @@ func nestedEnd(data []byte, i int) int {
 // text returns a JSON string's text; null is empty.
 func text(value []byte) (string, error) {
 	n := len(value)
-	if n >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
+	if n >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value) {
 		return string(value[1 : n-1]), nil
 	}
 	var s string
