@@ -23,14 +23,15 @@ type EventBus struct {
 	Copies int
 	// Shuffle changes the order in which waiting events are delivered, as rand.Shuffle does. Nil: as they came.
 	Shuffle func(n int, swap func(i, j int))
-	// Pause is waited before a failed event is tried again. Zero: not at all; Lambda waits a minute, then two.
+	// Pause is waited before a failed event is tried again, and twice as long the second time. Zero: not at all; Lambda: a minute.
 	Pause time.Duration
 	// Arrived is told that an event waits. Nil: nobody is. It must not block.
 	Arrived func()
 
-	mu      sync.Mutex
-	waiting [][]byte
-	dead    [][]byte
+	mu       sync.Mutex
+	waiting  [][]byte
+	underWay int
+	dead     [][]byte
 }
 
 // tries of an asynchronous invocation.
@@ -56,8 +57,8 @@ func (b *EventBus) LabelMoved(e LabelMoved) {
 	}
 }
 
-// Deliver delivers the waiting events, and those that come while it does, until there are none. It returns how many it
-// has delivered, or ctx's error.
+// Deliver delivers the waiting events, and those that come while it does, until there are none: then the bus is at rest, unless
+// another Deliver is under way. It returns how many it has dealt with, or ctx's error; an event that ctx interrupts waits again.
 func (b *EventBus) Deliver(ctx context.Context) (int, error) {
 	for n := 0; ; n++ {
 		if err := ctx.Err(); err != nil {
@@ -67,10 +68,11 @@ func (b *EventBus) Deliver(ctx context.Context) (int, error) {
 		if event == nil {
 			return n, nil
 		}
-		if !b.deliver(ctx, event) {
-			b.mu.Lock()
-			b.dead = append(b.dead, event)
-			b.mu.Unlock()
+		delivered := b.deliver(ctx, event)
+		interrupted := !delivered && ctx.Err() != nil
+		b.settle(event, delivered, interrupted)
+		if interrupted {
+			return n, ctx.Err()
 		}
 	}
 }
@@ -86,31 +88,40 @@ func (b *EventBus) next() []byte {
 	}
 	event := b.waiting[0]
 	b.waiting = b.waiting[1:]
+	b.underWay++
 	return event
+}
+
+func (b *EventBus) settle(event []byte, delivered, interrupted bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.underWay--
+	switch {
+	case delivered:
+	case interrupted:
+		b.waiting = append(b.waiting, event)
+	default:
+		b.dead = append(b.dead, event)
+	}
 }
 
 func (b *EventBus) deliver(ctx context.Context, event []byte) bool {
 	for try := range tries {
+		if try > 0 && !pause(ctx, b.Pause<<(try-1)) {
+			return false
+		}
 		if _, err := b.Function(ctx, event); err == nil {
 			return true
-		}
-		if try == tries-1 || b.Pause == 0 {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(b.Pause):
 		}
 	}
 	return false
 }
 
-// Waiting returns how many events wait.
+// Waiting returns how many events have not been dealt with, those under way included.
 func (b *EventBus) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.waiting)
+	return len(b.waiting) + b.underWay
 }
 
 // DeadLetters returns the events that the function has failed three times, and empties the queue of them.

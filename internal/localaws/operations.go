@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,6 +32,7 @@ type input struct {
 		Key    string
 		Values []string
 	}
+	IncludePlannedDeletion     bool
 	ForceDeleteWithoutRecovery bool
 	RecoveryWindowInDays       *int
 	RotationLambdaARN          string
@@ -61,11 +63,7 @@ func seconds(t time.Time) any {
 
 func (m *SecretsManager) createSecret(in *input) (any, error) {
 	if old := m.secrets[in.Name]; old != nil {
-		v := old.versions[in.ClientRequestToken]
-		if v == nil || !sameValue(v, in) {
-			return nil, refuse("ResourceExistsException", "The operation failed because the secret %s already exists.", in.Name)
-		}
-		return map[string]any{"ARN": old.arn, "Name": old.name, "VersionId": v.id}, nil
+		return createAgain(old, in)
 	}
 	valued := in.SecretString != nil || in.SecretBinary != nil
 	if valued {
@@ -89,50 +87,16 @@ func (m *SecretsManager) createSecret(in *input) (any, error) {
 	return out, nil
 }
 
-func (m *SecretsManager) getSecretValue(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
-	if err != nil {
-		return nil, err
-	}
-	label := in.VersionStage
-	if label == "" && in.VersionId == "" {
-		label = current
-	}
-	v := s.versions[in.VersionId]
-	if in.VersionId == "" {
-		v = s.holder(label)
-	}
+// createAgain answers a CreateSecret that was answered before in the same way, and refuses any other.
+func createAgain(s *secret, in *input) (any, error) {
+	v := s.versions[in.ClientRequestToken]
 	switch {
-	case v != nil && label != "" && !v.has(label):
-		return nil, refuse("InvalidRequestException", "You provided a VersionStage that is not associated to the provided VersionId.")
-	case v == nil && in.VersionId != "", v != nil && !v.stored() && in.VersionId != "":
-		return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: %s", in.VersionId)
-	case v == nil || !v.stored():
-		return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: %s", label)
+	case !s.deletion.IsZero():
+		return nil, refuse("InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
+	case v == nil || !v.stored() || !sameValue(v, in):
+		return nil, refuse("ResourceExistsException", "The operation failed because the secret %s already exists.", in.Name)
 	}
-	out := map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": v.id, "VersionStages": slices.Clone(v.labels), "CreatedDate": seconds(v.created)}
-	if v.text != nil {
-		out["SecretString"] = *v.text
-	} else {
-		out["SecretBinary"] = v.binary
-	}
-	return out, nil
-}
-
-func (m *SecretsManager) putSecretValue(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
-	if err != nil {
-		return nil, err
-	}
-	announced := s.versions[in.ClientRequestToken]
-	v, err := m.put(s, in)
-	if err != nil {
-		return nil, err
-	}
-	if announced == nil { // written by hand, which counts as a rotation
-		s.reschedule(m.config.Now())
-	}
-	return map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": v.id, "VersionStages": slices.Clone(v.labels)}, nil
+	return map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": v.id}, nil
 }
 
 func (m *SecretsManager) updateSecret(in *input) (any, error) {
@@ -163,14 +127,19 @@ func (m *SecretsManager) describeSecret(in *input) (any, error) {
 		return nil, err
 	}
 	out := s.entry()
+	out["VersionIdsToStages"] = s.stages()
+	return out, nil
+}
+
+// stages are the labels of all versions that have any, also of those without a value.
+func (s *secret) stages() map[string][]string {
 	stages := map[string][]string{}
 	for id, v := range s.versions {
 		if len(v.labels) > 0 {
 			stages[id] = slices.Clone(v.labels)
 		}
 	}
-	out["VersionIdsToStages"] = stages
-	return out, nil
+	return stages
 }
 
 // entry is a secret as DescribeSecret and ListSecrets have it.
@@ -191,89 +160,65 @@ func (s *secret) entry() map[string]any {
 	return out
 }
 
+// listSecrets lists by name, where AWS lists by date unless asked.
 func (m *SecretsManager) listSecrets(in *input) (any, error) {
-	names := slices.Sorted(maps.Keys(m.secrets))
-	start, _ := slices.BinarySearch(names, in.NextToken)
-	page := cmp.Or(in.MaxResults, 100)
-	list, out := []any{}, map[string]any{}
-	for _, name := range names[start:] {
+	var all []*secret
+	for _, name := range slices.Sorted(maps.Keys(m.secrets)) {
 		s := m.secrets[name]
-		if !s.deletion.IsZero() || !matches(s, in) {
-			continue
+		found, err := matches(s, in)
+		if err != nil {
+			return nil, err
 		}
-		if len(list) == page {
-			out["NextToken"] = name
-			break
-		}
-		entry := s.entry()
-		stages := map[string][]string{}
-		for id, v := range s.versions {
-			if len(v.labels) > 0 {
-				stages[id] = slices.Clone(v.labels)
-			}
-		}
-		entry["SecretVersionsToStages"] = stages
-		list = append(list, entry)
-	}
-	out["SecretList"] = list
-	return out, nil
-}
-
-// matches applies the filter by name, which is a prefix and case-sensitive. Source: ListSecrets in the API Reference, "Filters".
-func matches(s *secret, in *input) bool {
-	for _, filter := range in.Filters {
-		if filter.Key == "name" && !slices.ContainsFunc(filter.Values, func(prefix string) bool { return strings.HasPrefix(s.name, prefix) }) {
-			return false
+		if found && (s.deletion.IsZero() || in.IncludePlannedDeletion) {
+			all = append(all, s)
 		}
 	}
-	return true
-}
-
-func (m *SecretsManager) listSecretVersionIds(in *input) (any, error) {
-	s, err := m.find(in.SecretId, true)
+	some, next, err := page(all, in)
 	if err != nil {
 		return nil, err
 	}
 	list := []any{}
-	for _, v := range slices.SortedFunc(maps.Values(s.versions), func(a, b *version) int { return a.created.Compare(b.created) }) {
-		if v.stored() && (len(v.labels) > 0 || in.IncludeDeprecated) {
-			list = append(list, map[string]any{"VersionId": v.id, "VersionStages": slices.Clone(v.labels), "CreatedDate": seconds(v.created)})
-		}
+	for _, s := range some {
+		entry := s.entry()
+		entry["SecretVersionsToStages"] = s.stages()
+		list = append(list, entry)
 	}
-	return map[string]any{"ARN": s.arn, "Name": s.name, "Versions": list}, nil
+	return map[string]any{"SecretList": list, "NextToken": next}, nil
 }
 
-func (m *SecretsManager) updateSecretVersionStage(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
-	if err != nil {
-		return nil, err
+// page returns what a page of a list holds, and the token of the next one: nil after the last.
+func page[T any](all []T, in *input) (some []T, next any, err error) {
+	size, start := cmp.Or(in.MaxResults, 100), 0
+	if size < 1 || size > 100 {
+		return nil, nil, refuse("ValidationException", "MaxResults must be 1 to 100")
 	}
-	label, holder := in.VersionStage, s.holder(in.VersionStage)
-	to, from := s.versions[in.MoveToVersionId], s.versions[in.RemoveFromVersionId]
-	switch {
-	case label == "":
-		return nil, refuse("InvalidParameterException", "VersionStage is missing")
-	case in.MoveToVersionId != "" && to == nil:
-		return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: %s", in.MoveToVersionId)
-	case in.RemoveFromVersionId != "" && (from == nil || !from.has(label)):
-		return nil, refuse("InvalidParameterException", "The parameter RemoveFromVersionId can't be %s. Staging label %s is not currently attached to that version.", in.RemoveFromVersionId, label)
-	case to != nil && holder != nil && holder != to && from == nil:
-		return nil, refuse("InvalidParameterException", "The parameter RemoveFromVersionId can't be empty. Staging label %s is currently attached to version %s, so you must explicitly reference that version in RemoveFromVersionId.", label, holder.id)
-	case to == nil && from == nil:
-		return nil, refuse("InvalidParameterException", "want MoveToVersionId, RemoveFromVersionId or both")
-	case to == nil && label == current:
-		return nil, refuse("InvalidParameterException", "You can only move staging label AWSCURRENT to a different secret version. It can't be completely removed.")
-	}
-	if to != nil {
-		if err := s.roomFor([]string{label}); err != nil {
-			return nil, err
+	if in.NextToken != "" {
+		if start, err = strconv.Atoi(in.NextToken); err != nil || start < 1 {
+			return nil, nil, refuse("InvalidNextTokenException", "The NextToken value is invalid.")
 		}
-		m.move(s, label, to)
-	} else {
-		s.unlabel(label, from)
 	}
-	s.changed = m.config.Now()
-	return map[string]any{"ARN": s.arn, "Name": s.name}, nil
+	rest := all[min(start, len(all)):]
+	if len(rest) > size {
+		next = strconv.Itoa(start + size)
+	}
+	return rest[:min(size, len(rest))], next, nil
+}
+
+// matches applies the filters by name: a case-sensitive prefix, or one that the name must not have behind an exclamation mark.
+// Source: API Reference, Filter.
+func matches(s *secret, in *input) (bool, error) {
+	for _, filter := range in.Filters {
+		if filter.Key != "name" {
+			return false, refuse("ValidationException", "filter %q: this stand-in filters by name", filter.Key)
+		}
+		if !slices.ContainsFunc(filter.Values, func(value string) bool {
+			prefix, not := strings.CutPrefix(value, "!")
+			return strings.HasPrefix(s.name, prefix) != not
+		}) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func (m *SecretsManager) tagResource(in *input) (any, error) {
@@ -299,10 +244,6 @@ func (m *SecretsManager) untagResource(in *input) (any, error) {
 }
 
 func (m *SecretsManager) deleteSecret(in *input) (any, error) {
-	s, err := m.find(in.SecretId, true)
-	if err != nil {
-		return nil, err
-	}
 	days := 30
 	if in.RecoveryWindowInDays != nil {
 		days = *in.RecoveryWindowInDays
@@ -310,11 +251,18 @@ func (m *SecretsManager) deleteSecret(in *input) (any, error) {
 	switch {
 	case in.ForceDeleteWithoutRecovery && in.RecoveryWindowInDays != nil:
 		return nil, refuse("InvalidParameterException", "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
-	case in.ForceDeleteWithoutRecovery:
-		days = 0
-		delete(m.secrets, s.name)
 	case days < 7 || days > 30:
 		return nil, refuse("InvalidParameterException", "RecoveryWindowInDays must be between 7 and 30 days (inclusive).")
+	case in.ForceDeleteWithoutRecovery && in.SecretId != "" && m.lookup(in.SecretId) == nil:
+		return map[string]any{"Name": in.SecretId, "DeletionDate": seconds(m.config.Now())}, nil // a retry
+	}
+	s, err := m.find(in.SecretId, in.ForceDeleteWithoutRecovery)
+	if err != nil {
+		return nil, err
+	}
+	if in.ForceDeleteWithoutRecovery {
+		delete(m.secrets, s.name)
+		days = 0
 	}
 	s.deletion = m.config.Now().AddDate(0, 0, days)
 	return map[string]any{"ARN": s.arn, "Name": s.name, "DeletionDate": seconds(s.deletion)}, nil

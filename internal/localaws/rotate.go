@@ -1,26 +1,22 @@
 package localaws
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"regexp"
-	"strconv"
+	"maps"
+	"slices"
 	"time"
 )
 
-// rules are RotationRules as the API has them.
-type rules struct {
-	AutomaticallyAfterDays int    `json:",omitempty"`
-	Duration               string `json:",omitempty"`
-	ScheduleExpression     string `json:",omitempty"`
-}
-
 // rotationRules is how and when a secret is rotated.
 type rotationRules struct {
-	enabled    bool
-	lambda     string
-	rules      rules
-	last, next time.Time
+	enabled bool
+	lambda  string
+	rules   rules
+	last    time.Time // zero: never
+	opens   time.Time // the next window; zero: there is none
+	closes  time.Time
 }
 
 func (r *rotationRules) describe(out map[string]any) {
@@ -28,51 +24,27 @@ func (r *rotationRules) describe(out map[string]any) {
 		return
 	}
 	out["RotationEnabled"], out["RotationLambdaARN"], out["RotationRules"] = r.enabled, r.lambda, r.rules
-	if !r.last.IsZero() {
-		out["LastRotatedDate"] = seconds(r.last)
-	}
-	if r.enabled && !r.next.IsZero() {
-		out["NextRotationDate"] = seconds(r.next)
+	if r.enabled {
+		out["LastRotatedDate"], out["NextRotationDate"] = seconds(r.last), seconds(r.closes)
 	}
 }
 
-var rate = regexp.MustCompile(`^rate\((\d+) (hours?|days?)\)$`)
-
-// interval is the time between rotations; zero: there is no schedule. This stand-in knows no cron expressions.
-func (r rules) interval() (time.Duration, error) {
-	switch {
-	case r.ScheduleExpression != "" && r.AutomaticallyAfterDays != 0:
-		return 0, refuse("InvalidParameterException", "You can't specify both AutomaticallyAfterDays and ScheduleExpression.")
-	case r.AutomaticallyAfterDays < 0 || r.AutomaticallyAfterDays > 1000:
-		return 0, refuse("ValidationException", "AutomaticallyAfterDays must be 1 to 1000")
-	case r.ScheduleExpression == "":
-		return time.Duration(r.AutomaticallyAfterDays) * 24 * time.Hour, nil
-	}
-	parts := rate.FindStringSubmatch(r.ScheduleExpression)
-	if parts == nil {
-		return 0, refuse("ValidationException", "ScheduleExpression %q: this stand-in takes rate(N hours) and rate(N days)", r.ScheduleExpression)
-	}
-	n, err := strconv.Atoi(parts[1])
-	unit := time.Hour
-	if parts[2][0] == 'd' {
-		unit = 24 * time.Hour
-	}
-	if err != nil || n > 24_000 || time.Duration(n)*unit < 4*time.Hour {
-		return 0, refuse("ValidationException", "ScheduleExpression %q: the rate must be at least 4 hours", r.ScheduleExpression)
-	}
-	return time.Duration(n) * unit, nil
+func (r *rotationRules) due(now time.Time) bool {
+	return r.enabled && !r.opens.IsZero() && !now.Before(r.opens)
 }
 
 // reschedule counts from now to the next rotation: after a rotation, and after a version written by hand, which counts as one.
 func (s *secret) reschedule(now time.Time) {
-	if every, err := s.rotation.rules.interval(); err == nil && every > 0 && s.rotation.enabled {
-		s.rotation.next = now.Add(every)
+	s.rotation.opens, s.rotation.closes = time.Time{}, time.Time{}
+	if plan, err := s.rotation.rules.schedule(); err == nil && plan != nil {
+		s.rotation.opens, s.rotation.closes = plan.next(now)
 	}
 }
 
 // rotation is one rotation to be done.
 type rotation struct {
 	secret        *secret
+	invoke        Invoker
 	token         string
 	rotationToken string
 	steps         []string
@@ -94,16 +66,27 @@ func (m *SecretsManager) rotateSecret(in *input) (any, error) {
 	if in.RotationRules != nil {
 		next.rules = *in.RotationRules
 	}
-	if _, err := next.rules.interval(); err != nil {
+	plan, err := next.rules.schedule()
+	if err != nil {
 		return nil, err
 	}
+	if plan != nil {
+		if opens, _ := plan.next(m.config.Now()); opens.IsZero() {
+			return nil, refuse("ValidationException", "ScheduleExpression %q: no time within a year", next.rules.ScheduleExpression)
+		}
+	}
+	onlyTest := in.RotateImmediately != nil && !*in.RotateImmediately
 	switch {
+	case in.ClientRequestToken != "" && !tokenPattern.MatchString(in.ClientRequestToken):
+		return nil, refuse("InvalidParameterException", "ClientRequestToken must be 32-64 characters long.")
 	case next.lambda == "":
 		return nil, refuse("InvalidRequestException", "No Lambda rotation function ARN is associated with this secret.")
 	case m.config.Functions[next.lambda] == nil:
 		return nil, refuse("AccessDeniedException", "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
-	case s.rotating:
-		return nil, refuse("InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
+	case s.rotating, onlyTest && s.unfinished() != nil:
+		return nil, unfinished
+	case onlyTest && s.holder(current) == nil:
+		return nil, refuse("InvalidRequestException", "the secret has no value yet that could be tested")
 	}
 	next.enabled = true
 	configured := s.rotation
@@ -111,56 +94,67 @@ func (m *SecretsManager) rotateSecret(in *input) (any, error) {
 	if in.RotationRules != nil && *in.RotationRules != configured.rules || !configured.enabled {
 		s.reschedule(m.config.Now())
 	}
-	if in.RotateImmediately != nil && !*in.RotateImmediately {
-		return m.prepareTest(s)
+	if onlyTest {
+		return m.prepareTest(s), nil
 	}
-	return m.prepare(s, in.ClientRequestToken)
+	return m.prepare(s, in.ClientRequestToken), nil
+}
+
+var unfinished = refuse("InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
+
+// unfinished is the version of a rotation that has not been finished, or nil. AWSPENDING on the current version is what a
+// finished one leaves.
+func (s *secret) unfinished() *version {
+	v := s.holder(pending)
+	if v == s.holder(current) {
+		return nil
+	}
+	return v
 }
 
 // prepare puts AWSPENDING on a version without a value, or finds the one that an earlier rotation has not finished.
-func (m *SecretsManager) prepare(s *secret, token string) (*rotation, error) {
-	r := &rotation{secret: s, rotationToken: newUUID(), steps: allSteps}
-	if v := s.holder(pending); v != nil && v != s.holder(current) {
-		r.token = v.id
-		r.refusal = refuse("InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
-		s.rotating = true
-		return r, nil
-	}
-	if token == "" {
-		token = newUUID()
-	}
-	if !tokenPattern.MatchString(token) {
-		return nil, refuse("InvalidParameterException", "ClientRequestToken must be 32-64 characters long.")
-	}
-	if s.versions[token] == nil {
-		s.versions[token] = &version{id: token, created: m.config.Now()}
-	}
-	m.move(s, pending, s.versions[token])
+func (m *SecretsManager) prepare(s *secret, token string) *rotation {
+	r := &rotation{secret: s, invoke: m.config.Functions[s.rotation.lambda], rotationToken: newUUID(), steps: allSteps}
 	s.rotating = true
-	r.token = token
-	return r, nil
+	if v := s.unfinished(); v != nil {
+		r.token, r.refusal = v.id, unfinished
+		return r
+	}
+	r.token = cmp.Or(token, newUUID())
+	if s.versions[r.token] == nil {
+		s.versions[r.token] = &version{id: r.token, created: m.config.Now()}
+	}
+	m.move(s, pending, s.versions[r.token])
+	return r
 }
 
 // prepareTest makes a copy of the current version, which testSecret alone is run on.
-func (m *SecretsManager) prepareTest(s *secret) (*rotation, error) {
-	r := &rotation{secret: s, token: newUUID(), rotationToken: newUUID(), steps: []string{"testSecret"}}
+func (m *SecretsManager) prepareTest(s *secret) *rotation {
 	from := s.holder(current)
-	if from == nil || s.holder(pending) != nil && s.holder(pending) != from {
-		return r, refuse("InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
-	}
-	v := &version{id: r.token, text: from.text, binary: from.binary, created: m.config.Now()}
+	v := &version{id: newUUID(), text: from.text, binary: from.binary, created: m.config.Now()}
 	s.versions[v.id] = v
 	m.move(s, pending, v)
 	s.rotating = true
-	return r, nil
+	return &rotation{secret: s, invoke: m.config.Functions[s.rotation.lambda], token: v.id, rotationToken: newUUID(), steps: []string{"testSecret"}}
 }
 
-// rotate invokes the function for each step, as Secrets Manager does, and again with the same token when a step fails. It
-// returns when that is over, where Secrets Manager itself answers before.
-func (m *SecretsManager) rotate(ctx context.Context, r *rotation) (any, error) {
-	ctx = context.WithoutCancel(ctx)
-	done := false
-	for attempt := 0; attempt <= m.config.Retries && !done; attempt++ {
+// start rotates, and answers RotateSecret.
+func (m *SecretsManager) start(ctx context.Context, r *rotation) (any, error) {
+	if m.config.Background != nil {
+		m.config.Background(func(ctx context.Context) { m.rotate(ctx, r) })
+	} else {
+		m.rotate(context.WithoutCancel(ctx), r) // a client that gives up does not end it
+	}
+	if r.refusal != nil {
+		return nil, r.refusal
+	}
+	return map[string]any{"ARN": r.secret.arn, "Name": r.secret.name, "VersionId": r.token}, nil
+}
+
+// rotate invokes the function for each step, as Secrets Manager does, and again with the same token when a step fails.
+func (m *SecretsManager) rotate(ctx context.Context, r *rotation) {
+	done := m.runSteps(ctx, r)
+	for retry := 0; !done && retry < m.config.Retries && pause(ctx, m.config.RetryPause) && !m.abandoned(r); retry++ {
 		done = m.runSteps(ctx, r)
 	}
 	m.mu.Lock()
@@ -176,23 +170,37 @@ func (m *SecretsManager) rotate(ctx context.Context, r *rotation) (any, error) {
 		s.rotation.last = m.config.Now()
 		s.reschedule(s.rotation.last)
 	}
-	if r.refusal != nil {
-		return nil, r.refusal
-	}
-	return map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": r.token}, nil
 }
 
+// runSteps says whether all steps have succeeded.
 func (m *SecretsManager) runSteps(ctx context.Context, r *rotation) bool {
-	invoke := m.config.Functions[r.secret.rotation.lambda]
 	for _, step := range r.steps {
+		if m.cancelled(r) {
+			return false
+		}
 		payload, _ := json.Marshal(map[string]string{
 			"Step": step, "SecretId": r.secret.arn, "ClientRequestToken": r.token, "RotationToken": r.rotationToken,
 		})
-		if _, err := invoke(ctx, payload); err != nil {
+		if _, err := r.invoke(ctx, payload); err != nil {
 			return false
 		}
 	}
 	return true
+}
+
+// cancelled says whether somebody has called CancelRotateSecret, which ends a rotation where it is.
+func (m *SecretsManager) cancelled(r *rotation) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !r.secret.rotation.enabled
+}
+
+// abandoned says whether the version in rotation has lost AWSPENDING, so that it is of no use to try again.
+func (m *SecretsManager) abandoned(r *rotation) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := r.secret.versions[r.token]
+	return v == nil || !v.has(pending) && !v.has(current)
 }
 
 func (m *SecretsManager) cancelRotateSecret(in *input) (any, error) {
@@ -211,21 +219,21 @@ func (m *SecretsManager) cancelRotateSecret(in *input) (any, error) {
 	return out, nil
 }
 
-// RunDue does the rotations that are due now, and those that have failed before, and returns the names of their secrets.
+// RunDue does the rotations whose windows have opened, and those that have failed in theirs, and returns the names of their
+// secrets in order. One that ctx ends stays due.
 func (m *SecretsManager) RunDue(ctx context.Context) []string {
 	m.mu.Lock()
 	var due []*rotation
 	var names []string
-	for name, s := range m.secrets {
-		if s.rotation.enabled && !s.rotating && !s.rotation.next.IsZero() && !m.config.Now().Before(s.rotation.next) {
-			if r, err := m.prepare(s, ""); err == nil {
-				due, names = append(due, r), append(names, name)
-			}
+	now := m.config.Now()
+	for _, name := range slices.Sorted(maps.Keys(m.secrets)) {
+		if s := m.secrets[name]; s.rotation.due(now) && !s.rotating && s.deletion.IsZero() {
+			due, names = append(due, m.prepare(s, "")), append(names, name)
 		}
 	}
 	m.mu.Unlock()
 	for _, r := range due {
-		_, _ = m.rotate(ctx, r) // what failed stays due
+		m.rotate(ctx, r)
 	}
 	return names
 }

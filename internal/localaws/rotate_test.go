@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,6 +29,8 @@ type rotating struct {
 	steps []string
 	fail  string // the step that fails
 	moved []string
+
+	during func(step string) // is called in each step; nil: nothing is
 }
 
 func newRotating(t *testing.T) *rotating {
@@ -40,7 +43,7 @@ func newRotating(t *testing.T) *rotating {
 	})
 	server := httptest.NewServer(r.aws)
 	t.Cleanup(server.Close)
-	r.suite = &suite{T: t, name: aws.String("crm"), client: secretsmanager.New(secretsmanager.Options{
+	r.suite = &suite{TB: t, name: aws.String("crm"), client: secretsmanager.New(secretsmanager.Options{
 		Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""), Retryer: aws.NopRetryer{},
 	})}
 	r.create("one", token1)
@@ -56,6 +59,9 @@ func (r *rotating) invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	r.steps = append(r.steps, e.Step)
 	if !strings.HasPrefix(e.SecretId, "arn:aws:secretsmanager:us-east-1:111111111111:secret:crm-") || e.RotationToken == "" {
 		r.Errorf("the event names %q", e.SecretId)
+	}
+	if r.during != nil {
+		r.during(e.Step)
 	}
 	var err error
 	switch e.Step {
@@ -176,61 +182,122 @@ func TestSomebodyWhoWritesMeanwhileEndsARotation(t *testing.T) {
 	r.value("", "", "by hand", token2)
 }
 
-func TestSchedulesThatMakeNoSense(t *testing.T) {
+func TestARotationThatCannotStart(t *testing.T) {
 	r := newRotating(t)
-	for _, schedule := range []string{"rate(3 hours)", "rate(0 days)", "rate(1 week)", "daily", "rate(99999999999999999999 days)"} {
-		r.fails("ValidationException", r.rotate(false, schedule))
+	rotate := func(change func(*secretsmanager.RotateSecretInput)) error {
+		input := &secretsmanager.RotateSecretInput{SecretId: r.name, RotationLambdaARN: aws.String(lambdaARN)}
+		change(input)
+		_, err := r.client.RotateSecret(t.Context(), input)
+		return err
 	}
-	_, err := r.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: r.name, RotationLambdaARN: aws.String("arn:other")})
-	r.fails("AccessDeniedException", err)
-	_, err = r.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: r.name})
-	r.fails("InvalidRequestException", err)
+	r.fails("AccessDeniedException", rotate(func(in *secretsmanager.RotateSecretInput) { in.RotationLambdaARN = aws.String("arn:other") }))
+	r.fails("InvalidRequestException", rotate(func(in *secretsmanager.RotateSecretInput) { in.RotationLambdaARN = nil }))
+	r.fails("InvalidParameterException", rotate(func(in *secretsmanager.RotateSecretInput) { in.ClientRequestToken = aws.String("short") }))
+	r.fails("ValidationException", rotate(func(in *secretsmanager.RotateSecretInput) {
+		in.RotationRules = &types.RotationRulesType{ScheduleExpression: aws.String("daily")}
+	}))
+	out, err := r.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: r.name})
+	if err != nil || out.RotationEnabled != nil || len(r.steps) != 0 {
+		t.Errorf("a refused rotation has left its marks: enabled %v, steps %v, %v", out.RotationEnabled, r.steps, err)
+	}
+	if _, err := r.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("empty")}); err != nil {
+		t.Error(err)
+	}
+	r.fails("InvalidRequestException", rotate(func(in *secretsmanager.RotateSecretInput) {
+		in.SecretId, in.RotateImmediately = aws.String("empty"), aws.Bool(false)
+	}))
 }
 
-func TestEventsAreDeliveredAtLeastOnce(t *testing.T) {
-	calls, failing := 0, true
-	bus := &EventBus{Labels: []string{"AWSCURRENT"}, Copies: 2, Function: func(_ context.Context, event []byte) ([]byte, error) {
-		calls++
-		var e struct {
-			Source     string
-			DetailType string `json:"detail-type"`
-			Detail     struct{ Name, LabelUpdated, VersionId string }
-		}
-		if json.Unmarshal(event, &e) != nil || e.Source != "aws.secretsmanager" || e.DetailType != "Secret Label Updated" || e.Detail.VersionId != token1 {
-			t.Errorf("event %s", event)
-		}
-		if failing {
-			return nil, errors.New("as asked")
-		}
-		return nil, nil
-	}}
-	bus.LabelMoved(LabelMoved{Name: "crm", Label: "OTHER", Version: token1})
-	bus.LabelMoved(LabelMoved{Name: "crm", Label: "AWSCURRENT", Version: token1})
-	if n, err := bus.Deliver(t.Context()); n != 2 || err != nil || calls != 6 || len(bus.DeadLetters()) != 2 {
-		t.Errorf("%d events, %d calls: %v", n, calls, err)
-	}
-	failing, calls = false, 0
-	bus.LabelMoved(LabelMoved{Name: "crm", Label: "AWSCURRENT", Version: token1})
-	if _, err := bus.Deliver(t.Context()); err != nil || calls != 2 || len(bus.DeadLetters()) != 0 {
-		t.Errorf("%d calls: %v", calls, err)
+func TestNoTestWhileARotationIsUnfinished(t *testing.T) {
+	r := newRotating(t)
+	r.fail = "setSecret"
+	r.ok(r.rotate(true, ""))
+	r.steps = nil
+	r.fails("InvalidRequestException", r.rotate(false, ""))
+	if len(r.steps) != 0 {
+		t.Errorf("steps %v", r.steps)
 	}
 }
 
-func FuzzRequest(f *testing.F) {
-	for operation := range operations {
-		f.Add(operation, `{"SecretId":"crm","Name":"crm","SecretString":"x","ClientRequestToken":"00000000-0000-4000-8000-000000000009"}`)
-	}
-	f.Fuzz(func(t *testing.T, operation, body string) {
-		m := NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})
-		for _, call := range [][2]string{{"CreateSecret", `{"Name":"crm","SecretString":"one"}`}, {operation, body}} {
-			r := httptest.NewRequest("POST", "/", strings.NewReader(call[1]))
-			r.Header["X-Amz-Target"] = []string{"secretsmanager." + call[0]}
-			w := httptest.NewRecorder()
-			m.ServeHTTP(w, r)
-			var answer map[string]any
-			if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != 200 && answer["__type"] == nil {
-				t.Errorf("HTTP %d: %s", w.Code, w.Body)
-			}
+func TestARotationIsRetriedWithTheSameToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tokens []string
+		start := time.Now()
+		var m *SecretsManager
+		m = NewSecretsManager(SecretsManagerConfig{
+			Account: "111111111111", Region: "us-east-1", Retries: 2, RetryPause: time.Hour,
+			Functions: map[string]Invoker{lambdaARN: func(_ context.Context, payload []byte) ([]byte, error) {
+				var e struct{ ClientRequestToken string }
+				_ = json.Unmarshal(payload, &e)
+				tokens = append(tokens, e.ClientRequestToken)
+				return nil, errors.New("as asked")
+			}},
+		})
+		s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, m)}
+		s.create("one", token1)
+		rotate := &secretsmanager.RotateSecretInput{SecretId: s.name, RotationLambdaARN: aws.String(lambdaARN), ClientRequestToken: aws.String(token2)}
+		_, err := s.client.RotateSecret(t.Context(), rotate)
+		s.ok(err)
+		if !slices.Equal(tokens, []string{token2, token2, token2}) || time.Since(start) != 2*time.Hour {
+			t.Errorf("tokens %v in %s", tokens, time.Since(start))
+		}
+		s.labels(token2, "AWSPENDING") // left as it is
+		s.fails("ResourceNotFoundException", s.get("", "AWSPENDING"))
+	})
+}
+
+func TestARotationInTheBackground(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var wg sync.WaitGroup
+		release := make(chan struct{})
+		m := NewSecretsManager(SecretsManagerConfig{
+			Account: "111111111111", Region: "us-east-1",
+			Background: func(rotation func(context.Context)) { wg.Go(func() { rotation(t.Context()) }) },
+			Functions:  map[string]Invoker{lambdaARN: func(context.Context, []byte) ([]byte, error) { <-release; return nil, nil }},
+		})
+		s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, m)}
+		s.create("one", token1)
+		rotate := &secretsmanager.RotateSecretInput{SecretId: s.name, RotationLambdaARN: aws.String(lambdaARN), ClientRequestToken: aws.String(token2)}
+		_, err := s.client.RotateSecret(t.Context(), rotate) // answers while the function works
+		s.ok(err)
+		s.labels(token2, "AWSPENDING")
+		_, err = s.client.RotateSecret(t.Context(), rotate)
+		s.fails("InvalidRequestException", err)
+		close(release)
+		wg.Wait()
+		out, err := s.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: s.name})
+		if err != nil || out.LastRotatedDate == nil {
+			t.Errorf("the rotation is not over: %v", err)
 		}
 	})
+}
+
+func TestCancellingEndsARotationWhereItIs(t *testing.T) {
+	r := newRotating(t)
+	r.during = func(step string) {
+		if step == "setSecret" {
+			_, err := r.client.CancelRotateSecret(t.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: r.name})
+			r.ok(err)
+		}
+	}
+	r.ok(r.rotate(true, "rate(1 day)"))
+	if !slices.Equal(r.steps, allSteps[:2]) {
+		t.Errorf("steps %v", r.steps)
+	}
+	r.value("", "", "one", token1)
+	r.ok(r.get("", "AWSPENDING")) // stays: the person who cancels takes it off
+	out, err := r.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: r.name})
+	if err != nil || aws.ToBool(out.RotationEnabled) || out.NextRotationDate != nil || out.LastRotatedDate != nil {
+		t.Errorf("after it was cancelled: %+v, %v", out, err)
+	}
+}
+
+func TestASecretMarkedForDeletionIsNotRotated(t *testing.T) {
+	r := newRotating(t)
+	r.ok(r.rotate(false, "rate(1 day)"))
+	_, err := r.client.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: r.name})
+	r.ok(err)
+	if due := r.pass(48 * time.Hour); len(due) != 0 || len(r.steps) != 0 {
+		t.Errorf("due %v, steps %v", due, r.steps)
+	}
 }

@@ -19,7 +19,8 @@ const (
 
 // Limits of the service. Source: Secrets Manager User Guide, "AWS Secrets Manager quotas".
 const (
-	maxLabels   = 20 // of all versions of a secret
+	maxLabels   = 20  // of all versions of a secret
+	maxLabel    = 256 // bytes
 	maxVersions = 100
 	maxValue    = 65_536 // bytes
 )
@@ -36,6 +37,7 @@ type secret struct {
 
 	rotation rotationRules
 	rotating bool // a rotation is under way
+	vanish   bool // versions without a label are dropped at once
 }
 
 // version is one version of a secret. One without a value has been announced by a rotation and is not stored yet.
@@ -71,18 +73,25 @@ func newUUID() string {
 	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
 }
 
-// find returns the secret with the name, the ARN, or the ARN without its six random characters.
-func (m *SecretsManager) find(id string, deleted bool) (*secret, error) {
-	if id == "" {
-		return nil, refuse("InvalidParameterException", "SecretId is missing")
+// lookup returns the secret with the name, the ARN, or the ARN without its six random characters, or nil.
+func (m *SecretsManager) lookup(id string) *secret {
+	if s := m.secrets[id]; s != nil {
+		return s
 	}
-	s := m.secrets[id]
-	for _, other := range m.secrets {
-		if other.arn == id || strings.HasPrefix(id, "arn:") && other.arn[:len(other.arn)-7] == id {
-			s = other
+	for _, s := range m.secrets {
+		if s.arn == id || s.arn[:len(s.arn)-len("-xxxxxx")] == id {
+			return s
 		}
 	}
+	return nil
+}
+
+// find returns the secret; one that is marked for deletion only where that does not matter.
+func (m *SecretsManager) find(id string, deleted bool) (*secret, error) {
+	s := m.lookup(id)
 	switch {
+	case id == "":
+		return nil, refuse("InvalidParameterException", "SecretId is missing")
 	case s == nil:
 		return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 	case !deleted && !s.deletion.IsZero():
@@ -91,15 +100,20 @@ func (m *SecretsManager) find(id string, deleted bool) (*secret, error) {
 	return s, nil
 }
 
+// deleteExpired deletes the secrets whose recovery window has ended.
+func (m *SecretsManager) deleteExpired() {
+	now := m.config.Now()
+	maps.DeleteFunc(m.secrets, func(_ string, s *secret) bool { return !s.deletion.IsZero() && !now.Before(s.deletion) })
+}
+
 // create makes a secret without versions.
 func (m *SecretsManager) create(in *input) (*secret, error) {
 	if !namePattern.MatchString(in.Name) {
 		return nil, refuse("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
 	}
-	suffix := strings.ReplaceAll(newUUID(), "-", "")[:6]
 	s := &secret{
-		name: in.Name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account, in.Name, suffix),
-		description: in.Description, tags: map[string]string{}, versions: map[string]*version{}, created: m.config.Now(),
+		name: in.Name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account, in.Name, rand.Text()[:6]),
+		description: in.Description, tags: map[string]string{}, versions: map[string]*version{}, created: m.config.Now(), vanish: m.config.Vanish,
 	}
 	for _, tag := range in.Tags {
 		s.tags[tag.Key] = tag.Value
@@ -124,8 +138,8 @@ func (m *SecretsManager) put(s *secret, in *input) (*version, error) {
 	switch {
 	case !tokenPattern.MatchString(token):
 		return nil, refuse("InvalidParameterException", "ClientRequestToken must be 32-64 characters long.")
-	case slices.Contains(labels, ""):
-		return nil, refuse("InvalidParameterException", "a staging label is empty")
+	case slices.ContainsFunc(labels, func(label string) bool { return label == "" || len(label) > maxLabel }):
+		return nil, refuse("InvalidParameterException", "a staging label must have 1 to %d characters", maxLabel)
 	}
 	if v := s.versions[token]; v != nil && v.stored() {
 		if !sameValue(v, in) {
@@ -162,7 +176,8 @@ func checkValue(in *input) error {
 		return refuse("InvalidParameterException", "You can't specify both a binary secret value and a string secret value.")
 	case in.SecretString == nil && in.SecretBinary == nil:
 		return refuse("InvalidRequestException", "You must provide either SecretString or SecretBinary.")
-	case in.SecretString != nil && (*in.SecretString == "" || len(*in.SecretString) > maxValue), len(in.SecretBinary) > maxValue:
+	case in.SecretString != nil && (*in.SecretString == "" || len(*in.SecretString) > maxValue),
+		in.SecretBinary != nil && (len(in.SecretBinary) == 0 || len(in.SecretBinary) > maxValue):
 		return refuse("ValidationException", "the value must have 1 to %d bytes", maxValue)
 	}
 	return nil
@@ -238,9 +253,9 @@ func (s *secret) unlabel(label string, v *version) {
 	s.forget(v)
 }
 
-// forget drops a version that was announced and has neither a value nor a label.
+// forget drops a version without a label: one that was announced and never got a value, or any.
 func (s *secret) forget(v *version) {
-	if !v.stored() && len(v.labels) == 0 {
+	if len(v.labels) == 0 && (s.vanish || !v.stored()) {
 		delete(s.versions, v.id)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -27,8 +28,16 @@ type SecretsManagerConfig struct {
 	// Watch is called twice for each request: when it has arrived, and when it has taken effect and nothing has been
 	// answered yet. It may block, for a test that ends a client there. Nil: none.
 	Watch func(Call)
-	// Retries is how often a failed rotation is tried again at once. Zero: not at all.
+	// Retries is how often a failed rotation is tried again, with the same token. Zero: not at all. AWS documents neither their
+	// number nor the time between them.
 	Retries int
+	// RetryPause is waited before each of them. Zero: not at all.
+	RetryPause time.Duration
+	// Background runs a rotation in a goroutine that its owner waits for, while RotateSecret answers, as AWS does. Nil: the
+	// rotation is over when RotateSecret answers.
+	Background func(rotation func(context.Context))
+	// Vanish drops a version as soon as it has no label, which AWS may do at any time. False: only those beyond the limit go.
+	Vanish bool
 }
 
 // Invoker calls a Lambda function synchronously.
@@ -48,15 +57,6 @@ type Call struct {
 	Phase     Phase
 }
 
-// Fault is one way in which Secrets Manager fails.
-type Fault struct {
-	Delay  time.Duration // before anything else
-	Code   string        // answer this error instead of doing what is asked
-	Status int           // of that error; zero: 400
-	Lost   bool          // do what is asked, and break the connection without an answer
-	Hang   bool          // neither do what is asked nor answer, until the client gives up
-}
-
 // SecretsManager is AWS Secrets Manager as the SDKs see it: an http.Handler that speaks its JSON protocol and keeps its rules
 // about versions and labels. Where emulators differ from AWS's documentation, it follows the documentation: above all,
 // PutSecretValue refuses another value under a token that exists, which crash safety rests on. It is safe for concurrent
@@ -73,11 +73,6 @@ type SecretsManager struct {
 	moved   []LabelMoved // by the call under way
 }
 
-type pendingFault struct {
-	Fault
-	left int // how many more requests meet it; zero: until Heal
-}
-
 // NewSecretsManager returns one without secrets.
 func NewSecretsManager(config SecretsManagerConfig) *SecretsManager {
 	if config.Now == nil {
@@ -90,47 +85,7 @@ func NewSecretsManager(config SecretsManagerConfig) *SecretsManager {
 func (m *SecretsManager) Calls() map[string]int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	calls := make(map[string]int, len(m.calls))
-	for operation, n := range m.calls {
-		calls[operation] = n
-	}
-	return calls
-}
-
-// Fail makes the next times requests of the operation ("": of any) meet the fault; zero: all of them, until Heal.
-func (m *SecretsManager) Fail(operation string, f Fault, times int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.faults[operation] = append(m.faults[operation], pendingFault{f, times})
-}
-
-// Heal clears all faults. Requests that hang go on hanging until their client gives up.
-func (m *SecretsManager) Heal() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	clear(m.faults)
-}
-
-func (m *SecretsManager) nextFault(operation string) Fault {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.calls[operation]++
-	for _, name := range []string{operation, ""} {
-		queue := m.faults[name]
-		if len(queue) == 0 {
-			continue
-		}
-		f := queue[0]
-		switch f.left {
-		case 0:
-		case 1:
-			m.faults[name] = queue[1:]
-		default:
-			queue[0].left--
-		}
-		return f.Fault
-	}
-	return Fault{}
+	return maps.Clone(m.calls)
 }
 
 // apiError is an error as the service answers it.
@@ -146,8 +101,8 @@ func refuse(code, format string, args ...any) error {
 	return &apiError{http.StatusBadRequest, code, fmt.Sprintf(format, args...)}
 }
 
-// maxRequest bounds a request's body, in bytes: the largest value and what goes around it.
-const maxRequest = 256 << 10
+// maxRequest bounds a request's body, in bytes: the largest value with every character escaped, and what goes around it.
+const maxRequest = 1 << 20
 
 // ServeHTTP answers one request.
 func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -163,14 +118,18 @@ func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if m.config.Authenticate != nil {
 		if err := m.config.Authenticate(r, body); err != nil {
-			write(w, nil, refuse("UnrecognizedClientException", "%v", err))
+			write(w, nil, refuseSignature(err))
 			return
 		}
 	}
 	m.watch(Call{operation, Arrived})
-	f := m.nextFault(operation)
-	if !endure(r.Context(), f) {
+	f := m.nextFault(operation, body)
+	if !f.endure(r.Context()) {
 		panic(http.ErrAbortHandler)
+	}
+	if f.Reset {
+		reset(w)
+		return
 	}
 	if f.Code != "" {
 		write(w, nil, &apiError{max(f.Status, http.StatusBadRequest), f.Code, "as the test has asked for"})
@@ -190,25 +149,6 @@ func (m *SecretsManager) watch(c Call) {
 	}
 }
 
-// endure waits as the fault says. It returns false when the client has gone.
-func endure(ctx context.Context, f Fault) bool {
-	if f.Hang {
-		<-ctx.Done()
-		return false
-	}
-	if f.Delay == 0 {
-		return true
-	}
-	timer := time.NewTimer(f.Delay)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
 // call does what is asked, and tells of the labels that it has moved.
 func (m *SecretsManager) call(ctx context.Context, operation string, body []byte) (any, error) {
 	handle, ok := operations[operation]
@@ -220,13 +160,14 @@ func (m *SecretsManager) call(ctx context.Context, operation string, body []byte
 		return nil, refuse("SerializationException", "the body is not what %s takes", operation)
 	}
 	m.mu.Lock()
+	m.deleteExpired()
 	answer, err := handle(m, &in)
 	moved := m.moved
 	m.moved = nil
 	m.mu.Unlock()
 	m.tell(moved)
-	if rotation, ok := answer.(*rotation); ok {
-		return m.rotate(ctx, rotation)
+	if rotation, ok := answer.(*rotation); ok && err == nil {
+		return m.start(ctx, rotation)
 	}
 	return answer, err
 }
@@ -238,6 +179,14 @@ func (m *SecretsManager) tell(moved []LabelMoved) {
 	for _, event := range moved {
 		m.config.LabelMoved(event)
 	}
+}
+
+// refuseSignature answers what Authenticate has refused.
+func refuseSignature(err error) error {
+	if failed, ok := errors.AsType[*AuthError](err); ok {
+		return refuse(failed.Type+"Exception", "%s", failed.Message)
+	}
+	return refuse("UnrecognizedClientException", "%v", err)
 }
 
 func write(w http.ResponseWriter, answer any, err error) {

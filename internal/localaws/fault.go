@@ -1,0 +1,111 @@
+package localaws
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Fault is one way in which Secrets Manager fails.
+type Fault struct {
+	Secret string        // name or ARN: only requests for this secret meet the fault; empty: those for any
+	Delay  time.Duration // before anything else
+	Code   string        // answer this error instead of doing what is asked: AccessDeniedException, ThrottlingException, …
+	Status int           // of that error; zero: 400
+	Reset  bool          // break the connection instead of doing what is asked
+	Lost   bool          // do what is asked, and break the connection without an answer
+	Hang   bool          // neither do what is asked nor answer, until the client gives up
+}
+
+type pendingFault struct {
+	Fault
+	left int // how many more requests meet it; zero: until Heal
+}
+
+// Fail makes the next times requests of the operation ("": of any) meet the fault; zero: all of them, until Heal. Faults of
+// one operation are met one after another, those of any operation after them.
+func (m *SecretsManager) Fail(operation string, f Fault, times int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.faults[operation] = append(m.faults[operation], pendingFault{f, times})
+}
+
+// Heal clears all faults. Requests that hang go on hanging until their client gives up.
+func (m *SecretsManager) Heal() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.faults)
+}
+
+// nextFault counts the request, and returns what it meets.
+func (m *SecretsManager) nextFault(operation string, body []byte) Fault {
+	var in struct{ SecretId, Name string }
+	_ = json.Unmarshal(body, &in) // what is malformed names no secret
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls[operation]++
+	for _, name := range []string{operation, ""} {
+		queue := m.faults[name]
+		i := slices.IndexFunc(queue, func(f pendingFault) bool {
+			return f.Secret == "" || f.Secret == in.Name || m.same(f.Secret, in.SecretId)
+		})
+		if i < 0 {
+			continue
+		}
+		f := queue[i].Fault
+		switch queue[i].left {
+		case 0:
+		case 1:
+			m.faults[name] = slices.Delete(queue, i, i+1)
+		default:
+			queue[i].left--
+		}
+		return f
+	}
+	return Fault{}
+}
+
+// same says whether two names or ARNs are those of one secret, which need not exist.
+func (m *SecretsManager) same(a, b string) bool {
+	s := m.lookup(a)
+	return a == b || s != nil && s == m.lookup(b)
+}
+
+// endure waits as the fault says. It returns false when the client has gone.
+func (f Fault) endure(ctx context.Context) bool {
+	if f.Hang {
+		<-ctx.Done()
+		return false
+	}
+	return pause(ctx, f.Delay)
+}
+
+// pause waits, and returns false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d == 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// reset breaks the connection; a TCP one so that the client sees a reset, where it can be taken over.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
