@@ -138,12 +138,21 @@ func (g *Gateway) allowed(p Principal, resource string) bool {
 // event is what API Gateway hands to the function. Absent parameters are null, as there.
 func (g *Gateway) event(r *http.Request, body []byte, p Principal, path, app, requestID string) map[string]any {
 	query := r.URL.Query()
-	header := maps.Clone(r.Header)
-	header.Set("Host", r.Host)
 	now := time.Now()
 	if g.Now != nil {
 		now = g.Now()
 	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = "127.0.0.1"
+	}
+	header := maps.Clone(r.Header)
+	header.Del("Authorization") // API Gateway drops it where the method is authorised by AWS_IAM, and keeps the session's token
+	header.Set("Host", r.Host)
+	header.Set("X-Amzn-Trace-Id", fmt.Sprintf("Root=1-%08x-%s", now.Unix(), strings.ReplaceAll(requestID, "-", "")[:24]))
+	header.Set("X-Forwarded-For", host)
+	header.Set("X-Forwarded-Port", "443")
+	header.Set("X-Forwarded-Proto", "https")
 	var text any
 	encoded := !utf8.Valid(body)
 	switch {
@@ -152,11 +161,6 @@ func (g *Gateway) event(r *http.Request, body []byte, p Principal, path, app, re
 	case len(body) > 0:
 		text = string(body)
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = "127.0.0.1"
-	}
-	caller := p.UserID
 	return map[string]any{
 		"resource": "/tokens/{app}", "path": path, "httpMethod": r.Method,
 		"headers": last(header), "multiValueHeaders": header,
@@ -168,7 +172,7 @@ func (g *Gateway) event(r *http.Request, body []byte, p Principal, path, app, re
 			"stage": g.Stage, "domainPrefix": g.APIID, "requestTimeEpoch": now.UnixMilli(), "requestId": requestID, "domainName": r.Host,
 			"deploymentId": "d3pl0y", "apiId": g.APIID,
 			"identity": map[string]any{
-				"cognitoIdentityPoolId": nil, "accountId": p.Account, "cognitoIdentityId": nil, "caller": caller, "sourceIp": host,
+				"cognitoIdentityPoolId": nil, "accountId": p.Account, "cognitoIdentityId": nil, "caller": p.UserID, "sourceIp": host,
 				"principalOrgId": organization, "accessKey": p.AccessKeyID, "cognitoAuthenticationType": nil, "cognitoAuthenticationProvider": nil,
 				"userArn": p.ARN, "userAgent": r.UserAgent(), "user": p.UserID,
 			},

@@ -134,7 +134,7 @@ func TestTheEventIsThatOfAPIGateway(t *testing.T) {
 	var e struct {
 		Resource, Path, HTTPMethod, Body string
 		IsBase64Encoded                  bool
-		PathParameters                   map[string]string
+		Headers, PathParameters          map[string]string
 		QueryStringParameters            map[string]string
 		MultiValueQueryStringParameters  map[string][]string
 		StageVariables                   *struct{}
@@ -152,6 +152,9 @@ func TestTheEventIsThatOfAPIGateway(t *testing.T) {
 		e.RequestContext.AccountID != "111111111111" || e.RequestContext.Path != "/v1/tokens/crm" || *identity["userArn"] != session.ARN ||
 		*identity["accountId"] != session.Account || *identity["sourceIp"] != "127.0.0.1" || identity["cognitoIdentityId"] != nil || e.RequestContext.RequestID == "" {
 		t.Errorf("the event: %+v", e)
+	}
+	if e.Headers["Authorization"] != "" || e.Headers["X-Amz-Security-Token"] != session.SessionToken || e.Headers["X-Amz-Date"] == "" || e.Headers["X-Amzn-Trace-Id"] == "" {
+		t.Error("the headers are not those that API Gateway passes on under AWS_IAM")
 	}
 }
 
