@@ -57,7 +57,7 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 	defer func() {
 		if cause := recover(); cause != nil {
 			panicked := telemetry.Panic(cause)
-			h.log.Event(context.WithoutCancel(ctx), slog.LevelError, "panic", []slog.Attr{slog.String("cause", panicked.Error())},
+			h.log.Event(slog.LevelError, "panic", []slog.Attr{slog.String("cause", panicked.Error())},
 				telemetry.Metric{Name: "RotationFailures", Unit: "Count", Value: 1})
 			answer, err = nil, errors.New("the rotate function failed: its log says where")
 		}
@@ -137,13 +137,13 @@ func (h *handler) check(ctx context.Context) error {
 			level, overdue = slog.LevelError, 1
 			attrs = append(attrs, slog.Bool("overdue", true))
 		}
-		h.log.Event(ctx, level, "check", append(attrs, slog.String("outcome", outcome)),
+		h.log.Event(level, "check", append(attrs, slog.String("outcome", outcome)),
 			telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: health.Age.Seconds(), By: byApp},
 			telemetry.Metric{Name: "RotationOverdue", Unit: "Count", Value: overdue, By: byApp},
 			telemetry.Metric{Name: "LoginFailed", Unit: "Count", Value: refused, By: byApp})
 	}
 	if err != nil {
-		h.log.Event(ctx, slog.LevelError, "check", []slog.Attr{slog.String("outcome", "failed"), slog.String("cause", err.Error())})
+		h.log.Event(slog.LevelError, "check", []slog.Attr{slog.String("outcome", "failed"), slog.String("cause", err.Error())})
 	}
 	return err
 }
@@ -172,7 +172,7 @@ func (h *handler) write(ctx context.Context, name string, out rotation.Outcome, 
 		attrs = append(attrs, slog.String("cause", err.Error()))
 	}
 	attrs = append(attrs, slog.String("outcome", outcome), slog.Float64("duration_ms", float64(took.Microseconds())/1000))
-	h.log.Event(context.WithoutCancel(ctx), level, name, attrs, metrics(out, err)...)
+	h.log.Event(level, name, attrs, metrics(out, err)...)
 }
 
 func metrics(out rotation.Outcome, err error) []telemetry.Metric {

@@ -50,12 +50,14 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, error) {
 		return nil, fmt.Errorf("AWS configuration: %w", err)
 	}
 	secrets := secretsmanager.NewFromConfig(cfg)
+	log := telemetry.New(os.Stdout, level, namespace, version)
+	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "admin_app", admin, "propagation", propagation.String())
 	return &handler{
 		rotator: &rotation.Rotator{
 			Secrets: secrets, Prefix: prefix, AdminApp: admin, Hosts: hosts,
 			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()}, Propagation: propagation,
 		},
 		secrets: secrets,
-		log:     telemetry.New(os.Stdout, level, namespace, version),
+		log:     log,
 	}, nil
 }

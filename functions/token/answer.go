@@ -1,11 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"math"
 	"net/http"
 	"strconv"
 
+	"github.com/sftoken/sftoken/internal/jsontext"
 	"github.com/sftoken/sftoken/internal/vending"
 )
 
@@ -37,72 +37,38 @@ func status(code vending.Code) int {
 	}
 }
 
-// response is what API Gateway turns into HTTP. Source: API Gateway Developer Guide, "Output format of a Lambda function
-// for proxy integration".
-type response struct {
-	StatusCode int     `json:"statusCode"`
-	Headers    headers `json:"headers"`
-	Body       string  `json:"body"`
-}
-
-type headers struct {
-	ContentType  string        `json:"Content-Type,omitempty"`
-	CacheControl string        `json:"Cache-Control"`
-	Cache        vending.Cache `json:"X-Token-Cache,omitempty"`
-	RetryAfter   string        `json:"Retry-After,omitempty"`
-	Allow        string        `json:"Allow,omitempty"`
+// answer writes what API Gateway turns into HTTP. Source: API Gateway Developer Guide, "Output format of a Lambda function for
+// proxy integration". Apart from the request to Salesforce this is the only place where a token is revealed.
+func (e *entry) answer() []byte {
+	failed := e.failure()
+	code, contentType, body := http.StatusNoContent, "", make(jsontext.Object, 0, 2048) // on the stack, unless a token is long
+	switch {
+	case failed != nil:
+		code, contentType, body = status(failed.Code), "application/json", e.errorBody(append(body, '{'), failed)
+	case e.grant.Token != nil:
+		code, contentType, body = http.StatusOK, "application/json", e.tokenBody(append(body, '{'))
+	}
+	answer := append(make(jsontext.Object, 0, len(body)+len(body)/4+256), '{').Int("statusCode", int64(code)).Open("headers").
+		Optional("Content-Type", contentType).String("Cache-Control", "no-store").Optional("X-Token-Cache", string(e.grant.Cache))
+	if failed != nil && failed.RetryAfter > 0 {
+		answer = answer.String("Retry-After", strconv.Itoa(int(math.Ceil(failed.RetryAfter.Seconds()))))
+	}
+	if failed != nil && failed.Code == methodNotAllowed {
+		answer = answer.String("Allow", allow)
+	}
+	return jsontext.AppendString(answer.Close().Name("body"), body).Close()
 }
 
 // tokenBody is Salesforce's own answer, and what it leaves out.
-type tokenBody struct {
-	AccessToken    string `json:"access_token"`
-	TokenType      string `json:"token_type"`
-	ExpiresIn      int64  `json:"expires_in"` // seconds
-	TokenID        string `json:"token_id"`
-	InstanceURL    string `json:"instance_url"`
-	APIInstanceURL string `json:"api_instance_url,omitempty"`
-	ID             string `json:"id"`
-	Scope          string `json:"scope,omitempty"`
-	IssuedAt       string `json:"issued_at,omitempty"`
-	Signature      string `json:"signature,omitempty"`
+func (e *entry) tokenBody(body jsontext.Object) jsontext.Object {
+	t := e.grant.Token
+	return body.String("access_token", t.AccessToken.Reveal()).String("token_type", t.TokenType).
+		Int("expires_in", int64(e.grant.ExpiresIn.Seconds())).String("token_id", e.grant.ID).
+		String("instance_url", t.InstanceURL).Optional("api_instance_url", t.APIInstanceURL).String("id", t.ID).
+		Optional("scope", t.Scope).Optional("issued_at", t.IssuedAt).Optional("signature", t.Signature.Reveal()).Close()
 }
 
-type errorBody struct {
-	Error           vending.Code `json:"error"`
-	Description     string       `json:"error_description"`
-	SalesforceError string       `json:"salesforce_error,omitempty"`
-	RequestID       string       `json:"request_id"`
-}
-
-// answer writes the response. Apart from the request to Salesforce this is the only place where a token is revealed.
-func (e *entry) answer() ([]byte, error) {
-	r := response{Headers: headers{ContentType: "application/json", CacheControl: "no-store", Cache: e.grant.Cache}}
-	failed := e.failure()
-	switch {
-	case failed != nil:
-		r.StatusCode = status(failed.Code)
-		r.Body = encode(errorBody{failed.Code, failed.Description, failed.SalesforceError, e.requestID})
-		if failed.RetryAfter > 0 {
-			r.Headers.RetryAfter = strconv.Itoa(int(math.Ceil(failed.RetryAfter.Seconds())))
-		}
-		if failed.Code == methodNotAllowed {
-			r.Headers.Allow = allow
-		}
-	case e.grant.Token == nil:
-		r.StatusCode, r.Headers.ContentType = http.StatusNoContent, ""
-	default:
-		t := e.grant.Token
-		r.StatusCode = http.StatusOK
-		r.Body = encode(tokenBody{
-			AccessToken: t.AccessToken.Reveal(), TokenType: t.TokenType, ExpiresIn: int64(e.grant.ExpiresIn.Seconds()),
-			TokenID: e.grant.ID, InstanceURL: t.InstanceURL, APIInstanceURL: t.APIInstanceURL, ID: t.ID, Scope: t.Scope,
-			IssuedAt: t.IssuedAt, Signature: t.Signature.Reveal(),
-		})
-	}
-	return json.Marshal(r)
-}
-
-func encode(body any) string {
-	text, _ := json.Marshal(body) // strings and numbers always can be
-	return string(text)
+func (e *entry) errorBody(body jsontext.Object, failed *vending.Error) jsontext.Object {
+	return body.String("error", string(failed.Code)).String("error_description", failed.Description).
+		Optional("salesforce_error", failed.SalesforceError).String("request_id", e.requestID).Close()
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -33,7 +32,7 @@ func (e *entry) failure() *vending.Error {
 }
 
 // write writes the audit line, with the request's metrics.
-func (e *entry) write(ctx context.Context, log *telemetry.Log, level slog.Level) {
+func (e *entry) write(log *telemetry.Log, level slog.Level) {
 	outcome, failed := "ok", e.failure()
 	if failed != nil {
 		outcome = string(failed.Code)
@@ -68,7 +67,7 @@ func (e *entry) write(ctx context.Context, log *telemetry.Log, level slog.Level)
 		add("call_error", e.cost.Err.Error())
 	}
 	add("salesforce_error", e.salesforceError(failed))
-	log.Event(ctx, level, e.event, attrs, e.metrics(failed)...)
+	log.Event(level, e.event, attrs, e.metrics(failed)...)
 }
 
 // salesforceError is the code that Salesforce answered to this request, or to the one that is remembered.

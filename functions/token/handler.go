@@ -26,8 +26,8 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if e.requestID == "" {
 		e.requestID = e.lambdaRequestID
 	}
-	e.write(context.WithoutCancel(ctx), h.log, slog.LevelInfo)
-	return e.answer()
+	e.write(h.log, slog.LevelInfo)
+	return e.answer(), nil
 }
 
 // serve fills in the entry. A panic becomes a server_error, so that the process lives on with its tokens.

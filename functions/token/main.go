@@ -65,6 +65,9 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, []string, 
 	}
 	secrets := secretsmanager.NewFromConfig(cfg)
 	warmUp(ctx, secrets)
+	log := telemetry.New(os.Stdout, level, namespace, version)
+	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(), "min_ttl", minTTL.String(),
+		"confirm_every", confirmEvery.String(), "prefetch", prefetch)
 	return &handler{
 		vendor: vending.New(vending.Config{
 			Secrets:    appsecret.Reader{Client: secrets, Prefix: prefix},
@@ -72,7 +75,7 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, []string, 
 			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()},
 			SecretTTL:  secretTTL, MinTTL: minTTL, ConfirmEvery: confirmEvery,
 		}),
-		log:       telemetry.New(os.Stdout, level, namespace, version),
+		log:       log,
 		anonymous: samLocal(getenv),
 	}, prefetch, nil
 }
@@ -117,7 +120,7 @@ func (h *handler) prefetch(ctx context.Context, apps []string) {
 			if e.err != nil {
 				level = slog.LevelWarn
 			}
-			e.write(ctx, h.log, level)
+			e.write(h.log, level)
 		})
 	}
 	wg.Wait()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sftoken/sftoken/internal/jsontext"
 	"github.com/sftoken/sftoken/internal/vending"
 )
 
@@ -31,40 +32,40 @@ const maxForm = 8 << 10
 func parseEvent(payload []byte) (event, *vending.Error) {
 	var e event
 	var single *string
-	err := members(payload, func(name, value []byte) (err error) {
+	err := jsontext.Members(payload, func(name, value []byte) (err error) {
 		switch string(name) {
 		case "httpMethod":
-			e.method, err = text(value)
+			e.method, err = jsontext.Text(value)
 		case "path":
-			e.path, err = text(value)
+			e.path, err = jsontext.Text(value)
 		case "body":
-			e.body, err = text(value)
+			e.body, err = jsontext.Text(value)
 		case "isBase64Encoded":
 			e.isBase64 = string(value) == "true"
 		case "pathParameters":
-			err = members(value, func(name, value []byte) (err error) {
+			err = jsontext.Members(value, func(name, value []byte) (err error) {
 				if string(name) == "app" {
-					e.app, err = text(value)
+					e.app, err = jsontext.Text(value)
 				}
 				return err
 			})
 		case "queryStringParameters":
-			err = members(value, func(name, value []byte) (err error) {
+			err = jsontext.Members(value, func(name, value []byte) (err error) {
 				if string(name) == "rejected" {
 					single = new(string)
-					*single, err = text(value)
+					*single, err = jsontext.Text(value)
 				}
 				return err
 			})
 		case "multiValueQueryStringParameters":
-			err = members(value, func(name, value []byte) error {
+			err = jsontext.Members(value, func(name, value []byte) error {
 				if string(name) == "rejected" {
 					return json.Unmarshal(value, &e.rejected)
 				}
 				return nil
 			})
 		case "requestContext":
-			err = members(value, e.parseContext)
+			err = jsontext.Members(value, e.parseContext)
 		}
 		return err
 	})
@@ -80,9 +81,9 @@ func parseEvent(payload []byte) (event, *vending.Error) {
 func (e *event) parseContext(name, value []byte) (err error) {
 	switch string(name) {
 	case "requestId":
-		e.requestID, err = text(value)
+		e.requestID, err = jsontext.Text(value)
 	case "identity":
-		err = members(value, e.caller.parse)
+		err = jsontext.Members(value, e.caller.parse)
 	}
 	return err
 }
@@ -137,11 +138,11 @@ func (e *event) checkForm() *vending.Error {
 func (c *caller) parse(name, value []byte) (err error) {
 	switch string(name) {
 	case "userArn":
-		c.arn, err = text(value)
+		c.arn, err = jsontext.Text(value)
 	case "accountId":
-		c.account, err = text(value)
+		c.account, err = jsontext.Text(value)
 	case "sourceIp":
-		c.sourceIP, err = text(value)
+		c.sourceIP, err = jsontext.Text(value)
 	}
 	return err
 }

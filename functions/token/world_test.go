@@ -84,6 +84,11 @@ func newWorld(t testing.TB, o options) *world {
 	return w
 }
 
+func encode(value map[string]any) string {
+	text, _ := json.Marshal(value) // strings and lists always can be
+	return string(text)
+}
+
 func serve(t testing.TB, network *sfoauthtest.Network, host string, h http.Handler) {
 	t.Helper()
 	stop, err := network.Serve(host, h)

@@ -1,4 +1,6 @@
-package main
+// Package jsontext reads and writes the little JSON that every request meets, without reflection: encoding/json takes longer for
+// it than everything else that a cached vend does. What happens once in a while is left to encoding/json.
+package jsontext
 
 import (
 	"bytes"
@@ -9,10 +11,10 @@ import (
 
 var errJSON = errors.New("not a JSON object")
 
-// members calls visit with the name and the raw value of each member of a JSON object. Values that nobody looks at are passed
+// Members calls visit with the name and the raw value of each member of a JSON object. Values that nobody looks at are passed
 // over and not checked, which is what makes this several times faster than encoding/json: most of an event is headers.
 // null has no members.
-func members(object []byte, visit func(name, value []byte) error) error {
+func Members(object []byte, visit func(name, value []byte) error) error {
 	i := space(object, 0)
 	if bytes.HasPrefix(object[i:], []byte("null")) {
 		return nil
@@ -78,20 +80,22 @@ func end(data []byte, i int) int {
 	return i
 }
 
-func stringEnd(data []byte, i int) int {
-	for i++; i < len(data); i++ {
-		quote := bytes.IndexByte(data[i:], '"')
+// stringEnd looks for the next quote that no backslash escapes.
+func stringEnd(data []byte, begin int) int {
+	for i := begin + 1; ; i++ {
+		quote := bytes.IndexByte(data[min(i, len(data)):], '"')
 		if quote < 0 {
 			return -1
 		}
-		if bytes.IndexByte(data[i:i+quote], '\\') < 0 {
-			return i + quote + 1
+		i += quote
+		escapes := i
+		for data[escapes-1] == '\\' { // the opening quote is in front of them
+			escapes--
 		}
-		for ; i < len(data) && data[i] != '\\'; i++ {
+		if (i-escapes)%2 == 0 {
+			return i + 1
 		}
-		i++ // the character that the backslash escapes
 	}
-	return -1
 }
 
 func nestedEnd(data []byte, i int) int {
@@ -114,8 +118,8 @@ func nestedEnd(data []byte, i int) int {
 	return -1
 }
 
-// text returns a JSON string's text; null is empty.
-func text(value []byte) (string, error) {
+// Text returns a JSON string's text; null is empty.
+func Text(value []byte) (string, error) {
 	n := len(value)
 	if n >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value) {
 		return string(value[1 : n-1]), nil
