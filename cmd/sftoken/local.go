@@ -34,7 +34,9 @@ Needs Go and a checkout of sftoken.`,
 					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s can be read by others: chmod 600 %s\n", file, file)
 				}
 			}
-			fmt.Fprintln(cmd.ErrOrStderr(), "building the functions …")
+			if !o.noFunctions {
+				fmt.Fprintln(cmd.ErrOrStderr(), "building the functions …")
+			}
 			o.log = cmd.ErrOrStderr()
 			s, err := newStack(cmd.Context(), o)
 			if err != nil {
@@ -54,6 +56,7 @@ Needs Go and a checkout of sftoken.`,
 	cmd.Flags().StringVar(&o.orgURL, "org-url", "", "where the functions find the simulated org, if not where it listens")
 	cmd.Flags().StringVar(&file, "secrets", "", "vend from a real org: a file that maps apps to secret values")
 	cmd.Flags().StringArrayVar(&o.env, "set", nil, "a setting of the functions, NAME=value; may be repeated")
+	cmd.Flags().BoolVar(&o.noFunctions, "no-functions", false, "start only the org and Secrets Manager, for functions that run elsewhere: sam local")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object with the addresses and keys")
 	return cmd
 }
@@ -61,6 +64,10 @@ Needs Go and a checkout of sftoken.`,
 // introduce says where everything is and how to try it.
 func (s *stack) introduce(cmd *cobra.Command, asJSON bool) error {
 	w := cmd.OutOrStdout()
+	if s.token == nil && !asJSON {
+		_, err := fmt.Fprintf(w, "\nUntil Ctrl-C:\n\n  Secrets Manager   %s\n  Salesforce        %s\n\n", s.awsURL, s.orgName())
+		return err
+	}
 	if asJSON {
 		key := func(p localaws.Principal) map[string]string {
 			return map[string]string{"accessKeyId": p.AccessKeyID, "secretAccessKey": p.SecretAccessKey, "arn": p.ARN}

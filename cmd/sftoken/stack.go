@@ -36,7 +36,12 @@ const (
 	stage  = "v1"
 	module = "github.com/sftoken/sftoken"
 
+	rotateARN = "arn:aws:lambda:" + region + ":" + owner + ":function:sftoken-rotate"
+
 	rotationDays = 30
+
+	// firstVersion is that of the simulated org's app, so that events/ can name it.
+	firstVersion = "00000000-0000-4000-8000-000000000001"
 )
 
 // The principals of the local AWS. Their keys are good for nothing else.
@@ -62,6 +67,7 @@ var (
 // stackOptions are where the parts of a stack listen, and what is in it.
 type stackOptions struct {
 	api, aws, org string // host:port
+	noFunctions   bool   // nor an API, nor events: somebody else runs the functions
 	orgURL        string // of the org, where it is not reached at the address that it listens on
 	secrets       map[string]json.RawMessage
 	env           []string // further settings of the functions, NAME=value
@@ -105,9 +111,11 @@ func newStack(ctx context.Context, o stackOptions) (_ *stack, err error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, func() { _ = os.RemoveAll(s.dir) })
-	binaries, err := build(ctx, s.dir)
-	if err != nil {
-		return nil, err
+	var binaries map[string]string
+	if !o.noFunctions {
+		if binaries, err = build(ctx, s.dir); err != nil {
+			return nil, err
+		}
 	}
 	hosts := ""
 	if o.secrets == nil {
@@ -169,7 +177,6 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 			}
 		},
 	}
-	rotateARN := "arn:aws:lambda:" + region + ":" + owner + ":function:sftoken-rotate"
 	s.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
 		Account: owner, Region: region, LabelMoved: s.bus.LabelMoved, Retries: 1,
 		Now: func() time.Time { return time.Now().Add(-time.Duration(s.behind.Load())) },
@@ -178,7 +185,12 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 			return err
 		},
 		Functions: map[string]localaws.Invoker{
-			rotateARN: func(ctx context.Context, payload []byte) ([]byte, error) { return s.rotate.Invoke(ctx, payload) },
+			rotateARN: func(ctx context.Context, payload []byte) ([]byte, error) {
+				if s.rotate == nil {
+					return nil, errors.New("no function runs here: invoke it with each step yourself")
+				}
+				return s.rotate.Invoke(ctx, payload)
+			},
 		},
 	})
 	if s.awsURL, err = s.serve(o.aws, s.aws); err != nil {
@@ -188,6 +200,12 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 	for _, setting := range o.env {
 		name, value, _ := strings.Cut(setting, "=")
 		env[name] = value
+	}
+	s.secrets = secretsmanager.New(secretsmanager.Options{
+		Region: region, BaseEndpoint: aws.String(s.awsURL), Credentials: credentialsOf(ownerKey),
+	})
+	if o.noFunctions {
+		return nil
 	}
 	function := func(name string, timeout time.Duration) *localaws.Function {
 		f := localaws.NewFunction(localaws.FunctionConfig{
@@ -207,9 +225,6 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 		return err
 	}
 	s.url = api + "/" + stage
-	s.secrets = secretsmanager.New(secretsmanager.Options{
-		Region: region, BaseEndpoint: aws.String(s.awsURL), Credentials: credentialsOf(ownerKey),
-	})
 	s.closers = append(s.closers, s.deliver())
 	return nil
 }
@@ -269,15 +284,17 @@ func (s *stack) fill(ctx context.Context, secrets map[string]json.RawMessage) er
 		if _, err := appsecret.Parse("local", string(value)); err != nil {
 			return fmt.Errorf("the secret of app %s: %w", app, err)
 		}
-		_, err := s.secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String(prefix + app), SecretString: aws.String(string(value))})
+		_, err := s.secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+			Name: aws.String(prefix + app), SecretString: aws.String(string(value)), ClientRequestToken: aws.String(firstVersion),
+		})
 		if err != nil {
 			return err
 		}
-		if !simulated {
+		if !simulated || s.rotate == nil {
 			continue
 		}
 		_, err = s.secrets.RotateSecret(ctx, &secretsmanager.RotateSecretInput{
-			SecretId: aws.String(prefix + app), RotationLambdaARN: aws.String(s.rotate.ARN()), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(newToken()),
+			SecretId: aws.String(prefix + app), RotationLambdaARN: aws.String(rotateARN), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(newToken()),
 			RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(rotationDays)},
 		})
 		if err != nil {

@@ -2,6 +2,8 @@ package localaws
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -112,7 +114,7 @@ func (m *SecretsManager) create(in *input) (*secret, error) {
 		return nil, refuse("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
 	}
 	s := &secret{
-		name: in.Name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account, in.Name, rand.Text()[:6]),
+		name: in.Name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account, in.Name, m.suffix(in.Name)),
 		description: in.Description, tags: map[string]string{}, versions: map[string]*version{}, created: m.config.Now(), vanish: m.config.Vanish,
 	}
 	for _, tag := range in.Tags {
@@ -120,6 +122,14 @@ func (m *SecretsManager) create(in *input) (*secret, error) {
 	}
 	m.secrets[in.Name] = s
 	return s, nil
+}
+
+// suffix returns the six characters behind a secret's name in its ARN. AWS takes random ones, so that a secret that is made again
+// has another ARN. Here they follow from the name and how often it was taken, so that a sample event can name a secret.
+func (m *SecretsManager) suffix(name string) string {
+	m.taken[name]++
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", name, m.taken[name]))
+	return base32.StdEncoding.EncodeToString(sum[:])[:6]
 }
 
 // put stores a value under a token, as PutSecretValue does.

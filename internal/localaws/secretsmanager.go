@@ -68,6 +68,7 @@ type SecretsManager struct {
 
 	mu      sync.Mutex
 	secrets map[string]*secret // by name
+	taken   map[string]int     // how often each name was
 	calls   map[string]int
 	faults  map[string][]pendingFault
 	moved   []LabelMoved // by the call under way
@@ -78,7 +79,7 @@ func NewSecretsManager(config SecretsManagerConfig) *SecretsManager {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	return &SecretsManager{config: config, secrets: map[string]*secret{}, calls: map[string]int{}, faults: map[string][]pendingFault{}}
+	return &SecretsManager{config: config, secrets: map[string]*secret{}, taken: map[string]int{}, calls: map[string]int{}, faults: map[string][]pendingFault{}}
 }
 
 // Calls returns how often each operation was called.
