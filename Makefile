@@ -9,7 +9,7 @@ TOOL    := go tool -modfile=tools.mod
 # Without a C compiler, with the packages of the functions: what `run` compiles is compiled once.
 RUN := CGO_ENABLED=0 go run -trimpath -buildvcs=false -tags lambda.norpc
 
-.PHONY: help run local test race lint bench fuzz build sam-local conformance deploy clean
+.PHONY: help run local test race lint bench fuzz build e2e sam-local conformance deploy clean
 
 help: ## list the commands
 	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ build: ## both functions, for ARCH=arm64 or x86_64, into dist/
 build-TokenFunction build-RotateFunction: build-%Function:
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(if $(filter x86_64 amd64,$(ARCH)),amd64,arm64) go build -trimpath -buildvcs=false -tags lambda.norpc \
 		-ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(if $(filter Token,$*),token,rotate)
+
+e2e: ## the template deployed by the real SAM CLI to a local AWS emulator with signatures and IAM enforced (needs Python)
+	test/e2e/run
 
 sam-local: ## sam local invoke and start-api on the real containers (needs Docker)
 	test/sam-local

@@ -1,0 +1,114 @@
+"""What the end-to-end tests share. `make e2e` runs them all; `test/e2e/run -k NAME` runs some.
+
+Fixtures, all of the whole run; what they start is ended with it:
+
+emulator        ministack (aws.Emulator): client(service, credentials), environment(credentials), root(account), endpoint
+org             the simulated Salesforce org (salesforce.Org): add_app, regenerate, fail, heal, accepts(token), url, host, id
+sam             the SAM CLI (deployment.Sam): deploy(template, name, account=…, **parameters) -> deployment.Stack
+template        template.yaml as `sam build` has made it of a clean clone
+stack           template.yaml, deployed in account 111111111111, admitting 222222222222 (deployment.Stack): outputs, resources,
+                api_url, call(credentials, app, method, query)
+put_secret      put_secret(app, value, labels=[...]) stores a value in the app's secret, makes the secret where there is none, and
+                returns the version id; with value a dict or an App of the org
+new_app         new_app(name=None, rotates=False) adds an app to the org, stores its pair, and returns the App
+crm             the App of the secret that the stack has made
+principals      makes callers (aws.Principals): user(*statements), role(*statements), assume(role), session(*statements), each in any
+                account; credentials are botocore's
+"""
+
+import itertools
+import json
+import signal
+import uuid
+
+import pytest
+
+import aws
+import deployment
+import salesforce
+
+
+def pytest_configure(config):
+    # Ended from outside, the fixtures still end what they have started.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("e2e")
+
+
+@pytest.fixture(scope="session")
+def emulator(directory):
+    emulator = aws.Emulator(deployment.tool("SFTOKEN_MINISTACK_VENV", "ministack"), directory)
+    yield emulator
+    emulator.close()
+
+
+@pytest.fixture(scope="session")
+def org(directory):
+    binary = directory / "org"
+    deployment.run("go", "build", "-o", str(binary), "./test/e2e/org", env=None)
+    org = salesforce.Org(binary)
+    yield org
+    org.close()
+
+
+@pytest.fixture(scope="session")
+def sam(emulator):
+    return deployment.Sam(emulator, deployment.tool("SFTOKEN_SAM_VENV", "sam"))
+
+
+@pytest.fixture(scope="session")
+def template(sam, directory):
+    return sam.build(deployment.clone(directory / "clone"), directory / "build")
+
+
+@pytest.fixture(scope="session")
+def principals(emulator):
+    return aws.Principals(emulator)
+
+
+@pytest.fixture(scope="session")
+def stack(sam, template, emulator, org):
+    stack = sam.deploy(template, "sftoken", Architecture=deployment.ARCHITECTURE, RotationSchedule="off",
+                       AllowedAccounts=aws.CALLER, SalesforceHosts=org.host)
+    # A refused pair may only be too new, which is waited for; here not for 10 minutes.
+    functions, name = emulator.client("lambda"), stack.resources["RotateFunction"]
+    variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables | {"PROPAGATION": "1s"}})
+    return stack
+
+
+@pytest.fixture(scope="session")
+def put_secret(emulator, org):
+    secrets = emulator.client("secretsmanager")
+
+    def put(app, value, labels=("AWSCURRENT",)):
+        if isinstance(value, salesforce.App):
+            value = value.value(org.url)
+        text = value if isinstance(value, str) else json.dumps(value)
+        try:
+            return secrets.put_secret_value(SecretId="sftoken/" + app, SecretString=text, VersionStages=list(labels),
+                                            ClientRequestToken=str(uuid.uuid4()))["VersionId"]
+        except secrets.exceptions.ResourceNotFoundException:
+            return secrets.create_secret(Name="sftoken/" + app, SecretString=text)["VersionId"]
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def new_app(org, put_secret, stack):
+    numbers = itertools.count(1)
+
+    def new(name=None, rotates=False):
+        app = org.add_app(name or f"app{next(numbers)}", rotates)
+        put_secret(app.name, app.value(org.url, rotates))
+        return app
+
+    return new
+
+
+@pytest.fixture(scope="session")
+def crm(new_app):
+    return new_app("crm")

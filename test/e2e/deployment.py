@@ -1,0 +1,93 @@
+"""The SAM CLI, and the stacks that it deploys to the emulator."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+
+from aws import OWNER, send
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ARCHITECTURE = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "arm64"
+
+
+def tool(variable, name):
+    """A program of the environment that test/e2e/run has made and named in this variable."""
+    return str(ROOT / os.environ.get(variable, ".venv-" + name) / "bin" / name)
+
+
+def run(*command, env, cwd=ROOT, timeout=600):
+    """Runs a command and returns what it has written; its failure shows the same."""
+    done = subprocess.run(command, env=env, cwd=cwd, timeout=timeout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout[-6000:]}")
+    return done.stdout
+
+
+def clone(directory):
+    """A copy of the project as a clean clone has it."""
+    ignored = shutil.ignore_patterns(".git", ".venv*", ".aws-sam", "dist", "bin", "__pycache__", "node_modules")
+    # cmd, functions and so on have no bin directory of their own; "bin" is git-ignored.
+    return pathlib.Path(shutil.copytree(ROOT, directory, ignore=ignored, symlinks=True))
+
+
+@dataclasses.dataclass
+class Stack:
+    """A deployed stack."""
+
+    name: str
+    outputs: dict
+    resources: dict  # physical ids by logical id
+    endpoint: str  # of the emulator
+
+    @property
+    def api_url(self):
+        """Where the emulator serves the stack's API, in place of the output ApiUrl."""
+        return f"{self.endpoint}/restapis/{self.outputs['ApiId']}/v1/_user_request_"
+
+    def call(self, credentials, app="crm", method="GET", query="", **more):
+        """Asks the API for an app's token, or with DELETE revokes it; more is aws.send's."""
+        return send(method, f"{self.api_url}/tokens/{app}{query}", credentials, **more)
+
+
+class Sam:
+    """The SAM CLI against the emulator."""
+
+    def __init__(self, emulator, program):
+        self._emulator, self._program = emulator, program
+
+    def validate(self, template):
+        """sam validate --lint, which is cfn-lint on the transformed template."""
+        environment = self._environment(OWNER)
+        del environment["AWS_ENDPOINT_URL"]
+        return run(self._program, "validate", "--lint", "--template", str(template), env=environment)
+
+    def build(self, source, directory, **environment):
+        """sam build in the source; returns the template to deploy."""
+        env = self._environment(OWNER) | {"ARCH": ARCHITECTURE} | environment
+        run(self._program, "build", "--build-dir", str(directory), env=env, cwd=source)
+        return directory / "template.yaml"
+
+    def deploy(self, template, name, account=OWNER, capabilities=("CAPABILITY_IAM",), **parameters):
+        """sam deploy of the template, by the root of the account; returns the Stack."""
+        command = [self._program, "deploy", "--template", str(template), "--stack-name", name, "--resolve-s3", "--no-confirm-changeset",
+                   "--no-fail-on-empty-changeset", "--capabilities", *capabilities]
+        if parameters:
+            command += ["--parameter-overrides", *(f"ParameterKey={k},ParameterValue={json.dumps(str(v))}" for k, v in parameters.items())]
+        # Outside the project: its samconfig.toml is for its own stack.
+        run(*command, env=self._environment(account), cwd=pathlib.Path(template).parent)
+        return self.stack(name, account)
+
+    def stack(self, name, account=OWNER):
+        """A stack that has been deployed."""
+        cloudformation = self._emulator.client("cloudformation", self._emulator.root(account))
+        found = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        resources = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
+        return Stack(name, {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])},
+                     {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources}, self._emulator.endpoint)
+
+    def _environment(self, account):
+        return self._emulator.environment(self._emulator.root(account))

@@ -1,0 +1,86 @@
+"""A simulated Salesforce org (pkg/sfoauth/sfoauthtest) in a process of its own, told what to do through its standard input."""
+
+import dataclasses
+import json
+import subprocess
+import urllib.error
+import urllib.request
+
+
+@dataclasses.dataclass
+class App:
+    """An app of the org, with its main pair when it was asked for."""
+
+    name: str
+    app_id: str
+    consumer_id: str
+    consumer_key: str
+    consumer_secret: str = dataclasses.field(repr=False)
+
+    def value(self, base_uri, rotates=False, **more):
+        """The app's secret as it is stored; with rotates, with the ids that let sftoken make a new pair."""
+        value = {"consumerKey": self.consumer_key, "consumerSecret": self.consumer_secret, "baseUri": base_uri}
+        if rotates:
+            value |= {"appId": self.app_id, "consumerId": self.consumer_id}
+        return value | more
+
+
+class Org:
+    """The org. Close it."""
+
+    def __init__(self, binary):
+        self._process = subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        hello = json.loads(self._process.stdout.readline())
+        self.url, self.id = hello["url"], hello["orgId"]
+
+    @property
+    def host(self):
+        """host:port, as SALESFORCE_HOSTS lists it."""
+        return self.url.removeprefix("http://")
+
+    def close(self):
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def do(self, what, **more):
+        """Sends one command of org/main.go and returns its answer."""
+        self._process.stdin.write(json.dumps({"do": what} | more) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        if isinstance(answer, dict) and "error" in answer:
+            raise RuntimeError(f"org: {what}: {answer['error']}")
+        return answer
+
+    def add_app(self, name, rotates=False):
+        """Adds an app, or replaces the one of this name; with rotates, its user may change the app's pair through the API."""
+        return self._app(name, self.do("app", app=name, pair=rotates))
+
+    def pair(self, name):
+        """The app with its present main pair."""
+        return self._app(name, self.do("pair", app=name))
+
+    def regenerate(self, name):
+        """Replaces the app's pair as a person does in Setup: the old one is dead at once."""
+        return self._app(name, self.do("regenerate", app=name))
+
+    def fail(self, endpoint, fault, times=0):
+        """Makes the next requests to an sfoauthtest.Endpoint meet a fault of sfoauthtest.AllFaults; all of them where times is 0."""
+        self.do("fail", endpoint=endpoint, fault=fault, times=times)
+
+    def heal(self):
+        self.do("heal")
+
+    def accepts(self, token):
+        """Whether the org's REST API lets the token in."""
+        request = urllib.request.Request(self.url + "/services/data/v65.0/limits", headers={"Authorization": "Bearer " + token})
+        try:
+            return urllib.request.urlopen(request, timeout=30).status == 200
+        except urllib.error.HTTPError as refused:
+            return refused.code == 200
+
+    @staticmethod
+    def _app(name, d):
+        return App(name, d["appId"], d["consumerId"], d["consumerKey"], d["consumerSecret"])
