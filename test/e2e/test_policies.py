@@ -1,0 +1,274 @@
+"""What each policy of the template allows and what it does not: every statement, action, resource and condition is there for a
+reason, and taking it away breaks one of the lines below.
+
+The lines are asked twice. Of an evaluator (policies.py), against the template as SAM expands it, with every mutant of every policy:
+here. And of the emulator, where it enforces the policy: in test_enforcement.py. The emulator does not enforce what one AWS service
+may do to another (key, queue, function and trust policies for a service), conditions that only AWS fills in (kms:ViaService,
+aws:SourceArn), and X-Ray, which it does not have: for these the lines say what AWS documents, and only the evaluator is asked.
+"""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+import deployment
+from policies import allows, matches, mutants
+from transform import transform
+
+TEMPLATE = deployment.ROOT / "template.yaml"
+HERE = "us-east-1:111111111111"
+API = f"arn:aws:execute-api:{HERE}:Api"
+SECRETS = f"arn:aws:secretsmanager:{HERE}:secret:"
+LOGS = f"arn:aws:logs:{HERE}:log-group:"
+TRACE = ("xray:PutTraceSegments", "xray:PutTelemetryRecords")
+
+# What Fn::GetAtt returns for the template's resources.
+ARNS = {
+    "Key.Arn": f"arn:aws:kms:{HERE}:key/sftoken", "DeadLetters.Arn": f"arn:aws:sqs:{HERE}:dead-letters",
+    "TokenLogs.Arn": LOGS + "token:*", "RotateLogs.Arn": LOGS + "rotate:*",
+    "RotateFunctionLabelMoved.Arn": f"arn:aws:events:{HERE}:rule/moved", "RotateFunctionCheck.Arn": f"arn:aws:events:{HERE}:rule/check",
+    "RotateFunction.Arn": f"arn:aws:lambda:{HERE}:function:RotateFunction",
+}
+KEY, QUEUE, ROTATE = ARNS["Key.Arn"], ARNS["DeadLetters.Arn"], ARNS["RotateFunction.Arn"]
+
+
+@dataclasses.dataclass
+class Ask:
+    policy: str
+    action: str
+    resource: str
+    allowed: bool
+    by: str = ""
+    context: dict = dataclasses.field(default_factory=dict)
+
+    def __str__(self):
+        verb = "allows" if self.allowed else "refuses"
+        return f"{self.policy} {verb} {self.action} on {self.resource} {self.by} {self.context or ''}".strip()
+
+
+def via(service):
+    return {"kms:ViaService": f"{service}.us-east-1.amazonaws.com"}
+
+
+def yes(policy, actions, resource, by="", **context):
+    return [Ask(policy, action, resource, True, by, context.get("context", {})) for action in actions]
+
+
+def no(policy, actions, resource, by="", **context):
+    return [Ask(policy, action, resource, False, by, context.get("context", {})) for action in actions]
+
+
+READ, WRITE = ("secretsmanager:GetSecretValue",), ("secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
+DESCRIBE, LIST = ("secretsmanager:DescribeSecret",), ("secretsmanager:ListSecrets",)
+NEVER = tuple(f"secretsmanager:{name}" for name in (
+    "CreateSecret", "DeleteSecret", "UpdateSecret", "RotateSecret", "CancelRotateSecret", "PutResourcePolicy", "TagResource",
+    "BatchGetSecretValue", "RestoreSecret", "ReplicateSecretToRegions"))
+LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
+INVOKE = ("lambda:InvokeFunction",)
+CALL = ("execute-api:Invoke",)
+
+
+def role(policy, logs, other_logs, secrets, keys, never):
+    """What both functions' roles have in common. Logs and traces are written by Lambda with the role of the function. Sources:
+    Lambda Developer Guide, "Sending Lambda function logs to CloudWatch Logs" and "Visualize Lambda function invocations using
+    AWS X-Ray"; Secrets Manager User Guide, "Secret encryption and decryption": Secrets Manager uses the key as its caller."""
+    return [
+        *yes(policy, secrets, SECRETS + "sftoken/crm-AbCdEf"), *yes(policy, secrets, SECRETS + "sftoken/added-later-AbCdEf"),
+        *no(policy, secrets, SECRETS + "other-AbCdEf"), *no(policy, secrets, SECRETS + "sftoken-AbCdEf"),
+        *no(policy, secrets, "arn:aws:secretsmanager:us-east-1:222222222222:secret:sftoken/crm-AbCdEf"),
+        *no(policy, never, SECRETS + "sftoken/crm-AbCdEf"),
+        *yes(policy, keys, KEY, context=via("secretsmanager")),
+        *no(policy, keys, KEY), *no(policy, keys, KEY, context=via("s3")), *no(policy, keys, KEY + "x", context=via("secretsmanager")),
+        *no(policy, ("kms:Encrypt", "kms:ScheduleKeyDeletion", "kms:PutKeyPolicy"), KEY, context=via("secretsmanager")),
+        *yes(policy, LOG, LOGS + logs + ":log-stream:a"), *no(policy, LOG, LOGS + other_logs + ":log-stream:a"),
+        *no(policy, ("logs:CreateLogGroup", "logs:DeleteLogStream", "logs:GetLogEvents"), LOGS + logs + ":log-stream:a"),
+        *yes(policy, TRACE, "*"), *no(policy, ("xray:GetTraceSummaries",), "*"),
+        *no(policy, CALL, API + "/v1/GET/tokens/crm"), *no(policy, INVOKE, ROTATE),
+    ]
+
+
+def service(policy, action, resource, by, allowed, refused):
+    """A service may do it in the contexts allowed, and not in those refused; no other service may, and it may do nothing else and
+    to nothing else."""
+    return [
+        *(ask for context in allowed for ask in yes(policy, (action,), resource, by, context=context)),
+        *(ask for context in refused for ask in no(policy, (action,), resource, by, context=context)),
+        *no(policy, (action,), resource, "s3.amazonaws.com", context=allowed[0]),
+        *no(policy, (action + "More",), resource, by, context=allowed[0]),
+        *(no(policy, (action,), resource + "-other", by, context=allowed[0]) if resource and policy != "Key" else ()),
+    ]
+
+
+def source(arn):
+    return {"aws:SourceArn": arn}
+
+
+OURS, THEIRS = {"aws:SourceAccount": "111111111111"}, {"aws:SourceAccount": "222222222222"}
+RULES = [source(ARNS["RotateFunctionLabelMoved.Arn"]), source(ARNS["RotateFunctionCheck.Arn"])]
+OTHER_RULE = source(f"arn:aws:events:{HERE}:rule/other")
+FOREIGN, STRANGER, OWN = (f"arn:aws:iam::{account}:role/app" for account in ("222222222222", "333333333333", "111111111111"))
+
+
+def principal(arn, organization=None):
+    """What AWS says about a caller."""
+    context = {"aws:PrincipalAccount": arn.split(":")[4]}
+    return context | ({"aws:PrincipalOrgID": organization} if organization else {})
+
+
+ASKS = [
+    *role("TokenRole", "token", "rotate", READ, ("kms:Decrypt",), DESCRIBE + WRITE + NEVER),
+    *no("TokenRole", LIST, "*"), *no("TokenRole", ("kms:GenerateDataKey",), KEY, context=via("secretsmanager")),
+    *no("TokenRole", ("sqs:SendMessage",), QUEUE),
+
+    *role("RotateRole", "rotate", "token", READ + DESCRIBE + WRITE, ("kms:Decrypt", "kms:GenerateDataKey"), NEVER),
+    *yes("RotateRole", LIST, "*"),  # the daily check finds the apps
+    # Lambda sends what failed with the role of the function. Source: Lambda Developer Guide, "Adding a destination".
+    *yes("RotateRole", ("sqs:SendMessage",), QUEUE), *no("RotateRole", ("sqs:SendMessage",), QUEUE + "-other"),
+    *no("RotateRole", ("sqs:ReceiveMessage", "sqs:DeleteMessage"), QUEUE),
+
+    # Which service may take a role.
+    *(ask for name in ("TokenRole", "RotateRole") for ask in service(
+        name + " trust", "sts:AssumeRole", "", "lambda.amazonaws.com", [{}], [])),
+    *service("ApiLoggingRole trust", "sts:AssumeRole", "", "apigateway.amazonaws.com", [{}], []),
+
+    # Everybody in the account, as far as identity policies go; nobody elsewhere.
+    *yes("Key", ("kms:DescribeKey", "kms:Decrypt", "kms:PutKeyPolicy"), KEY, OWN), *no("Key", ("kms:DescribeKey", "kms:Decrypt"), KEY, FOREIGN),
+    *service("Key", "kms:Decrypt", KEY, "cloudwatch.amazonaws.com", [OURS], [THEIRS, {}]),
+    *service("Key", "kms:GenerateDataKey", KEY, "cloudwatch.amazonaws.com", [OURS], [THEIRS, {}]),
+
+    *service("DeadLettersPolicy", "sqs:SendMessage", QUEUE, "events.amazonaws.com", RULES, [OTHER_RULE, {}]),
+    *no("DeadLettersPolicy", ("sqs:SendMessage",), QUEUE, FOREIGN, context=RULES[0]),
+
+    *service("RotatePermission", "lambda:InvokeFunction", ROTATE, "secretsmanager.amazonaws.com", [OURS], [THEIRS, {}]),
+    *service("RotateFunctionLabelMovedPermission", "lambda:InvokeFunction", ROTATE, "events.amazonaws.com", RULES[:1], [RULES[1], {}]),
+    *service("RotateFunctionCheckPermission", "lambda:InvokeFunction", ROTATE, "events.amazonaws.com", RULES[1:], [RULES[0], {}]),
+    *(ask for method in ("Get", "Post", "Delete") for ask in service(
+        f"TokenFunction{method}Permissionv1", "lambda:InvokeFunction", "TokenFunctionAliaslive", "apigateway.amazonaws.com",
+        [source(f"{API}/v1/{method.upper()}/tokens/{{app}}")], [source(f"{API}/v1/PUT/tokens/{{app}}"), source(API + "2/v1/GET/tokens/crm"), {}])),
+
+    *yes("CallerPolicy", CALL, API + "/v1/GET/tokens/crm"), *yes("CallerPolicy", CALL, API + "/v1/POST/tokens/crm"),
+    *no("CallerPolicy", CALL, API + "/v1/DELETE/tokens/crm"), *no("CallerPolicy", CALL, API + "/v1/GET/tokens/erp"),
+    *no("CallerPolicy", CALL, API + "/v1/POST/tokens/crm2"), *no("CallerPolicy", CALL, API + "2/v1/GET/tokens/crm"),
+    *no("CallerPolicy", ("execute-api:ManageConnections",), API + "/v1/GET/tokens/crm"), *no("CallerPolicy", INVOKE, ROTATE),
+
+    # The owner's account is let in by identity policies alone, even where a parameter names it.
+    *no("Api", CALL, API + "/v1/GET/tokens/crm", OWN, context=principal(OWN)),
+    *no("Api", CALL, API + "/v1/GET/tokens/crm", FOREIGN, context=principal(FOREIGN)),
+    *(ask for method in ("GET", "POST", "DELETE") for ask in yes(
+        "Api with accounts", CALL, f"{API}/v1/{method}/tokens/crm", FOREIGN, context=principal(FOREIGN))),
+    *yes("Api with accounts", CALL, API + "/v1/GET/tokens/crm", "arn:aws:iam::444444444444:role/app", context=principal("::::444444444444")),
+    *no("Api with accounts", CALL, API + "/v1/GET/tokens/crm", STRANGER, context=principal(STRANGER, "o-abcdefghij")),
+    *no("Api with accounts", CALL, API + "/v1/GET/tokens/crm", OWN, context=principal(OWN, "o-abcdefghij")),
+    *no("Api with accounts", CALL, API + "/test/GET/tokens/crm", FOREIGN, context=principal(FOREIGN)),
+    *no("Api with accounts", ("execute-api:ManageConnections",), API + "/v1/GET/tokens/crm", FOREIGN, context=principal(FOREIGN)),
+    *yes("Api with organization", CALL, API + "/v1/GET/tokens/crm", STRANGER, context=principal(STRANGER, "o-abcdefghij")),
+    *no("Api with organization", CALL, API + "/v1/GET/tokens/crm", STRANGER, context=principal(STRANGER, "o-0000000000")),
+    *no("Api with organization", CALL, API + "/v1/GET/tokens/crm", STRANGER, context=principal(STRANGER)),
+    *no("Api with organization", CALL, API + "/v1/GET/tokens/crm", OWN, context=principal(OWN, "o-abcdefghij")),
+    *no("Api with organization", CALL, API + "/test/GET/tokens/crm", STRANGER, context=principal(STRANGER, "o-abcdefghij")),
+]
+
+
+def policies_of(resources):
+    """Every policy document in the resources, by the name that the lines above use."""
+    found = {}
+    for name, r in resources.items():
+        p = r["Properties"]
+        match r["Type"]:
+            case "AWS::IAM::Role":
+                found[name + " trust"] = p["AssumeRolePolicyDocument"]
+                for policy in p.get("Policies", []):
+                    found[name] = policy["PolicyDocument"]
+            case "AWS::KMS::Key":
+                found[name] = p["KeyPolicy"]
+            case "AWS::ApiGateway::RestApi":
+                found[name] = p["Body"]["x-amazon-apigateway-policy"]
+            case "AWS::Lambda::Permission":
+                condition = {"ArnLike": {"aws:SourceArn": p["SourceArn"]}} if "SourceArn" in p else {
+                    "StringEquals": {"aws:SourceAccount": p["SourceAccount"]}}
+                found[name] = {"Statement": [{"Effect": "Allow", "Action": p["Action"], "Resource": _function(p["FunctionName"]),
+                                              "Principal": {"Service": p["Principal"]}, "Condition": condition}]}
+            case _ if "PolicyDocument" in p:
+                found[name] = p["PolicyDocument"]
+    text = re.sub(r"\$\{([A-Za-z.]+)\}", lambda m: ARNS[m[1]], json.dumps(found))
+    return json.loads(text.replace('"execute-api:/', f'"{API}/'))
+
+
+def _function(name):
+    """A function is named by its ARN or its name."""
+    return ROTATE if name in ("RotateFunction", "${RotateFunction.Arn}") else name
+
+
+@pytest.fixture(scope="module")
+def documents():
+    def api(**parameters):
+        return policies_of(transform(TEMPLATE, **parameters))["Api"]
+
+    return policies_of(transform(TEMPLATE)) | {
+        # The owner's own account among them is a mistake that must not matter.
+        "Api with accounts": api(AllowedAccounts="222222222222,444444444444,111111111111"),
+        "Api with organization": api(OrganizationId="o-abcdefghij"),
+    }
+
+
+def holds(document, ask):
+    return allows(document, ask.action, ask.resource, ask.by, ask.context) == ask.allowed
+
+
+def test_every_policy_is_asked(documents):
+    assert set(documents) == {ask.policy for ask in ASKS}
+
+
+@pytest.mark.parametrize("ask", ASKS, ids=str)
+def test_policy(documents, ask):
+    assert holds(documents[ask.policy], ask)
+
+
+# It lets nobody in, and is there because a policy must have a statement.
+WITHOUT_EFFECT = {"Api: statement 0: removed", "Api: statement 0: any resource"}
+
+
+def test_every_change_of_a_policy_is_noticed(documents):
+    """A statement, an action or a limit whose removal nothing notices does not belong there."""
+    unnoticed = []
+    for name, document in documents.items():
+        for what, changed in mutants(document):
+            if all(holds(changed, ask) for ask in ASKS if ask.policy == name):
+                unnoticed.append(f"{name}: {what}")
+    assert set(unnoticed) == WITHOUT_EFFECT
+
+
+def test_the_rotate_function_asks_for_what_its_role_allows(documents):
+    """The operations that the code names are those that the role has, no fewer and no more."""
+    code = "".join(path.read_text() for folder in ("internal/appsecret", "internal/rotation", "functions/rotate")
+                   for path in (deployment.ROOT / folder).glob("*.go") if not path.name.endswith("_test.go"))
+    used = {"secretsmanager:" + name for name in re.findall(r"&secretsmanager\.(\w+)Input\{", code)}
+    actions = {action for s in documents["RotateRole"]["Statement"] for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+    assert {a for a in actions if a.startswith("secretsmanager:")} == used
+
+
+def test_no_wildcard_actions(documents):
+    """But KMS's own default in the key policy, without which nobody could manage the key."""
+    wild = [(name, s["Action"]) for name, d in documents.items() for s in d["Statement"] if "*" in str(s["Action"])]
+    assert wild == [("Key", "kms:*")]
+
+
+def test_wildcard_resources(documents):
+    """Where a role's policy has to say *, no action takes a resource; a key policy's * is the key."""
+    wild = {(name, action) for name, d in documents.items() for s in d["Statement"] if s.get("Resource") == "*"
+            for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+    assert {action for name, action in wild if name != "Key"} == {*LIST, *TRACE}
+
+
+def test_api_logging_role():
+    """API Gateway writes access logs with AWS's own policy for that."""
+    role = transform(TEMPLATE)["ApiLoggingRole"]["Properties"]
+    assert role["ManagedPolicyArns"] == ["arn:aws:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"]
+    assert "Policies" not in role
+
+
+def test_the_statement_for_another_account_is_the_caller_policy(stack, documents):
+    statement = json.loads(stack.outputs["CrossAccountStatement"].replace(stack.outputs["ApiId"], "Api"))
+    assert statement == documents["CallerPolicy"]["Statement"][0]

@@ -1,0 +1,237 @@
+"""What template.yaml says, for the parameters that a person may give: expanded by SAM's own translator, not deployed."""
+
+import re
+
+import pytest
+import yaml
+from samtranslator.yaml_helper import yaml_parse
+
+import deployment
+from transform import transform
+
+TEMPLATE = deployment.ROOT / "template.yaml"
+LINTED = [path for path in ("template.yaml", "app.yaml", "examples/cross-account/template.yaml") if (deployment.ROOT / path).exists()]
+
+EVERYTHING = {
+    "AppName": "erp", "SecretPrefix": "salesforce/", "AllowedAccounts": "222222222222,333333333333", "OrganizationId": "o-abcdefghij",
+    "RotationSchedule": "cron(0 3 1 * ? *)", "AdminApp": "admin", "SalesforceHosts": "sf.example.com:8443", "Prefetch": "crm,erp",
+    "Architecture": "x86_64", "AlarmEmail": "team@example.com", "LogRetentionDays": 30, "ReservedConcurrency": 20,
+    "ProvisionedConcurrency": 2, "ApiLogRole": "existing",
+}
+
+
+def of_type(resources, kind):
+    return {name: r["Properties"] for name, r in resources.items() if r["Type"] == kind}
+
+
+@pytest.fixture(scope="module")
+def smallest():
+    return transform(TEMPLATE, RotationSchedule="off")
+
+
+@pytest.fixture(scope="module")
+def default():
+    return transform(TEMPLATE)
+
+
+@pytest.fixture(scope="module")
+def largest():
+    return transform(TEMPLATE, **EVERYTHING)
+
+
+@pytest.mark.parametrize("path", LINTED)
+def test_linters_find_nothing(sam, path):
+    sam.validate(deployment.ROOT / path)
+    deployment.run(deployment.tool("SFTOKEN_CHECKOV_VENV", "checkov"), "-f", path, "--framework", "cloudformation", "--quiet", "--compact",
+                   "--skip-download", env=None)
+
+
+@pytest.mark.parametrize("path", LINTED)
+def test_every_suppression_has_a_reason(path):
+    text = (deployment.ROOT / path).read_text()
+    skips = re.findall(r"\{id: (CKV\w+)(.*)\}", text)
+    assert len(skips) == len(re.findall(r"CKV\w+", text)), "a suppression in another form than {id, comment}"
+    assert all(re.fullmatch(r', comment: ".{20,}"', rest) for _, rest in skips)
+    assert "cfn-lint" not in text
+
+
+def test_the_built_template_has_no_anchors(template):
+    """CloudFormation does not read YAML's anchors; the SAM CLI writes them out."""
+    tokens = {type(token).__name__ for token in yaml.scan(template.read_text())}
+    assert not tokens & {"AnchorToken", "AliasToken"}
+
+
+def test_full_parameters_are_all_of_them():
+    source = yaml_parse(TEMPLATE.read_text())
+    assert set(EVERYTHING) == set(source["Parameters"])
+    groups = source["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(EVERYTHING)
+    assert all(p.get("Description") and "Default" in p for p in source["Parameters"].values())
+
+
+# The emulator has no RotationSchedule: this is the only place where it is looked at.
+def test_rotation_schedule(default, smallest, largest):
+    assert not of_type(smallest, "AWS::SecretsManager::RotationSchedule")
+    assert default["Rotation"]["Properties"] == {
+        "SecretId": "Secret", "RotationLambdaARN": "${RotateFunction.Arn}", "RotateImmediatelyOnUpdate": False,
+        "RotationRules": {"ScheduleExpression": "rate(30 days)"},
+    }
+    assert largest["Rotation"]["Properties"]["RotationRules"] == {"ScheduleExpression": "cron(0 3 1 * ? *)"}
+    # Secrets Manager calls the function at once: it must be allowed to, and the function must be able to do its work. The role's
+    # policy is part of the role, which the function waits for.
+    assert default["Rotation"]["DependsOn"] == "RotatePermission"
+    assert default["RotateFunction"]["Properties"]["Role"] == "${RotateRole.Arn}"
+    assert default["RotateRole"]["Properties"]["Policies"]
+
+
+def test_off_leaves_out_the_overdue_alarm(smallest, default):
+    assert set(of_type(default, "AWS::CloudWatch::Alarm")) - set(of_type(smallest, "AWS::CloudWatch::Alarm")) == {"RotationOverdue"}
+
+
+def test_api(default):
+    """What the emulator does not look at of the API."""
+    stages = of_type(default, "AWS::ApiGateway::Stage")
+    assert list(stages) == ["Apiv1Stage"]
+    assert not any("StageName" in d for d in of_type(default, "AWS::ApiGateway::Deployment").values()), "a second stage, without a log"
+    stage = stages["Apiv1Stage"]
+    assert stage["StageName"] == "v1" and stage["TracingEnabled"] is True
+    assert not stage.get("CacheClusterEnabled")
+    assert stage["MethodSettings"] == [{
+        "HttpMethod": "*", "ResourcePath": "/*", "DataTraceEnabled": False, "MetricsEnabled": True,
+        "ThrottlingRateLimit": 200, "ThrottlingBurstLimit": 400,
+    }]
+    assert stage["AccessLogSetting"]["DestinationArn"] == "${AccessLogs.Arn}"
+    for field in ("requestId", "identity.userArn", "identity.accountId", "identity.sourceIp", "httpMethod", "path", "status", "error.message"):
+        assert f'"$context.{field}"' in stage["AccessLogSetting"]["Format"]
+    yaml.safe_load(stage["AccessLogSetting"]["Format"])  # JSON, of strings alone
+    assert default["Api"]["Properties"]["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
+
+
+def test_api_methods(default):
+    body = default["Api"]["Properties"]["Body"]
+    assert {path: set(methods) for path, methods in body["paths"].items()} == {"/tokens/{app}": {"get", "post", "delete"}}
+    assert body["components"]["securitySchemes"]["AWS_IAM"]["x-amazon-apigateway-authtype"] == "awsSigv4"
+    for method in body["paths"]["/tokens/{app}"].values():
+        assert method["security"] == [{"AWS_IAM": []}]
+        integration = method["x-amazon-apigateway-integration"]
+        assert integration["type"] == "aws_proxy" and "TokenFunctionAliaslive" in integration["uri"]
+        # InvokeRole NONE: API Gateway calls the function as itself, not with the caller's credentials.
+        assert "credentials" not in integration
+
+
+OWNER_ONLY = {"StringNotEquals": {"aws:PrincipalAccount": "111111111111"}}
+ANY_TOKEN = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "execute-api:/v1/*/tokens/*"}
+ACCOUNTS = ANY_TOKEN | {"Principal": {"AWS": ["222222222222", "333333333333"]}, "Condition": OWNER_ONLY}
+ORGANIZATION = ANY_TOKEN | {
+    "Principal": "*", "Condition": OWNER_ONLY | {"StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij"}},
+}
+NOBODY = ANY_TOKEN | {"Principal": {"AWS": "arn:aws:iam::111111111111:root"}, "Condition": OWNER_ONLY}
+
+
+@pytest.mark.parametrize("accounts, organization, statements", [
+    ("", "", [NOBODY]),
+    ("222222222222,333333333333", "", [ACCOUNTS]),
+    ("", "o-abcdefghij", [ORGANIZATION]),
+    ("222222222222,333333333333", "o-abcdefghij", [ACCOUNTS, ORGANIZATION]),
+])
+def test_api_resource_policy(accounts, organization, statements):
+    resources = transform(TEMPLATE, AllowedAccounts=accounts, OrganizationId=organization)
+    assert resources["Api"]["Properties"]["Body"]["x-amazon-apigateway-policy"] == {"Version": "2012-10-17", "Statement": statements}
+
+
+def deployment_of(**parameters):
+    """The logical id of the API's deployment, which acts only when it is made anew."""
+    return list(of_type(transform(TEMPLATE, **parameters), "AWS::ApiGateway::Deployment"))
+
+
+def test_admitting_an_account_makes_a_new_deployment():
+    ids = [deployment_of(), deployment_of(AllowedAccounts="222222222222"), deployment_of(AllowedAccounts="222222222222,333333333333"),
+           deployment_of(OrganizationId="o-abcdefghij")]
+    assert len({id for each in ids for id in each}) == len(ids)
+    assert deployment_of() == deployment_of(Prefetch="crm")
+
+
+def version(resources):
+    (name, properties), = of_type(resources, "AWS::Lambda::Version").items()
+    return name, properties["Description"]
+
+
+@pytest.mark.parametrize("setting", ["SecretPrefix", "SalesforceHosts", "Prefetch", "Architecture"])
+def test_a_changed_setting_publishes_a_new_version(default, setting):
+    """The API calls a version, whose settings are those that it was published with."""
+    assert version(default) != version(transform(TEMPLATE, **{setting: EVERYTHING[setting]}))
+
+
+def test_longest_settings_fit_the_version_description():
+    _, description = version(transform(TEMPLATE, SecretPrefix="p" * 60, SalesforceHosts="h" * 100, Prefetch="a" * 80, Architecture="x86_64"))
+    assert len(description) <= 256
+
+
+def test_concurrency(default, largest):
+    function, alias = default["TokenFunction"]["Properties"], default["TokenFunctionAliaslive"]["Properties"]
+    assert "ReservedConcurrentExecutions" not in function and "ProvisionedConcurrencyConfig" not in alias
+    function, alias = largest["TokenFunction"]["Properties"], largest["TokenFunctionAliaslive"]["Properties"]
+    assert function["ReservedConcurrentExecutions"] == "20"
+    assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": "2"}
+    # A reservation must not keep rotations waiting.
+    assert "ReservedConcurrentExecutions" not in largest["RotateFunction"]["Properties"]
+
+
+def test_functions(default, largest):
+    for resources, architecture in ((default, "arm64"), (largest, "x86_64")):
+        functions = of_type(resources, "AWS::Lambda::Function")
+        assert set(functions) == {"TokenFunction", "RotateFunction"}
+        for properties in functions.values():
+            assert properties["Runtime"] == "provided.al2023" and properties["Handler"] == "bootstrap"
+            assert properties["Architectures"] == [architecture]
+            assert properties["TracingConfig"] == {"Mode": "Active"}
+            assert properties["Environment"]["Variables"]["METRICS_NAMESPACE"] == "sftoken"
+    settings = {name: f["Environment"]["Variables"] for name, f in of_type(largest, "AWS::Lambda::Function").items()}
+    both = {"SECRET_PREFIX": "salesforce/", "SALESFORCE_HOSTS": "sf.example.com:8443", "METRICS_NAMESPACE": "sftoken",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": ""}
+    assert settings == {"TokenFunction": both | {"PREFETCH": "crm,erp"}, "RotateFunction": both | {"ADMIN_APP": "admin"}}
+
+
+def test_what_the_stack_leaves_behind(default):
+    """The secret, its key, the audit logs, and what belongs to the whole account."""
+    kept = {name for name, r in default.items() if r["DeletionPolicy"] == "Retain" and r["Type"] != "AWS::Lambda::Version"}
+    assert kept == {"Secret", "Key", "TokenLogs", "RotateLogs", "AccessLogs", "ApiLogging", "ApiLoggingRole"}
+    assert all(p["RetentionInDays"] == "365" for p in of_type(default, "AWS::Logs::LogGroup").values())
+
+
+def test_the_secret_starts_with_the_placeholder(default, largest):
+    """A value that came from a parameter would be written over a live pair."""
+    for resources, name in ((default, "sftoken/crm"), (largest, "salesforce/erp")):
+        secret = resources["Secret"]["Properties"]
+        assert secret["Name"] == name and secret["KmsKeyId"] == "Key"
+        assert secret["SecretString"].count("replace-me") == 3
+    assert default["Secret"]["Properties"]["SecretString"] == largest["Secret"]["Properties"]["SecretString"]
+
+
+def test_events(default):
+    moved, daily = default["RotateFunctionLabelMoved"]["Properties"], default["RotateFunctionCheck"]["Properties"]
+    assert moved["EventPattern"] == {
+        "source": ["aws.secretsmanager"], "detail-type": ["Secret Label Updated"],
+        "detail": {"name": [{"prefix": "sftoken/"}], "labelUpdated": ["AWSCURRENT", "CANDIDATE", "COMPROMISED"]},
+    }
+    assert daily["ScheduleExpression"] == "rate(1 day)" and "Input" not in daily["Targets"][0]
+    for rule in (moved, daily):
+        target, = rule["Targets"]
+        assert target["Arn"] == "${RotateFunction.Arn}"
+        assert target["DeadLetterConfig"] == {"Arn": "${DeadLetters.Arn}"}
+        assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    # The second layer: the rule only sees whether the function could be called.
+    asynchronous = default["RotateFunctionEventInvokeConfig"]["Properties"]
+    assert asynchronous["DestinationConfig"] == {"OnFailure": {"Destination": "${DeadLetters.Arn}"}}
+    assert asynchronous["MaximumRetryAttempts"] == 2
+
+
+def test_alarm_email(default, largest):
+    assert "Subscription" not in default["AlarmTopic"]["Properties"]
+    assert largest["AlarmTopic"]["Properties"]["Subscription"] == [{"Protocol": "email", "Endpoint": "team@example.com"}]
+
+
+def test_log_role_is_made_once_for_an_account(default, largest):
+    stage = default["Apiv1Stage"]["Properties"]
+    assert stage["Variables"] == {"ApiLogRole": "ApiLogging"}, "the stage waits for the role"
+    assert "ApiLogging" not in largest and "ApiLoggingRole" not in largest
