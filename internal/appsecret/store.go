@@ -64,8 +64,13 @@ func read(ctx context.Context, client Getter, secret, version string, input *sec
 		failed.Problem, failed.Err = problemOf(err), err
 		return nil, failed
 	}
-	if out.SecretString == nil {
+	switch {
+	case out.SecretString != nil:
+	case out.SecretBinary != nil:
 		failed.Problem, failed.Err = Malformed, errors.New("the value is binary: store it as a string")
+		return nil, failed
+	default: // AWS refuses to read a version without a value; an emulator may answer without one
+		failed.Problem, failed.Err = Unknown, errors.New("the version has no value yet")
 		return nil, failed
 	}
 	parsed, err := Parse(aws.ToString(out.VersionId), *out.SecretString)

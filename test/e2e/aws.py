@@ -104,14 +104,14 @@ class Answer:
         return json.loads(self.body)
 
 
-def send(method, url, credentials=None, body=b"", headers=None, *, age=0, service="execute-api", region=REGION, spoil=False):
+def send(method, url, credentials=None, body=b"", headers=None, *, age=0, spoil=False, tampered=None):
     """Sends a request to API Gateway, signed as botocore signs it; unsigned without credentials. Age is how many seconds ago it
-    was signed; with spoil, the signature is another one."""
+    was signed; with spoil, the signature is another one; tampered is sent in place of the body that was signed."""
     request = botocore.awsrequest.AWSRequest(method, url, data=body, headers=headers or {})
     if credentials:
         moment = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=age)
         with unittest.mock.patch("botocore.auth.get_current_datetime", return_value=moment):
-            botocore.auth.SigV4Auth(credentials, service, region).add_auth(request)
+            botocore.auth.SigV4Auth(credentials, "execute-api", REGION).add_auth(request)
     signed = dict(request.headers.items())
     if spoil:
         head, _, signature = signed["Authorization"].rpartition("=")
@@ -119,7 +119,7 @@ def send(method, url, credentials=None, body=b"", headers=None, *, age=0, servic
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=120)
     try:
-        connection.request(method, parts.path + ("?" + parts.query if parts.query else ""), body, signed)
+        connection.request(method, parts.path + ("?" + parts.query if parts.query else ""), body if tampered is None else tampered, signed)
         response = connection.getresponse()
         return Answer(response.status, response.headers, response.read())
     finally:

@@ -41,16 +41,24 @@ class Stack:
     name: str
     outputs: dict
     resources: dict  # physical ids by logical id
-    endpoint: str  # of the emulator
+    emulator: object = dataclasses.field(repr=False)
 
     @property
     def api_url(self):
         """Where the emulator serves the stack's API, in place of the output ApiUrl."""
-        return f"{self.endpoint}/restapis/{self.outputs['ApiId']}/v1/_user_request_"
+        return f"{self.emulator.endpoint}/restapis/{self.outputs['ApiId']}/v1/_user_request_"
 
     def call(self, credentials, app="crm", method="GET", query="", **more):
         """Asks the API for an app's token, or with DELETE revokes it; more is aws.send's."""
         return send(method, f"{self.api_url}/tokens/{app}{query}", credentials, **more)
+
+    def log(self, group):
+        """The JSON lines in the log group with this logical id, in the order of their arrival."""
+        logs, name = self.emulator.client("logs"), self.resources[group]
+        lines = []
+        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=name):
+            lines += [json.loads(event["message"]) for event in page["events"] if event["message"].startswith("{")]
+        return lines
 
 
 class Sam:
@@ -87,7 +95,7 @@ class Sam:
         found = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
         resources = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
         return Stack(name, {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])},
-                     {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources}, self._emulator.endpoint)
+                     {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources}, self._emulator)
 
     def _environment(self, account):
         return self._emulator.environment(self._emulator.root(account))

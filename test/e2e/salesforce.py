@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 
 
@@ -80,6 +81,14 @@ class Org:
             return urllib.request.urlopen(request, timeout=30).status == 200
         except urllib.error.HTTPError as refused:
             return refused.code == 200
+
+    def logs_in(self, app):
+        """Whether the org's token endpoint takes the app's pair."""
+        form = {"grant_type": "client_credentials", "client_id": app.consumer_key, "client_secret": app.consumer_secret}
+        try:
+            return urllib.request.urlopen(self.url + "/services/oauth2/token", urllib.parse.urlencode(form).encode(), 30).status == 200
+        except urllib.error.HTTPError:
+            return False
 
     @staticmethod
     def _app(name, d):

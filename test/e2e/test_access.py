@@ -1,13 +1,164 @@
-"""Who gets a token. Signatures and policies are the emulator's to check, as they are API Gateway's."""
+"""Who gets a token. Signatures and policies are the emulator's to check here, as they are API Gateway's on AWS."""
+
+import json
+
+import pytest
+
+import aws
+from transform import transform
+from test_policies import TEMPLATE
+
+OWN_ACCOUNT = {"StringNotEquals": {"aws:PrincipalAccount": aws.OWNER}}
 
 
 def invoke(stack, *paths):
     """A statement that allows these methods and paths of the API."""
-    api = f"arn:aws:execute-api:us-east-1:111111111111:{stack.outputs['ApiId']}/v1/"
+    api = f"arn:aws:execute-api:{aws.REGION}:{aws.OWNER}:{stack.outputs['ApiId']}/v1/"
     return {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": [api + path for path in paths]}
 
 
-def test_vend(stack, principals, org, crm):
-    answer = stack.call(principals.session(invoke(stack, "GET/tokens/crm")))
+@pytest.fixture(scope="module")
+def erp(new_app):
+    return new_app("erp")
+
+
+@pytest.fixture(scope="module")
+def anybody(principals, stack):
+    """A user who may do everything with the API."""
+    return principals.user(invoke(stack, "*"))
+
+
+@pytest.fixture(scope="module")
+def crm_role(principals, stack, crm):
+    """A role of the owner's account with the policy that the stack has for it, which another account may assume."""
+    return principals.role(managed=[stack.outputs["CallerPolicyArn"]], trusts=aws.CALLER)
+
+
+@pytest.fixture(scope="module")
+def crm_caller(principals, crm_role):
+    """A principal of another account, through that role."""
+    user = principals.user({"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": crm_role}, account=aws.CALLER)
+    return principals.assume(crm_role, by=user)
+
+
+def test_a_token_works(stack, crm_caller, org):
+    answer = stack.call(crm_caller)
     assert answer.status == 200
-    assert org.accepts(answer.json()["access_token"])
+    assert answer.headers["Content-Type"] == "application/json" and answer.headers["Cache-Control"] == "no-store"
+    body = answer.json()
+    assert org.accepts(body["access_token"]) and body["instance_url"] == org.url and body["token_type"] == "Bearer"
+    assert body["expires_in"] >= 300
+
+
+def test_unsigned(stack, crm):
+    assert stack.call(None).status == 403
+
+
+@pytest.mark.parametrize("how", [{"spoil": True}, {"age": 900}, {"age": -900}], ids=["another signature", "expired", "from the future"])
+def test_wrongly_signed(stack, crm, anybody, how):
+    assert stack.call(anybody, **how).status == 403
+    assert stack.call(anybody).status == 200
+
+
+def test_signed_with_another_secret(stack, crm, anybody):
+    stolen = aws.Credentials(anybody.access_key, "0" * 40)
+    assert stack.call(stolen).status == 403
+
+
+def test_signed_for_another_body(stack, crm, anybody):
+    """What is signed is what arrives: a body that was put in on the way is refused."""
+    assert stack.call(anybody, method="POST", tampered=b"grant_type=client_credentials").status == 403
+    assert stack.call(anybody, method="POST", body=b"grant_type=client_credentials",
+                      headers={"Content-Type": "application/x-www-form-urlencoded"}).status == 200
+
+
+def test_no_permission(stack, crm, principals):
+    assert stack.call(principals.user()).status == 403
+
+
+def test_permission_of_another_api(stack, crm, principals):
+    statement = invoke(stack, "GET/tokens/crm")
+    statement["Resource"] = [resource.replace(stack.outputs["ApiId"], "0therapi00") for resource in statement["Resource"]]
+    assert stack.call(principals.user(statement)).status == 403
+
+
+# The statements of the caller policy, each felt: another account's principal gets what it was given, and nothing else.
+@pytest.mark.parametrize("method, app, status", [
+    ("GET", "crm", 200), ("POST", "crm", 200), ("DELETE", "crm", 403),
+    ("GET", "erp", 403), ("POST", "erp", 403), ("DELETE", "erp", 403), ("GET", "crm2", 403), ("PUT", "crm", 403),
+])
+def test_a_role_for_crm(stack, crm_caller, erp, method, app, status):
+    assert stack.call(crm_caller, app, method).status == status
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_role_for_crm_without(stack, principals, crm, method):
+    """The caller policy without one of its two resources."""
+    statement = json.loads(stack.outputs["CrossAccountStatement"])
+    statement["Resource"] = [resource for resource in statement["Resource"] if f"/{method}/" not in resource]
+    session = principals.session(statement)
+    assert {m: stack.call(session, method=m).status for m in ("GET", "POST")} == {m: 403 if m == method else 200 for m in ("GET", "POST")}
+
+
+def test_only_those_whom_the_role_trusts(stack, principals, crm_role, emulator):
+    """Another account's principal without sts:AssumeRole, and one of a third account with it."""
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": crm_role}
+    for user in principals.user(account=aws.CALLER), principals.user(statement, account="333333333333"):
+        with pytest.raises(emulator.client("sts").exceptions.ClientError, match="AccessDenied"):
+            principals.assume(crm_role, by=user)
+
+
+def test_revoking_is_a_permission_of_its_own(stack, principals, erp, org):
+    emergency = principals.user(invoke(stack, "DELETE/tokens/erp"))
+    token = stack.call(principals.user(invoke(stack, "GET/tokens/erp")), "erp").json()["access_token"]
+    assert stack.call(emergency, "erp").status == 403
+    assert org.accepts(token)
+    assert stack.call(emergency, "erp", "DELETE").status == 204
+    assert not org.accepts(token)
+
+
+def test_the_function_sees_who_called(stack, crm, principals, put_secret, org):
+    """The identity in the event is the caller's: the secret's own list of principals is checked against it."""
+    allowed, other = (principals.role(invoke(stack, "GET/tokens/crm-listed")) for _ in range(2))
+    app = org.add_app("crm-listed")
+    put_secret("crm-listed", app.value(org.url, allowedPrincipals=[allowed]))
+    assert stack.call(principals.assume(allowed), "crm-listed").status == 200
+    answer = stack.call(principals.assume(other), "crm-listed")
+    assert answer.status == 403 and answer.json()["error"] == "access_denied"
+
+
+# The emulator does not read the policy that SAM writes into the API's definition: it is set here as SAM writes it. That a foreign
+# principal needs it as well cannot be tried, since the emulator shows an API to its own account alone.
+@pytest.fixture
+def resource_policy(stack, emulator):
+    gateway, api = emulator.client("apigateway"), stack.outputs["ApiId"]
+
+    def set(policy):
+        gateway.update_rest_api(restApiId=api, patchOperations=[{"op": "replace", "path": "/policy", "value": policy and json.dumps(policy)}])
+
+    yield set
+    set("")
+
+
+@pytest.fixture(scope="module")
+def organization(emulator):
+    """An organization that the owner's account belongs to."""
+    return emulator.client("organizations").describe_organization()["Organization"]["Id"]
+
+
+def body_policy(**parameters):
+    return transform(TEMPLATE, **parameters)["Api"]["Properties"]["Body"]["x-amazon-apigateway-policy"]
+
+
+def test_nobody_of_the_owners_account_without_an_identity_policy(stack, crm, principals, resource_policy, organization):
+    nobody, somebody = principals.user(), principals.user(invoke(stack, "GET/tokens/crm"))
+    for parameters in {}, {"AllowedAccounts": aws.CALLER}, {"AllowedAccounts": aws.OWNER}, {"OrganizationId": organization}:
+        policy = body_policy(**parameters)
+        resource_policy(policy)
+        assert (stack.call(nobody).status, stack.call(somebody).status) == (403, 200), parameters
+        # The condition is what keeps them out.
+        for statement in policy["Statement"]:
+            assert statement["Condition"].pop("StringNotEquals") == OWN_ACCOUNT["StringNotEquals"]
+        resource_policy(policy)
+        if "OrganizationId" in parameters:
+            assert stack.call(nobody).status == 200

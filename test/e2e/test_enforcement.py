@@ -1,0 +1,181 @@
+"""The functions' roles and the key, with their policies enforced by the emulator: what a session of a role may do, and what stops
+working when a part of its policy is taken away."""
+
+import json
+import uuid
+
+import botocore.exceptions
+import pytest
+
+import aws
+from policies import mutants
+from test_policies import DESCRIBE, LIST, READ, WRITE
+from test_rotation import rotate
+
+
+@pytest.fixture(scope="module")
+def things(emulator, stack, new_app):
+    """What a session may or may not touch."""
+    secrets, kms, sqs = (emulator.client(name) for name in ("secretsmanager", "kms", "sqs"))
+    new_app("probe")
+    ours = secrets.describe_secret(SecretId="sftoken/probe")["ARN"]
+    secrets.create_secret(Name="other/probe", SecretString="{}")
+    sqs.create_queue(QueueName="other")
+    url = sqs.get_queue_url(QueueName=stack.resources["DeadLetters"].rsplit("/", 1)[-1])["QueueUrl"]
+    return {
+        "secret": ours, "other secret": secrets.describe_secret(SecretId="other/probe")["ARN"], "version": put_version(secrets, ours),
+        "queue": url, "other queue": sqs.get_queue_url(QueueName="other")["QueueUrl"],
+        "key": stack.outputs["KeyArn"], "ciphertext": kms.encrypt(KeyId=stack.outputs["KeyArn"], Plaintext=b"text")["CiphertextBlob"],
+    }
+
+
+def put_version(secrets, arn):
+    return secrets.put_secret_value(SecretId=arn, SecretString="{}", VersionStages=["PROBE"], ClientRequestToken=str(uuid.uuid4()))["VersionId"]
+
+
+def attempts(client, things, secret="secret", queue="queue"):
+    """How a session would do each action. Logs are not here: the emulator asks IAM for a log group's ARN without the :* that AWS
+    asks for."""
+    secrets, id = client("secretsmanager"), {"SecretId": things[secret]}
+    return {
+        "secretsmanager:GetSecretValue": lambda: secrets.get_secret_value(**id),
+        "secretsmanager:DescribeSecret": lambda: secrets.describe_secret(**id),
+        "secretsmanager:PutSecretValue": lambda: put_version(secrets, things[secret]),
+        "secretsmanager:UpdateSecretVersionStage": lambda: secrets.update_secret_version_stage(
+            **id, VersionStage="L" + uuid.uuid4().hex, MoveToVersionId=things["version"]),
+        "secretsmanager:ListSecrets": lambda: secrets.list_secrets(),
+        "secretsmanager:DeleteSecret": lambda: secrets.delete_secret(**id),
+        "secretsmanager:UpdateSecret": lambda: secrets.update_secret(**id, Description="x"),
+        "secretsmanager:CreateSecret": lambda: secrets.create_secret(Name="sftoken/" + uuid.uuid4().hex, SecretString="{}"),
+        "secretsmanager:RotateSecret": lambda: secrets.rotate_secret(**id),
+        "secretsmanager:PutResourcePolicy": lambda: secrets.put_resource_policy(**id, ResourcePolicy="{}"),
+        "secretsmanager:TagResource": lambda: secrets.tag_resource(**id, Tags=[{"Key": "a", "Value": "b"}]),
+        "sqs:SendMessage": lambda: client("sqs").send_message(QueueUrl=things[queue], MessageBody="probe"),
+        "kms:Decrypt": lambda: client("kms").decrypt(CiphertextBlob=things["ciphertext"], KeyId=things["key"]),
+        "kms:GenerateDataKey": lambda: client("kms").generate_data_key(KeyId=things["key"], KeySpec="AES_256"),
+    }
+
+
+def permitted(attempt):
+    """Whether the emulator lets the attempt through; that it then fails for another reason is none of IAM's business."""
+    try:
+        attempt()
+    except botocore.exceptions.ClientError as failed:
+        return "AccessDenied" not in failed.response["Error"]["Code"]
+    return True
+
+
+# Lambda's alone to assume on AWS; the emulator lets the root of the account do it too.
+@pytest.fixture(scope="module")
+def as_role(emulator, stack, principals):
+    def client_of(role):
+        session = principals.assume(f"arn:aws:iam::{aws.OWNER}:role/{stack.resources[role]}")
+        return lambda service: emulator.client(service, session)
+
+    return client_of
+
+
+ROLES = {
+    "TokenRole": {"policy": "token", "may": {*READ}},
+    "RotateRole": {"policy": "rotate", "may": {*READ, *DESCRIBE, *WRITE, *LIST, "sqs:SendMessage"}},
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_do_its_work_and_nothing_else(role, as_role, things):
+    assert {action for action, attempt in attempts(as_role(role), things).items() if permitted(attempt)} == ROLES[role]["may"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_do_nothing_elsewhere(role, as_role, things):
+    """With another secret, another queue."""
+    elsewhere = attempts(as_role(role), things, secret="other secret", queue="other queue")
+    assert {action for action, attempt in elsewhere.items() if permitted(attempt)} == {*LIST} & ROLES[role]["may"]
+
+
+@pytest.fixture
+def role_policy(emulator, stack):
+    """Reads a role's policy and, for the test, replaces it."""
+    iam, originals = emulator.client("iam"), {}
+
+    def get(role):
+        where = {"RoleName": stack.resources[role], "PolicyName": ROLES[role]["policy"]}
+        originals[role] = where, iam.get_role_policy(**where)["PolicyDocument"]
+        return originals[role][1]
+
+    def put(role, document):
+        iam.put_role_policy(**originals[role][0], PolicyDocument=json.dumps(document))
+
+    get.put = put
+    yield get
+    for role in originals:
+        put(role, originals[role][1])
+
+
+def without(document, action):
+    """The document without one action."""
+    return next(changed for what, changed in mutants(document) if what.endswith(": without " + action) or (
+        what.endswith(": removed") and action in [s["Action"] for s in document["Statement"] if s not in changed["Statement"]]))
+
+
+# Keys and traces are not here: the emulator's Secrets Manager keeps secrets without a key, and it has no X-Ray.
+@pytest.mark.parametrize("role, action", [(role, action) for role, r in ROLES.items() for action in sorted(r["may"])])
+def test_each_action_is_needed(role, action, as_role, role_policy, things):
+    """Without it the emulator refuses what it did before."""
+    attempt = attempts(as_role(role), things)[action]
+    assert permitted(attempt)
+    role_policy.put(role, without(role_policy(role), action))
+    assert not permitted(attempt)
+
+
+def test_direct_use_of_the_key_is_refused_by_its_condition(as_role, role_policy, things):
+    """Decrypting by itself is refused to the roles; not without the condition, which is therefore what refuses it."""
+    for role, actions in {"TokenRole": ["kms:Decrypt"], "RotateRole": ["kms:Decrypt", "kms:GenerateDataKey"]}.items():
+        document = role_policy(role)
+        for statement in document["Statement"]:
+            if "kms:Decrypt" in statement["Action"]:
+                assert statement.pop("Condition") == {"StringEquals": {"kms:ViaService": "secretsmanager.us-east-1.amazonaws.com"}}
+        role_policy.put(role, document)
+        assert all(permitted(attempts(as_role(role), things)[action]) for action in actions)
+
+
+def test_the_key_policy_leaves_it_to_identity_policies(emulator, stack, principals):
+    kms, key = emulator.client("kms"), stack.outputs["KeyArn"]
+    reader = emulator.client("kms", principals.user({"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": key}))
+    assert permitted(lambda: reader.describe_key(KeyId=key))
+    original = kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"]
+    changed = json.loads(original)
+    changed["Statement"] = [s for s in changed["Statement"] if s["Sid"] != "TheAccountDecides"]
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(changed))
+    try:
+        assert not permitted(lambda: reader.describe_key(KeyId=key))
+    finally:
+        kms.put_key_policy(KeyId=key, PolicyName="default", Policy=original)
+
+
+# And felt by the functions themselves, whose sessions the emulator checks in the same way.
+
+def test_without_reading_there_is_no_token(stack, principals, role_policy, new_app):
+    caller = principals.user({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"})
+    before, after = new_app(), new_app()
+    assert stack.call(caller, before.name).status == 200
+    role_policy.put("TokenRole", without(role_policy("TokenRole"), READ[0]))
+    answer = stack.call(caller, after.name)
+    assert (answer.status, answer.json()["error"]) == (404, "unknown_app")
+    # What is known keeps working.
+    assert stack.call(caller, before.name).status == 200
+
+
+@pytest.mark.parametrize("action", [*READ, *DESCRIBE, *WRITE])
+def test_without_an_action_there_is_no_rotation(action, stack, emulator, role_policy, new_app):
+    role_policy.put("RotateRole", without(role_policy("RotateRole"), action))
+    with pytest.raises(AssertionError, match="AccessDenied"):
+        rotate(emulator, stack, new_app(rotates=True).name)
+
+
+def test_without_listing_there_is_no_daily_check(stack, emulator, role_policy):
+    event = {"detail-type": "Scheduled Event", "source": "aws.events"}
+    invoke = lambda: emulator.client("lambda").invoke(FunctionName=stack.resources["RotateFunction"], Payload=json.dumps(event))
+    assert "FunctionError" not in invoke()
+    role_policy.put("RotateRole", without(role_policy("RotateRole"), LIST[0]))
+    assert b"AccessDenied" in invoke()["Payload"].read()
