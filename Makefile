@@ -45,15 +45,20 @@ fuzz: ## each fuzz target for FUZZTIME
 		done; \
 	done
 
-build: ## both functions, for ARCH=arm64 or x86_64, into dist/
+# The same bytes of the same source, static and without what only a debugger needs. The version is a file, since who builds may
+# have no .git.
+BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
+
+build: ## both functions, for ARCH=arm64 or x86_64, and the command-line tool, into dist/
 	@$(MAKE) --no-print-directory build-TokenFunction ARTIFACTS_DIR=dist/token
 	@$(MAKE) --no-print-directory build-RotateFunction ARTIFACTS_DIR=dist/rotate
+	$(BUILD) -o dist/sftoken ./cmd/sftoken
 
-# `sam build` calls these with ARTIFACTS_DIR set, in a copy of the project without .git: hence the VERSION file. The flags make
-# the same bytes of the same source, static and without what only a debugger needs.
+# `sam build` calls these with ARTIFACTS_DIR set.
+build-TokenFunction build-RotateFunction: export GOOS = linux
+build-TokenFunction build-RotateFunction: export GOARCH = $(if $(filter x86_64 amd64,$(ARCH)),amd64,arm64)
 build-TokenFunction build-RotateFunction: build-%Function:
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(if $(filter x86_64 amd64,$(ARCH)),amd64,arm64) go build -trimpath -buildvcs=false -tags lambda.norpc \
-		-ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(if $(filter Token,$*),token,rotate)
+	$(BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(if $(filter Token,$*),token,rotate)
 
 e2e: ## the template deployed by the real SAM CLI to a local AWS emulator with signatures and IAM enforced (needs Python)
 	test/e2e/run

@@ -8,10 +8,12 @@ sam             the SAM CLI (deployment.Sam): deploy(template, name, account=…
 template        template.yaml as `sam build` has made it of a clean clone
 stack           template.yaml, deployed in account 111111111111, admitting 222222222222 (deployment.Stack): outputs, resources,
                 api_url, call(credentials, app, method, query)
-put_secret      put_secret(app, value, labels=[...]) stores a value in the app's secret, makes the secret where there is none, and
-                returns the version id; with value a dict or an App of the org
-new_app         new_app(name=None, rotates=False) adds an app to the org, stores its pair, and returns the App
+put_secret      put_secret(app, value, labels=[...], prefix="sftoken/") stores a value in the app's secret, makes the secret where
+                there is none, and returns the version id; the value is a dict, a text or an App of the org
+new_app         new_app(name=None, rotates=False) adds an app to the org, stores its pair, and returns the App; with rotates, the app
+                may change its own pair and rotation is switched on
 crm             the App of the secret that the stack has made
+full, erp       the template deployed with every parameter set, and the App of its secret, whose pair is changed by the login of another
 principals      makes callers (aws.Principals): user(*statements), role(*statements), assume(role), session(*statements), each in any
                 account; credentials are botocore's
 """
@@ -26,6 +28,7 @@ import pytest
 import aws
 import deployment
 import salesforce
+from test_template import EVERYTHING
 
 
 def pytest_configure(config):
@@ -81,29 +84,52 @@ def stack(sam, template, emulator, org):
 
 
 @pytest.fixture(scope="session")
+def full(sam, template, org):
+    given = EVERYTHING | {"RotationSchedule": "off", "Architecture": deployment.ARCHITECTURE, "SalesforceHosts": org.host}
+    return sam.deploy(template, "full", **given)
+
+
+@pytest.fixture(scope="session")
+def erp(emulator, org, put_secret, full):
+    prefix, app, admin = EVERYTHING["SecretPrefix"], org.add_app("full-erp"), org.add_app("full-admin", rotates=True)
+    put_secret(EVERYTHING["AppName"], app.value(org.url, rotates=True), prefix=prefix)
+    put_secret(EVERYTHING["AdminApp"], admin.value(org.url), prefix=prefix)
+    switch_rotation_on(emulator, full, prefix + EVERYTHING["AppName"])
+    return app
+
+
+def switch_rotation_on(emulator, stack, secret):
+    """What a RotationSchedule does, but for the schedule."""
+    emulator.client("secretsmanager").rotate_secret(SecretId=secret, RotationLambdaARN=stack.outputs["RotateFunctionArn"],
+                                                    RotateImmediately=False, ClientRequestToken=str(uuid.uuid4()))
+
+
+@pytest.fixture(scope="session")
 def put_secret(emulator, org):
     secrets = emulator.client("secretsmanager")
 
-    def put(app, value, labels=("AWSCURRENT",)):
+    def put(app, value, labels=("AWSCURRENT",), prefix="sftoken/"):
         if isinstance(value, salesforce.App):
             value = value.value(org.url)
         text = value if isinstance(value, str) else json.dumps(value)
         try:
-            return secrets.put_secret_value(SecretId="sftoken/" + app, SecretString=text, VersionStages=list(labels),
+            return secrets.put_secret_value(SecretId=prefix + app, SecretString=text, VersionStages=list(labels),
                                             ClientRequestToken=str(uuid.uuid4()))["VersionId"]
         except secrets.exceptions.ResourceNotFoundException:
-            return secrets.create_secret(Name="sftoken/" + app, SecretString=text)["VersionId"]
+            return secrets.create_secret(Name=prefix + app, SecretString=text)["VersionId"]
 
     return put
 
 
 @pytest.fixture(scope="session")
-def new_app(org, put_secret, stack):
+def new_app(emulator, org, put_secret, stack):
     numbers = itertools.count(1)
 
     def new(name=None, rotates=False):
         app = org.add_app(name or f"app{next(numbers)}", rotates)
         put_secret(app.name, app.value(org.url, rotates))
+        if rotates:
+            switch_rotation_on(emulator, stack, "sftoken/" + app.name)
         return app
 
     return new

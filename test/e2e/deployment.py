@@ -27,6 +27,11 @@ def run(*command, env, cwd=ROOT, timeout=600):
     return done.stdout
 
 
+def plain():
+    """The environment without what is set for other tools of AWS."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SFTOKEN_"))}
+
+
 def clone(directory):
     """A copy of the project as a clean clone has it."""
     ignored = shutil.ignore_patterns(".git", ".venv*", ".aws-sam", "dist", "bin", "__pycache__", "node_modules")
@@ -81,13 +86,20 @@ class Sam:
 
     def deploy(self, template, name, account=OWNER, capabilities=("CAPABILITY_IAM",), **parameters):
         """sam deploy of the template, by the root of the account; returns the Stack."""
+        self._deploy(template, name, account, capabilities, parameters)
+        return self.stack(name, account)
+
+    def deploy_again(self, template, stack):
+        """sam deploy of a template over a stack, with the parameters that it has; returns what the command writes."""
+        return self._deploy(template, stack.name, OWNER, ("CAPABILITY_IAM",), {})
+
+    def _deploy(self, template, name, account, capabilities, parameters):
         command = [self._program, "deploy", "--template", str(template), "--stack-name", name, "--resolve-s3", "--no-confirm-changeset",
                    "--no-fail-on-empty-changeset", "--capabilities", *capabilities]
         if parameters:
             command += ["--parameter-overrides", *(f"ParameterKey={k},ParameterValue={json.dumps(str(v))}" for k, v in parameters.items())]
         # Outside the project: its samconfig.toml is for its own stack.
-        run(*command, env=self._environment(account), cwd=pathlib.Path(template).parent)
-        return self.stack(name, account)
+        return run(*command, env=self._environment(account), cwd=pathlib.Path(template).parent)
 
     def stack(self, name, account=OWNER):
         """A stack that has been deployed."""

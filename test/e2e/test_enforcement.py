@@ -170,7 +170,7 @@ def test_without_reading_there_is_no_token(stack, principals, role_policy, new_a
 def test_without_an_action_there_is_no_rotation(action, stack, emulator, role_policy, new_app):
     role_policy.put("RotateRole", without(role_policy("RotateRole"), action))
     with pytest.raises(AssertionError, match="AccessDenied"):
-        rotate(emulator, stack, new_app(rotates=True).name)
+        rotate(emulator, stack, "sftoken/" + new_app(rotates=True).name)
 
 
 def test_without_listing_there_is_no_daily_check(stack, emulator, role_policy):

@@ -21,35 +21,28 @@ def value(emulator, app, label="AWSCURRENT"):
     return json.loads(got["SecretString"])
 
 
-def step(emulator, stack, app, name, token):
+def step(emulator, stack, secret, name, token):
     """One step, as Secrets Manager asks for it; returns the error, empty for none. It names the secret by its ARN."""
-    arn = emulator.client("secretsmanager").describe_secret(SecretId="sftoken/" + app)["ARN"]
+    arn = emulator.client("secretsmanager").describe_secret(SecretId=secret)["ARN"]
     event = {"Step": name, "SecretId": arn, "ClientRequestToken": token, "RotationToken": str(uuid.uuid4())}
     answer = emulator.client("lambda").invoke(FunctionName=stack.resources["RotateFunction"], Payload=json.dumps(event))
     text = answer["Payload"].read().decode()
     return text if "FunctionError" in answer else ""
 
 
-def begin(emulator, app):
-    """What Secrets Manager does before the first step: AWSPENDING, without a value, on a version that the token names. The
+def begin(emulator, secret):
+    """What Secrets Manager does before the first step: it puts AWSPENDING, without a value, on a version that the token names. The
     emulator's own RotateSecret calls nobody."""
-    secrets, token = emulator.client("secretsmanager"), str(uuid.uuid4())
-    secrets.put_secret_value(SecretId="sftoken/" + app, ClientRequestToken=token, VersionStages=["AWSPENDING"])
+    token = str(uuid.uuid4())
+    emulator.client("secretsmanager").put_secret_value(SecretId=secret, ClientRequestToken=token, VersionStages=["AWSPENDING"])
     return token
 
 
-def enable(emulator, stack, app):
-    """Switches rotation on. The emulator makes a new version of it, with the same value."""
-    emulator.client("secretsmanager").rotate_secret(SecretId="sftoken/" + app, RotationLambdaARN=stack.outputs["RotateFunctionArn"],
-                                                    ClientRequestToken=str(uuid.uuid4()), RotateImmediately=False)
-
-
-def rotate(emulator, stack, app):
+def rotate(emulator, stack, secret):
     """A whole rotation, driven by hand; returns the new version's id."""
-    enable(emulator, stack, app)
-    token = begin(emulator, app)
+    token = begin(emulator, secret)
     for name in STEPS:
-        assert (failed := step(emulator, stack, app, name, token)) == "", failed
+        assert (failed := step(emulator, stack, secret, name, token)) == "", failed
     return token
 
 
@@ -61,7 +54,7 @@ def anybody(principals):
 def test_a_rotation(stack, emulator, org, new_app, anybody):
     app = new_app(rotates=True)
     before = stack.call(anybody, app.name).json()["access_token"]
-    token = rotate(emulator, stack, app.name)
+    token = rotate(emulator, stack, "sftoken/" + app.name)
     held = labels(emulator, app.name)
     assert held["AWSCURRENT"] == token != held["AWSPREVIOUS"]
     stored, real = value(emulator, app.name), org.pair(app.name)
@@ -76,20 +69,18 @@ def test_a_rotation(stack, emulator, org, new_app, anybody):
 
 def test_each_step_may_run_again(stack, emulator, org, new_app):
     app = new_app(rotates=True)
-    enable(emulator, stack, app.name)
-    token = begin(emulator, app.name)
+    token = begin(emulator, "sftoken/" + app.name)
     for name in STEPS:
-        assert [step(emulator, stack, app.name, name, token) for _ in range(2)] == ["", ""]
+        assert [step(emulator, stack, "sftoken/" + app.name, name, token) for _ in range(2)] == ["", ""]
     assert labels(emulator, app.name)["AWSCURRENT"] == token
     assert value(emulator, app.name)["consumerKey"] == org.pair(app.name).consumer_key
 
 
 def test_current_works_between_the_steps(stack, emulator, org, new_app):
     app = new_app(rotates=True)
-    enable(emulator, stack, app.name)
-    token = begin(emulator, app.name)
+    token = begin(emulator, "sftoken/" + app.name)
     for name in STEPS[:3]:
-        assert step(emulator, stack, app.name, name, token) == ""
+        assert step(emulator, stack, "sftoken/" + app.name, name, token) == ""
         assert value(emulator, app.name)["consumerKey"] == app.consumer_key == org.pair(app.name).consumer_key
         assert value(emulator, app.name, "AWSPENDING")["consumerKey"] != app.consumer_key
 
@@ -97,12 +88,11 @@ def test_current_works_between_the_steps(stack, emulator, org, new_app):
 def test_a_step_of_a_rotation_that_was_abandoned(stack, emulator, new_app, put_secret):
     """A person has written the secret: Secrets Manager has taken AWSPENDING off."""
     app = new_app(rotates=True)
-    enable(emulator, stack, app.name)
-    token = begin(emulator, app.name)
-    assert step(emulator, stack, app.name, "createSecret", token) == ""
+    token = begin(emulator, "sftoken/" + app.name)
+    assert step(emulator, stack, "sftoken/" + app.name, "createSecret", token) == ""
     emulator.client("secretsmanager").update_secret_version_stage(
         SecretId="sftoken/" + app.name, VersionStage="AWSPENDING", RemoveFromVersionId=token)
-    assert "is not AWSPENDING" in step(emulator, stack, app.name, "setSecret", token)
+    assert "is not AWSPENDING" in step(emulator, stack, "sftoken/" + app.name, "setSecret", token)
 
 
 def test_the_placeholder_passes(stack, emulator, put_secret, org):
@@ -112,7 +102,7 @@ def test_the_placeholder_passes(stack, emulator, put_secret, org):
     secrets = emulator.client("secretsmanager")
     current = secrets.get_secret_value(SecretId="sftoken/fresh")["SecretString"]
     secrets.put_secret_value(SecretId="sftoken/fresh", SecretString=current, ClientRequestToken=token, VersionStages=["AWSPENDING"])
-    assert step(emulator, stack, "fresh", "testSecret", token) == ""
+    assert step(emulator, stack, "sftoken/fresh", "testSecret", token) == ""
 
 
 # Events: put-secret-value is all that a person does here.
@@ -168,12 +158,11 @@ def test_a_bad_candidate_is_rejected(stack, emulator, org, new_app, put_secret):
 def test_a_leaked_pair_dies(stack, emulator, org, new_app):
     """COMPROMISED on the current version, then a rotation: the old pair is deleted at Salesforce, not left for 30 days."""
     app = new_app(rotates=True)
-    enable(emulator, stack, app.name)
     leaked = labels(emulator, app.name)["AWSCURRENT"]
     emulator.client("secretsmanager").update_secret_version_stage(
         SecretId="sftoken/" + app.name, VersionStage="COMPROMISED", MoveToVersionId=leaked)
     reaction(emulator, stack, leaked, "COMPROMISED")
-    rotate(emulator, stack, app.name)
+    rotate(emulator, stack, "sftoken/" + app.name)
     assert not org.logs_in(app)
     assert org.logs_in(org.pair(app.name))
 

@@ -1,0 +1,54 @@
+"""The smallest deployment, with every parameter at its default, and the full one, with every parameter set; both without the
+rotation's schedule, which the emulator does not have."""
+
+import json
+
+import aws
+from test_build import VERSION
+from test_rotation import rotate
+from test_template import EVERYTHING
+
+APP, PREFIX = EVERYTHING["AppName"], EVERYTHING["SecretPrefix"]
+OUTPUTS = {
+    "ApiUrl", "ApiId", "TokenFunctionArn", "RotateFunctionArn", "SecretArn", "KeyArn", "AlarmTopicArn", "CallerPolicyArn",
+    "CrossAccountStatement",
+}
+
+
+def test_outputs(stack, full):
+    for deployed in stack, full:
+        assert set(deployed.outputs) == OUTPUTS
+        assert deployed.outputs["ApiUrl"] == f"https://{deployed.outputs['ApiId']}.execute-api.{aws.REGION}.amazonaws.com/v1"
+
+
+def test_smallest(sam, template, emulator):
+    # But for a prefix of its own: the secret of the default's name is the other stack's.
+    smallest = sam.deploy(template, "smallest", RotationSchedule="off", SecretPrefix="smallest/")
+    assert set(smallest.outputs) == OUTPUTS
+    secret = emulator.client("secretsmanager").get_secret_value(SecretId="smallest/crm")["SecretString"]
+    assert json.loads(secret)["consumerSecret"] == "replace-me"
+
+
+def test_version_in_every_line(stack, emulator, principals, new_app):
+    caller = principals.user({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"})
+    assert stack.call(caller, new_app().name).status == 200
+    assert stack.call(caller, "nosuch").status == 404
+    emulator.client("lambda").invoke(FunctionName=stack.resources["RotateFunction"], Payload=b'{"detail-type": "Scheduled Event"}')
+    for group in "TokenLogs", "RotateLogs":
+        assert {line["version"] for line in stack.log(group)} == {VERSION}
+
+
+def test_the_pair_is_changed_by_the_admin_app(emulator, full, erp, org):
+    """The app's own user may not change it."""
+    rotate(emulator, full, PREFIX + APP)
+    assert org.pair(erp.name).consumer_key != erp.consumer_key
+
+
+def test_prefetch(full, erp, principals):
+    """A token is made, or tried, before anybody asks."""
+    full.call(principals.user({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}), APP)
+    assert {line["app"] for line in full.log("TokenLogs") if line["msg"] == "prefetch"} == set(EVERYTHING["Prefetch"].split(","))
+
+
+def test_deploying_the_same_build_again_changes_nothing(sam, stack, template):
+    assert "No changes to deploy" in sam.deploy_again(template, stack)
