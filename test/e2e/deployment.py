@@ -14,9 +14,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ARCHITECTURE = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "arm64"
 
 
-def tool(variable, name):
+def tool(variable, name, program=None):
     """A program of the environment that test/e2e/run has made and named in this variable."""
-    return str(ROOT / os.environ.get(variable, ".venv-" + name) / "bin" / name)
+    return str(ROOT / os.environ.get(variable, ".venv-" + name) / "bin" / (program or name))
 
 
 def run(*command, env, cwd=ROOT, timeout=600):

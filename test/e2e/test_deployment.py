@@ -29,6 +29,11 @@ def test_smallest(sam, template, emulator):
     assert json.loads(secret)["consumerSecret"] == "replace-me"
 
 
+def test_no_first_app(sam, template):
+    bare = sam.deploy(template, "bare", AppName="off", SecretPrefix="bare/")
+    assert set(bare.outputs) == OUTPUTS - {"SecretArn", "CallerPolicyArn", "CrossAccountStatement"}
+
+
 def test_version_in_every_line(stack, emulator, principals, new_app):
     caller = principals.user({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"})
     assert stack.call(caller, new_app().name).status == 200

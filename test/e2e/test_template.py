@@ -42,8 +42,11 @@ def largest():
 @pytest.mark.parametrize("path", LINTED)
 def test_linters_find_nothing(sam, path):
     sam.validate(deployment.ROOT / path)
+    # In each of AWS's partitions.
+    deployment.run(deployment.tool("SFTOKEN_SAM_VENV", "sam", "cfn-lint"), "-t", path, "--regions", "us-east-1", "us-gov-west-1", "cn-north-1",
+                   env=deployment.plain())
     deployment.run(deployment.tool("SFTOKEN_CHECKOV_VENV", "checkov"), "-f", path, "--framework", "cloudformation", "--quiet", "--compact",
-                   "--skip-download", env=None)
+                   "--skip-download", env=deployment.plain())
 
 
 @pytest.mark.parametrize("path", LINTED)
@@ -82,6 +85,13 @@ def test_rotation_schedule(default, smallest, largest):
     assert default["Rotation"]["DependsOn"] == "RotatePermission"
     assert default["RotateFunction"]["Properties"]["Role"] == "${RotateRole.Arn}"
     assert default["RotateRole"]["Properties"]["Policies"]
+
+
+def test_no_first_app(default):
+    """Apps may all come with app.yaml."""
+    without = transform(TEMPLATE, AppName="off")
+    assert set(default) - set(without) == {
+        "Secret", "Rotation", "CallerPolicy", "LoginRefused", "RotationFailed", "RotationOverdue", "CurrentPairFails"}
 
 
 def test_off_leaves_out_the_overdue_alarm(smallest, default):
