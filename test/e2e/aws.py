@@ -37,7 +37,7 @@ class Emulator:
         self._clients = {}
         # The functions inherit this environment: it holds no more than they may see.
         environment = {
-            "PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(directory), "AUTH": "true", "LAMBDA_STRICT": "0",
+            "PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(directory), "STATE_DIR": str(directory), "AUTH": "true", "LAMBDA_STRICT": "0",
             "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": OWNER, "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20), "MINISTACK_ACCOUNT_ID": OWNER,
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",  # a failed event is tried again at once, not after a minute
@@ -94,6 +94,18 @@ class Emulator:
         return kept
 
 
+class Hidden(str):
+    """A text that a failing test does not show."""
+
+    def __repr__(self):
+        return "[redacted]"
+
+
+def hiding(fields):
+    """The JSON object with its secrets hidden."""
+    return {k: Hidden(v) if k in ("access_token", "signature", "consumerSecret") else v for k, v in fields.items()}
+
+
 @dataclasses.dataclass
 class Answer:
     status: int
@@ -101,7 +113,7 @@ class Answer:
     body: bytes = dataclasses.field(repr=False)  # may hold a token
 
     def json(self):
-        return json.loads(self.body)
+        return json.loads(self.body, object_hook=hiding)
 
 
 def send(method, url, credentials=None, body=b"", headers=None, *, age=0, spoil=False, tampered=None):

@@ -14,13 +14,16 @@ new_app         new_app(name=None, rotates=False) adds an app to the org, stores
                 may change its own pair and rotation is switched on
 crm             the App of the secret that the stack has made
 full, erp       the template deployed with every parameter set, and the App of its secret, whose pair is changed by the login of another
+anybody         the credentials of a user who may do everything with any API of account 111111111111
 principals      makes callers (aws.Principals): user(*statements), role(*statements), assume(role), session(*statements), each in any
                 account; credentials are botocore's
 """
 
 import itertools
 import json
+import pathlib
 import signal
+import tempfile
 import uuid
 
 import pytest
@@ -28,7 +31,8 @@ import pytest
 import aws
 import deployment
 import salesforce
-from test_template import EVERYTHING
+from deployment import EVERYTHING
+from rotations import reaction
 
 
 def pytest_configure(config):
@@ -37,8 +41,9 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def directory(tmp_path_factory):
-    return tmp_path_factory.mktemp("e2e")
+def directory():
+    with tempfile.TemporaryDirectory(prefix="sftoken-e2e-") as path:
+        yield pathlib.Path(path)
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +78,11 @@ def principals(emulator):
 
 
 @pytest.fixture(scope="session")
+def anybody(principals):
+    return principals.user({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"})
+
+
+@pytest.fixture(scope="session")
 def stack(sam, template, emulator, org):
     stack = sam.deploy(template, "sftoken", Architecture=deployment.ARCHITECTURE, RotationSchedule="off",
                        AllowedAccounts=aws.CALLER, SalesforceHosts=org.host)
@@ -92,16 +102,19 @@ def full(sam, template, org):
 @pytest.fixture(scope="session")
 def erp(emulator, org, put_secret, full):
     prefix, app, admin = EVERYTHING["SecretPrefix"], org.add_app("full-erp"), org.add_app("full-admin", rotates=True)
-    put_secret(EVERYTHING["AppName"], app.value(org.url, rotates=True), prefix=prefix)
     put_secret(EVERYTHING["AdminApp"], admin.value(org.url), prefix=prefix)
-    switch_rotation_on(emulator, full, prefix + EVERYTHING["AppName"])
+    stored = put_secret(EVERYTHING["AppName"], app.value(org.url, rotates=True), prefix=prefix)
+    for version in stored, switch_rotation_on(emulator, full, prefix + EVERYTHING["AppName"]):
+        reaction(full, version, "AWSCURRENT")  # so that the log is still
     return app
 
 
 def switch_rotation_on(emulator, stack, secret):
-    """What a RotationSchedule does, but for the schedule."""
-    emulator.client("secretsmanager").rotate_secret(SecretId=secret, RotationLambdaARN=stack.outputs["RotateFunctionArn"],
-                                                    RotateImmediately=False, ClientRequestToken=str(uuid.uuid4()))
+    """What a RotationSchedule does, but for the schedule. The emulator makes a new version of it, with the same value; returns its
+    id."""
+    return emulator.client("secretsmanager").rotate_secret(
+        SecretId=secret, RotationLambdaARN=stack.outputs["RotateFunctionArn"], RotateImmediately=False,
+        ClientRequestToken=str(uuid.uuid4()))["VersionId"]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,17 @@ import subprocess
 from aws import OWNER, send
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "template.yaml"
+VERSION = (ROOT / "VERSION").read_text().strip()
 ARCHITECTURE = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "arm64"
+
+# Every parameter, with another value than its default.
+EVERYTHING = {
+    "AppName": "erp", "SecretPrefix": "salesforce/", "AllowedAccounts": "222222222222,333333333333", "OrganizationId": "o-abcdefghij",
+    "RotationSchedule": "cron(0 3 1 * ? *)", "AdminApp": "admin", "SalesforceHosts": "sf.example.com:8443", "Prefetch": "crm,erp",
+    "Architecture": "x86_64", "AlarmEmail": "team@example.com", "LogRetentionDays": 30, "ReservedConcurrency": 20,
+    "ProvisionedConcurrency": 2, "ApiLogRole": "existing",
+}
 
 
 def tool(variable, name, program=None):

@@ -3,6 +3,10 @@
 import copy
 import re
 
+# What the functions do with an app's secret.
+READ, WRITE = ("secretsmanager:GetSecretValue",), ("secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
+DESCRIBE, LIST = ("secretsmanager:DescribeSecret",), ("secretsmanager:ListSecrets",)
+
 
 def matches(pattern, value):
     """IAM's wildcards: * is any text, ? one character."""

@@ -7,6 +7,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from aws import Hidden
+
 
 @dataclasses.dataclass
 class App:
@@ -16,7 +18,7 @@ class App:
     app_id: str
     consumer_id: str
     consumer_key: str
-    consumer_secret: str = dataclasses.field(repr=False)
+    consumer_secret: Hidden
 
     def value(self, base_uri, rotates=False, **more):
         """The app's secret as it is stored; with rotates, with the ids that let sftoken make a new pair."""
@@ -92,4 +94,4 @@ class Org:
 
     @staticmethod
     def _app(name, d):
-        return App(name, d["appId"], d["consumerId"], d["consumerKey"], d["consumerSecret"])
+        return App(name, d["appId"], d["consumerId"], d["consumerKey"], Hidden(d["consumerSecret"]))

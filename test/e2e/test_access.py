@@ -5,8 +5,8 @@ import json
 import pytest
 
 import aws
+from deployment import TEMPLATE
 from transform import transform
-from test_policies import TEMPLATE
 
 OWN_ACCOUNT = {"StringNotEquals": {"aws:PrincipalAccount": aws.OWNER}}
 
@@ -20,12 +20,6 @@ def invoke(stack, *paths):
 @pytest.fixture(scope="module")
 def erp(new_app):
     return new_app("erp")
-
-
-@pytest.fixture(scope="module")
-def anybody(principals, stack):
-    """A user who may do everything with the API."""
-    return principals.user(invoke(stack, "*"))
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,10 @@ import uuid
 import pytest
 
 import deployment
-from test_template import EVERYTHING, TEMPLATE, of_type
-from transform import transform
+from deployment import EVERYTHING, TEMPLATE
+from transform import of_type, transform
 
 APP, PREFIX = EVERYTHING["AppName"], EVERYTHING["SecretPrefix"]
-
-
-@pytest.fixture(scope="module")
-def anybody(principals):
-    return principals.user({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"})
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 import deployment
 
-VERSION = (deployment.ROOT / "VERSION").read_text().strip()
-
 
 def test_two_builds_of_one_source_are_the_same_bytes(template, directory):
     """By sam build, and by make build elsewhere, with nothing compiled before."""
@@ -12,4 +10,4 @@ def test_two_builds_of_one_source_are_the_same_bytes(template, directory):
     deployment.run("make", "build", "ARCH=" + deployment.ARCHITECTURE, env=environment, cwd=clone, timeout=1200)
     for function, name in {"TokenFunction": "token", "RotateFunction": "rotate"}.items():
         assert (clone / "dist" / name / "bootstrap").read_bytes() == (template.parent / function / "bootstrap").read_bytes()
-    assert deployment.run(str(clone / "dist" / "sftoken"), "version", env=environment) == VERSION + "\n"
+    assert deployment.run(str(clone / "dist" / "sftoken"), "version", env=environment) == deployment.VERSION + "\n"

@@ -4,9 +4,8 @@ rotation's schedule, which the emulator does not have."""
 import json
 
 import aws
-from test_build import VERSION
-from test_rotation import rotate
-from test_template import EVERYTHING
+from deployment import EVERYTHING, VERSION
+from rotations import rotate
 
 APP, PREFIX = EVERYTHING["AppName"], EVERYTHING["SecretPrefix"]
 OUTPUTS = {
@@ -34,10 +33,9 @@ def test_no_first_app(sam, template):
     assert set(bare.outputs) == OUTPUTS - {"SecretArn", "CallerPolicyArn", "CrossAccountStatement"}
 
 
-def test_version_in_every_line(stack, emulator, principals, new_app):
-    caller = principals.user({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"})
-    assert stack.call(caller, new_app().name).status == 200
-    assert stack.call(caller, "nosuch").status == 404
+def test_version_in_every_line(stack, emulator, anybody, new_app):
+    assert stack.call(anybody, new_app().name).status == 200
+    assert stack.call(anybody, "nosuch").status == 404
     emulator.client("lambda").invoke(FunctionName=stack.resources["RotateFunction"], Payload=b'{"detail-type": "Scheduled Event"}')
     for group in "TokenLogs", "RotateLogs":
         assert {line["version"] for line in stack.log(group)} == {VERSION}
@@ -49,9 +47,9 @@ def test_the_pair_is_changed_by_the_admin_app(emulator, full, erp, org):
     assert org.pair(erp.name).consumer_key != erp.consumer_key
 
 
-def test_prefetch(full, erp, principals):
+def test_prefetch(full, erp, anybody):
     """A token is made, or tried, before anybody asks."""
-    full.call(principals.user({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}), APP)
+    full.call(anybody, APP)
     assert {line["app"] for line in full.log("TokenLogs") if line["msg"] == "prefetch"} == set(EVERYTHING["Prefetch"].split(","))
 
 

@@ -8,9 +8,8 @@ import botocore.exceptions
 import pytest
 
 import aws
-from policies import mutants
-from test_policies import DESCRIBE, LIST, READ, WRITE
-from test_rotation import rotate
+from policies import DESCRIBE, LIST, READ, WRITE, mutants
+from rotations import rotate
 
 
 @pytest.fixture(scope="module")
@@ -155,15 +154,14 @@ def test_the_key_policy_leaves_it_to_identity_policies(emulator, stack, principa
 
 # And felt by the functions themselves, whose sessions the emulator checks in the same way.
 
-def test_without_reading_there_is_no_token(stack, principals, role_policy, new_app):
-    caller = principals.user({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"})
+def test_without_reading_there_is_no_token(stack, anybody, role_policy, new_app):
     before, after = new_app(), new_app()
-    assert stack.call(caller, before.name).status == 200
+    assert stack.call(anybody, before.name).status == 200
     role_policy.put("TokenRole", without(role_policy("TokenRole"), READ[0]))
-    answer = stack.call(caller, after.name)
+    answer = stack.call(anybody, after.name)
     assert (answer.status, answer.json()["error"]) == (404, "unknown_app")
     # What is known keeps working.
-    assert stack.call(caller, before.name).status == 200
+    assert stack.call(anybody, before.name).status == 200
 
 
 @pytest.mark.parametrize("action", [*READ, *DESCRIBE, *WRITE])

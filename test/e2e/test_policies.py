@@ -14,10 +14,10 @@ import re
 import pytest
 
 import deployment
-from policies import allows, matches, mutants
+from deployment import TEMPLATE
+from policies import DESCRIBE, LIST, READ, WRITE, allows, mutants
 from transform import transform
 
-TEMPLATE = deployment.ROOT / "template.yaml"
 HERE = "us-east-1:111111111111"
 API = f"arn:aws:execute-api:{HERE}:Api"
 SECRETS = f"arn:aws:secretsmanager:{HERE}:secret:"
@@ -60,8 +60,6 @@ def no(policy, actions, resource, by="", **context):
     return [Ask(policy, action, resource, False, by, context.get("context", {})) for action in actions]
 
 
-READ, WRITE = ("secretsmanager:GetSecretValue",), ("secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
-DESCRIBE, LIST = ("secretsmanager:DescribeSecret",), ("secretsmanager:ListSecrets",)
 NEVER = tuple(f"secretsmanager:{name}" for name in (
     "CreateSecret", "DeleteSecret", "UpdateSecret", "RotateSecret", "CancelRotateSecret", "PutResourcePolicy", "TagResource",
     "BatchGetSecretValue", "RestoreSecret", "ReplicateSecretToRegions"))

@@ -7,21 +7,10 @@ import yaml
 from samtranslator.yaml_helper import yaml_parse
 
 import deployment
-from transform import transform
+from deployment import EVERYTHING, TEMPLATE
+from transform import of_type, transform
 
-TEMPLATE = deployment.ROOT / "template.yaml"
 LINTED = [path for path in ("template.yaml", "app.yaml", "examples/cross-account/template.yaml") if (deployment.ROOT / path).exists()]
-
-EVERYTHING = {
-    "AppName": "erp", "SecretPrefix": "salesforce/", "AllowedAccounts": "222222222222,333333333333", "OrganizationId": "o-abcdefghij",
-    "RotationSchedule": "cron(0 3 1 * ? *)", "AdminApp": "admin", "SalesforceHosts": "sf.example.com:8443", "Prefetch": "crm,erp",
-    "Architecture": "x86_64", "AlarmEmail": "team@example.com", "LogRetentionDays": 30, "ReservedConcurrency": 20,
-    "ProvisionedConcurrency": 2, "ApiLogRole": "existing",
-}
-
-
-def of_type(resources, kind):
-    return {name: r["Properties"] for name, r in resources.items() if r["Type"] == kind}
 
 
 @pytest.fixture(scope="module")

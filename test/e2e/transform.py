@@ -90,3 +90,8 @@ def resolve(template, values):
                "Properties": walk(r.get("Properties", {}))}
         for name, r in template["Resources"].items() if "Condition" not in r or holds(r["Condition"])
     }
+
+
+def of_type(resources, kind):
+    """The properties of the resources of this type, by logical id."""
+    return {name: r["Properties"] for name, r in resources.items() if r["Type"] == kind}
