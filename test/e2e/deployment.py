@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 
-from aws import OWNER, send
+from aws import OWNER, REGION, send
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template.yaml"
@@ -74,6 +74,12 @@ class Stack:
         for page in logs.get_paginator("filter_log_events").paginate(logGroupName=name):
             lines += [json.loads(event["message"]) for event in page["events"] if event["message"].startswith("{")]
         return lines
+
+
+def invoke(stack, *paths):
+    """A statement that allows these methods and paths of the stack's API: GET/tokens/crm."""
+    api = f"arn:aws:execute-api:{REGION}:{OWNER}:{stack.outputs['ApiId']}/v1/"
+    return {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": [api + path for path in paths]}
 
 
 class Sam:

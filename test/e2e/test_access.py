@@ -5,16 +5,10 @@ import json
 import pytest
 
 import aws
-from deployment import TEMPLATE
+from deployment import TEMPLATE, invoke
 from transform import transform
 
 OWN_ACCOUNT = {"StringNotEquals": {"aws:PrincipalAccount": aws.OWNER}}
-
-
-def invoke(stack, *paths):
-    """A statement that allows these methods and paths of the API."""
-    api = f"arn:aws:execute-api:{aws.REGION}:{aws.OWNER}:{stack.outputs['ApiId']}/v1/"
-    return {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": [api + path for path in paths]}
 
 
 @pytest.fixture(scope="module")
