@@ -69,9 +69,9 @@ sam-local: ## sam local invoke and start-api on the real containers (needs Docke
 conformance: ## the Secrets Manager stand-in and moto_server, by the same suite (needs Python)
 	test/conformance
 
-deploy: ## sam build and sam deploy
+deploy: ## sam build and sam deploy, for ARCH=arm64 or x86_64
 	ARCH=$(ARCH) sam build
-	sam deploy --guided
+	sam deploy --guided --parameter-overrides Architecture=$(if $(filter x86_64 amd64,$(ARCH)),x86_64,arm64)
 
 clean: ## remove what was built
 	rm -rf dist .aws-sam

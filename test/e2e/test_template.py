@@ -166,6 +166,15 @@ def test_longest_settings_fit_the_version_description():
     assert len(description) <= 256
 
 
+def test_nothing_has_a_name_but_the_secret(default):
+    """Several stacks fit into one account, and CAPABILITY_IAM is enough to deploy one."""
+    named = {(name, key) for name, r in default.items() for key in r["Properties"]
+             if key.endswith("Name") and r["Type"].split("::")[1] in ("IAM", "Logs", "SQS", "SNS", "CloudWatch", "Events", "KMS", "ApiGateway")}
+    assert {key for _, key in named} <= {"StageName", "MetricName"}
+    assert not any("FunctionName" in p for p in of_type(default, "AWS::Lambda::Function").values())
+    assert 'capabilities = "CAPABILITY_IAM"' in (deployment.ROOT / "samconfig.toml").read_text()
+
+
 def test_concurrency(default, largest):
     function, alias = default["TokenFunction"]["Properties"], default["TokenFunctionAliaslive"]["Properties"]
     assert "ReservedConcurrentExecutions" not in function and "ProvisionedConcurrencyConfig" not in alias
