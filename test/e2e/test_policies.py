@@ -184,8 +184,9 @@ def policies_of(resources):
             case "AWS::ApiGateway::RestApi":
                 found[name] = p["Body"]["x-amazon-apigateway-policy"]
             case "AWS::Lambda::Permission":
-                condition = {"ArnLike": {"aws:SourceArn": p["SourceArn"]}} if "SourceArn" in p else {
-                    "StringEquals": {"aws:SourceAccount": p["SourceAccount"]}}
+                # As Lambda writes it into the function's policy.
+                condition = {operator: {"aws:" + key: p[key]} for operator, key in (
+                    ("ArnLike", "SourceArn"), ("StringEquals", "SourceAccount")) if key in p}
                 found[name] = {"Statement": [{"Effect": "Allow", "Action": p["Action"], "Resource": _function(p["FunctionName"]),
                                               "Principal": {"Service": p["Principal"]}, "Condition": condition}]}
             case _ if "PolicyDocument" in p:

@@ -13,7 +13,7 @@ import (
 
 // command is one line of standard input.
 type command struct {
-	Do       string // app, regenerate, change, fail, heal, seen, forget
+	Do       string // app, pair, regenerate, change, fail, heal, seen, secrets
 	App      string // the app's name
 	Pair     bool   // of app: its user may change the app's pair through the API
 	FlowOff  bool   // of change
@@ -79,8 +79,6 @@ func obey(org *sfoauthtest.Org, apps map[string]*sfoauthtest.App, c command) (an
 		return nil, fail(org, c)
 	case "heal":
 		org.Heal()
-	case "forget":
-		org.Forget()
 	case "seen":
 		return org.Seen(), nil
 	case "secrets":
