@@ -166,6 +166,8 @@ func (t *Token) readExpiry(format string) error {
 	if err != nil || seconds < 1 || seconds > 1<<40 {
 		return errors.New("access_token is a JWT without a usable exp")
 	}
-	t.Expiry = time.Unix(int64(seconds), 0)
+	if t.Expiry = time.Unix(int64(seconds), 0); !t.Expiry.After(time.Now()) {
+		return errors.New("access_token is a JWT that has ended already: compare this machine's clock with Salesforce's")
+	}
 	return nil
 }
