@@ -94,6 +94,28 @@ func TestAShortJWTIsNotReplacedAtEveryRequest(t *testing.T) {
 	})
 }
 
+func TestAJWTThatHasEndedAlreadyIsNotHandedOut(t *testing.T) {
+	bubble(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: -time.Minute}}, func(t *testing.T, w *world) {
+		for range 10 {
+			w.want(w.get(), 502, "bad_upstream_response")
+		}
+		if w.logins() != 1 {
+			t.Errorf("%d logins", w.logins())
+		}
+	})
+}
+
+func TestTheTimeThatALoginTakesIsTheTokensToo(t *testing.T) {
+	bubble(t, options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute}}, func(t *testing.T, w *world) {
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.Trickle(5*time.Millisecond), 1) // the session begins, and then the answer comes slowly
+		a := w.get()
+		w.want(a, 200, "miss")
+		if left := time.Until(w.org.Ends(a.token())); a.took < time.Second || left < a.expiresIn() {
+			t.Errorf("after %s: the token is said to live %s, and has %s", a.took, a.expiresIn(), left)
+		}
+	})
+}
+
 func TestOneLoginForAThousandColdRequests(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
@@ -327,7 +349,27 @@ func TestDeleteRevokesTheCachedToken(t *testing.T) {
 
 		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
 		w.want(w.revoke(), 503, "temporarily_unavailable")
-		w.want(w.get(), 200, "hit") // and can still be revoked
+		w.want(w.get(), 200, "confirmed") // and can still be revoked
 		w.want(w.revoke(), 204, "")
+
+		w.want(w.get(), 200, "miss")
+		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.ResetAfter(), 3)
+		w.want(w.revoke(), 503, "temporarily_unavailable") // the answer is lost, and the token is dead
+		w.want(w.get(), 200, "miss")
+	})
+}
+
+func TestARevocationWhoseCallerGivesUpGoesOn(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		first := w.get()
+		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Latency(3*time.Second), 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		w.want(w.callIn(ctx, 15*time.Second, func(e map[string]any) { e["httpMethod"] = "DELETE" }), 503, "temporarily_unavailable")
+		time.Sleep(3 * time.Second)
+		if w.org.Live(first.token()) {
+			t.Error("the token lives")
+		}
+		w.want(w.get(), 200, "miss")
 	})
 }

@@ -46,9 +46,10 @@ func tokenID(token *sfoauth.Token) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// newSession starts the life of a token that was made now, with version, while current was AWSCURRENT.
-func (v *Vendor) newSession(token *sfoauth.Token, client *sfoauth.Client, version, current *appsecret.Version, now time.Time) *session {
-	horizon := now.Add(MintHorizon)
+// newSession starts the life of a token that was asked for at the time asked, with version, while current was AWSCURRENT. Its
+// session began somewhere between then and the answer.
+func (v *Vendor) newSession(token *sfoauth.Token, client *sfoauth.Client, version, current *appsecret.Version, asked time.Time) *session {
+	horizon := asked.Add(MintHorizon)
 	if !token.Expiry.IsZero() {
 		horizon = token.Expiry
 	}
@@ -56,27 +57,34 @@ func (v *Vendor) newSession(token *sfoauth.Token, client *sfoauth.Client, versio
 		token: token, id: tokenID(token), client: client, version: version.ID, madeFor: current.ID,
 		horizon: horizon, alive: horizon, how: Miss,
 		// A token that never has MinTTL left would otherwise be replaced at every request.
-		reserve: min(v.MinTTL, horizon.Sub(now)/2),
+		reserve: min(v.MinTTL, left(horizon, asked)/2),
 	}
 }
 
-// confirmed returns the session after Salesforce has said that it is active until expiry (zero: it did not say when). It
-// is nil where too little of it is left.
-func (s *session) confirmed(expiry time.Time, every time.Duration, now time.Time) *session {
+// confirmed returns the session after Salesforce, asked at the time asked, has said that it is active until expiry (zero: it did
+// not say when). It is nil where too little of it is left.
+func (s *session) confirmed(expiry time.Time, every time.Duration, asked, now time.Time) *session {
 	next := *s
 	next.how = Confirmed
 	if s.token.Expiry.IsZero() {
-		next.horizon = now.Add(every)
+		next.horizon = asked.Add(every)
 		next.alive = next.horizon
 	}
 	if s.token.Expiry.IsZero() && !expiry.IsZero() {
 		next.alive = expiry
 		next.horizon = earlier(next.horizon, expiry)
 	}
-	if next.horizon.Sub(now) < next.reserve {
+	if left(next.horizon, now) < next.reserve {
 		return nil
 	}
 	return &next
+}
+
+// left is how long it is until t: by the clock that says less, where the monotonic clock and that on the wall disagree. The first
+// may stand still while the process is frozen, so that a token would outlive its session and a failure be remembered for
+// days; the second may be set back.
+func left(t, now time.Time) time.Duration {
+	return min(t.Sub(now), t.Round(0).Sub(now.Round(0))) // Round(0) leaves the time on the wall
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -158,15 +166,15 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 	}
 	s := a.session
 	if s != nil && s == made {
-		return s.grant(s.how, s.horizon.Sub(now)), nil, nil
+		return s.grant(s.how, left(s.horizon, now)), nil, nil
 	}
 	if s != nil && s.madeFor != a.secret.ID {
 		return v.replace(a, nil, now)
 	}
 	failing := a.refused.active(now)
 	rejected := s != nil && req.Rejected == s.id && (failing || !a.lookedRecently(now))
-	if s != nil && !rejected && s.horizon.Sub(now) >= s.reserve {
-		return s.grant(Hit, s.horizon.Sub(now)), nil, nil
+	if s != nil && !rejected && left(s.horizon, now) >= s.reserve {
+		return s.grant(Hit, left(s.horizon, now)), nil, nil
 	}
 	if rejected && !failing {
 		a.lookedAt = now
@@ -185,7 +193,7 @@ func (v *Vendor) ready(a *app, now time.Time) (work, error) {
 		ttl = rereadEvery
 	}
 	switch {
-	case !a.unread.active(now) && (a.secret == nil || now.Sub(a.readAt) >= ttl):
+	case !a.unread.active(now) && (a.secret == nil || left(a.readAt.Add(ttl), now) <= 0):
 		return v.readSecret(a, a.refused), nil
 	case a.secret == nil:
 		return nil, a.unread.answer(now)
@@ -201,8 +209,8 @@ func (v *Vendor) replace(a *app, confirm *session, now time.Time) (Grant, work, 
 	}
 	// A token for another org than the secret now names is never handed out.
 	s := a.session
-	if s != nil && s.alive.Sub(now) >= time.Second && s.client.BaseURL == a.secret.BaseURI && a.secret.CheckPins(s.token) == nil {
-		return s.grant(Stale, min(s.alive.Sub(now), v.MinTTL)), nil, nil
+	if s != nil && left(s.alive, now) >= time.Second && s.client.BaseURL == a.secret.BaseURI && a.secret.CheckPins(s.token) == nil {
+		return s.grant(Stale, min(left(s.alive, now), v.MinTTL)), nil, nil
 	}
 	return Grant{}, nil, a.refused.answer(now)
 }
@@ -212,5 +220,5 @@ func (a *app) lookedRecently(now time.Time) bool {
 	if a.blind {
 		every = blindEvery
 	}
-	return now.Sub(a.lookedAt) < every
+	return left(a.lookedAt.Add(every), now) > 0
 }

@@ -130,13 +130,13 @@ type trouble struct {
 	tried   []*appsecret.Version
 }
 
-func (t trouble) active(now time.Time) bool { return t.told != nil && now.Before(t.until) }
+func (t trouble) active(now time.Time) bool { return t.told != nil && left(t.until, now) > 0 }
 
 // answer is what the failure means to a caller now.
 func (t trouble) answer(now time.Time) *Error {
 	told := *t.told
 	if told.Code == TemporarilyUnavailable || told.Code == BadUpstreamResponse {
-		told.RetryAfter = max(t.until.Sub(now), time.Second)
+		told.RetryAfter = max(left(t.until, now), time.Second)
 	}
 	return &told
 }
@@ -162,7 +162,8 @@ func (t trouble) after(told *Error, err error, tried []*appsecret.Version, jitte
 		next.lasting = true
 		next.until = now.Add(wait(30*time.Second, 5*time.Minute))
 	case refused != nil && refused.Kind == sfoauth.Limiting:
-		next.until = now.Add(cmp.Or(refused.RetryAfter, time.Minute))
+		// A second at the least: a date lies anywhere within one, and this request would ask again by itself.
+		next.until = now.Add(max(cmp.Or(refused.RetryAfter, time.Minute), time.Second))
 	default:
 		down := wait(time.Second, 30*time.Second)
 		down = time.Duration(float64(down) * (1 + jitter()) / 2)

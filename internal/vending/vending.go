@@ -141,18 +141,10 @@ func (v *Vendor) Vend(ctx context.Context, req Request, cost *Cost) (Grant, erro
 func (v *Vendor) await(ctx context.Context, a *app, cost *Cost, decide func(made *session, now time.Time) (work, error)) error {
 	var made *session
 	for {
-		a.mu.Lock()
-		do, err := decide(made, time.Now())
-		if do == nil {
-			a.mu.Unlock()
+		f, own, err := v.next(ctx, a, made, decide)
+		if f == nil {
 			return err
 		}
-		f := a.flight
-		own := f == nil
-		if own {
-			f = v.start(ctx, a, do)
-		}
-		a.mu.Unlock()
 		if err := f.wait(ctx); err != nil {
 			return err
 		}
@@ -166,6 +158,21 @@ func (v *Vendor) await(ctx context.Context, a *app, cost *Cost, decide func(made
 			made = f.made
 		}
 	}
+}
+
+// next asks decide, and starts the work that it asks for or joins the work under way. No flight: there is nothing more to do. The
+// lock is freed even where decide panics, or the app would be locked for as long as the process lives.
+func (v *Vendor) next(ctx context.Context, a *app, made *session, decide func(*session, time.Time) (work, error)) (f *flight, own bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	do, err := decide(made, time.Now())
+	if do == nil {
+		return nil, false, err
+	}
+	if a.flight != nil {
+		return a.flight, false, nil
+	}
+	return v.start(ctx, a, do), true, nil
 }
 
 // Warm makes sure that the app has a token, whoever may have it, for PREFETCH.

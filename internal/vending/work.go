@@ -144,7 +144,7 @@ func (v *Vendor) confirm(ctx context.Context, f *flight, s *session) (*session, 
 	if !said.Active {
 		return nil, nil
 	}
-	return s.confirmed(said.Expiry, v.ConfirmEvery, time.Now()), nil
+	return s.confirmed(said.Expiry, v.ConfirmEvery, begun, time.Now()), nil
 }
 
 // mint logs in, with AWSCURRENT or, where Salesforce refuses its pair, with another version that works, one login each.
@@ -197,7 +197,7 @@ func (v *Vendor) login(ctx context.Context, f *flight, version, current *appsecr
 		f.cost.Err = err
 		return nil, err
 	}
-	return v.newSession(token, client, version, current, time.Now()), nil
+	return v.newSession(token, client, version, current, begun), nil
 }
 
 func (v *Vendor) read(ctx context.Context, f *flight, name, label string) (*appsecret.Version, error) {
@@ -215,11 +215,12 @@ func (v *Vendor) read(ctx context.Context, f *flight, name, label string) (*apps
 // Revoke ends the app's cached token at Salesforce and forgets it. Where there is none it does nothing. Where Salesforce
 // does not answer, the token is kept, so that the next try can still revoke it. Unlike Vend it asks Salesforce even while
 // a failure is remembered: it is for emergencies. It returns the revoked token's id.
-func (v *Vendor) Revoke(ctx context.Context, req Request, cost *Cost) (id string, err error) {
+func (v *Vendor) Revoke(ctx context.Context, req Request, cost *Cost) (string, error) {
 	a, err := v.app(req.App)
 	if err != nil {
 		return "", err
 	}
+	var revoked string // the flight's until it has been waited for: a caller who gives up must not touch it
 	err = v.await(ctx, a, cost, func(_ *session, now time.Time) (work, error) {
 		if read, err := v.ready(a, now); read != nil || err != nil {
 			return read, err
@@ -228,31 +229,34 @@ func (v *Vendor) Revoke(ctx context.Context, req Request, cost *Cost) (id string
 			return nil, denied(a.name, req.Principal)
 		}
 		s := a.session
-		if s == nil || id != "" {
+		if s == nil || revoked != "" {
 			return nil, nil
 		}
 		return func(ctx context.Context, f *flight) {
 			if f.err = v.revoke(ctx, f, a, s); f.err == nil {
-				id = s.id
+				revoked = s.id
 			}
 		}, nil
 	})
 	if err != nil {
 		return "", err
 	}
-	return id, nil
+	return revoked, nil
 }
 
 func (v *Vendor) revoke(ctx context.Context, f *flight, a *app, s *session) error {
 	begun := time.Now()
 	err := s.client.Revoke(ctx, s.token)
 	f.cost.Salesforce += time.Since(begun)
-	if err != nil {
-		f.cost.Err = err
-		return ungranted(a.name, err)
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err != nil { // it may have been done all the same: who asks for the token next has it confirmed
+		f.cost.Err = err
+		doubtful := *s
+		doubtful.horizon = time.Time{}
+		a.session = &doubtful
+		return ungranted(a.name, err)
+	}
 	a.session = nil
 	return nil
 }
