@@ -129,6 +129,61 @@ func TestEveryFaultWithATokenThatCouldNotBeConfirmed(t *testing.T) {
 	})
 }
 
+func TestFailuresAreRememberedForLongerEachTime(t *testing.T) {
+	const seconds = time.Second
+	for name, c := range map[string]struct {
+		fault sfoauthtest.Fault
+		gaps  []time.Duration // between the times when Salesforce is asked
+	}{
+		"refused for good": {sfoauthtest.Refusal(400, "invalid_grant", "ip restricted"), []time.Duration{30 * seconds, 60 * seconds, 120 * seconds, 240 * seconds, 300 * seconds, 300 * seconds}},
+		// Jitter takes up to half of the wait, and all of that here.
+		"down":          {sfoauthtest.Unavailable(), []time.Duration{seconds / 2, seconds, 2 * seconds, 4 * seconds, 8 * seconds, 15 * seconds, 15 * seconds}},
+		"not trusted":   {sfoauthtest.WrongSignature(), []time.Duration{seconds / 2, seconds, 2 * seconds, 4 * seconds, 8 * seconds, 15 * seconds, 15 * seconds}},
+		"limiting":      {sfoauthtest.TooManyRequests(7*seconds, false), []time.Duration{7 * seconds, 7 * seconds, 7 * seconds}},
+		"limiting, mum": {sfoauthtest.Refusal(400, "invalid_grant", "login rate exceeded"), []time.Duration{60 * seconds, 60 * seconds}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, options{})
+				w.org.Fail(sfoauthtest.Token, c.fault, 0)
+				var gaps []time.Duration
+				last := time.Now()
+				for len(gaps) < len(c.gaps)+1 {
+					logins := w.logins()
+					if a := w.get(); a.status == 200 {
+						t.Fatal("there is a token")
+					}
+					if w.logins() != logins {
+						gaps = append(gaps, time.Since(last))
+						last = time.Now()
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				if gaps = gaps[1:]; !slices.Equal(gaps, c.gaps) {
+					t.Errorf("Salesforce was asked after %v, want %v", gaps, c.gaps)
+				}
+				w.org.Heal()
+				time.Sleep(5 * time.Minute)
+				w.want(w.get(), 200, "miss")
+			})
+		})
+	}
+}
+
+func TestALimitIsRememberedForASecondAtTheLeast(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		time.Sleep(999 * time.Millisecond)
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.TooManyRequests(time.Second, true), 0) // a date, a millisecond from now
+		for range 4 {
+			w.want(w.get(), 503, "temporarily_unavailable")
+			time.Sleep(200 * time.Millisecond)
+		}
+		if w.logins() != 1 {
+			t.Errorf("%d logins within a second", w.logins())
+		}
+	})
+}
+
 // inBubbles runs the test for every fault that makes a difference at the endpoint.
 func inBubbles(t *testing.T, at sfoauthtest.Endpoint, test func(*testing.T, sfoauthtest.Fault)) {
 	tried := 0

@@ -35,6 +35,35 @@ func TestAChangeOfThePairInFlightIsSurvived(t *testing.T) {
 	}
 }
 
+func TestVersionsAreTriedInOrderOneLoginEach(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		others := map[string]*sfoauthtest.App{} // each version has a pair that works, of an app of its own
+		for _, label := range []string{appsecret.Previous, appsecret.Candidate, appsecret.Pending} {
+			others[label] = w.org.AddApp(sfoauthtest.AppOptions{})
+		}
+		w.store(w.pair(others[appsecret.Previous].Pair()))
+		w.store(w.pair("3MVG9wrong", "wrong"))
+		w.store(w.pair(others[appsecret.Candidate].Pair()), appsecret.Candidate)
+		w.store(w.pair(others[appsecret.Pending].Pair()), appsecret.Pending)
+		for i, label := range []string{appsecret.Pending, appsecret.Candidate, appsecret.Previous} {
+			w.org.Forget()
+			a := w.get()
+			w.want(a, 200, "miss")
+			if n := w.logins(); n != i+2 || others[label].Logins().OK != 1 {
+				t.Errorf("%d logins, %d of them with the pair of %s, which is the first that works", n, others[label].Logins().OK, label)
+			}
+			others[label].Regenerate()
+			w.org.KillSession(a.token())
+			time.Sleep(15 * time.Minute)
+		}
+		w.org.Forget()
+		w.want(w.get(), 502, "app_misconfigured")
+		if w.logins() != 4 {
+			t.Errorf("%d logins where no version works", w.logins())
+		}
+	})
+}
+
 func TestASecretThatWasJustStoredIsReadAgainWhenItsPairIsRefused(t *testing.T) {
 	bubble(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, w *world) {
 		w.want(w.get(), 200, "miss")
