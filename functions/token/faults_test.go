@@ -29,7 +29,7 @@ var (
 var atLogin = map[string]outcome{
 	"latency of 1s": fine,
 	"hang":          down, "hang after the change": down, "reset": down, "reset after the change": down,
-	"truncated body": down, "truncated header": down, "not HTTP": down, "trickling body": down,
+	"truncated body": down, "truncated header": down, "not HTTP": down, "body without a header": down, "body as a header": down, "trickling body": down,
 	"huge body": untrusted, "huge compressed body": untrusted, "huge header": down,
 	"503 with a web page": down, "maintenance": down,
 	"429 with 30s in seconds":                       {503, "temporarily_unavailable", 30 * time.Second},

@@ -16,7 +16,7 @@ import (
 
 // outages are the ways in which Secrets Manager is down, slow or limiting.
 var outages = map[string]localaws.Fault{
-	"hang": {Hang: true}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "answer lost": {Lost: true},
+	"hang": {Hang: true}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "answer lost": {Lost: true}, "not HTTP": {Bare: true},
 	"500": {Code: "InternalServiceError", Status: 500}, "throttling": {Code: "ThrottlingException"}, "expired credentials": {Code: "ExpiredTokenException"},
 }
 
@@ -71,6 +71,7 @@ func TestAColdStartWhileSecretsManagerIsDown(t *testing.T) {
 				w.aws.Heal()
 				time.Sleep(time.Second)
 				w.want(w.get(), 200, "miss")
+				w.noSecrets(w.log.String())
 			})
 		})
 	}

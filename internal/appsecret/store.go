@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -61,7 +62,7 @@ func read(ctx context.Context, client Getter, secret, version string, input *sec
 	failed := &Error{Secret: secret, Version: version}
 	out, err := client.GetSecretValue(ctx, input)
 	if err != nil {
-		failed.Problem, failed.Err = problemOf(err), err
+		failed.Problem, failed.Err = problemOf(err), unquoted(err)
 		return nil, failed
 	}
 	switch {
@@ -80,6 +81,16 @@ func read(ctx context.Context, client Getter, secret, version string, input *sec
 	}
 	parsed.Created = aws.ToTime(out.CreatedDate)
 	return parsed, nil
+}
+
+// unquoted drops what net/http quotes of an answer that is not HTTP, which may be the secret.
+func unquoted(err error) error {
+	for _, begins := range []string{"malformed HTTP", "malformed MIME header"} {
+		if before, _, found := strings.Cut(err.Error(), begins); found {
+			return errors.New(before + begins)
+		}
+	}
+	return err
 }
 
 // IsProblem says whether err is an *Error with this problem.

@@ -17,6 +17,7 @@ type Fault struct {
 	Status int           // of that error; zero: 400
 	Reset  bool          // break the connection instead of doing what is asked
 	Lost   bool          // do what is asked, and break the connection without an answer
+	Bare   bool          // do what is asked, and answer with the body alone, which is not HTTP
 	Hang   bool          // neither do what is asked nor answer, until the client gives up
 }
 
@@ -96,6 +97,16 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	}
+}
+
+// bare sends the answer without a status line and a header.
+func bare(w http.ResponseWriter, answer any) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	_ = json.NewEncoder(conn).Encode(answer)
+	_ = conn.Close()
 }
 
 // reset breaks the connection; a TCP one so that the client sees a reset, where it can be taken over.

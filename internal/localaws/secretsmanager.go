@@ -138,10 +138,14 @@ func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer, err := m.call(r.Context(), operation, body)
 	m.watch(Call{operation, Done})
-	if f.Lost {
+	switch {
+	case f.Lost:
 		panic(http.ErrAbortHandler)
+	case f.Bare:
+		bare(w, answer)
+	default:
+		write(w, answer, err)
 	}
-	write(w, answer, err)
 }
 
 func (m *SecretsManager) watch(c Call) {

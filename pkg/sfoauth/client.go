@@ -176,7 +176,8 @@ func (c *Client) refused(failed *Error, resp *http.Response, body []byte, own []
 	return failed
 }
 
-// networkError drops the method and URL that net/http puts around a cause, and says a time-out in plain words.
+// networkError drops the method and URL that net/http puts around a cause, and whatever it quotes of an answer that is not HTTP,
+// which may be a token. It says a time-out in plain words.
 func networkError(ctx context.Context, err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
@@ -185,8 +186,21 @@ func networkError(ctx context.Context, err error) error {
 	if cause := ctx.Err(); cause != nil {
 		return fmt.Errorf("no complete answer in time: %w", cause)
 	}
+	if text, _, quotes := strings.Cut(err.Error(), `"`); quotes {
+		return &unquoted{strings.TrimRight(text, " :"), err}
+	}
 	return err
 }
+
+// unquoted is an error without what it quotes. It lies behind a pointer so that no fmt verb shows the rest.
+type unquoted struct {
+	text string
+	err  error
+}
+
+func (u *unquoted) Error() string { return u.text }
+
+func (u *unquoted) Unwrap() error { return u.err }
 
 // kindOf tells the failures that a person must mend, a certificate for another host or by nobody trusted, from those of
 // a network.

@@ -3,6 +3,7 @@ package sfoauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -107,6 +108,25 @@ func TestACallEndsWithItsContextOrItsTimeout(t *testing.T) {
 				t.Errorf("%s: %v after %s", fault, err, time.Since(begun))
 			}
 			cancel()
+			org.Heal()
+		}
+	})
+}
+
+func TestAnAnswerThatIsNotHTTPIsNotQuoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+		for _, fault := range []sfoauthtest.Fault{sfoauthtest.Headless(), sfoauthtest.HeaderOfBody(), sfoauthtest.Redirect(302, "://"+client.ConsumerSecret.Reveal())} {
+			org.Fail(sfoauthtest.Token, fault, 0)
+			_, err := client.Token(t.Context())
+			if err == nil {
+				t.Fatalf("%s: no error", fault)
+			}
+			for _, secret := range org.Secrets() {
+				if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, secret) {
+					t.Errorf("%s: the error holds a secret of %d characters", fault, len(secret))
+				}
+			}
 			org.Heal()
 		}
 	})

@@ -102,11 +102,20 @@ func TruncateHeader() Fault { return Fault{name: "truncated header", send: trunc
 // NotHTTP carries the request out and answers with something that is not HTTP.
 func NotHTTP() Fault { return Fault{name: "not HTTP", send: notHTTP} }
 
+// Headless carries the request out and sends the body alone, without a status line and a header. What a client says of that
+// may quote the body.
+func Headless() Fault { return Fault{name: "body without a header", send: headless} }
+
+// HeaderOfBody carries the request out and sends the body in place of the header, one field a line.
+func HeaderOfBody() Fault { return Fault{name: "body as a header", fits: hasBody, send: headerOfBody} }
+
+func hasBody(e Endpoint) bool { return e != Revoke && e != Delete }
+
 // Trickle carries the request out and sends the body's bytes one at a time, each an interval after the one before.
 func Trickle(interval time.Duration) Fault {
 	return Fault{
 		name: "trickling body",
-		fits: func(e Endpoint) bool { return e != Revoke && e != Delete }, // which answer without a body
+		fits: hasBody,
 		send: func(w http.ResponseWriter, s sending) { trickle(w, s, interval) },
 	}
 }

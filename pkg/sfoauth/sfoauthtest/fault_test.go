@@ -219,10 +219,10 @@ func describe(err error) string {
 			return known.Error()
 		}
 	}
-	if text := err.Error(); strings.Contains(text, "malformed HTTP") {
-		return "malformed HTTP response"
-	} else if strings.Contains(text, "headers exceeded") {
-		return "headers exceeded"
+	for _, known := range []string{"malformed HTTP", "malformed MIME header", "headers exceeded"} {
+		if strings.Contains(err.Error(), known) {
+			return known // and what follows quotes the answer
+		}
 	}
 	return err.Error()
 }
@@ -252,7 +252,9 @@ func TestFaultsOverTCP(t *testing.T) {
 		{sfoauthtest.ResetAfter(), "connection reset by peer", false},
 		{sfoauthtest.Truncate(), "unexpected EOF", false},
 		{sfoauthtest.TruncateHeader(), "unexpected EOF", false},
-		{sfoauthtest.NotHTTP(), "malformed HTTP response", false},
+		{sfoauthtest.NotHTTP(), "malformed HTTP", false},
+		{sfoauthtest.Headless(), "malformed HTTP", false},
+		{sfoauthtest.HeaderOfBody(), "malformed MIME header", false},
 		{sfoauthtest.Hang(), "context canceled", true},
 		{sfoauthtest.HangAfter(), "context canceled", true},
 		{sfoauthtest.Trickle(time.Hour), "context canceled", true},

@@ -125,7 +125,7 @@ func RESTErrors() []Fault {
 // AllFaults returns one of every kind, each with a name of its own, for tests that go through all of them.
 func AllFaults() []Fault {
 	faults := []Fault{
-		Latency(time.Second), Hang(), HangAfter(), Reset(), ResetAfter(), Truncate(), TruncateHeader(), NotHTTP(),
+		Latency(time.Second), Hang(), HangAfter(), Reset(), ResetAfter(), Truncate(), TruncateHeader(), NotHTTP(), Headless(), HeaderOfBody(),
 		Trickle(time.Second), Huge(2 << 20), HugeCompressed(2 << 20), HugeHeader(2 << 20),
 		Unavailable(), Maintenance(), TooManyRequests(30*time.Second, false), TooManyRequests(time.Minute, true),
 		Refusal(http.StatusInternalServerError, "server_error", "an unexpected error occurred"),

@@ -65,6 +65,19 @@ func notHTTP(w http.ResponseWriter, _ sending) {
 	_ = conn.Close()
 }
 
+func headless(w http.ResponseWriter, s sending) {
+	conn := takeOver(w)
+	_, _ = conn.Write(append(s.text(), "\r\n\r\n"...))
+	_ = conn.Close()
+}
+
+func headerOfBody(w http.ResponseWriter, s sending) {
+	conn := takeOver(w)
+	words := strings.NewReplacer(":", " ", ",", "\r\n", "{", "", "}", "", `"`, "").Replace(string(s.text()))
+	_, _ = io.WriteString(conn, "HTTP/1.1 "+strconv.Itoa(s.status)+" \r\n"+words+"\r\n\r\n")
+	_ = conn.Close()
+}
+
 // takeOver takes the connection from the server. Where that is not possible, as with HTTP/2, it breaks the request off.
 func takeOver(w http.ResponseWriter) net.Conn {
 	conn, _, err := http.NewResponseController(w).Hijack()
