@@ -121,31 +121,3 @@ func TestPrincipals(t *testing.T) {
 		t.Error("no list must leave the decision to IAM")
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	for _, seed := range []string{whole, "{}", "null", `{"consumerKey":"a","consumerSecret":"b","baseUri":"c","allowedPrincipals":["222222222222"]}`} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		v, err := Parse("v", value)
-		if err == nil && (v.ConsumerKey == "" || v.ConsumerSecret.IsZero() || v.BaseURI == "") {
-			t.Errorf("accepted without a required field")
-		}
-	})
-}
-
-func FuzzPrincipals(f *testing.F) {
-	f.Add("arn:aws:iam::222222222222:role/bill*", "arn:aws:sts::222222222222:assumed-role/billing/anna")
-	f.Add("2222*", "arn:aws:iam::222222222222:user/x")
-	f.Add("*", "arn:aws:iam::333333333333:root")
-	f.Fuzz(func(t *testing.T, entry, arn string) {
-		one, err := parsePattern(entry)
-		if err != nil {
-			return
-		}
-		p := &Principals{patterns: []pattern{one}}
-		if p.Allow(arn) && !strings.Contains(entry, "*") && !strings.Contains(arn, one.account) {
-			t.Errorf("%q allows %q of another account", entry, arn)
-		}
-	})
-}

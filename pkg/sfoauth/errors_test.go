@@ -1,7 +1,6 @@
 package sfoauth_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -147,35 +146,4 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 			}
 		}
 	}
-}
-
-func FuzzAnswers(f *testing.F) {
-	for _, body := range []string{
-		`{"access_token":"00Dxx!abc","instance_url":"https://acme.my.salesforce.com","id":"https://login.salesforce.com/id/00Dxx0000000001AAA/005xx0000000001AAA","token_type":"Bearer","issued_at":"1700000000000","scope":"id api"}`,
-		`{"active":true,"exp":1700000000,"iat":1e9,"sub":"x"}`, `{"active":false}`, `{}`, `null`, `[]`, `[{"errorCode":"X","message":"y"}]`, `Bad_OAuth_Token`,
-		`{"stagedCredentials":[{"id":"1","key":"k","secret":"s","state":"Active"}]}`, `{"id":"1","key":"k","secret":"s","expirationDate":"2026-11-24T00:00:00.000Z"}`,
-		`{"access_token":"a.b.c","token_format":"jwt","instance_url":"https://acme.my.salesforce.com","id":"/id/00Dxx0000000001/005xx0000000001","token_type":"bearer"}`,
-	} {
-		f.Add(200, "application/json", body)
-		f.Add(400, "text/html", body)
-	}
-	f.Fuzz(func(t *testing.T, status int, contentType, body string) {
-		ctx, c := context.Background(), answering(status, contentType, body)
-		token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("t")}
-		if got, err := c.Token(ctx); err == nil && (got.AccessToken.IsZero() || got.InstanceURL == "" || strings.ContainsAny(got.AccessToken.Reveal(), " \n\t\x00")) {
-			t.Error("a token that cannot be used is accepted")
-		}
-		_, errs := c.Introspect(ctx, token)
-		_, err := c.UserInfo(ctx, token)
-		errs = errors.Join(errs, err, c.Revoke(ctx, token))
-		credentials := c.Credentials(token, "0xIxx0000000001", "888xx0000000001")
-		_, err = credentials.Main(ctx)
-		_, err2 := credentials.Stage(ctx)
-		_, err3 := credentials.Staged(ctx)
-		for _, err := range []error{errs, err, err2, err3} {
-			if err != nil && len(err.Error()) > 4000 {
-				t.Errorf("an error of %d bytes", len(err.Error()))
-			}
-		}
-	})
 }

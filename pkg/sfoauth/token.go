@@ -69,7 +69,9 @@ func (c *Client) parseToken(body []byte) (*Token, error) {
 		APIInstanceURL: a.APIInstanceURL, ID: a.ID, Scope: a.Scope, IssuedAt: a.IssuedAt, Signature: NewSecret(a.Signature),
 	}
 	if err := errors.Join(checkBearer(t), c.checkSignature(t), c.checkAddresses(t)); err != nil {
-		return nil, err
+		// An address is named as it came, and may be anything.
+		text := strings.ReplaceAll(err.Error(), "\n", "; ")
+		return nil, errors.New(clean(text, 400, []Secret{t.AccessToken, t.Signature, c.ConsumerSecret}))
 	}
 	return t, t.readExpiry(a.TokenFormat)
 }
