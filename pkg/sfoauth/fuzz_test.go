@@ -18,13 +18,13 @@ import (
 
 func FuzzAnswers(f *testing.F) {
 	mac := hmac.New(sha256.New, []byte("top-secret"))
-	mac.Write([]byte("/id/00Dxx0000000001/005xx00000000011700000000000"))
+	mac.Write([]byte("https://acme.my.salesforce.com/id/00Dxx0000000001/005xx00000000011700000000000"))
 	signature := base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	for _, body := range []string{
 		`{"access_token":"00Dxx!abc","instance_url":"https://acme.my.salesforce.com","id":"https://login.salesforce.com/id/00Dxx0000000001AAA/005xx0000000001AAA","token_type":"Bearer","issued_at":"1700000000000","scope":"id api"}`,
-		`{"access_token":"00Dxx!abc","instance_url":"https://acme.my.salesforce.com","id":"/id/00Dxx0000000001/005xx0000000001","token_type":"Bearer","issued_at":"1700000000000","signature":"` + signature + `"}`,
-		`{"access_token":"a.eyJleHAiOjQwMDAwMDAwMDB9.c","token_format":"jwt","instance_url":"https://acme.my.salesforce.com","id":"/id/00Dxx0000000001/005xx0000000001","token_type":"bearer"}`,
-		`{"access_token":"00Dxx-new-token","instance_url":"https://00Dxx-new-token/","api_instance_url":"https://top-secret.example","id":"/id/00Dxx0000000001/005xx0000000001","token_type":"Bearer"}`,
+		`{"access_token":"00Dxx!abc","instance_url":"https://acme.my.salesforce.com","id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001","token_type":"Bearer","issued_at":"1700000000000","signature":"` + signature + `"}`,
+		`{"access_token":"a.eyJleHAiOjQwMDAwMDAwMDB9.c","token_format":"jwt","instance_url":"https://acme.my.salesforce.com","id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001","token_type":"bearer"}`,
+		`{"access_token":"00Dxx-new-token","instance_url":"https://00Dxx-new-token/","api_instance_url":"https://top-secret.example","id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001","token_type":"Bearer"}`,
 		`{"active":true,"exp":1700000000,"iat":1e9,"sub":"x"}`, `{"active":false}`, `{}`, `null`, `[]`, `[{"errorCode":"X","message":"y"}]`, `Bad_OAuth_Token`,
 		`{"error":"invalid_grant","error_description":"you sent top-secret and 00Dxx-old-token\n"}`, `[{"errorCode":"top-secret","message":"00Dxx-old-token\u0000"}]`,
 		`{"stagedCredentials":[{"id":"1","key":"k","secret":"s","state":"Active"}]}`, `{"id":"1","key":"k","secret":"s","expirationDate":"2026-11-24T00:00:00.000Z"}`,

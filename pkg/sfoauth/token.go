@@ -123,7 +123,7 @@ func (c *Client) checkAddresses(t *Token) error {
 		return errors.New("id is not a URL")
 	}
 	parts := strings.Split(strings.Trim(u.Path, "/"), "/")
-	if len(parts) != 3 || parts[0] != "id" || !isRecordID(parts[1]) || !isRecordID(parts[2]) {
+	if u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(parts) != 3 || parts[0] != "id" || !isRecordID(parts[1]) || !isRecordID(parts[2]) {
 		return errors.New("id is not https://<host>/id/<organization id>/<user id>")
 	}
 	t.OrganizationID, t.UserID = parts[1], parts[2]
