@@ -151,9 +151,11 @@ func (w *world) retry() {
 	}
 }
 
+const rotationToken = "rotation-token-0000000000000000000000"
+
 // step calls the function for one step, as Secrets Manager does.
 func (w *world) step(step, token string) error {
-	payload := fmt.Sprintf(`{"Step":%q,"SecretId":%q,"ClientRequestToken":%q,"RotationToken":"rotation-token-0000000000000000000000"}`, step, w.describe().ARN, token)
+	payload := fmt.Sprintf(`{"Step":%q,"SecretId":%q,"ClientRequestToken":%q,"RotationToken":%q}`, step, w.describe().ARN, token, rotationToken)
 	_, err := w.invoke(w.t.Context(), []byte(payload))
 	return err
 }

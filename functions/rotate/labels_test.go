@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -137,7 +138,7 @@ func TestWhereNeitherPairWorksNothingIsMovedAndItIsLoud(t *testing.T) {
 
 func TestAnOutageIsNeverTakenForARefusal(t *testing.T) {
 	for _, fault := range []sfoauthtest.Fault{
-		sfoauthtest.Maintenance(), sfoauthtest.Reset(), sfoauthtest.Hang(), sfoauthtest.Body("{}"),
+		sfoauthtest.Maintenance(), sfoauthtest.Reset(), sfoauthtest.Hang(), sfoauthtest.Body("{}"), sfoauthtest.Redirect(302, ""),
 		sfoauthtest.TooManyRequests(time.Minute, false), sfoauthtest.Refusal(400, "invalid_grant", "login rate exceeded"), sfoauthtest.Refusal(500, "server_error", ""),
 	} {
 		for _, label := range []string{"AWSCURRENT", "CANDIDATE"} {
@@ -332,6 +333,32 @@ func TestAPersonWhoWritesWhileARotationRunsWins(t *testing.T) {
 		w.must(w.rotate(""))
 		if err := w.rotated(key); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+func TestACandidateThatOvertakesARotationIsNotOverwritten(t *testing.T) {
+	inBubble(t, options{}, func(t *testing.T, w *world) {
+		w.fields["allowedPrincipals"] = []string{"222222222222"} // the same pair for fewer callers
+		oldKey, oldSecret := w.app.Pair()
+		version := w.store(oldKey, oldSecret, "CANDIDATE") // its event is late
+		w.org.Fail(sfoauthtest.Rotate, sfoauthtest.Unavailable(), 1)
+		w.must(w.rotate("")) // staged, stored, tested, not finished
+		w.deliver()
+		if !w.describe().Has(version, "AWSCURRENT") {
+			t.Fatalf("labels %v", w.describe().Labels)
+		}
+		w.retry()
+		w.logged(t, `"step":"finishSecret"`, `"outcome":"failed"`, "was changed while its pair was being rotated")
+		if !w.describe().Has(version, "AWSCURRENT") {
+			t.Error("the change is lost")
+		}
+		w.must(w.rotate(""))
+		if err := w.rotated(oldKey); err != nil || fmt.Sprint(w.at("AWSCURRENT")["allowedPrincipals"]) != "[222222222222]" {
+			t.Errorf("%v; allowedPrincipals %v", err, w.at("AWSCURRENT")["allowedPrincipals"])
+		}
+		if n := w.org.Seen().Calls[sfoauthtest.Stage]; n != 1 {
+			t.Errorf("%d pairs were staged: the first one is to be adopted", n)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -45,6 +46,7 @@ type world struct {
 	secrets *secretsmanager.Client // the test's own
 	options options
 	log     *localaws.Output
+	errors  *localaws.Output // what the function returns: Lambda's runtime writes it into the log, and answers it
 
 	fields map[string]any // of crm's secret, beside the pair
 
@@ -97,7 +99,7 @@ func inBubble(t *testing.T, o options, test func(t *testing.T, w *world)) {
 
 func newWorld(t *testing.T, o options) *world {
 	t.Helper()
-	w := &world{t: t, options: o, log: &localaws.Output{}, network: &sfoauthtest.Network{}}
+	w := &world{t: t, options: o, log: &localaws.Output{}, errors: &localaws.Output{}, network: &sfoauthtest.Network{}}
 	o.org.BaseURL = "http://" + orgHost
 	o.org.Watch = func(c sfoauthtest.Call) {
 		if !w.quiet.Load() && w.watchOrg != nil {
@@ -169,6 +171,9 @@ func (w *world) invoke(_ context.Context, payload []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, 15*time.Minute)
 	defer cancel()
 	answer, err := p.invoke(ctx, payload)
+	if err != nil {
+		fmt.Fprintf(w.errors, "%v %+v\n", err, err)
+	}
 	if p.dead.Load() {
 		return nil, &localaws.FunctionError{Type: "Runtime.ExitError", Message: "signal: killed"}
 	}
@@ -321,12 +326,13 @@ func (w *world) rotated(oldKey string) error {
 	return nil
 }
 
-// noSecrets fails the test if the log holds anything that the org has kept as a secret.
+// noSecrets fails the test if the log, or an error that the function has returned, holds anything that the org has kept as a
+// secret, or the token that Secrets Manager sends along with a step.
 func (w *world) noSecrets() {
 	w.t.Helper()
-	log := w.log.String()
-	for _, secret := range w.org.Secrets() {
-		if strings.Contains(log, secret) {
+	written := w.log.String() + w.errors.String()
+	for _, secret := range append(w.org.Secrets(), rotationToken) {
+		if len(secret) >= 8 && (strings.Contains(written, secret) || strings.Contains(written, url.QueryEscape(secret))) {
 			w.t.Errorf("a secret of %d characters is in the log", len(secret))
 		}
 	}

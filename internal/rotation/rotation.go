@@ -133,7 +133,8 @@ type notFinal struct{ err error }
 
 func (n notFinal) Error() string { return n.err.Error() }
 
-// isFinal says whether the pair was refused, so that trying again is of no use until a person changes something.
+// isFinal says whether the pair was refused, so that trying again is of no use until a person changes something. A refusal says in
+// Salesforce's own words what it is: a redirect or a web page may come of a maintenance, or of a proxy on the way.
 func isFinal(err error) bool {
 	if _, ok := errors.AsType[*refusal](err); ok {
 		return true
@@ -142,7 +143,7 @@ func isFinal(err error) bool {
 		return true
 	}
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.Kind == sfoauth.Final
+	return ok && refused.Kind == sfoauth.Final && (refused.Code != "" || refused.Status == 0) // 0: the address itself is refused
 }
 
 func refusesPair(err error) bool {

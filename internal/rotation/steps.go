@@ -206,6 +206,9 @@ func (r *Rotator) finish(ctx context.Context, out Outcome, secret *appsecret.Sec
 		return out, err
 	}
 	if pending.Rotates() {
+		if err := r.overtaken(ctx, secret, pending); err != nil {
+			return out, err
+		}
 		at, err := r.look(ctx, secret, pending)
 		if err != nil {
 			return out, err
@@ -231,6 +234,20 @@ func (r *Rotator) finish(ctx context.Context, out Outcome, secret *appsecret.Sec
 		return out, err
 	}
 	return r.bury(ctx, out, secret)
+}
+
+// overtaken gives up a pending version that was made of another version than the one that is AWSCURRENT by now: of that one, its
+// pair alone may be changed. A label that was moved, as for a candidate, does not make Secrets Manager abandon the rotation.
+func (r *Rotator) overtaken(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
+	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
+	if appsecret.IsProblem(err, appsecret.Malformed) {
+		return nil // there is nothing to keep
+	}
+	if err != nil || current.With(pending.Pair()).Equal(pending.Value()) {
+		return err
+	}
+	err = fmt.Errorf("the secret of app %s was changed while its pair was being rotated, and that change counts; the next rotation adopts the new pair", secret.App)
+	return errors.Join(err, secret.Unlabel(ctx, appsecret.Pending, pending.ID))
 }
 
 // dropCandidate takes CANDIDATE off the version whose pair has been dealt with.
