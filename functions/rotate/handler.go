@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/rotation"
 	"github.com/sftoken/sftoken/internal/telemetry"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
 // answerTime is kept free at the end of an invocation, to say what happened before Lambda kills the process.
@@ -64,7 +66,7 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 	}()
 	var e event
 	if err := json.Unmarshal(payload, &e); err != nil {
-		return nil, errors.New("the event is not a JSON object")
+		return nil, h.refuse(ctx, errors.New("the event is not a JSON object"))
 	}
 	return done, h.dispatch(ctx, e, payload)
 }
@@ -81,8 +83,14 @@ func (h *handler) dispatch(ctx context.Context, e event, payload []byte) error {
 	case e.DetailType == "Scheduled Event":
 		return h.check(ctx)
 	default:
-		return fmt.Errorf("want a rotation step, a Secret Label Updated event or a Scheduled Event, not %s", describe(payload))
+		return h.refuse(ctx, fmt.Errorf("want a rotation step, a Secret Label Updated event or a Scheduled Event, not %s", describe(payload)))
 	}
+}
+
+// refuse writes the line of an event that nothing can be done about.
+func (h *handler) refuse(ctx context.Context, err error) error {
+	h.write(ctx, "unknown", rotation.Outcome{}, err, 0)
+	return err
 }
 
 // describe names an event's fields, since its values may be anything.
@@ -114,7 +122,7 @@ func (h *handler) labelMoved(ctx context.Context, e event) error {
 		id = e.Resources[0]
 	}
 	if id == "" || e.Detail.LabelUpdated == "" || e.Detail.VersionID == "" {
-		return errors.New("the Secret Label Updated event does not name a secret, a label and a version")
+		return h.refuse(ctx, errors.New("the Secret Label Updated event does not name a secret, a label and a version"))
 	}
 	begun := time.Now()
 	out, err := h.rotator.LabelMoved(ctx, rotation.LabelMoved{SecretID: id, Label: e.Detail.LabelUpdated, Version: e.Detail.VersionID})
@@ -126,21 +134,7 @@ func (h *handler) labelMoved(ctx context.Context, e event) error {
 func (h *handler) check(ctx context.Context) error {
 	found, err := h.rotator.Check(ctx, h.secrets)
 	for _, health := range found {
-		level, outcome := slog.LevelInfo, "ok"
-		attrs := []slog.Attr{slog.String("app", health.App), slog.String("secret_version", health.Version)}
-		refused, overdue := 0.0, 0.0
-		if health.Err != nil {
-			level, outcome, refused = slog.LevelError, "login_failed", 1
-			attrs = append(attrs, slog.String("cause", health.Err.Error()))
-		}
-		if health.Overdue {
-			level, overdue = slog.LevelError, 1
-			attrs = append(attrs, slog.Bool("overdue", true))
-		}
-		h.log.Event(level, "check", append(attrs, slog.String("outcome", outcome)),
-			telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: health.Age.Seconds(), By: byApp},
-			telemetry.Metric{Name: "RotationOverdue", Unit: "Count", Value: overdue, By: byApp},
-			telemetry.Metric{Name: "LoginFailed", Unit: "Count", Value: refused, By: byApp})
+		h.writeHealth(ctx, health)
 	}
 	if err != nil {
 		h.log.Event(slog.LevelError, "check", []slog.Attr{slog.String("outcome", "failed"), slog.String("cause", err.Error())})
@@ -148,15 +142,56 @@ func (h *handler) check(ctx context.Context) error {
 	return err
 }
 
+// writeHealth writes an app's line. A number that is not known is left out: it would pass for a good one.
+func (h *handler) writeHealth(ctx context.Context, health rotation.Health) {
+	level, outcome := slog.LevelInfo, "ok"
+	attrs := appendRequest(ctx, []slog.Attr{slog.String("app", health.App), slog.String("secret_version", health.Version)})
+	overdue, refused := 0.0, 0.0
+	switch {
+	case health.Outage:
+		level, outcome = slog.LevelWarn, "not_checked"
+	case health.Err != nil:
+		level, outcome, refused = slog.LevelError, "login_failed", 1
+	}
+	if health.Err != nil {
+		attrs = append(attrs, slog.String("cause", health.Err.Error()))
+		attrs = appendCode(attrs, health.Err)
+	}
+	if health.Overdue {
+		level, overdue = slog.LevelError, 1
+		attrs = append(attrs, slog.Bool("overdue", true))
+	}
+	metrics := []telemetry.Metric{{Name: "RotationOverdue", Unit: "Count", Value: overdue, By: byApp}}
+	if health.Age > 0 {
+		metrics = append(metrics, telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: health.Age.Seconds(), By: byApp})
+	}
+	if !health.Outage {
+		metrics = append(metrics, telemetry.Metric{Name: "LoginFailed", Unit: "Count", Value: refused, By: byApp})
+	}
+	h.log.Event(level, "check", append(attrs, slog.String("outcome", outcome)), metrics...)
+}
+
+func appendRequest(ctx context.Context, attrs []slog.Attr) []slog.Attr {
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		return append(attrs, slog.String("lambda_request_id", lc.AwsRequestID))
+	}
+	return attrs
+}
+
+// appendCode adds what Salesforce answered, where it did.
+func appendCode(attrs []slog.Attr, err error) []slog.Attr {
+	if refused, ok := errors.AsType[*sfoauth.Error](err); ok && refused.Code != "" {
+		return append(attrs, slog.String("salesforce_error", refused.Code))
+	}
+	return attrs
+}
+
 var byApp = []string{"app"}
 
 // write writes the event's line.
-func (h *handler) write(ctx context.Context, name string, out rotation.Outcome, err error, took time.Duration, what slog.Attr) {
+func (h *handler) write(ctx context.Context, name string, out rotation.Outcome, err error, took time.Duration, what ...slog.Attr) {
 	level, outcome := slog.LevelInfo, "ok"
-	attrs := []slog.Attr{slog.String("app", out.App), what, slog.String("secret_version", out.Version)}
-	if lc, ok := lambdacontext.FromContext(ctx); ok {
-		attrs = append(attrs, slog.String("lambda_request_id", lc.AwsRequestID))
-	}
+	attrs := appendRequest(ctx, append(what, slog.String("app", out.App), slog.String("secret_version", out.Version)))
 	if out.Did != "" {
 		attrs = append(attrs, slog.String("did", out.Did))
 	}
@@ -164,6 +199,7 @@ func (h *handler) write(ctx context.Context, name string, out rotation.Outcome, 
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("warning", out.Warning))
 	}
+	attrs = appendCode(attrs, cmp.Or(err, out.Reason))
 	if out.Stuck {
 		level, outcome = slog.LevelError, "stuck"
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -48,6 +49,9 @@ func TestACandidateThatIsRefusedChangesNothing(t *testing.T) {
 					t.Errorf("labels %v", s.Labels)
 				}
 				w.logged(t, "refused the candidate", `"CandidatesRefused":1`)
+				if name == "wrong pair" {
+					w.logged(t, "refused the candidate", `"salesforce_error":"invalid_client_id"`)
+				}
 				w.noSecrets()
 			})
 		})
@@ -414,6 +418,10 @@ func TestEventsOfAnotherKindAreNamed(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {
 				t.Errorf("%s: %v, want %q", payload, err, want)
 			}
+			var line map[string]any
+			if lines := w.log.Lines(); json.Unmarshal([]byte(lines[len(lines)-1]), &line) != nil || line["outcome"] != "failed" || line["cause"] != err.Error() {
+				t.Errorf("%s: the log says %v", payload, line)
+			}
 		}
 	})
 }
@@ -444,6 +452,38 @@ func TestTheDailyCheckChangesNothing(t *testing.T) {
 		}
 		w.noSecrets()
 	})
+}
+
+func TestTheDailyCheckTellsAnOutageFromARefusal(t *testing.T) {
+	for name, c := range map[string]struct {
+		break_ func(w *world)
+		says   []string
+	}{
+		"Salesforce is down":   {func(w *world) { w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0) }, []string{`"not_checked"`, `"level":"WARN"`, `"PairAge"`}},
+		"the REST API is down": {func(w *world) { w.org.Fail(sfoauthtest.REST, sfoauthtest.Reset(), 0) }, []string{`"not_checked"`}},
+		"too many logins": {func(w *world) {
+			w.org.Fail(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_grant", "login rate exceeded"), 0)
+		}, []string{`"not_checked"`, `"salesforce_error":"invalid_grant"`}},
+		"Secrets Manager is down": {func(w *world) {
+			w.aws.Fail("GetSecretValue", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+		}, []string{`"not_checked"`}},
+		"the secret cannot be read":       {func(w *world) { w.aws.Fail("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0) }, []string{`"login_failed"`, `"LoginFailed":1`}},
+		"the answer is not trusted":       {func(w *world) { w.org.Fail(sfoauthtest.Token, sfoauthtest.WrongSignature(), 0) }, []string{`"login_failed"`, `"LoginFailed":1`}},
+		"the user has been made inactive": {func(w *world) { w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, []string{`"login_failed"`, `"LoginFailed":1`, `"salesforce_error":"invalid_grant"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, options{}, func(t *testing.T, w *world) {
+				time.Sleep(time.Hour)
+				c.break_(w)
+				_, err := w.invoke(t.Context(), []byte(`{"source":"aws.events","detail-type":"Scheduled Event"}`))
+				w.must(err)
+				w.logged(t, append(c.says, `"msg":"check"`, `"app":"crm"`)...)
+				if strings.Contains(w.log.String(), `"PairAge":0`) || strings.Contains(w.log.String(), "not_checked") && strings.Contains(w.log.String(), "LoginFailed") {
+					t.Error("a number that is not known is in the line")
+				}
+			})
+		})
+	}
 }
 
 func TestAnEventThatIsLateIsNotActedOn(t *testing.T) {

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,15 +12,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
 // Health is what the daily check found out about one app.
 type Health struct {
 	App     string
 	Version string        // AWSCURRENT
-	Age     time.Duration // of the pair
+	Age     time.Duration // of the version that holds the pair; zero: it could not be read
 	Overdue bool          // its rotation should have happened
 	Err     error         // why the current pair does not log in; nil: it does
+	Outage  bool          // Err says nothing of the pair: Salesforce or Secrets Manager is down, slow or limiting
 }
 
 // Check logs in with the current pair of every app under the prefix, and changes nothing. What fails for one app is in its
@@ -37,7 +40,9 @@ func (r *Rotator) Check(ctx context.Context, lister secretsmanager.ListSecretsAP
 		for _, entry := range page.SecretList {
 			app, ok := strings.CutPrefix(aws.ToString(entry.Name), r.Prefix)
 			if ok && appsecret.ValidName(app) {
-				found = append(found, r.checkApp(ctx, app))
+				health := r.checkApp(ctx, app)
+				health.Outage = isOutage(health.Err)
+				found = append(found, health)
 			}
 		}
 	}
@@ -65,6 +70,13 @@ func (r *Rotator) checkApp(ctx context.Context, app string) Health {
 	h.Age = time.Since(version.Created)
 	h.Err = r.try(ctx, version)
 	return h
+}
+
+func isOutage(err error) bool {
+	if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
+		return refused.Kind == sfoauth.Passing || refused.Kind == sfoauth.Limiting
+	}
+	return appsecret.IsProblem(err, appsecret.Unavailable)
 }
 
 // overdueAfter is how late a rotation may be before somebody is told: NextRotationDate is the end of the rotation window,

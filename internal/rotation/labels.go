@@ -53,7 +53,7 @@ func (r *Rotator) tryCandidate(ctx context.Context, out Outcome, secret *appsecr
 	}
 	if err != nil {
 		out.Did, out.Refused = "refused the candidate", true
-		out.Warning = err.Error()
+		out.Warning, out.Reason = err.Error(), err
 		// REJECTED first: a version without any label may vanish.
 		if err := secret.Move(ctx, appsecret.Rejected, out.Version); err != nil {
 			return out, err
@@ -77,6 +77,7 @@ func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret
 	if !isFinal(refused) {
 		return out, refused
 	}
+	out.Reason = refused
 	previous := secret.Holder(appsecret.Previous)
 	if previous == "" {
 		out.Did, out.Warning = "left the current pair, which does not log in: there is no other", refused.Error()

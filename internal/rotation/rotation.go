@@ -46,6 +46,7 @@ type Outcome struct {
 	Version string // the version id that the event is about
 	Did     string // what was done, in a few words
 	Warning string // what a person should know, though nothing failed
+	Reason  error  // why a pair was refused, though nothing failed
 
 	Rotated    bool // AWSCURRENT has moved to a new pair
 	Refused    bool // a pair was tried and refused, and is labelled REJECTED
