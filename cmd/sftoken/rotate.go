@@ -39,6 +39,9 @@ the secret, within SECRET_TTL (5 minutes).`,
 				return err
 			}
 			r := &rotation{client: client, secret: secret, out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr()}
+			if err := r.possible(ctx, compromised); err != nil {
+				return err
+			}
 			switch {
 			case compromised:
 				if err := r.replaceLeaked(ctx); err != nil {
@@ -86,7 +89,27 @@ func (r *rotation) replaceLeaked(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(r.out, "version %s is labelled COMPROMISED\n", leaked)
+	// Who had this pair may have read the one that was staged beside it: the rotation that staged it is given up.
+	if pending := r.secret.Holder(appsecret.Pending); pending != "" && pending != leaked {
+		if err := r.secret.Unlabel(ctx, appsecret.Pending, pending); err != nil {
+			return err
+		}
+	}
 	return r.rotate(ctx)
+}
+
+// possible says at once what the rotate function would say in its log alone: that a person must make the new pair.
+func (r *rotation) possible(ctx context.Context, compromised bool) error {
+	current, err := r.secret.Read(ctx, r.secret.Holder(appsecret.Current))
+	if err != nil || current.Rotates() || current.IsPlaceholder() || r.secret.Holder(appsecret.Candidate) != "" && !compromised {
+		return nil
+	}
+	app := r.secret.App
+	then := "then `sftoken secret stage " + app + " --wait`"
+	if compromised {
+		then = "which ends the leaked one, then `sftoken secret put " + app + "` and `sftoken revoke " + app + "`"
+	}
+	return fmt.Errorf("the secret of app %s has no appId and consumerId, so that a person must make its new pair: in Salesforce's Setup, %s", app, then)
 }
 
 // rotate starts it and waits until another version is current.
@@ -102,6 +125,9 @@ func (r *rotation) rotate(ctx context.Context) error {
 		}
 		version := now.Holder(appsecret.Current)
 		if version == r.secret.Holder(appsecret.Current) {
+			if pending := now.Holder(appsecret.Pending); pending == "" || pending == version { // it was given up: another one begins
+				return false, start(ctx, r.client, r.secret.ARN)
+			}
 			return false, nil
 		}
 		fmt.Fprintf(r.out, "version %s is AWSCURRENT\n", version)
