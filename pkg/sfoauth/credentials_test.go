@@ -1,0 +1,94 @@
+package sfoauth_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+func TestAppsAndConsumersAreListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{Name: "CRM"})
+		app.User.Change(func(o *sfoauthtest.UserOptions) { o.ExternalClientAppDeveloper, o.ViewClientSecret = true, true })
+		token, err := client.Token(t.Context())
+		must(t, err)
+		apps, err := client.Credentials(token, "", "").Apps(t.Context())
+		if err != nil || len(apps) != 1 || apps[0] != (sfoauth.AppUsage{ID: app.ID, Name: "CRM"}) {
+			t.Errorf("apps %+v, %v", apps, err)
+		}
+		consumers, err := client.Credentials(token, app.ID[:15], "").Consumers(t.Context())
+		if err != nil || len(consumers) != 1 || consumers[0] != (sfoauth.Consumer{ID: app.ConsumerID, ConsumerKey: client.ConsumerKey, Name: "CRM"}) {
+			t.Errorf("consumers %+v, %v", consumers, err)
+		}
+		if main, err := client.Credentials(token, app.ID[:15], app.ConsumerID[:15]).Main(t.Context()); err != nil || main.ConsumerKey != client.ConsumerKey {
+			t.Errorf("with ids of 15 characters: %v", err)
+		}
+		if improper := org.Improper(); len(improper) > 0 {
+			t.Errorf("sent to Salesforce: %q", improper)
+		}
+	})
+}
+
+// What stands in a secret goes into a path: nothing but ids does.
+func TestNothingButIDsGoesIntoAPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+		token := &sfoauth.Token{AccessToken: sfoauth.NewSecret(app.NewToken())}
+		for _, ids := range [][2]string{
+			{"", app.ConsumerID}, {app.ID, ""}, {"../../sobjects/x", app.ConsumerID}, {app.ID, "888?part=keyand"}, {app.ID + "0", app.ConsumerID}, {app.ID, "888000000000é0"},
+		} {
+			c := client.Credentials(token, ids[0], ids[1])
+			_, err := c.Main(t.Context())
+			_, err2 := c.Staged(t.Context())
+			_, err3 := c.Stage(t.Context())
+			for _, err := range []error{err, err2, err3, c.Rotate(t.Context(), "1"), c.Delete(t.Context(), "1")} {
+				if failed, ok := errors.AsType[*sfoauth.Error](err); !ok || failed.Kind != sfoauth.Final || failed.Status != 0 {
+					t.Errorf("ids %q: %v", ids, err)
+				}
+			}
+		}
+		if _, err := client.Credentials(token, "../usage", "").Consumers(t.Context()); err == nil {
+			t.Error("consumers of an app that is no id")
+		}
+		c := client.Credentials(token, app.ID, app.ConsumerID)
+		for _, id := range []string{"", "../x", "a/b", "a?b", "a b", strings.Repeat("a", 65)} {
+			if c.Rotate(t.Context(), id) == nil || c.Delete(t.Context(), id) == nil {
+				t.Errorf("the staged pair %q", id)
+			}
+		}
+		if calls := org.Seen().Calls; len(calls) > 0 {
+			t.Errorf("Salesforce was asked: %v", calls)
+		}
+	})
+}
+
+func TestMissingPermissionsAreFinal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+		token, err := client.Token(t.Context())
+		must(t, err)
+		_, err = client.Credentials(token, app.ID, app.ConsumerID).Main(t.Context())
+		if failed, ok := errors.AsType[*sfoauth.Error](err); !ok || failed.Kind != sfoauth.Final || failed.Status != http.StatusForbidden || failed.Code != "INSUFFICIENT_ACCESS" || failed.Advice() == "" {
+			t.Errorf("without permissions: %v", err)
+		}
+	})
+}
+
+func TestSameRecord(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"00Dxx0000000001", "00Dxx0000000001", true}, {"00Dxx0000000001", "00Dxx0000000001AAA", true}, {"00Dxx0000000001EAC", "00Dxx0000000001", true},
+		{"00Dxx0000000001", "00Dxx0000000002", false}, {"00Dxx0000000001", "00DXX0000000001", false}, {"00Dxx", "00Dxx", false}, {"", "", false},
+	} {
+		if got := sfoauth.SameRecord(c.a, c.b); got != c.same {
+			t.Errorf("%q and %q: %t", c.a, c.b, got)
+		}
+	}
+}
