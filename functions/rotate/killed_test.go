@@ -49,12 +49,18 @@ func (w *world) rotateOnce() {
 
 // stageByHand leaves a pair in the slot, as an abandoned rotation does.
 func (w *world) stageByHand() {
+	_, err := w.pairs().Stage(w.t.Context())
+	w.must(err)
+}
+
+// pairs is a person's access to the app's pairs.
+func (w *world) pairs() *sfoauth.Credentials {
+	w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 	client := w.network.Client()
-	defer client.CloseIdleConnections()
+	w.t.Cleanup(client.CloseIdleConnections)
 	c := &sfoauth.Client{BaseURL: "http://" + orgHost, Hosts: sfoauth.Hosts{orgHost}, HTTPClient: client}
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret(w.app.NewToken())}
-	_, err := c.Credentials(token, w.app.ID, w.app.ConsumerID).Stage(w.t.Context())
-	w.must(err)
+	return c.Credentials(token, w.app.ID, w.app.ConsumerID)
 }
 
 // leak labels the current version, as `sftoken rotate --compromised` does.
@@ -63,12 +69,12 @@ func (w *world) leak() {
 	w.deliver()
 }
 
-func (w *world) compromise() {
+func (w *world) compromise() { w.compromiseVersion(w.describe().Holder("AWSCURRENT")) }
+
+func (w *world) compromiseVersion(version string) {
 	w.t.Helper()
 	s := w.describe()
-	input := &secretsmanager.UpdateSecretVersionStageInput{
-		SecretId: aws.String(crm), VersionStage: aws.String("COMPROMISED"), MoveToVersionId: aws.String(s.Holder("AWSCURRENT")),
-	}
+	input := &secretsmanager.UpdateSecretVersionStageInput{SecretId: aws.String(crm), VersionStage: aws.String("COMPROMISED"), MoveToVersionId: &version}
 	if from := s.Holder("COMPROMISED"); from != "" {
 		input.RemoveFromVersionId = &from
 	}

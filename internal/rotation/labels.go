@@ -72,7 +72,7 @@ func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret
 	refused := r.tryVersion(ctx, secret, out.Version)
 	if refused == nil {
 		out.Did = "logged in with the current pair"
-		return out, nil
+		return r.bury(ctx, out, secret) // a person, and no rotation, may have replaced a pair that has leaked
 	}
 	if !isFinal(refused) {
 		return out, refused

@@ -8,7 +8,7 @@
 //	stored as AWSPENDING, not the main pair     the next step goes on; a new rotation adopts the staged pair
 //	the main pair, not yet AWSCURRENT           finishSecret goes on; a new rotation adopts the main pair. Until then
 //	                                            AWSCURRENT is the old pair, which works for 30 days more
-//	AWSCURRENT, the leaked old pair not deleted the retry of finishSecret, and the COMPROMISED event, delete it
+//	AWSCURRENT, the leaked old pair not deleted the retry of finishSecret, and the AWSCURRENT event, delete it
 package rotation
 
 import (

@@ -70,10 +70,13 @@ func (r *Rotator) bury(ctx context.Context, out Outcome, secret *appsecret.Secre
 		return out, err
 	}
 	old, err := secret.Read(ctx, leaked)
-	if err != nil {
+	if err != nil && !appsecret.IsProblem(err, appsecret.Malformed) {
 		return out, err
 	}
 	switch {
+	case err != nil:
+		out.Warning = "the leaked version does not say which pair to delete: " + err.Error()
+		return out, nil
 	case old.SamePair(current):
 		return out, nil
 	case !current.Rotates():

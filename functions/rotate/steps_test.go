@@ -1,0 +1,165 @@
+package main
+
+import (
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/internal/telemetry"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+func TestSettings(t *testing.T) {
+	runtime := map[string]string{"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1", "AWS_REGION": "us-east-1"}
+	for setting, ok := range map[string]bool{
+		"": true, "PROPAGATION=0s": true, "PROPAGATION=14m": true, "PROPAGATION=15m": false, "PROPAGATION=soon": false, "ADMIN_APP=admin": true, "ADMIN_APP=Admin": false,
+		"SALESFORCE_HOSTS=http://x": false, "LOG_LEVEL=loud": false, "METRICS_NAMESPACE=a b": false, "SECRET_PREFIX=a b": false, "AWS_LAMBDA_RUNTIME_API=": false,
+	} {
+		env := maps.Clone(runtime)
+		name, value, _ := strings.Cut(setting, "=")
+		env[name] = value
+		_, err := wire(t.Context(), func(n string) string { return env[n] })
+		if (err == nil) != ok || err != nil && name != "AWS_LAMBDA_RUNTIME_API" && !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", setting, err)
+		}
+	}
+}
+
+func TestAPanicIsAnsweredAndLogged(t *testing.T) {
+	var log localaws.Output
+	h := &handler{log: telemetry.New(&log, 0, "sftoken", "test")} // without a rotator
+	_, err := h.Invoke(t.Context(), []byte(`{"Step":"createSecret","SecretId":"hush-hush","ClientRequestToken":"x","RotationToken":"hush-hush"}`))
+	if err == nil || !strings.Contains(err.Error(), "its log says where") {
+		t.Errorf("the answer is %v", err)
+	}
+	if text := log.String(); !strings.Contains(text, `"msg":"panic"`) || !strings.Contains(text, "steps.go") || !strings.Contains(text, `"RotationFailures":1`) || strings.Contains(text, "hush") {
+		t.Errorf("the log says %s", text)
+	}
+}
+
+func TestAWrongCandidateIsRefusedByTheRotationThatTakesIt(t *testing.T) {
+	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
+		good := w.describe().Holder("AWSCURRENT")
+		candidate := w.store("3MVG9wrong", "wrong", "CANDIDATE") // its event is late
+		w.must(w.rotate(""))
+		s := w.describe()
+		if !s.Has(good, "AWSCURRENT") || s.Has(candidate, "CANDIDATE") || s.Holder("REJECTED") == "" || s.Holder("AWSPENDING") != "" {
+			t.Errorf("labels %v", s.Labels)
+		}
+		w.logged(t, `"step":"testSecret"`, `"outcome":"failed"`, `"CandidatesRefused":1`, `"salesforce_error":"invalid_client_id"`)
+		w.deliver()
+		w.must(w.rotate(""))
+		w.logged(t, `"step":"createSecret"`, "sftoken secret stage crm") // a person is reminded again
+		if !w.describe().Has(good, "AWSCURRENT") || !w.logsIn("AWSCURRENT") {
+			t.Errorf("labels %v", w.describe().Labels)
+		}
+	})
+}
+
+func TestATestOfTheCurrentPairRejectsNothing(t *testing.T) {
+	for _, noIDs := range []bool{false, true} {
+		inBubble(t, options{noIDs: noIDs}, func(t *testing.T, w *world) {
+			before := w.describe()
+			w.app.Regenerate() // and nobody has stored it: the test fails
+			_, err := w.secrets.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(crm), RotateImmediately: aws.Bool(false)})
+			w.must(err)
+			w.logged(t, `"step":"testSecret"`, `"outcome":"failed"`, "invalid_client_id")
+			after := w.describe()
+			if after.Holder("AWSCURRENT") != before.Holder("AWSCURRENT") || after.Holder("REJECTED") != "" || after.Holder("AWSPENDING") != "" || len(after.Labels) != len(before.Labels) {
+				t.Errorf("labels %v, before %v", after.Labels, before.Labels)
+			}
+			if n := w.org.Seen().Calls[sfoauthtest.Stage]; n != 0 {
+				t.Errorf("%d pairs were staged", n)
+			}
+		})
+	}
+}
+
+func TestTheOnlyPairIsLeftAndItIsLoud(t *testing.T) {
+	inBubble(t, options{}, func(t *testing.T, w *world) {
+		w.create("sftoken/erp", map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": "http://" + orgHost})
+		w.deliver()
+		w.logged(t, `"app":"erp"`, `"level":"ERROR"`, `"outcome":"stuck"`, "there is no other", `"salesforce_error":"invalid_client_id"`)
+		if dead := w.bus.DeadLetters(); len(dead) != 0 {
+			t.Errorf("%d dead letters: there is nothing to try again", len(dead))
+		}
+	})
+}
+
+func TestAnInvocationThatEndsBeforeThePairHasSettledConcludesNothing(t *testing.T) {
+	for _, label := range []string{"AWSCURRENT", "CANDIDATE"} {
+		inBubble(t, options{propagation: 20 * time.Minute}, func(t *testing.T, w *world) { // longer than Lambda lets it run
+			good := w.describe().Holder("AWSCURRENT")
+			version := w.store("3MVG9wrong", "wrong", label)
+			w.deliver()
+			w.logged(t, `"outcome":"failed"`, "no time left to wait")
+			if s := w.describe(); !s.Has(version, "REJECTED") || !s.Has(good, "AWSCURRENT") { // by the second try, when it has settled
+				t.Errorf("labels %v", s.Labels)
+			}
+		})
+	}
+}
+
+func TestAnUnknownStepIsNamed(t *testing.T) {
+	inBubble(t, options{}, func(t *testing.T, w *world) {
+		w.org.Fail(sfoauthtest.Rotate, sfoauthtest.Unavailable(), 1)
+		w.must(w.rotate(""))
+		before := w.describe()
+		if err := w.step("fetchSecret", before.Holder("AWSPENDING")); err == nil || !strings.Contains(err.Error(), `unknown rotation step "fetchSecret"`) {
+			t.Errorf("%v", err)
+		}
+		if after := w.describe(); after.Holder("AWSPENDING") != before.Holder("AWSPENDING") {
+			t.Errorf("labels %v", after.Labels)
+		}
+	})
+}
+
+func TestALeakedPairThatOnlyAPersonCanDelete(t *testing.T) {
+	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
+		w.compromise()
+		w.deliver()
+		other := w.org.AddApp(sfoauthtest.AppOptions{})
+		key, secret := other.Pair() // a pair that works, while the leaked one does too
+		w.store(key, secret, "AWSCURRENT")
+		w.deliver()
+		w.logged(t, `"label":"AWSCURRENT"`, `"level":"WARN"`, "delete it in Setup")
+	})
+}
+
+func TestALeakedPairThatAPersonReplacesIsDeleted(t *testing.T) {
+	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
+		key, secret := w.app.Pair()
+		w.leak()
+		pairs := w.pairs()
+		staged, err := pairs.Stage(t.Context())
+		w.must(err)
+		w.must(pairs.Rotate(t.Context(), staged.ID)) // the leaked pair works for 30 days more
+		w.store(staged.ConsumerKey, staged.ConsumerSecret.Reveal(), "AWSCURRENT")
+		w.deliver()
+		if w.org.LogsIn(key, secret) || !w.logsIn("AWSCURRENT") {
+			t.Errorf("the leaked pair logs in: %t; AWSCURRENT: %t\n%s", w.org.LogsIn(key, secret), w.logsIn("AWSCURRENT"), w.log.String())
+		}
+		w.logged(t, `"label":"AWSCURRENT"`, "deleted the leaked pair")
+	})
+}
+
+func TestALeakedVersionThatDoesNotReadBlocksNoRotation(t *testing.T) {
+	inBubble(t, options{}, func(t *testing.T, w *world) {
+		oldKey, _ := w.app.Pair()
+		w.compromiseVersion(w.storeText("not JSON", "OTHER"))
+		w.deliver()
+		w.must(w.rotate(""))
+		if err := w.rotated(oldKey); err != nil {
+			t.Error(err)
+		}
+		w.logged(t, `"step":"finishSecret"`, `"outcome":"ok"`)
+		if dead := w.bus.DeadLetters(); len(dead) != 0 {
+			t.Errorf("%d dead letters", len(dead))
+		}
+	})
+}
