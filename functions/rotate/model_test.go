@@ -30,9 +30,10 @@ var happenings = map[string]func(m *model, n int){
 		}
 	},
 	"a new pair in Setup, not stored": func(m *model, _ int) { m.app.Regenerate() },
-	"emergency":                       func(m *model, _ int) { m.compromise(); _ = m.rotate("") },
+	"emergency":                       func(m *model, _ int) { m.leak(); _ = m.rotate("") },
+	"a leak, and nobody rotates":      func(m *model, _ int) { m.leak() },
 	"outage": func(m *model, n int) {
-		faults := []sfoauthtest.Fault{sfoauthtest.Maintenance(), sfoauthtest.Reset(), sfoauthtest.ResetAfter(), sfoauthtest.Truncate(), sfoauthtest.TooManyRequests(time.Minute, false)}
+		faults := []sfoauthtest.Fault{sfoauthtest.Maintenance(), sfoauthtest.Reset(), sfoauthtest.ResetAfter(), sfoauthtest.Truncate(), sfoauthtest.TooManyRequests(time.Minute, false), sfoauthtest.Redirect(302, "")}
 		m.org.Fail(sfoauthtest.Everything, faults[n%len(faults)], 1+n%7)
 	},
 	"crash":            func(m *model, n int) { m.crashIn = 1 + n%15 },
@@ -52,6 +53,14 @@ type model struct {
 	broken  []string // what did not hold
 	crashIn int      // calls until the function is killed; zero: never
 	worked  bool     // AWSCURRENT logged in before the call under way
+
+	leakedKey, leakedSecret string // the pair that was labelled last
+}
+
+func (m *model) leak() {
+	m.compromise()
+	fields := m.at("COMPROMISED")
+	m.leakedKey, m.leakedSecret = text(fields, "consumerKey"), text(fields, "consumerSecret")
 }
 
 func (m *model) watch() {
@@ -131,8 +140,13 @@ func (m *model) recover() {
 		_ = m.rotate("")
 		m.deliver()
 		if err = m.rotated("none"); err == nil {
-			return
+			break
 		}
 	}
-	m.broken = append(m.broken, "it does not heal: "+err.Error())
+	if err != nil {
+		m.broken = append(m.broken, "it does not heal: "+err.Error())
+	}
+	if m.org.LogsIn(m.leakedKey, m.leakedSecret) {
+		m.broken = append(m.broken, "the leaked pair lives on")
+	}
 }

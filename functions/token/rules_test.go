@@ -330,6 +330,25 @@ func TestTheTokenOfALeakedPairIsRevokedOnceThereIsAnother(t *testing.T) {
 	}
 }
 
+func TestATokenThatWasRevokedWithItsPairIsNotHandedOutForLackOfAnother(t *testing.T) {
+	bubble(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, w *world) {
+		w.get()
+		_, err := w.secrets.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{
+			SecretId: aws.String(secretName), VersionStage: aws.String("COMPROMISED"), MoveToVersionId: aws.String(w.current()),
+		})
+		w.must(err)
+		key, secret := w.app.Regenerate()
+		w.store(w.pair(key, secret))
+		time.Sleep(vending.DefaultSecretTTL)
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.NoFault(), 1) // answers with the old token, which is then revoked
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+		w.want(w.get(), 503, "temporarily_unavailable")
+		w.org.Heal()
+		time.Sleep(time.Second)
+		w.want(w.get(), 200, "miss")
+	})
+}
+
 func (w *world) current() string {
 	w.t.Helper()
 	out, err := w.secrets.GetSecretValue(w.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(secretName)})

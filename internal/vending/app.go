@@ -82,7 +82,7 @@ func (s *session) confirmed(expiry time.Time, every time.Duration, asked, now ti
 
 // left is how long it is until t: by the clock that says less, where the monotonic clock and that on the wall disagree. The first
 // may stand still while the process is frozen, so that a token would outlive its session and a failure be remembered for
-// days; the second may be set back.
+// days; the second may be set back. Others on Lambda have met it: aws-sdk-go-v2 #789, vault-lambda-extension #150.
 func left(t, now time.Time) time.Duration {
 	return min(t.Sub(now), t.Round(0).Sub(now.Round(0))) // Round(0) leaves the time on the wall
 }

@@ -92,8 +92,9 @@ func (v *Vendor) renew(a *app, confirm *session) work {
 		if made == nil && (err == nil || isFinal(err)) {
 			made, current, tried, err = v.mint(ctx, f, a.name, current)
 		}
+		revoked := false
 		if err == nil && old != nil && old.version != made.version {
-			made, err = v.bury(ctx, f, a.name, current, old, made)
+			made, revoked, err = v.bury(ctx, f, a.name, current, old, made)
 		}
 
 		now := time.Now()
@@ -103,6 +104,9 @@ func (v *Vendor) renew(a *app, confirm *session) work {
 		if current != a.secret {
 			a.secret, a.readAt = current, now
 		}
+		if revoked {
+			a.session = nil
+		}
 		if err != nil {
 			a.refused = a.refused.after(ungranted(a.name, err), err, tried, v.Jitter, now)
 			return
@@ -111,12 +115,12 @@ func (v *Vendor) renew(a *app, confirm *session) work {
 	}
 }
 
-// bury revokes the token that was made with a pair that has leaked, once there is another one to hand out. Any other old
-// token is left to its holders.
-func (v *Vendor) bury(ctx context.Context, f *flight, name string, current *appsecret.Version, old, made *session) (*session, error) {
+// bury revokes the token that was made with a pair that has leaked, once there is another one to hand out, and says whether it
+// has. Any other old token is left to its holders.
+func (v *Vendor) bury(ctx context.Context, f *flight, name string, current *appsecret.Version, old, made *session) (_ *session, revoked bool, err error) {
 	leaked, err := v.read(ctx, f, name, appsecret.Compromised)
 	if err != nil || leaked.ID != old.version {
-		return made, nil
+		return made, false, nil
 	}
 	begun := time.Now()
 	err = made.client.Revoke(ctx, old.token)
@@ -125,11 +129,11 @@ func (v *Vendor) bury(ctx context.Context, f *flight, name string, current *apps
 		f.cost.Err = err
 	}
 	if made.id != old.id {
-		return made, nil
+		return made, err == nil, nil
 	}
 	// Salesforce may answer a second login with the session that the first one began: then it has just been ended.
 	made, _, _, err = v.mint(ctx, f, name, current)
-	return made, err
+	return made, true, err
 }
 
 // confirm asks Salesforce whether the session is alive. It returns nil where it is not, or not for long enough.
