@@ -1,0 +1,191 @@
+// Package salesforce holds no code: its tests check the metadata that sets up an org, which no compiler reads.
+package salesforce
+
+import (
+	"encoding/xml"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const namespace = "http://soap.sforce.com/2006/04/metadata"
+
+// kinds are the metadata types in use, by suffix. Source: Metadata API Developer Guide, "File Suffix and Directory Location" of each.
+var kinds = map[string]struct{ folder, name, root string }{
+	"eca":           {"externalClientApps", "ExternalClientApplication", "ExternalClientApplication"},
+	"ecaGlblOauth":  {"extlClntAppGlobalOauthSets", "ExtlClntAppGlobalOauthSettings", "ExtlClntAppGlobalOauthSettings"},
+	"ecaOauth":      {"extlClntAppOauthSettings", "ExtlClntAppOauthSettings", "ExtlClntAppOauthSettings"},
+	"ecaOauthPlcy":  {"extlClntAppOauthPolicies", "ExtlClntAppOauthConfigurablePolicies", "ExtlClntAppOauthConfigurablePolicies"},
+	"ecaPlcy":       {"extlClntAppPolicies", "ExtlClntAppConfigurablePolicies", "ExtlClntAppConfigurablePolicies"},
+	"permissionset": {"permissionsets", "PermissionSet", "PermissionSet"},
+	"settings":      {"settings", "Settings", "ExternalClientAppSettings"}, // all settings are one type in a manifest
+}
+
+func TestEachFileIsWhatItsNameSays(t *testing.T) {
+	for _, c := range components(t) {
+		kind, ok := kinds[c.suffix]
+		if !ok || c.folder != kind.folder || c.root != kind.root || c.space != namespace {
+			t.Errorf("%s: root %q of namespace %q does not belong here", c.path, c.root, c.space)
+		}
+	}
+}
+
+func TestTheManifestListsWhatIsThere(t *testing.T) {
+	there := map[string][]string{}
+	for _, c := range components(t) {
+		kind := kinds[c.suffix].name
+		there[kind] = append(there[kind], c.name)
+	}
+	var manifest struct {
+		XMLName xml.Name
+		Types   []struct {
+			Members []string `xml:"members"`
+			Name    string   `xml:"name"`
+		} `xml:"types"`
+		Version string `xml:"version"`
+	}
+	read(t, "manifest/package.xml", func(data []byte) error { return xml.Unmarshal(data, &manifest) })
+	listed := map[string][]string{}
+	for _, kind := range manifest.Types {
+		listed[kind.Name] = append(listed[kind.Name], kind.Members...)
+	}
+	for kind := range union(there, listed) {
+		slices.Sort(there[kind])
+		slices.Sort(listed[kind])
+		if !slices.Equal(there[kind], listed[kind]) {
+			t.Errorf("%s: the manifest lists %q, there is %q", kind, listed[kind], there[kind])
+		}
+	}
+	if want := (xml.Name{Space: namespace, Local: "Package"}); manifest.XMLName != want {
+		t.Errorf("manifest: root %v, want %v", manifest.XMLName, want)
+	}
+	// Staged credentials, with which pairs are rotated, exist from 65.0 on.
+	if version := sfdx(t).SourceAPIVersion; manifest.Version != version || version < "65.0" {
+		t.Errorf("version %s in the manifest, %s in the project", manifest.Version, version)
+	}
+}
+
+func TestEachNameIsSomething(t *testing.T) {
+	all := components(t)
+	names := func(suffix string) []string {
+		var names []string
+		for _, c := range all {
+			if c.suffix == suffix {
+				names = append(names, c.name)
+			}
+		}
+		return slices.Sorted(slices.Values(names))
+	}
+	apps := names("eca")
+	if len(apps) != 2 {
+		t.Errorf("apps %q, want the app and the one that rotates", apps)
+	}
+	// Salesforce makes both policies itself when an app gets OAuth settings, and calls them <name>_defaultPolicy. By another name
+	// they would be second ones, which it refuses.
+	var policies []string
+	for _, app := range apps {
+		policies = append(policies, app+"_defaultPolicy")
+	}
+	for suffix, want := range map[string][]string{
+		"ecaGlblOauth": apps, "ecaOauth": apps, "permissionset": apps, "ecaPlcy": policies, "ecaOauthPlcy": policies,
+	} {
+		if got := names(suffix); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", suffix, got, want)
+		}
+	}
+	for _, c := range all {
+		app := strings.TrimSuffix(c.name, "_defaultPolicy")
+		for _, field := range []string{"externalClientApplication", "commaSeparatedPermissionSet"} {
+			if got, ok := c.fields[field]; ok && !slices.Equal(got, []string{app}) {
+				t.Errorf("%s: %s %q, want %q", c.path, field, got, app)
+			}
+		}
+	}
+}
+
+// free is a field that may say anything.
+const free = "*"
+
+// granted are the fields of each file, all of them: whatever else somebody adds, a scope, a flow, a secret, is an error here.
+var granted = map[string]map[string]string{
+	"eca": {"contactEmail": "CONTACT@replace.invalid", "description": free, "distributionState": "Local", "isProtected": "false", "label": free},
+	"ecaGlblOauth": {
+		"callbackUrl": "https://login.salesforce.com/services/oauth2/success", "externalClientApplication": free, "label": free,
+		"isClientCredentialsFlowEnabled": "true", "isCodeCredFlowEnabled": "false", "isCodeCredPostOnly": "false", "isDeviceFlowEnabled": "false",
+		"isTokenExchangeEnabled": "false", "isConsumerSecretOptional": "false", "isIntrospectAllTokens": "false", "isNamedUserJwtEnabled": "false",
+		"isPkceRequired": "true", "isSecretRequiredForRefreshToken": "true", "isSecretRequiredForTokenExchange": "true",
+		"shouldRotateConsumerKey": "false", "shouldRotateConsumerSecret": "false", // true would change the pair at each deployment
+	},
+	"ecaOauth": {"commaSeparatedOauthScopes": "Api", "externalClientApplication": free, "isFirstPartyAppEnabled": "false", "label": free},
+	"ecaPlcy":  {"externalClientApplication": free, "isEnabled": "true", "isOauthPluginEnabled": "true", "label": free},
+	"ecaOauthPlcy": {
+		"clientCredentialsFlowUser": free, "commaSeparatedPermissionSet": free, "externalClientApplication": free, "label": free,
+		"ipRelaxationPolicyType": "Enforce", "isClientCredentialsFlowEnabled": "true", "isGuestCodeCredFlowEnabled": "false",
+		"isTokenExchangeFlowEnabled": "false", "permittedUsersPolicyType": "AdminApprovedPreAuthorized", "refreshTokenPolicyType": "Zero",
+		"requiredSessionLevel": "STANDARD", "sessionTimeoutInMinutes": "120",
+	},
+	"permissionset": {"description": free, "hasActivationRequired": "false", "label": free, "userPermissions/enabled": free, "userPermissions/name": free},
+	"settings":      {"enableClientSecretInRestApiAccess": "true"},
+}
+
+func TestNothingMoreIsGranted(t *testing.T) {
+	for _, c := range components(t) {
+		want := granted[c.suffix]
+		for field := range union(c.fields, want) {
+			value, known := want[field]
+			got, set := c.fields[field]
+			switch {
+			case !known: // and not shown: it may be a secret
+				t.Errorf("%s: %s is set", c.path, field)
+			case !set || value != free && !slices.Equal(got, []string{value}):
+				t.Errorf("%s: %s is %q, want %q", c.path, field, got, value)
+			}
+		}
+	}
+	permissions := map[string][]string{
+		"sftoken_crm": {"ApiEnabled", "ApiUserOnly"},
+		// Developer requires Admin, which requires Viewer: without them the permission set is not accepted.
+		"sftoken_rotation": {"ApiEnabled", "ApiUserOnly", "ExternalClientAppAdmin", "ExternalClientAppDeveloper", "ExternalClientAppViewer", "ViewClientSecret"},
+	}
+	for _, c := range components(t) {
+		if c.suffix == "permissionset" && !slices.Equal(c.fields["userPermissions/name"], permissions[c.name]) {
+			t.Errorf("%s grants %q, want %q", c.path, c.fields["userPermissions/name"], permissions[c.name])
+		}
+	}
+}
+
+// A consumer key begins with 3MVG; a secret is 64 hexadecimal digits, an id of an org or a record 15 or 18 letters and digits.
+var secret = regexp.MustCompile(`3MVG|[0-9A-Fa-f]{32}|\b(00D|005|0xI|888)[0-9A-Za-z]{12}`)
+
+func TestNothingOfOneOrgIsInIt(t *testing.T) {
+	project := sfdx(t)
+	placeholder := regexp.MustCompile(`\S+@\S+`)
+	replaced := map[string]bool{}
+	for _, c := range components(t) {
+		for field, values := range c.fields {
+			for _, value := range values {
+				if secret.MatchString(value) {
+					t.Errorf("%s: %s looks like something of one org: a key, a secret or an id", c.path, field)
+				}
+				for _, address := range placeholder.FindAllString(value, -1) {
+					if !strings.HasSuffix(address, "@replace.invalid") {
+						t.Errorf("%s: %s holds %s, which is no placeholder", c.path, field, address)
+					}
+					replaced[address] = true
+				}
+			}
+		}
+	}
+	var known []string
+	for _, r := range project.Replacements {
+		known = append(known, r.StringToReplace)
+		if r.Glob == "" || r.ReplaceWithEnv == "" {
+			t.Errorf("%s is replaced by nothing", r.StringToReplace)
+		}
+	}
+	if got, want := slices.Sorted(maps.Keys(replaced)), slices.Sorted(slices.Values(known)); !slices.Equal(got, want) {
+		t.Errorf("placeholders %q, sfdx-project.json replaces %q", got, want)
+	}
+}
