@@ -9,7 +9,7 @@ TOOL    := go tool -modfile=tools.mod
 # Without a C compiler, with the packages of the functions: what `run` compiles is compiled once.
 RUN := CGO_ENABLED=0 go run -trimpath -buildvcs=false -tags lambda.norpc
 
-.PHONY: help run local test race lint bench fuzz build e2e sam-local conformance deploy clean
+.PHONY: help run local test race lint bench fuzz build e2e sam-local conformance salesforce deploy clean
 
 help: ## list the commands
 	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ sam-local: ## sam local invoke and start-api on the real containers (needs Docke
 
 conformance: ## the Secrets Manager stand-in and moto_server, by the same suite (needs Python)
 	test/conformance
+
+salesforce: ## the metadata and the commands of salesforce/, by the real Salesforce CLI (needs npm)
+	test/salesforce
 
 deploy: ## sam build and sam deploy, for ARCH=arm64 or x86_64
 	ARCH=$(ARCH) sam build
