@@ -34,7 +34,7 @@ type Gateway struct {
 	AllowedAccounts []string
 	// Function answers the events.
 	Function Invoker
-	// Now tells the time. Nil: time.Now.
+	// Now tells the time, to the clients as well. Nil: time.Now.
 	Now func() time.Time
 }
 
@@ -64,6 +64,7 @@ func forbidden(err error) error {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	requestID := newUUID()
 	w.Header().Set("X-Amzn-Requestid", requestID)
+	w.Header().Set("Date", g.now().UTC().Format(http.TimeFormat))
 	w.Header().Set("X-Amz-Apigw-Id", strings.ReplaceAll(requestID[:13], "-", "")+"=")
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
 	if err != nil {
@@ -100,20 +101,23 @@ func (g *Gateway) refuse(w http.ResponseWriter, err error) {
 func (g *Gateway) authorize(r *http.Request, body []byte) (p Principal, path, app string, err error) {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/"+g.Stage)
 	match := appPath.FindStringSubmatch(path)
-	if !ok || match == nil { // a path that there is not is answered like a signature that there is not
+	switch {
+	case !ok || path != "" && path[0] != '/': // a stage that there is not
+		return p, "", "", &gatewayError{http.StatusForbidden, "ForbiddenException", "Forbidden", "message"}
+	case match == nil: // a path that there is not is answered like a signature that there is not
 		return p, "", "", forbidden(ErrMissingToken)
 	}
-	now := time.Now
-	if g.Now != nil {
-		now = g.Now
-	}
-	if p, err = g.Keys.Verify(r, body, "execute-api", g.Region, now()); err != nil {
+	p, err = g.Keys.Verify(r, body, "execute-api", g.Region, g.now())
+	switch {
+	case errors.Is(err, ErrSignature):
+		return p, "", "", forbidden(&AuthError{ErrSignature.Type, ErrSignature.Message + canonical(r, body)})
+	case err != nil:
 		return p, "", "", forbidden(err)
 	}
 	resource := r.Method + path
-	if !g.allowed(p, resource) {
-		text := fmt.Sprintf("User: %s is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:%s:********%s:%s/%s/%s",
-			p.ARN, g.Region, g.Account[max(len(g.Account)-4, 0):], g.APIID, g.Stage, resource)
+	if missing := g.missing(p, resource); missing != "" {
+		text := fmt.Sprintf("User: %s is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:%s:********%s:%s/%s/%s because no %s policy allows the execute-api:Invoke action",
+			p.ARN, g.Region, g.Account[max(len(g.Account)-4, 0):], g.APIID, g.Stage, resource, missing)
 		return p, "", "", &gatewayError{http.StatusForbidden, "AccessDeniedException", text, "Message"}
 	}
 	if app, err = url.PathUnescape(match[1]); err != nil {
@@ -122,26 +126,33 @@ func (g *Gateway) authorize(r *http.Request, body []byte) (p Principal, path, ap
 	return p, path, app, nil
 }
 
-// allowed says whether IAM lets the principal invoke the method: its identity policy must, and for another account's the
-// resource policy too.
-func (g *Gateway) allowed(p Principal, resource string) bool {
-	if p.Account != g.Account && !slices.Contains(g.AllowedAccounts, p.Account) {
-		return false
+func (g *Gateway) now() time.Time {
+	if g.Now != nil {
+		return g.Now()
 	}
-	return slices.ContainsFunc(p.Invoke, func(pattern string) bool {
+	return time.Now()
+}
+
+// missing returns the kind of policy that keeps the principal from invoking the method, empty where IAM lets it: its identity
+// policy must allow it, and for another account's the resource policy too.
+func (g *Gateway) missing(p Principal, resource string) string {
+	if p.Account != g.Account && !slices.Contains(g.AllowedAccounts, p.Account) {
+		return "resource-based"
+	}
+	if slices.ContainsFunc(p.Invoke, func(pattern string) bool {
 		quoted := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*")
 		matched, err := regexp.MatchString("^"+quoted+"$", resource)
 		return err == nil && matched
-	})
+	}) {
+		return ""
+	}
+	return "identity-based"
 }
 
 // event is what API Gateway hands to the function. Absent parameters are null, as there.
 func (g *Gateway) event(r *http.Request, body []byte, p Principal, path, app, requestID string) map[string]any {
 	query := r.URL.Query()
-	now := time.Now()
-	if g.Now != nil {
-		now = g.Now()
-	}
+	now := g.now()
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = "127.0.0.1"

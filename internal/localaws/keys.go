@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,6 +23,8 @@ type Principal struct {
 	Account         string // 12 digits
 	ARN             string // arn:aws:iam::<account>:user/<name>, or arn:aws:sts::<account>:assumed-role/<role>/<session>
 	UserID          string // AIDA…, or AROA…:<session>
+	// Expires is when a session ends. Zero: never.
+	Expires time.Time
 	// Invoke is what the principal's identity policy allows on APIs: METHOD/path with * for any characters, like
 	// "GET/tokens/crm". Nil: nothing.
 	Invoke []string
@@ -63,7 +66,7 @@ var (
 	ErrMissingToken = &AuthError{"MissingAuthenticationToken", "Missing Authentication Token"}
 	ErrIncomplete   = &AuthError{"IncompleteSignature", "Authorization header requires existence of 'Credential', 'SignedHeaders' and 'Signature' parameters, and of a date"}
 	ErrUnknownKey   = &AuthError{"UnrecognizedClient", "The security token included in the request is invalid."}
-	ErrExpired      = &AuthError{"InvalidSignature", "Signature expired: the time of signing is more than 5 minutes away"}
+	ErrSessionEnded = &AuthError{"ExpiredToken", "The security token included in the request is expired"}
 	ErrSignature    = &AuthError{"InvalidSignature", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method."}
 )
 
@@ -93,14 +96,31 @@ func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now 
 	switch {
 	case !known || p.SessionToken != r.Header.Get("X-Amz-Security-Token"):
 		return Principal{}, ErrUnknownKey
+	case !p.Expires.IsZero() && !now.Before(p.Expires):
+		return Principal{}, ErrSessionEnded
 	case now.Sub(at).Abs() > skew:
-		return Principal{}, ErrExpired
+		return Principal{}, untimely(at, now)
 	case !slices.Contains(signed, "host") || !slices.Contains(signed, "x-amz-date"):
 		return Principal{}, ErrIncomplete
-	case scope[1] != at.Format("20060102") || scope[2] != region || scope[3] != service || scope[4] != "aws4_request":
+	case scope[1] != at.Format("20060102") || scope[4] != "aws4_request":
 		return Principal{}, ErrSignature
+	case scope[2] != region:
+		return Principal{}, &AuthError{ErrSignature.Type, fmt.Sprintf("Credential should be scoped to a valid region, not '%s'. ", scope[2])}
+	case scope[3] != service:
+		return Principal{}, &AuthError{ErrSignature.Type, fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", service)}
 	}
 	return p, k.compare(r, body, p, signed, service, region, at, header)
+}
+
+// untimely says that the time of signing is too far from the service's.
+func untimely(at, now time.Time) *AuthError {
+	const layout = "20060102T150405Z"
+	signed, now := at.UTC().Format(layout), now.UTC()
+	text := fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - 5 min.)", signed, now.Add(-skew).Format(layout), now.Format(layout))
+	if at.After(now) {
+		text = fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + 5 min.)", signed, now.Add(skew).Format(layout), now.Format(layout))
+	}
+	return &AuthError{ErrSignature.Type, text}
 }
 
 // compare signs what was signed, in the same way and at the same time.
@@ -130,6 +150,24 @@ func (k *Keys) compare(r *http.Request, body []byte, p Principal, signed []strin
 		return ErrSignature
 	}
 	return nil
+}
+
+// canonical is what API Gateway echoes of a request whose signature is wrong: the request as it was to be signed, with the
+// session's token in it.
+func canonical(r *http.Request, body []byte) string {
+	signed := strings.Split(authorization(strings.TrimPrefix(r.Header.Get("Authorization"), algorithm))["SignedHeaders"], ";")
+	var lines strings.Builder
+	fmt.Fprintf(&lines, "%s\n%s\n%s\n", r.Method, r.URL.EscapedPath(), r.URL.RawQuery)
+	for _, name := range signed {
+		value := r.Header.Get(name)
+		if name == "host" {
+			value = r.Host
+		}
+		fmt.Fprintf(&lines, "%s:%s\n", name, value)
+	}
+	hash := sha256.Sum256(body)
+	fmt.Fprintf(&lines, "\n%s\n%s", strings.Join(signed, ";"), hex.EncodeToString(hash[:]))
+	return fmt.Sprintf("\n\nThe Canonical String for this request should have been\n'%s'\n", lines.String())
 }
 
 // authorization reads the parameters of the header.

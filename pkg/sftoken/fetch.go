@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -174,6 +175,8 @@ func failure(resp *http.Response, body []byte) *Error {
 	_ = json.Unmarshal(body, &a) // what is not JSON says nothing
 	e := &Error{Status: resp.StatusCode, Code: a.Error, Description: a.Description, SalesforceError: a.SalesforceError, RequestID: a.RequestID}
 	if e.Code == "" {
+		// Of a wrong signature API Gateway echoes all that was to be signed, the caller's session token included.
+		a.Message, _, _ = strings.Cut(a.Message, "\n")
 		e.Description, e.RequestID = a.Message, resp.Header.Get("X-Amzn-Requestid")
 	}
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {

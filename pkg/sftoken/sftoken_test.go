@@ -32,14 +32,15 @@ var caller = localaws.Principal{
 
 // deployed is an API in front of the real token function, and the org behind it.
 type deployed struct {
-	url string
-	org *sfoauthtest.Org
-	aws *localaws.SecretsManager
+	url  string
+	org  *sfoauthtest.Org
+	aws  *localaws.SecretsManager
+	keys *localaws.Keys
 }
 
 func deploy(t *testing.T) *deployed {
 	t.Helper()
-	d := &deployed{org: sfoauthtest.New(sfoauthtest.Config{}), aws: localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})}
+	d := &deployed{org: sfoauthtest.New(sfoauthtest.Config{}), aws: localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}), keys: localaws.NewKeys(caller)}
 	org, secrets := httptest.NewServer(d.org), httptest.NewServer(d.aws)
 	t.Cleanup(org.Close)
 	t.Cleanup(secrets.Close)
@@ -53,7 +54,7 @@ func deploy(t *testing.T) *deployed {
 	})
 	t.Cleanup(function.Close)
 	api := httptest.NewServer(&localaws.Gateway{
-		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: localaws.NewKeys(caller), AllowedAccounts: []string{caller.Account}, Function: function.Invoke,
+		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: d.keys, AllowedAccounts: []string{caller.Account}, Function: function.Invoke,
 	})
 	t.Cleanup(api.Close)
 	d.url = api.URL + "/v1/" // a slash at the end is forgiven
@@ -93,6 +94,13 @@ func TestSource(t *testing.T) {
 	if failed, ok := errors.AsType[*sftoken.Error](err); !ok || failed.Status != 403 || !strings.Contains(failed.Description, "not authorized") {
 		t.Errorf("what IAM does not allow: %v", err)
 	}
+	wrong := credentials.NewStaticCredentialsProvider(caller.AccessKeyID, "wrong", "session-token-for-tests")
+	d.keys.Add(localaws.Principal{AccessKeyID: caller.AccessKeyID, SecretAccessKey: "right", SessionToken: "session-token-for-tests", Account: caller.Account})
+	_, err = sftoken.NewTokenSource(aws.Config{Region: "us-east-1", Credentials: wrong}, d.url, "crm").Token()
+	if failed, ok := errors.AsType[*sftoken.Error](err); !ok || !strings.Contains(failed.Description, "does not match") || strings.Contains(err.Error(), "session-token") {
+		t.Errorf("a wrong signature: %v", err)
+	}
+	d.keys.Add(caller)
 	d.aws.Fail("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()

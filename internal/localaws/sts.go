@@ -1,0 +1,89 @@
+package localaws
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// STS is the part of AWS Security Token Service that says who somebody is: an http.Handler that answers GetCallerIdentity to
+// whoever signs, for which nobody needs a permission. It is safe for concurrent use. Its fields must not change once it serves.
+//
+// Source: AWS Security Token Service API Reference, "GetCallerIdentity" and "Common Error Types".
+type STS struct {
+	Keys   *Keys
+	Region string
+	// Now tells the time. Nil: time.Now.
+	Now func() time.Time
+}
+
+const stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+
+type callerIdentity struct {
+	XMLName xml.Name `xml:"GetCallerIdentityResponse"`
+	XMLNS   string   `xml:"xmlns,attr"`
+	Result  struct {
+		Arn, UserId, Account string
+	} `xml:"GetCallerIdentityResult"`
+	RequestID string `xml:"ResponseMetadata>RequestId"`
+}
+
+type stsRefusal struct {
+	XMLName   xml.Name `xml:"ErrorResponse"`
+	XMLNS     string   `xml:"xmlns,attr"`
+	Type      string   `xml:"Error>Type"`
+	Code      string   `xml:"Error>Code"`
+	Message   string   `xml:"Error>Message"`
+	RequestID string   `xml:"RequestId"`
+}
+
+// ServeHTTP answers one request.
+func (s *STS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	now := time.Now
+	if s.Now != nil {
+		now = s.Now
+	}
+	w.Header().Set("Date", now().UTC().Format(http.TimeFormat))
+	w.Header().Set("Content-Type", "text/xml")
+	id := newUUID()
+	w.Header().Set("X-Amzn-Requestid", id)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		refuseSTS(w, http.StatusRequestEntityTooLarge, "InvalidParameterValue", "the request is too long", id)
+		return
+	}
+	p, err := s.Keys.Verify(r, body, "sts", s.Region, now())
+	if err != nil {
+		failed, _ := errors.AsType[*AuthError](err)
+		refuseSTS(w, http.StatusForbidden, stsCode(failed), failed.Message, id)
+		return
+	}
+	form, _ := url.ParseQuery(string(body)) // what cannot be read names no action
+	if form.Get("Action") != "GetCallerIdentity" {
+		refuseSTS(w, http.StatusBadRequest, "InvalidAction", "Could not find operation "+form.Get("Action")+" for version "+form.Get("Version"), id)
+		return
+	}
+	answer := callerIdentity{XMLNS: stsNamespace, RequestID: id}
+	answer.Result.Arn, answer.Result.UserId, answer.Result.Account = p.ARN, p.UserID, p.Account
+	_ = xml.NewEncoder(w).Encode(answer)
+}
+
+// stsCode is STS's own name for why a request is not let in, which differs from API Gateway's for some.
+func stsCode(failed *AuthError) string {
+	switch failed.Type {
+	case "UnrecognizedClient":
+		return "InvalidClientTokenId"
+	case "InvalidSignature":
+		return "SignatureDoesNotMatch"
+	default:
+		return failed.Type
+	}
+}
+
+func refuseSTS(w http.ResponseWriter, status int, code, message, id string) {
+	w.WriteHeader(status)
+	_ = xml.NewEncoder(w).Encode(stsRefusal{XMLNS: stsNamespace, Type: "Sender", Code: code, Message: message, RequestID: id})
+}
