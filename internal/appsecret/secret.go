@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // Client is the part of Secrets Manager that changing a secret takes; *secretsmanager.Client has it.
@@ -29,7 +30,9 @@ type Secret struct {
 	Name            string
 	App             string
 	RotationEnabled bool
+	Schedule        string // rate(30 days), cron(…); empty: none
 	Created         time.Time
+	Deleted         time.Time           // when it is going to be deleted; zero: never
 	LastChanged     time.Time           // zero: never
 	LastRotated     time.Time           // zero: never
 	NextRotation    time.Time           // zero: none is due; in the past: one has failed or was missed
@@ -46,6 +49,7 @@ func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error
 		client: client, ARN: aws.ToString(out.ARN), Name: aws.ToString(out.Name), RotationEnabled: aws.ToBool(out.RotationEnabled),
 		Created: aws.ToTime(out.CreatedDate), LastChanged: aws.ToTime(out.LastChangedDate), LastRotated: aws.ToTime(out.LastRotatedDate),
 		NextRotation: aws.ToTime(out.NextRotationDate), Labels: out.VersionIdsToStages,
+		Schedule: schedule(out.RotationRules), Deleted: aws.ToTime(out.DeletedDate),
 	}
 	app, ok := strings.CutPrefix(s.Name, prefix)
 	if !ok || !ValidName(app) {
@@ -53,6 +57,22 @@ func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error
 	}
 	s.App = app
 	return s, nil
+}
+
+func schedule(rules *types.RotationRulesType) string {
+	switch {
+	case rules == nil:
+		return ""
+	case rules.ScheduleExpression == nil && rules.AutomaticallyAfterDays != nil:
+		return fmt.Sprintf("rate(%d days)", *rules.AutomaticallyAfterDays)
+	}
+	return aws.ToString(rules.ScheduleExpression)
+}
+
+// Overdue says whether the rotation should have happened a day ago: NextRotation is the end of the rotation window, and a
+// failed rotation is tried again for a while.
+func (s *Secret) Overdue(now time.Time) bool {
+	return !s.NextRotation.IsZero() && now.After(s.NextRotation.Add(24*time.Hour))
 }
 
 // Has says whether the version has the label.

@@ -64,11 +64,10 @@ type Version struct {
 // a byte order mark, which some editors put in front. The error names what is wrong with which field, and holds no value.
 func Parse(id, value string) (*Version, error) {
 	var fields map[string]json.RawMessage
-	text := bytes.TrimPrefix([]byte(value), []byte("\ufeff"))
-	if err := json.Unmarshal(text, &fields); err != nil || fields == nil {
+	if err := json.Unmarshal(unmarked(value), &fields); err != nil || fields == nil {
 		return nil, errors.New("the value is not a JSON object with consumerKey, consumerSecret and baseUri")
 	}
-	v := &Version{ID: id, value: sfoauth.NewSecret(string(text))}
+	v := &Version{ID: id, value: sfoauth.NewSecret(value)}
 	var secret string
 	var errs []error
 	for _, field := range []struct {
@@ -110,6 +109,9 @@ func Parse(id, value string) (*Version, error) {
 	return v, nil
 }
 
+// unmarked is the value without a byte order mark.
+func unmarked(value string) []byte { return bytes.TrimPrefix([]byte(value), []byte("\ufeff")) }
+
 // IsPlaceholder says whether nobody has put a real pair here yet.
 func (v *Version) IsPlaceholder() bool {
 	return v.ConsumerKey == Placeholder || v.ConsumerSecret.Reveal() == Placeholder
@@ -132,7 +134,7 @@ func (v *Version) SamePair(other *Version) bool {
 // are.
 func (v *Version) With(pair sfoauth.Pair) sfoauth.Secret {
 	var fields map[string]json.RawMessage
-	_ = json.Unmarshal([]byte(v.value.Reveal()), &fields) // Parse has done it before
+	_ = json.Unmarshal(unmarked(v.value.Reveal()), &fields) // Parse has done it before
 	fields["consumerKey"], _ = json.Marshal(pair.ConsumerKey)
 	fields["consumerSecret"], _ = json.Marshal(pair.ConsumerSecret.Reveal())
 	value, _ := json.Marshal(fields)

@@ -56,7 +56,7 @@ func (r *Rotator) checkApp(ctx context.Context, app string) Health {
 		h.Err = err
 		return h
 	}
-	h.Overdue = !secret.NextRotation.IsZero() && time.Now().After(secret.NextRotation.Add(overdueAfter))
+	h.Overdue = secret.Overdue(time.Now())
 	h.Version = secret.Holder(appsecret.Current)
 	version, err := secret.Read(ctx, h.Version)
 	switch {
@@ -78,7 +78,3 @@ func isOutage(err error) bool {
 	}
 	return appsecret.IsProblem(err, appsecret.Unavailable)
 }
-
-// overdueAfter is how late a rotation may be before somebody is told: NextRotationDate is the end of the rotation window,
-// and a failed rotation is tried again for a while.
-const overdueAfter = 24 * time.Hour

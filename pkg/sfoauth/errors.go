@@ -127,6 +127,8 @@ var knownErrors = []knownError{
 	{"invalid_scope", "", Final, "give the app the api scope (setup step 1)"},
 	{"rate_limit_exceeded", "", Limiting, "the org limits its token requests: find who else logs in with this app"},
 	{"REQUEST_LIMIT_EXCEEDED", "", Limiting, "the org has spent its API requests for the day: see Company Information in Setup"},
+	{"API_DISABLED_FOR_ORG", "", Final, "give the run-as user the permission API Enabled; without it in the org's edition, ask Salesforce (setup step 2)"},
+	{"API_CURRENTLY_DISABLED", "", Final, "give the run-as user the permission API Enabled; without it in the org's edition, ask Salesforce (setup step 2)"},
 	{"INSUFFICIENT_ACCESS", "", Final, "give the API's user the permission that the request needs"},
 	{"INVALID_SESSION_ID", "", Final, "the token is dead, or its app lacks the api scope"},
 	{"Bad_OAuth_Token", "", Final, "the token is dead, or its app lacks the api scope"},

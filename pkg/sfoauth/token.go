@@ -42,14 +42,16 @@ func (c *Client) Token(ctx context.Context) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := c.parseToken(body)
+	token, err := c.ParseToken(body)
 	if err != nil {
 		return nil, c.untrusted(req, err)
 	}
 	return token, nil
 }
 
-func (c *Client) parseToken(body []byte) (*Token, error) {
+// ParseToken reads a token answer that came another way, and checks all that Token checks. Where the answer has a signature,
+// success means that it was made for this client's pair.
+func (c *Client) ParseToken(body []byte) (*Token, error) {
 	var a struct {
 		AccessToken    string `json:"access_token"`
 		TokenType      string `json:"token_type"`

@@ -4,6 +4,7 @@
 package sftoken
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,9 +79,7 @@ func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *S
 	case !appName.MatchString(app):
 		s.err = fmt.Errorf("sftoken: app %q: a name must match %s", app, appName)
 	default:
-		if parts := apiHost.FindStringSubmatch(u.Hostname()); parts != nil {
-			s.region = parts[1]
-		}
+		s.region = cmp.Or(RegionOf(s.url), s.region)
 	}
 	for _, option := range options {
 		option(s)
@@ -89,6 +88,19 @@ func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *S
 		s.err = errors.New("sftoken: no region: set config.Region, AWS_REGION or WithRegion to the API's")
 	}
 	return s
+}
+
+// RegionOf returns the region that an API's own address names. Empty: the address names none, as a custom domain's does not.
+func RegionOf(apiURL string) string {
+	u, err := url.Parse(strings.TrimSpace(apiURL))
+	if err != nil {
+		return ""
+	}
+	parts := apiHost.FindStringSubmatch(u.Hostname())
+	if parts == nil {
+		return ""
+	}
+	return parts[1]
 }
 
 // Token returns the token as package oauth2 has it. Its errors are of type *Error where the API answered.

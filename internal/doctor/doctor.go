@@ -1,0 +1,132 @@
+// Package doctor finds out why somebody gets no token of an app, or soon will not: from the caller's own identity through the
+// API, the secret, the login and the token to the rotation, each as a check that says what it found and what mends it. It changes
+// nothing, costs one login at the most (and one of the admin app), and says what it may not look at. How its findings are shown
+// is left to the caller.
+package doctor
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+// Status is how a check came out.
+type Status string
+
+const (
+	OK      Status = "ok"
+	Warning Status = "warning" // tokens are to be had, and something wants looking at
+	Failed  Status = "failed"
+	Skipped Status = "skipped" // not checked: Result.Found says why
+)
+
+// Result is what came of one check. It holds no secret and no token.
+type Result struct {
+	Group  string `json:"group"` // caller, api, secret, login, salesforce, rotation
+	Check  string `json:"check"` // the check's name, unique in all groups
+	Status Status `json:"status"`
+	Found  string `json:"found"`         // what was found, or why nothing was looked for
+	Fix    string `json:"fix,omitempty"` // what to do; empty where there is nothing to do
+}
+
+// Config is what a visit needs. Nothing of it is changed.
+type Config struct {
+	// Load finds the AWS configuration, as config.LoadDefaultConfig does.
+	Load     func(context.Context) (aws.Config, error)
+	URL      string        // of the API; empty: the API is not checked
+	App      string        // the app's name
+	Prefix   string        // in front of an app's name in its secret's name
+	AdminApp string        // the app whose login changes the pairs; empty: the app itself
+	Hosts    sfoauth.Hosts // beside Salesforce's own
+	// HTTPClient talks to the API and to Salesforce. Nil: http.DefaultClient.
+	HTTPClient *http.Client
+	// Timeout bounds each check. Zero: 30 seconds.
+	Timeout time.Duration
+}
+
+// Report is what all checks have found.
+type Report struct {
+	App     string   `json:"app"`
+	URL     string   `json:"url,omitempty"`
+	Caller  string   `json:"caller,omitempty"` // ARN
+	Outcome Status   `json:"outcome"`          // ok, warning or failed: the worst of the checks
+	Logins  int      `json:"logins"`           // at Salesforce that the visit has cost
+	Checks  []Result `json:"checks"`
+}
+
+// Count returns how many checks came out so.
+func (r *Report) Count(status Status) int {
+	n := 0
+	for _, result := range r.Checks {
+		if result.Status == status {
+			n++
+		}
+	}
+	return n
+}
+
+// check is one thing to find out.
+type check struct {
+	group, name string
+	needs       []string // names of earlier checks without whose success there is nothing to find out
+	run         func(*visit, context.Context) finding
+}
+
+// finding is what a check returns.
+type finding struct {
+	status     Status
+	found, fix string
+}
+
+func ok(found string) finding           { return finding{OK, found, ""} }
+func skipped(why string) finding        { return finding{Skipped, why, ""} }
+func warning(found, fix string) finding { return finding{Warning, found, fix} }
+func failed(found, fix string) finding  { return finding{Failed, found, fix} }
+
+// checks in the order in which they are made. A check uses what those before it have left in the visit.
+func checks() []check {
+	return slices.Concat(callerChecks, apiChecks, secretChecks, loginChecks, salesforceChecks, rotationChecks, pairChecks)
+}
+
+// Run makes all checks and hands each result to tell as it comes; nil: to nobody. A context that ends makes the checks that are
+// left fail or be skipped.
+func Run(ctx context.Context, config Config, tell func(Result)) *Report {
+	if config.Timeout <= 0 {
+		config.Timeout = 30 * time.Second
+	}
+	v := &visit{Config: config}
+	report := &Report{App: config.App, URL: config.URL, Outcome: OK}
+	status := map[string]Status{}
+	for _, c := range checks() {
+		result := Result{Group: c.group, Check: c.name}
+		f := v.make(ctx, c, status)
+		result.Status, result.Found, result.Fix = f.status, f.found, f.fix
+		status[c.name] = f.status
+		if f.status == Failed || f.status == Warning && report.Outcome == OK {
+			report.Outcome = f.status
+		}
+		report.Checks = append(report.Checks, result)
+		if tell != nil {
+			tell(result)
+		}
+	}
+	report.Caller, report.Logins = v.arn, v.logins
+	return report
+}
+
+// make makes the check, unless one that it needs has not succeeded.
+func (v *visit) make(ctx context.Context, c check, status map[string]Status) finding {
+	for _, need := range c.needs {
+		if s := status[need]; s != OK && s != Warning {
+			return skipped("needs " + need)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, v.Timeout)
+	defer cancel()
+	return c.run(v, ctx)
+}

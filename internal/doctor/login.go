@@ -1,0 +1,103 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+var loginChecks = []check{
+	{"login", "login", []string{"value", "my-domain"}, (*visit).logIn},
+	{"login", "pins", []string{"login"}, (*visit).pins},
+	{"login", "in-use", []string{"token", "value"}, (*visit).inUse},
+}
+
+// logIn logs in with the current pair, unless the API has just done so.
+func (v *visit) logIn(ctx context.Context) finding {
+	if v.vended != nil && v.vended.Cache == "miss" {
+		if made, err := v.client.ParseToken([]byte(v.vended.JSON.Reveal())); err == nil && !made.Signature.IsZero() {
+			v.own = made
+			return ok("the API has just logged in with this pair")
+		}
+	}
+	v.logins++
+	token, err := v.client.Token(ctx)
+	if err == nil {
+		v.own = token
+		return ok("the pair logs in at " + v.version.BaseURI)
+	}
+	refused, _ := errors.AsType[*sfoauth.Error](err)
+	found, fix := refused.Error(), mend(refused)
+	if age := time.Since(v.version.Created); refused.RefusesCredentials() && age < 10*time.Minute {
+		fix = "it was stored " + span(age) + " ago, and a new pair may take 10 minutes to work: wait; then " + fix
+	}
+	if v.vended != nil && strings.Contains(strings.ToLower(refused.Description), "ip restricted") {
+		return warning(line(found), "the API gets tokens: it is this machine's address that the app's IP policy refuses")
+	}
+	return failed(line(found), fix)
+}
+
+// mend says what to do about what Salesforce, or the way there, has answered.
+func mend(e *sfoauth.Error) string {
+	if e.Code != "" && e.Advice() != "" {
+		return e.Advice()
+	}
+	switch {
+	case e.Kind == sfoauth.Passing && e.Status == 0:
+		host, _, err := net.SplitHostPort(e.Host)
+		if err != nil {
+			host = e.Host
+		}
+		return unreachable(e.Err, host)
+	case e.Kind == sfoauth.Passing:
+		return "Salesforce is down or busy: try again; status.salesforce.com says whether others see it too"
+	case e.Kind == sfoauth.Limiting:
+		return "too many requests: wait a minute; find who else logs in with this app"
+	case e.Kind == sfoauth.Untrusted:
+		return "the answer is not Salesforce's: check baseUri, and any proxy between here and Salesforce"
+	case e.Advice() != "":
+		return e.Advice()
+	}
+	return "try again"
+}
+
+// pins compares who the pair logs in as with what the secret says.
+func (v *visit) pins(context.Context) finding {
+	if err := v.version.CheckPins(v.own); err != nil {
+		return failed(err.Error(), "store the pair of the right org, or correct orgId and userId")
+	}
+	found := "org " + v.own.OrganizationID + ", user " + v.own.UserID
+	if v.version.OrgID == "" {
+		return ok(found + "; orgId is not pinned")
+	}
+	return ok(found + ", as pinned")
+}
+
+// inUse finds out which pair the token of the API was made with, by its signature.
+func (v *visit) inUse(ctx context.Context) finding {
+	answer := []byte(v.vended.JSON.Reveal())
+	made, err := v.client.ParseToken(answer)
+	switch {
+	case err == nil && made.Signature.IsZero():
+		return skipped("Salesforce has not signed the API's token")
+	case err == nil:
+		return ok("the API's token was made with this pair")
+	}
+	for _, label := range append([]string{appsecret.Previous}, appsecret.Ladder...) {
+		other := v.labelled(ctx, label)
+		if other == nil || other.SamePair(v.version) {
+			continue
+		}
+		if _, err := other.Client(v.Hosts, v.HTTPClient).ParseToken(answer); err == nil {
+			return warning("the API's token was made with the pair labelled "+label,
+				"after a change this ends within SECRET_TTL (5 minutes); if it stays so, Salesforce refuses the current pair: see login")
+		}
+	}
+	return warning("the API's token was made with a pair that is not in this secret",
+		"is this the secret that the API uses? check its account, "+v.region+" and --prefix; after several changes the API may hold an older token")
+}

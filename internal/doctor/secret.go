@@ -1,0 +1,139 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+var secretChecks = []check{
+	{"secret", "secret", []string{"credentials"}, (*visit).describe},
+	{"secret", "value", []string{"secret"}, (*visit).read},
+	{"secret", "characters", []string{"value"}, (*visit).characters},
+	{"secret", "my-domain", []string{"value"}, (*visit).myDomain},
+	{"secret", "ids", []string{"value"}, (*visit).ids},
+	{"secret", "principals", []string{"value"}, (*visit).principals},
+}
+
+func (v *visit) secrets() *secretsmanager.Client {
+	return secretsmanager.NewFromConfig(v.aws, func(o *secretsmanager.Options) { o.Region = v.region })
+}
+
+// describe looks for the secret. A caller may not see it, and need not: who must is the token function.
+func (v *visit) describe(ctx context.Context) finding {
+	name := v.Prefix + v.App
+	if v.region == "" {
+		return v.unseen("no region: set AWS_REGION to the API's", "set AWS_REGION")
+	}
+	secret, err := appsecret.Open(ctx, v.secrets(), v.Prefix, name)
+	switch {
+	case appsecret.IsProblem(err, appsecret.Unknown):
+		return v.unseen(fmt.Sprintf("account %s has no secret %s in %s", v.account, name, v.region),
+			"in the API's account: `sftoken secret put "+v.App+"`; if it is there under another name, say --prefix")
+	case appsecret.IsProblem(err, appsecret.Denied):
+		return v.unseen("you may not see the secret "+name, "give --url, or use an identity that may call secretsmanager:DescribeSecret")
+	case err != nil:
+		return v.unseen("Secrets Manager cannot be asked: "+because(err), "try again; in a VPC, check its route to Secrets Manager")
+	case !secret.Deleted.IsZero():
+		v.secret = secret
+		return failed(fmt.Sprintf("%s is going to be deleted on %s", name, date(secret.Deleted)), "aws secretsmanager restore-secret --secret-id "+name)
+	}
+	v.secret = secret
+	return ok(fmt.Sprintf("%s, last changed %s", secret.ARN, date(later(secret.LastChanged, secret.Created))))
+}
+
+// unseen is a secret that could not be looked at. Where the API has answered for the app that is no fault of the app's set-up;
+// where nothing else is known of the app it is.
+func (v *visit) unseen(why, fix string) finding {
+	if v.answered() || v.URL != "" && (v.denied == nil || v.denied.Code != "unknown_app") {
+		return skipped(why)
+	}
+	return failed(why, fix)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// read reads and parses the value that is current.
+func (v *visit) read(ctx context.Context) finding {
+	put := "store it: `sftoken secret put " + v.App + "`"
+	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.App, appsecret.Current)
+	switch {
+	case appsecret.IsProblem(err, appsecret.Malformed):
+		return failed(because(err), put)
+	case appsecret.IsProblem(err, appsecret.Unknown):
+		return failed("it has no value yet", put)
+	case appsecret.IsProblem(err, appsecret.Denied) && strings.Contains(err.Error(), "KMS"):
+		return skipped("you may not use the key that encrypts it: " + because(err))
+	case appsecret.IsProblem(err, appsecret.Denied):
+		return skipped("you may not read it, and need not to get tokens")
+	case err != nil:
+		return skipped("Secrets Manager cannot be asked: " + because(err))
+	case version.IsPlaceholder():
+		return failed("it still holds the placeholder of the deployment", put)
+	}
+	v.version, v.raw = version, version.Value()
+	v.client = version.Client(v.Hosts, v.HTTPClient)
+	found := "version " + version.ID
+	if !version.Created.IsZero() {
+		found += ", " + span(time.Since(version.Created)) + " old"
+	}
+	return ok(found)
+}
+
+// Examine makes the checks that need nothing but the value itself, before it is stored, and returns what is not as it should be.
+// The value must be one that appsecret.Parse accepts.
+func Examine(value string, hosts sfoauth.Hosts) []Result {
+	version, err := appsecret.Parse("", value)
+	if err != nil {
+		return nil
+	}
+	v := &visit{Config: Config{Hosts: hosts}, version: version, raw: sfoauth.NewSecret(value)}
+	var odd []Result
+	for _, c := range secretChecks {
+		switch c.name {
+		case "characters", "my-domain", "ids":
+			if f := c.run(v, context.Background()); f.status != OK {
+				odd = append(odd, Result{c.group, c.name, f.status, f.found, f.fix})
+			}
+		}
+	}
+	return odd
+}
+
+// principals looks whether the secret lets the caller have the app's tokens.
+func (v *visit) principals(context.Context) finding {
+	allowed := v.version.AllowedPrincipals
+	switch {
+	case allowed == nil:
+		return ok("no allowedPrincipals: IAM alone decides")
+	case v.arn == "":
+		return skipped("needs identity")
+	case !allowed.Allow(v.arn):
+		return warning(v.me()+" is not among allowedPrincipals", "add it, with `sftoken secret put "+v.App+" --file …`, if you are to have this app's tokens")
+	}
+	return ok(v.me() + " is among allowedPrincipals")
+}
+
+// labelled reads the version that has the label; nil: there is none that can be read.
+func (v *visit) labelled(ctx context.Context, label string) *appsecret.Version {
+	holder := v.secret.Holder(label)
+	if holder == "" {
+		return nil
+	}
+	version, err := v.secret.Read(ctx, holder)
+	if err != nil {
+		return nil
+	}
+	return version
+}

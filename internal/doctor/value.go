@@ -1,0 +1,147 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// characters looks for what a copy from Setup, an editor or a chat leaves around a value. What sftoken forgives, others that read
+// the same secret may not.
+func (v *visit) characters(context.Context) finding {
+	var wrong, odd []string
+	text, marked := strings.CutPrefix(v.raw.Reveal(), "\ufeff")
+	if marked {
+		odd = append(odd, "the value begins with a byte order mark")
+	}
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal([]byte(text), &fields) // Parse has done it before
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if meant := misspelt(name); meant != "" {
+			odd = append(odd, fmt.Sprintf("the field %q is not known: do you mean %s?", line(name), meant))
+		}
+		var value string
+		if !slices.Contains(knownFields, name) || json.Unmarshal(fields[name], &value) != nil {
+			continue
+		}
+		trimmed := strings.TrimSpace(value)
+		if trimmed != value {
+			odd = append(odd, "there is white space around "+name)
+		}
+		if strings.ContainsFunc(trimmed, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			wrong = append(wrong, name+" holds white space or characters that do not show")
+		}
+		if strings.ContainsAny(trimmed, "\"'`<>") {
+			wrong = append(wrong, name+" holds quotation marks or brackets")
+		}
+	}
+	if looksLikeKey(v.version.ConsumerSecret.Reveal()) && !looksLikeKey(v.version.ConsumerKey) {
+		wrong = append(wrong, "consumerKey and consumerSecret look like the other one each")
+	}
+	const again = "copy it from Setup once more, and store it again"
+	switch {
+	case len(wrong) > 0:
+		return failed(strings.Join(append(wrong, odd...), "; "), again)
+	case len(odd) > 0:
+		return warning(strings.Join(odd, "; "), "sftoken forgives it, another reader of the secret may not: store it again")
+	}
+	return ok("no stray ones")
+}
+
+var knownFields = []string{"consumerKey", "consumerSecret", "baseUri", "appId", "consumerId", "orgId", "userId", "allowedPrincipals"}
+
+// misspelt returns the field that is meant by a name that is not quite one: another case, or other separators. Empty: none.
+func misspelt(name string) string {
+	plain := func(name string) string {
+		return strings.ToLower(strings.Map(func(r rune) rune {
+			if unicode.IsLetter(r) {
+				return r
+			}
+			return -1
+		}, name))
+	}
+	also := map[string]string{"baseurl": "baseUri", "instanceurl": "baseUri", "organizationid": "orgId", "principals": "allowedPrincipals"}
+	for _, known := range knownFields {
+		if name == known {
+			return ""
+		}
+	}
+	for _, known := range knownFields {
+		if plain(name) == plain(known) {
+			return known
+		}
+	}
+	return also[plain(name)]
+}
+
+// looksLikeKey says whether text begins as Salesforce's consumer keys do.
+func looksLikeKey(text string) bool { return strings.HasPrefix(text, "3MVG9") }
+
+// myDomain looks at the address that the pair is sent to.
+func (v *visit) myDomain(context.Context) finding {
+	base := v.version.BaseURI
+	u, err := v.Hosts.MyDomain(base)
+	if err == nil {
+		return ok(u.String())
+	}
+	return failed("baseUri: "+line(err.Error()), suggestion(base))
+}
+
+// suggestion says what baseUri should be, as far as it can be told from what it is.
+func suggestion(base string) string {
+	const general = "set baseUri to https://<MyDomain>.my.salesforce.com, as My Domain in Setup shows it (setup step 3)"
+	host := strings.TrimSpace(base)
+	if !strings.Contains(host, "://") {
+		host = "https://" + host
+	}
+	u, err := url.Parse(host)
+	if err != nil || u.Hostname() == "" {
+		return general
+	}
+	host = strings.ToLower(u.Hostname())
+	switch {
+	case host == "login.salesforce.com" || host == "test.salesforce.com":
+		return host + " serves all orgs, and not this flow: " + general
+	case strings.HasSuffix(host, ".my.salesforce.com"):
+		return "set baseUri to https://" + host
+	}
+	for _, moved := range []string{".lightning.force.com", ".my.salesforce-setup.com", ".salesforce-setup.com", ".my.site.com", ".file.force.com", ".vf.force.com"} {
+		if domain, found := strings.CutSuffix(host, moved); found && domain != "" {
+			return "set baseUri to https://" + strings.TrimSuffix(domain, ".my") + ".my.salesforce.com: " + host + " serves pages, and not the API"
+		}
+	}
+	return general + "; a host of your own must be among SALESFORCE_HOSTS"
+}
+
+// ids looks at the form of the record ids. Source of the prefixes: Salesforce Help, "Standard Field Record ID Prefix Decoder".
+func (v *visit) ids(context.Context) finding {
+	var wrong, odd []string
+	for _, id := range []struct{ name, value, prefix, what string }{
+		{"appId", v.version.AppID, "0xI", "an External Client App's"}, {"consumerId", v.version.ConsumerID, "888", "a consumer's"},
+		{"orgId", v.version.OrgID, "00D", "an organization's"}, {"userId", v.version.UserID, "005", "a user's"},
+	} {
+		switch {
+		case id.value == "":
+		case len(id.value) != 15 && len(id.value) != 18 || strings.ContainsFunc(id.value, func(r rune) bool { return r > '~' || !unicode.IsLetter(r) && !unicode.IsDigit(r) }):
+			wrong = append(wrong, id.name+" is not a record id of 15 or 18 letters and digits")
+		case !strings.HasPrefix(id.value, id.prefix):
+			odd = append(odd, fmt.Sprintf("%s does not begin with %s, as %s id does", id.name, id.prefix, id.what))
+		}
+	}
+	if (v.version.AppID == "") != (v.version.ConsumerID == "") {
+		odd = append(odd, "only one of appId and consumerId is there: rotation needs both")
+	}
+	const fix = "look them up: orgId in Company Information; appId and consumerId with /services/data/v65.0/apps/oauth/usage"
+	switch {
+	case len(wrong) > 0:
+		return failed(strings.Join(append(wrong, odd...), "; "), fix)
+	case len(odd) > 0:
+		return warning(strings.Join(odd, "; "), fix)
+	}
+	return ok("well-formed")
+}

@@ -1,0 +1,135 @@
+package doctor
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+	"github.com/sftoken/sftoken/pkg/sftoken"
+)
+
+// visit is one run of the checks, and what they have found so far.
+type visit struct {
+	Config
+
+	aws     aws.Config
+	region  string // the API's, where its address says; that of the configuration otherwise
+	arn     string // who the caller is; empty: not known
+	account string
+
+	header http.Header    // of the API's answer to the signed request
+	vended *sftoken.Token // what the API handed out; nil: nothing
+	denied *sftoken.Error // what it answered instead; nil: nothing
+
+	secret  *appsecret.Secret  // as DescribeSecret shows it; nil: not shown
+	raw     sfoauth.Secret     // the value of AWSCURRENT; empty: not read
+	version *appsecret.Version // the same; nil: not read, or malformed
+
+	client *sfoauth.Client // of version
+	own    *sfoauth.Token  // of a login of the visit's own
+	logins int
+
+	active *sfoauth.Introspection // what Salesforce says of the token; nil: nothing
+	at     *place                 // what Salesforce holds of the app's pairs
+}
+
+// token is what Salesforce is asked with: the one that callers get, or that of the visit's own login; nil: there is none.
+func (v *visit) token() *sfoauth.Token {
+	if v.vended == nil {
+		return v.own
+	}
+	return &sfoauth.Token{AccessToken: v.vended.AccessToken, InstanceURL: v.vended.InstanceURL, Scope: v.vended.Scope}
+}
+
+func (v *visit) httpClient() *http.Client {
+	if v.HTTPClient != nil {
+		return v.HTTPClient
+	}
+	return http.DefaultClient
+}
+
+// answered says whether the token function has said something of the app, other than that there is no such app.
+func (v *visit) answered() bool {
+	return v.vended != nil || v.denied != nil && v.denied.Code != "" && v.denied.Code != "unknown_app"
+}
+
+// line makes a text fit to be shown: one line of bounded length. AWS follows its message on a wrong signature with the request,
+// the session's token included, on further lines.
+func line(text string) string {
+	text, _, _ = strings.Cut(text, "\n")
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, strings.TrimSpace(text))
+	if runes := []rune(text); len(runes) > 300 {
+		text = string(runes[:300]) + "…"
+	}
+	return text
+}
+
+// because is what an error of AWS, of Salesforce or of the network says, without the wrapping that names this program's parts.
+func because(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return line(api.ErrorCode() + ": " + api.ErrorMessage())
+	}
+	if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
+		return line(refused.Error())
+	}
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		err = failed.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	return line(err.Error())
+}
+
+// code is the code of an error that AWS answered; empty: it answered none.
+func code(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// unreachable says what to do about a network that does not let a request through to host.
+func unreachable(err error, host string) string {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+		return "there is no host " + host + ": check its spelling; behind a VPN or in a VPC, check the name servers"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "somebody else answers in the name of " + host + ": check the proxy between here and there"
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "the certificate of " + host + " is signed by nobody who is trusted here: behind a proxy that opens TLS, trust its authority"
+	}
+	return "let this machine reach " + host + ": check the firewall, the proxy (HTTPS_PROXY) and the VPC's routes"
+}
+
+// span is a length of time, for a person.
+func span(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return plural(int(d/time.Second), "second")
+	case d < 2*time.Hour:
+		return plural(int(d/time.Minute), "minute")
+	case d < 48*time.Hour:
+		return plural(int(d/time.Hour), "hour")
+	}
+	return plural(int(d/(24*time.Hour)), "day")
+}
+
+// date is a day and an hour, in UTC as AWS's consoles and logs have it.
+func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
