@@ -41,13 +41,13 @@ func (v *visit) address(context.Context) finding {
 		return failed("the address holds more than scheme, host and stage", apiURL)
 	case sftoken.RegionOf(v.URL) != "" && strings.Trim(u.Path, "/") == "":
 		return failed("the address names no stage", "append the stage: "+strings.TrimRight(v.URL, "/")+"/v1")
-	case v.region == "":
+	case v.region == "" && v.aws.Credentials != nil:
 		return failed("the address does not name its region", "set AWS_REGION to the API's region, for the signature")
 	case v.aws.Region != "" && v.aws.Region != v.region:
 		return warning(fmt.Sprintf("%s; the API is in %s and AWS_REGION says %s", v.URL, v.region, v.aws.Region),
 			"set AWS_REGION="+v.region+" for `sftoken secret` and `sftoken rotate`: the secret is where the API is")
 	}
-	return ok(v.URL + ", signed for " + v.region)
+	return ok(v.URL)
 }
 
 func loopback(host string) bool {

@@ -93,6 +93,7 @@ const setClock = "set the clock, by NTP: a signature is good for 5 minutes"
 
 // offBy says how far this machine's clock is off, by how far the other is ahead.
 func offBy(skew time.Duration) string {
+	skew = skew.Round(time.Minute)
 	if skew > 0 {
 		return span(skew) + " slow"
 	}

@@ -3,39 +3,165 @@ package doctor_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/doctor"
+	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// secretIn returns what of a report must not be in it.
-func (w *world) secretIn(report *doctor.Report) []string {
+// setUp is one way to have set an app up wrongly, and what doctor must say of it.
+type setUp struct {
+	name     string
+	as       localaws.Principal // who runs doctor; zero: the owner
+	config   sfoauthtest.Config // of the org
+	settings map[string]string  // of the token function
+	change   func(w *world)     // what is wrong
+	cause    string             // the check that must find it
+	status   doctor.Status      // zero: failed
+	found    string             // text that the check must have found
+	fix      string             // text of the fix
+	also     []string           // the other checks that come out as a warning or failed
+	logins   int                // at most so many; zero: 1
+}
+
+func TestBrokenSetUps(t *testing.T) {
+	b := build(t)
+	all := slices.Concat(callerSetUps, apiSetUps, secretSetUps, loginSetUps, salesforceSetUps, rotationSetUps, pairSetUps)
+	if len(all) < 25 {
+		t.Fatalf("only %d", len(all))
+	}
+	for _, c := range all {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, b, c.config, c.settings)
+			if c.as.AccessKeyID != "" {
+				w.as = c.as
+			}
+			c.change(w)
+			report := doctor.Run(t.Context(), w.config, nil)
+			w.check(c, report)
+		})
+	}
+}
+
+// check compares the whole report with what it must be: the cause, and nothing beyond what follows from it.
+func (w *world) check(c setUp, report *doctor.Report) {
+	w.Helper()
+	want := doctor.Failed
+	if c.status != "" {
+		want = c.status
+	}
+	got := find(report, c.cause)
+	if got.Status != want || !strings.Contains(got.Found, c.found) || !strings.Contains(got.Fix, c.fix) {
+		w.Errorf("%s: %s: %s\n    fix: %s\nwant %s, %q, %q", c.cause, got.Status, got.Found, got.Fix, want, c.found, c.fix)
+	}
+	if got.Status != doctor.Skipped && got.Fix == "" {
+		w.Error("no fix")
+	}
+	for _, r := range report.Checks {
+		bad := r.Status == doctor.Warning || r.Status == doctor.Failed
+		if bad != (r.Check == c.cause && want != doctor.Skipped || slices.Contains(c.also, r.Check)) {
+			w.Errorf("%s: %s: %s\n    fix: %s", r.Check, r.Status, r.Found, r.Fix)
+		}
+		if r.Status == doctor.Skipped && r.Found == "" || bad && r.Fix == "" {
+			w.Errorf("%s says nothing: %+v", r.Check, r)
+		}
+	}
+	if report.Logins > max(c.logins, 1) {
+		w.Errorf("%d logins", report.Logins)
+	}
+	w.clean(report)
+}
+
+// clean looks for secrets in the report.
+func (w *world) clean(report *doctor.Report) {
+	w.Helper()
 	text, err := json.Marshal(report)
 	w.must(err)
 	secrets := w.org.Secrets()
-	for _, p := range []struct{ a, b string }{
-		{owner.SecretAccessKey, owner.SecretAccessKey}, {oncall.SecretAccessKey, oncall.SessionToken},
-		{caller.SecretAccessKey, caller.SessionToken}, {functions.SecretAccessKey, functions.SessionToken},
-	} {
-		secrets = append(secrets, p.a, p.b)
+	for _, p := range []localaws.Principal{owner, oncall, caller, functions} {
+		secrets = append(secrets, p.SecretAccessKey, p.SessionToken)
 	}
-	var found []string
 	for _, secret := range secrets {
-		if strings.Contains(string(text), secret) {
-			found = append(found, fmt.Sprintf("one of %d characters", len(secret)))
+		if secret != "" && strings.Contains(string(text), secret) {
+			w.Errorf("a secret of %d characters is in the report", len(secret))
 		}
 	}
-	return found
+	if improper := w.org.Improper(); len(improper) > 0 {
+		w.Errorf("sent to Salesforce: %q", improper)
+	}
 }
 
 func TestGoodSetUps(t *testing.T) {
 	b := build(t)
-	w := newWorld(t, b, sfoauthtest.Config{}, nil)
-	report := doctor.Run(t.Context(), w.config, nil)
-	for _, r := range report.Checks {
-		t.Logf("%-10s %-14s %-8s %s | %s", r.Group, r.Check, r.Status, r.Found, r.Fix)
+	// What each of the three people cannot find out.
+	unread := []string{"characters", "my-domain", "ids", "principals", "login", "pins", "in-use", "introspection", "automatic", "admin", "permissions", "main-pair", "pairs"}
+	unseen := append([]string{"value", "schedule", "dates", "unfinished", "labels"}, unread...)
+	for _, c := range []struct {
+		name    string
+		as      localaws.Principal
+		config  sfoauthtest.Config
+		change  func(w *world)
+		skipped []string
+		logins  int
+	}{
+		{"the owner", owner, sfoauthtest.Config{}, func(*world) {}, nil, 1},
+		{"the owner, the API having a token already", owner, sfoauthtest.Config{}, (*world).vend, nil, 1},
+		{"an on-call engineer, who may not read the secret", oncall, sfoauthtest.Config{}, func(*world) {}, append([]string{"value"}, unread...), 1},
+		{"a caller in another account", caller, sfoauthtest.Config{}, func(*world) {}, append([]string{"secret"}, unseen...), 1},
+		{"a caller in another account, the API having a token already", caller, sfoauthtest.Config{}, (*world).vend, append([]string{"secret"}, unseen...), 0},
+		{"the owner before the API is deployed", owner, sfoauthtest.Config{}, func(w *world) { w.config.URL = "" },
+			[]string{"address", "reachable", "allowed", "token", "in-use"}, 1},
+		{"an app that an admin app rotates", owner, sfoauthtest.Config{}, func(w *world) {
+			w.userChange(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = false, false })
+			w.admin()
+		}, nil, 2},
+		{"after a rotation", owner, sfoauthtest.Config{}, (*world).rotateNow, nil, 1},
+		{"with JWTs", owner, sfoauthtest.Config{}, func(w *world) { w.app.Change(func(o *sfoauthtest.AppOptions) { o.JWT = true }) }, nil, 1},
+		{"with flat answers of staged pairs", owner, sfoauthtest.Config{FlatStaged: true}, (*world).rotateNow, nil, 1},
+		{"with sessions that logins share", owner, sfoauthtest.Config{SharedSessions: true}, (*world).vend, nil, 1},
+		{"without a list of principals", caller, sfoauthtest.Config{}, func(w *world) { w.change(map[string]any{"allowedPrincipals": nil}) },
+			append([]string{"secret"}, unseen...), 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, b, c.config, nil)
+			c.change(w)
+			w.as = c.as
+			before := w.org.Seen().Logins.Tried
+			var told []doctor.Result
+			report := doctor.Run(t.Context(), w.config, func(r doctor.Result) { told = append(told, r) })
+			var skipped []string
+			for _, r := range report.Checks {
+				if r.Status == doctor.Skipped {
+					skipped = append(skipped, r.Check)
+				}
+				if r.Status == doctor.Warning || r.Status == doctor.Failed {
+					t.Errorf("%s: %s: %s\n    fix: %s", r.Check, r.Status, r.Found, r.Fix)
+				}
+			}
+			slices.Sort(skipped)
+			slices.Sort(c.skipped)
+			if !slices.Equal(skipped, c.skipped) {
+				t.Errorf("skipped %q, want %q", skipped, c.skipped)
+			}
+			if report.Outcome != doctor.OK || fmt.Sprint(told) != fmt.Sprint(report.Checks) {
+				t.Errorf("outcome %s; told %d of %d results", report.Outcome, len(told), len(report.Checks))
+			}
+			if tried := w.org.Seen().Logins.Tried - before; report.Logins != c.logins || tried != c.logins {
+				t.Errorf("%d logins, and it says %d; want %d", tried, report.Logins, c.logins)
+			}
+			w.clean(report)
+		})
 	}
-	t.Log(report.Logins, w.secretIn(report))
+}
+
+// admin adds an app whose user may change pairs, and stores it as the admin app.
+func (w *world) admin() {
+	w.Helper()
+	user := w.org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true})
+	key, secret := w.org.AddApp(sfoauthtest.AppOptions{Name: "Admin", RunAs: user}).Pair()
+	w.create("admin", map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL})
+	w.config.AdminApp = "admin"
 }

@@ -17,12 +17,16 @@ var loginChecks = []check{
 	{"login", "in-use", []string{"token", "value"}, (*visit).inUse},
 }
 
-// logIn logs in with the current pair, unless the API has just done so.
+// logIn logs in with the current pair, unless the API has just done so: its new token has the signature of this consumer secret,
+// and Salesforce answers this pair about it.
 func (v *visit) logIn(ctx context.Context) finding {
 	if v.vended != nil && v.vended.Cache == "miss" {
-		if made, err := v.client.ParseToken([]byte(v.vended.JSON.Reveal())); err == nil && !made.Signature.IsZero() {
-			v.own = made
-			return ok("the API has just logged in with this pair")
+		made, err := v.client.ParseToken([]byte(v.vended.JSON.Reveal()))
+		if err == nil && !made.Signature.IsZero() {
+			if v.active, err = v.client.Introspect(ctx, made); err == nil {
+				v.own = made
+				return ok("the API has just logged in with this pair")
+			}
 		}
 	}
 	v.logins++
@@ -68,6 +72,9 @@ func mend(e *sfoauth.Error) string {
 
 // pins compares who the pair logs in as with what the secret says.
 func (v *visit) pins(context.Context) finding {
+	if v.own == nil {
+		return skipped("needs a login")
+	}
 	if err := v.version.CheckPins(v.own); err != nil {
 		return failed(err.Error(), "store the pair of the right org, or correct orgId and userId")
 	}
@@ -85,7 +92,7 @@ func (v *visit) inUse(ctx context.Context) finding {
 	switch {
 	case err == nil && made.Signature.IsZero():
 		return skipped("Salesforce has not signed the API's token")
-	case err == nil:
+	case err == nil && v.own != nil:
 		return ok("the API's token was made with this pair")
 	}
 	for _, label := range append([]string{appsecret.Previous}, appsecret.Ladder...) {
@@ -97,6 +104,9 @@ func (v *visit) inUse(ctx context.Context) finding {
 			return warning("the API's token was made with the pair labelled "+label,
 				"after a change this ends within SECRET_TTL (5 minutes); if it stays so, Salesforce refuses the current pair: see login")
 		}
+	}
+	if err == nil {
+		return ok("the API's token was made with this pair, when it still worked")
 	}
 	return warning("the API's token was made with a pair that is not in this secret",
 		"is this the secret that the API uses? check its account, "+v.region+" and --prefix; after several changes the API may hold an older token")

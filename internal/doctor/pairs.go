@@ -138,14 +138,11 @@ func (v *visit) notTheirs(ctx context.Context, apps []sfoauth.AppUsage, err erro
 }
 
 // mainPair compares the pair that is current here with the one that is at Salesforce.
-func (v *visit) mainPair(context.Context) finding {
+func (v *visit) mainPair(ctx context.Context) finding {
 	current := v.version.Pair()
 	adopt := "`sftoken rotate " + v.App + " --wait` adopts the main pair at Salesforce"
 	if v.at.main.Equal(current) {
 		return ok("the current pair is the main one at Salesforce")
-	}
-	if v.at.main.ConsumerKey == current.ConsumerKey {
-		return failed("the consumer secret at Salesforce is another than the current one", "somebody has made a new one in Setup: "+adopt)
 	}
 	for _, p := range v.at.slot {
 		switch {
@@ -156,6 +153,14 @@ func (v *visit) mainPair(context.Context) finding {
 			return failed("Salesforce has rotated, and the current pair is the old one, which works until "+date(p.Expiration), adopt)
 		case p.State == sfoauth.Active:
 			return warning("the current pair is only staged at Salesforce", "`sftoken rotate "+v.App+" --wait` makes it the main one")
+		}
+	}
+	if v.at.main.ConsumerKey == current.ConsumerKey {
+		return failed("the consumer secret at Salesforce is another than the current one", "somebody has stored a wrong one, or made a new one in Setup: "+adopt)
+	}
+	for _, label := range append([]string{appsecret.Rejected}, appsecret.Ladder...) {
+		if other := v.labelled(ctx, label); other != nil && other.Pair().Equal(v.at.main) {
+			return failed("the main pair at Salesforce is the one labelled "+label, adopt)
 		}
 	}
 	return failed("the main pair at Salesforce is another than the current one", "somebody has made a new one in Setup: "+adopt)

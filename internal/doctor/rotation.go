@@ -52,7 +52,7 @@ func (v *visit) unfinished(context.Context) finding {
 	if pending == "" || v.secret.Has(pending, appsecret.Current) {
 		return ok("no rotation is left half done")
 	}
-	age := time.Since(later(v.secret.LastChanged, v.secret.Created))
+	age := time.Since(changed(v.secret))
 	found := "a rotation has begun and not ended: AWSPENDING is on version " + pending
 	if age < underWay {
 		return warning(found, "it may be under way: look again; then `sftoken rotate "+v.App+" --wait` goes on with it")
@@ -64,7 +64,7 @@ func (v *visit) unfinished(context.Context) finding {
 func (v *visit) labels(context.Context) finding {
 	s := v.secret
 	current, candidate, rejected, compromised := s.Holder(appsecret.Current), s.Holder(appsecret.Candidate), s.Holder(appsecret.Rejected), s.Holder(appsecret.Compromised)
-	age := time.Since(later(s.LastChanged, s.Created))
+	age := time.Since(changed(s))
 	var found, fix []string
 	switch {
 	case compromised != "" && compromised == current:

@@ -14,7 +14,7 @@ import (
 
 var salesforceChecks = []check{
 	{"salesforce", "scope", nil, (*visit).scope},
-	{"salesforce", "introspection", []string{"value", "my-domain"}, (*visit).introspect},
+	{"salesforce", "introspection", []string{"login"}, (*visit).introspect},
 	{"salesforce", "rest-api", nil, (*visit).restAPI},
 	{"salesforce", "user", []string{"rest-api"}, (*visit).user},
 }
@@ -57,7 +57,10 @@ func (v *visit) introspect(ctx context.Context) finding {
 	if token == nil {
 		return skipped("needs a token")
 	}
-	active, err := v.client.Introspect(ctx, token)
+	active, err := v.active, error(nil)
+	if active == nil {
+		active, err = v.client.Introspect(ctx, token)
+	}
 	refused, _ := errors.AsType[*sfoauth.Error](err)
 	switch {
 	case err == nil && active.Active:
@@ -70,8 +73,6 @@ func (v *visit) introspect(ctx context.Context) finding {
 	case err == nil:
 		v.active = active
 		return failed("Salesforce says that the token is dead", v.replace())
-	case refused.RefusesCredentials():
-		return failed(line(refused.Error()), mend(refused))
 	case refused.Kind == sfoauth.Final:
 		return warning(line(refused.Error()), "tokens work, but cost a login every 15 minutes: allow the app to introspect its tokens (OAuth settings, setup step 1)")
 	}

@@ -45,7 +45,7 @@ func (v *visit) describe(ctx context.Context) finding {
 		return failed(fmt.Sprintf("%s is going to be deleted on %s", name, date(secret.Deleted)), "aws secretsmanager restore-secret --secret-id "+name)
 	}
 	v.secret = secret
-	return ok(fmt.Sprintf("%s, last changed %s", secret.ARN, date(later(secret.LastChanged, secret.Created))))
+	return ok(fmt.Sprintf("%s, last changed %s", secret.ARN, date(changed(secret))))
 }
 
 // unseen is a secret that could not be looked at. Where the API has answered for the app that is no fault of the app's set-up;
@@ -57,11 +57,12 @@ func (v *visit) unseen(why, fix string) finding {
 	return failed(why, fix)
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+// changed is when the secret was last changed, labels included.
+func changed(s *appsecret.Secret) time.Time {
+	if s.LastChanged.IsZero() {
+		return s.Created
 	}
-	return b
+	return s.LastChanged
 }
 
 // read reads and parses the value that is current.
