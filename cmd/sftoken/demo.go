@@ -20,13 +20,16 @@ import (
 
 func newDemo() *cobra.Command {
 	return &cobra.Command{
-		Use:   "demo",
+		Use: "demo", GroupID: hereGroup,
 		Short: "Show the main job once, on this machine, and check it",
-		Long: `Show the main job once, on this machine: the real function binaries between a simulated Salesforce org and stand-ins for AWS.
-Each line is printed after it has been checked; the first thing that does not happen as told ends the demo with exit code 1.
+		Long: `Show the main job once, on this machine: the real function binaries between a
+simulated Salesforce org and stand-ins for AWS. Each line is printed after it
+has been checked; the first thing that does not happen as told ends the demo.
 
 Needs Go and a checkout of sftoken.`,
-		Args: noArgs,
+		Example:     `  sftoken demo`,
+		Annotations: sections{}.exits(map[int]string{0: "everything happened as told", 1: "something did not"}),
+		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fmt.Fprintln(cmd.ErrOrStderr(), "building the functions …")
 			d := &demo{out: cmd.OutOrStdout(), log: &localaws.Output{}}

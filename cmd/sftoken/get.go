@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -27,8 +26,14 @@ type apiFlags struct {
 }
 
 func (f *apiFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.url, "url", "", "the API's address, the ApiUrl of the deployment (default $SFTOKEN_URL)")
+	cmd.Flags().StringVar(&f.url, "url", "", "the API's address: `URL` is the ApiUrl of the deployment (default $SFTOKEN_URL)")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to try")
+}
+
+// apiSections are the sections of help of the commands that call the API.
+func apiSections(done string) sections {
+	return describe("SFTOKEN_URL", "the API's address, where --url does not give it", awsVariables, awsMeaning).
+		exits(map[int]string{0: done, exitFailed: "failed", exitRefused: refused, exitLater: later, exitMisconfigured: misconfigured})
 }
 
 // address is the API's, empty where it is not given.
@@ -52,22 +57,26 @@ func newGet() *cobra.Command {
 	var flags apiFlags
 	var output, rejected string
 	cmd := &cobra.Command{
-		Use:   "get APP",
+		Use: "get APP", GroupID: callerGroup,
 		Short: "Print a token of the app",
+		Long: `Print a token of the app, with the address of its org.
+
+The API answers from its cache as long as a token lives, so this may be called
+as often as a token is needed. When Salesforce refuses a token (HTTP 401
+INVALID_SESSION_ID), --rejected TOKEN_ID has the API look whether it is dead,
+and replace it if it is.`,
 		Example: `  sftoken get crm
-  curl -H "$(sftoken get crm -o header)" https://acme.my.salesforce.com/services/data/v65.0/limits
+  curl -H "$(sftoken get crm -o header)" \
+      https://acme.my.salesforce.com/services/data/v65.0/limits
   eval "$(sftoken get crm -o env)"`,
-		Args: oneApp,
+		Annotations:       apiSections("done"),
+		Args:              oneApp,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(outputs, output) {
 				return &usageError{fmt.Errorf("--output %q: want json, token, header, env or none", output)}
 			}
-			source, ctx, cancel, err := flags.source(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			token, err := source.Replace(ctx, rejected)
+			token, err := flags.fetch(cmd, args[0], rejected)
 			if err != nil {
 				return err
 			}
@@ -75,9 +84,23 @@ func newGet() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "json", "json, token, header (Authorization: Bearer …), env (export lines for a shell) or none")
-	cmd.Flags().StringVar(&rejected, "rejected", "", "the token_id of a token that Salesforce has refused")
+	cmd.Flags().StringVarP(&output, "output", "o", "json", "`FORMAT`: json, token, header (Authorization: Bearer …), env (export lines for a shell) or none")
+	cmd.Flags().StringVar(&rejected, "rejected", "", "the `TOKEN_ID` of a token that Salesforce has refused")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return cmd
+}
+
+// fetch asks the API for a token, in place of a rejected one where there is one.
+func (f *apiFlags) fetch(cmd *cobra.Command, app, rejected string) (*sftoken.Token, error) {
+	source, ctx, cancel, err := f.source(cmd.Context(), app)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	progress := newPatience(cmd.ErrOrStderr())
+	progress.wait("waiting for the API")
+	defer progress.done()
+	return source.Replace(ctx, rejected)
 }
 
 // outputs are what --output takes. The last prints nothing: to see whether a token is to be had.
@@ -121,52 +144,29 @@ func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\'
 func newRevoke() *cobra.Command {
 	var flags apiFlags
 	cmd := &cobra.Command{
-		Use:   "revoke APP",
-		Short: "Revoke the app's cached token at Salesforce, for everybody who holds it",
-		Args:  oneApp,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			source, ctx, cancel, err := flags.source(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			return source.Revoke(ctx)
-		},
-	}
-	flags.add(cmd)
-	return cmd
-}
+		Use: "revoke APP", GroupID: callerGroup,
+		Short: "Revoke the app's cached token, for everybody who holds it",
+		Long: `Revoke the token that the API has cached, at Salesforce: everybody who holds it
+loses it, and the next request gets another one. It is for emergencies, and
+takes the right to invoke DELETE on the app's path.
 
-func newExec() *cobra.Command {
-	var flags apiFlags
-	cmd := &cobra.Command{
-		Use:     "exec APP -- COMMAND [ARGUMENT …]",
-		Short:   "Run a command with SF_ACCESS_TOKEN and SF_INSTANCE_URL in its environment",
-		Example: `  sftoken exec crm -- python report.py`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
-				return &usageError{errors.New("want: sftoken exec APP -- COMMAND")}
-			}
-			return nil
-		},
+A token function that runs in several instances has a token in each, and only
+one of them is reached. If the app's pair has leaked, use
+"sftoken rotate APP --compromised", which reaches all.`,
+		Example:           `  sftoken revoke crm`,
+		Annotations:       apiSections("done: there is no cached token any more"),
+		Args:              oneApp,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			source, ctx, cancel, err := flags.source(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			defer cancel()
-			token, err := source.Get(ctx)
-			if err != nil {
-				return err
-			}
-			child := exec.CommandContext(cmd.Context(), args[1], args[2:]...)
-			child.Stdin, child.Stdout, child.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-			child.Env = append(os.Environ(), variables(token)...)
-			err = child.Run()
-			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-				return &exitError{fmt.Errorf("%s: %w", args[1], err), max(exit.ExitCode(), 1)}
-			}
-			return err
+			progress := newPatience(cmd.ErrOrStderr())
+			progress.wait("waiting for the API")
+			defer progress.done()
+			return source.Revoke(ctx)
 		},
 	}
 	flags.add(cmd)

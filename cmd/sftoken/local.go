@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,16 +16,26 @@ func newLocal() *cobra.Command {
 	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "local",
+		Use: "local", GroupID: hereGroup,
 		Short: "Run the whole of sftoken on this machine, until Ctrl-C",
-		Long: `Run the whole of sftoken on this machine, until Ctrl-C: the real function binaries between a simulated Salesforce org and
-stand-ins for Secrets Manager, API Gateway and Lambda. Everything listens on this machine alone and is kept in memory.
+		Long: `Run the whole of sftoken on this machine, until Ctrl-C: the real function
+binaries between a simulated Salesforce org and stand-ins for Secrets Manager,
+STS, API Gateway and Lambda. Everything listens on this machine alone and is
+kept in memory.
 
-With --secrets the org is a real one, and no AWS account is needed: FILE maps apps to secret values,
-{"crm": {"consumerKey": …, "consumerSecret": …, "baseUri": …}}. Their pairs are never rotated: the new one would be lost with this process.
+With --secrets the org is a real one, and no AWS account is needed: FILE maps
+apps to secret values,
+
+  {"crm": {"consumerKey": "…", "consumerSecret": "…", "baseUri": "…"}}
+
+Their pairs are never rotated: the new one would be lost with this process.
 
 Needs Go and a checkout of sftoken.`,
-		Args: noArgs,
+		Example: `  sftoken local
+  sftoken local --set SECRET_TTL=10s
+  sftoken local --secrets secrets.json`,
+		Annotations: sections{}.exits(map[int]string{0: "ended by Ctrl-C", 1: "failed"}),
+		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if file != "" {
 				if o.secrets, err = readSecrets(file); err != nil {
@@ -50,14 +61,14 @@ Needs Go and a checkout of sftoken.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&o.api, "listen", "127.0.0.1:8080", "where the API listens")
-	cmd.Flags().StringVar(&o.aws, "secrets-manager-listen", "127.0.0.1:4566", "where Secrets Manager listens")
-	cmd.Flags().StringVar(&o.org, "org-listen", "127.0.0.1:8443", "where the simulated org listens")
-	cmd.Flags().StringVar(&o.orgURL, "org-url", "", "where the functions find the simulated org, if not where it listens")
-	cmd.Flags().StringVar(&file, "secrets", "", "vend from a real org: a file that maps apps to secret values")
-	cmd.Flags().StringArrayVar(&o.env, "set", nil, "a setting of the functions, NAME=value; may be repeated")
-	cmd.Flags().BoolVar(&o.noFunctions, "no-functions", false, "start only the org and Secrets Manager, for functions that run elsewhere: sam local")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object with the addresses and keys")
+	cmd.Flags().StringVar(&o.api, "listen", "127.0.0.1:8080", "`HOST:PORT` where the API listens")
+	cmd.Flags().StringVar(&o.aws, "secrets-manager-listen", "127.0.0.1:4566", "`HOST:PORT` where Secrets Manager and STS listen")
+	cmd.Flags().StringVar(&o.org, "org-listen", "127.0.0.1:8443", "`HOST:PORT` where the simulated org listens")
+	cmd.Flags().StringVar(&o.orgURL, "org-url", "", "`URL` where the functions find the simulated org, if not where it listens")
+	cmd.Flags().StringVar(&file, "secrets", "", "vend from a real org: a `FILE` that maps apps to secret values")
+	cmd.Flags().StringArrayVar(&o.env, "set", nil, "a setting of the functions, `NAME=value`; may be repeated")
+	cmd.Flags().BoolVar(&o.noFunctions, "no-functions", false, "start only the org and AWS, for functions that run elsewhere: sam local")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines: one JSON object with the addresses and keys")
 	return cmd
 }
 
@@ -65,7 +76,7 @@ Needs Go and a checkout of sftoken.`,
 func (s *stack) introduce(cmd *cobra.Command, asJSON bool) error {
 	w := cmd.OutOrStdout()
 	if s.token == nil && !asJSON {
-		_, err := fmt.Fprintf(w, "\nUntil Ctrl-C:\n\n  Secrets Manager   %s\n  Salesforce        %s\n\n", s.awsURL, s.orgName())
+		_, err := fmt.Fprintf(w, "\nUntil Ctrl-C:\n\n  AWS               %s (Secrets Manager, STS)\n  Salesforce        %s\n\n", s.awsURL, s.orgName())
 		return err
 	}
 	if asJSON {
@@ -73,19 +84,19 @@ func (s *stack) introduce(cmd *cobra.Command, asJSON bool) error {
 			return map[string]string{"accessKeyId": p.AccessKeyID, "secretAccessKey": p.SecretAccessKey, "arn": p.ARN}
 		}
 		return json.NewEncoder(w).Encode(map[string]any{
-			"url": s.url, "secretsManager": s.awsURL, "org": s.orgURL, "region": region,
+			"url": s.url, "secretsManager": s.awsURL, "sts": s.awsURL, "org": s.orgURL, "region": region,
 			"keys": map[string]any{"owner": key(ownerKey), "billing": key(billingKey), "stranger": key(strangerKey)},
 		})
 	}
-	rotate := "  sftoken rotate " + s.apps[0] + " --wait\n"
+	rotate, hosts := "  sftoken rotate "+s.apps[0]+" --wait\n", "  export SALESFORCE_HOSTS="+strings.TrimPrefix(s.orgURL, "http://")+"\n"
 	if s.org == nil {
-		rotate = ""
+		rotate, hosts = "", ""
 	}
 	_, err := fmt.Fprintf(w, `
 sftoken runs on this machine until Ctrl-C.
 
   API               %[1]s
-  Secrets Manager   %[2]s
+  AWS               %[2]s (Secrets Manager, STS)
   Salesforce        %[3]s
 
 A role in another account, which knows no secret, asks for a token:
@@ -94,17 +105,20 @@ A role in another account, which knows no secret, asks for a token:
 
 The same with this tool:
 
-  export SFTOKEN_URL=%[1]s AWS_REGION=%[4]s AWS_ACCESS_KEY_ID=%[5]s AWS_SECRET_ACCESS_KEY=%[6]s
+  export SFTOKEN_URL=%[1]s AWS_REGION=%[4]s
+  export AWS_ENDPOINT_URL=%[2]s
+  export AWS_ACCESS_KEY_ID=%[5]s AWS_SECRET_ACCESS_KEY=%[6]s
   sftoken get %[7]s
 
 As the owner, who may write the secret:
 
-  export AWS_ENDPOINT_URL_SECRETS_MANAGER=%[2]s AWS_ACCESS_KEY_ID=%[8]s AWS_SECRET_ACCESS_KEY=%[9]s
-  sftoken secret status %[7]s
+  export AWS_ACCESS_KEY_ID=%[8]s AWS_SECRET_ACCESS_KEY=%[9]s
+%[11]s  sftoken secret status %[7]s
+  sftoken doctor %[7]s
 %[10]s
 What the functions write follows.
 
-`, s.url, s.awsURL, s.orgName(), region, billingKey.AccessKeyID, billingKey.SecretAccessKey, s.apps[0], ownerKey.AccessKeyID, ownerKey.SecretAccessKey, rotate)
+`, s.url, s.awsURL, s.orgName(), region, billingKey.AccessKeyID, billingKey.SecretAccessKey, s.apps[0], ownerKey.AccessKeyID, ownerKey.SecretAccessKey, rotate, hosts)
 	return err
 }
 

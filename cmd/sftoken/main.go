@@ -3,11 +3,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -42,20 +44,32 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err != nil {
-		fmt.Fprintf(stderr, "sftoken: %s\n", strings.TrimPrefix(err.Error(), "sftoken: ")) // package sftoken says it too
+	if text := complaint(err); text != "" {
+		fmt.Fprintf(stderr, "sftoken: %s\n", text)
 	}
 	return exitCode(err)
+}
+
+// complaint is an error as a person reads it; empty: there is nothing to say.
+func complaint(err error) string {
+	if err == nil {
+		return ""
+	}
+	// AWS follows its message on a wrong signature with the request that was to be signed, the session's token included.
+	text, _, _ := strings.Cut(err.Error(), "\n\nThe Canonical String")
+	return strings.TrimPrefix(text, "sftoken: ") // package sftoken says it too
 }
 
 // usageError is a command line that makes no sense.
 type usageError struct{ error }
 
-// exitError makes the process exit with the code of a command that it ran.
+// exitError makes the process exit with a code. Where said is empty, what there is to say has been said.
 type exitError struct {
-	error
+	said string
 	code int
 }
+
+func (e *exitError) Error() string { return e.said }
 
 func exitCode(err error) int {
 	if exit, ok := errors.AsType[*exitError](err); ok {
@@ -85,29 +99,84 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sftoken",
 		Short: "Salesforce access tokens for whoever IAM lets in",
-		Long: `sftoken asks the sftoken API for Salesforce access tokens, with your AWS credentials and nothing else.
+		Long: `sftoken asks the sftoken API for Salesforce access tokens, with your AWS
+credentials and nothing else. For those who own the API it stores and changes
+the secrets behind it.
 
-The API's address is --url or SFTOKEN_URL; credentials and region are found as the AWS CLI finds them.
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by IAM or allowedPrincipals, or no such app,
-4 try again later, 5 the app is set up wrongly.`,
+Begin with "sftoken doctor APP": it says what works, and what mends the rest.`,
+		Example: `  export SFTOKEN_URL=https://<id>.execute-api.<region>.amazonaws.com/v1
+  sftoken get crm
+  sftoken exec crm -- python report.py`,
+		Annotations: describe(
+			"SFTOKEN_URL", "the API's address, the ApiUrl of the deployment", "SECRET_PREFIX", "in front of an app's name in its secret's name",
+			awsVariables, awsMeaning,
+		).exits(map[int]string{0: "done", 1: "failed", 3: refused, 4: later, 5: misconfigured}),
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
 	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetHelpTemplate(helpTemplate)
+	root.AddGroup(&cobra.Group{ID: callerGroup, Title: "For callers:"}, &cobra.Group{ID: ownerGroup, Title: "For the API's owner:"}, &cobra.Group{ID: hereGroup, Title: "On this machine:"})
+	root.SetHelpCommandGroupID(hereGroup)
+	root.SetCompletionCommandGroupID(hereGroup)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newGet(), newRevoke(), newExec(), newSecret(), newRotate(), newLocal(), newDemo(), newVersion())
+	root.AddCommand(newGet(), newExec(), newRevoke(), newDoctor(), newSecret(), newRotate(), newLocal(), newDemo(), newVersion())
 	return root
 }
 
+// The groups of commands in the help.
+const (
+	callerGroup = "caller"
+	ownerGroup  = "owner"
+	hereGroup   = "here"
+)
+
+// What the exit codes of the commands that call the API mean.
+const (
+	refused       = "refused by IAM or by allowedPrincipals, or no such app"
+	later         = "try again later"
+	misconfigured = "the app is set up wrongly: sftoken doctor says how"
+)
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	text := fmt.Sprintf("unknown command %q", name)
+	if like := cmd.SuggestionsFor(name); len(like) > 0 {
+		text += ": do you mean " + strings.Join(like, " or ") + "?"
+	}
+	return &usageError{errors.New(text)}
+}
+
 func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: noArgs,
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "version", GroupID: hereGroup, Short: "Print the version", Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
+		Annotations: sections{}.exits(map[int]string{0: "done"}),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON {
+				return printJSON(cmd, map[string]string{"version": version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), version)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines: one JSON object")
+	return cmd
+}
+
+// printJSON is what --json prints.
+func printJSON(cmd *cobra.Command, value any) error {
+	encoder := json.NewEncoder(cmd.OutOrStdout())
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
 }
 
 func noArgs(_ *cobra.Command, args []string) error {

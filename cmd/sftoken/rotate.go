@@ -18,16 +18,23 @@ import (
 func newRotate() *cobra.Command {
 	var flags secretFlags
 	var api apiFlags
-	var wait, compromised bool
+	var wait, compromised, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "rotate APP",
+		Use: "rotate APP", GroupID: ownerGroup,
 		Short: "Rotate the app's pair now",
-		Long: `Rotate the app's pair now. Callers notice nothing.
+		Long: `Rotate the app's pair now. Callers notice nothing: the old pair works until the
+new one does. A rotation that has begun and not ended is gone on with.
 
-With --compromised the old pair is deleted at Salesforce as soon as the new one is current, and the tokens that are known are
-revoked: the one cached behind --url at once, those that other instances of the token function hold when they next read
-the secret, within SECRET_TTL (5 minutes).`,
-		Args: oneApp,
+With --compromised the old pair is deleted at Salesforce as soon as the new one
+is current, and the tokens that are known are revoked: the one cached behind
+--url at once, those that other instances of the token function hold when they
+next read the secret, within SECRET_TTL (5 minutes).`,
+		Example: `  sftoken rotate crm --wait
+  sftoken rotate crm --compromised --url "$SFTOKEN_URL"`,
+		Annotations: describe("SFTOKEN_URL", "the API's address, where --url does not give it", "SECRET_PREFIX", "as --prefix", awsVariables, awsMeaning).
+			exits(map[int]string{0: "begun; with --wait or --compromised: done", 1: "failed; with --compromised: or a token may not be revoked"}),
+		Args:              oneApp,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			client, err := flags.client(ctx, args[0])
@@ -42,26 +49,33 @@ the secret, within SECRET_TTL (5 minutes).`,
 			if err := r.possible(ctx, compromised); err != nil {
 				return err
 			}
+			if asJSON {
+				r.out = io.Discard
+			}
 			switch {
 			case compromised:
-				if err := r.replaceLeaked(ctx); err != nil {
-					return err
+				if err = r.replaceLeaked(ctx); err == nil {
+					err = r.revokeKnown(cmd, &api)
 				}
-				return revokeKnown(cmd, &api, args[0])
 			case wait:
-				return r.rotate(ctx)
+				err = r.rotate(ctx)
+			default:
+				if err = start(ctx, client, secret.ARN); err == nil {
+					fmt.Fprintf(r.out, "the rotation of %s has begun: see `sftoken secret status %s`\n", secret.Name, args[0])
+				}
 			}
-			if err := start(ctx, client, secret.ARN); err != nil {
-				return err
+			if asJSON && (err == nil || r.Current != "") {
+				r.Secret, r.Before = secret.Name, secret.Holder(appsecret.Current)
+				return errors.Join(printJSON(cmd, r), err)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "the rotation of %s has begun: see `sftoken secret status %s`\n", secret.Name, args[0])
-			return nil
+			return err
 		},
 	}
 	flags.add(cmd)
 	api.add(cmd)
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the new pair is current")
 	cmd.Flags().BoolVar(&compromised, "compromised", false, "the pair has leaked: wait, delete it at Salesforce, revoke known tokens")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines: one JSON object")
 	return cmd
 }
 
@@ -74,8 +88,14 @@ func start(ctx context.Context, client *secretsmanager.Client, arn string) error
 	return err
 }
 
-// rotation is one that somebody waits for.
+// rotation is one that somebody waits for, and what --json prints of it.
 type rotation struct {
+	Secret      string `json:"secret"`
+	Before      string `json:"before"`            // the version that was current
+	Current     string `json:"current,omitempty"` // the one that now is; empty: nobody has waited for it
+	Compromised bool   `json:"compromised"`       // the version before is labelled so
+	Revoked     bool   `json:"revoked"`           // the token that the API had cached is dead
+
 	client        *secretsmanager.Client
 	secret        *appsecret.Secret // as it was before
 	out, progress io.Writer
@@ -88,6 +108,7 @@ func (r *rotation) replaceLeaked(ctx context.Context) error {
 	if err := r.secret.Move(ctx, appsecret.Compromised, leaked); err != nil {
 		return err
 	}
+	r.Compromised = true
 	fmt.Fprintf(r.out, "version %s is labelled COMPROMISED\n", leaked)
 	// Who had this pair may have read the one that was staged beside it: the rotation that staged it is given up.
 	if pending := r.secret.Holder(appsecret.Pending); pending != "" && pending != leaked {
@@ -130,18 +151,19 @@ func (r *rotation) rotate(ctx context.Context) error {
 			}
 			return false, nil
 		}
+		r.Current = version
 		fmt.Fprintf(r.out, "version %s is AWSCURRENT\n", version)
 		return true, nil
 	})
 }
 
 // revokeKnown revokes the token that the API has cached.
-func revokeKnown(cmd *cobra.Command, api *apiFlags, app string) error {
+func (r *rotation) revokeKnown(cmd *cobra.Command, api *apiFlags) error {
 	if api.address() == "" {
-		fmt.Fprintln(cmd.ErrOrStderr(), "no --url: the tokens that the API has cached are revoked when it next reads the secret, within SECRET_TTL")
+		fmt.Fprintln(r.progress, "no --url: the tokens that the API has cached are revoked when it next reads the secret, within SECRET_TTL")
 		return nil
 	}
-	source, ctx, cancel, err := api.source(cmd.Context(), app)
+	source, ctx, cancel, err := api.source(cmd.Context(), r.secret.App)
 	if err == nil {
 		defer cancel()
 		err = source.Revoke(ctx)
@@ -149,7 +171,8 @@ func revokeKnown(cmd *cobra.Command, api *apiFlags, app string) error {
 	if err != nil {
 		return fmt.Errorf("the pair is changed; revoking the cached token: %w", err)
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), "the cached token is revoked")
+	r.Revoked = true
+	fmt.Fprintln(r.out, "the cached token is revoked")
 	return nil
 }
 

@@ -36,8 +36,8 @@ func (s *stack) as(t *testing.T, p localaws.Principal) {
 	t.Helper()
 	for name, value := range map[string]string{
 		"SFTOKEN_URL": s.url, "AWS_REGION": region, "AWS_ACCESS_KEY_ID": p.AccessKeyID, "AWS_SECRET_ACCESS_KEY": p.SecretAccessKey,
-		"AWS_SESSION_TOKEN": p.SessionToken, "AWS_ENDPOINT_URL_SECRETS_MANAGER": s.awsURL, "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "",
+		"AWS_SESSION_TOKEN": p.SessionToken, "AWS_ENDPOINT_URL": s.awsURL, "SALESFORCE_HOSTS": strings.TrimPrefix(s.orgURL, "http://"), "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "ADMIN_APP": "", "SECRET_PREFIX": "",
 	} {
 		t.Setenv(name, value)
 	}

@@ -181,7 +181,11 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 		Account: owner, Region: region, LabelMoved: s.bus.LabelMoved, Retries: 1,
 		Now: func() time.Time { return time.Now().Add(-time.Duration(s.behind.Load())) },
 		Authenticate: func(r *http.Request, body []byte) error {
-			_, err := keys.Verify(r, body, "secretsmanager", region, time.Now())
+			p, err := keys.Verify(r, body, "secretsmanager", region, time.Now())
+			if err == nil && p.Account != owner {
+				_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+				return &localaws.AuthError{Type: "AccessDenied", Message: "User: " + p.ARN + " is not authorized to perform: secretsmanager:" + operation}
+			}
 			return err
 		},
 		Functions: map[string]localaws.Invoker{
@@ -193,7 +197,14 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 			},
 		},
 	})
-	if s.awsURL, err = s.serve(o.aws, s.aws); err != nil {
+	sts := &localaws.STS{Keys: keys, Region: region}
+	if s.awsURL, err = s.serve(o.aws, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Authorization"), "/sts/aws4_request") {
+			sts.ServeHTTP(w, r)
+			return
+		}
+		s.aws.ServeHTTP(w, r)
+	})); err != nil {
 		return err
 	}
 	env := map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.awsURL, "SALESFORCE_HOSTS": hosts}

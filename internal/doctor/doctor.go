@@ -1,10 +1,11 @@
 // Package doctor finds out why somebody gets no token of an app, or soon will not: from the caller's own identity through the
 // API, the secret, the login and the token to the rotation, each as a check that says what it found and what mends it. It changes
-// nothing, costs one login at the most (and one of the admin app), and says what it may not look at. How its findings are shown
-// is left to the caller.
+// nothing, says what it may not look at, and needs one login: the API's where that has no token, or one of its own; both where the
+// API's does not show that the current pair works; and one of the admin app. How its findings are shown is left to the caller.
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -32,6 +33,10 @@ type Result struct {
 	Status Status `json:"status"`
 	Found  string `json:"found"`         // what was found, or why nothing was looked for
 	Fix    string `json:"fix,omitempty"` // what to do; empty where there is nothing to do
+
+	// Needs is the check without whose success this one was skipped, at the root of others that were. Empty: it was not skipped,
+	// or for another reason.
+	Needs string `json:"needs,omitempty"`
 }
 
 // Config is what a visit needs. Nothing of it is changed.
@@ -47,6 +52,10 @@ type Config struct {
 	HTTPClient *http.Client
 	// Timeout bounds each check. Zero: 30 seconds.
 	Timeout time.Duration
+	// Begin is told the name of each check that is about to be made, Done what came of it and of those that were skipped. Nil:
+	// nobody is.
+	Begin func(check string)
+	Done  func(Result)
 }
 
 // Report is what all checks have found.
@@ -93,38 +102,42 @@ func checks() []check {
 	return slices.Concat(callerChecks, apiChecks, secretChecks, loginChecks, salesforceChecks, rotationChecks, pairChecks)
 }
 
-// Run makes all checks and hands each result to tell as it comes; nil: to nobody. A context that ends makes the checks that are
-// left fail or be skipped.
-func Run(ctx context.Context, config Config, tell func(Result)) *Report {
+// Run makes all checks. A context that ends makes those that are left fail or be skipped.
+func Run(ctx context.Context, config Config) *Report {
 	if config.Timeout <= 0 {
 		config.Timeout = 30 * time.Second
 	}
 	v := &visit{Config: config}
 	report := &Report{App: config.App, URL: config.URL, Outcome: OK}
-	status := map[string]Status{}
+	unmet := map[string]string{} // by check that has not succeeded: the one at the root of it
 	for _, c := range checks() {
 		result := Result{Group: c.group, Check: c.name}
-		f := v.make(ctx, c, status)
+		for _, need := range c.needs {
+			result.Needs = cmp.Or(result.Needs, unmet[need])
+		}
+		f := skipped("needs " + result.Needs)
+		if result.Needs == "" {
+			f = v.make(ctx, c)
+		}
 		result.Status, result.Found, result.Fix = f.status, f.found, f.fix
-		status[c.name] = f.status
+		if f.status == Failed || f.status == Skipped {
+			unmet[c.name] = cmp.Or(result.Needs, c.name)
+		}
 		if f.status == Failed || f.status == Warning && report.Outcome == OK {
 			report.Outcome = f.status
 		}
 		report.Checks = append(report.Checks, result)
-		if tell != nil {
-			tell(result)
+		if v.Done != nil {
+			v.Done(result)
 		}
 	}
 	report.Caller, report.Logins = v.arn, v.logins
 	return report
 }
 
-// make makes the check, unless one that it needs has not succeeded.
-func (v *visit) make(ctx context.Context, c check, status map[string]Status) finding {
-	for _, need := range c.needs {
-		if s := status[need]; s != OK && s != Warning {
-			return skipped("needs " + need)
-		}
+func (v *visit) make(ctx context.Context, c check) finding {
+	if v.Begin != nil {
+		v.Begin(c.name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.Timeout)
 	defer cancel()

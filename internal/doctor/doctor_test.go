@@ -40,7 +40,7 @@ func TestBrokenSetUps(t *testing.T) {
 				w.as = c.as
 			}
 			c.change(w)
-			report := doctor.Run(t.Context(), w.config, nil)
+			report := doctor.Run(t.Context(), w.config)
 			w.check(c, report)
 		})
 	}
@@ -114,6 +114,7 @@ func TestGoodSetUps(t *testing.T) {
 		{"a caller in another account, the API having a token already", caller, sfoauthtest.Config{}, (*world).vend, append([]string{"secret"}, unseen...), 0},
 		{"the owner before the API is deployed", owner, sfoauthtest.Config{}, func(w *world) { w.config.URL = "" },
 			[]string{"address", "reachable", "allowed", "token", "in-use"}, 1},
+		{"a caller whose network has no STS", caller, sfoauthtest.Config{}, func(w *world) { w.noSTS = true }, append([]string{"secret", "identity"}, unseen...), 1},
 		{"an app that an admin app rotates", owner, sfoauthtest.Config{}, func(w *world) {
 			w.userChange(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = false, false })
 			w.admin()
@@ -131,7 +132,8 @@ func TestGoodSetUps(t *testing.T) {
 			w.as = c.as
 			before := w.org.Seen().Logins.Tried
 			var told []doctor.Result
-			report := doctor.Run(t.Context(), w.config, func(r doctor.Result) { told = append(told, r) })
+			w.config.Done = func(r doctor.Result) { told = append(told, r) }
+			report := doctor.Run(t.Context(), w.config)
 			var skipped []string
 			for _, r := range report.Checks {
 				if r.Status == doctor.Skipped {

@@ -36,14 +36,15 @@ func (v *visit) logIn(ctx context.Context) finding {
 		return ok("the pair logs in at " + v.version.BaseURI)
 	}
 	refused, _ := errors.AsType[*sfoauth.Error](err)
-	found, fix := refused.Error(), mend(refused)
+	found, fix := salesforceSays(refused), mend(refused)
 	if age := time.Since(v.version.Created); refused.RefusesCredentials() && age < 10*time.Minute {
+		fix, _, _ = strings.Cut(fix, ";")
 		fix = "it was stored " + span(age) + " ago, and a new pair may take 10 minutes to work: wait; then " + fix
 	}
 	if v.vended != nil && strings.Contains(strings.ToLower(refused.Description), "ip restricted") {
-		return warning(line(found), "the API gets tokens: it is this machine's address that the app's IP policy refuses")
+		return warning(found, "the API gets tokens: it is this machine's address that the app's IP policy refuses")
 	}
-	return failed(line(found), fix)
+	return failed(found, fix)
 }
 
 // mend says what to do about what Salesforce, or the way there, has answered.

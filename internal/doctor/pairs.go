@@ -56,7 +56,7 @@ func (v *visit) admin(ctx context.Context) finding {
 	token, err := client.Token(ctx)
 	if err != nil {
 		refused, _ := errors.AsType[*sfoauth.Error](err)
-		return failed(v.AdminApp+": "+line(refused.Error()), mend(refused)+"; `sftoken doctor "+v.AdminApp+"` says more")
+		return failed(v.AdminApp+": "+salesforceSays(refused), mend(refused)+"; `sftoken doctor "+v.AdminApp+"` says more")
 	}
 	v.at = &place{Credentials: client.Credentials(token, v.version.AppID, v.version.ConsumerID), who: v.AdminApp}
 	return ok(v.AdminApp + " logs in, as user " + token.UserID)
@@ -101,7 +101,7 @@ func (v *visit) permissions(ctx context.Context) finding {
 // forbidden names the permission that is likely to be missing.
 func (v *visit) forbidden(err error, permission string) finding {
 	refused, _ := errors.AsType[*sfoauth.Error](err)
-	found := line(refused.Error())
+	found := salesforceSays(refused)
 	switch {
 	case refused.Status == http.StatusForbidden && refused.Kind != sfoauth.Limiting:
 		return failed(found, fmt.Sprintf("give the user of %s the permission %s; if another app changes the pairs, name it: --admin-app", v.at.who, permission))
@@ -116,7 +116,7 @@ func (v *visit) forbidden(err error, permission string) finding {
 // notTheirs tells a wrong id, a missing permission and the org's switch apart, as far as Salesforce lets it.
 func (v *visit) notTheirs(ctx context.Context, apps []sfoauth.AppUsage, err error) finding {
 	refused, _ := errors.AsType[*sfoauth.Error](err)
-	found := line(refused.Error())
+	found := salesforceSays(refused)
 	if refused.Status == http.StatusForbidden {
 		return v.forbidden(err, viewer)
 	}

@@ -55,7 +55,7 @@ func (v *visit) unfinished(context.Context) finding {
 	age := time.Since(changed(v.secret))
 	found := "a rotation has begun and not ended: AWSPENDING is on version " + pending
 	if age < underWay {
-		return warning(found, "it may be under way: look again; then `sftoken rotate "+v.App+" --wait` goes on with it")
+		return warning(found, "it may be under way: look again in an hour; if it is still there, `sftoken rotate "+v.App+" --wait` goes on with it")
 	}
 	return failed(found+", unchanged for "+span(age), "`sftoken rotate "+v.App+" --wait` goes on with it; the rotate function's log says what failed")
 }

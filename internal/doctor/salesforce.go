@@ -74,9 +74,9 @@ func (v *visit) introspect(ctx context.Context) finding {
 		v.active = active
 		return failed("Salesforce says that the token is dead", v.replace())
 	case refused.Kind == sfoauth.Final:
-		return warning(line(refused.Error()), "tokens work, but cost a login every 15 minutes: allow the app to introspect its tokens (OAuth settings, setup step 1)")
+		return warning(salesforceSays(refused), "tokens work, but cost a login every 15 minutes: allow the app to introspect its tokens (OAuth settings, setup step 1)")
 	}
-	return warning(line(refused.Error()), mend(refused))
+	return warning(salesforceSays(refused), mend(refused))
 }
 
 // replace says how to get another token in place of one that has died.
@@ -101,7 +101,7 @@ func (v *visit) restAPI(ctx context.Context) finding {
 		return ok(token.InstanceURL + " takes the token")
 	}
 	refused, _ := errors.AsType[*sfoauth.Error](err)
-	found := line(refused.Error())
+	found := salesforceSays(refused)
 	switch {
 	case refused.Code != "INVALID_SESSION_ID":
 		if refused.Status == http.StatusNotFound {
@@ -146,7 +146,7 @@ func (v *visit) user(ctx context.Context) finding {
 	info, err := v.asToken().UserInfo(ctx, v.token())
 	if err != nil {
 		refused, _ := errors.AsType[*sfoauth.Error](err)
-		return warning(line(refused.Error()), "the REST API takes the token, so this is for information only")
+		return warning(salesforceSays(refused), "the REST API takes the token, so this is for information only")
 	}
 	return ok(info.PreferredUsername + " (" + info.UserID + ") in org " + info.OrganizationID)
 }

@@ -45,7 +45,7 @@ func (v *visit) describe(ctx context.Context) finding {
 		return failed(fmt.Sprintf("%s is going to be deleted on %s", name, date(secret.Deleted)), "aws secretsmanager restore-secret --secret-id "+name)
 	}
 	v.secret = secret
-	return ok(fmt.Sprintf("%s, last changed %s", secret.ARN, date(changed(secret))))
+	return ok(fmt.Sprintf("%s in %s, last changed %s", name, v.region, date(changed(secret))))
 }
 
 // unseen is a secret that could not be looked at. Where the API has answered for the app that is no fault of the app's set-up;
@@ -77,7 +77,7 @@ func (v *visit) read(ctx context.Context) finding {
 	case appsecret.IsProblem(err, appsecret.Denied) && strings.Contains(err.Error(), "KMS"):
 		return skipped("you may not use the key that encrypts it: " + because(err))
 	case appsecret.IsProblem(err, appsecret.Denied):
-		return skipped("you may not read it, and need not to get tokens")
+		return skipped("you may not read it; to have tokens you need not")
 	case err != nil:
 		return skipped("Secrets Manager cannot be asked: " + because(err))
 	case version.IsPlaceholder():
@@ -105,7 +105,7 @@ func Examine(value string, hosts sfoauth.Hosts) []Result {
 		switch c.name {
 		case "characters", "my-domain", "ids":
 			if f := c.run(v, context.Background()); f.status != OK {
-				odd = append(odd, Result{c.group, c.name, f.status, f.found, f.fix})
+				odd = append(odd, Result{Group: c.group, Check: c.name, Status: f.status, Found: f.found, Fix: f.fix})
 			}
 		}
 	}

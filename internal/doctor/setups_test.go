@@ -76,6 +76,19 @@ func instead(h http.HandlerFunc) func(w *world) {
 	return func(w *world) { w.config.URL = w.serve(h) + "/v1" }
 }
 
+// gateway serves an API Gateway that answers so to every signed request.
+func gateway(status int, body string) func(w *world) {
+	return instead(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			rw.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(rw, `{"message":"Missing Authentication Token"}`)
+			return
+		}
+		rw.WriteHeader(status)
+		fmt.Fprint(rw, body)
+	})
+}
+
 var apiSetUps = []setUp{
 	{name: "no address, and no sight of the secret", as: caller, change: url(func(string) string { return "" }),
 		cause: "secret", found: "may not see", fix: "--url"},
@@ -107,6 +120,16 @@ var apiSetUps = []setUp{
 			_, _ = io.Copy(rw, resp.Body)
 		})(w)
 	}, cause: "allowed", found: "signature is wrong, though AWS accepts", fix: "proxy"},
+	{name: "a Deny in some policy", as: caller, change: gateway(403, `{"Message":"User: arn:aws:sts::222222222222:assumed-role/billing/bob is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:us-east-1:********1111:a1b2c3/v1/GET/tokens/crm with an explicit deny in a service control policy"}`),
+		cause: "allowed", found: "denies it explicitly", fix: "service control policies"},
+	{name: "a refusal that gives no reason", as: caller, change: gateway(403, `{"Message":"User: arn:aws:sts::222222222222:assumed-role/billing/bob is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:us-east-1:********1111:a1b2c3/v1/GET/tokens/crm"}`),
+		cause: "allowed", found: "role/billing may not", fix: "both are needed in another account"},
+	{name: "a firewall in front of the API", as: caller, change: gateway(403, `{"message":"Forbidden"}`), cause: "allowed", found: "Forbidden", fix: "ApiUrl"},
+	{name: "an answer of API Gateway that is new", as: caller, change: gateway(403, `{"message":"Not on a Sunday"}`), cause: "allowed", found: "Not on a Sunday", fix: "access log"},
+	{name: "too many requests", as: caller, change: gateway(429, `{"message":"Too Many Requests"}`), cause: "token", found: "throttles", fix: "reuse a token"},
+	{name: "a function that takes too long", as: caller, change: gateway(504, `{"message":"Endpoint request timed out"}`), cause: "token", found: "in time", fix: "salesforce_ms"},
+	{name: "an answer that is no token", as: caller, change: gateway(200, `{}`), cause: "allowed", found: "not a token", fix: "ApiUrl"},
+	{name: "a defect of the function", as: caller, change: gateway(500, `{"error":"server_error","error_description":"x","request_id":"r1"}`), cause: "token", found: "[request r1]", fix: "report it"},
 	{name: "the owner's account without an identity policy", change: func(w *world) {
 		p := owner
 		p.Invoke = []string{"GET/tokens/erp"}
@@ -131,8 +154,6 @@ var apiSetUps = []setUp{
 		cause: "token", found: "unknown_app", fix: "check the app's name", also: []string{"secret"}},
 	{name: "an app that nobody has stored", change: func(w *world) { w.config.App = "erp" },
 		cause: "secret", found: "has no secret sftoken/erp", fix: "sftoken secret put erp", also: []string{"token"}},
-	{name: "a name that no app can have", as: caller, change: func(w *world) { w.config.App = "CRM" },
-		cause: "allowed", found: "a name must match", fix: ""},
 	{name: "a secret that the function may not read", change: func(w *world) {
 		w.refuse = func(p localaws.Principal, _ string) error {
 			if p.AccessKeyID != functions.AccessKeyID {
@@ -212,7 +233,7 @@ var secretSetUps = []setUp{
 	{name: "key and secret in each other's place", change: func(w *world) {
 		key, secret := w.app.Pair()
 		w.change(map[string]any{"consumerKey": secret, "consumerSecret": key})
-	}, cause: "characters", found: "look like the other", fix: "from Setup once more", also: []string{"login", "in-use", "main-pair"}, logins: 2},
+	}, cause: "characters", found: "look swapped", fix: "from Setup once more", also: []string{"login", "in-use", "main-pair"}, logins: 2},
 	{name: "login.salesforce.com", change: stored(map[string]any{"baseUri": "https://login.salesforce.com"}), cause: "my-domain", found: "login.salesforce.com", fix: "serves all orgs", also: []string{"token"}},
 	{name: "test.salesforce.com", change: stored(map[string]any{"baseUri": "https://test.salesforce.com/"}), cause: "my-domain", found: "test.salesforce.com", fix: "setup step 3", also: []string{"token"}},
 	{name: "a Lightning address", change: stored(map[string]any{"baseUri": "https://acme--dev.sandbox.lightning.force.com"}),

@@ -41,9 +41,9 @@ func (v *visit) characters(context.Context) finding {
 		}
 	}
 	if looksLikeKey(v.version.ConsumerSecret.Reveal()) && !looksLikeKey(v.version.ConsumerKey) {
-		wrong = append(wrong, "consumerKey and consumerSecret look like the other one each")
+		wrong = append(wrong, "consumerKey and consumerSecret look swapped")
 	}
-	const again = "copy it from Setup once more, and store it again"
+	const again = "copy both from Setup once more, and store them again"
 	switch {
 	case len(wrong) > 0:
 		return failed(strings.Join(append(wrong, odd...), "; "), again)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -85,7 +86,10 @@ func because(err error) string {
 		return line(api.ErrorCode() + ": " + api.ErrorMessage())
 	}
 	if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
-		return line(refused.Error())
+		return salesforceSays(refused)
+	}
+	if unread, ok := errors.AsType[*appsecret.Error](err); ok {
+		err = unread.Err
 	}
 	if failed, ok := errors.AsType[*url.Error](err); ok {
 		err = failed.Err
@@ -94,6 +98,19 @@ func because(err error) string {
 		return "no answer in time"
 	}
 	return line(err.Error())
+}
+
+// salesforceSays is what Salesforce, or the way there, has answered.
+func salesforceSays(e *sfoauth.Error) string {
+	switch {
+	case e.Code != "":
+		return line(strings.TrimSuffix(e.Code+": "+e.Description, ": "))
+	case e.Err == nil:
+		return fmt.Sprintf("%s answers HTTP %d", e.Host, e.Status)
+	case e.Host != "":
+		return line(e.Host + ": " + e.Err.Error())
+	}
+	return line(e.Err.Error())
 }
 
 // code is the code of an error that AWS answered; empty: it answered none.

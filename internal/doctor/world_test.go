@@ -65,6 +65,7 @@ type world struct {
 	secrets  *secretsmanager.Client // as the owner
 	behind   atomic.Int64           // by how many nanoseconds Secrets Manager's clock is slow
 	awsAhead atomic.Int64           // by how many nanoseconds this machine's clock is slow
+	noSTS    bool                   // STS cannot be reached
 	refuse   func(p localaws.Principal, operation string) error
 
 	config doctor.Config
@@ -132,6 +133,9 @@ func (w *world) startAWS(b builds, settings map[string]string) {
 	})
 	sts := &localaws.STS{Keys: w.keys, Region: region, Now: w.awsNow}
 	w.awsURL = w.serve(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Target") == "" && w.noSTS {
+			panic(http.ErrAbortHandler)
+		}
 		if r.Header.Get("X-Amz-Target") == "" {
 			sts.ServeHTTP(rw, r)
 			return
@@ -263,7 +267,7 @@ func (w *world) vend() {
 	w.Helper()
 	config := w.config
 	config.App = "crm"
-	report := doctor.Run(w.Context(), config, nil)
+	report := doctor.Run(w.Context(), config)
 	if got := find(report, "token"); got.Status != doctor.OK {
 		w.Fatalf("no token: %+v", got)
 	}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+)
+
+func newStatus(flags *secretFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status APP",
+		Short: "Show the secret's versions and labels, and when it is rotated",
+		Long: `Show the secret's versions and labels, and when it is rotated. Nothing secret is
+read or shown.
+
+Labels: AWSCURRENT is the pair in use, AWSPREVIOUS the one before, AWSPENDING
+one that a rotation is making (on a version that is not current: it has not
+ended), CANDIDATE one that is to be tried, REJECTED one that was refused,
+COMPROMISED one that has leaked.`,
+		Example:           "  sftoken secret status crm\n  sftoken secret status crm --json",
+		Annotations:       secretSections().exits(map[int]string{0: "shown", 1: "failed"}),
+		Args:              oneApp,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := flags.client(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			secret, err := appsecret.Open(cmd.Context(), client, flags.prefix, flags.prefix+args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd, statusOf(secret))
+			}
+			return printStatus(cmd.OutOrStdout(), secret)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines: one JSON object")
+	return cmd
+}
+
+// status is what ` + "`secret status --json`" + ` prints. A date that there is not is left out.
+type status struct {
+	App          string              `json:"app"`
+	Secret       string              `json:"secret"`
+	ARN          string              `json:"arn"`
+	Rotation     bool                `json:"rotation"`
+	Schedule     string              `json:"schedule,omitempty"`
+	Created      time.Time           `json:"created,omitzero"`
+	LastChanged  time.Time           `json:"lastChanged,omitzero"`
+	LastRotated  time.Time           `json:"lastRotated,omitzero"`
+	NextRotation time.Time           `json:"nextRotation,omitzero"`
+	Overdue      bool                `json:"overdue"`
+	Deleted      time.Time           `json:"deleted,omitzero"`
+	Versions     map[string][]string `json:"versions"` // labels
+}
+
+func statusOf(s *appsecret.Secret) status {
+	return status{
+		App: s.App, Secret: s.Name, ARN: s.ARN, Rotation: s.RotationEnabled, Schedule: s.Schedule, Created: s.Created, LastChanged: s.LastChanged,
+		LastRotated: s.LastRotated, NextRotation: s.NextRotation, Overdue: s.Overdue(time.Now()), Deleted: s.Deleted, Versions: s.Labels,
+	}
+}
+
+func printStatus(w io.Writer, secret *appsecret.Secret) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	rotation := "off"
+	if secret.RotationEnabled {
+		rotation = strings.TrimSuffix("on, "+secret.Schedule, ", ")
+	}
+	next := when(secret.NextRotation)
+	if secret.Overdue(time.Now()) {
+		next += ", overdue"
+	}
+	fmt.Fprintf(table, "secret\t%s\nrotation\t%s\nlast rotated\t%s\nnext rotation\t%s\n", secret.Name, rotation, when(secret.LastRotated), next)
+	for _, version := range slices.Sorted(maps.Keys(secret.Labels)) {
+		fmt.Fprintf(table, "version\t%s  %s\n", version, strings.Join(slices.Sorted(slices.Values(secret.Labels[version])), " "))
+	}
+	return table.Flush()
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04 MST")
+}
