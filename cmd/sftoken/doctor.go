@@ -49,7 +49,7 @@ current pair works; and one of the admin app, where --admin-app names it.`,
 			if err != nil {
 				return &usageError{fmt.Errorf("--salesforce-hosts: %w", err)}
 			}
-			out, progress := &report{screen: newScreen(cmd.OutOrStdout())}, newPatience(cmd.ErrOrStderr())
+			out, progress := &rendering{screen: newScreen(cmd.OutOrStdout())}, newPatience(cmd.ErrOrStderr())
 			c := doctor.Config{
 				Load: func(ctx context.Context) (aws.Config, error) { return config.LoadDefaultConfig(ctx) },
 				URL:  api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
@@ -81,8 +81,8 @@ current pair works; and one of the admin app, where --admin-app names it.`,
 	return cmd
 }
 
-// report shows the results of the checks as they come.
-type report struct {
+// rendering shows the results of the checks as they come.
+type rendering struct {
 	*screen
 	group   string   // of the results under the last heading
 	needs   string   // a check that has not succeeded
@@ -105,7 +105,7 @@ const (
 	fixColumn  = 13
 )
 
-func (p *report) result(r doctor.Result) {
+func (p *rendering) result(r doctor.Result) {
 	if r.Group != p.group {
 		p.flush()
 		if p.group != "" {
@@ -131,13 +131,13 @@ func (p *report) result(r doctor.Result) {
 	}
 }
 
-func (p *report) label(status doctor.Status) string {
+func (p *rendering) label(status doctor.Status) string {
 	label := labels[status]
 	return "  " + p.paint(fmt.Sprintf("%-4s", label.text), label.colour)
 }
 
 // flush shows what was skipped.
-func (p *report) flush() {
+func (p *rendering) flush() {
 	if len(p.skipped) > 0 {
 		p.column(p.label(doctor.Skipped)+"  ", 8, "not checked without "+p.needs+": "+strings.Join(p.skipped, ", "))
 	}
@@ -145,7 +145,7 @@ func (p *report) flush() {
 }
 
 // summary says how it came out.
-func (p *report) summary(r *doctor.Report) {
+func (p *rendering) summary(r *doctor.Report) {
 	p.flush()
 	var bad []string
 	for _, c := range r.Checks {

@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -89,6 +91,7 @@ func TestCommands(t *testing.T) {
 		{"a bad name", []string{"get", "CRM"}, exitFailed, "a name must match"},
 		{"what IAM does not allow", []string{"revoke", "crm"}, exitRefused, "not authorized"},
 		{"exec without a command", []string{"exec", "crm"}, exitUsage, "COMMAND"},
+		{"exec without a dash", []string{"exec", "crm", "true"}, exitUsage, "COMMAND"},
 		{"a token that is not dead", []string{"get", "crm", "--rejected", fmt.Sprint(token["token_id"]), "-o", "token"}, 0, ""},
 	} {
 		if _, stderr, code := command(t, "", c.args...); code != c.code || !strings.Contains(stderr, c.says) {
@@ -140,6 +143,63 @@ func TestCommands(t *testing.T) {
 	}
 	if stdout, _, code := command(t, "", "version"); code != 0 || stdout != version+"\n" {
 		t.Errorf("version: %q", stdout)
+	}
+}
+
+func TestCommandsForMachines(t *testing.T) {
+	s := newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=0s")
+	s.as(t, ownerKey)
+	ask := func(stdin string, want int, args ...string) map[string]any {
+		t.Helper()
+		stdout, stderr, code := command(t, stdin, append(args, "--json")...)
+		var got map[string]any
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != want {
+			t.Fatalf("%q: exit %d, want %d: %v: %s%s", args, code, want, err, stdout, stderr)
+		}
+		return got
+	}
+	same := func(got map[string]any, want map[string]any) {
+		t.Helper()
+		for name, value := range want {
+			if fmt.Sprint(got[name]) != fmt.Sprint(value) {
+				t.Errorf("%s is %v, want %v", name, got[name], value)
+			}
+		}
+	}
+	same(ask("", 0, "version"), map[string]any{"version": version, "os": runtime.GOOS})
+	status := ask("", 0, "secret", "status", "crm")
+	same(status, map[string]any{"app": "crm", "secret": "sftoken/crm", "rotation": true, "schedule": "rate(30 days)", "overdue": false})
+	if _, there := status["lastRotated"]; there || len(status["versions"].(map[string]any)) != 1 {
+		t.Errorf("status: %v", status)
+	}
+	key, secret := s.app.Pair()
+	pair := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
+	first := ask(pair, 0, "secret", "put", "crm")
+	same(first, map[string]any{"secret": "sftoken/crm", "label": "AWSCURRENT"})
+	same(ask("", 0, "rotate", "crm", "--wait"), map[string]any{"secret": "sftoken/crm", "before": first["version"], "compromised": false, "revoked": false})
+	if newKey, _ := s.app.Pair(); newKey == key {
+		t.Error("rotate has not rotated")
+	}
+	key, secret = s.app.Regenerate()
+	staged := ask(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0, "secret", "stage", "crm", "--wait")
+	same(staged, map[string]any{"label": "AWSCURRENT"})
+	same(ask(`{"consumerSecret":"wrong"}`, exitFailed, "secret", "stage", "crm", "--wait"), map[string]any{"label": "REJECTED"})
+	leak := ask("", 0, "rotate", "crm", "--compromised")
+	same(leak, map[string]any{"before": staged["version"], "compromised": true, "revoked": true})
+	if leak["current"] == staged["version"] || leak["current"] == nil {
+		t.Errorf("rotate --compromised: %v", leak)
+	}
+	// The pair is changed, and the API does not answer: a machine must hear of both.
+	half := ask("", exitFailed, "rotate", "crm", "--compromised", "--url", "http://127.0.0.1:1/v1")
+	same(half, map[string]any{"compromised": true, "revoked": false})
+}
+
+// AWS answers a wrong signature with all that was to be signed, the caller's session token included.
+func TestComplaintsHoldNoSessionToken(t *testing.T) {
+	err := errors.New("operation error STS: GetCallerIdentity, api error SignatureDoesNotMatch: The request signature we calculated does not match the signature you provided." +
+		"\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:the-token\n'")
+	if text := complaint(err); strings.Contains(text, "the-token") || !strings.HasSuffix(text, "you provided.") {
+		t.Errorf("%q", text)
 	}
 }
 

@@ -135,7 +135,7 @@ func (v *visit) allowed(ctx context.Context) finding {
 func (v *visit) vend(context.Context) finding {
 	if v.vended != nil {
 		left := "good for " + span(time.Until(v.vended.Expiry))
-		found := fmt.Sprintf("token %s (%s), %s, for %s", v.vended.ID, cmp.Or(v.vended.Cache, "unknown"), left, v.vended.InstanceURL)
+		found := fmt.Sprintf("%s (%s), %s, for %s", v.vended.ID, cmp.Or(v.vended.Cache, "unknown"), left, v.vended.InstanceURL)
 		if v.vended.Cache == "stale" {
 			return warning(found, "Salesforce cannot confirm it now: see the checks of Salesforce below")
 		}

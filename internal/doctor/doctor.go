@@ -90,12 +90,16 @@ type check struct {
 type finding struct {
 	status     Status
 	found, fix string
+	needs      string
 }
 
-func ok(found string) finding           { return finding{OK, found, ""} }
-func skipped(why string) finding        { return finding{Skipped, why, ""} }
-func warning(found, fix string) finding { return finding{Warning, found, fix} }
-func failed(found, fix string) finding  { return finding{Failed, found, fix} }
+func ok(found string) finding           { return finding{status: OK, found: found} }
+func skipped(why string) finding        { return finding{status: Skipped, found: why} }
+func warning(found, fix string) finding { return finding{status: Warning, found: found, fix: fix} }
+func failed(found, fix string) finding  { return finding{status: Failed, found: found, fix: fix} }
+func lacking(check string) finding {
+	return finding{status: Skipped, found: "needs " + check, needs: check}
+}
 
 // checks in the order in which they are made. A check uses what those before it have left in the visit.
 func checks() []check {
@@ -112,14 +116,15 @@ func Run(ctx context.Context, config Config) *Report {
 	unmet := map[string]string{} // by check that has not succeeded: the one at the root of it
 	for _, c := range checks() {
 		result := Result{Group: c.group, Check: c.name}
+		root := ""
 		for _, need := range c.needs {
-			result.Needs = cmp.Or(result.Needs, unmet[need])
+			root = cmp.Or(root, unmet[need])
 		}
-		f := skipped("needs " + result.Needs)
-		if result.Needs == "" {
+		f := lacking(root)
+		if root == "" {
 			f = v.make(ctx, c)
 		}
-		result.Status, result.Found, result.Fix = f.status, f.found, f.fix
+		result.Status, result.Found, result.Fix, result.Needs = f.status, f.found, f.fix, f.needs
 		if f.status == Failed || f.status == Skipped {
 			unmet[c.name] = cmp.Or(result.Needs, c.name)
 		}

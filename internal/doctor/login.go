@@ -74,7 +74,7 @@ func mend(e *sfoauth.Error) string {
 // pins compares who the pair logs in as with what the secret says.
 func (v *visit) pins(context.Context) finding {
 	if v.own == nil {
-		return skipped("needs a login")
+		return lacking("login")
 	}
 	if err := v.version.CheckPins(v.own); err != nil {
 		return failed(err.Error(), "store the pair of the right org, or correct orgId and userId")

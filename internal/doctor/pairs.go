@@ -33,8 +33,8 @@ func (v *visit) automatic(context.Context) finding {
 		return ok("the secret has appId and consumerId: Salesforce can make the next pair")
 	}
 	// Nothing that follows can be looked at, so that this is not a warning that others build on.
-	return finding{Skipped, "the secret has no appId and consumerId: a person makes each new pair",
-		"for automatic rotation add both; else make a pair in Setup when one is due, and `sftoken secret stage " + v.App + "`"}
+	return finding{status: Skipped, found: "the secret has no appId and consumerId: a person makes each new pair",
+		fix: "for automatic rotation add both; else make a pair in Setup when one is due, and `sftoken secret stage " + v.App + "`"}
 }
 
 // admin finds the login that changes the app's pair, and uses it.
@@ -69,7 +69,7 @@ func (v *visit) itself(who string) finding {
 		token = v.token()
 	}
 	if token == nil {
-		return skipped("needs a login")
+		return lacking("login")
 	}
 	v.at = &place{Credentials: v.client.Credentials(token, v.version.AppID, v.version.ConsumerID), who: "the app"}
 	return ok(who + " changes its pair; another that does is named by --admin-app")

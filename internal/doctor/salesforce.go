@@ -37,7 +37,7 @@ func (v *visit) asToken() *sfoauth.Client {
 func (v *visit) scope(context.Context) finding {
 	token := v.token()
 	if token == nil {
-		return skipped("needs a token")
+		return v.tokenless()
 	}
 	scopes := strings.Fields(token.Scope)
 	switch {
@@ -55,7 +55,7 @@ func (v *visit) scope(context.Context) finding {
 func (v *visit) introspect(ctx context.Context) finding {
 	token := v.token()
 	if token == nil {
-		return skipped("needs a token")
+		return v.tokenless()
 	}
 	active, err := v.active, error(nil)
 	if active == nil {
@@ -94,7 +94,7 @@ const unfreeze = "unfreeze the run-as user: its page in Setup has the button (se
 func (v *visit) restAPI(ctx context.Context) finding {
 	token := v.token()
 	if token == nil {
-		return skipped("needs a token")
+		return v.tokenless()
 	}
 	err := v.asToken().CheckAPI(ctx, token)
 	if err == nil {

@@ -119,7 +119,7 @@ func (v *visit) principals(context.Context) finding {
 	case allowed == nil:
 		return ok("no allowedPrincipals: IAM alone decides")
 	case v.arn == "":
-		return skipped("needs identity")
+		return lacking("identity")
 	case !allowed.Allow(v.arn):
 		return warning(v.me()+" is not among allowedPrincipals", "add it, with `sftoken secret put "+v.App+" --file …`, if you are to have this app's tokens")
 	}

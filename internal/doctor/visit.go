@@ -52,6 +52,14 @@ func (v *visit) token() *sfoauth.Token {
 	return &sfoauth.Token{AccessToken: v.vended.AccessToken, InstanceURL: v.vended.InstanceURL, Scope: v.vended.Scope}
 }
 
+// tokenless is what a check is that needs a token, where there is none.
+func (v *visit) tokenless() finding {
+	if v.URL == "" {
+		return lacking("login")
+	}
+	return lacking("token")
+}
+
 func (v *visit) httpClient() *http.Client {
 	if v.HTTPClient != nil {
 		return v.HTTPClient

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sftoken/sftoken/internal/doctor"
+	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+// diagnose runs doctor twice: for a machine, whose report it returns, and for a person, whose text must fit a terminal of 80 columns.
+func diagnose(t *testing.T, want int, args ...string) *doctor.Report {
+	t.Helper()
+	args = append([]string{"doctor", "crm"}, args...)
+	stdout, stderr, code := command(t, "", append(args, "--json")...)
+	report := &doctor.Report{}
+	if err := json.Unmarshal([]byte(stdout), report); err != nil || code != want || stderr != "" {
+		t.Fatalf("--json: exit %d, want %d: %v: %s%s", code, want, err, stdout, stderr)
+	}
+	stdout, stderr, code = command(t, "", args...)
+	if code != want || stderr != "" {
+		t.Errorf("exit %d, want %d: %s", code, want, stderr)
+	}
+	fits(t, stdout)
+	return report
+}
+
+// fits says which lines of a text are wider than 80 columns, though they could have been broken.
+func fits(t *testing.T, text string) {
+	t.Helper()
+	if strings.Contains(text, "\x1b") {
+		t.Error("colours, and there is no terminal")
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		if utf8.RuneCountInString(line) > 80 && strings.Contains(strings.TrimSpace(line[22:]), " ") {
+			t.Errorf("%d columns: %s", utf8.RuneCountInString(line), line)
+		}
+	}
+}
+
+// shown is a report as a person sees it, without what differs from run to run.
+func shown(report *doctor.Report) string {
+	var text strings.Builder
+	p := &rendering{screen: newScreen(&text)}
+	for _, r := range report.Checks {
+		r.Found, r.Fix = maskReport(r.Found), maskReport(r.Fix)
+		p.result(r)
+	}
+	p.summary(report)
+	return text.String()
+}
+
+func maskReport(text string) string {
+	text = maskDemo(text)
+	for _, mask := range []struct{ pattern, with string }{
+		{`\b[0-9a-f]{32}\b`, "VERSION"}, {`UUID`, "VERSION"},
+		{`\d+ (second|minute|hour|day)s?\b`, "N ${1}s"},
+		{`\d{4}-\d\d-\d\d \d\d:\d\d UTC`, "DATE"},
+		{`888[A-Za-z0-9]{15}|0xI[A-Za-z0-9]{15}`, "RECORDID"},
+	} {
+		text = regexp.MustCompile(mask.pattern).ReplaceAllString(text, mask.with)
+	}
+	return text
+}
+
+// golden compares a text with a file under testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("differs from %s; after a change that is meant, run with -update:\n%s", path, diff)
+	}
+}
+
+// TestWhatDoctorShows tells a story: an app as it should be, seen by three people, and then what goes wrong with it.
+func TestWhatDoctorShows(t *testing.T) {
+	var written localaws.Output
+	s := newTestStack(t, io.Discard, "SECRET_TTL=1s")
+	if err := s.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	show := func(name string, p localaws.Principal, exit int, args ...string) {
+		t.Helper()
+		s.as(t, p)
+		report := diagnose(t, exit, args...)
+		golden(t, "doctor/"+name+".txt", shown(report))
+		text, _ := json.Marshal(report) // strings and numbers always can be
+		_, _ = written.Write(text)
+	}
+	show("owner", ownerKey, 0)
+	show("caller", billingKey, 0)
+	show("stranger", strangerKey, exitFailed)
+
+	s.app.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true })
+	s.token.Kill() // its cached token
+	show("no-run-as-user", ownerKey, exitFailed)
+	show("no-run-as-user-for-a-caller", billingKey, exitFailed)
+	s.app.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = false })
+	s.token.Kill()
+
+	s.as(t, ownerKey)
+	if _, stderr, code := command(t, `{"baseUri":"https://acme.lightning.force.com","consumerSecret":"\"pasted\""}`, "secret", "put", "crm"); code != 0 ||
+		!strings.Contains(stderr, "warning: baseUri") || !strings.Contains(stderr, "https://acme.my.salesforce.com") || !strings.Contains(stderr, "quotation marks") {
+		t.Errorf("secret put of what looks wrong: exit %d: %s", code, stderr)
+	}
+	if err := s.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	show("rolled-back", ownerKey, 0) // by the rotate function
+	for _, secret := range s.org.Secrets() {
+		if strings.Contains(written.String(), secret) {
+			t.Errorf("a secret of %d characters was shown", len(secret))
+		}
+	}
+}
+
+func TestDoctorOnTheCommandLine(t *testing.T) {
+	s := &stack{url: "http://127.0.0.1:1/v1", awsURL: "http://127.0.0.1:1"}
+	s.as(t, billingKey)
+	for _, c := range []struct {
+		name string
+		args []string
+		says string
+	}{
+		{"no app", []string{"doctor"}, "the app's name"},
+		{"a name that no app can have", []string{"doctor", "CRM"}, "no app's name"},
+		{"a host that is none", []string{"doctor", "crm", "--salesforce-hosts", "https://x"}, "--salesforce-hosts"},
+	} {
+		if _, stderr, code := command(t, "", c.args...); code != exitUsage || !strings.Contains(stderr, c.says) {
+			t.Errorf("%s: exit %d: %s", c.name, code, stderr)
+		}
+	}
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	report := diagnose(t, exitFailed)
+	got := map[string]doctor.Status{}
+	for _, r := range report.Checks {
+		got[r.Check] = r.Status
+	}
+	want := map[string]doctor.Status{"credentials": doctor.OK, "identity": doctor.Skipped, "address": doctor.OK, "reachable": doctor.Failed, "allowed": doctor.Skipped, "secret": doctor.Skipped}
+	for check, status := range want {
+		if got[check] != status {
+			t.Errorf("nothing listens: %s is %s, want %s", check, got[check], status)
+		}
+	}
+	if report.Outcome != doctor.Failed || report.App != "crm" || report.URL != s.url {
+		t.Errorf("%+v", report)
+	}
+}
+
+func TestFolding(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		width int
+		want  []string
+	}{
+		{"", 10, []string{""}},
+		{"one two three", 7, []string{"one two", "three"}},
+		{"one two three", 13, []string{"one two three"}},
+		{"öne twö three", 7, []string{"öne twö", "three"}},
+		{"a word-that-is-too-long for it", 8, []string{"a", "word-that-is-too-long", "for it"}},
+		{"run `sftoken rotate crm` now", 20, []string{"run", "`sftoken rotate crm`", "now"}},
+		{"run `a command too long for it` now", 12, []string{"run", "`a command", "too long for", "it` now"}},
+		{"\x1b[31mred\x1b[0m two", 7, []string{"\x1b[31mred\x1b[0m two"}},
+	} {
+		if got := fold(c.text, c.width); fmt.Sprintf("%q", got) != fmt.Sprintf("%q", c.want) {
+			t.Errorf("fold(%q, %d) = %q, want %q", c.text, c.width, got, c.want)
+		}
+	}
+}

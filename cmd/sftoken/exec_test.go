@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sftoken/sftoken/internal/localaws"
+)
+
+// odd are texts that a shell or a careless program takes apart.
+var odd = []string{`plain`, `two words`, `'single'`, `"double"`, "back`tick`", `$HOME $(id) ${x}`, `a\b\\c`, `;rm -rf /; #`, `!bang *?[a] ~`, `-n`, "tab\tand é", `''`, `=`}
+
+// oddAPI answers with a token and an address that hold an odd text.
+func oddAPI(t *testing.T, text string) {
+	t.Helper()
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": text, "instance_url": "https://" + text, "expires_in": 600})
+	}))
+	t.Cleanup(api.Close)
+	s := &stack{url: api.URL + "/v1", awsURL: api.URL}
+	s.as(t, billingKey)
+}
+
+func TestAShellReadsWhatGetPrints(t *testing.T) {
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("skipped: no sh on the PATH")
+	}
+	for _, text := range odd {
+		oddAPI(t, text)
+		stdout, stderr, code := command(t, "", "get", "crm", "-o", "env")
+		if code != 0 {
+			t.Fatalf("%q: exit %d: %s", text, code, stderr)
+		}
+		// As the help has it, with a program behind it that sees the variables.
+		got, err := exec.CommandContext(t.Context(), sh, "-c", `eval "$1"; env`, "sh", stdout).Output()
+		if err != nil || !strings.Contains(string(got), "SF_ACCESS_TOKEN="+text+"\n") || !strings.Contains(string(got), "SF_INSTANCE_URL=https://"+text+"\n") {
+			t.Errorf("%q: %v: %s", text, err, stdout)
+		}
+		stdout, stderr, code = command(t, "", "exec", "crm", "--", sh, "-c", `printf %s "$SF_ACCESS_TOKEN"`)
+		if code != 0 || stdout != text {
+			t.Errorf("exec: %q: exit %d: %s%s", text, code, stdout, stderr)
+		}
+	}
+}
+
+func TestExecExitsAsTheCommandDoes(t *testing.T) {
+	oddAPI(t, "token")
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		command []string
+		code    int
+		says    string
+	}{
+		{[]string{"true"}, 0, ""},
+		{[]string{"sh", "-c", "exit 7"}, 7, ""},
+		{[]string{"sh", "-c", "echo said >&2; exit 1"}, 1, "said\n"},
+		{[]string{"sh", "-c", "kill -TERM $$"}, exitSignal + int(syscall.SIGTERM), ""},
+		{[]string{"no-such-command-here"}, exitNotFound, "sftoken: exec"},
+		{[]string{"/no/such/file"}, exitNotFound, "sftoken: fork/exec"},
+		{[]string{script}, exitCannotRun, "permission denied"},
+	} {
+		_, stderr, code := command(t, "", append([]string{"exec", "crm", "--"}, c.command...)...)
+		if code != c.code || !strings.Contains(stderr, c.says) || c.says == "" && stderr != "" {
+			t.Errorf("%q: exit %d, want %d: %s", c.command, code, c.code, stderr)
+		}
+	}
+}
+
+// TestTheTokenIsInNoCommandLine looks where every user of a machine can look.
+func TestTheTokenIsInNoCommandLine(t *testing.T) {
+	if _, err := os.Stat("/proc/self/cmdline"); err != nil {
+		t.Skip("skipped: no /proc on this system")
+	}
+	const token = "00D000000000001!secret-of-this-test"
+	oddAPI(t, token)
+	binary := filepath.Join(t.TempDir(), "sftoken")
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	var stderr localaws.Output
+	cmd := exec.CommandContext(t.Context(), binary, "exec", "crm", "--", "sh", "-c", `echo $$; read line; echo "$line"; exit 3`)
+	cmd.Stderr = &stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var child int
+	if _, err := fmt.Fscan(stdout, &child); err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	read := func(pid int, name string) string {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
+	}
+	for _, pid := range []int{cmd.Process.Pid, child} {
+		if line := read(pid, "cmdline"); line == "" || strings.Contains(line, "secret-of-this-test") {
+			t.Errorf("the command line of process %d: %q", pid, line)
+		}
+	}
+	if !strings.Contains(read(child, "environ"), "SF_ACCESS_TOKEN="+token) {
+		t.Error("the token is not in the environment of the command")
+	}
+	if strings.Contains(read(cmd.Process.Pid, "environ"), token) {
+		t.Error("the token is in the environment of sftoken itself")
+	}
+	_, _ = io.WriteString(stdin, "on\n")
+	if rest, err := io.ReadAll(stdout); err != nil || strings.TrimSpace(string(rest)) != "on" {
+		t.Errorf("standard input and output are not the command's: %q, %v", rest, err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 3 {
+		t.Errorf("exit: %v: %s", err, stderr.String())
+	}
+}
+
+// A process manager ends sftoken by its own process id: the command must hear of it.
+func TestExecPassesSignalsOn(t *testing.T) {
+	oddAPI(t, "token")
+	binary := filepath.Join(t.TempDir(), "sftoken")
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		cmd := exec.CommandContext(t.Context(), binary, "exec", "crm", "--", "sh", "-c",
+			`trap 'echo heard; exit 5' TERM INT HUP; echo ready; while :; do sleep 0.05; done`)
+		cmd.WaitDelay = 10 * time.Second
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var ready string
+		if _, err := fmt.Fscan(stdout, &ready); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Process.Signal(signal)
+		rest, _ := io.ReadAll(stdout)
+		_ = cmd.Wait()
+		if strings.TrimSpace(string(rest)) != "heard" || cmd.ProcessState.ExitCode() != 5 {
+			t.Errorf("%v: %q, exit %d", signal, rest, cmd.ProcessState.ExitCode())
+		}
+	}
+}

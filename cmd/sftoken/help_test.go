@@ -1,0 +1,93 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+)
+
+// everyCommand calls do for each command that is this program's own, and with the words that it is called by.
+func everyCommand(do func(cmd *cobra.Command, words []string)) {
+	var walk func(cmd *cobra.Command, words []string)
+	walk = func(cmd *cobra.Command, words []string) {
+		do(cmd, words)
+		for _, sub := range cmd.Commands() {
+			if name := sub.Name(); name != "help" && name != "completion" {
+				walk(sub, append(words[:len(words):len(words)], name))
+			}
+		}
+	}
+	walk(newRoot(), nil)
+}
+
+func TestHelp(t *testing.T) {
+	for _, name := range []string{"SECRET_PREFIX", "ADMIN_APP", "SALESFORCE_HOSTS"} { // they are shown as defaults
+		t.Setenv(name, "")
+	}
+	everyCommand(func(cmd *cobra.Command, words []string) {
+		name := strings.Join(append([]string{"sftoken"}, words...), "-")
+		stdout, stderr, code := command(t, "", append(words[:len(words):len(words)], "--help")...)
+		if code != 0 || stderr != "" {
+			t.Errorf("%s: exit %d: %s", name, code, stderr)
+		}
+		golden(t, "help/"+name+".txt", stdout)
+		for line := range strings.Lines(stdout) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+				t.Errorf("%s: %d columns: %s", name, n, line)
+			}
+		}
+		for _, section := range []string{"Usage:", "Flags:", "Exit codes:"} {
+			if !strings.Contains(stdout, section) {
+				t.Errorf("%s: no %s", name, section)
+			}
+		}
+		if takesApp := strings.Contains(cmd.Use, "APP"); takesApp && (!cmd.HasExample() || !strings.Contains(stdout, "Environment:") || cmd.Long == "") {
+			t.Errorf("%s: help needs an explanation, an example and its environment variables", name)
+		}
+		viaHelp, _, _ := command(t, "", append([]string{"help"}, words...)...)
+		if viaHelp != stdout {
+			t.Errorf("`sftoken help` says something else of %s", name)
+		}
+	})
+}
+
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		if stdout, stderr, code := command(t, "", "completion", shell); code != 0 || !strings.Contains(stdout, "sftoken") {
+			t.Errorf("%s: exit %d: %s", shell, code, stderr)
+		}
+	}
+	for _, c := range []struct {
+		words []string
+		want  string
+	}{
+		{[]string{"d"}, "doctor"}, {[]string{"secret", ""}, "stage"}, {[]string{"get", "crm", "-o", ""}, "header"}, {[]string{"get", "--rej"}, "--rejected"},
+		{[]string{"get", ""}, ":4"}, // no files: an app is none
+	} {
+		if stdout, _, code := command(t, "", append([]string{"__complete"}, c.words...)...); code != 0 || !strings.Contains(stdout, c.want) {
+			t.Errorf("%q: exit %d: %s", c.words, code, stdout)
+		}
+	}
+}
+
+func TestWrongUsage(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"gte", "crm"}, "do you mean get?"},
+		{[]string{"nonsense"}, `unknown command "nonsense"`},
+		{[]string{"secret", "nonsense"}, "nonsense"},
+		{[]string{"doctor", "crm", "erp"}, "one argument"},
+		{[]string{"version", "crm"}, "unexpected argument"},
+		{[]string{"--nonsense"}, "nonsense"},
+		{[]string{"rotate", "CRM"}, "no app's name"},
+		{[]string{"get", "crm", "--timeout", "soon"}, "soon"},
+	} {
+		if stdout, stderr, code := command(t, "", c.args...); code != exitUsage || !strings.Contains(stderr, c.says) || stdout != "" || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%q: exit %d: %s%s", c.args, code, stdout, stderr)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/sftoken/sftoken/internal/localaws"
+)
+
+// terminal is a pseudo-terminal: what a command run at side writes is in screen, and what is typed reaches it.
+type terminal struct {
+	side   *os.File
+	master *os.File
+	screen *localaws.Output
+}
+
+// newTerminal opens one that is so many columns wide. Source: pty(7), ioctl_tty(2).
+func newTerminal(t *testing.T, columns uint16) *terminal {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("skipped: no pseudo-terminals here: %v", err)
+	}
+	var number uint32
+	var unlocked int32
+	size := [4]uint16{60, columns}
+	for _, call := range []struct {
+		request uintptr
+		value   unsafe.Pointer
+	}{{syscall.TIOCSPTLCK, unsafe.Pointer(&unlocked)}, {syscall.TIOCGPTN, unsafe.Pointer(&number)}, {syscall.TIOCSWINSZ, unsafe.Pointer(&size)}} {
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, master.Fd(), call.request, uintptr(call.value)); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	side, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	term := &terminal{side: side, master: master, screen: &localaws.Output{}}
+	done := make(chan struct{})
+	go func() { _, _ = io.Copy(term.screen, master); close(done) }()
+	t.Cleanup(func() {
+		_ = side.Close()
+		_ = master.Close()
+		<-done
+	})
+	return term
+}
+
+// run runs a command at the terminal and returns all that the screen has shown, once it shows the text that must come last.
+func (term *terminal) run(t *testing.T, last string, args ...string) (shown string, code int) {
+	t.Helper()
+	code = run(t.Context(), args, term.side, term.side, term.side)
+	term.await(t, last)
+	return term.screen.String(), code
+}
+
+// await waits until the screen shows a text.
+func (term *terminal) await(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(term.screen.String(), text); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the screen does not show %q: %q", text, term.screen.String())
+		}
+	}
+}
+
+func TestDoctorAtATerminal(t *testing.T) {
+	s := newTestStack(t, io.Discard)
+	s.as(t, billingKey)
+	t.Setenv("NO_COLOR", "")
+	t.Setenv("TERM", "xterm")
+	for _, c := range []struct {
+		name    string
+		columns uint16
+		set     []string
+		colours bool
+	}{
+		{"80 columns", 80, nil, true}, {"a wide one", 200, nil, true}, {"a narrow one", 50, nil, true},
+		{"NO_COLOR", 80, []string{"NO_COLOR", "1"}, false}, {"a terminal without colours", 80, []string{"TERM", "dumb"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.set != nil {
+				t.Setenv(c.set[0], c.set[1])
+			}
+			shown, code := newTerminal(t, c.columns).run(t, "Salesforce.\r\n", "doctor", "crm")
+			if code != 0 {
+				t.Fatalf("exit %d: %s", code, shown)
+			}
+			if got := strings.Contains(shown, "\x1b[32mok"); got != c.colours {
+				t.Errorf("colours: %v", got)
+			}
+			if !c.colours && strings.Contains(shown, "\x1b[3") {
+				t.Error("there are colours")
+			}
+			most := 0
+			for line := range strings.SplitSeq(shown, "\r\n") {
+				if !strings.Contains(line, "arn:") { // a word that is longer than the line
+					most = max(most, length(line))
+				}
+			}
+			if want := min(int(c.columns), 80); most > want || c.columns >= 80 && most < 60 {
+				t.Errorf("%d columns on a terminal of %d:\n%s", most, c.columns, shown)
+			}
+		})
+	}
+}
+
+func TestSecretsAreTypedUnseen(t *testing.T) {
+	s := newTestStack(t, io.Discard)
+	s.as(t, ownerKey)
+	key, secret := s.app.Pair()
+	term := newTerminal(t, 80)
+	type ended struct {
+		shown string
+		code  int
+	}
+	done := make(chan ended, 1)
+	go func() {
+		shown, code := term.run(t, "stored version", "secret", "put", "crm")
+		done <- ended{shown, code}
+	}()
+	term.await(t, "Consumer key: ")
+	_, _ = io.WriteString(term.master, key+"\n")
+	term.await(t, "Consumer secret (not shown): ")
+	// The terminal stops to echo after the question is asked.
+	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	}
+	_, _ = io.WriteString(term.master, secret+"\n")
+	end := <-done
+	if end.code != 0 || !strings.Contains(end.shown, key) || strings.Contains(end.shown, secret) {
+		t.Errorf("exit %d; the key is shown: %v, the secret: %v", end.code, strings.Contains(end.shown, key), strings.Contains(end.shown, secret))
+	}
+	if strings.Contains(end.shown, "My Domain") {
+		t.Error("what is stored is asked for again")
+	}
+	if !echoes(t, term.side) {
+		t.Error("the terminal is left without an echo")
+	}
+	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 || !s.org.Live(strings.TrimSpace(stdout)) {
+		t.Errorf("get: exit %d: %s", code, stderr)
+	}
+}
+
+func echoes(t *testing.T, f *os.File) bool {
+	t.Helper()
+	var state syscall.Termios
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), syscall.TCGETS, uintptr(unsafe.Pointer(&state))); errno != 0 {
+		t.Fatal(errno)
+	}
+	return state.Lflag&syscall.ECHO != 0
+}
+
+// What takes longer than a second is said at a terminal, and taken off the screen again.
+func TestPatienceAtATerminal(t *testing.T) {
+	answer := make(chan struct{})
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-answer
+		fmt.Fprint(w, `{"access_token":"t","instance_url":"https://acme.my.salesforce.com","expires_in":600}`)
+	}))
+	defer api.Close()
+	s := &stack{url: api.URL + "/v1", awsURL: api.URL}
+	s.as(t, billingKey)
+	term := newTerminal(t, 80)
+	go func() {
+		term.await(t, "… waiting for the API")
+		close(answer)
+	}()
+	shown, code := term.run(t, "SF_INSTANCE_URL", "get", "crm", "-o", "env")
+	if code != 0 || !strings.Contains(shown, "… waiting for the API\r\x1b[Kexport SF_ACCESS_TOKEN=") {
+		t.Errorf("exit %d: %q", code, shown)
+	}
+	if !utf8.ValidString(shown) {
+		t.Error("a character is broken")
+	}
+}
