@@ -69,6 +69,15 @@ func (w *world) check(c setUp, report *doctor.Report) {
 			w.Errorf("%s says nothing: %+v", r.Check, r)
 		}
 	}
+	worst := doctor.OK
+	for _, status := range []doctor.Status{doctor.Warning, doctor.Failed} {
+		if report.Count(status) > 0 {
+			worst = status
+		}
+	}
+	if report.Outcome != worst {
+		w.Errorf("the outcome is %s, want %s", report.Outcome, worst)
+	}
 	if report.Logins > max(c.logins, 1) {
 		w.Errorf("%d logins", report.Logins)
 	}

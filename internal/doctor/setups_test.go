@@ -318,7 +318,7 @@ var salesforceSetUps = []setUp{
 	{name: "a user frozen since, as a caller sees it", as: caller, change: func(w *world) {
 		w.vend()
 		w.userChange(func(u *sfoauthtest.UserOptions) { u.Frozen = true })
-	}, cause: "rest-api", found: "INVALID_SESSION_ID", fix: "unfreeze"},
+	}, cause: "rest-api", found: "INVALID_SESSION_ID", fix: "the API says that the session is alive, so its user may not use it: unfreeze"},
 	{name: "no api scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "id" }), cause: "scope", found: "without api", fix: "api scope", also: []string{"rest-api", "permissions"}},
 	{name: "too much scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "full" }), cause: "scope", status: doctor.Warning, found: "everything", fix: "api alone"},
 	{name: "a user without API Enabled", as: caller, change: fail(sfoauthtest.REST, sfoauthtest.Refusal(403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization.")),
