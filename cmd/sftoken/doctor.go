@@ -28,11 +28,19 @@ mends it: who you are and whether you may call the API, the secret, the login,
 its user, the token at Salesforce, and the rotation.
 
 Anybody can run it. What you may not look at is skipped, and says so: a caller
-in another account sees the API and the token, the owner sees everything.
+in another account sees the API and the token; who may call DescribeSecret and
+GetSecretValue of Secrets Manager sees everything.
 
 It changes nothing and shows nothing secret. It costs one login at Salesforce
 (the API's, or one of its own); both where the API's does not show that the
-current pair works; and one of the admin app, where --admin-app names it.`,
+current pair works; and one of the admin app, where --admin-app names it.
+
+With --json it prints
+
+  {"app", "url", "caller", "outcome", "logins",
+   "checks": [{"group", "check", "status", "found", "fix"}, …]}
+
+A status, and the outcome, is ok, warning, failed or (a status) skipped.`,
 		Example: `  sftoken doctor crm
   sftoken doctor crm --admin-app admin
   sftoken doctor crm --json | jq '.checks[] | select(.status == "failed")'`,
@@ -70,10 +78,11 @@ current pair works; and one of the admin app, where --admin-app names it.`,
 			if found.Outcome == doctor.Failed {
 				return &exitError{code: exitFailed}
 			}
-			return nil
+			return cmd.Context().Err() // an interrupted visit has found nothing out
 		},
 	}
 	api.add(cmd)
+	cmd.Flags().Lookup("timeout").Usage = "how long each check may take"
 	secret.add(cmd)
 	cmd.Flags().StringVar(&adminApp, "admin-app", os.Getenv("ADMIN_APP"), "the `APP` whose login changes the pairs, as the deployment's AdminApp")
 	cmd.Flags().StringVar(&hosts, "salesforce-hosts", os.Getenv("SALESFORCE_HOSTS"), "`HOSTS` beside Salesforce's own, as the deployment's SalesforceHosts")

@@ -106,7 +106,7 @@ func checks() []check {
 	return slices.Concat(callerChecks, apiChecks, secretChecks, loginChecks, salesforceChecks, rotationChecks, pairChecks)
 }
 
-// Run makes all checks. A context that ends makes those that are left fail or be skipped.
+// Run makes all checks. When the context ends, the one under way fails and those that are left are skipped.
 func Run(ctx context.Context, config Config) *Report {
 	if config.Timeout <= 0 {
 		config.Timeout = 30 * time.Second
@@ -121,7 +121,11 @@ func Run(ctx context.Context, config Config) *Report {
 			root = cmp.Or(root, unmet[need])
 		}
 		f := lacking(root)
-		if root == "" {
+		switch {
+		case root != "":
+		case ctx.Err() != nil:
+			f = skipped("interrupted")
+		default:
 			f = v.make(ctx, c)
 		}
 		result.Status, result.Found, result.Fix, result.Needs = f.status, f.found, f.fix, f.needs

@@ -1,6 +1,7 @@
 package doctor_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -165,6 +166,26 @@ func TestGoodSetUps(t *testing.T) {
 			}
 			w.clean(report)
 		})
+	}
+}
+
+func TestAnInterruptedVisit(t *testing.T) {
+	w := newWorld(t, build(t), sfoauthtest.Config{}, nil)
+	ctx, interrupt := context.WithCancel(t.Context())
+	w.config.Done = func(r doctor.Result) {
+		if r.Check == "reachable" {
+			interrupt()
+		}
+	}
+	report := doctor.Run(ctx, w.config)
+	for _, r := range report.Checks {
+		after := slices.IndexFunc(report.Checks, func(o doctor.Result) bool { return o.Check == r.Check }) > slices.IndexFunc(report.Checks, func(o doctor.Result) bool { return o.Check == "reachable" })
+		if after && r.Status != doctor.Skipped || !after && r.Status != doctor.OK {
+			t.Errorf("%s is %s: %s", r.Check, r.Status, r.Found)
+		}
+	}
+	if w.org.Seen().Calls[sfoauthtest.UserInfo] != 0 {
+		t.Error("Salesforce was asked all the same")
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"time"
 
@@ -76,6 +79,31 @@ func instead(h http.HandlerFunc) func(w *world) {
 	return func(w *world) { w.config.URL = w.serve(h) + "/v1" }
 }
 
+// tls serves the API with a certificate for example.com.
+func (w *world) tls() *httptest.Server {
+	server := httptest.NewUnstartedServer(w.gateway())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
+	server.StartTLS()
+	w.Cleanup(server.Close)
+	return server
+}
+
+// overTLS makes doctor find the API at AWS's own address, as DNS would, and takes its certificate for the name's.
+func (w *world) overTLS(name string) {
+	server := w.tls()
+	transport := server.Client().Transport.(*http.Transport)
+	if strings.HasSuffix(strings.TrimSuffix(name, "/v1"), "amazonaws.com") {
+		transport.TLSClientConfig.ServerName = "example.com"
+	}
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if strings.HasSuffix(address, ".amazonaws.com:443") {
+			address = server.Listener.Addr().String()
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+	w.config.HTTPClient = &http.Client{Transport: transport}
+}
+
 // gateway serves an API Gateway that answers so to every signed request.
 func gateway(status int, body string) func(w *world) {
 	return instead(func(rw http.ResponseWriter, r *http.Request) {
@@ -99,6 +127,23 @@ var apiSetUps = []setUp{
 		cause: "address", found: "no stage", fix: "amazonaws.com/v1"},
 	{name: "a stage that there is not", as: caller, change: url(func(u string) string { return u + "2" }), cause: "reachable", found: "Forbidden", fix: "ApiUrl"},
 	{name: "a path that there is not", as: caller, change: url(func(u string) string { return u + "/api" }), cause: "allowed", found: "Missing Authentication Token", fix: "ApiUrl"},
+	{name: "AWS_REGION is another than the API's", change: func(w *world) {
+		w.elsewhere("eu-west-1")
+		w.config.URL = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/v1"
+		w.overTLS(w.config.URL)
+	}, cause: "address", status: doctor.Warning, found: "us-east-1 and AWS_REGION says eu-west-1", fix: "AWS_REGION=us-east-1"},
+	{name: "a certificate that nobody here trusts", as: caller, change: func(w *world) { w.config.URL = w.tls().URL + "/v1" },
+		cause: "reachable", found: "certificate", fix: "trust its authority"},
+	{name: "a certificate in another name", as: caller, change: func(w *world) {
+		w.config.URL = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/v1"
+		w.overTLS("https://example.com")
+	}, cause: "reachable", found: "certificate", fix: "somebody else answers in the name of a1b2c3.execute-api"},
+	{name: "an API whose name is not known here", as: caller, change: func(w *world) {
+		w.config.URL = "https://a1b2c4.execute-api.us-east-1.amazonaws.com/v1"
+		w.config.HTTPClient = &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a1b2c4.execute-api.us-east-1.amazonaws.com", IsNotFound: true}}
+		}}}
+	}, cause: "reachable", found: "no such host", fix: "there is no host a1b2c4.execute-api"},
 	{name: "nothing listens", as: caller, change: url(func(string) string { return "http://127.0.0.1:1/v1" }), cause: "reachable", found: "refused", fix: "firewall"},
 	{name: "a page in place of the API", as: caller, change: instead(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 404) }),
 		cause: "reachable", found: "HTTP 404", fix: "ApiUrl"},

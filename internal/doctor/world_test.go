@@ -177,11 +177,13 @@ func (w *world) authenticate(r *http.Request, body []byte) error {
 }
 
 // api is the address of the API, without the stage.
-func (w *world) api() string {
-	return w.serve(&localaws.Gateway{
+func (w *world) api() string { return w.serve(w.gateway()) }
+
+func (w *world) gateway() *localaws.Gateway {
+	return &localaws.Gateway{
 		Account: account, Region: region, APIID: "a1b2c3", Stage: "v1", Keys: w.keys, AllowedAccounts: []string{caller.Account}, Now: w.awsNow,
 		Function: func(ctx context.Context, payload []byte) ([]byte, error) { return w.token.Invoke(ctx, payload) },
-	})
+	}
 }
 
 // value is what the secret of a good set-up holds.
