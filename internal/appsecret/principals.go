@@ -112,6 +112,9 @@ func (p *Principals) Allow(arn string) bool {
 	return false
 }
 
+// Nobody says whether the list is there and empty, as that of an app whose login only changes the pairs of others.
+func (p *Principals) Nobody() bool { return p != nil && len(p.patterns) == 0 }
+
 // like matches text against a pattern in which * stands for any characters.
 func like(pattern, text string) bool {
 	head, tail, wild := strings.Cut(pattern, "*")

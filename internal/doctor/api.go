@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -132,7 +133,7 @@ func (v *visit) allowed(ctx context.Context) finding {
 }
 
 // vend is what the token function has answered.
-func (v *visit) vend(context.Context) finding {
+func (v *visit) vend(ctx context.Context) finding {
 	if v.vended != nil {
 		left := "good for " + span(time.Until(v.vended.Expiry))
 		found := fmt.Sprintf("%s (%s), %s, for %s", v.vended.ID, cmp.Or(v.vended.Cache, "unknown"), left, v.vended.InstanceURL)
@@ -151,6 +152,8 @@ func (v *visit) vend(context.Context) finding {
 	}
 	found = line(found)
 	switch {
+	case e.Code == "access_denied" && v.nobody(ctx):
+		return skipped("allowedPrincipals is empty: nobody is to have this app's tokens")
 	case e.Code == "access_denied":
 		return failed(found, "the app's owner adds "+v.me()+" to allowedPrincipals in its secret")
 	case e.Code == "unknown_app":
@@ -166,6 +169,12 @@ func (v *visit) vend(context.Context) finding {
 	}
 	return failed(fmt.Sprintf("the token function failed: HTTP %d %s [request %s]", e.Status, line(e.Description), e.RequestID),
 		"see the token function's log: a setting that does not parse stops its start")
+}
+
+// nobody says whether the secret, where it can be read, keeps everybody from the app's tokens.
+func (v *visit) nobody(ctx context.Context) bool {
+	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.App, appsecret.Current)
+	return err == nil && version.AllowedPrincipals.Nobody()
 }
 
 // me is the caller as policies name it.

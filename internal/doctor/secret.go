@@ -118,6 +118,8 @@ func (v *visit) principals(context.Context) finding {
 	switch {
 	case allowed == nil:
 		return ok("no allowedPrincipals: IAM alone decides")
+	case allowed.Nobody():
+		return ok("allowedPrincipals is empty: nobody is to have this app's tokens")
 	case v.arn == "":
 		return lacking("identity")
 	case !allowed.Allow(v.arn):

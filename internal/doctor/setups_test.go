@@ -147,7 +147,7 @@ var apiSetUps = []setUp{
 	{name: "nothing listens", as: caller, change: url(func(string) string { return "http://127.0.0.1:1/v1" }), cause: "reachable", found: "refused", fix: "firewall"},
 	{name: "a page in place of the API", as: caller, change: instead(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 404) }),
 		cause: "reachable", found: "HTTP 404", fix: "ApiUrl"},
-	{name: "a proxy that wants a log-in", as: caller, change: instead(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://sso.example/", 302) }),
+	{name: "a proxy that wants a log-in", as: caller, change: instead(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://sso.example/", http.StatusFound) }),
 		cause: "reachable", found: "redirects", fix: "between here and AWS"},
 	{name: "an API that anybody may call", as: caller, change: instead(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"access_token":"x"}`) }),
 		cause: "reachable", found: "nobody has signed", fix: "AWS_IAM"},
@@ -396,6 +396,11 @@ var rotationSetUps = []setUp{
 	{name: "rotation is off", change: func(w *world) {
 		_, err := w.secrets.CancelRotateSecret(w.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: aws.String("sftoken/crm")})
 		w.must(err)
+	}, cause: "schedule", status: doctor.Warning, found: "rotation is off", fix: "RotationSchedule"},
+	{name: "an app that rotates others, whose tokens nobody is to have", change: func(w *world) {
+		key, secret := w.app.Pair()
+		w.create("rotation", map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL, "allowedPrincipals": []string{}})
+		w.config.App = "rotation"
 	}, cause: "schedule", status: doctor.Warning, found: "rotation is off", fix: "RotationSchedule"},
 	{name: "a rotation that is overdue", change: func(w *world) { w.ago(40*24*time.Hour, func() { w.put(w.value()) }) },
 		cause: "dates", found: "overdue", fix: "sftoken rotate crm --wait"},
