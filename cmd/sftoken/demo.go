@@ -86,7 +86,7 @@ func (d *demo) told(so bool, format string, args ...any) error {
 		return fmt.Errorf("%w: %s", errNotAsTold, text)
 	}
 	d.step++
-	fmt.Fprintf(d.out, "  %2d. %s\n", d.step, text)
+	newScreen(d.out).column(fmt.Sprintf("  %2d. ", d.step), 6, text)
 	return nil
 }
 

@@ -79,17 +79,23 @@ func TestExecExitsAsTheCommandDoes(t *testing.T) {
 	}
 }
 
-// TestTheTokenIsInNoCommandLine looks where every user of a machine can look.
-func TestTheTokenIsInNoCommandLine(t *testing.T) {
+// TestExecAsAProcess runs the real program.
+func TestExecAsAProcess(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "sftoken")
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	t.Run("the token is in no command line", func(t *testing.T) { inNoCommandLine(t, binary) })
+	t.Run("signals are passed on", func(t *testing.T) { passesSignalsOn(t, binary) })
+}
+
+// inNoCommandLine looks where every user of a machine can look.
+func inNoCommandLine(t *testing.T, binary string) {
 	if _, err := os.Stat("/proc/self/cmdline"); err != nil {
 		t.Skip("skipped: no /proc on this system")
 	}
 	const token = "00D000000000001!secret-of-this-test"
 	oddAPI(t, token)
-	binary := filepath.Join(t.TempDir(), "sftoken")
-	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
 	var stderr localaws.Output
 	cmd := exec.CommandContext(t.Context(), binary, "exec", "crm", "--", "sh", "-c", `echo $$; read line; echo "$line"; exit 3`)
 	cmd.Stderr = &stderr
@@ -135,13 +141,9 @@ func TestTheTokenIsInNoCommandLine(t *testing.T) {
 	}
 }
 
-// A process manager ends sftoken by its own process id: the command must hear of it.
-func TestExecPassesSignalsOn(t *testing.T) {
+// passesSignalsOn ends sftoken as a process manager does, by its own process id: the command must hear of it.
+func passesSignalsOn(t *testing.T, binary string) {
 	oddAPI(t, "token")
-	binary := filepath.Join(t.TempDir(), "sftoken")
-	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		cmd := exec.CommandContext(t.Context(), binary, "exec", "crm", "--", "sh", "-c",
 			`trap 'echo heard; exit 5' TERM INT HUP; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`) // ends by itself, if nothing is heard

@@ -107,12 +107,14 @@ The same with this tool:
 
   export SFTOKEN_URL=%[1]s AWS_REGION=%[4]s
   export AWS_ENDPOINT_URL=%[2]s
-  export AWS_ACCESS_KEY_ID=%[5]s AWS_SECRET_ACCESS_KEY=%[6]s
+  export AWS_ACCESS_KEY_ID=%[5]s
+  export AWS_SECRET_ACCESS_KEY=%[6]s
   sftoken get %[7]s
 
 As the owner, who may write the secret:
 
-  export AWS_ACCESS_KEY_ID=%[8]s AWS_SECRET_ACCESS_KEY=%[9]s
+  export AWS_ACCESS_KEY_ID=%[8]s
+  export AWS_SECRET_ACCESS_KEY=%[9]s
 %[11]s  sftoken secret status %[7]s
   sftoken doctor %[7]s
 %[10]s

@@ -124,7 +124,10 @@ Begin with "sftoken doctor APP": it says what works, and what mends the rest.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetHelpTemplate(helpTemplate)
-	root.AddGroup(&cobra.Group{ID: callerGroup, Title: "For callers:"}, &cobra.Group{ID: ownerGroup, Title: "For the API's owner:"}, &cobra.Group{ID: hereGroup, Title: "On this machine:"})
+	root.AddGroup(
+		&cobra.Group{ID: callerGroup, Title: "For callers:"}, &cobra.Group{ID: ownerGroup, Title: "For the API's owner:"},
+		&cobra.Group{ID: hereGroup, Title: "On this machine:"},
+	)
 	root.SetHelpCommandGroupID(hereGroup)
 	root.SetCompletionCommandGroupID(hereGroup)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })

@@ -138,7 +138,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 	if err := start(ctx, r.client, r.secret.ARN); err != nil {
 		return err
 	}
-	fmt.Fprintln(r.progress, "waiting for the new pair to become current; it may take 10 minutes to work everywhere")
+	fmt.Fprintln(r.progress, "waiting for the new pair to become current; it may take 10 minutes")
 	return poll(ctx, func(ctx context.Context) (bool, error) {
 		now, err := appsecret.Open(ctx, r.client, strings.TrimSuffix(r.secret.Name, r.secret.App), r.secret.ARN)
 		if err != nil {
@@ -160,7 +160,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 // revokeKnown revokes the token that the API has cached.
 func (r *rotation) revokeKnown(cmd *cobra.Command, api *apiFlags) error {
 	if api.address() == "" {
-		fmt.Fprintln(r.progress, "no --url: the tokens that the API has cached are revoked when it next reads the secret, within SECRET_TTL")
+		newScreen(r.progress).column("", 0, "no --url: the tokens that the API has cached are revoked when it next reads the secret, within SECRET_TTL")
 		return nil
 	}
 	source, ctx, cancel, err := api.source(cmd.Context(), r.secret.App)

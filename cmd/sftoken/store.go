@@ -152,7 +152,7 @@ func (s *store) ask(terminal *os.File, present map[string]json.RawMessage) (map[
 // verdict waits until the candidate has been made current or refused, and returns the label that it then has: empty where that
 // is not known.
 func (s *store) verdict(version string) (label string, err error) {
-	fmt.Fprintln(s.cmd.ErrOrStderr(), "waiting for the rotate function to try it; a new pair may take 10 minutes to work everywhere")
+	fmt.Fprintln(s.cmd.ErrOrStderr(), "waiting for the rotate function to try it; it may take 10 minutes")
 	err = poll(s.cmd.Context(), func(ctx context.Context) (bool, error) {
 		secret, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
 		switch {

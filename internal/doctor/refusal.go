@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -30,7 +32,8 @@ func (v *visit) refusal(message string) finding {
 	case says("Credential should be scoped to a valid"):
 		return failed("the request was signed for "+v.region+", which is not the API's region", "set AWS_REGION to the API's region")
 	case says("does not match") && v.arn != "":
-		return failed("the signature is wrong, though AWS accepts the same key elsewhere", "a proxy on the way changes the request (host, path or headers): go round it, or use the API's own address")
+		return failed("the signature is wrong, though AWS accepts the same key elsewhere",
+			"a proxy on the way changes the request (host, path or headers): go round it, or use the API's own address")
 	case says("does not match"):
 		return failed("the signature is wrong: the secret access key does not belong to the access key", logIn)
 	}
@@ -63,18 +66,20 @@ func (v *visit) unauthorized(message string) finding {
 	if own {
 		owner = v.account
 	}
-	identity := "give " + v.me() + " the policy CallerPolicyArn of the deployment, or allow execute-api:Invoke on arn:" + parts[1] + ":execute-api:" + parts[2] + ":" + owner + ":" + parts[4]
-	resource := "the API's owner deploys with account " + v.account + " among AllowedAccounts, or its OrganizationId"
-	if v.account == "" {
-		resource = "the API's owner deploys with your account among AllowedAccounts, or its OrganizationId"
+	resource := fmt.Sprintf("arn:%s:execute-api:%s:%s:%s", parts[1], parts[2], owner, parts[4])
+	identity := "allow " + v.me() + " execute-api:Invoke on " + resource
+	if own {
+		identity = "attach the policy CallerPolicyArn of the deployment to " + v.me() + ", or " + identity
 	}
+	admit := "the API's owner deploys with account " + cmp.Or(v.account, "(yours)") + " among AllowedAccounts, or its OrganizationId"
 	switch {
 	case strings.Contains(message, "explicit deny"):
-		return failed(found+": a policy denies it explicitly", "find the Deny: in your role's policies, your organization's service control policies, or the API's resource policy")
+		return failed(found+": a policy denies it explicitly",
+			"find the Deny: in your role's policies, your organization's service control policies, or the API's resource policy")
 	case strings.Contains(message, "no resource-based policy"):
-		return failed(found+": the API does not admit your account", resource)
+		return failed(found+": the API does not admit your account", admit)
 	case strings.Contains(message, "no identity-based policy"), own:
 		return failed(found+": no policy of yours allows it", identity)
 	}
-	return failed(found, "both are needed in another account: "+identity+"; and "+resource)
+	return failed(found, "both are needed in another account: "+identity+"; and "+admit)
 }

@@ -63,7 +63,8 @@ func (v *visit) unfinished(context.Context) finding {
 // labels looks for what a person, or a reaction to one, has left.
 func (v *visit) labels(context.Context) finding {
 	s := v.secret
-	current, candidate, rejected, compromised := s.Holder(appsecret.Current), s.Holder(appsecret.Candidate), s.Holder(appsecret.Rejected), s.Holder(appsecret.Compromised)
+	current, candidate := s.Holder(appsecret.Current), s.Holder(appsecret.Candidate)
+	rejected, compromised := s.Holder(appsecret.Rejected), s.Holder(appsecret.Compromised)
 	age := time.Since(changed(s))
 	var found, fix []string
 	switch {

@@ -117,16 +117,25 @@ func gateway(status int, body string) func(w *world) {
 	})
 }
 
+// unauthorized is what API Gateway says of a caller whom IAM does not let in, up to the reason.
+const unauthorized = `{"Message":"User: arn:aws:sts::222222222222:assumed-role/billing/bob is not authorized to perform: ` +
+	`execute-api:Invoke on resource: arn:aws:execute-api:us-east-1:********1111:a1b2c3/v1/GET/tokens/crm`
+
 var apiSetUps = []setUp{
 	{name: "no address, and no sight of the secret", as: caller, change: url(func(string) string { return "" }),
 		cause: "secret", found: "may not see", fix: "--url"},
-	{name: "an address that is no URL", as: caller, change: url(func(string) string { return "api.example" }), cause: "address", found: "not a URL", fix: "ApiUrl"},
-	{name: "http to another machine", as: caller, change: url(func(string) string { return "http://api.example/v1" }), cause: "address", found: "http", fix: "https://api.example/v1"},
-	{name: "an address with the path", as: caller, change: url(func(u string) string { return u + "/tokens/crm" }), cause: "address", found: "path", fix: "/v1"},
+	{name: "an address that is no URL", as: caller, change: url(func(string) string { return "api.example" }),
+		cause: "address", found: "not a URL", fix: "ApiUrl"},
+	{name: "http to another machine", as: caller, change: url(func(string) string { return "http://api.example/v1" }),
+		cause: "address", found: "http", fix: "https://api.example/v1"},
+	{name: "an address with the path", as: caller, change: url(func(u string) string { return u + "/tokens/crm" }),
+		cause: "address", found: "path", fix: "/v1"},
 	{name: "API Gateway's address without a stage", as: caller, change: url(func(string) string { return "https://abcdef1234.execute-api.us-east-1.amazonaws.com/" }),
 		cause: "address", found: "no stage", fix: "amazonaws.com/v1"},
-	{name: "a stage that there is not", as: caller, change: url(func(u string) string { return u + "2" }), cause: "reachable", found: "Forbidden", fix: "ApiUrl"},
-	{name: "a path that there is not", as: caller, change: url(func(u string) string { return u + "/api" }), cause: "allowed", found: "Missing Authentication Token", fix: "ApiUrl"},
+	{name: "a stage that there is not", as: caller, change: url(func(u string) string { return u + "2" }),
+		cause: "reachable", found: "Forbidden", fix: "ApiUrl"},
+	{name: "a path that there is not", as: caller, change: url(func(u string) string { return u + "/api" }),
+		cause: "allowed", found: "Missing Authentication Token", fix: "ApiUrl"},
 	{name: "AWS_REGION is another than the API's", change: func(w *world) {
 		w.elsewhere("eu-west-1")
 		w.config.URL = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/v1"
@@ -144,10 +153,13 @@ var apiSetUps = []setUp{
 			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a1b2c4.execute-api.us-east-1.amazonaws.com", IsNotFound: true}}
 		}}}
 	}, cause: "reachable", found: "no such host", fix: "there is no host a1b2c4.execute-api"},
-	{name: "nothing listens", as: caller, change: url(func(string) string { return "http://127.0.0.1:1/v1" }), cause: "reachable", found: "refused", fix: "firewall"},
+	{name: "nothing listens", as: caller, change: url(func(string) string { return "http://127.0.0.1:1/v1" }),
+		cause: "reachable", found: "refused", fix: "firewall"},
 	{name: "a page in place of the API", as: caller, change: instead(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 404) }),
 		cause: "reachable", found: "HTTP 404", fix: "ApiUrl"},
-	{name: "a proxy that wants a log-in", as: caller, change: instead(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://sso.example/", http.StatusFound) }),
+	{name: "a proxy that wants a log-in", as: caller, change: instead(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://sso.example/", http.StatusFound)
+	}),
 		cause: "reachable", found: "redirects", fix: "between here and AWS"},
 	{name: "an API that anybody may call", as: caller, change: instead(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"access_token":"x"}`) }),
 		cause: "reachable", found: "nobody has signed", fix: "AWS_IAM"},
@@ -165,16 +177,21 @@ var apiSetUps = []setUp{
 			_, _ = io.Copy(rw, resp.Body)
 		})(w)
 	}, cause: "allowed", found: "signature is wrong, though AWS accepts", fix: "proxy"},
-	{name: "a Deny in some policy", as: caller, change: gateway(403, `{"Message":"User: arn:aws:sts::222222222222:assumed-role/billing/bob is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:us-east-1:********1111:a1b2c3/v1/GET/tokens/crm with an explicit deny in a service control policy"}`),
+	{name: "a Deny in some policy", as: caller, change: gateway(403, unauthorized+` with an explicit deny in a service control policy"}`),
 		cause: "allowed", found: "denies it explicitly", fix: "service control policies"},
-	{name: "a refusal that gives no reason", as: caller, change: gateway(403, `{"Message":"User: arn:aws:sts::222222222222:assumed-role/billing/bob is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:us-east-1:********1111:a1b2c3/v1/GET/tokens/crm"}`),
+	{name: "a refusal that gives no reason", as: caller, change: gateway(403, unauthorized+`"}`),
 		cause: "allowed", found: "role/billing may not", fix: "both are needed in another account"},
-	{name: "a firewall in front of the API", as: caller, change: gateway(403, `{"message":"Forbidden"}`), cause: "allowed", found: "Forbidden", fix: "ApiUrl"},
-	{name: "an answer of API Gateway that is new", as: caller, change: gateway(403, `{"message":"Not on a Sunday"}`), cause: "allowed", found: "Not on a Sunday", fix: "access log"},
-	{name: "too many requests", as: caller, change: gateway(429, `{"message":"Too Many Requests"}`), cause: "token", found: "throttles", fix: "reuse a token"},
-	{name: "a function that takes too long", as: caller, change: gateway(504, `{"message":"Endpoint request timed out"}`), cause: "token", found: "in time", fix: "salesforce_ms"},
+	{name: "a firewall in front of the API", as: caller, change: gateway(403, `{"message":"Forbidden"}`),
+		cause: "allowed", found: "Forbidden", fix: "ApiUrl"},
+	{name: "an answer of API Gateway that is new", as: caller, change: gateway(403, `{"message":"Not on a Sunday"}`),
+		cause: "allowed", found: "Not on a Sunday", fix: "access log"},
+	{name: "too many requests", as: caller, change: gateway(429, `{"message":"Too Many Requests"}`),
+		cause: "token", found: "throttles", fix: "reuse a token"},
+	{name: "a function that takes too long", as: caller, change: gateway(504, `{"message":"Endpoint request timed out"}`),
+		cause: "token", found: "in time", fix: "salesforce_ms"},
 	{name: "an answer that is no token", as: caller, change: gateway(200, `{}`), cause: "allowed", found: "not a token", fix: "ApiUrl"},
-	{name: "a defect of the function", as: caller, change: gateway(500, `{"error":"server_error","error_description":"x","request_id":"r1"}`), cause: "token", found: "[request r1]", fix: "report it"},
+	{name: "a defect of the function", as: caller, change: gateway(500, `{"error":"server_error","error_description":"x","request_id":"r1"}`),
+		cause: "token", found: "[request r1]", fix: "report it"},
 	{name: "the owner's account without an identity policy", change: func(w *world) {
 		p := owner
 		p.Invoke = []string{"GET/tokens/erp"}
@@ -251,7 +268,8 @@ var secretSetUps = []setUp{
 	}), cause: "value", found: "placeholder", fix: "sftoken secret put crm", also: []string{"token"}},
 	{name: "text that is no JSON", change: with(func(_ *world, value string) string { return value[1:] }),
 		cause: "value", found: "not a JSON object", fix: "sftoken secret put crm", also: []string{"token"}},
-	{name: "a field that is missing", change: stored(map[string]any{"consumerSecret": nil}), cause: "value", found: "consumerSecret is missing", fix: "sftoken secret put", also: []string{"token"}},
+	{name: "a field that is missing", change: stored(map[string]any{"consumerSecret": nil}),
+		cause: "value", found: "consumerSecret is missing", fix: "sftoken secret put", also: []string{"token"}},
 	{name: "a list of principals that means nothing", change: stored(map[string]any{"allowedPrincipals": []string{"everybody"}}),
 		cause: "value", found: "allowedPrincipals", fix: "sftoken secret put", also: []string{"token"}},
 	{name: "a binary value", change: func(w *world) {
@@ -279,8 +297,10 @@ var secretSetUps = []setUp{
 		key, secret := w.app.Pair()
 		w.change(map[string]any{"consumerKey": secret, "consumerSecret": key})
 	}, cause: "characters", found: "look swapped", fix: "from Setup once more", also: []string{"login", "in-use", "main-pair"}, logins: 2},
-	{name: "login.salesforce.com", change: stored(map[string]any{"baseUri": "https://login.salesforce.com"}), cause: "my-domain", found: "login.salesforce.com", fix: "serves all orgs", also: []string{"token"}},
-	{name: "test.salesforce.com", change: stored(map[string]any{"baseUri": "https://test.salesforce.com/"}), cause: "my-domain", found: "test.salesforce.com", fix: "setup step 3", also: []string{"token"}},
+	{name: "login.salesforce.com", change: stored(map[string]any{"baseUri": "https://login.salesforce.com"}),
+		cause: "my-domain", found: "login.salesforce.com", fix: "serves all orgs", also: []string{"token"}},
+	{name: "test.salesforce.com", change: stored(map[string]any{"baseUri": "https://test.salesforce.com/"}),
+		cause: "my-domain", found: "test.salesforce.com", fix: "setup step 3", also: []string{"token"}},
 	{name: "a Lightning address", change: stored(map[string]any{"baseUri": "https://acme--dev.sandbox.lightning.force.com"}),
 		cause: "my-domain", found: "lightning", fix: "https://acme--dev.sandbox.my.salesforce.com:", also: []string{"token"}},
 	{name: "a Setup address", change: stored(map[string]any{"baseUri": "https://acme.my.salesforce-setup.com"}),
@@ -293,10 +313,12 @@ var secretSetUps = []setUp{
 		cause: "my-domain", found: "absolute", fix: "set baseUri to https://acme.my.salesforce.com", also: []string{"token"}},
 	{name: "a host that is nobody's", change: stored(map[string]any{"baseUri": "https://salesforce.acme.example"}),
 		cause: "my-domain", found: "not a My Domain", fix: "SALESFORCE_HOSTS", also: []string{"token"}},
-	{name: "an app id that is none", change: stored(map[string]any{"appId": "CRM"}), cause: "ids", found: "appId is not a record id", fix: "apps/oauth/usage", also: []string{"permissions"}},
+	{name: "an app id that is none", change: stored(map[string]any{"appId": "CRM"}),
+		cause: "ids", found: "appId is not a record id", fix: "apps/oauth/usage", also: []string{"permissions"}},
 	{name: "the id of something else", change: func(w *world) { w.change(map[string]any{"orgId": w.app.User.ID}) },
 		cause: "ids", status: doctor.Warning, found: "orgId does not begin with 00D", fix: "Company Information", also: []string{"token", "pins"}},
-	{name: "half of what rotation needs", change: stored(map[string]any{"consumerId": nil}), cause: "ids", status: doctor.Warning, found: "only one of", fix: "apps/oauth/usage"},
+	{name: "half of what rotation needs", change: stored(map[string]any{"consumerId": nil}),
+		cause: "ids", status: doctor.Warning, found: "only one of", fix: "apps/oauth/usage"},
 }
 
 // app changes how the app is set up at Salesforce.
@@ -313,36 +335,54 @@ func fail(at sfoauthtest.Endpoint, fault sfoauthtest.Fault) func(w *world) {
 }
 
 var loginSetUps = []setUp{
-	{name: "a pair that was replaced in Setup", change: func(w *world) { w.app.Regenerate() }, cause: "login", found: "invalid_client_id", fix: "check consumerKey", also: []string{"token"}},
+	{name: "a pair that was replaced in Setup", change: func(w *world) { w.app.Regenerate() },
+		cause: "login", found: "invalid_client_id", fix: "check consumerKey", also: []string{"token"}},
 	{name: "a consumer secret that is another's", change: stored(map[string]any{"consumerSecret": strings.Repeat("A", 64)}),
 		cause: "login", found: "invalid_client: ", fix: "check consumerSecret", also: []string{"in-use", "main-pair"}, logins: 2},
 	{name: "a pair that is too new", change: func(w *world) { w.behind.Store(int64(-time.Second)); w.app.Regenerate(); w.change(nil) }, config: sfoauthtest.Config{PropagationDelay: time.Hour},
 		cause: "login", found: "invalid_client_id", fix: "may take 10 minutes", also: []string{"token"}},
-	{name: "the flow is off", change: app(func(o *sfoauthtest.AppOptions) { o.FlowOff = true }), cause: "login", found: "unsupported_grant_type", fix: "switch on the client credentials flow", also: []string{"token"}},
-	{name: "no run-as user", change: app(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true }), cause: "login", found: "no client credentials user", fix: "set the run-as user", also: []string{"token"}},
-	{name: "no scopes", change: app(func(o *sfoauthtest.AppOptions) { o.NoScopes = true }), cause: "login", found: "no valid scopes", fix: "api scope", also: []string{"token"}},
-	{name: "an app that is not installed", change: app(func(o *sfoauthtest.AppOptions) { o.NotInstalled = true }), cause: "login", found: "app_not_found", fix: "install the app", also: []string{"token"}},
-	{name: "an app that is blocked", change: app(func(o *sfoauthtest.AppOptions) { o.Blocked = true }), cause: "login", found: "OAUTH_APP_BLOCKED", fix: "unblock", also: []string{"token"}},
-	{name: "a user who has not approved the app", change: app(func(o *sfoauthtest.AppOptions) { o.NotApproved = true }), cause: "login", found: "hasn't approved", fix: "pre-authorize", also: []string{"token"}},
-	{name: "a user who is not pre-authorized", change: app(func(o *sfoauthtest.AppOptions) { o.NotAdminApproved = true }), cause: "login", found: "invalid_app_access", fix: "pre-authorize", also: []string{"token"}},
-	{name: "an address outside the ranges", change: app(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }), cause: "login", found: "ip restricted", fix: "IP policy", also: []string{"token"}},
+	{name: "the flow is off", change: app(func(o *sfoauthtest.AppOptions) { o.FlowOff = true }),
+		cause: "login", found: "unsupported_grant_type", fix: "switch on the client credentials flow", also: []string{"token"}},
+	{name: "no run-as user", change: app(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true }),
+		cause: "login", found: "no client credentials user", fix: "set the run-as user", also: []string{"token"}},
+	{name: "no scopes", change: app(func(o *sfoauthtest.AppOptions) { o.NoScopes = true }),
+		cause: "login", found: "no valid scopes", fix: "api scope", also: []string{"token"}},
+	{name: "an app that is not installed", change: app(func(o *sfoauthtest.AppOptions) { o.NotInstalled = true }),
+		cause: "login", found: "app_not_found", fix: "install the app", also: []string{"token"}},
+	{name: "an app that is blocked", change: app(func(o *sfoauthtest.AppOptions) { o.Blocked = true }),
+		cause: "login", found: "OAUTH_APP_BLOCKED", fix: "unblock", also: []string{"token"}},
+	{name: "a user who has not approved the app", change: app(func(o *sfoauthtest.AppOptions) { o.NotApproved = true }),
+		cause: "login", found: "hasn't approved", fix: "pre-authorize", also: []string{"token"}},
+	{name: "a user who is not pre-authorized", change: app(func(o *sfoauthtest.AppOptions) { o.NotAdminApproved = true }),
+		cause: "login", found: "invalid_app_access", fix: "pre-authorize", also: []string{"token"}},
+	{name: "an address outside the ranges", change: app(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }),
+		cause: "login", found: "ip restricted", fix: "IP policy", also: []string{"token"}},
 	{name: "this machine's address outside the ranges", change: func(w *world) {
 		w.vend()
 		w.app.Change(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true })
 	}, cause: "login", status: doctor.Warning, found: "ip restricted", fix: "this machine's address"},
-	{name: "an inactive user", change: func(w *world) { w.userChange(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, cause: "login", found: "inactive user", fix: "activate", also: []string{"token"}},
+	{name: "an inactive user", change: func(w *world) { w.userChange(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) },
+		cause: "login", found: "inactive user", fix: "activate", also: []string{"token"}},
 	{name: "a user who may not log in", change: func(w *world) { w.userChange(func(u *sfoauthtest.UserOptions) { u.LoginDenied = true }) },
 		cause: "login", found: "authentication failure", fix: "check the run-as user", also: []string{"token"}},
-	{name: "an org that is locked", change: func(w *world) { w.org.SetLocked(true) }, cause: "login", found: "inactive_org", fix: "ask Salesforce", also: []string{"token"}},
+	{name: "an org that is locked", change: func(w *world) { w.org.SetLocked(true) },
+		cause: "login", found: "inactive_org", fix: "ask Salesforce", also: []string{"token"}},
 	{name: "the same, as a caller sees it", as: caller, change: app(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true }),
 		cause: "token", found: "no client credentials user", fix: "set the run-as user"},
-	{name: "logins spent", change: func(*world) {}, config: sfoauthtest.Config{LoginsPerHour: 1}, cause: "login", found: "login rate", fix: "3,600 logins an hour", also: []string{"token"}},
-	{name: "Salesforce is in maintenance", change: fail(sfoauthtest.Everything, sfoauthtest.Maintenance()), cause: "login", found: "maintenance", fix: "status.salesforce.com", also: []string{"token"}},
-	{name: "Salesforce limits", change: fail(sfoauthtest.Token, sfoauthtest.TooManyRequests(time.Minute, false)), cause: "login", found: "rate_limit_exceeded", fix: "who else logs in", also: []string{"token"}},
-	{name: "Salesforce hangs up", change: fail(sfoauthtest.Token, sfoauthtest.Reset()), cause: "login", found: "reset", fix: "let this machine reach", also: []string{"token"}},
-	{name: "an answer that is not Salesforce's", change: fail(sfoauthtest.Token, sfoauthtest.WrongSignature()), cause: "login", found: "signature is wrong", fix: "proxy", also: []string{"token"}},
-	{name: "a pair of another org", change: stored(map[string]any{"orgId": "00D000000000001AAA"}), cause: "pins", found: "orgId is 00D000000000001AAA", fix: "the right org", also: []string{"token"}},
-	{name: "a pair of another user", change: stored(map[string]any{"userId": "005000000000001AAA"}), cause: "pins", found: "userId is 005000000000001AAA", fix: "orgId and userId", also: []string{"token"}},
+	{name: "logins spent", change: func(*world) {}, config: sfoauthtest.Config{LoginsPerHour: 1},
+		cause: "login", found: "login rate", fix: "3,600 logins an hour", also: []string{"token"}},
+	{name: "Salesforce is in maintenance", change: fail(sfoauthtest.Everything, sfoauthtest.Maintenance()),
+		cause: "login", found: "maintenance", fix: "status.salesforce.com", also: []string{"token"}},
+	{name: "Salesforce limits", change: fail(sfoauthtest.Token, sfoauthtest.TooManyRequests(time.Minute, false)),
+		cause: "login", found: "rate_limit_exceeded", fix: "who else logs in", also: []string{"token"}},
+	{name: "Salesforce hangs up", change: fail(sfoauthtest.Token, sfoauthtest.Reset()),
+		cause: "login", found: "reset", fix: "let this machine reach", also: []string{"token"}},
+	{name: "an answer that is not Salesforce's", change: fail(sfoauthtest.Token, sfoauthtest.WrongSignature()),
+		cause: "login", found: "signature is wrong", fix: "proxy", also: []string{"token"}},
+	{name: "a pair of another org", change: stored(map[string]any{"orgId": "00D000000000001AAA"}),
+		cause: "pins", found: "orgId is 00D000000000001AAA", fix: "the right org", also: []string{"token"}},
+	{name: "a pair of another user", change: stored(map[string]any{"userId": "005000000000001AAA"}),
+		cause: "pins", found: "userId is 005000000000001AAA", fix: "orgId and userId", also: []string{"token"}},
 	{name: "callers live on the pair before", change: stored(map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong"}),
 		cause: "in-use", status: doctor.Warning, found: "labelled AWSPREVIOUS", fix: "see login", also: []string{"login", "main-pair"}, logins: 2},
 	{name: "the API uses another secret", change: func(w *world) {
@@ -364,8 +404,10 @@ var salesforceSetUps = []setUp{
 		w.vend()
 		w.userChange(func(u *sfoauthtest.UserOptions) { u.Frozen = true })
 	}, cause: "rest-api", found: "INVALID_SESSION_ID", fix: "the API says that the session is alive, so its user may not use it: unfreeze"},
-	{name: "no api scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "id" }), cause: "scope", found: "without api", fix: "api scope", also: []string{"rest-api", "permissions"}},
-	{name: "too much scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "full" }), cause: "scope", status: doctor.Warning, found: "everything", fix: "api alone"},
+	{name: "no api scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "id" }),
+		cause: "scope", found: "without api", fix: "api scope", also: []string{"rest-api", "permissions"}},
+	{name: "too much scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "full" }),
+		cause: "scope", status: doctor.Warning, found: "everything", fix: "api alone"},
 	{name: "a user without API Enabled", as: caller, change: fail(sfoauthtest.REST, sfoauthtest.Refusal(403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization.")),
 		cause: "rest-api", found: "API_DISABLED_FOR_ORG", fix: "API Enabled"},
 	{name: "requests spent", as: caller, change: fail(sfoauthtest.REST, sfoauthtest.Refusal(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")),
@@ -382,7 +424,8 @@ var salesforceSetUps = []setUp{
 		cause: "rest-api", status: doctor.Warning, found: "the API has replaced it", fix: "callers should do the same"},
 	{name: "an app that may not introspect", change: app(func(o *sfoauthtest.AppOptions) { o.NoIntrospection = true }),
 		cause: "introspection", status: doctor.Warning, found: "not allowed to introspect", fix: "every 15 minutes", logins: 2},
-	{name: "userinfo is down", as: caller, change: fail(sfoauthtest.UserInfo, sfoauthtest.Unavailable()), cause: "user", status: doctor.Warning, found: "503", fix: "for information"},
+	{name: "userinfo is down", as: caller, change: fail(sfoauthtest.UserInfo, sfoauthtest.Unavailable()),
+		cause: "user", status: doctor.Warning, found: "503", fix: "for information"},
 }
 
 // long ago: what is stored from here on is so old.
@@ -427,7 +470,8 @@ func (w *world) halfDone(step string) {
 }
 
 var pairSetUps = []setUp{
-	{name: "an app whose pair a person changes", change: stored(map[string]any{"appId": nil, "consumerId": nil}), cause: "automatic", status: doctor.Skipped, found: "a person makes each new pair"},
+	{name: "an app whose pair a person changes", change: stored(map[string]any{"appId": nil, "consumerId": nil}),
+		cause: "automatic", status: doctor.Skipped, found: "a person makes each new pair"},
 	{name: "a user without External Client App Developer", change: func(w *world) {
 		w.userChange(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper = false })
 	},
@@ -436,9 +480,12 @@ var pairSetUps = []setUp{
 		cause: "permissions", found: "INSUFFICIENT_ACCESS", fix: "View Client Secret"},
 	{name: "an org that gives no secrets over REST", config: sfoauthtest.Config{NoSecretsOverREST: true}, change: func(*world) {},
 		cause: "permissions", found: "NOT_FOUND", fix: "Allow access to External Client App consumer secrets"},
-	{name: "another app's id", change: stored(map[string]any{"appId": "0xI000000000001AAA"}), cause: "permissions", found: "NOT_FOUND", fix: "appId 0xI000000000001AAA is not among"},
-	{name: "another consumer's id", change: stored(map[string]any{"consumerId": "888000000000001AAA"}), cause: "permissions", found: "NOT_FOUND", fix: "consumerId 888000000000001AAA is not the app's"},
-	{name: "an admin app that nobody has stored", change: func(w *world) { w.config.AdminApp = "admin" }, cause: "admin", found: "the secret of admin", fix: "sftoken secret put admin"},
+	{name: "another app's id", change: stored(map[string]any{"appId": "0xI000000000001AAA"}),
+		cause: "permissions", found: "NOT_FOUND", fix: "appId 0xI000000000001AAA is not among"},
+	{name: "another consumer's id", change: stored(map[string]any{"consumerId": "888000000000001AAA"}),
+		cause: "permissions", found: "NOT_FOUND", fix: "consumerId 888000000000001AAA is not the app's"},
+	{name: "an admin app that nobody has stored", change: func(w *world) { w.config.AdminApp = "admin" },
+		cause: "admin", found: "the secret of admin", fix: "sftoken secret put admin"},
 	{name: "an admin app that is refused", change: func(w *world) {
 		w.create("admin", map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": w.orgURL})
 		w.config.AdminApp = "admin"
@@ -449,7 +496,8 @@ var pairSetUps = []setUp{
 		w.halfDone("finishSecret")
 		w.token.Kill()
 	}, cause: "main-pair", found: "the current pair is the old one, which works until", fix: "adopts the main pair", also: []string{"unfinished"}},
-	{name: "a pair staged by an interrupted rotation", change: func(w *world) { w.stage() }, cause: "pairs", status: doctor.Warning, found: "in no version of the secret", fix: "the next one takes it"},
+	{name: "a pair staged by an interrupted rotation", change: func(w *world) { w.stage() },
+		cause: "pairs", status: doctor.Warning, found: "in no version of the secret", fix: "the next one takes it"},
 	{name: "a leaked pair that still works", change: func(w *world) {
 		leaked := w.current()
 		w.rotateNow()
