@@ -140,6 +140,27 @@ func TestWhereNeitherPairWorksNothingIsMovedAndItIsLoud(t *testing.T) {
 	})
 }
 
+func TestASecretThatNobodyHasFilledInYetIsNoFailure(t *testing.T) {
+	inBubble(t, options{}, func(t *testing.T, w *world) {
+		const name = "sftoken/fresh"
+		placeholder := map[string]any{"consumerKey": "replace-me", "consumerSecret": "replace-me", "baseUri": "https://replace-me.my.salesforce.com"}
+		w.create(name, placeholder)
+		for range 2 { // made by a deployment; then rotated by schedule, which keeps the placeholder
+			out, err := w.secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(name)})
+			w.must(err)
+			_, err = w.invoke(t.Context(), fmt.Appendf(nil, `{"source":"aws.secretsmanager","detail-type":"Secret Label Updated",`+
+				`"detail":{"name":%q,"labelUpdated":"AWSCURRENT","versionId":%q}}`, name, *out.VersionId))
+			w.must(err)
+			w.logged(t, `"app":"fresh"`, *out.VersionId, `"level":"WARN"`, `"outcome":"ok"`, "placeholder")
+			_, err = w.secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String(name), SecretString: out.SecretString})
+			w.must(err)
+		}
+		if strings.Contains(w.log.String(), "RotationFailures") {
+			t.Error("an alarm rings")
+		}
+	})
+}
+
 func TestAnOutageIsNeverTakenForARefusal(t *testing.T) {
 	for _, fault := range []sfoauthtest.Fault{
 		sfoauthtest.Maintenance(), sfoauthtest.Reset(), sfoauthtest.Hang(), sfoauthtest.Body("{}"), sfoauthtest.Redirect(302, ""),

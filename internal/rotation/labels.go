@@ -81,7 +81,7 @@ func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret
 	previous := secret.Holder(appsecret.Previous)
 	if previous == "" {
 		out.Did, out.Warning = "left the current pair, which does not log in: there is no other", refused.Error()
-		out.Stuck = true
+		out.Stuck = !errors.Is(refused, errPlaceholder) // a deployment has made the secret, and nobody has filled it in yet
 		return out, nil
 	}
 	version, err := secret.Read(ctx, previous)
@@ -96,7 +96,7 @@ func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret
 		return out, err
 	case err != nil:
 		out.Did, out.Warning = "left the current pair, which does not log in: the one before does not either", refused.Error()
-		out.Stuck = true
+		out.Stuck = !errors.Is(refused, errPlaceholder) || !errors.Is(err, errPlaceholder)
 		return out, nil
 	}
 	// REJECTED first: once AWSCURRENT has moved, a repeated event finds nothing more to do.

@@ -45,7 +45,6 @@ def plain():
 def clone(directory):
     """A copy of the project as a clean clone has it."""
     ignored = shutil.ignore_patterns(".git", ".venv*", ".aws-sam", "dist", "bin", "__pycache__", "node_modules")
-    # cmd, functions and so on have no bin directory of their own; "bin" is git-ignored.
     return pathlib.Path(shutil.copytree(ROOT, directory, ignore=ignored, symlinks=True))
 
 
