@@ -72,9 +72,11 @@ conformance: ## the Secrets Manager stand-in and moto_server, by the same suite 
 salesforce: ## the metadata and the commands of salesforce/, by the real Salesforce CLI (needs npm)
 	test/salesforce
 
+# --guided offers the template's defaults: afterwards `make deploy GUIDED=` keeps what was answered the first time.
+GUIDED ?= --guided
 deploy: ## sam build and sam deploy, for ARCH=arm64 or x86_64
 	ARCH=$(ARCH) sam build
-	sam deploy --guided --parameter-overrides Architecture=$(if $(filter x86_64 amd64,$(ARCH)),x86_64,arm64)
+	sam deploy $(GUIDED) --parameter-overrides Architecture=$(if $(filter x86_64 amd64,$(ARCH)),x86_64,arm64)
 
 clean: ## remove what was built
 	rm -rf dist .aws-sam

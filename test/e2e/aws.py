@@ -40,6 +40,7 @@ class Emulator:
             "PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(directory), "STATE_DIR": str(directory), "AUTH": "true", "LAMBDA_STRICT": "0",
             "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": OWNER, "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20), "MINISTACK_ACCOUNT_ID": OWNER,
+            "IOT_MTLS_ENABLED": "0",  # it would listen on all addresses
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",  # a failed event is tried again at once, not after a minute
         }
         # A process group of its own, so that the functions' processes end with it.

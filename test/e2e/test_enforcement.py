@@ -117,7 +117,7 @@ def without(document, action):
         what.endswith(": removed") and action in [s["Action"] for s in document["Statement"] if s not in changed["Statement"]]))
 
 
-# Keys and traces are not here: the emulator's Secrets Manager keeps secrets without a key, and it has no X-Ray.
+# Keys are not here: the emulator's Secrets Manager keeps secrets without a key.
 @pytest.mark.parametrize("role, action", [(role, action) for role, r in ROLES.items() for action in sorted(r["may"])])
 def test_each_action_is_needed(role, action, as_role, role_policy, things):
     """Without it the emulator refuses what it did before."""

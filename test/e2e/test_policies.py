@@ -3,8 +3,8 @@ reason, and taking it away breaks one of the lines below.
 
 The lines are asked twice. Of an evaluator (policies.py), against the template as SAM expands it, with every mutant of every policy:
 here. And of the emulator, where it enforces the policy: in test_enforcement.py. The emulator does not enforce what one AWS service
-may do to another (key, queue, function and trust policies for a service), conditions that only AWS fills in (kms:ViaService,
-aws:SourceArn), and X-Ray, which it does not have: for these the lines say what AWS documents, and only the evaluator is asked.
+may do to another (key, queue, function and trust policies for a service), nor conditions that only AWS fills in (kms:ViaService,
+aws:SourceArn): for these the lines say what AWS documents, and only the evaluator is asked.
 """
 
 import dataclasses
@@ -22,7 +22,6 @@ HERE = "us-east-1:111111111111"
 API = f"arn:aws:execute-api:{HERE}:Api"
 SECRETS = f"arn:aws:secretsmanager:{HERE}:secret:"
 LOGS = f"arn:aws:logs:{HERE}:log-group:"
-TRACE = ("xray:PutTraceSegments", "xray:PutTelemetryRecords")
 
 # What Fn::GetAtt returns for the template's resources.
 ARNS = {
@@ -69,9 +68,8 @@ CALL = ("execute-api:Invoke",)
 
 
 def role(policy, logs, other_logs, secrets, keys, never):
-    """What both functions' roles have in common. Logs and traces are written by Lambda with the role of the function. Sources:
-    Lambda Developer Guide, "Sending Lambda function logs to CloudWatch Logs" and "Visualize Lambda function invocations using
-    AWS X-Ray"; Secrets Manager User Guide, "Secret encryption and decryption": Secrets Manager uses the key as its caller."""
+    """What both functions' roles have in common. Logs are written by Lambda with the role of the function. Sources: Lambda
+    Developer Guide, "Sending Lambda function logs to CloudWatch Logs"; Secrets Manager User Guide, "Secret encryption and decryption": Secrets Manager uses the key as its caller."""
     return [
         *yes(policy, secrets, SECRETS + "sftoken/crm-AbCdEf"), *yes(policy, secrets, SECRETS + "sftoken/added-later-AbCdEf"),
         *no(policy, secrets, SECRETS + "other-AbCdEf"), *no(policy, secrets, SECRETS + "sftoken-AbCdEf"),
@@ -82,7 +80,6 @@ def role(policy, logs, other_logs, secrets, keys, never):
         *no(policy, ("kms:Encrypt", "kms:ScheduleKeyDeletion", "kms:PutKeyPolicy"), KEY, context=via("secretsmanager")),
         *yes(policy, LOG, LOGS + logs + ":log-stream:a"), *no(policy, LOG, LOGS + other_logs + ":log-stream:a"),
         *no(policy, ("logs:CreateLogGroup", "logs:DeleteLogStream", "logs:GetLogEvents"), LOGS + logs + ":log-stream:a"),
-        *yes(policy, TRACE, "*"), *no(policy, ("xray:GetTraceSummaries",), "*"),
         *no(policy, CALL, API + "/v1/GET/tokens/crm"), *no(policy, INVOKE, ROTATE),
     ]
 
@@ -260,7 +257,7 @@ def test_wildcard_resources(documents):
     """Where a role's policy has to say *, no action takes a resource; a key policy's * is the key."""
     wild = {(name, action) for name, d in documents.items() for s in d["Statement"] if s.get("Resource") == "*"
             for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
-    assert {action for name, action in wild if name != "Key"} == {*LIST, *TRACE}
+    assert {action for name, action in wild if name != "Key"} == {*LIST}
 
 
 def test_api_logging_role():

@@ -93,10 +93,10 @@ def test_api(default):
     assert list(stages) == ["Apiv1Stage"]
     assert not any("StageName" in d for d in of_type(default, "AWS::ApiGateway::Deployment").values()), "a second stage, without a log"
     stage = stages["Apiv1Stage"]
-    assert stage["StageName"] == "v1" and stage["TracingEnabled"] is True
+    assert stage["StageName"] == "v1"
     assert not stage.get("CacheClusterEnabled")
     assert stage["MethodSettings"] == [{
-        "HttpMethod": "*", "ResourcePath": "/*", "DataTraceEnabled": False, "MetricsEnabled": True,
+        "HttpMethod": "*", "ResourcePath": "/*", "DataTraceEnabled": False,
         "ThrottlingRateLimit": 200, "ThrottlingBurstLimit": 400,
     }]
     assert stage["AccessLogSetting"]["DestinationArn"] == "${AccessLogs.Arn}"
@@ -192,7 +192,6 @@ def test_functions(default, largest):
         for properties in functions.values():
             assert properties["Runtime"] == "provided.al2023" and properties["Handler"] == "bootstrap"
             assert properties["Architectures"] == [architecture]
-            assert properties["TracingConfig"] == {"Mode": "Active"}
             assert properties["Environment"]["Variables"]["METRICS_NAMESPACE"] == "sftoken"
     settings = {name: f["Environment"]["Variables"] for name, f in of_type(largest, "AWS::Lambda::Function").items()}
     both = {"SECRET_PREFIX": "salesforce/", "SALESFORCE_HOSTS": "sf.example.com:8443", "METRICS_NAMESPACE": "sftoken",
