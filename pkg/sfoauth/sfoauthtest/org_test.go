@@ -352,6 +352,8 @@ func TestImproperNeverHoldsValues(t *testing.T) {
 	w.do("GET", "/nothing", "", map[string]string{"Authorization": "Bearer " + token})
 	w.do("GET", "/services/data", "", map[string]string{"Cookie": "sid=" + token})
 	w.do("POST", "/services/data", "x="+secret, nil)
+	w.do("GET", "/services/data", "", map[string]string{"X-Debug": "sent " + token})
+	w.get("/services/data", secret)
 	got := w.org.Improper()
 	want := []string{
 		"GET rest: credentials or a token in the query string",
@@ -359,6 +361,8 @@ func TestImproperNeverHoldsValues(t *testing.T) {
 		"GET other: an Authorization header at an unknown path",
 		"GET rest: credentials or a token in the header Cookie",
 		"POST rest: credentials or a token where they are not wanted",
+		"GET rest: credentials or a token in the header X-Debug",
+		"GET rest: a secret that is no token in the Authorization header",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("improper:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -89,10 +89,13 @@ func (o *Org) inspect(r *request) {
 			improper("credentials or a token in the path")
 		}
 	}
-	for _, name := range []string{"Cookie", "Referer", "User-Agent", "X-Sfdc-Session"} {
-		if v := r.Header.Get(name); v != "" && o.mentionsSecret(v) {
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		if name != "Authorization" && slices.ContainsFunc(r.Header[name], o.mentionsSecret) {
 			improper("credentials or a token in the header " + name)
 		}
+	}
+	if token := bearer(r.Request); o.known[token] && o.sessions[token] == nil {
+		improper("a secret that is no token in the Authorization header")
 	}
 	if len(r.Header.Values("Accept")) > 0 && !accepts(r.Request, "application/json") && !accepts(r.Request, "*/*") {
 		improper("an Accept that does not take JSON")
