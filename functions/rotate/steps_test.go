@@ -119,6 +119,21 @@ func TestAnUnknownStepIsNamed(t *testing.T) {
 	})
 }
 
+func TestAPairWithTheIDsOfAnotherAppIsLeftAlone(t *testing.T) {
+	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
+		other := w.org.AddApp(sfoauthtest.AppOptions{Name: "ERP"})
+		key, secret := other.Pair()
+		version := w.store(key, secret, "AWSCURRENT") // and the ids beside it are still CRM's
+		w.deliver()
+		w.must(w.rotate(""))
+		if s := w.describe(); !s.Has(version, "AWSCURRENT") || text(w.at("AWSCURRENT"), "consumerKey") != key || w.at("AWSPENDING") != nil {
+			t.Errorf("the secret went over to another app: labels %v", s.Labels)
+		}
+		w.logged(t, `"step":"createSecret"`, `"outcome":"failed"`, "are another app's", "sftoken secret put crm")
+		w.noSecrets()
+	})
+}
+
 func TestALeakedPairThatOnlyAPersonCanDelete(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
 		w.compromise()

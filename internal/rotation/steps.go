@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -101,6 +102,9 @@ func (r *Rotator) newPair(ctx context.Context, secret *appsecret.Secret, current
 		return sfoauth.Pair{}, "", err
 	}
 	if !at.main.Equal(current.Pair()) {
+		if err := r.checkIDs(ctx, at, secret, current); err != nil {
+			return sfoauth.Pair{}, "", err
+		}
 		// Salesforce has rotated, and AWSCURRENT was never moved; or a person made a new pair in Setup.
 		return at.main, "adopted the main pair at Salesforce, which is newer than AWSCURRENT", nil
 	}
@@ -116,6 +120,22 @@ func (r *Rotator) newPair(ctx context.Context, secret *appsecret.Secret, current
 	}
 	staged, err := at.Stage(ctx)
 	return staged.Pair, "staged a new pair at Salesforce", err
+}
+
+// checkIDs refuses ids that are another app's than the pair, as after a pair was stored and its ids forgotten: the main pair there is
+// none to go over to. A pair that is not at the consumer any more has been replaced in Setup, and does not log in.
+func (r *Rotator) checkIDs(ctx context.Context, at *place, secret *appsecret.Secret, current *appsecret.Version) error {
+	if slices.ContainsFunc(at.slot, func(p sfoauth.StagedPair) bool { return p.ConsumerKey == current.ConsumerKey }) {
+		return nil
+	}
+	_, err := current.Client(r.Hosts, r.HTTPClient).Token(ctx)
+	switch {
+	case refusesPair(err):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("the current pair of app %s logs in, and the appId and consumerId beside it are another app's: mend them with `sftoken secret put %s`", secret.App, secret.App)
 }
 
 func expiresSoon(p sfoauth.StagedPair) bool {
