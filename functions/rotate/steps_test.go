@@ -105,6 +105,20 @@ func TestAnInvocationThatEndsBeforeThePairHasSettledConcludesNothing(t *testing.
 	}
 }
 
+func TestASecretThatIsNoAppsIsLeftAlone(t *testing.T) {
+	inBubble(t, options{}, func(t *testing.T, w *world) {
+		before := w.org.Seen().Logins.Tried
+		for _, name := range []string{"sftoken/team/crm", "sftoken/README", "other/crm"} {
+			w.create(name, map[string]any{"consumerKey": "3MVG9wrong"})
+		}
+		w.deliver()
+		if dead := w.bus.DeadLetters(); len(dead) != 0 || w.org.Seen().Logins.Tried != before {
+			t.Errorf("%d dead letters, %d logins", len(dead), w.org.Seen().Logins.Tried-before)
+		}
+		w.logged(t, `"outcome":"ok"`, "sftoken/team/crm: it is not an app's")
+	})
+}
+
 func TestAnUnknownStepIsNamed(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
 		w.org.Fail(sfoauthtest.Rotate, sfoauthtest.Unavailable(), 1)

@@ -2,6 +2,7 @@ package appsecret
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,6 +40,9 @@ type Secret struct {
 	Labels          map[string][]string // of each version, those without a value included
 }
 
+// ErrNotAnApp is in the error of opening a secret whose name is not an app's.
+var ErrNotAnApp = errors.New("it is not an app's")
+
 // Open describes the secret with this ARN or name, which must belong to an app under the prefix.
 func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error) {
 	out, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
@@ -53,7 +57,7 @@ func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error
 	}
 	app, ok := strings.CutPrefix(s.Name, prefix)
 	if !ok || !ValidName(app) {
-		return nil, fmt.Errorf("secret %s is not an app's: its name must be %s<app>", s.Name, prefix)
+		return nil, fmt.Errorf("secret %s: %w: its name must be %s<app>", s.Name, ErrNotAnApp, prefix)
 	}
 	s.App = app
 	return s, nil

@@ -19,6 +19,9 @@ type LabelMoved struct {
 // them too: what counts is who has the label now.
 func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
 	secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, e.SecretID)
+	if errors.Is(err, appsecret.ErrNotAnApp) { // trying again makes it none
+		return Outcome{Version: e.Version, Did: "nothing: " + err.Error()}, nil
+	}
 	if err != nil {
 		return Outcome{Version: e.Version}, err
 	}
