@@ -223,8 +223,7 @@ func TestARotationIsRetriedWithTheSameToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tokens []string
 		start := time.Now()
-		var m *SecretsManager
-		m = NewSecretsManager(SecretsManagerConfig{
+		m := NewSecretsManager(SecretsManagerConfig{
 			Account: "111111111111", Region: "us-east-1", Retries: 2, RetryPause: time.Hour,
 			Functions: map[string]Invoker{lambdaARN: func(_ context.Context, payload []byte) ([]byte, error) {
 				var e struct{ ClientRequestToken string }

@@ -2,8 +2,8 @@ package vending
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -183,5 +183,5 @@ func TestNamesThatCallersMakeUpTakeNoMoreAndMoreMemory(t *testing.T) {
 type nothing struct{}
 
 func (nothing) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
-	return nil, &http.ProtocolError{ErrorString: "down"}
+	return nil, errors.New("down")
 }
