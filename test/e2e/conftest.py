@@ -13,6 +13,7 @@ put_secret      put_secret(app, value, labels=[...], prefix="sftoken/") stores a
 new_app         new_app(name=None, rotates=False) adds an app to the org, stores its pair, and returns the App; with rotates, the app
                 may change its own pair and rotation is switched on
 crm             the App of the secret that the stack has made
+environment     environment(credentials, **variables): that of a person with these credentials, or the owner's root, and the AWS CLI
 full, erp       the template deployed with every parameter set, and the App of its secret, whose pair is changed by the login of another
 anybody         the credentials of a user who may do everything with any API of account 111111111111
 principals      makes callers (aws.Principals): user(*statements), role(*statements), assume(role), session(*statements), each in any
@@ -146,6 +147,19 @@ def new_app(emulator, org, put_secret, stack):
         return app
 
     return new
+
+
+@pytest.fixture(scope="session")
+def environment(emulator, directory):
+    programs = directory / "aws-cli"
+    programs.mkdir()
+    (programs / "aws").symlink_to(deployment.tool("SFTOKEN_E2E_VENV", "aws"))
+
+    def of(credentials=None, **variables):
+        kept = emulator.environment(credentials)
+        return kept | {"PATH": f"{programs}:{kept['PATH']}"} | variables
+
+    return of
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,11 @@ def run(*command, env, cwd=ROOT, timeout=600):
     return done.stdout
 
 
+def shell(commands, environment, cwd=ROOT):
+    """Runs commands as a person types them, in one shell that ends at the first failure; returns what came of it."""
+    return subprocess.run(["bash", "-euo", "pipefail", "-c", commands], env=environment, cwd=cwd, capture_output=True, text=True, timeout=600)
+
+
 def plain():
     """The environment without what is set for other tools of AWS."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SFTOKEN_"))}

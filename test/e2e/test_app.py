@@ -1,0 +1,85 @@
+"""app.yaml, which adds an app to a deployment: as docs/deploy.md tells it, and against the first app of template.yaml."""
+
+import json
+import re
+
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+import deployment
+from deployment import TEMPLATE
+from rotations import reaction
+from test_access import invoke
+from transform import transform
+
+APP = deployment.ROOT / "app.yaml"
+THE_DEPLOYMENTS = ["SecretPrefix", "ApiId", "KeyArn", "RotateFunctionArn", "AlarmTopicArn"]
+
+
+@pytest.fixture(scope="module")
+def added(stack, sam, environment):
+    """The stack of app.yaml, deployed as the document tells it; without the schedule, which the emulator does not have."""
+    told = (deployment.ROOT / "docs/deploy.md").read_text()
+    output = re.search(r"^    output\(\) .*$", told, re.MULTILINE)[0]
+    deploy = re.search(r"^    aws cloudformation deploy --template-file app.yaml --stack-name sftoken-erp (?:.*\\\n)*.*$", told, re.MULTILINE)[0]
+    done = deployment.shell(f"{output}\n{deploy} AppName=hr RotationSchedule=off", environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    return sam.stack("sftoken-erp")
+
+
+@pytest.fixture(scope="module")
+def hr_caller(added, principals):
+    """A role with the policy that the added app has for it."""
+    return principals.session(managed=[added.outputs["CallerPolicyArn"]])
+
+
+def test_an_added_app_vends_when_its_secret_is_put(stack, hr_caller, org, put_secret):
+    version = put_secret("hr", org.add_app("hr"))
+    # The rotate function may read it, and has logged in with it.
+    assert reaction(stack, version, "AWSCURRENT")["outcome"] == "ok"
+    answer = stack.call(hr_caller, "hr")
+    assert answer.status == 200 and org.accepts(answer.json()["access_token"])
+    assert stack.call(hr_caller, "hr", "POST").status == 200
+
+
+@pytest.mark.parametrize("method, app", [("DELETE", "hr"), ("GET", "crm"), ("POST", "crm")])
+def test_an_added_apps_policy_is_for_that_app(stack, hr_caller, crm, method, app):
+    assert stack.call(hr_caller, app, method).status == 403
+
+
+def test_an_added_apps_statement_for_another_account(stack, added, emulator):
+    iam, arn = emulator.client("iam"), added.outputs["CallerPolicyArn"]
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    assert [json.loads(added.outputs["CrossAccountStatement"])] == document["Statement"] == [invoke(stack, "GET/tokens/hr", "POST/tokens/hr")]
+
+
+def test_parameters():
+    source, deployed = yaml_parse(APP.read_text()), yaml_parse(TEMPLATE.read_text())
+    groups = [group["Parameters"] for group in source["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]]
+    assert sorted(sum(groups, [])) == sorted(source["Parameters"]) and groups[1] == THE_DEPLOYMENTS
+    assert all(p["Description"] and p["AllowedPattern"] for p in source["Parameters"].values())
+    assert set(THE_DEPLOYMENTS) <= set(deployed["Outputs"])
+    for name in "AppName", "SecretPrefix", "RotationSchedule":
+        assert source["Parameters"][name]["AllowedPattern"] == deployed["Parameters"][name]["AllowedPattern"]
+
+
+def test_an_added_app_is_like_the_first_one():
+    """Its secret, schedule, alarms and caller policy are template.yaml's, in every property."""
+    here = {
+        "ApiId": "abcdef1234", "KeyArn": "arn:aws:kms:us-east-1:111111111111:key/1", "AlarmTopicArn": "arn:aws:sns:us-east-1:111111111111:topic",
+        "RotateFunctionArn": "arn:aws:lambda:us-east-1:111111111111:function:rotate",
+    }
+    there = {here["ApiId"]: "Api", here["KeyArn"]: "Key", here["AlarmTopicArn"]: "AlarmTopic", here["RotateFunctionArn"]: "${RotateFunction.Arn}"}
+    for schedule in "off", "rate(30 days)", "cron(0 3 1 * ? *)":
+        first = transform(TEMPLATE, AppName="erp", RotationSchedule=schedule)
+        more = transform(APP, AppName="erp", RotationSchedule=schedule, **here)
+        assert ("Rotation" in more) == ("RotationOverdue" in more) == (schedule != "off")
+        for name, resource in more.items():
+            text = json.dumps(resource)
+            for theirs, ours in there.items():
+                text = text.replace(theirs, ours)
+            # The permission that the first app's schedule waits for is there long before.
+            assert json.loads(text) == first[name] | {"DependsOn": []}, name
+        # What names the first app is made for each.
+        assert set(more) - {"Rotation"} == {name for name, r in first.items() if "erp" in json.dumps(r["Properties"])}
