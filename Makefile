@@ -9,7 +9,7 @@ TOOL    := go tool -modfile=tools.mod
 # Without a C compiler, with the packages of the functions: what `run` compiles is compiled once.
 RUN := CGO_ENABLED=0 go run -trimpath -buildvcs=false -tags lambda.norpc
 
-.PHONY: help run local test race lint bench fuzz build e2e sam-local conformance salesforce deploy clean
+.PHONY: help run local test race lint bench fuzz build e2e examples sam-local conformance salesforce deploy clean
 
 help: ## list the commands
 	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ build-TokenFunction build-RotateFunction: build-%Function:
 
 e2e: ## the template deployed by the real SAM CLI to a local AWS emulator with signatures and IAM enforced (needs Python)
 	test/e2e/run
+
+examples: ## the callers of examples/cross-account against `sftoken local`, as their README tells it; a part of e2e
+	test/examples
 
 sam-local: ## sam local invoke and start-api on the real containers (needs Docker)
 	test/sam-local

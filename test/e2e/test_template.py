@@ -10,7 +10,7 @@ import deployment
 from deployment import EVERYTHING, TEMPLATE
 from transform import of_type, transform
 
-LINTED = [path for path in ("template.yaml", "app.yaml", "examples/cross-account/template.yaml") if (deployment.ROOT / path).exists()]
+LINTED = ["template.yaml", "app.yaml", "examples/cross-account/template.yaml"]
 
 
 @pytest.fixture(scope="module")

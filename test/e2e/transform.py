@@ -69,6 +69,8 @@ def resolve(template, values):
                     return all(map(walk, of))
                 case "Fn::Split":
                     return walk(of[1]).split(of[0])
+                case "Fn::Select":
+                    return walk(of[1])[int(of[0])]
                 case "Fn::Join":
                     return of[0].join(map(str, walk(of[1])))
                 case "Fn::GetAtt":
