@@ -97,9 +97,9 @@ func (e *entry) metrics(failed *vending.Error) []telemetry.Metric {
 		if e.grant.Cache == vending.Hit {
 			metrics = append(metrics, telemetry.Metric{Name: "CacheHits", Unit: "Count", Value: 1, By: byApp})
 		}
-	case failed != nil && aboutApp(failed.Code) && e.app != "":
+	case failed != nil && failed.Known:
 		metrics = append(metrics, telemetry.Metric{Name: "Refusals", Unit: "Count", Value: 1, By: byAppAndError})
-	case failed != nil:
+	case failed != nil: // the app's name is whatever the caller wrote, and each name would be a metric to pay for
 		metrics = append(metrics, telemetry.Metric{Name: "Refusals", Unit: "Count", Value: 1, By: byError})
 	}
 	if len(e.cost.Logins) > 0 {
@@ -112,17 +112,6 @@ func (e *entry) metrics(failed *vending.Error) []telemetry.Metric {
 			telemetry.Metric{Name: "LoginLatency", Unit: "Milliseconds", Value: milliseconds(total) / float64(len(e.cost.Logins)), By: byApp})
 	}
 	return metrics
-}
-
-// aboutApp says whether the error tells of an app that exists. Otherwise the app's name is whatever the caller wrote, and
-// each name would be a metric to pay for.
-func aboutApp(code vending.Code) bool {
-	switch code {
-	case vending.AccessDenied, vending.AppMisconfigured, vending.BadUpstreamResponse, vending.TemporarilyUnavailable:
-		return true
-	default:
-		return false
-	}
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -251,6 +252,29 @@ func TestEveryDeclaredMetricIsInItsLine(t *testing.T) {
 		want := []string{"LoginLatency[app] Logins[app] Vends[app]", "CacheHits[app] Vends[app]", "CacheHits[app] Vends[app]", "Refusals[error]"}
 		if !slices.Equal(got, want) {
 			t.Errorf("metrics %q, want %q", got, want)
+		}
+	})
+}
+
+func TestANameThatACallerMadeUpIsNoMetric(t *testing.T) {
+	madeUp := func(e map[string]any) {
+		e["pathParameters"], e["path"] = map[string]any{"app": "made-up"}, "/tokens/made-up"
+	}
+	bubble(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, w *world) {
+		for _, c := range []struct {
+			change func(map[string]any)
+			want   string
+		}{{as("arn:aws:iam::333333333333:root"), "Refusals[app error]"}, {as(""), "Refusals[error]"}, {madeUp, "Refusals[error]"}} {
+			w.call(c.change)
+			if got := metricNames(w.lines()[0]); got != c.want {
+				t.Errorf("metrics %s, want %s", got, c.want)
+			}
+		}
+		time.Sleep(time.Minute)
+		w.aws.Fail("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+		w.want(w.call(madeUp), 503, "temporarily_unavailable")
+		if got := metricNames(w.lines()[0]); got != "Refusals[error]" {
+			t.Errorf("while Secrets Manager is down: metrics %s", got)
 		}
 	})
 }

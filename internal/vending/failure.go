@@ -29,6 +29,7 @@ const (
 type Error struct {
 	Code            Code
 	Description     string
+	Known           bool          // the app exists: its secret has been read
 	SalesforceError string        // Salesforce's own error and description; empty where it sent none
 	RetryAfter      time.Duration // when to try again; zero: not before something has been changed
 	Err             error
@@ -50,7 +51,7 @@ func (e *setupError) Error() string { return e.text }
 
 // ungranted says what a caller is told when Salesforce gave no token.
 func ungranted(app string, err error) *Error {
-	told := &Error{Err: err}
+	told := &Error{Known: true, Err: err}
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	if !ok {
 		told.Code = AppMisconfigured
@@ -92,7 +93,7 @@ func unreadable(app string, err error) *Error {
 		told.Code = TemporarilyUnavailable
 		told.Description = fmt.Sprintf("Secrets Manager cannot be asked for the credentials of app %q now: try again", app)
 	case failed.Problem == appsecret.Malformed:
-		told.Code = AppMisconfigured
+		told.Code, told.Known = AppMisconfigured, true
 		told.Description = fmt.Sprintf("the secret of app %q cannot be used: %v", app, failed.Err)
 	default:
 		told.Code = UnknownApp
@@ -104,6 +105,7 @@ func unreadable(app string, err error) *Error {
 func denied(app, principal string) *Error {
 	return &Error{
 		Code:        AccessDenied,
+		Known:       true,
 		Description: fmt.Sprintf("%s is not among the allowedPrincipals of app %q: ask the app's owner to add it", principal, app),
 	}
 }
