@@ -178,13 +178,30 @@ def test_alarms_on_metrics_of_aws(alarms, expanded, full, alarm, watched):
     assert alarms[alarm]["Dimensions"] == [{"Name": dimension, "Value": full.resources[watched].rsplit("/", 1)[-1]}]
 
 
-def test_the_dashboard_shows_metrics_that_exist(full, emulator):
-    """The names that it searches for are in the code, with the dimensions that it searches by."""
+@pytest.fixture(scope="module")
+def widgets(full, emulator):
     body = emulator.client("cloudwatch").get_dashboard(DashboardName=full.resources["Dashboard"])["DashboardBody"]
-    widgets = json.loads(body)["widgets"]
+    return json.loads(body)["widgets"]
+
+
+def test_the_dashboard_shows_metrics_that_exist(widgets):
+    """The names that it searches for are in the code, with the dimensions that it searches by."""
     code = "".join(path.read_text() for path in (deployment.ROOT / "functions").glob("*/*.go") if not path.name.endswith("_test.go"))
     searches = re.findall(r"SEARCH\('\{sftoken,([a-z,]+)\} MetricName=\(?([^)']+)\)?'", " ".join(
-        m[0]["expression"] for w in widgets for m in w["properties"]["metrics"] if isinstance(m[0], dict)))
-    names = {name: dimensions for dimensions, text in searches for name in re.findall(r'"(\w+)"', text)}
-    assert len(names) >= 10 and all(f'"{name}"' in code for name in names)
-    assert names["Refusals"] == "app,error" and {d for name, d in names.items() if name != "Refusals"} == {"app"}
+        m[0]["expression"] for w in widgets for m in w["properties"].get("metrics", []) if isinstance(m[0], dict)))
+    names = {(name, dimensions) for dimensions, text in searches for name in re.findall(r'"(\w+)"', text)}
+    assert len(names) >= 10 and all(f'"{name}"' in code for name, _ in names)
+    assert {d for name, d in names if name == "Refusals"} == {"app,error", "error"}
+    assert {d for name, d in names if name != "Refusals"} == {"app"}
+
+
+def test_the_dashboard_asks_log_groups_that_exist(widgets, full):
+    """What the queries find is checked on real log lines, in cmd/sftoken."""
+    sources = {re.match(r"SOURCE '([^']+)' \| ", w["properties"]["query"])[1] for w in widgets if w["type"] == "log"}
+    assert sources == {full.resources["TokenLogs"], full.resources["AccessLogs"]}
+
+
+def test_the_dashboard_shows_every_alarm(widgets, alarms):
+    [shown] = [w["properties"]["alarms"] for w in widgets if w["type"] == "alarm"]
+    assert sorted(arn.split(":alarm:")[1] for arn in shown) == sorted(a["AlarmName"] for a in alarms.values() if "AlarmName" in a)
+    assert "${RotationOverdue.Arn}" in TEMPLATE.read_text().split("DashboardBody:")[1]  # which comes with the schedule

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/pkg/sftoken"
+)
+
+// story is what happened, and what an auditor should find out about it.
+type story struct {
+	*stack
+	groups  map[string]*insights
+	names   *strings.Replacer // fills in what a query leaves to its reader
+	answers map[string][]row  // of each question, rows that must be among the result's, each in part
+}
+
+func tellAStory(t *testing.T) *story {
+	t.Helper()
+	var log localaws.Output
+	const anyPort = "127.0.0.1:0"
+	s, err := newStack(t.Context(), stackOptions{
+		api: anyPort, aws: anyPort, org: anyPort, log: &log, timeout: 4 * time.Second,
+		env:    []string{"SECRET_TTL=1s", "PROPAGATION=1s", "PREFETCH=erp"},
+		behind: 2 * rotationDays * 24 * time.Hour, // so that the rotation is overdue
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	access := &accessLog{format: accessFormat(t)}
+	run := func(as localaws.Principal, code int, stdin string, args ...string) string {
+		t.Helper()
+		s.as(t, as)
+		stdout, stderr, got := command(t, stdin, args...)
+		if got != code {
+			t.Fatalf("%q: exit %d: %s%s", args, got, stdout, stderr)
+		}
+		return stdout
+	}
+	var first struct {
+		ID string `json:"token_id"`
+	}
+	if err := json.Unmarshal([]byte(run(billingKey, 0, "", "get", "crm")), &first); err != nil {
+		t.Fatal(err)
+	}
+	run(billingKey, 0, "", "get", "crm", "-o", "none")
+	run(ownerKey, 0, "", "get", "crm", "-o", "none")
+	session, err := os.ReadFile("../../events/get.json") // of a role's session
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.token.Invoke(t.Context(), session); err != nil {
+		t.Fatal(err)
+	}
+	access.add(billingKey.ARN, http.MethodGet, http.StatusOK, "-")
+	run(strangerKey, exitRefused, "", "get", "crm")
+	access.add(strangerKey.ARN, http.MethodGet, http.StatusForbidden, "-") // the function's own refusal
+	access.add("-", http.MethodDelete, http.StatusForbidden, refusal(t, (&demo{stack: s}).as(strangerKey).Revoke(t.Context())))
+	access.add("-", http.MethodGet, http.StatusForbidden, "Missing Authentication Token")
+	leaked := s.current(t)
+
+	s.org.Fail(sfoauthtest.Introspect, sfoauthtest.Maintenance(), 0)
+	run(billingKey, 0, "", "get", "crm", "--rejected", first.ID, "-o", "none")
+	s.org.Heal()
+	run(ownerKey, 0, "", "rotate", "crm", "--compromised")
+	second := s.current(t)
+	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
+	run(ownerKey, exitFailed, wrong, "secret", "stage", "crm", "--wait")
+	run(ownerKey, 0, wrong, "secret", "put", "crm")
+	if err := s.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.token.Kill()
+	run(billingKey, 0, "", "get", "crm", "-o", "none")
+	if _, err := s.rotate.Invoke(t.Context(), []byte(`{"detail-type":"Scheduled Event"}`)); err != nil {
+		t.Fatal(err)
+	}
+	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
+	s.token.Kill()
+	run(billingKey, exitMisconfigured, "", "get", "crm")
+	s.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+	run(ownerKey, 0, "", "rotate", "crm")
+
+	told := &story{stack: s, groups: map[string]*insights{}}
+	for name, lines := range map[string][]string{
+		"TokenLogs": withMessage(log.Lines(), "vend", "revoke", "prefetch"), "RotateLogs": withMessage(log.Lines(), "rotation", "label", "check"), "AccessLogs": access.lines,
+	} {
+		if told.groups[name], err = newInsights(lines); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told.names = strings.NewReplacer("VERSION", leaked, "TOKEN_ID", first.ID, "ARN", billingKey.ARN)
+	told.answers = map[string][]row{
+		"Who took a token for crm last month": {
+			{"caller.account": "222222222222", "caller.arn": billingKey.ARN, "tokens": 4.0}, {"caller.account": "111111111111", "caller.arn": ownerKey.ARN, "tokens": 1.0},
+		},
+		"Who took a token for crm, by role": {{"role": "billing", "caller.account": "222222222222", "sessions": 1.0, "tokens": 1.0}},
+		"What one caller took": {
+			{"app": "crm", "outcome": "ok", "cache": "miss", "secret_version": leaked}, {"cache": "hit"}, {"cache": "stale"}, {"outcome": "app_misconfigured"},
+		},
+		"Who has held a token": {
+			{"caller.arn": billingKey.ARN, "times": 3.0, "secret_version": leaked}, {"caller.arn": ownerKey.ARN, "times": 1.0}, {"caller.source_ip": "192.0.2.10"},
+		},
+		"Which callers do not reuse their tokens": {{"caller.arn": billingKey.ARN}},
+		"Which tokens came from the version that leaked, and who got them": {
+			{"token_id": first.ID, "caller.arn": billingKey.ARN, "times": 3.0}, {"token_id": first.ID, "caller.arn": ownerKey.ARN, "times": 1.0},
+			{"token_id": first.ID, "caller.arn": "arn:aws:sts::222222222222:assumed-role/billing/anna", "times": 1.0},
+		},
+		"Has the last instance left that version": {{"secret_version": leaked}, {"secret_version": second}},
+		"Who revoked a token":                     {{"caller.arn": ownerKey.ARN, "outcome": "ok", "app": "crm"}},
+		"What the function refused, by caller": {
+			{"outcome": "access_denied", "caller.arn": strangerKey.ARN, "refusals": 1.0}, {"outcome": "app_misconfigured", "caller.arn": billingKey.ARN},
+		},
+		"Whose requests IAM refused": {
+			{"refused": strangerKey.ARN, "method": "DELETE", "path": "/v1/tokens/crm", "refusals": 1.0}, {"error": "Missing Authentication Token", "method": "GET"},
+		},
+		"What Salesforce answered": {{"app": "crm", "outcome": "app_misconfigured", "salesforce_error": "unsupported_grant_type"}},
+		"How many logins an hour":  {{"app": "crm"}},
+		"How tokens were come by":  {{"app": "crm", "cache": "hit"}, {"app": "crm", "cache": "miss"}, {"app": "crm", "cache": "stale", "tokens": 1.0}},
+		"Who is slow":              {{"app": "crm"}},
+		"When did the pair change, and why": {
+			{"did": "made the pending version AWSCURRENT; deleted the leaked pair at Salesforce", "step": "finishSecret", "secret_version": second},
+			{"did": "refused the candidate", "label": "CANDIDATE"}, {"did": "went back to version " + second, "label": "AWSCURRENT"},
+		},
+		"What went wrong with a pair": {{"msg": "rotation", "step": "createSecret", "outcome": "failed"}},
+		"How old is each pair":        {{"app": "crm", "secret_version": second, "overdue": 1.0, "refused": 0.0}},
+	}
+	return told
+}
+
+// refusal is what API Gateway has answered.
+func refusal(t *testing.T, err error) string {
+	t.Helper()
+	refused, ok := errors.AsType[*sftoken.Error](err)
+	if !ok || refused.Code != "" {
+		t.Fatalf("not refused by API Gateway: %v", err)
+	}
+	return refused.Description
+}
+
+// accessLog is API Gateway's, in the template's format. No stand-in writes one, so its lines are made of what was asked and answered.
+type accessLog struct {
+	format string
+	lines  []string
+}
+
+func accessFormat(t *testing.T) string {
+	t.Helper()
+	template, err := os.ReadFile("../../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	format := regexp.MustCompile(`(?m)^ +Format: '(.*)'$`).FindStringSubmatch(string(template))
+	if format == nil {
+		t.Fatal("the template has no access log format")
+	}
+	return format[1]
+}
+
+// add writes a line. What API Gateway does not know is "-". Source: API Gateway Developer Guide, "Variables for access logging for API
+// Gateway".
+func (a *accessLog) add(arn, method string, status int, message string) {
+	line := strings.NewReplacer("$context.identity.userArn", arn, "$context.httpMethod", method, "$context.status", strconv.Itoa(status), "$context.error.message", message,
+		"$context.path", "/v1/tokens/crm", "$context.requestTimeEpoch", strconv.FormatInt(time.Now().UnixMilli(), 10)).Replace(a.format)
+	a.lines = append(a.lines, regexp.MustCompile(`\$context\.[A-Za-z.]+`).ReplaceAllString(line, "-"))
+}
+
+// withMessage returns the lines that a function wrote with one of the messages. A log group has others too, which are not JSON.
+func withMessage(lines []string, messages ...string) []string {
+	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+		var fields struct{ Msg string }
+		return json.Unmarshal([]byte(line), &fields) != nil || !slices.Contains(messages, fields.Msg)
+	})
+}
+
+func (s *stack) current(t *testing.T) string {
+	t.Helper()
+	secret, err := (&demo{stack: s}).secret(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret.Holder("AWSCURRENT")
+}
