@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/pages"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+// elsewhere are the commands that need AWS itself, or are run by CI as they are.
+var elsewhere = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|go run|git) |\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
+
+// TestTheBlocksOfTheDocs runs what the README and the pages of docs/ say to type, in bash, as the owner of a local stack, with the real
+// binary. Only addresses and what the text says to fill in are replaced.
+func TestTheBlocksOfTheDocs(t *testing.T) {
+	dir := t.TempDir()
+	for name, source := range map[string]string{"sftoken": ".", "aws": "./testdata/aws"} {
+		if text, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), source).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+	s := &reader{stack: newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), dir: dir}
+	ran := 0
+	for _, path := range []string{"README.md", "docs/how-it-works.md", "docs/errors.md", "docs/queries.md", "docs/runbook.md"} {
+		for _, b := range pages.Read(t, "../../"+path).Blocks {
+			if b.Language != "sh" || elsewhere.MatchString(b.Text) {
+				continue
+			}
+			ran++
+			t.Run(fmt.Sprintf("%s:%d", path, b.Line), func(t *testing.T) { s.run(t, b) })
+		}
+	}
+	if ran < 12 {
+		t.Errorf("only %d blocks were run", ran)
+	}
+}
+
+// reader does what a page says.
+type reader struct {
+	*stack
+	dir string
+}
+
+func (s *reader) run(t *testing.T, b pages.Block) {
+	if strings.Contains(b.Text, "curl") {
+		if _, err := exec.LookPath("curl"); err != nil {
+			t.Skip("skipped: no curl on the PATH")
+		}
+	}
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("skipped: no bash on the PATH")
+	}
+	secret, err := (&demo{stack: s.stack}).secret(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.as(t, ownerKey)
+	stdout, _, _ := command(t, "", "get", "crm", "-o", "token")
+	t.Setenv("TOKEN", strings.TrimSpace(stdout))
+	s.prepare(t, b)
+	if marked := secret.Holder("COMPROMISED"); marked != "" && strings.Contains(b.Text, "COMPROMISED --move") { // as for the first leak
+		if err := secret.Unlabel(t.Context(), "COMPROMISED", marked); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.Contains(b.Text, " VERSION") { // it is only now in rotation
+		if secret, err = (&demo{stack: s.stack}).secret(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := strings.NewReplacer(
+		"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.url, "http://127.0.0.1:8080/v1", s.url, "https://acme.my.salesforce.com", s.orgURL,
+		" CURRENT", " "+secret.Holder("AWSCURRENT"), " PREVIOUS", " "+secret.Holder("AWSPREVIOUS"), " VERSION", " "+secret.Holder("AWSPENDING"),
+	).Replace(b.Text)
+	t.Setenv("PATH", s.dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	shell := exec.CommandContext(ctx, bash, "-euo", "pipefail", "-c", text)
+	shell.Dir = s.dir
+	key, pair := s.app.Pair() // for a command that asks for it
+	shell.Stdin = strings.NewReader(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, pair))
+	output, err := shell.CombinedOutput()
+	if err != nil {
+		said := string(output)
+		for _, secret := range s.org.Secrets() {
+			said = strings.ReplaceAll(said, secret, "[redacted]")
+		}
+		t.Errorf("%v:\n%s\n%s", err, b.Text, said)
+	}
+	if err := s.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// prepare brings about what the block is for.
+func (s *reader) prepare(t *testing.T, b pages.Block) {
+	t.Helper()
+	switch {
+	case strings.Contains(b.Text, "pair.json"): // somebody has regenerated the pair
+		key, pair := s.app.Regenerate()
+		text, err := json.Marshal(map[string]string{"consumerKey": key, "consumerSecret": pair})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(s.dir, "pair.json"), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	case b.Heading == "A rotation is stuck":
+		s.org.Fail(sfoauthtest.Rotate, sfoauthtest.Maintenance(), 0)
+		if err := start(t.Context(), s.secrets, prefix+"crm"); err != nil {
+			t.Fatal(err)
+		}
+		s.org.Heal()
+	case strings.Contains(b.Text, "restore-secret"):
+		if _, err := s.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// program is what a fragment of the documentation is put into.
+const program = `package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+
+	"github.com/sftoken/sftoken/pkg/sftoken"
+)
+
+func main() {
+	cfg, err := config.LoadDefaultConfig(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	%s
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(resp.StatusCode)
+}
+`
+
+// TestTheGoOfTheDocs compiles the Go of the README and runs it against the local stack.
+func TestTheGoOfTheDocs(t *testing.T) {
+	s := newTestStack(t, io.Discard)
+	s.as(t, billingKey)
+	ran := 0
+	for _, b := range pages.Read(t, "../../README.md").Blocks {
+		if b.Language != "go" {
+			continue
+		}
+		ran++
+		dir := t.TempDir()
+		fragment := strings.ReplaceAll(b.Text, "https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.url)
+		source, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
+		if err := os.WriteFile(source, fmt.Appendf(nil, program, fragment), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		place, err := filepath.Abs("testdata/fragment/main.go") // where it can be compiled as a part of this module; nothing is written there
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(map[string]any{"Replace": map[string]string{place: source}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(overlay, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		output, err := exec.CommandContext(t.Context(), "go", "run", "-overlay", overlay, "./testdata/fragment").CombinedOutput()
+		if err != nil || string(output) != "200" {
+			t.Errorf("README.md:%d: %v: %s", b.Line, err, output)
+		}
+	}
+	if ran == 0 {
+		t.Error("the README has no Go")
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/sftoken/sftoken/internal/pages"
+)
+
+// allPages are the documentation, as far as it says what to type.
+func allPages(t *testing.T) []*pages.Page {
+	t.Helper()
+	var all []*pages.Page
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../docs/decisions/*.md", "../../salesforce/*.md", "../../examples/*.md", "../../examples/*/*.md"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			all = append(all, pages.Read(t, path))
+		}
+	}
+	if len(all) < 8 {
+		t.Fatalf("only %d pages were found", len(all))
+	}
+	return all
+}
+
+// command lines of this tool, in a shell's text.
+var ours = regexp.MustCompile(`(?m)(?:^|[|;&(]|\$\()\s*(?:[A-Z_]+=\S+ )*(?:go run \./cmd/|dist/|\./)?sftoken((?:"[^"]*"|'[^']*'|[^|;&)\n"'])*)`)
+
+// TestTheCommandsOfTheDocs parses every command line of this tool that the documentation has.
+func TestTheCommandsOfTheDocs(t *testing.T) {
+	found := 0
+	for _, page := range allPages(t) {
+		check := func(line int, text string) {
+			for _, match := range ours.FindAllStringSubmatch(text, -1) {
+				found++
+				if err := parses(match[1]); err != nil {
+					t.Errorf("%s:%d: sftoken%s: %v", page.Path, line, match[1], err)
+				}
+			}
+		}
+		for _, b := range page.Blocks {
+			if slices.Contains([]string{"sh", "bash", "shell", "console"}, b.Language) {
+				check(b.Line, strings.ReplaceAll(b.Text, "\\\n", " "))
+			}
+		}
+		for _, line := range page.Prose {
+			if strings.HasPrefix(line.Text, "    ") {
+				check(line.Number, strings.TrimSpace(line.Text))
+			}
+			for _, code := range pages.Code(line.Text) {
+				if strings.HasPrefix(code, "sftoken ") {
+					check(line.Number, code)
+				}
+			}
+		}
+	}
+	if found < 40 {
+		t.Errorf("only %d command lines were found", found)
+	}
+}
+
+var word = regexp.MustCompile(`"([^"]*)"|'([^']*)'|(\S+)`)
+
+// parses says what is wrong with a command line. One that only names a command, perhaps with a flag, is in order.
+func parses(line string) error {
+	var args []string
+	for _, match := range word.FindAllStringSubmatch(line, -1) {
+		if strings.HasPrefix(match[3], "#") || strings.HasPrefix(match[3], ">") || strings.HasPrefix(match[3], "<") && !strings.Contains(match[3], ">") {
+			break
+		}
+		args = append(args, cmp.Or(match[1], match[2], match[3]))
+	}
+	cmd, rest, err := newRoot().Find(args)
+	if err != nil {
+		return err
+	}
+	if cmd.Name() == "help" || cmd.Name() == "completion" || slices.Contains(rest, "--help") {
+		return nil
+	}
+	if cmd.HasSubCommands() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+		return fmt.Errorf("there is no command %q", rest[0])
+	}
+	if err := cmd.ParseFlags(rest); err != nil {
+		return err
+	}
+	if cmd.Flags().NArg() == 0 {
+		return nil
+	}
+	return cmd.ValidateArgs(cmd.Flags().Args())
+}
+
+// TestTheExitCodesOfTheDocs holds the table of docs/errors.md against the constants, which --help lists.
+func TestTheExitCodesOfTheDocs(t *testing.T) {
+	rows := pages.Tables(pages.Read(t, "../../docs/errors.md").Section(t, "Exit codes of the command"))[0]
+	for i, code := range []int{0, exitFailed, exitUsage, exitRefused, exitLater, exitMisconfigured} {
+		if i >= len(rows) || rows[i][0] != strconv.Itoa(code) {
+			t.Errorf("row %d is not about exit code %d", i+1, code)
+		}
+	}
+	if len(rows) != 6 {
+		t.Errorf("%d rows", len(rows))
+	}
+}
+
+// TestTheExcerptOfTheReadme holds what the README shows of `make run` against the demo's golden file.
+func TestTheExcerptOfTheReadme(t *testing.T) {
+	golden, err := os.ReadFile("testdata/demo.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := strings.Split(string(golden), "\n")
+	for _, b := range pages.Read(t, "../../README.md").Blocks {
+		if b.Heading != "Try it" || b.Language != "text" {
+			continue
+		}
+		for _, line := range strings.Split(maskDemo(unfold(b.Text)), "\n") {
+			if !slices.Contains(told, line) {
+				t.Errorf("the demo does not say %q", line)
+			}
+		}
+		return
+	}
+	t.Error("the README shows nothing of make run")
+}

@@ -1,0 +1,211 @@
+// Tests that hold the documentation against the code and the template: links, names, settings, alarms. What it says to type is run in
+// cmd/sftoken, which also asks its queries; the diagrams and the errors are compared beside the code that they are about.
+package docs_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/sftoken/sftoken/internal/pages"
+)
+
+const root = "../"
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(root + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// all returns every page of the repository.
+func all(t *testing.T) []*pages.Page {
+	t.Helper()
+	var found []*pages.Page
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != root || entry.Name() == "testdata" || entry.Name() == "node_modules"):
+			return fs.SkipDir
+		case filepath.Ext(path) == ".md":
+			found = append(found, pages.Read(t, path))
+		}
+		return nil
+	})
+	if err != nil || len(found) < 20 {
+		t.Fatalf("%d pages were found: %v", len(found), err)
+	}
+	return found
+}
+
+var link = regexp.MustCompile(`\]\(([^()\s]+)\)`)
+
+func TestLinks(t *testing.T) {
+	anchors := map[string][]string{} // of each page
+	for _, page := range all(t) {
+		for _, h := range page.Headings {
+			anchors[page.Path] = append(anchors[page.Path], anchor(h.Text))
+		}
+	}
+	links := 0
+	for _, page := range all(t) {
+		for _, line := range page.Prose {
+			for _, match := range link.FindAllStringSubmatch(line.Text, -1) {
+				if strings.Contains(match[1], "://") {
+					continue
+				}
+				links++
+				target, fragment, _ := strings.Cut(match[1], "#")
+				path := page.Path
+				if target != "" {
+					path = filepath.Join(filepath.Dir(page.Path), target)
+				}
+				if _, err := os.Stat(path); err != nil {
+					t.Errorf("%s:%d: %s leads nowhere", page.Path, line.Number, match[1])
+				} else if fragment != "" && !slices.Contains(anchors[path], fragment) {
+					t.Errorf("%s:%d: there is no heading for %s", page.Path, line.Number, match[1])
+				}
+			}
+		}
+	}
+	if links < 60 {
+		t.Errorf("only %d links were found", links)
+	}
+}
+
+// anchor is what GitHub makes of a heading.
+func anchor(heading string) string {
+	heading = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading), "")
+	return strings.ReplaceAll(heading, " ", "-")
+}
+
+// A page that nobody is led to is not read.
+func TestEveryPageIsLinked(t *testing.T) {
+	linked := map[string]bool{filepath.Clean(root + "README.md"): true}
+	for _, page := range all(t) {
+		for _, line := range page.Prose {
+			for _, match := range link.FindAllStringSubmatch(line.Text, -1) {
+				target, _, _ := strings.Cut(match[1], "#")
+				path := filepath.Join(filepath.Dir(page.Path), target)
+				if info, err := os.Stat(path); err == nil && info.IsDir() { // GitHub shows its README
+					path = filepath.Join(path, "README.md")
+				}
+				if target != "" && path != page.Path {
+					linked[path] = true
+				}
+			}
+		}
+	}
+	for _, page := range all(t) {
+		if !linked[filepath.Clean(page.Path)] {
+			t.Errorf("no page leads to %s", page.Path)
+		}
+	}
+}
+
+func TestMakeTargets(t *testing.T) {
+	makefile := read(t, "Makefile")
+	check := func(page string, line int, text string) {
+		for _, match := range regexp.MustCompile(`(?:^|[;&|] *)make ([a-z][a-z0-9-]*)`).FindAllStringSubmatch(text, -1) {
+			if !regexp.MustCompile(`(?m)^` + match[1] + `:`).MatchString(makefile) {
+				t.Errorf("%s:%d: the Makefile has no %s", page, line, match[1])
+			}
+		}
+	}
+	for _, page := range all(t) {
+		for _, line := range page.Prose {
+			for _, code := range pages.Code(line.Text) {
+				check(page.Path, line.Number, code)
+			}
+		}
+		for _, b := range page.Blocks {
+			for line := range strings.Lines(b.Text) {
+				check(page.Path, b.Line, strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+// TestTheArchitectureOfTheReadme holds the table of the folders against the folders.
+func TestTheArchitectureOfTheReadme(t *testing.T) {
+	text := strings.Builder{}
+	for _, line := range pages.Read(t, root+"README.md").Section(t, "Architecture") {
+		text.WriteString(line.Text + "\n")
+	}
+	documented := pages.Code(text.String())
+	for _, pattern := range []string{"functions/*", "pkg/*", "internal/*", "cmd/*"} {
+		folders, err := filepath.Glob(root + pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, folder := range folders {
+			if name := strings.TrimPrefix(folder, root) + "/"; !slices.Contains(documented, name) {
+				t.Errorf("the README does not say what %s is", name)
+			}
+		}
+	}
+	for _, name := range documented {
+		if _, err := os.Stat(root + name); err != nil && strings.HasSuffix(name, "/") {
+			t.Errorf("there is no %s", name)
+		}
+	}
+}
+
+func TestDecisions(t *testing.T) {
+	paths, err := filepath.Glob("decisions/0*.md")
+	if err != nil || len(paths) < 10 {
+		t.Fatalf("%d decisions: %v", len(paths), err)
+	}
+	for i, path := range paths {
+		page := pages.Read(t, path)
+		var sections []string
+		for _, h := range page.Headings[1:] {
+			sections = append(sections, h.Text)
+		}
+		if !slices.Equal(sections, []string{"Context", "Decision", "Alternatives", "Consequences"}) {
+			t.Errorf("%s has the sections %q", path, sections)
+		}
+		number := regexp.MustCompile(`^\D*0*(\d+)-`).FindStringSubmatch(filepath.Base(path))[1]
+		if !strings.HasPrefix(page.Headings[0].Text, number+". ") || number != strconv.Itoa(i+1) {
+			t.Errorf("%s is the decision number %d and is called %q", path, i+1, page.Headings[0].Text)
+		}
+	}
+}
+
+// What is not said to be a shell's is not tried.
+func TestBlocksSayTheirLanguage(t *testing.T) {
+	for _, page := range all(t) {
+		for _, b := range page.Blocks {
+			if b.Language == "" && (page.Path == root+"README.md" || strings.HasPrefix(page.Path, root+"docs/")) {
+				t.Errorf("%s:%d: the block does not say its language", page.Path, b.Line)
+			}
+		}
+	}
+}
+
+// TestDiagrams keeps to what Mermaid surely reads: a semicolon, for one, ends a line.
+func TestDiagrams(t *testing.T) {
+	line := regexp.MustCompile(`^    (?:participant \w+ as [^;#]+|Note over \w+: [^;#]+|\w+--?>>\w+: [^;#]+)$`)
+	for _, page := range all(t) {
+		for _, b := range page.Blocks {
+			if b.Language != "mermaid" {
+				continue
+			}
+			lines := strings.Split(strings.TrimSuffix(b.Text, "\n"), "\n")
+			for i, text := range lines {
+				if i == 0 && text != "sequenceDiagram" || i > 0 && !line.MatchString(text) {
+					t.Errorf("%s:%d: %s", page.Path, b.Line+1+i, text)
+				}
+			}
+		}
+	}
+}
