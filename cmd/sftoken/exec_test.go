@@ -23,7 +23,7 @@ var odd = []string{`plain`, `two words`, `'single'`, `"double"`, "back`tick`", `
 func oddAPI(t *testing.T, text string) {
 	t.Helper()
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": text, "instance_url": "https://" + text, "expires_in": 600})
+		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": text, "token_id": "0123456789abcdef", "instance_url": "https://" + text, "expires_in": 600})
 	}))
 	t.Cleanup(api.Close)
 	s := &stack{url: api.URL + "/v1", awsURL: api.URL}

@@ -165,7 +165,7 @@ func TestPatienceAtATerminal(t *testing.T) {
 	answer := make(chan struct{})
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		<-answer
-		fmt.Fprint(w, `{"access_token":"t","instance_url":"https://acme.my.salesforce.com","expires_in":600}`)
+		fmt.Fprint(w, `{"access_token":"t","token_id":"e3b98a4da31a127d","instance_url":"https://acme.my.salesforce.com","expires_in":600}`)
 	}))
 	defer api.Close()
 	s := &stack{url: api.URL + "/v1", awsURL: api.URL}

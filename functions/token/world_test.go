@@ -32,6 +32,7 @@ const (
 // but the wire and, in a synctest bubble, the time.
 type world struct {
 	t       testing.TB
+	network *sfoauthtest.Network
 	org     *sfoauthtest.Org
 	app     *sfoauthtest.App
 	aws     *localaws.SecretsManager
@@ -52,7 +53,7 @@ func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	network := &sfoauthtest.Network{}
 	o.org.BaseURL = "http://" + orgHost
-	w := &world{t: t, org: sfoauthtest.New(o.org), log: &localaws.Output{}}
+	w := &world{t: t, network: network, org: sfoauthtest.New(o.org), log: &localaws.Output{}}
 	w.app = w.org.AddApp(o.app)
 	w.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})
 	serve(t, network, orgHost, w.org)

@@ -11,8 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -20,67 +18,14 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// Error is what the API, or API Gateway in front of it, answered instead of a token.
-type Error struct {
-	Status          int
-	Code            string        // error, as docs/openapi.yaml lists them; empty where API Gateway itself refused
-	Description     string        // error_description, or API Gateway's message
-	SalesforceError string        // what Salesforce said, where it did
-	RequestID       string        // names the request in the function's log
-	RetryAfter      time.Duration // when to try again; zero: not before something has been changed
-}
+const (
+	// maxAnswer bounds what is read of an answer, in bytes.
+	maxAnswer = 256 << 10
+	// margin is how long before its expiry a token is replaced, or half of its life where that is shorter.
+	margin = 30 * time.Second
+)
 
-func (e *Error) Error() string {
-	text := fmt.Sprintf("sftoken: HTTP %d", e.Status)
-	if e.Code != "" {
-		text += " " + e.Code
-	}
-	if e.Description != "" {
-		text += ": " + e.Description
-	}
-	if e.SalesforceError != "" {
-		text += " (Salesforce: " + e.SalesforceError + ")"
-	}
-	if e.RequestID != "" {
-		text += " [request " + e.RequestID + "]"
-	}
-	return text
-}
-
-// maxAnswer bounds what is read of an answer, in bytes.
-const maxAnswer = 256 << 10
-
-// fetchPatiently fetches, and tries again when the API says that it may be worth it.
-func (s *Source) fetchPatiently(ctx context.Context, rejected string) (*Token, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Minute)
-		defer cancel()
-	}
-	var last error // what the API said before
-	for {
-		token, err := s.fetch(ctx, rejected)
-		if err != nil && ctx.Err() != nil && last != nil {
-			return nil, last // says more than that time is up
-		}
-		failed, ok := errors.AsType[*Error](err)
-		last = err
-		if !ok || failed.Status != http.StatusServiceUnavailable {
-			return token, err
-		}
-		wait := max(failed.RetryAfter, time.Second)
-		if deadline, _ := ctx.Deadline(); time.Until(deadline) <= wait {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(wait):
-		}
-	}
-}
-
-// fetch makes one signed request. It is signed anew each time, since a signature is good for five minutes.
+// fetch asks the API for a token.
 func (s *Source) fetch(ctx context.Context, rejected string) (*Token, error) {
 	query := ""
 	if rejected != "" {
@@ -96,12 +41,10 @@ func (s *Source) fetch(ctx context.Context, rejected string) (*Token, error) {
 	return parseToken(resp, body)
 }
 
-// Revoke has the app's cached token revoked at Salesforce, for everybody who holds it. It is for emergencies, and takes the
-// right to invoke DELETE on the app's path.
-func (s *Source) Revoke(ctx context.Context) error {
-	if s.err != nil {
-		return s.err
-	}
+// revoke asks the API to end the app's token.
+func (s *Source) revoke(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
 	resp, body, err := s.send(ctx, http.MethodDelete, "")
 	if err != nil {
 		return err
@@ -112,36 +55,47 @@ func (s *Source) Revoke(ctx context.Context) error {
 	return nil
 }
 
+// send makes one request. It is signed anew each time, since a signature is good for five minutes.
 func (s *Source) send(ctx context.Context, method, query string) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, s.url+"/tokens/"+s.app+query, nil)
 	if err != nil {
 		return nil, nil, fmt.Errorf("sftoken: %w", err)
 	}
 	req.Header.Set("Accept", "application/json")
-	if s.config.Credentials == nil {
-		return nil, nil, errors.New("sftoken: the AWS configuration has no credentials")
+	if err := s.sign(req); err != nil {
+		return nil, nil, err
 	}
-	credentials, err := s.config.Credentials.Retrieve(ctx)
+	// A redirect would take the signature, and with a session its token, to another host.
+	unredirected := *s.client
+	unredirected.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := unredirected.Do(req)
 	if err != nil {
-		return nil, nil, fmt.Errorf("sftoken: AWS credentials: %w", err)
-	}
-	if !credentials.HasKeys() { // the signer would sign with empty ones
-		return nil, nil, errors.New("sftoken: the AWS credentials are empty")
-	}
-	empty := sha256.Sum256(nil)
-	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, hex.EncodeToString(empty[:]), "execute-api", s.region, time.Now()); err != nil {
-		return nil, nil, fmt.Errorf("sftoken: signing: %w", err)
-	}
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return nil, nil, fmt.Errorf("sftoken: %w", err)
+		return nil, nil, &brokenError{fmt.Errorf("sftoken: %w", err)}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, nil, fmt.Errorf("sftoken: the API's answer broke off: %w", err)
+		return nil, nil, &brokenError{fmt.Errorf("sftoken: the API's answer broke off: %w", err)}
 	}
 	return resp, body, nil
+}
+
+func (s *Source) sign(req *http.Request) error {
+	if s.config.Credentials == nil {
+		return errors.New("sftoken: the AWS configuration has no credentials")
+	}
+	credentials, err := s.config.Credentials.Retrieve(req.Context())
+	if err != nil {
+		return fmt.Errorf("sftoken: AWS credentials: %w", err)
+	}
+	if !credentials.HasKeys() { // the signer would sign with empty ones
+		return errors.New("sftoken: the AWS credentials are empty")
+	}
+	empty := sha256.Sum256(nil)
+	if err := v4.NewSigner().SignHTTP(req.Context(), credentials, req, hex.EncodeToString(empty[:]), "execute-api", s.region, time.Now()); err != nil {
+		return fmt.Errorf("sftoken: signing: %w", err)
+	}
+	return nil
 }
 
 func parseToken(resp *http.Response, body []byte) (*Token, error) {
@@ -153,34 +107,14 @@ func parseToken(resp *http.Response, body []byte) (*Token, error) {
 		APIInstanceURL string `json:"api_instance_url"`
 		Scope          string `json:"scope"`
 	}
-	if json.Unmarshal(body, &a) != nil || a.AccessToken == "" || a.InstanceURL == "" {
+	if json.Unmarshal(body, &a) != nil || a.AccessToken == "" || a.TokenID == "" || a.InstanceURL == "" || a.ExpiresIn < 1 {
 		return nil, errors.New("sftoken: the answer is not a token: is this the address of the sftoken API?")
 	}
+	life := time.Duration(a.ExpiresIn) * time.Second
+	now := time.Now().Round(0) // by the clock on the wall, which goes on while a process is frozen
 	return &Token{
 		AccessToken: sfoauth.NewSecret(a.AccessToken), ID: a.TokenID, InstanceURL: a.InstanceURL, APIInstanceURL: a.APIInstanceURL, Scope: a.Scope,
-		Expiry: time.Now().Add(time.Duration(a.ExpiresIn) * time.Second), Cache: resp.Header.Get("X-Token-Cache"),
+		Expiry: now.Add(life), renew: now.Add(life - min(margin, life/2)), Cache: resp.Header.Get("X-Token-Cache"),
 		JSON: sfoauth.NewSecret(string(bytes.TrimSpace(body))),
 	}, nil
-}
-
-// failure reads the API's own form of an error, and API Gateway's, which writes "message" or "Message".
-func failure(resp *http.Response, body []byte) *Error {
-	var a struct {
-		Error           string `json:"error"`
-		Description     string `json:"error_description"`
-		SalesforceError string `json:"salesforce_error"`
-		RequestID       string `json:"request_id"`
-		Message         string `json:"message"`
-	}
-	_ = json.Unmarshal(body, &a) // what is not JSON says nothing
-	e := &Error{Status: resp.StatusCode, Code: a.Error, Description: a.Description, SalesforceError: a.SalesforceError, RequestID: a.RequestID}
-	if e.Code == "" {
-		// Of a wrong signature API Gateway echoes all that was to be signed, the caller's session token included.
-		a.Message, _, _ = strings.Cut(a.Message, "\n")
-		e.Description, e.RequestID = a.Message, resp.Header.Get("X-Amzn-Requestid")
-	}
-	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
-		e.RetryAfter = time.Duration(seconds) * time.Second
-	}
-	return e
 }

@@ -4,14 +4,15 @@
 package sftoken
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,10 +31,12 @@ type Token struct {
 	Expiry         time.Time // when to ask for another one; Salesforce may end the session earlier or later
 	Cache          string    // hit, miss, confirmed or stale: how the API came by it
 	JSON           sfoauth.Secret
+
+	renew time.Time // from when on a Source asks for another one
 }
 
 // Source fetches an app's token and keeps it until shortly before it expires. It is an oauth2.TokenSource, and safe for
-// concurrent use: one fetch is under way at a time, and everybody waits for it.
+// concurrent use: one request is under way at a time, everybody waits for it, and who gives up does not cancel it for the others.
 type Source struct {
 	config aws.Config
 	url    string
@@ -42,15 +45,19 @@ type Source struct {
 	client *http.Client
 	err    error // what was wrong with the arguments
 
-	turn   chan struct{} // holds one element while nobody fetches
-	cached *Token
-	asked  time.Time // when the API last said that the cached token is alive, though it had been refused
+	mu     sync.Mutex // guards what follows; never held during a request
+	flight *flight    // the request under way; nil: none
+	cached *Token     // nil: none
+	asked  time.Time  // when the API last gave the cached token out again, though it was said to be refused
+	sure   bool       // it had Salesforce asked then
+	held   hold
 }
 
 // Option changes a Source.
 type Option func(*Source)
 
-// WithHTTPClient makes the Source send its requests with this client. Default: http.DefaultClient.
+// WithHTTPClient makes the Source send its requests with this client; its CheckRedirect is ignored, since redirects are not
+// followed. Default: http.DefaultClient.
 func WithHTTPClient(client *http.Client) Option { return func(s *Source) { s.client = client } }
 
 // WithRegion sets the region that requests are signed for, where the API's address does not say it and config.Region is
@@ -59,32 +66,35 @@ func WithRegion(region string) Option { return func(s *Source) { s.region = regi
 
 var (
 	appName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	// An API's own address: https://<id>.execute-api.<region>.amazonaws.com/<stage>, or with a VPC endpoint's id behind the API's.
-	apiHost = regexp.MustCompile(`\.execute-api\.([a-z0-9-]+)\.(amazonaws\.com|amazonaws\.com\.cn)$`)
+	// The names of an API and of VPC endpoints for it, in every partition: <id>.execute-api.<region>.amazonaws.com,
+	// <id>-<vpce>.execute-api.<region>.amazonaws.com.cn, <vpce>.execute-api.<region>.vpce.amazonaws.com. Source: API Gateway
+	// Developer Guide, "Invoke a private API".
+	apiHost = regexp.MustCompile(`(?:^|\.)execute-api\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.`)
 )
 
-// expiryMargin is how long before its expiry a token is replaced.
-const expiryMargin = 30 * time.Second
-
 // NewTokenSource returns a source of tokens of the app at the API with this address, the ApiUrl that the deployment put
-// out. Wrong arguments show at the first Token. Credentials are asked of config at each fetch, so that they may change.
+// out or a custom domain name with its base path. It must be https, or http on this machine. Wrong arguments show at the first
+// Token. Credentials are asked of config at each request, so that they may change.
 func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *Source {
-	s := &Source{config: config, url: strings.TrimRight(strings.TrimSpace(apiURL), "/"), app: app, region: config.Region, client: http.DefaultClient}
-	s.turn = make(chan struct{}, 1)
-	s.turn <- struct{}{}
-	u, err := url.Parse(s.url)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		s.err = errors.New("sftoken: the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
-	case !appName.MatchString(app):
-		s.err = fmt.Errorf("sftoken: app %q: a name must match %s", app, appName)
-	default:
-		s.region = cmp.Or(RegionOf(s.url), s.region)
+	s := &Source{config: config, url: strings.TrimRight(strings.TrimSpace(apiURL), "/"), app: app, region: config.Region}
+	if region := RegionOf(s.url); region != "" {
+		s.region = region
 	}
 	for _, option := range options {
 		option(s)
 	}
-	if s.err == nil && s.region == "" {
+	if s.client == nil {
+		s.client = http.DefaultClient
+	}
+	u, err := url.Parse(s.url)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http":
+		s.err = errors.New("sftoken: the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
+	case !private(u):
+		s.err = fmt.Errorf("sftoken: the API's address must be https: a token would go over the network in plain text from %s", u.Host)
+	case !appName.MatchString(app):
+		s.err = fmt.Errorf("sftoken: app %q: a name must match %s", app, appName)
+	case s.region == "":
 		s.err = errors.New("sftoken: no region: set config.Region, AWS_REGION or WithRegion to the API's")
 	}
 	return s
@@ -96,14 +106,22 @@ func RegionOf(apiURL string) string {
 	if err != nil {
 		return ""
 	}
-	parts := apiHost.FindStringSubmatch(u.Hostname())
+	parts := apiHost.FindStringSubmatch(strings.ToLower(u.Hostname()))
 	if parts == nil {
 		return ""
 	}
 	return parts[1]
 }
 
-// Token returns the token as package oauth2 has it. Its errors are of type *Error where the API answered.
+// private says whether what goes to u is encrypted or does not leave this machine.
+func private(u *url.URL) bool {
+	name := u.Hostname()
+	ip := net.ParseIP(name)
+	return u.Scheme == "https" || name == "localhost" || strings.HasSuffix(name, ".localhost") || ip != nil && ip.IsLoopback()
+}
+
+// Token returns the token as package oauth2 has it, with the extra fields instance_url, token_id and scope. Its errors are of
+// type *Error where the API answered. It tries for a minute at the most.
 func (s *Source) Token() (*oauth2.Token, error) {
 	t, err := s.Get(context.Background())
 	if err != nil {
@@ -113,45 +131,39 @@ func (s *Source) Token() (*oauth2.Token, error) {
 	return token.WithExtra(map[string]any{"instance_url": t.InstanceURL, "token_id": t.ID, "scope": t.Scope}), nil
 }
 
-// Get returns the cached token, or fetches one. A 503 of the API is tried again for as long as ctx lasts, a minute where it
-// has no deadline.
+// Get returns the cached token, or fetches one. What may pass is tried again: a 503 of the API and a 429, after the time that it
+// says, for as long as ctx lasts (a minute where it has no deadline); an answer of API Gateway's own that the function failed, and a
+// connection that broke, three times. Errors are of type *Error where the API answered.
 func (s *Source) Get(ctx context.Context) (*Token, error) {
-	return s.get(ctx, "")
+	return s.get(ctx, caller{})
 }
 
-// Replace returns a token after Salesforce has refused the one with this id. That is the same one where the API finds that
-// Salesforce has not ended it.
+// Replace returns a token after Salesforce has refused the one with this id. It is the same one where the API finds that
+// Salesforce has not ended it. The API looks into that once in a few seconds; where somebody else has just asked, Replace waits
+// for its turn, as long as ctx allows.
 func (s *Source) Replace(ctx context.Context, rejected string) (*Token, error) {
-	return s.get(ctx, rejected)
+	return s.get(ctx, caller{rejected: rejected})
 }
 
-// replaceEvery is how long the API's word is taken that a token is alive, though Salesforce has refused it.
-const replaceEvery = 5 * time.Second
-
-func (s *Source) get(ctx context.Context, rejected string) (*Token, error) {
+// Revoke has the app's cached token revoked at Salesforce, for everybody who holds it. It is for emergencies, and takes the
+// right to invoke DELETE on the app's path. It tries again as Get does.
+func (s *Source) Revoke(ctx context.Context) error {
 	if s.err != nil {
-		return nil, s.err
+		return s.err
 	}
-	select {
-	case <-s.turn:
-		defer func() { s.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("sftoken: waiting for a token of app %s: %w", s.app, ctx.Err())
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	var held hold
+	for tries := 1; ; tries++ {
+		err := s.revoke(ctx)
+		if err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.cached = nil
+			return nil
+		}
+		if held = held.after(err); tries >= worth(err) || !sleep(ctx, time.Until(held.until)) {
+			return err
+		}
 	}
-	t, now := s.cached, time.Now()
-	if t != nil && now.Before(t.Expiry.Add(-expiryMargin)) && (t.ID != rejected || now.Sub(s.asked) < replaceEvery) {
-		return t, nil
-	}
-	if t != nil && t.ID != rejected {
-		rejected = ""
-	}
-	fetched, err := s.fetchPatiently(ctx, rejected)
-	if err != nil {
-		return nil, err
-	}
-	if fetched.ID == rejected {
-		s.asked = now
-	}
-	s.cached = fetched
-	return fetched, nil
 }

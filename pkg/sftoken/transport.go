@@ -2,24 +2,31 @@ package sftoken
 
 import (
 	"bytes"
-	"encoding/json"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // Transport is an http.RoundTripper that calls Salesforce with the source's token. A request whose URL has no host goes to
 // the token's instance; a request to any other host than the token's own is refused, so that the token is not sent there.
-// When Salesforce answers 401 INVALID_SESSION_ID, the token is replaced and the request repeated once, if its body can be
-// repeated (http.Request.GetBody). It is safe for concurrent use.
+//
+// When Salesforce says that the session has ended (401 INVALID_SESSION_ID, or 403 Bad_OAuth_Token), the token is replaced and the
+// request repeated, if its body can be repeated (http.Request.GetBody). An answer for which the API knows no better token is
+// returned as it is: it is also Salesforce's for a missing scope. It is safe for concurrent use.
 type Transport struct {
 	Source *Source
 	// Base sends the requests. Nil: http.DefaultTransport.
 	Base http.RoundTripper
 }
 
-// RoundTrip implements http.RoundTripper.
+// maxRepeats is how often a request is repeated with another token. Each instance of the API may have a token of its own, and
+// all of them end at once when an administrator ends the user's sessions.
+const maxRepeats = 3
+
+// RoundTrip implements http.RoundTripper. Its errors are of type *Error where the API had no token.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	token, err := t.Source.Get(req.Context())
 	if err != nil {
@@ -27,24 +34,31 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := t.send(req, token)
-	if err != nil || !sessionEnded(resp) || req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
-		return resp, err
-	}
-	// The same answer is given for a scope that is missing, which no other token mends: the API knows.
-	next, err := t.Source.Replace(req.Context(), token.ID)
-	if err != nil || next.ID == token.ID {
-		return resp, nil
-	}
-	again := req.Clone(req.Context())
-	if req.GetBody != nil {
-		if again.Body, err = req.GetBody(); err != nil {
-			return resp, nil
+	for range maxRepeats {
+		if err != nil || !sessionEnded(req, resp) {
+			break
 		}
+		// A request that cannot be repeated has the token replaced as well, for those that follow.
+		next, failed := t.Source.Replace(req.Context(), token.ID)
+		if failed == nil && next.ID == token.ID {
+			break
+		}
+		again := repeated(req)
+		if again == nil {
+			break
+		}
+		_ = resp.Body.Close()
+		if failed != nil {
+			closeBody(again)
+			return nil, failed
+		}
+		token = next
+		resp, err = t.send(again, token)
 	}
-	_ = resp.Body.Close()
-	return t.send(again, next)
+	return resp, err
 }
 
+// send sends the request with the token.
 func (t *Transport) send(req *http.Request, token *Token) (*http.Response, error) {
 	base := t.Base
 	if base == nil {
@@ -59,11 +73,28 @@ func (t *Transport) send(req *http.Request, token *Token) (*http.Response, error
 	return base.RoundTrip(out)
 }
 
+// repeated returns the request with its body from the start, or nil where that is not to be had.
+func repeated(req *http.Request) *http.Request {
+	again := req.Clone(req.Context())
+	if req.Body == nil || req.Body == http.NoBody {
+		return again
+	}
+	if req.GetBody == nil {
+		return nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil
+	}
+	again.Body = body
+	return again
+}
+
 // direct points the request to the token's instance, or checks that it goes there.
 func direct(req *http.Request, token *Token) error {
 	instance, err := url.Parse(token.InstanceURL)
-	if err != nil || instance.Host == "" {
-		return fmt.Errorf("sftoken: the token's instance_url is not a URL")
+	if err != nil || instance.Host == "" || !private(instance) {
+		return fmt.Errorf("sftoken: the token's instance_url is not an https URL")
 	}
 	if req.URL.Host == "" {
 		req.URL.Scheme, req.URL.Host, req.Host = instance.Scheme, instance.Host, ""
@@ -76,22 +107,52 @@ func direct(req *http.Request, token *Token) error {
 	return fmt.Errorf("sftoken: the token belongs to %s and is not sent to %s", instance.Host, req.URL.Host)
 }
 
-func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
 
-// sessionEnded says whether Salesforce refused the session, and leaves the answer's body to be read once more.
-func sessionEnded(resp *http.Response) bool {
-	if resp.StatusCode != http.StatusUnauthorized {
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	return map[string]string{"https": "443", "http": "80"}[u.Scheme]
+}
+
+// sessionEnded says whether Salesforce refused the session, and leaves the answer's body to be read once more. Its errors are
+// JSON, or XML for who accepts that alone; the identity endpoints answer with a text. Source: REST API Developer Guide, "Status
+// Codes and Error Responses".
+func sessionEnded(req *http.Request, resp *http.Response) bool {
+	var sign string
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		sign = "INVALID_SESSION_ID"
+	case http.StatusForbidden:
+		sign = "Bad_OAuth_Token"
+	default:
 		return false
+	}
+	if req.Method == http.MethodHead {
+		return resp.StatusCode == http.StatusUnauthorized // there is no body to say more
 	}
 	head, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	resp.Body = struct {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	var answers []struct {
-		ErrorCode string `json:"errorCode"`
+	return err == nil && bytes.Contains(plain(resp, head), []byte(sign))
+}
+
+// plain returns a body as it was before it was compressed, which is the caller's to undo where the caller has asked for it.
+func plain(resp *http.Response, body []byte) []byte {
+	if resp.Header.Get("Content-Encoding") != "gzip" {
+		return body
 	}
-	return err == nil && json.Unmarshal(head, &answers) == nil && len(answers) > 0 && answers[0].ErrorCode == "INVALID_SESSION_ID"
+	r, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil
+	}
+	text, _ := io.ReadAll(io.LimitReader(r, maxAnswer))
+	return text
 }
 
 func closeBody(req *http.Request) {

@@ -1,0 +1,114 @@
+package sftoken_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/oauth2"
+
+	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/pkg/sftoken"
+)
+
+// In a program, cfg is what config.LoadDefaultConfig of the AWS SDK finds, and apiURL the ApiUrl of the deployment.
+func Example() {
+	apiURL, cfg, stop := deployment()
+	defer stop()
+
+	source := sftoken.NewTokenSource(cfg, apiURL, "crm")
+	client := &http.Client{Transport: &sftoken.Transport{Source: source}}
+	resp, err := client.Get("/services/data/v65.0/query?q=SELECT+Id+FROM+Account+LIMIT+1")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output: 200 OK
+}
+
+// A library that takes an http.Client and the org's address gets both from the same source.
+func ExampleSource_Get() {
+	apiURL, cfg, stop := deployment()
+	defer stop()
+
+	source := sftoken.NewTokenSource(cfg, apiURL, "crm")
+	token, err := source.Get(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := &http.Client{Transport: &sftoken.Transport{Source: source}}
+	resp, err := client.Get(token.InstanceURL + "/services/data/v65.0/limits")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status, token.AccessToken)
+	// Output: 200 OK [redacted]
+}
+
+// Whatever takes an oauth2.TokenSource works too. It does not replace a token that Salesforce has ended before its time, as
+// Transport does.
+func ExampleNewTokenSource() {
+	apiURL, cfg, stop := deployment()
+	defer stop()
+
+	source := sftoken.NewTokenSource(cfg, apiURL, "crm")
+	token, err := source.Token()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := oauth2.NewClient(context.Background(), source)
+	resp, err := client.Get(token.Extra("instance_url").(string) + "/services/oauth2/userinfo")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output: 200 OK
+}
+
+func ExampleError() {
+	apiURL, cfg, stop := deployment()
+	defer stop()
+
+	_, err := sftoken.NewTokenSource(cfg, apiURL, "payroll").Get(context.Background())
+	if failed, ok := errors.AsType[*sftoken.Error](err); ok {
+		fmt.Println(failed.Status, failed.Code)
+		fmt.Println(failed.Description)
+	}
+	// Output:
+	// 404 unknown_app
+	// there is no app payroll
+}
+
+// deployment stands for one in AWS: an API Gateway in front of a function that has one app, crm.
+func deployment() (apiURL string, cfg aws.Config, stop func()) {
+	org := sfoauthtest.New(sfoauthtest.Config{})
+	app := org.AddApp(sfoauthtest.AppOptions{})
+	salesforce := httptest.NewServer(org)
+	api := httptest.NewServer(&localaws.Gateway{
+		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: localaws.NewKeys(billing), AllowedAccounts: []string{billing.Account},
+		Function: func(_ context.Context, event []byte) ([]byte, error) {
+			if appOf(event) != "crm" {
+				return answer(404, nil, map[string]any{"error": "unknown_app", "error_description": "there is no app " + appOf(event), "request_id": "1"}), nil
+			}
+			return answer(200, nil, map[string]any{
+				"access_token": app.NewToken(), "token_id": "0123456789abcdef", "instance_url": salesforce.URL, "expires_in": 900,
+			}), nil
+		},
+	})
+	return api.URL + "/v1", aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}, func() {
+		api.Close()
+		salesforce.Close()
+	}
+}
