@@ -15,7 +15,7 @@ const (
 	Token       Endpoint = "token"        // POST /services/oauth2/token
 	Introspect  Endpoint = "introspect"   // POST /services/oauth2/introspect
 	Revoke      Endpoint = "revoke"       // POST /services/oauth2/revoke
-	UserInfo    Endpoint = "userinfo"     // GET /services/oauth2/userinfo
+	UserInfo    Endpoint = "userinfo"     // GET /services/oauth2/userinfo, and the identity URL, /id/{org}/{user}
 	REST        Endpoint = "rest"         // /services/data and whatever of it has no name of its own below
 	Usage       Endpoint = "usage"        // GET …/apps/oauth/usage
 	Consumers   Endpoint = "consumers"    // GET …/apps/oauth/credentials/{appId}
@@ -40,7 +40,7 @@ func (e Endpoint) oauth() bool {
 	return e == Token || e == Introspect || e == Revoke || e == UserInfo
 }
 
-// locate finds the endpoint of a request and what its path names: version, app, consumer, staged.
+// locate finds the endpoint of a request and what its path names: org, user, version, app, consumer, staged.
 func locate(r *http.Request) (Endpoint, map[string]string) {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	switch path {
@@ -54,6 +54,10 @@ func locate(r *http.Request) (Endpoint, map[string]string) {
 		return UserInfo, nil
 	case "/services/data":
 		return REST, nil
+	}
+	if id, ok := strings.CutPrefix(path, "/id/"); ok {
+		org, user, _ := strings.Cut(id, "/")
+		return UserInfo, map[string]string{"org": org, "user": user}
 	}
 	rest, ok := strings.CutPrefix(path, "/services/data/")
 	if !ok {

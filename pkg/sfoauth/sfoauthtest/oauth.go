@@ -72,7 +72,10 @@ func (o *Org) revoke(r *request) *answer {
 	return refused
 }
 
-// userInfo answers /services/oauth2/userinfo, which is a use of the session.
+// userInfo answers /services/oauth2/userinfo and the user's identity URL, which is a use of the session.
+//
+// Sources: Salesforce Help, "Identity URLs", "UserInfo Endpoint". That another user's identity URL reads as one of another org
+// is a choice.
 func (o *Org) userInfo(r *request) *answer {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return &answer{status: http.StatusMethodNotAllowed, kind: html}
@@ -81,10 +84,25 @@ func (o *Org) userInfo(r *request) *answer {
 		return &answer{status: http.StatusForbidden, kind: html, body: []byte("Missing_OAuth_Token")}
 	}
 	s := o.use(r)
-	if s == nil {
+	switch {
+	case s == nil:
 		return &answer{status: http.StatusForbidden, kind: html, body: []byte("Bad_OAuth_Token")}
+	case r.ids == nil:
+		return ok200(o.claims(r, s))
+	case r.ids["org"] != o.id || !sameRecord(s.user.ID, r.ids["user"]):
+		return &answer{status: http.StatusForbidden, kind: html, body: []byte("Wrong_Org")}
 	}
-	return ok200(map[string]any{
+	name := s.user.options.Username
+	fields := o.claims(r, s)
+	for _, claim := range []string{"sub", "preferred_username", "nickname", "name"} {
+		delete(fields, claim)
+	}
+	fields["id"], fields["username"], fields["nick_name"], fields["display_name"], fields["asserted_user"] = s.identity, name, name, "Integration User", true
+	return ok200(fields)
+}
+
+func (o *Org) claims(r *request, s *session) map[string]any {
+	return map[string]any{
 		"sub":                s.identity,
 		"user_id":            s.user.ID,
 		"organization_id":    o.id,
@@ -98,5 +116,5 @@ func (o *Org) userInfo(r *request) *answer {
 		"language":           "en_US",
 		"locale":             "en_US",
 		"urls":               map[string]string{"rest": r.base + "/services/data/v{version}/"},
-	})
+	}
 }

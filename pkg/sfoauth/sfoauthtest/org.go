@@ -11,6 +11,7 @@
 package sfoauthtest
 
 import (
+	"compress/gzip"
 	"io"
 	"net"
 	"net/http"
@@ -37,12 +38,14 @@ type Org struct {
 	locked   bool
 	dayStart time.Time // when the current count of REST requests began
 	dayCount int
+	objects  []*object // but for the users
+	cursors  []*cursor // of queries whose rows have not all been fetched, oldest first
 }
 
 // New returns an org without apps. It panics where the configuration is one that Salesforce does not allow.
 func New(config Config) *Org {
 	config.complete()
-	return &Org{
+	o := &Org{
 		config:   config,
 		id:       newID("00D"),
 		sessions: map[string]*session{},
@@ -51,6 +54,8 @@ func New(config Config) *Org {
 		known:    map[string]bool{},
 		seen:     newSeen(),
 	}
+	o.objects = o.newObjects()
+	return o
 }
 
 // ID returns the org's id, 00D… with 18 characters.
@@ -94,7 +99,7 @@ const maxRequest = 1 << 20
 
 // ServeHTTP answers as the org would, or as Fail has said.
 func (o *Org) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	text, err := readBody(w, r)
 	if err != nil {
 		http.Error(w, "the request broke off", http.StatusBadRequest)
 		return
@@ -117,6 +122,19 @@ func (o *Org) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out.write(w)
+}
+
+// readBody reads a request's body, which may be compressed. Source: REST API Developer Guide, "Using Compression".
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body := io.Reader(http.MaxBytesReader(w, r.Body, maxRequest))
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, err
+		}
+		body = io.LimitReader(z, maxRequest)
+	}
+	return io.ReadAll(body)
 }
 
 func (o *Org) watch(c Call) {

@@ -27,18 +27,35 @@ func (o *Org) rest(r *request) *answer {
 }
 
 func (o *Org) resource(r *request, s *session) *answer {
-	switch resource := r.ids["resource"]; {
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		return restError(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "HTTP Method '"+r.Method+"' not allowed. Allowed are HEAD,GET")
-	case resource == "":
-		return ok200(map[string]any{"limits": r.URL.Path + "/limits", "query": r.URL.Path + "/query", "identity": s.identity})
-	case resource == "limits":
+	path := strings.Split(r.ids["resource"], "/")
+	switch name := path[0]; {
+	case name == "sobjects":
+		return o.sobjects(r, path[1:])
+	case r.ids["resource"] == "composite/sobjects":
+		return o.collection(r)
+	case !r.reads():
+		return notAllowed(r, "HEAD,GET")
+	case r.ids["resource"] == "":
+		base := strings.TrimSuffix(r.URL.Path, "/")
+		return ok200(map[string]any{
+			"limits": base + "/limits", "query": base + "/query", "queryAll": base + "/queryAll", "sobjects": base + "/sobjects",
+			"composite": base + "/composite", "identity": s.identity,
+		})
+	case r.ids["resource"] == "limits":
 		return ok200(map[string]any{"DailyApiRequests": map[string]int{"Max": o.config.RequestsPerDay, "Remaining": o.config.RequestsPerDay - o.dayCount}})
-	case resource == "query":
-		return o.query(r, r.URL.Query().Get("q"))
+	case (name == "query" || name == "queryAll") && len(path) == 1:
+		return o.query(r, s, name == "queryAll")
+	case (name == "query" || name == "queryAll") && len(path) == 2:
+		return o.more(r, s, path[1])
 	default:
 		return notFound()
 	}
+}
+
+func (r *request) reads() bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
+func notAllowed(r *request, allowed string) *answer {
+	return restError(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "HTTP Method '"+r.Method+"' not allowed. Allowed are "+allowed)
 }
 
 func notFound() *answer {
