@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -30,6 +31,10 @@ apps to secret values,
 
 Their pairs are never rotated: the new one would be lost with this process.
 
+With --org-ca the simulated org answers https too, at the same address: for
+clients that speak nothing else. They must trust the certificate in FILE:
+REQUESTS_CA_BUNDLE for Python's requests, NODE_EXTRA_CA_CERTS for Node.
+
 Needs Go and a checkout of sftoken.`,
 		Example: `  sftoken local
   sftoken local --set SECRET_TTL=10s
@@ -37,6 +42,9 @@ Needs Go and a checkout of sftoken.`,
 		Annotations: sections{}.exits(map[int]string{0: "ended by Ctrl-C", 1: "failed"}),
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if file != "" && o.orgCA != "" {
+				return &usageError{errors.New("--org-ca is for the simulated org: with --secrets there is none")}
+			}
 			if file != "" {
 				if o.secrets, err = readSecrets(file); err != nil {
 					return err
@@ -65,6 +73,7 @@ Needs Go and a checkout of sftoken.`,
 	cmd.Flags().StringVar(&o.aws, "secrets-manager-listen", "127.0.0.1:4566", "`HOST:PORT` where Secrets Manager and STS listen")
 	cmd.Flags().StringVar(&o.org, "org-listen", "127.0.0.1:8443", "`HOST:PORT` where the simulated org listens")
 	cmd.Flags().StringVar(&o.orgURL, "org-url", "", "`URL` where the functions find the simulated org, if not where it listens")
+	cmd.Flags().StringVar(&o.orgCA, "org-ca", "", "have the simulated org answer https too, and write what to trust to `FILE`")
 	cmd.Flags().StringVar(&file, "secrets", "", "vend from a real org: a `FILE` that maps apps to secret values")
 	cmd.Flags().StringArrayVar(&o.env, "set", nil, "a setting of the functions, `NAME=value`; may be repeated")
 	cmd.Flags().BoolVar(&o.noFunctions, "no-functions", false, "start only the org and AWS, for functions that run elsewhere: sam local")

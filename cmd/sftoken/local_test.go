@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,6 +108,44 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 	}
 	if now, _ := app.Pair(); now != key || len(app.Staged()) > 0 {
 		t.Error("the pair of the real org was changed")
+	}
+}
+
+func TestOrgAnswersHTTPAndHTTPSAtOneAddress(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	s := &stack{}
+	defer s.Close()
+	if err := s.startOrg(stackOptions{org: "127.0.0.1:0", orgCA: file}); err != nil {
+		t.Fatal(err)
+	}
+	authority, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(authority)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	host := strings.TrimPrefix(s.orgURL, "http://")
+	_, port, _ := net.SplitHostPort(host)
+	for _, url := range []string{"http://" + host, "https://" + host, "https://localhost:" + port, "https://" + host} {
+		resp, err := client.Get(url + "/services/data")
+		if err != nil {
+			t.Errorf("%s: %v", url, err)
+			continue
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: HTTP %d, %v", url, resp.StatusCode, err)
+		}
+		_ = resp.Body.Close()
+	}
+	if _, err := http.Get("https://" + host); err == nil {
+		t.Error("a client that does not know the authority trusts it")
+	}
+	_, _, code := command(t, "", "local", "--secrets", file, "--org-ca", file)
+	if code != exitUsage {
+		t.Errorf("without a simulated org: exit %d", code)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,6 +70,7 @@ type stackOptions struct {
 	api, aws, org string // host:port
 	noFunctions   bool   // nor an API, nor events: somebody else runs the functions
 	orgURL        string // of the org, where it is not reached at the address that it listens on
+	orgCA         string // file: the org answers https too, by a certificate of the authority that is written there
 	secrets       map[string]json.RawMessage
 	env           []string // further settings of the functions, NAME=value
 	config        sfoauthtest.Config
@@ -143,10 +145,14 @@ func build(ctx context.Context, dir string) (map[string]string, error) {
 	return binaries, nil
 }
 
-func (s *stack) serve(addr string, h http.Handler) (string, error) {
+// serve serves h at addr until the stack is closed, by TLS too where secure is not nil.
+func (s *stack) serve(addr string, h http.Handler, secure *tls.Config) (string, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return "", fmt.Errorf("%w: choose another address, see --help", err)
+	}
+	if secure != nil {
+		listener = eitherListener{listener, secure}
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
 	s.wg.Go(func() { _ = server.Serve(listener) })
@@ -159,7 +165,13 @@ func (s *stack) startOrg(o stackOptions) (err error) {
 	s.app = s.org.AddApp(sfoauthtest.AppOptions{Name: "CRM"})
 	s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 	s.closers = append(s.closers, func() { s.org.Heal() })
-	listening, err := s.serve(o.org, s.org)
+	var secure *tls.Config
+	if o.orgCA != "" {
+		if secure, err = orgCertificate(o.orgCA); err != nil {
+			return err
+		}
+	}
+	listening, err := s.serve(o.org, s.org, secure)
 	s.orgURL = cmp.Or(o.orgURL, listening)
 	return err
 }
@@ -204,7 +216,7 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 			return
 		}
 		s.aws.ServeHTTP(w, r)
-	})); err != nil {
+	}), nil); err != nil {
 		return err
 	}
 	env := map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.awsURL, "SALESFORCE_HOSTS": hosts}
@@ -231,7 +243,7 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 		Account: owner, Region: region, APIID: "l0ca1", Stage: stage, Keys: keys, AllowedAccounts: []string{billingKey.Account, strangerKey.Account},
 		Function: s.token.Invoke,
 	}
-	api, err := s.serve(o.api, gateway)
+	api, err := s.serve(o.api, gateway, nil)
 	if err != nil {
 		return err
 	}
