@@ -9,7 +9,7 @@ TOOL    := go tool -modfile=tools.mod
 # Without a C compiler, with the packages of the functions: what `run` compiles is compiled once.
 RUN := CGO_ENABLED=0 go run -trimpath -buildvcs=false -tags lambda.norpc
 
-.PHONY: help run local test race lint bench fuzz build e2e examples sam-local conformance salesforce deploy clean
+.PHONY: help run local test race lint bench fuzz build e2e examples sam-local conformance clients salesforce deploy clean
 
 help: ## list the commands
 	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ sam-local: ## sam local invoke and start-api on the real containers (needs Docke
 
 conformance: ## the Secrets Manager stand-in and moto_server, by the same suite (needs Python)
 	test/conformance
+
+clients: ## schemathesis and Salesforce clients of others, on sftoken local (needs Python and Node)
+	test/clients/run
 
 salesforce: ## the metadata and the commands of salesforce/, by the real Salesforce CLI (needs npm)
 	test/salesforce

@@ -18,7 +18,7 @@ import (
 	"unicode/utf8"
 )
 
-// Gateway is an API Gateway REST API with AWS_IAM on every method of /{stage}/tokens/{app}: it checks signatures and who may
+// Gateway is an API Gateway REST API with AWS_IAM on the methods of /{stage}/tokens/{app}: it checks signatures and who may
 // invoke what, and hands the function the event that API Gateway makes (payload version 1.0). It is safe for concurrent
 // use. Its fields must not change once it serves.
 //
@@ -42,6 +42,8 @@ const (
 	maxPayload   = 10 << 20 // bytes of a request's body
 	organization = "o-localaws00"
 )
+
+var methods = []string{http.MethodGet, http.MethodPost, http.MethodDelete}
 
 var appPath = regexp.MustCompile(`^/tokens/([^/]+)$`)
 
@@ -104,7 +106,7 @@ func (g *Gateway) authorize(r *http.Request, body []byte) (p Principal, path, ap
 	switch {
 	case !ok || path != "" && path[0] != '/': // a stage that there is not
 		return p, "", "", &gatewayError{http.StatusForbidden, "ForbiddenException", "Forbidden", "message"}
-	case match == nil: // a path that there is not is answered like a signature that there is not
+	case match == nil || !slices.Contains(methods, r.Method): // what there is not is answered like a signature that there is not
 		return p, "", "", forbidden(ErrMissingToken)
 	}
 	p, err = g.Keys.Verify(r, body, "execute-api", g.Region, g.now())

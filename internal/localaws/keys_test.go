@@ -76,6 +76,7 @@ func TestWhoIsLetIn(t *testing.T) {
 		"an escape in the path":        {"GET", "/v1/tokens/a%2Fb", "", billing, none, 0, 200, ""},
 		"unsigned":                     {"GET", "/v1/tokens/crm", "", billing, func(r *http.Request) { r.Header.Del("Authorization") }, 0, 403, "Missing Authentication Token"},
 		"another path":                 {"GET", "/v1/other", "", billing, none, 0, 403, "Missing Authentication Token"},
+		"another method":               {"PUT", "/v1/tokens/crm", "", foreign, none, 0, 403, "Missing Authentication Token"},
 		"another stage":                {"GET", "/v2/tokens/crm", "", billing, none, 0, 403, "Forbidden"},
 		"a stage of a like name":       {"GET", "/v12/tokens/crm", "", billing, none, 0, 403, "Forbidden"},
 		"the wrong secret":             {"GET", "/v1/tokens/crm", "", Principal{AccessKeyID: billing.AccessKeyID, SecretAccessKey: "x"}, none, 0, 403, "does not match"},

@@ -11,6 +11,7 @@
 package sfoauthtest
 
 import (
+	"bytes"
 	"compress/gzip"
 	"io"
 	"net"
@@ -124,17 +125,18 @@ func (o *Org) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.write(w)
 }
 
-// readBody reads a request's body, which may be compressed. Source: REST API Developer Guide, "Using Compression".
+// readBody reads a request's body, which may be compressed. A client may say so of one that it does not send. Source: REST API
+// Developer Guide, "Using Compression".
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body := io.Reader(http.MaxBytesReader(w, r.Body, maxRequest))
-	if r.Header.Get("Content-Encoding") == "gzip" {
-		z, err := gzip.NewReader(body)
-		if err != nil {
-			return nil, err
-		}
-		body = io.LimitReader(z, maxRequest)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil || len(body) == 0 || r.Header.Get("Content-Encoding") != "gzip" {
+		return body, err
 	}
-	return io.ReadAll(body)
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(z, maxRequest))
 }
 
 func (o *Org) watch(c Call) {

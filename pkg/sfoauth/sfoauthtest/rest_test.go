@@ -139,6 +139,9 @@ func TestCompressedBody(t *testing.T) {
 	if got := r.do("POST", data+"sobjects/Account", b.String(), header); got.status != http.StatusCreated {
 		t.Errorf("%d %s", got.status, got.body)
 	}
+	if got := r.do("GET", data+"limits", "", header); got.status != http.StatusOK {
+		t.Errorf("without a body: %d %s", got.status, got.body)
+	}
 	if got := r.do("POST", data+"sobjects/Account", "not gzip", header); got.status != http.StatusBadRequest {
 		t.Errorf("%d %s", got.status, got.body)
 	}

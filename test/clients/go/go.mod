@@ -1,0 +1,24 @@
+module github.com/sftoken/sftoken/test/clients/go
+
+go 1.26.0
+
+require (
+	github.com/aws/aws-sdk-go-v2 v1.48.0
+	github.com/aws/aws-sdk-go-v2/credentials v1.21.0
+	github.com/k-capehart/go-salesforce/v3 v3.1.0
+	github.com/sftoken/sftoken v0.0.0
+)
+
+require (
+	github.com/aws/smithy-go v1.28.9 // indirect
+	github.com/forcedotcom/go-soql v0.0.0-20240507183026-011ceab61b9e // indirect
+	github.com/go-viper/mapstructure/v2 v2.5.0 // indirect
+	github.com/golang-jwt/jwt/v5 v5.3.0 // indirect
+	github.com/jszwec/csvutil v1.10.0 // indirect
+	github.com/spf13/afero v1.15.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.6 // indirect
+	golang.org/x/oauth2 v0.38.0 // indirect
+	golang.org/x/text v0.32.0 // indirect
+)
+
+replace github.com/sftoken/sftoken => ../../..
