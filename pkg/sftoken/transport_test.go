@@ -90,9 +90,13 @@ func TestTransportReplacesADeadToken(t *testing.T) {
 		fault   sfoauthtest.Fault
 		status  int
 	}{
-		"GET":                    {func() *http.Request { return request("GET", limits, nil) }, sfoauthtest.NoFault(), 200},
-		"HEAD":                   {func() *http.Request { return request("HEAD", limits, nil) }, sfoauthtest.NoFault(), 200},
-		"POST with a body":       {func() *http.Request { return request("POST", limits, strings.NewReader(`{"a":1}`)) }, sfoauthtest.NoFault(), 405},
+		"GET":  {func() *http.Request { return request("GET", limits, nil) }, sfoauthtest.NoFault(), 200},
+		"HEAD": {func() *http.Request { return request("HEAD", limits, nil) }, sfoauthtest.NoFault(), 200},
+		"POST with a body": {func() *http.Request {
+			r := request("POST", "/services/data/v65.0/sobjects/Account", strings.NewReader(`{"Name":"Umbrella"}`))
+			r.Header.Set("Content-Type", "application/json")
+			return r
+		}, sfoauthtest.NoFault(), 201},
 		"POST with an empty one": {func() *http.Request { return request("POST", limits, http.NoBody) }, sfoauthtest.NoFault(), 405},
 		"userinfo":               {func() *http.Request { return request("GET", "/services/oauth2/userinfo", nil) }, sfoauthtest.NoFault(), 200},
 		"a compressed answer":    {func() *http.Request { return compressed(request("GET", limits, nil)) }, sfoauthtest.HugeCompressed(10), 200},
