@@ -19,9 +19,10 @@ THE_DEPLOYMENTS = ["SecretPrefix", "ApiId", "KeyArn", "RotateFunctionArn", "Alar
 @pytest.fixture(scope="module")
 def added(stack, sam, environment):
     """The stack of app.yaml, deployed as the document tells it; without the schedule, which the emulator does not have."""
-    told = (deployment.ROOT / "docs/deploy.md").read_text()
-    output = re.search(r"^    output\(\) .*$", told, re.MULTILINE)[0]
-    deploy = re.search(r"^    aws cloudformation deploy --template-file app.yaml --stack-name sftoken-erp (?:.*\\\n)*.*$", told, re.MULTILINE)[0]
+    guide = deployment.ROOT / "docs/deploy.md"
+    output = re.search(r"^output\(\) .*$", guide.read_text(), re.MULTILINE)[0]
+    deploy, put = deployment.run("test/readme-block", str(guide), "Another app", env=None).rstrip().rsplit("\n", 1)
+    assert put == "sftoken secret put erp"
     done = deployment.shell(f"{output}\n{deploy} AppName=hr RotationSchedule=off", environment())
     assert done.returncode == 0, done.stdout + done.stderr
     return sam.stack("sftoken-erp")

@@ -9,8 +9,8 @@ from rotations import rotate
 
 APP, PREFIX = EVERYTHING["AppName"], EVERYTHING["SecretPrefix"]
 OUTPUTS = {
-    "ApiUrl", "ApiId", "TokenFunctionArn", "RotateFunctionArn", "SecretArn", "KeyArn", "AlarmTopicArn", "CallerPolicyArn",
-    "CrossAccountStatement",
+    "ApiUrl", "ApiId", "SecretPrefix", "TokenFunctionArn", "RotateFunctionArn", "SecretArn", "KeyArn", "AlarmTopicArn",
+    "CallerPolicyArn", "CrossAccountStatement",
 }
 
 
