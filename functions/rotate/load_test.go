@@ -51,7 +51,7 @@ func TestNobodyNotices(t *testing.T) {
 		if w.process.Load() == nil || w.logsIn("REJECTED") || !w.logsIn("AWSCURRENT") {
 			t.Error("the labels are wrong")
 		}
-		t.Logf("%d vends, 0 failed", crowd.vends.Load())
+		t.Logf("%d vends, %d tokens dead when handed out, %d failed", crowd.vends.Load(), crowd.dead.Load(), crowd.failed.Load())
 	})
 }
 
