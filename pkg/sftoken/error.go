@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -67,9 +68,24 @@ func failure(resp *http.Response, body []byte) *Error {
 }
 
 // brokenError is a request that got no answer.
-type brokenError struct{ error }
+type brokenError struct {
+	text string
+	err  error
+}
 
-func (e *brokenError) Unwrap() error { return e.error }
+// broken says what was wrong, without the method and URL that net/http puts around it, and without what it quotes of an answer
+// that is not HTTP, which may be the token.
+func broken(doing string, err error) *brokenError {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err
+	}
+	text, _, _ := strings.Cut(err.Error(), `"`)
+	return &brokenError{"sftoken: " + doing + strings.TrimRight(text, " :"), err}
+}
+
+func (e *brokenError) Error() string { return e.text }
+
+func (e *brokenError) Unwrap() error { return e.err }
 
 // maxTries is how often a caller tries what may pass, where the API has not said that it will.
 const maxTries = 4

@@ -70,12 +70,12 @@ func (s *Source) send(ctx context.Context, method, query string) (*http.Response
 	unredirected.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := unredirected.Do(req)
 	if err != nil {
-		return nil, nil, &brokenError{fmt.Errorf("sftoken: %w", err)}
+		return nil, nil, broken("", err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, nil, &brokenError{fmt.Errorf("sftoken: the API's answer broke off: %w", err)}
+		return nil, nil, broken("the API's answer broke off: ", err)
 	}
 	return resp, body, nil
 }

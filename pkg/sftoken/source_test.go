@@ -453,16 +453,19 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 		_, refused := sftoken.NewTokenSource(config, "http://"+apiHost+"/v1", "crm", sftoken.WithHTTPClient(w.client)).Get(t.Context())
 		w.inPlace(slices.Repeat([]func(http.ResponseWriter){breaks}, 20)...)
 		_, broken := w.source("crm").Get(t.Context())
+		w.inPlace(slices.Repeat([]func(http.ResponseWriter){bare}, 20)...)
+		_, garbled := w.source("crm").Get(t.Context())
+		w.inPlace()
 		w.org.Fail(sfoauthtest.REST, sfoauthtest.Reset(), 0)
 		_, lost := w.salesforce().Get("/services/data")
-		printed := fmt.Sprintf("%v %+v %#v %s %v %v %v", token, *token, token, token.JSON, refused, broken, lost)
+		printed := fmt.Sprintf("%v %+v %#v %s %v %v %v %v %+v", token, *token, token, token.JSON, refused, broken, lost, garbled, garbled)
 		for _, secret := range append(w.org.Secrets(), billing.SecretAccessKey, billing.SessionToken, "another-secret", "Signature=") {
 			if strings.Contains(printed, secret) {
 				t.Errorf("one of %d characters is in %s", len(secret), printed)
 			}
 		}
-		if refused == nil || broken == nil || lost == nil {
-			t.Errorf("no error where there should be one: %v, %v, %v", refused, broken, lost)
+		if refused == nil || broken == nil || lost == nil || garbled == nil || !strings.Contains(garbled.Error(), "malformed HTTP") {
+			t.Errorf("no error where there should be one: %v, %v, %v, %v", refused, broken, lost, garbled)
 		}
 	})
 }

@@ -174,11 +174,11 @@ func answer(status int, header map[string]string, body any) []byte {
 	return raw
 }
 
-// inPlace makes the next requests meet these answers instead of API Gateway.
+// inPlace makes the next requests meet these answers instead of API Gateway, and no longer those of before.
 func (w *world) inPlace(answers ...func(http.ResponseWriter)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.instead = append(w.instead, answers...)
+	w.instead = answers
 }
 
 // slow makes each request to the API take so long.
@@ -225,6 +225,16 @@ func says(status int, body string, header ...string) func(http.ResponseWriter) {
 		rw.WriteHeader(status)
 		fmt.Fprint(rw, body)
 	}
+}
+
+// bare answers with a secret and no HTTP around it.
+func bare(w http.ResponseWriter) {
+	connection, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	_, _ = connection.Write([]byte(billing.SessionToken + "\r\n\r\n"))
+	_ = connection.Close()
 }
 
 // breaks closes the connection without an answer.
