@@ -32,8 +32,9 @@ every user of a machine can read.
 The token is fetched once. A command that outlives it asks for another with
 "sftoken get". Signals are passed on.`,
 		Example: `  sftoken exec crm -- python report.py
-  sftoken exec crm -- sh -c 'curl -H "Authorization: Bearer $SF_ACCESS_TOKEN" \
-      "$SF_INSTANCE_URL/services/data/v65.0/limits"'`,
+  sftoken exec crm -- sh -c '
+      printf "Authorization: Bearer %s" $SF_ACCESS_TOKEN |
+      curl -H @- $SF_INSTANCE_URL/services/data/v65.0/limits'`,
 		Annotations: apiSections("").exits(map[int]string{
 			0: "the command succeeded; otherwise what it exits with", exitFailed: "no token, or:", exitRefused: refused, exitLater: later, exitMisconfigured: misconfigured,
 			exitCannotRun: "the command cannot be run", exitNotFound: "there is no such command", exitSignal: "and above: a signal has ended the command",

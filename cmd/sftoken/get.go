@@ -66,7 +66,7 @@ as often as a token is needed. When Salesforce refuses a token (HTTP 401
 INVALID_SESSION_ID), --rejected TOKEN_ID has the API look whether it is dead,
 and replace it if it is.`,
 		Example: `  sftoken get crm
-  curl -H "$(sftoken get crm -o header)" \
+  sftoken get crm -o header | curl -H @- \
       https://acme.my.salesforce.com/services/data/v65.0/limits
   eval "$(sftoken get crm -o env)"`,
 		Annotations:       apiSections("done"),
