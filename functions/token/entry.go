@@ -46,7 +46,7 @@ func (e *entry) write(log *telemetry.Log, level slog.Level) {
 	add("app", e.app[:min(len(e.app), 64)])
 	add("method", e.method[:min(len(e.method), 16)])
 	add("outcome", outcome)
-	attrs = append(attrs, slog.Group("caller",
+	attrs = append(attrs, slog.GroupAttrs("caller",
 		slog.String("arn", e.caller.arn), slog.String("account", e.caller.account), slog.String("source_ip", e.caller.sourceIP)))
 	add("request_id", e.requestID)
 	add("lambda_request_id", e.lambdaRequestID)

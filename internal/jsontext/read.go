@@ -120,6 +120,9 @@ func nestedEnd(data []byte, i int) int {
 
 // Text returns a JSON string's text; null is empty.
 func Text(value []byte) (string, error) {
+	if string(value) == "null" {
+		return "", nil
+	}
 	n := len(value)
 	if n >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value) {
 		return string(value[1 : n-1]), nil
