@@ -113,7 +113,7 @@ func (s *Secret) Put(ctx context.Context, token, rotationToken, label, value str
 }
 
 // Move moves the label to the version, from the one that had it when the secret was opened. Where somebody else has moved
-// it since, Secrets Manager refuses, and nothing changes.
+// it to a third one since, Secrets Manager refuses, and nothing changes.
 func (s *Secret) Move(ctx context.Context, label, version string) error {
 	from := s.Holder(label)
 	if from == version {
@@ -123,17 +123,37 @@ func (s *Secret) Move(ctx context.Context, label, version string) error {
 	if from != "" {
 		input.RemoveFromVersionId = &from
 	}
-	if _, err := s.client.UpdateSecretVersionStage(ctx, input); err != nil {
+	if err := s.update(ctx, input); err != nil {
 		return fmt.Errorf("moving %s of secret %s to version %s: %w", label, s.Name, version, err)
 	}
 	return nil
 }
 
-// Unlabel takes the label off the version.
+// Unlabel takes the label off the version. Where it is off already, nothing changes.
 func (s *Secret) Unlabel(ctx context.Context, label, version string) error {
 	input := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.ARN, VersionStage: &label, RemoveFromVersionId: &version}
-	if _, err := s.client.UpdateSecretVersionStage(ctx, input); err != nil {
+	if err := s.update(ctx, input); err != nil {
 		return fmt.Errorf("taking %s off version %s of secret %s: %w", label, version, s.Name, err)
 	}
 	return nil
+}
+
+// update changes a label. What has happened already, by another invocation of the function or by a request whose answer was lost,
+// Secrets Manager refuses; here it is no error.
+func (s *Secret) update(ctx context.Context, input *secretsmanager.UpdateSecretVersionStageInput) error {
+	_, err := s.client.UpdateSecretVersionStage(ctx, input)
+	if _, refused := errors.AsType[*types.InvalidParameterException](err); !refused {
+		return err
+	}
+	now, failed := s.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.ARN})
+	if failed != nil {
+		return err
+	}
+	has := func(version *string) bool {
+		return slices.Contains(now.VersionIdsToStages[*version], *input.VersionStage)
+	}
+	if (input.MoveToVersionId == nil || has(input.MoveToVersionId)) && (input.RemoveFromVersionId == nil || !has(input.RemoveFromVersionId)) {
+		return nil
+	}
+	return err
 }

@@ -58,6 +58,15 @@ func (at *place) holds(version *appsecret.Version) bool {
 	return at.main.Equal(version.Pair()) || at.staged(version) != ""
 }
 
+// remove deletes a staged or replaced pair, and says whether it was still there: a step and an event may be at it at the same time.
+func (at *place) remove(ctx context.Context, p sfoauth.StagedPair) (deleted bool, err error) {
+	err = at.Delete(ctx, p.ID)
+	if refused, ok := errors.AsType[*sfoauth.Error](err); ok && refused.Status == http.StatusNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // bury deletes the leaked pair at Salesforce once it is not AWSCURRENT any more. Every other old pair is left in its 30 days
 // of grace.
 func (r *Rotator) bury(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
@@ -88,10 +97,14 @@ func (r *Rotator) bury(ctx context.Context, out Outcome, secret *appsecret.Secre
 		return out, err
 	}
 	for _, p := range at.slot {
-		if p.ConsumerKey == old.ConsumerKey {
-			if err := at.Delete(ctx, p.ID); err != nil {
-				return out, fmt.Errorf("deleting the leaked pair at Salesforce: %w", err)
-			}
+		if p.ConsumerKey != old.ConsumerKey {
+			continue
+		}
+		deleted, err := at.remove(ctx, p)
+		if err != nil {
+			return out, fmt.Errorf("deleting the leaked pair at Salesforce: %w", err)
+		}
+		if deleted {
 			out.Did += "; deleted the leaked pair at Salesforce"
 		}
 	}

@@ -114,7 +114,7 @@ func (r *Rotator) newPair(ctx context.Context, secret *appsecret.Secret, current
 		if p.State == sfoauth.Active && !compromised && !p.ConsumerSecret.IsZero() && !expiresSoon(p) {
 			return p.Pair, "adopted the pair that was staged at Salesforce", nil
 		}
-		if err := at.Delete(ctx, p.ID); err != nil {
+		if _, err := at.remove(ctx, p); err != nil {
 			return sfoauth.Pair{}, "", fmt.Errorf("making room for a new pair: %w", err)
 		}
 	}
