@@ -118,7 +118,8 @@ func (s *story) compareFields(t *testing.T) {
 
 func (r row) partOf(whole row) bool {
 	for name, value := range r {
-		if whole[name] != value {
+		pattern, ok := value.(*regexp.Regexp)
+		if text, _ := whole[name].(string); ok && !pattern.MatchString(text) || !ok && whole[name] != value {
 			return false
 		}
 	}
