@@ -148,6 +148,9 @@ func (h *handler) writeHealth(ctx context.Context, health rotation.Health) {
 	attrs := appendRequest(ctx, []slog.Attr{slog.String("app", health.App), slog.String("secret_version", health.Version)})
 	overdue, refused := 0.0, 0.0
 	switch {
+	case health.Warning != "":
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.String("warning", health.Warning))
 	case health.Outage:
 		level, outcome = slog.LevelWarn, "not_checked"
 	case health.Err != nil:
@@ -165,7 +168,7 @@ func (h *handler) writeHealth(ctx context.Context, health rotation.Health) {
 	if health.Age > 0 {
 		metrics = append(metrics, telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: health.Age.Seconds(), By: byApp})
 	}
-	if !health.Outage {
+	if !health.Outage && health.Warning == "" {
 		metrics = append(metrics, telemetry.Metric{Name: "LoginFailed", Unit: "Count", Value: refused, By: byApp})
 	}
 	h.log.Event(level, "check", append(attrs, slog.String("outcome", outcome)), metrics...)

@@ -462,7 +462,12 @@ func TestTheDailyCheckChangesNothing(t *testing.T) {
 		w.must(err)
 		w.logged(t, `"msg":"check"`, `"app":"crm"`, `"outcome":"ok"`, `"RotationOverdue":1`, `"PairAge":2851200`)
 		w.logged(t, `"app":"broken"`, `"login_failed"`, "invalid_client_id", `"LoginFailed":1`)
-		w.logged(t, `"app":"empty"`, "placeholder")
+		w.logged(t, `"app":"empty"`, `"level":"WARN"`, `"outcome":"ok"`, "sftoken secret put empty")
+		for _, line := range w.log.Lines() {
+			if strings.Contains(line, `"app":"empty"`) && (strings.Contains(line, "LoginFailed") || strings.Contains(line, "PairAge")) {
+				t.Errorf("an alarm rings over the placeholder, or its age passes for a pair's: %s", line)
+			}
+		}
 		if strings.Contains(w.log.String(), "other") {
 			t.Error("a secret outside the prefix was looked at")
 		}

@@ -23,6 +23,7 @@ type Health struct {
 	Overdue bool          // its rotation should have happened
 	Err     error         // why the current pair does not log in; nil: it does
 	Outage  bool          // Err says nothing of the pair: Salesforce or Secrets Manager is down, slow or limiting
+	Warning string        // there is no pair yet to log in with, and how to store one; then Age and Err are zero
 }
 
 // Check logs in with the current pair of every app under the prefix, and changes nothing. What fails for one app is in its
@@ -64,7 +65,7 @@ func (r *Rotator) checkApp(ctx context.Context, app string) Health {
 		h.Err = err
 		return h
 	case version.IsPlaceholder():
-		h.Err = &refusal{errPlaceholder}
+		h.Warning = fill(app)
 		return h
 	}
 	h.Age = time.Since(version.Created)

@@ -116,6 +116,11 @@ func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret
 
 var errPlaceholder = errors.New("the secret still holds the placeholder")
 
+// fill says what to do about the placeholder.
+func fill(app string) string {
+	return "nobody has stored the app's pair yet: `sftoken secret put " + app + "`"
+}
+
 // tryVersion tries a pair that a person has stored, with all the time that a new one may take to work.
 func (r *Rotator) tryVersion(ctx context.Context, secret *appsecret.Secret, id string) error {
 	version, err := secret.Read(ctx, id)

@@ -77,7 +77,7 @@ func (r *Rotator) create(ctx context.Context, out Outcome, secret *appsecret.Sec
 	switch {
 	case current.IsPlaceholder():
 		value, out.Did = current.Value(), "kept the placeholder"
-		out.Warning = "nobody has stored the app's pair yet: `sftoken secret put " + secret.App + "`"
+		out.Warning = fill(secret.App)
 	case current.Rotates():
 		pair, did, err := r.newPair(ctx, secret, current)
 		if err != nil {
@@ -188,7 +188,7 @@ func (r *Rotator) test(ctx context.Context, out Outcome, secret *appsecret.Secre
 	}
 	if pending.IsPlaceholder() {
 		out.Did = "nothing: the secret still holds the placeholder"
-		out.Warning = "nobody has stored the app's pair yet: `sftoken secret put " + secret.App + "`"
+		out.Warning = fill(secret.App)
 		return out, nil
 	}
 	err = r.tryUntil(ctx, pending, r.settled(pending))
