@@ -110,7 +110,8 @@ type flight struct {
 }
 
 // start begins the work. a.mu is held. The flight does not end when its caller gives up, but has a little less time
-// than that caller, who then hears what went wrong: a Lambda is frozen between invocations, and a call that sleeps through a freeze has failed when it wakes.
+// than that caller, who then hears what went wrong: a Lambda is frozen between invocations, and a call that sleeps through a
+// freeze has failed when it wakes.
 func (v *Vendor) start(ctx context.Context, a *app, do work) *flight {
 	f := &flight{done: make(chan struct{})}
 	a.flight = f
