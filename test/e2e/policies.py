@@ -48,7 +48,7 @@ def _holds(operator, wanted, value):
             return value in wanted
         case "StringNotEquals":  # holds where the key is missing, too
             return value not in wanted
-        case "ArnEquals" | "ArnLike":
+        case "ArnEquals" | "ArnLike" | "StringLike":
             return value is not None and any(matches(w, value) for w in wanted)
     raise NotImplementedError(operator)
 

@@ -133,7 +133,7 @@ def test_direct_use_of_the_key_is_refused_by_its_condition(as_role, role_policy,
         document = role_policy(role)
         for statement in document["Statement"]:
             if "kms:Decrypt" in statement["Action"]:
-                assert statement.pop("Condition") == {"StringEquals": {"kms:ViaService": "secretsmanager.us-east-1.amazonaws.com"}}
+                assert statement.pop("Condition") == {"StringLike": {"kms:ViaService": "secretsmanager.us-east-1.amazonaws.com*"}}
         role_policy.put(role, document)
         assert all(permitted(attempts(as_role(role), things)[action]) for action in actions)
 

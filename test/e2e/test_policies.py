@@ -76,6 +76,8 @@ def role(policy, logs, other_logs, secrets, keys, never):
         *no(policy, secrets, "arn:aws:secretsmanager:us-east-1:222222222222:secret:sftoken/crm-AbCdEf"),
         *no(policy, never, SECRETS + "sftoken/crm-AbCdEf"),
         *yes(policy, keys, KEY, context=via("secretsmanager")),
+        *yes(policy, keys, KEY, context={"kms:ViaService": "secretsmanager.us-east-1.amazonaws.com.cn"}),  # as it is called in China
+        *no(policy, keys, KEY, context={"kms:ViaService": "secretsmanager.us-west-2.amazonaws.com"}),
         *no(policy, keys, KEY), *no(policy, keys, KEY, context=via("s3")), *no(policy, keys, KEY + "x", context=via("secretsmanager")),
         *no(policy, ("kms:Encrypt", "kms:ScheduleKeyDeletion", "kms:PutKeyPolicy"), KEY, context=via("secretsmanager")),
         *yes(policy, LOG, LOGS + logs + ":log-stream:a"), *no(policy, LOG, LOGS + other_logs + ":log-stream:a"),
