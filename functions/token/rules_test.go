@@ -254,6 +254,34 @@ func TestARejectedTokenThatCannotBeConfirmedIsHandedOutAsStale(t *testing.T) {
 	})
 }
 
+func TestATokenThatIsSaidToBeDeadIsNotHandedOutForLackOfAnother(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		first := w.get()
+		w.org.KillSession(first.token())
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+		w.want(w.reject(first.id()), 503, "temporarily_unavailable") // introspection has just said that it is dead
+		w.want(w.get(), 503, "temporarily_unavailable")
+		w.org.Heal()
+		time.Sleep(time.Second)
+		w.want(w.get(), 200, "miss")
+	})
+}
+
+func TestATokenThatEndsSoonIsStaleForNoLongerThanSalesforceSays(t *testing.T) {
+	bubble(t, options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}}, func(t *testing.T, w *world) {
+		w.app.NewToken() // somebody else's login begins the session that this one shares
+		time.Sleep(7 * time.Minute)
+		first := w.get()
+		time.Sleep(5 * time.Minute)
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+		a := w.reject(first.id())
+		w.want(a, 200, "stale")
+		if left := time.Until(w.org.Ends(a.token())); a.expiresIn() > left {
+			t.Errorf("the token is said to live %s, and has %s, as Salesforce has just said", a.expiresIn(), left)
+		}
+	})
+}
+
 // rejectedEvery is how often a caller's word is looked into.
 const rejectedEvery = 5 * time.Second
 

@@ -62,8 +62,8 @@ func (v *Vendor) newSession(token *sfoauth.Token, client *sfoauth.Client, versio
 }
 
 // confirmed returns the session after Salesforce, asked at the time asked, has said that it is active until expiry (zero: it did
-// not say when). It is nil where too little of it is left.
-func (s *session) confirmed(expiry time.Time, every time.Duration, asked, now time.Time) *session {
+// not say when).
+func (s *session) confirmed(expiry time.Time, every time.Duration, asked time.Time) *session {
 	next := *s
 	next.how = Confirmed
 	if s.token.Expiry.IsZero() {
@@ -74,11 +74,11 @@ func (s *session) confirmed(expiry time.Time, every time.Duration, asked, now ti
 		next.alive = expiry
 		next.horizon = earlier(next.horizon, expiry)
 	}
-	if left(next.horizon, now) < next.reserve {
-		return nil
-	}
 	return &next
 }
+
+// lasts says whether enough of the session is left to hand its token out. It may be asked of nil.
+func (s *session) lasts(now time.Time) bool { return s != nil && left(s.horizon, now) >= s.reserve }
 
 // left is how long it is until t: by the clock that says less, where the monotonic clock and that on the wall disagree. The first
 // may stand still while the process is frozen, so that a token would outlive its session and a failure be remembered for
@@ -174,7 +174,7 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 	}
 	failing := a.refused.active(now)
 	rejected := s != nil && req.Rejected == s.id && (failing || !a.lookedRecently(now))
-	if s != nil && !rejected && left(s.horizon, now) >= s.reserve {
+	if !rejected && s.lasts(now) {
 		return s.grant(Hit, left(s.horizon, now)), nil, nil
 	}
 	if rejected && !failing {

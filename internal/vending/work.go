@@ -85,9 +85,17 @@ func (v *Vendor) renew(a *app, confirm *session) work {
 		var made *session
 		var tried []*appsecret.Version
 		var err error
+		cached := old // as Salesforce now says that it is; nil: dead
 		if confirm != nil {
-			made, err = v.confirm(ctx, f, confirm)
+			var said *session
+			said, err = v.confirm(ctx, f, confirm)
 			blind = isFinal(err) && !refusesPair(err)
+			if err == nil {
+				cached = said
+			}
+			if said.lasts(time.Now()) {
+				made = said
+			}
 		}
 		if made == nil && (err == nil || isFinal(err)) {
 			made, current, tried, err = v.mint(ctx, f, a.name, current)
@@ -104,7 +112,7 @@ func (v *Vendor) renew(a *app, confirm *session) work {
 		if current != a.secret {
 			a.secret, a.readAt = current, now
 		}
-		if revoked {
+		if a.session = cached; revoked {
 			a.session = nil
 		}
 		if err != nil {
@@ -136,7 +144,7 @@ func (v *Vendor) bury(ctx context.Context, f *flight, name string, current *apps
 	return made, true, err
 }
 
-// confirm asks Salesforce whether the session is alive. It returns nil where it is not, or not for long enough.
+// confirm asks Salesforce whether the session is alive, and returns it as Salesforce says it is; nil: dead.
 func (v *Vendor) confirm(ctx context.Context, f *flight, s *session) (*session, error) {
 	begun := time.Now()
 	said, err := s.client.Introspect(ctx, s.token)
@@ -148,7 +156,7 @@ func (v *Vendor) confirm(ctx context.Context, f *flight, s *session) (*session, 
 	if !said.Active {
 		return nil, nil
 	}
-	return s.confirmed(said.Expiry, v.ConfirmEvery, begun, time.Now()), nil
+	return s.confirmed(said.Expiry, v.ConfirmEvery, begun), nil
 }
 
 // mint logs in, with AWSCURRENT or, where Salesforce refuses its pair, with another version that works, one login each.
