@@ -282,6 +282,29 @@ func TestATokenThatEndsSoonIsStaleForNoLongerThanSalesforceSays(t *testing.T) {
 	})
 }
 
+func TestWhereIntrospectionIsDownThereIsALoginOnceTheTokenIsOver(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.get()
+		for name, fault := range map[string]sfoauthtest.Fault{"down": sfoauthtest.Unavailable(), "silent": sfoauthtest.Hang(), "odd": sfoauthtest.Body("{")} {
+			w.org.Fail(sfoauthtest.Introspect, fault, 0)
+			time.Sleep(11 * time.Minute)
+			w.want(w.get(), 200, "stale")
+			time.Sleep(5 * time.Minute)
+			if a := w.get(); a.cache() != "miss" {
+				t.Fatalf("introspection is %s: %s", name, a)
+			}
+			w.org.Heal()
+		}
+		time.Sleep(16 * time.Minute)
+		w.org.Fail(sfoauthtest.Introspect, sfoauthtest.TooManyRequests(7*time.Second, false), 1)
+		logins := w.logins()
+		w.want(w.get(), 503, "temporarily_unavailable")
+		if w.logins() != logins {
+			t.Error("a login in answer to a limit")
+		}
+	})
+}
+
 // rejectedEvery is how often a caller's word is looked into.
 const rejectedEvery = 5 * time.Second
 

@@ -185,6 +185,11 @@ func isFinal(err error) bool {
 	return ok && refused.Kind == sfoauth.Final
 }
 
+func isLimiting(err error) bool {
+	refused, ok := errors.AsType[*sfoauth.Error](err)
+	return ok && refused.Kind == sfoauth.Limiting
+}
+
 func refusesPair(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	return ok && refused.RefusesCredentials()

@@ -97,7 +97,9 @@ func (v *Vendor) renew(a *app, confirm *session) work {
 				made = said
 			}
 		}
-		if made == nil && (err == nil || isFinal(err)) {
+		// Perhaps only introspection is down, or the instance that the token was for: a token that is over is worth a login.
+		over := confirm != nil && left(confirm.alive, time.Now()) <= 0 && !isLimiting(err)
+		if made == nil && (err == nil || isFinal(err) || over) {
 			made, current, tried, err = v.mint(ctx, f, a.name, current)
 		}
 		revoked := false
