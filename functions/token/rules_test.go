@@ -282,6 +282,23 @@ func TestATokenThatEndsSoonIsStaleForNoLongerThanSalesforceSays(t *testing.T) {
 	})
 }
 
+func TestEverybodyWhoseTokenWasRefusedWaitsForTheOneWhoAsksSalesforce(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		first := w.get()
+		w.org.KillSession(first.token())
+		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Latency(time.Second), 0)
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() { w.want(w.reject(first.id()), 200, "miss") })
+			time.Sleep(50 * time.Millisecond)
+		}
+		wg.Wait()
+		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 1 || w.logins() != 2 {
+			t.Errorf("%d introspections, %d logins", n, w.logins())
+		}
+	})
+}
+
 func TestWhereIntrospectionIsDownThereIsALoginOnceTheTokenIsOver(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.get()

@@ -173,11 +173,12 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 		return v.replace(a, nil, now)
 	}
 	failing := a.refused.active(now)
-	rejected := s != nil && req.Rejected == s.id && (failing || !a.lookedRecently(now))
+	// Whoever comes while it is being looked into waits for what comes out.
+	rejected := s != nil && req.Rejected == s.id && (failing || a.flight != nil || !a.lookedRecently(now))
 	if !rejected && s.lasts(now) {
 		return s.grant(Hit, left(s.horizon, now)), nil, nil
 	}
-	if rejected && !failing {
+	if rejected && !failing && a.flight == nil {
 		a.lookedAt = now
 	}
 	// Introspection does not make a JWT live longer than it says itself; it can only tell that it has died before.
