@@ -443,6 +443,11 @@ func TestDeleteRevokesTheCachedToken(t *testing.T) {
 		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.ResetAfter(), 3)
 		w.want(w.revoke(), 503, "temporarily_unavailable") // the answer is lost, and the token is dead
 		w.want(w.get(), 200, "miss")
+
+		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.ResetAfter(), 3)
+		w.want(w.revoke(), 503, "temporarily_unavailable")
+		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+		w.want(w.get(), 503, "temporarily_unavailable") // nobody can say whether the token is dead
 	})
 }
 

@@ -267,7 +267,7 @@ func (v *Vendor) revoke(ctx context.Context, f *flight, a *app, s *session) erro
 	if err != nil { // it may have been done all the same: who asks for the token next has it confirmed
 		f.cost.Err = err
 		doubtful := *s
-		doubtful.horizon = time.Time{}
+		doubtful.horizon, doubtful.alive = time.Time{}, time.Time{}
 		a.session = &doubtful
 		return ungranted(a.name, err)
 	}
