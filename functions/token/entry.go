@@ -97,6 +97,7 @@ func (e *entry) metrics(failed *vending.Error) []telemetry.Metric {
 		if e.grant.Cache == vending.Hit {
 			metrics = append(metrics, telemetry.Metric{Name: "CacheHits", Unit: "Count", Value: 1, By: byApp})
 		}
+	case failed != nil && e.event == "prefetch" && errors.Is(failed.Err, vending.ErrPlaceholder): // nobody is refused anything yet
 	case failed != nil && failed.Known:
 		metrics = append(metrics, telemetry.Metric{Name: "Refusals", Unit: "Count", Value: 1, By: byAppAndError})
 	case failed != nil: // the app's name is whatever the caller wrote, and each name would be a metric to pay for

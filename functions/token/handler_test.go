@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -285,6 +286,22 @@ func TestPrefetch(t *testing.T) {
 		w.want(w.get(), 200, "hit")
 		if text := w.log.String(); !strings.Contains(text, `"unknown_app"`) || !strings.Contains(text, `"msg":"prefetch"`) {
 			t.Errorf("a failed prefetch is not logged: %s", text)
+		}
+	})
+}
+
+func TestAPrefetchBeforeThePairIsStoredRingsNoAlarm(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.store(w.pair(appsecret.Placeholder, appsecret.Placeholder))
+		w.handler.prefetch(t.Context(), []string{"crm"})
+		w.want(w.get(), 502, "app_misconfigured") // a caller is refused
+		w.store(w.pair("3MVG9wrong", "wrong"))
+		time.Sleep(time.Minute)
+		w.handler.prefetch(t.Context(), []string{"crm"}) // Salesforce refuses a pair that somebody has stored
+		for i, line := range w.lines() {
+			if rings := strings.Contains(metricNames(line), "Refusals"); rings != (i > 0) || line["outcome"] != "app_misconfigured" {
+				t.Errorf("%s: %v, metrics %s", line["msg"], line["outcome"], metricNames(line))
+			}
 		}
 	})
 }

@@ -49,6 +49,9 @@ type setupError struct{ text string }
 
 func (e *setupError) Error() string { return e.text }
 
+// ErrPlaceholder is in the Err of an Error where nobody has stored the app's pair yet.
+var ErrPlaceholder error = &setupError{"the secret still holds the placeholder: store the app's consumerKey, consumerSecret and baseUri (setup step 3)"}
+
 // ungranted says what a caller is told when Salesforce gave no token.
 func ungranted(app string, err error) *Error {
 	told := &Error{Known: true, Err: err}

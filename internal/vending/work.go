@@ -193,7 +193,7 @@ func (v *Vendor) mint(ctx context.Context, f *flight, name string, current *apps
 // login asks Salesforce for a token with version, while current is AWSCURRENT.
 func (v *Vendor) login(ctx context.Context, f *flight, version, current *appsecret.Version) (*session, error) {
 	if version.IsPlaceholder() {
-		return nil, &setupError{"the secret still holds the placeholder: store the app's consumerKey, consumerSecret and baseUri (setup step 3)"}
+		return nil, ErrPlaceholder
 	}
 	client := version.Client(v.Hosts, v.HTTPClient)
 	client.Timeout = salesforceTime
