@@ -1,11 +1,18 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/rotation"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -47,17 +54,105 @@ func TestEventsThatOverlap(t *testing.T) {
 					both.Go(w.deliver)
 				}
 				both.Wait()
-				s := w.describe()
-				if !s.Has(current, "AWSCURRENT") || s.Holder("CANDIDATE") != "" || !w.logsIn("AWSCURRENT") {
-					t.Errorf("labels %v", s.Labels)
-				}
 				if strings.Contains(name, "leaked") && w.org.LogsIn(key, secret) {
 					t.Error("the leaked pair logs in")
 				}
-				if log := w.log.String(); strings.Contains(log, "RotationFailures") {
-					t.Errorf("an alarm rings:\n%s", log)
-				}
+				w.atRest(current)
 			})
 		})
 	}
+}
+
+// atRest checks that the version is current and works, and that nobody was woken.
+func (w *world) atRest(current string) {
+	w.t.Helper()
+	if s := w.describe(); !s.Has(current, "AWSCURRENT") || s.Holder("CANDIDATE") != "" || !w.logsIn("AWSCURRENT") {
+		w.t.Errorf("labels %v", s.Labels)
+	}
+	if log := w.log.String(); strings.Contains(log, "RotationFailures") {
+		w.t.Errorf("an alarm rings:\n%s", log)
+	}
+}
+
+// TestAPersonWhoCorrectsAMistakeRingsNoAlarm stores a wrong pair, and a right one while the wrong one is tried, which takes as long
+// as a new pair may take to work.
+func TestAPersonWhoCorrectsAMistakeRingsNoAlarm(t *testing.T) {
+	for name, c := range map[string]struct {
+		label  string // of both
+		delay  time.Duration
+		change func(w *world) (key, secret string) // to the right pair
+	}{
+		"over a pair that works":          {"AWSCURRENT", 10 * time.Minute, func(w *world) (string, string) { return w.app.Pair() }},
+		"over a pair that Setup killed":   {"AWSCURRENT", 10 * time.Minute, func(w *world) (string, string) { return w.app.Regenerate() }},
+		"as a candidate":                  {"CANDIDATE", 10 * time.Minute, func(w *world) (string, string) { return w.app.Regenerate() }},
+		"as a candidate, and wrong again": {"CANDIDATE", 0, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, options{propagation: c.delay}, func(t *testing.T, w *world) {
+				current := w.describe().Holder("AWSCURRENT")
+				w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
+				key, secret := "3MVG9wrong2", "wrong"
+				if c.change != nil {
+					key, secret = c.change(w)
+				}
+				var both sync.WaitGroup
+				w.store("3MVG9wrong", "wrong", c.label)
+				both.Go(w.deliver)
+				time.Sleep(time.Second + c.delay/3)
+				version := w.store(key, secret, c.label)
+				both.Go(w.deliver)
+				both.Wait()
+				if c.change != nil {
+					current = version
+				}
+				w.atRest(current)
+			})
+		})
+	}
+}
+
+// behind is a Secrets Manager whose DescribeSecret shows what was before, so many times.
+type behind struct {
+	appsecret.Client
+	before *secretsmanager.DescribeSecretOutput
+	left   int
+}
+
+func (b *behind) DescribeSecret(ctx context.Context, in *secretsmanager.DescribeSecretInput, o ...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error) {
+	if b.left--; b.left >= 0 {
+		return b.before, nil
+	}
+	return b.Client.DescribeSecret(ctx, in, o...)
+}
+
+func TestAnEventThatIsAheadOfWhatReadsShow(t *testing.T) {
+	for label, want := range map[string]string{"CANDIDATE": "made the candidate AWSCURRENT", "AWSCURRENT": "logged in with the current pair"} {
+		inBubble(t, options{}, func(t *testing.T, w *world) {
+			before, err := w.secrets.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(crm)})
+			w.must(err)
+			key, secret := w.app.Regenerate()
+			version := w.store(key, secret, label)
+			r := &rotation.Rotator{Secrets: &behind{w.secrets, before, 4}, Prefix: "sftoken/", Hosts: sfoauth.Hosts{orgHost}, HTTPClient: w.network.Client()}
+			t.Cleanup(r.HTTPClient.CloseIdleConnections)
+			out, err := r.LabelMoved(t.Context(), rotation.LabelMoved{SecretID: crm, Label: label, Version: version})
+			if err != nil || out.Did != want || !w.describe().Has(version, "AWSCURRENT") {
+				t.Errorf("%s: %q, %v; labels %v", label, out.Did, err, w.describe().Labels)
+			}
+		})
+	}
+}
+
+func TestAnEventOfASecretThatIsGoingToBeDeleted(t *testing.T) {
+	inBubble(t, options{}, func(t *testing.T, w *world) {
+		key, secret := w.app.Pair()
+		w.store(key, secret, "CANDIDATE")
+		w.store("3MVG9wrong", "wrong", "AWSCURRENT")
+		_, err := w.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(crm)})
+		w.must(err)
+		w.deliver()
+		w.logged(t, `"label":"CANDIDATE"`, `"outcome":"ok"`, "going to be deleted")
+		if log := w.log.String(); strings.Contains(log, "RotationFailures") || len(w.bus.DeadLetters()) > 0 {
+			t.Errorf("an alarm rings:\n%s", log)
+		}
+	})
 }

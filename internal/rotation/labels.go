@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 )
@@ -18,7 +19,7 @@ type LabelMoved struct {
 // LabelMoved reacts to a change of the secret. Events come at least once, late and in any order, and our own changes raise
 // them too: what counts is who has the label now.
 func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
-	secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, e.SecretID)
+	secret, err := r.openMoved(ctx, e)
 	if errors.Is(err, appsecret.ErrNotAnApp) { // trying again makes it none
 		return Outcome{Version: e.Version, Did: "nothing: " + err.Error()}, nil
 	}
@@ -26,9 +27,12 @@ func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error)
 		return Outcome{Version: e.Version}, err
 	}
 	out := Outcome{App: secret.App, Version: e.Version}
-	if !secret.Has(e.Version, e.Label) {
-		out.Did = "nothing: the label has moved on"
+	if !secret.Deleted.IsZero() { // its values cannot be read any more, and restoring it moves no label
+		out.Did = "nothing: the secret is going to be deleted"
 		return out, nil
+	}
+	if !secret.Has(e.Version, e.Label) {
+		return movedOn(out), nil
 	}
 	switch e.Label {
 	case appsecret.Candidate:
@@ -44,19 +48,48 @@ func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error)
 	}
 }
 
+// openMoved opens the event's secret, and waits a little for the label to be where the event says: the event may come before all reads
+// show what it tells of, and if it were taken for a late one, nobody would try the pair.
+func (r *Rotator) openMoved(ctx context.Context, e LabelMoved) (*appsecret.Secret, error) {
+	until := time.Now().Add(readAgain)
+	for {
+		secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, e.SecretID)
+		if err != nil || secret.Has(e.Version, e.Label) || !secret.Deleted.IsZero() || time.Now().After(until) {
+			return secret, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+func movedOn(out Outcome) Outcome {
+	out.Did = "nothing: the label has moved on"
+	return out
+}
+
 // tryCandidate makes a pair current that a person has put there to be tried, if it works.
 func (r *Rotator) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
 	if secret.Has(out.Version, appsecret.Current) {
 		out.Did = "nothing: the candidate is AWSCURRENT already"
 		return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
 	}
-	err := r.tryVersion(ctx, secret, out.Version)
-	if err != nil && !isFinal(err) {
+	refused := r.tryVersion(ctx, secret, out.Version)
+	if refused != nil && !isFinal(refused) {
+		return out, refused
+	}
+	secret, err := r.again(ctx, secret)
+	if err != nil {
 		return out, err
 	}
-	if err != nil {
+	if !secret.Has(out.Version, appsecret.Candidate) {
+		return movedOn(out), nil
+	}
+	if refused != nil {
 		out.Did, out.Refused = "refused the candidate", true
-		out.Warning, out.Reason = err.Error(), err
+		out.Warning, out.Reason = refused.Error(), refused
 		// REJECTED first: a version without any label may vanish.
 		if err := secret.Move(ctx, appsecret.Rejected, out.Version); err != nil {
 			return out, err
@@ -79,6 +112,13 @@ func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret
 	}
 	if !isFinal(refused) {
 		return out, refused
+	}
+	secret, err := r.again(ctx, secret)
+	if err != nil {
+		return out, err
+	}
+	if !secret.Has(out.Version, appsecret.Current) {
+		return movedOn(out), nil
 	}
 	out.Reason = refused
 	previous := secret.Holder(appsecret.Previous)
@@ -119,6 +159,12 @@ var errPlaceholder = errors.New("the secret still holds the placeholder")
 // fill says what to do about the placeholder.
 func fill(app string) string {
 	return "nobody has stored the app's pair yet: `sftoken secret put " + app + "`"
+}
+
+// again opens the secret once more: a new pair is tried for minutes, and a person who has stored another one meanwhile, over a wrong
+// one as a rule, has decided.
+func (r *Rotator) again(ctx context.Context, secret *appsecret.Secret) (*appsecret.Secret, error) {
+	return appsecret.Open(ctx, r.Secrets, r.Prefix, secret.ARN)
 }
 
 // tryVersion tries a pair that a person has stored, with all the time that a new one may take to work.
