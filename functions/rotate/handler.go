@@ -164,7 +164,10 @@ func (h *handler) writeHealth(ctx context.Context, health rotation.Health) {
 		level, overdue = slog.LevelError, 1
 		attrs = append(attrs, slog.Bool("overdue", true))
 	}
-	metrics := []telemetry.Metric{{Name: "RotationOverdue", Unit: "Count", Value: overdue, By: byApp}}
+	var metrics []telemetry.Metric
+	if health.Described {
+		metrics = append(metrics, telemetry.Metric{Name: "RotationOverdue", Unit: "Count", Value: overdue, By: byApp})
+	}
 	if health.Age > 0 {
 		metrics = append(metrics, telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: health.Age.Seconds(), By: byApp})
 	}

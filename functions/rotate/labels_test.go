@@ -493,23 +493,47 @@ func TestTheDailyCheckTellsAnOutageFromARefusal(t *testing.T) {
 		"Secrets Manager is down": {func(w *world) {
 			w.aws.Fail("GetSecretValue", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
 		}, []string{`"not_checked"`}},
+		"Secrets Manager tells nothing": {func(w *world) {
+			w.aws.Fail("DescribeSecret", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+		}, []string{`"not_checked"`}},
+		"the pair is too new": {func(w *world) {
+			key, secret := w.app.Regenerate()
+			w.store(key, secret, "AWSCURRENT")
+			w.org.Fail(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_client_id", "client identifier invalid"), 0)
+		}, []string{`"not_checked"`, `"salesforce_error":"invalid_client_id"`}},
 		"the secret cannot be read":       {func(w *world) { w.aws.Fail("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0) }, []string{`"login_failed"`, `"LoginFailed":1`}},
 		"the answer is not trusted":       {func(w *world) { w.org.Fail(sfoauthtest.Token, sfoauthtest.WrongSignature(), 0) }, []string{`"login_failed"`, `"LoginFailed":1`}},
 		"the user has been made inactive": {func(w *world) { w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, []string{`"login_failed"`, `"LoginFailed":1`, `"salesforce_error":"invalid_grant"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, options{}, func(t *testing.T, w *world) {
+			inBubble(t, options{propagation: 10 * time.Minute}, func(t *testing.T, w *world) {
 				time.Sleep(time.Hour)
 				c.break_(w)
 				_, err := w.invoke(t.Context(), []byte(`{"source":"aws.events","detail-type":"Scheduled Event"}`))
 				w.must(err)
 				w.logged(t, append(c.says, `"msg":"check"`, `"app":"crm"`)...)
+				if described := !strings.Contains(name, "tells nothing"); strings.Contains(w.log.String(), "RotationOverdue") != described {
+					t.Errorf("RotationOverdue is in the line: %t", !described)
+				}
 				if strings.Contains(w.log.String(), `"PairAge":0`) || strings.Contains(w.log.String(), "not_checked") && strings.Contains(w.log.String(), "LoginFailed") {
 					t.Error("a number that is not known is in the line")
 				}
 			})
 		})
 	}
+}
+
+func TestAnAppThatDoesNotAnswerKeepsNoOtherFromBeingChecked(t *testing.T) {
+	inBubble(t, options{}, func(t *testing.T, w *world) {
+		w.create("sftoken/aa", w.value(w.app, nil))
+		w.create("sftoken/zz", map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": "http://" + orgHost})
+		w.aws.Fail("DescribeSecret", localaws.Fault{Secret: "sftoken/aa", Hang: true}, 0)
+		_, err := w.invoke(t.Context(), []byte(`{"source":"aws.events","detail-type":"Scheduled Event"}`))
+		w.must(err)
+		w.logged(t, `"app":"aa"`, `"not_checked"`)
+		w.logged(t, `"app":"crm"`, `"outcome":"ok"`)
+		w.logged(t, `"app":"zz"`, `"LoginFailed":1`)
+	})
 }
 
 func TestAnEventThatIsLateIsNotActedOn(t *testing.T) {
