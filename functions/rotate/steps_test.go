@@ -192,3 +192,46 @@ func TestALeakedVersionThatDoesNotReadBlocksNoRotation(t *testing.T) {
 		}
 	})
 }
+
+// The first pair is made in Setup, and stored with the ids from which on Salesforce makes the next one.
+func TestACandidateWithIDsThatARotationTakes(t *testing.T) {
+	inBubble(t, options{noIDs: true, adminApp: true}, func(t *testing.T, w *world) {
+		w.fields["appId"], w.fields["consumerId"] = w.app.ID, w.app.ConsumerID
+		key, secret := w.app.Regenerate()
+		w.store(key, secret, "CANDIDATE") // its event is late
+		w.must(w.rotate(""))
+		if err := w.rotated("none"); err != nil || text(w.at("AWSCURRENT"), "consumerKey") != key || w.at("CANDIDATE") != nil {
+			t.Errorf("%v; labels %v\n%s", err, w.describe().Labels, w.log.String())
+		}
+		w.deliver()
+		w.must(w.rotate(""))
+		if err := w.rotated(key); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestThePlaceholderOverwritesNoPair(t *testing.T) {
+	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
+		w.store("replace-me", "replace-me", "AWSCURRENT")
+		w.enable()
+		key, secret := w.app.Pair()
+		version := w.store(key, secret, "CANDIDATE") // the first pair; its event is late
+		w.aws.Fail("UpdateSecretVersionStage", localaws.Fault{Code: "InternalServiceError", Status: 500}, 3)
+		w.must(w.rotate("")) // stores the placeholder as AWSPENDING, and is broken off
+		w.aws.Heal()
+		w.deliver()
+		if !w.describe().Has(version, "AWSCURRENT") {
+			t.Fatalf("labels %v", w.describe().Labels)
+		}
+		w.retry()
+		w.logged(t, `"step":"finishSecret"`, `"outcome":"failed"`, "that change counts\"")
+		if s := w.describe(); !s.Has(version, "AWSCURRENT") || s.Holder("AWSPENDING") != "" {
+			t.Errorf("labels %v", s.Labels)
+		}
+		w.must(w.rotate(""))
+		if err := w.rotated(key); err != nil {
+			t.Error(err)
+		}
+	})
+}

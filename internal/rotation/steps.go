@@ -225,10 +225,10 @@ func (r *Rotator) finish(ctx context.Context, out Outcome, secret *appsecret.Sec
 	if err != nil {
 		return out, err
 	}
+	if err := r.overtaken(ctx, secret, pending); err != nil {
+		return out, err
+	}
 	if pending.Rotates() {
-		if err := r.overtaken(ctx, secret, pending); err != nil {
-			return out, err
-		}
 		at, err := r.look(ctx, secret, pending)
 		if err != nil {
 			return out, err
@@ -260,13 +260,28 @@ func (r *Rotator) finish(ctx context.Context, out Outcome, secret *appsecret.Sec
 // pair alone may be changed. A label that was moved, as for a candidate, does not make Secrets Manager abandon the rotation.
 func (r *Rotator) overtaken(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
 	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
-	if appsecret.IsProblem(err, appsecret.Malformed) {
+	switch {
+	case appsecret.IsProblem(err, appsecret.Malformed):
 		return nil // there is nothing to keep
-	}
-	if err != nil || current.With(pending.Pair()).Equal(pending.Value()) {
+	case err != nil:
 		return err
+	case pending.IsPlaceholder() && current.IsPlaceholder(), !pending.IsPlaceholder() && current.With(pending.Pair()).Equal(pending.Value()):
+		return nil
 	}
-	err = fmt.Errorf("the secret of app %s was changed while its pair was being rotated, and that change counts; the next rotation adopts the new pair", secret.App)
+	// The candidate that a person put there for this rotation may differ in more.
+	if holder := secret.Holder(appsecret.Candidate); holder != "" {
+		candidate, err := secret.Read(ctx, holder)
+		if err == nil && candidate.Value().Equal(pending.Value()) {
+			return nil
+		}
+		if err != nil && !appsecret.IsProblem(err, appsecret.Malformed) {
+			return err
+		}
+	}
+	err = fmt.Errorf("the secret of app %s was changed while its pair was being rotated, and that change counts", secret.App)
+	if pending.Rotates() {
+		err = fmt.Errorf("%w; the next rotation adopts the new pair", err)
+	}
 	return errors.Join(err, secret.Unlabel(ctx, appsecret.Pending, pending.ID))
 }
 
