@@ -23,6 +23,7 @@ type app struct {
 	readAt   time.Time          // when that was
 	unread   trouble            // why it could not be read
 	session  *session           // the cached token; nil: none
+	unburied *session           // of a pair that may have leaked, and not revoked for want of an answer; nil: none
 	refused  trouble            // why Salesforce gives no token
 	blind    bool               // Salesforce refuses to introspect for this app
 	lookedAt time.Time          // when a caller's word that the token is dead was last looked into

@@ -27,8 +27,12 @@ func (c *Cost) add(other Cost) {
 // readSecret reads AWSCURRENT again. Where Salesforce has refused the pairs of some versions, it also looks whether
 // there is one that has not been tried.
 func (v *Vendor) readSecret(a *app, refused trouble) work {
+	unburied, cached := a.unburied, a.session
 	return func(ctx context.Context, f *flight) {
 		version, err := v.read(ctx, f, a.name, appsecret.Current)
+		if err == nil && unburied != nil && cached != nil {
+			defer v.buryAgain(ctx, f, a, unburied, cached)
+		}
 		hope := err == nil && len(refused.tried) > 0 && v.untried(ctx, f, a.name, version, refused.tried)
 
 		now := time.Now()
@@ -102,9 +106,12 @@ func (v *Vendor) renew(a *app, confirm *session) work {
 		if made == nil && (err == nil || isFinal(err) || over) {
 			made, current, tried, err = v.mint(ctx, f, a.name, current)
 		}
-		revoked := false
+		var revoked, unsure bool
 		if err == nil && old != nil && old.version != made.version {
-			made, revoked, err = v.bury(ctx, f, a.name, current, old, made)
+			if revoked, unsure = v.bury(ctx, f, a.name, old, made); revoked && made.id == old.id {
+				// Salesforce may answer a second login with the session that the first one began: then it has just been ended.
+				made, _, _, err = v.mint(ctx, f, a.name, current)
+			}
 		}
 
 		now := time.Now()
@@ -117,33 +124,15 @@ func (v *Vendor) renew(a *app, confirm *session) work {
 		if a.session = cached; revoked {
 			a.session = nil
 		}
+		if unsure {
+			a.unburied = old
+		}
 		if err != nil {
 			a.refused = a.refused.after(ungranted(a.name, err), err, tried, v.Jitter, now)
 			return
 		}
 		a.session, a.refused, f.made = made, trouble{}, made
 	}
-}
-
-// bury revokes the token that was made with a pair that has leaked, once there is another one to hand out, and says whether it
-// has. Any other old token is left to its holders.
-func (v *Vendor) bury(ctx context.Context, f *flight, name string, current *appsecret.Version, old, made *session) (_ *session, revoked bool, err error) {
-	leaked, err := v.read(ctx, f, name, appsecret.Compromised)
-	if err != nil || leaked.ID != old.version {
-		return made, false, nil
-	}
-	begun := time.Now()
-	err = made.client.Revoke(ctx, old.token)
-	f.cost.Salesforce += time.Since(begun)
-	if err != nil {
-		f.cost.Err = err
-	}
-	if made.id != old.id {
-		return made, err == nil, nil
-	}
-	// Salesforce may answer a second login with the session that the first one began: then it has just been ended.
-	made, _, _, err = v.mint(ctx, f, name, current)
-	return made, true, err
 }
 
 // confirm asks Salesforce whether the session is alive, and returns it as Salesforce says it is; nil: dead.
