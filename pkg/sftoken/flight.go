@@ -70,25 +70,32 @@ func (s *Source) next(ctx context.Context, c *caller) (token *Token, f *flight, 
 	now := time.Now()
 	alive := s.cached != nil && now.Before(s.cached.Expiry)
 	refused := s.cached != nil && s.cached.ID == c.rejected
+	looking, held := left(s.asked.Add(lookEvery), now), left(s.held.until, now)
 	switch {
 	case alive && !refused && now.Before(s.cached.renew):
 		return s.cached, nil, 0, nil
-	case alive && refused && now.Sub(s.asked) < lookEvery && (s.sure || c.looked):
+	case alive && refused && looking > 0 && (s.sure || c.looked):
 		return s.cached, nil, 0, nil
-	case alive && refused && now.Sub(s.asked) < lookEvery:
+	case alive && refused && looking > 0:
 		c.looked = true
-		return s.cached, nil, s.asked.Add(lookEvery).Sub(now), nil
+		return s.cached, nil, looking, nil
 	case s.flight != nil:
 		return nil, s.flight, 0, nil
-	case now.Before(s.held.until) && alive && !refused: // what was to be renewed is still good
+	case held > 0 && alive && !refused: // what was to be renewed is still good
 		return s.cached, nil, 0, nil
-	case now.Before(s.held.until):
-		return nil, nil, s.held.until.Sub(now), s.held.err
+	case held > 0:
+		return nil, nil, held, s.held.err
 	}
 	if s.cached != nil && !refused {
 		return nil, s.start(ctx, ""), 0, nil
 	}
 	return nil, s.start(ctx, c.rejected), 0, nil
+}
+
+// left is how long it is until t, by the clock that says less: the monotonic one may stand still while a process is frozen, and that
+// on the wall may be set back.
+func left(t, now time.Time) time.Duration {
+	return min(t.Sub(now), t.Round(0).Sub(now.Round(0))) // Round(0) leaves the time on the wall
 }
 
 // start begins a request. s.mu is held.
