@@ -23,7 +23,8 @@ import (
 )
 
 // Client speaks for one app in one org. Its fields must not change once it is in use; its methods are safe for
-// concurrent use. Every method returns an *Error when it fails, honours its context, and follows no redirect.
+// concurrent use. Every method that asks Salesforce returns an *Error when it fails, honours its context, and follows no
+// redirect.
 type Client struct {
 	// BaseURL is the org's My Domain: https://<MyDomain>.my.salesforce.com.
 	BaseURL string

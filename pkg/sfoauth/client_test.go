@@ -92,6 +92,20 @@ func TestAJWTSaysWhenItEnds(t *testing.T) {
 	})
 }
 
+func TestATokenThatFailsACheckIsNotReturned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{JWT: true, JWTLifetime: -time.Minute})
+		if token, err := client.Token(t.Context()); token != nil || err == nil {
+			t.Errorf("a JWT that has ended: %v, %v", token, err)
+		}
+		body := `{"access_token":"x.y.z","token_format":"jwt","token_type":"Bearer","instance_url":"https://acme.my.salesforce.com",` +
+			`"id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001"}`
+		if token, err := client.ParseToken([]byte(body)); token != nil || err == nil {
+			t.Errorf("a JWT without an end: %v, %v", token, err)
+		}
+	})
+}
+
 func TestACallEndsWithItsContextOrItsTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})

@@ -40,7 +40,7 @@ func (k Kind) String() string {
 }
 
 // Error is what every method of Client returns when it fails. It never holds a secret or a token: text that came from
-// the other side is cut to 200 printable characters, and the request's own secrets are removed from it.
+// the other side is cut to 400 printable characters at the most, and the request's own secrets are removed from it.
 type Error struct {
 	Op          string        // what was being done: "token", "introspect", "revoke", "userinfo", …
 	Host        string        // who was asked; empty where the address itself was refused

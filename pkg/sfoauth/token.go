@@ -50,7 +50,7 @@ func (c *Client) Token(ctx context.Context) (*Token, error) {
 }
 
 // ParseToken reads a token answer that came another way, and checks all that Token checks. Where the answer has a signature,
-// success means that it was made for this client's pair.
+// success means that it was made for this client's pair. Its errors are plain ones: nothing was asked.
 func (c *Client) ParseToken(body []byte) (*Token, error) {
 	var a struct {
 		AccessToken    string `json:"access_token"`
@@ -75,7 +75,10 @@ func (c *Client) ParseToken(body []byte) (*Token, error) {
 		text := strings.ReplaceAll(err.Error(), "\n", "; ")
 		return nil, errors.New(clean(text, 400, []Secret{t.AccessToken, t.Signature, c.ConsumerSecret}))
 	}
-	return t, t.readExpiry(a.TokenFormat)
+	if err := t.readExpiry(a.TokenFormat); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 func checkBearer(t *Token) error {
