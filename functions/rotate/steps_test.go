@@ -235,3 +235,47 @@ func TestThePlaceholderOverwritesNoPair(t *testing.T) {
 		}
 	})
 }
+
+func TestALoginThatMeetsAnotherIsTriedAgain(t *testing.T) {
+	busy := sfoauthtest.Refusal(400, "invalid_grant", "token request is already being processed")
+	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
+		oldKey, _ := w.app.Pair()
+		w.org.Fail(sfoauthtest.Token, busy, 3)
+		w.must(w.rotate(""))
+		w.org.Fail(sfoauthtest.Token, busy, 3)
+		w.deliver()
+		if err := w.rotated(oldKey); err != nil || strings.Contains(w.log.String(), "RotationFailures") {
+			t.Errorf("%v\n%s", err, w.log.String())
+		}
+		w.org.Fail(sfoauthtest.Token, busy, 0) // for ever
+		w.must(w.rotate(""))
+		w.logged(t, `"step":"createSecret"`, `"outcome":"failed"`, "already being processed")
+	})
+}
+
+// A finished rotation leaves AWSPENDING on the version that it made current. On any other one Secrets Manager takes it for a rotation
+// that has not ended, and goes on with that instead of a new one. Source: Secrets Manager API Reference, RotateSecret.
+func TestARotationAfterAPersonHasChangedWhatTheOneBeforeMade(t *testing.T) {
+	for name, change := range map[string]func(w *world){
+		"by storing a pair": func(w *world) { key, secret := w.app.Regenerate(); w.store(key, secret, "AWSCURRENT") },
+		"by staging a pair": func(w *world) { key, secret := w.app.Regenerate(); w.store(key, secret, "CANDIDATE") },
+		"by storing who may have tokens": func(w *world) {
+			w.fields["allowedPrincipals"] = []string{"222222222222"}
+			key, secret := w.app.Pair()
+			w.store(key, secret, "AWSCURRENT")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
+				w.rotateOnce()
+				change(w)
+				w.deliver()
+				key, _ := w.app.Pair()
+				w.must(w.rotate(""))
+				if err := w.rotated(key); err != nil || strings.Contains(w.log.String(), "RotationFailures") {
+					t.Errorf("%v; labels %v\n%s", err, w.describe().Labels, w.log.String())
+				}
+			})
+		})
+	}
+}

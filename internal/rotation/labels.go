@@ -38,6 +38,9 @@ func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error)
 	case appsecret.Candidate:
 		return r.tryCandidate(ctx, out, secret)
 	case appsecret.Current:
+		if err := dropPending(ctx, secret); err != nil {
+			return out, err
+		}
 		return r.tryCurrent(ctx, out, secret)
 	case appsecret.Compromised:
 		out.Did = "looked for the leaked pair"
@@ -152,6 +155,16 @@ func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret
 	out.Did, out.Warning = fmt.Sprintf("went back to version %s", previous), refused.Error()
 	out.Refused, out.RolledBack = true, true
 	return out, nil
+}
+
+// dropPending takes AWSPENDING off the version that was AWSCURRENT before. A finished rotation has left it there, and Secrets Manager
+// would take it for one that has not ended, and go on with it instead of the next. Source: API Reference, RotateSecret.
+func dropPending(ctx context.Context, secret *appsecret.Secret) error {
+	holder := secret.Holder(appsecret.Pending)
+	if holder == "" || !secret.Has(holder, appsecret.Previous) {
+		return nil
+	}
+	return secret.Unlabel(ctx, appsecret.Pending, holder)
 }
 
 var errPlaceholder = errors.New("the secret still holds the placeholder")

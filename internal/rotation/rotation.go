@@ -57,7 +57,7 @@ type Outcome struct {
 // try logs in with the version and calls the REST API. isFinal tells a refusal from an outage.
 func (r *Rotator) try(ctx context.Context, version *appsecret.Version) error {
 	client := version.Client(r.Hosts, r.HTTPClient)
-	token, err := client.Token(ctx)
+	token, err := login(ctx, client)
 	if err != nil {
 		return err
 	}
@@ -65,6 +65,22 @@ func (r *Rotator) try(ctx context.Context, version *appsecret.Version) error {
 		return &refusal{err}
 	}
 	return client.CheckAPI(ctx, token)
+}
+
+// login asks for a token, and again, for some seconds, while Salesforce still works on another request for one by the same app: the
+// token function's, or that of a rotation of another app with the same admin app.
+func login(ctx context.Context, client *sfoauth.Client) (*sfoauth.Token, error) {
+	for try := time.Duration(1); ; try++ {
+		token, err := client.Token(ctx)
+		if !isBusy(err) || try == 4 {
+			return token, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(try * time.Second):
+		}
+	}
 }
 
 // tryUntil tries again while Salesforce does not know the pair, which may only be too new, until the time given. Where the
@@ -95,11 +111,11 @@ func (r *Rotator) settled(version *appsecret.Version) time.Time {
 func (r *Rotator) admin(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*sfoauth.Credentials, error) {
 	var first error
 	for _, label := range append([]string{appsecret.Current}, appsecret.Ladder...) {
-		login, err := r.adminVersion(ctx, secret.App, label, version.BaseURI)
+		by, err := r.adminVersion(ctx, secret.App, label, version.BaseURI)
 		if err == nil {
-			client := login.Client(r.Hosts, r.HTTPClient)
+			client := by.Client(r.Hosts, r.HTTPClient)
 			var token *sfoauth.Token
-			if token, err = client.Token(ctx); err == nil {
+			if token, err = login(ctx, client); err == nil {
 				return client.Credentials(token, version.AppID, version.ConsumerID), nil
 			}
 			err = fmt.Errorf("logging in as the app that changes the pair of app %s: %w", secret.App, err)
@@ -145,6 +161,12 @@ func isFinal(err error) bool {
 	}
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	return ok && refused.Kind == sfoauth.Final && (refused.Code != "" || refused.Status == 0) // 0: the address itself is refused
+}
+
+// isBusy says whether Salesforce has answered "token request is already being processed", the only invalid_grant that passes.
+func isBusy(err error) bool {
+	refused, ok := errors.AsType[*sfoauth.Error](err)
+	return ok && refused.Code == "invalid_grant" && refused.Kind == sfoauth.Passing
 }
 
 func refusesPair(err error) bool {

@@ -128,7 +128,7 @@ func (r *Rotator) checkIDs(ctx context.Context, at *place, secret *appsecret.Sec
 	if slices.ContainsFunc(at.slot, func(p sfoauth.StagedPair) bool { return p.ConsumerKey == current.ConsumerKey }) {
 		return nil
 	}
-	_, err := current.Client(r.Hosts, r.HTTPClient).Token(ctx)
+	_, err := login(ctx, current.Client(r.Hosts, r.HTTPClient))
 	switch {
 	case refusesPair(err):
 		return nil
