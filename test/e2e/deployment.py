@@ -20,7 +20,7 @@ EVERYTHING = {
     "AppName": "erp", "SecretPrefix": "salesforce/", "AllowedAccounts": "222222222222,333333333333", "OrganizationId": "o-abcdefghij",
     "RotationSchedule": "cron(0 3 1 * ? *)", "AdminApp": "admin", "SalesforceHosts": "sf.example.com:8443", "Prefetch": "crm,erp",
     "Architecture": "x86_64", "AlarmEmail": "team@example.com", "LogRetentionDays": 30, "ReservedConcurrency": 20,
-    "ProvisionedConcurrency": 2, "ApiLogRole": "existing",
+    "ProvisionedConcurrency": 2, "ApiLogRole": "existing", "PermissionsBoundary": "arn:aws:iam::aws:policy/PowerUserAccess",
 }
 
 

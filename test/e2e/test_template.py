@@ -241,6 +241,15 @@ def test_alarm_email(default, largest):
     assert largest["AlarmTopic"]["Properties"]["Subscription"] == [{"Protocol": "email", "Endpoint": "team@example.com"}]
 
 
+def test_permissions_boundary(default):
+    """Of every role, or an account that demands one refuses the stack."""
+    assert not any("PermissionsBoundary" in role for role in of_type(default, "AWS::IAM::Role").values())
+    boundary = EVERYTHING["PermissionsBoundary"]
+    roles = of_type(transform(TEMPLATE, PermissionsBoundary=boundary), "AWS::IAM::Role")
+    assert {name: role.get("PermissionsBoundary") for name, role in roles.items()} == dict.fromkeys(
+        ["TokenRole", "RotateRole", "ApiLoggingRole"], boundary)
+
+
 def test_log_role_is_made_once_for_an_account(default, largest):
     stage = default["Apiv1Stage"]["Properties"]
     assert stage["Variables"] == {"ApiLogRole": "ApiLogging"}, "the stage waits for the role"
