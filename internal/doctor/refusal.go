@@ -22,7 +22,7 @@ func (v *visit) refusal(message string) finding {
 	case says("Missing Authentication Token"):
 		return failed("API Gateway knows no such path, and says so with \"Missing Authentication Token\"", apiURL)
 	case message == "Forbidden":
-		return failed("API Gateway knows no such API or stage: Forbidden", apiURL+"; a private API answers in its VPC alone")
+		return failed("API Gateway knows no such API or stage: Forbidden", apiURL+"; in a VPC, an endpoint for execute-api with private DNS answers in place of every public API")
 	case says("Signature expired"), says("Signature not yet current"):
 		return failed("the clock of this machine is "+v.skew(), setClock)
 	case says("token included in the request is expired"):
