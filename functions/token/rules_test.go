@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -12,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -242,48 +240,6 @@ func TestARejectedTokenThatIsDeadIsReplaced(t *testing.T) {
 	})
 }
 
-func TestARejectedTokenThatCannotBeConfirmedIsHandedOutAsStale(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
-		first := w.get()
-		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
-		w.want(w.reject(first.id()), 200, "stale")
-		w.want(w.get(), 200, "hit")
-		w.org.Heal()
-		time.Sleep(time.Second)
-		w.want(w.reject(first.id()), 200, "hit") // it was looked into a moment ago
-		time.Sleep(rejectedEvery)
-		w.want(w.reject(first.id()), 200, "confirmed")
-	})
-}
-
-func TestATokenThatIsSaidToBeDeadIsNotHandedOutForLackOfAnother(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
-		first := w.get()
-		w.org.KillSession(first.token())
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
-		w.want(w.reject(first.id()), 503, "temporarily_unavailable") // introspection has just said that it is dead
-		w.want(w.get(), 503, "temporarily_unavailable")
-		w.org.Heal()
-		time.Sleep(time.Second)
-		w.want(w.get(), 200, "miss")
-	})
-}
-
-func TestATokenThatEndsSoonIsStaleForNoLongerThanSalesforceSays(t *testing.T) {
-	bubble(t, options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}}, func(t *testing.T, w *world) {
-		w.app.NewToken() // somebody else's login begins the session that this one shares
-		time.Sleep(7 * time.Minute)
-		first := w.get()
-		time.Sleep(5 * time.Minute)
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
-		a := w.reject(first.id())
-		w.want(a, 200, "stale")
-		if left := time.Until(w.org.Ends(a.token())); a.expiresIn() > left {
-			t.Errorf("the token is said to live %s, and has %s, as Salesforce has just said", a.expiresIn(), left)
-		}
-	})
-}
-
 func TestEverybodyWhoseTokenWasRefusedWaitsForTheOneWhoAsksSalesforce(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
@@ -297,29 +253,6 @@ func TestEverybodyWhoseTokenWasRefusedWaitsForTheOneWhoAsksSalesforce(t *testing
 		wg.Wait()
 		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 1 || w.logins() != 2 {
 			t.Errorf("%d introspections, %d logins", n, w.logins())
-		}
-	})
-}
-
-func TestWhereIntrospectionIsDownThereIsALoginOnceTheTokenIsOver(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.get()
-		for name, fault := range map[string]sfoauthtest.Fault{"down": sfoauthtest.Unavailable(), "silent": sfoauthtest.Hang(), "odd": sfoauthtest.Body("{")} {
-			w.org.Fail(sfoauthtest.Introspect, fault, 0)
-			time.Sleep(11 * time.Minute)
-			w.want(w.get(), 200, "stale")
-			time.Sleep(5 * time.Minute)
-			if a := w.get(); a.cache() != "miss" {
-				t.Fatalf("introspection is %s: %s", name, a)
-			}
-			w.org.Heal()
-		}
-		time.Sleep(16 * time.Minute)
-		w.org.Fail(sfoauthtest.Introspect, sfoauthtest.TooManyRequests(7*time.Second, false), 1)
-		logins := w.logins()
-		w.want(w.get(), 503, "temporarily_unavailable")
-		if w.logins() != logins {
-			t.Error("a login in answer to a limit")
 		}
 	})
 }
@@ -375,93 +308,6 @@ func TestANewVersionOfTheSecretMakesTheTokenObsolete(t *testing.T) {
 			t.Error("the token of the old version must be replaced, and not revoked: others may hold it")
 		}
 	})
-}
-
-func TestTheTokenOfALeakedPairIsRevokedOnceThereIsAnother(t *testing.T) {
-	for name, shared := range map[string]bool{"new session": false, "shared session": true} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, options{org: sfoauthtest.Config{SharedSessions: shared}}, func(t *testing.T, w *world) {
-				first := w.get()
-				w.label("COMPROMISED")
-				key, secret := w.app.Regenerate()
-				w.store(w.pair(key, secret))
-				time.Sleep(vending.DefaultSecretTTL)
-				second := w.get()
-				w.want(second, 200, "miss")
-				if w.org.Live(first.token()) || second.id() == first.id() {
-					t.Error("the token of the leaked pair lives on")
-				}
-			})
-		})
-	}
-}
-
-func TestTheTokenOfALeakedPairIsRevokedAsSoonAsItCanBe(t *testing.T) {
-	for name, break_ := range map[string]func(w *world){
-		"Salesforce does not revoke": func(w *world) { w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0) },
-		"Secrets Manager is down": func(w *world) {
-			w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 1)
-			time.AfterFunc(time.Second, func() { w.aws.Fail("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0) })
-		},
-	} {
-		for _, shared := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, shared session: %t", name, shared), func(t *testing.T) {
-				o := options{org: sfoauthtest.Config{SharedSessions: shared}, config: vending.Config{SecretTTL: time.Minute}}
-				bubble(t, o, func(t *testing.T, w *world) {
-					first := w.get()
-					w.label("COMPROMISED")
-					key, secret := w.app.Regenerate()
-					w.store(w.pair(key, secret))
-					time.Sleep(time.Minute)
-					break_(w)
-					w.lines()
-					w.want(w.get(), 200, "miss")
-					if line := w.lines()[0]; line["call_error"] == nil || !w.org.Live(first.token()) {
-						t.Fatal("the revocation has not failed, or nobody is told of it")
-					}
-					time.Sleep(time.Minute)
-					w.want(w.get(), 200, "hit") // still down
-					w.org.Heal()
-					w.aws.Heal()
-					time.Sleep(time.Minute)
-					w.want(w.get(), 200, map[bool]string{false: "hit", true: "miss"}[shared])
-					if w.org.Live(first.token()) {
-						t.Error("the token of the leaked pair lives on")
-					}
-					asked := w.org.Seen().Calls[sfoauthtest.Revoke]
-					time.Sleep(time.Minute)
-					if w.get(); w.org.Seen().Calls[sfoauthtest.Revoke] != asked {
-						t.Error("it is revoked again and again")
-					}
-				})
-			})
-		}
-	}
-}
-
-func TestATokenThatWasRevokedWithItsPairIsNotHandedOutForLackOfAnother(t *testing.T) {
-	bubble(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, w *world) {
-		w.get()
-		w.label("COMPROMISED")
-		key, secret := w.app.Regenerate()
-		w.store(w.pair(key, secret))
-		time.Sleep(vending.DefaultSecretTTL)
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.NoFault(), 1) // answers with the old token, which is then revoked
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
-		w.want(w.get(), 503, "temporarily_unavailable")
-		w.org.Heal()
-		time.Sleep(time.Second)
-		w.want(w.get(), 200, "miss")
-	})
-}
-
-// label puts a label on AWSCURRENT.
-func (w *world) label(label string) {
-	w.t.Helper()
-	_, err := w.secrets.UpdateSecretVersionStage(w.t.Context(), &secretsmanager.UpdateSecretVersionStageInput{
-		SecretId: aws.String(secretName), VersionStage: aws.String(label), MoveToVersionId: aws.String(w.current()),
-	})
-	w.must(err)
 }
 
 func (w *world) current() string {

@@ -78,6 +78,34 @@ func TestASecretThatWasJustStoredIsReadAgainWhenItsPairIsRefused(t *testing.T) {
 	})
 }
 
+func TestAVersionThatALoginHasFoundIsKept(t *testing.T) {
+	bubble(t, options{config: vending.Config{SecretTTL: time.Hour}}, func(t *testing.T, w *world) {
+		w.get()
+		w.store(w.pair(w.app.Regenerate()))
+		time.Sleep(11 * time.Minute)
+		w.want(w.get(), 200, "miss") // the old pair may neither introspect nor log in
+		w.want(w.get(), 200, "hit")
+		time.Sleep(11 * time.Minute)
+		w.want(w.get(), 200, "confirmed") // that introspection is refused was the old pair's fault
+		if n := w.logins(); n != 3 {
+			t.Errorf("%d logins", n)
+		}
+	})
+}
+
+func TestANewAppMayIntrospectThoughTheOldOneMightNot(t *testing.T) {
+	bubble(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, w *world) {
+		w.get()
+		time.Sleep(11 * time.Minute)
+		w.want(w.get(), 200, "miss")
+		w.store(w.pair(w.org.AddApp(sfoauthtest.AppOptions{}).Pair()))
+		time.Sleep(vending.DefaultSecretTTL)
+		w.want(w.get(), 200, "miss")
+		time.Sleep(11 * time.Minute)
+		w.want(w.get(), 200, "confirmed")
+	})
+}
+
 func TestAPairForAnotherOrgNeverStandsIn(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.store(map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": "http://" + orgHost + "/"})

@@ -179,7 +179,7 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 	if !rejected && s.lasts(now) {
 		return s.grant(Hit, left(s.horizon, now)), nil, nil
 	}
-	if rejected && !failing && a.flight == nil {
+	if rejected && !failing {
 		a.lookedAt = now
 	}
 	// Introspection does not make a JWT live longer than it says itself; it can only tell that it has died before.
