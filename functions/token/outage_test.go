@@ -30,7 +30,9 @@ func TestWhatIsKnownKeepsWorkingWhileSecretsManagerIsDown(t *testing.T) {
 				time.Sleep(vending.DefaultSecretTTL)
 				a := w.get()
 				w.want(a, 200, "hit")
-				w.inTime(a)
+				if a.took > 5*time.Second {
+					t.Errorf("who could have had the token at once waited %s for Secrets Manager", a.took)
+				}
 				if line := w.lines()[0]; a.id() != first.id() || line["call_error"] == nil {
 					t.Errorf("token %s; the log says %v", a.id(), line["call_error"])
 				}
