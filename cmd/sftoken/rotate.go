@@ -84,6 +84,8 @@ func start(ctx context.Context, client *secretsmanager.Client, arn string) error
 	_, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(newToken()), RotateImmediately: aws.Bool(true)})
 	if unfinished, ok := errors.AsType[*types.InvalidRequestException](err); ok && strings.Contains(unfinished.ErrorMessage(), "previous rotation") {
 		return nil // Secrets Manager goes on with it
+	} else if ok && strings.Contains(unfinished.ErrorMessage(), "No Lambda rotation function") {
+		return fmt.Errorf("the secret's rotation is not switched on: set RotationSchedule in its deployment, or change the pair by `sftoken secret stage`: %w", err)
 	}
 	return err
 }
@@ -146,10 +148,14 @@ func (r *rotation) rotate(ctx context.Context) error {
 		}
 		version := now.Holder(appsecret.Current)
 		if version == r.secret.Holder(appsecret.Current) {
-			if pending := now.Holder(appsecret.Pending); pending == "" || pending == version { // it was given up: another one begins
-				return false, start(ctx, r.client, r.secret.ARN)
+			if pending := now.Holder(appsecret.Pending); pending != "" && pending != version {
+				return false, nil
 			}
-			return false, nil
+			// It was given up: another one begins.
+			if err := (&rotation{secret: now}).possible(ctx, r.Compromised); err != nil {
+				return false, fmt.Errorf("the rotation was given up, as `sftoken secret status %s` shows: %w", now.App, err)
+			}
+			return false, start(ctx, r.client, r.secret.ARN)
 		}
 		r.Current = version
 		fmt.Fprintf(r.out, "version %s is AWSCURRENT\n", version)
@@ -168,8 +174,8 @@ func (r *rotation) revokeKnown(cmd *cobra.Command, api *apiFlags) error {
 		defer cancel()
 		err = source.Revoke(ctx)
 	}
-	if err != nil {
-		return fmt.Errorf("the pair is changed; revoking the cached token: %w", err)
+	if err != nil { // the API's own exit codes would say that nothing was done
+		return &exitError{fmt.Sprintf("the pair is changed, and the cached token is not revoked: try `sftoken revoke %s`, and not this again: %s", r.secret.App, complaint(err)), exitFailed}
 	}
 	r.Revoked = true
 	fmt.Fprintln(r.out, "the cached token is revoked")

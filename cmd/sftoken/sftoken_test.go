@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -192,6 +194,14 @@ func TestCommandsForMachines(t *testing.T) {
 	// The pair is changed, and the API does not answer: a machine must hear of both.
 	half := ask("", exitFailed, "rotate", "crm", "--compromised", "--url", "http://127.0.0.1:1/v1")
 	same(half, map[string]any{"compromised": true, "revoked": false})
+	for _, status := range []int{403, 503} { // not as get exits: the pair is changed all the same
+		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--timeout", "1s", "--url", api.URL+"/v1")
+		api.Close()
+		if code != exitFailed || !strings.Contains(stderr, "try `sftoken revoke crm`") {
+			t.Errorf("the API answers %d: exit %d: %s", status, code, stderr)
+		}
+	}
 }
 
 // AWS answers a wrong signature with all that was to be signed, the caller's session token included.

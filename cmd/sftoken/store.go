@@ -29,6 +29,7 @@ type store struct {
 	cmd              *cobra.Command
 	client           *secretsmanager.Client
 	app, name, label string
+	stored           *appsecret.Version // as it was sent
 }
 
 func (s *store) store(file string) (version string, err error) {
@@ -40,8 +41,12 @@ func (s *store) store(file string) (version string, err error) {
 	if !exists && s.label != appsecret.Current {
 		return "", fmt.Errorf("there is no secret %s yet: begin with `sftoken secret put %s`", s.name, s.app)
 	}
-	given, err := s.given(file, fields)
+	given, err := s.unlessInterrupted(func() (map[string]json.RawMessage, error) { return s.given(file, fields) })
 	if err != nil {
+		return "", err
+	}
+	// Once more: what was read before somebody typed may be the pair before by now.
+	if fields, exists, err = s.present(ctx); err != nil {
 		return "", err
 	}
 	maps.Copy(fields, given)
@@ -56,6 +61,7 @@ func (s *store) store(file string) (version string, err error) {
 	if parsed.IsPlaceholder() {
 		return "", errors.New("nothing was stored: this is still the placeholder")
 	}
+	s.stored = parsed
 	s.warn(string(value))
 	// The token is made once, so that the SDK's retries after a lost answer find the version there.
 	token := newToken()
@@ -94,6 +100,27 @@ func (s *store) present(ctx context.Context) (fields map[string]json.RawMessage,
 		fields = map[string]json.RawMessage{}
 	}
 	return fields, true, nil
+}
+
+// unlessInterrupted returns what read does, unless Ctrl-C comes first: the signal ends the context, and no read of a terminal or a pipe.
+func (s *store) unlessInterrupted(read func() (map[string]json.RawMessage, error)) (fields map[string]json.RawMessage, err error) {
+	if terminal, ok := s.cmd.InOrStdin().(*os.File); ok {
+		if state, err := term.GetState(int(terminal.Fd())); err == nil {
+			defer func() { _ = term.Restore(int(terminal.Fd()), state) }() // what is typed is shown again
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		fields, err = read()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return fields, err
+	case <-s.cmd.Context().Done():
+		fmt.Fprintln(s.cmd.ErrOrStderr())
+		return nil, errors.New("nothing was stored: interrupted")
+	}
 }
 
 // given reads the fields from a file or standard input, or asks for them.
@@ -153,21 +180,44 @@ func (s *store) ask(terminal *os.File, present map[string]json.RawMessage) (map[
 // is not known.
 func (s *store) verdict(version string) (label string, err error) {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), "waiting for the rotate function to try it; it may take 10 minutes")
+	seen := false
 	err = poll(s.cmd.Context(), func(ctx context.Context) (bool, error) {
 		secret, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
-		switch {
-		case err != nil:
+		if err != nil {
 			return false, err
+		}
+		switch {
 		case secret.Has(version, appsecret.Current):
 			label = appsecret.Current
-			return true, nil
 		case secret.Has(version, appsecret.Rejected):
 			label = appsecret.Rejected
+		case !seen || secret.Has(version, appsecret.Candidate):
+			seen = secret.Has(version, appsecret.Candidate)
+			return false, nil
+		// A rotation that takes a candidate stores its pair as a version of its own.
+		case s.isPairOf(ctx, secret, appsecret.Current):
+			label = appsecret.Current
+		case s.isPairOf(ctx, secret, appsecret.Rejected):
+			label = appsecret.Rejected
+		default:
+			return false, fmt.Errorf("another pair has been stored in place of this one: see `sftoken secret status %s`", s.app)
+		}
+		if label == appsecret.Rejected {
 			return false, errors.New("the pair is refused by Salesforce: it is labelled REJECTED, and the current one stays; the rotate function's log says why")
 		}
-		return false, nil
+		return true, nil
 	})
 	return label, err
+}
+
+// isPairOf says whether the version with the label holds the pair that was stored.
+func (s *store) isPairOf(ctx context.Context, secret *appsecret.Secret, label string) bool {
+	holder := secret.Holder(label)
+	if holder == "" {
+		return false
+	}
+	version, err := secret.Read(ctx, holder)
+	return err == nil && version.SamePair(s.stored)
 }
 
 // poll asks every two seconds, for 20 minutes at the most.
@@ -176,7 +226,7 @@ func poll(ctx context.Context, done func(context.Context) (bool, error)) error {
 	defer cancel()
 	for {
 		finished, err := done(ctx)
-		if finished || err != nil {
+		if finished || err != nil && ctx.Err() == nil {
 			return err
 		}
 		select {

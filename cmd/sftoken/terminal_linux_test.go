@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -148,6 +149,33 @@ func TestSecretsAreTypedUnseen(t *testing.T) {
 	}
 	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 || !s.org.Live(strings.TrimSpace(stdout)) {
 		t.Errorf("get: exit %d: %s", code, stderr)
+	}
+}
+
+// Ctrl-C ends a question, and leaves a terminal that shows what is typed.
+func TestAQuestionThatIsInterrupted(t *testing.T) {
+	s := newTestStack(t, io.Discard)
+	s.as(t, ownerKey)
+	term := newTerminal(t, 80)
+	ctx, interrupt := context.WithCancel(t.Context())
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, []string{"secret", "put", "crm"}, term.side, term.side, term.side) }()
+	term.await(t, "Consumer key: ")
+	_, _ = io.WriteString(term.master, "3MVG9key\n")
+	term.await(t, "Consumer secret (not shown): ")
+	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	}
+	interrupt()
+	select {
+	case code := <-done:
+		term.await(t, "nothing was stored: interrupted")
+		if code != exitFailed || !echoes(t, term.side) {
+			t.Errorf("exit %d; the terminal echoes: %t", code, echoes(t, term.side))
+		}
+		_, _ = io.WriteString(term.master, "\n") // ends the read that is left, as the end of the process does
+	case <-time.After(30 * time.Second):
+		_, _ = io.WriteString(term.master, "\n")
+		t.Errorf("nothing ends it; at last it exits with %d", <-done)
 	}
 }
 

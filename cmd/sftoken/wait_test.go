@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/spf13/cobra"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+// vault is a Secrets Manager with the secret of crm, and nobody who reacts to what happens there but the test.
+type vault struct {
+	t *testing.T
+	*secretsmanager.Client
+	aws    *localaws.SecretsManager
+	rotate localaws.Invoker
+}
+
+func inVault(t *testing.T, test func(v *vault)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		v := &vault{t: t}
+		v.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
+			Account: owner, Region: region,
+			Functions:  map[string]localaws.Invoker{rotateARN: func(ctx context.Context, payload []byte) ([]byte, error) { return v.rotate(ctx, payload) }},
+			Background: func(rotation func(context.Context)) { go rotation(context.Background()) },
+		})
+		var network sfoauthtest.Network
+		stop, err := network.Serve("127.0.0.1:4566", v.aws)
+		v.must(err)
+		t.Cleanup(stop)
+		client := network.Client()
+		t.Cleanup(client.CloseIdleConnections)
+		v.Client = secretsmanager.New(secretsmanager.Options{
+			Region: region, BaseEndpoint: aws.String("http://127.0.0.1:4566"), HTTPClient: client, Credentials: credentialsOf(ownerKey),
+		})
+		_, err = v.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "crm"), SecretString: aws.String(pairOf("first"))})
+		v.must(err)
+		test(v)
+	})
+}
+
+func (v *vault) must(err error) {
+	v.t.Helper()
+	if err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+func pairOf(name string) string {
+	value, _ := json.Marshal(map[string]string{"consumerKey": name, "consumerSecret": "of " + name, "baseUri": "https://acme.my.salesforce.com"})
+	return string(value)
+}
+
+func (v *vault) put(pair, label string) {
+	v.t.Helper()
+	_, err := v.PutSecretValue(v.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String(prefix + "crm"), SecretString: aws.String(pairOf(pair)), VersionStages: []string{label}})
+	v.must(err)
+}
+
+func (v *vault) secret() *appsecret.Secret {
+	v.t.Helper()
+	secret, err := appsecret.Open(v.t.Context(), v.Client, prefix, prefix+"crm")
+	v.must(err)
+	return secret
+}
+
+// move moves a label from the one who has it to the version; empty: it takes it off.
+func (v *vault) move(label, to string) {
+	v.t.Helper()
+	s := v.secret()
+	if to == "" {
+		v.must(s.Unlabel(v.t.Context(), label, s.Holder(label)))
+	} else {
+		v.must(s.Move(v.t.Context(), label, to))
+	}
+}
+
+// command is a command that is run with what is typed.
+func (v *vault) command(ctx context.Context, typed string) (*cobra.Command, *bytes.Buffer) {
+	cmd, said := &cobra.Command{}, &bytes.Buffer{}
+	cmd.SetContext(ctx)
+	cmd.SetIn(strings.NewReader(typed))
+	cmd.SetOut(said)
+	cmd.SetErr(said)
+	return cmd, said
+}
+
+func (v *vault) store(ctx context.Context, label, typed string) *store {
+	cmd, _ := v.command(ctx, typed)
+	return &store{cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label}
+}
+
+// What becomes of a staged pair while others write the secret too: rotations, and people.
+func TestTheVerdictOnACandidate(t *testing.T) {
+	for name, c := range map[string]struct {
+		happens func(v *vault, version string)
+		label   string
+		says    string // empty: no error
+	}{
+		"it works": {func(v *vault, version string) { v.move("AWSCURRENT", version); v.move("CANDIDATE", "") }, "AWSCURRENT", ""},
+		"it is refused": {func(v *vault, version string) {
+			v.move("REJECTED", version)
+			v.move("CANDIDATE", "")
+		}, "REJECTED", "refused by Salesforce"},
+		"a rotation takes it": {func(v *vault, _ string) { v.put("staged", "AWSCURRENT"); v.move("CANDIDATE", "") }, "AWSCURRENT", ""},
+		"a rotation takes it, and it is refused": {func(v *vault, _ string) {
+			v.put("staged", "REJECTED")
+			v.move("CANDIDATE", "")
+		}, "REJECTED", "refused by Salesforce"},
+		"another one is staged":     {func(v *vault, _ string) { v.put("another", "CANDIDATE") }, "", "another pair has been stored in place of this one"},
+		"nobody tries it":           {func(*vault, string) {}, "", "stopped waiting, and it goes on"},
+		"it is not to be seen soon": {func(v *vault, version string) { time.Sleep(time.Minute); v.move("AWSCURRENT", version) }, "AWSCURRENT", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVault(t, func(v *vault) {
+				s := v.store(v.t.Context(), appsecret.Candidate, pairOf("staged"))
+				version, err := s.store("")
+				v.must(err)
+				go func() {
+					time.Sleep(3 * time.Second)
+					c.happens(v, version)
+				}()
+				begun := time.Now()
+				label, err := s.verdict(version)
+				if label != c.label || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+					v.t.Errorf("%q, %v", label, err)
+				}
+				if took := time.Since(begun); took > 2*time.Minute && name != "nobody tries it" {
+					v.t.Errorf("it took %v", took)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+func TestAWaitThatIsInterruptedSaysThatItGoesOn(t *testing.T) {
+	inVault(t, func(v *vault) {
+		for _, at := range []time.Duration{time.Second, 3 * time.Second} { // between two looks; in the midst of one
+			ctx, cancel := context.WithCancel(v.t.Context())
+			s := v.store(ctx, appsecret.Candidate, pairOf("staged"))
+			version, err := s.store("")
+			v.must(err)
+			if at > 2*time.Second {
+				v.aws.Fail("DescribeSecret", localaws.Fault{Delay: 10 * time.Second}, 0)
+			}
+			time.AfterFunc(at, cancel)
+			if label, err := s.verdict(version); label != "" || err == nil || !strings.Contains(err.Error(), "stopped waiting, and it goes on") {
+				v.t.Errorf("%q, %v", label, err)
+			}
+		}
+	})
+}
+
+// changing is somebody who types while the secret is changed.
+type changing struct {
+	io.Reader
+	change func()
+}
+
+func (c *changing) Read(b []byte) (int, error) {
+	if c.change != nil {
+		c.change()
+		c.change = nil
+	}
+	return c.Reader.Read(b)
+}
+
+func TestAPairThatIsRotatedWhileSomebodyTypesIsKept(t *testing.T) {
+	inVault(t, func(v *vault) {
+		s := v.store(v.t.Context(), appsecret.Current, "")
+		s.cmd.SetIn(&changing{strings.NewReader(`{"allowedPrincipals":["222222222222"]}`), func() { v.put("rotated", "AWSCURRENT") }})
+		_, err := s.store("")
+		v.must(err)
+		secret := v.secret()
+		current, err := secret.Read(v.t.Context(), secret.Holder("AWSCURRENT"))
+		v.must(err)
+		if current.ConsumerKey != "rotated" || current.AllowedPrincipals == nil {
+			v.t.Errorf("the pair of %q is stored", current.ConsumerKey)
+		}
+	})
+}
+
+// A pipe that nobody writes to ends no read when Ctrl-C comes.
+func TestAReadThatIsInterrupted(t *testing.T) {
+	inVault(t, func(v *vault) {
+		ctx, cancel := context.WithCancel(v.t.Context())
+		s := v.store(ctx, appsecret.Current, "")
+		silent, end := io.Pipe()
+		defer end.Close()
+		s.cmd.SetIn(silent)
+		time.AfterFunc(time.Second, cancel)
+		before := v.secret().Holder("AWSCURRENT")
+		if _, err := s.store(""); err == nil || !strings.Contains(err.Error(), "nothing was stored: interrupted") {
+			v.t.Error(err)
+		}
+		if after := v.secret().Holder("AWSCURRENT"); after != before {
+			v.t.Error("something is stored")
+		}
+	})
+}
+
+func TestARotationThatOnlyAPersonCanGoOnWith(t *testing.T) {
+	inVault(t, func(v *vault) {
+		v.put("staged", "CANDIDATE")
+		v.rotate = func(context.Context, []byte) ([]byte, error) { // as the rotate function refuses a candidate
+			time.Sleep(5 * time.Second)
+			s := v.secret()
+			if holder := s.Holder("CANDIDATE"); holder != "" {
+				v.move("REJECTED", holder)
+				v.move("CANDIDATE", "")
+				v.move("AWSPENDING", "")
+			}
+			return nil, errors.New("refused")
+		}
+		r := &rotation{client: v.Client, secret: v.secret(), out: io.Discard, progress: io.Discard}
+		begun := time.Now()
+		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "not switched on: set RotationSchedule") {
+			v.t.Errorf("without a rotation: %v", err)
+		}
+		_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
+		v.must(err)
+		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "the rotation was given up") || !strings.Contains(err.Error(), "a person must make its new pair") {
+			v.t.Errorf("after the refusal: %v", err)
+		}
+		if took := time.Since(begun); took > time.Minute {
+			v.t.Errorf("it took %v", took)
+		}
+		synctest.Wait()
+	})
+}
