@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -95,9 +96,13 @@ func waitStatus(exit *exec.ExitError) (syscall.WaitStatus, bool) {
 	return status, ok
 }
 
-// pass hands signals to the process until it has ended. A terminal sends Ctrl-C to the process by itself.
+// pass hands signals to the process until it has ended. A terminal sends Ctrl-C to the process by itself, whichever of its streams are
+// redirected; many programs take a second one as the order to give up without tidying.
 func pass(signals <-chan os.Signal, to *os.Process, ended <-chan struct{}) {
-	_, terminal := columns(os.Stdin)
+	terminal := slices.ContainsFunc([]*os.File{os.Stdin, os.Stdout, os.Stderr}, func(f *os.File) bool {
+		_, is := columns(f)
+		return is
+	})
 	for {
 		select {
 		case <-ended:

@@ -79,12 +79,18 @@ func TestExecExitsAsTheCommandDoes(t *testing.T) {
 	}
 }
 
-// TestExecAsAProcess runs the real program.
-func TestExecAsAProcess(t *testing.T) {
+// buildProgram builds the real program.
+func buildProgram(t *testing.T) string {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "sftoken")
 	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
+	return binary
+}
+
+func TestExecAsAProcess(t *testing.T) {
+	binary := buildProgram(t)
 	t.Run("the token is in no command line", func(t *testing.T) { inNoCommandLine(t, binary) })
 	t.Run("signals are passed on", func(t *testing.T) { passesSignalsOn(t, binary) })
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -176,6 +177,31 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		_, _ = io.WriteString(term.master, "\n")
 		t.Errorf("nothing ends it; at last it exits with %d", <-done)
+	}
+}
+
+// It is sent what sftoken itself gets of a Ctrl-C, while its input is a pipe: the terminal sends the command another.
+func TestExecLeavesCtrlCToTheTerminal(t *testing.T) {
+	oddAPI(t, "token")
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "exec", "crm", "--", "sh", "-c",
+		`trap 'echo interrupted' INT; trap 'echo ended; exit 5' TERM; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
+	cmd.Stdin, cmd.Stderr = strings.NewReader("data"), newTerminal(t, 80).side
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var ready string
+	if _, err := fmt.Fscan(stdout, &ready); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Signal(os.Interrupt)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	rest, _ := io.ReadAll(stdout)
+	if _ = cmd.Wait(); strings.TrimSpace(string(rest)) != "ended" || cmd.ProcessState.ExitCode() != 5 {
+		t.Errorf("%q, exit %d", rest, cmd.ProcessState.ExitCode())
 	}
 }
 
