@@ -147,7 +147,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 			return false, err
 		}
 		version := now.Holder(appsecret.Current)
-		if version == r.secret.Holder(appsecret.Current) {
+		if r.isStill(ctx, now, version) {
 			if pending := now.Holder(appsecret.Pending); pending != "" && pending != version {
 				return false, nil
 			}
@@ -161,6 +161,21 @@ func (r *rotation) rotate(ctx context.Context) error {
 		fmt.Fprintf(r.out, "version %s is AWSCURRENT\n", version)
 		return true, nil
 	})
+}
+
+// isStill says whether the version is the one that was current before or, where that has leaked, another one with its pair, as somebody
+// makes who changes who may have tokens.
+func (r *rotation) isStill(ctx context.Context, now *appsecret.Secret, version string) bool {
+	before := r.secret.Holder(appsecret.Current)
+	if version == before || !r.Compromised {
+		return version == before
+	}
+	leaked, err := now.Read(ctx, before)
+	if err != nil {
+		return false
+	}
+	current, err := now.Read(ctx, version)
+	return err == nil && current.SamePair(leaked)
 }
 
 // revokeKnown revokes the token that the API has cached.

@@ -59,8 +59,13 @@ func (v *vault) must(err error) {
 	}
 }
 
+// pairOf is a secret's value. Where the name is that of a pair that Salesforce makes, it has ids.
 func pairOf(name string) string {
-	value, _ := json.Marshal(map[string]string{"consumerKey": name, "consumerSecret": "of " + name, "baseUri": "https://acme.my.salesforce.com"})
+	fields := map[string]string{"consumerKey": name, "consumerSecret": "of " + name, "baseUri": "https://acme.my.salesforce.com"}
+	if name == "made" {
+		fields["appId"], fields["consumerId"] = "0xI000000000001AAA", "888000000000001AAA"
+	}
+	value, _ := json.Marshal(fields)
 	return string(value)
 }
 
@@ -238,6 +243,28 @@ func TestARotationThatOnlyAPersonCanGoOnWith(t *testing.T) {
 		}
 		if took := time.Since(begun); took > time.Minute {
 			v.t.Errorf("it took %v", took)
+		}
+		synctest.Wait()
+	})
+}
+
+// Somebody changes who may have tokens while a leak is handled: the version is another, and the pair has leaked all the same.
+func TestALeakedPairInANewVersionIsWaitedFor(t *testing.T) {
+	inVault(t, func(v *vault) {
+		v.rotate = func(context.Context, []byte) ([]byte, error) { return nil, errors.New("down") }
+		_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
+		v.must(err)
+		synctest.Wait()
+		v.put("made", "AWSCURRENT")
+		r := &rotation{client: v.Client, secret: v.secret(), out: io.Discard, progress: io.Discard}
+		last := ""
+		time.AfterFunc(3*time.Second, func() { v.put("made", "AWSCURRENT") })
+		time.AfterFunc(9*time.Second, func() {
+			v.put("new", "AWSCURRENT")
+			last = v.secret().Holder("AWSCURRENT")
+		})
+		if err := r.replaceLeaked(v.t.Context()); err != nil || r.Current != last {
+			v.t.Errorf("%v; %q is AWSCURRENT, and not %q", err, r.Current, last)
 		}
 		synctest.Wait()
 	})

@@ -156,3 +156,34 @@ func TestAnEventOfASecretThatIsGoingToBeDeleted(t *testing.T) {
 		}
 	})
 }
+
+// A staged pair may have been tried when it was new; made the main one, it is new once more for some servers.
+func TestAMainPairThatOneServerDoesNotKnowYetIsNotRolledBack(t *testing.T) {
+	o := options{org: sfoauthtest.Config{StagedCannotLogIn: true}, propagation: 2 * time.Minute}
+	inBubble(t, o, func(t *testing.T, w *world) {
+		oldKey, _ := w.app.Pair()
+		w.must(w.rotate(""))
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_client_id", "client identifier invalid"), 4)
+		w.deliver()
+		if err := w.rotated(oldKey); err != nil || w.describe().Holder("REJECTED") != "" {
+			t.Errorf("%v; labels %v", err, w.describe().Labels)
+		}
+	})
+}
+
+func TestALeakedPairInANewVersion(t *testing.T) {
+	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
+		key, secret := w.app.Pair()
+		w.stageByHand()
+		staged := w.app.Staged()[0]
+		w.leak()
+		w.fields["allowedPrincipals"] = []string{"222222222222"}
+		w.store(key, secret, "AWSCURRENT")
+		w.deliver()
+		w.must(w.rotate(""))
+		w.deliver()
+		if err := w.rotated(key); err != nil || w.org.LogsIn(key, secret) || w.org.LogsIn(staged.Key, staged.Secret) {
+			t.Errorf("%v; the leaked pair logs in: %t; the one staged beside it: %t", err, w.org.LogsIn(key, secret), w.org.LogsIn(staged.Key, staged.Secret))
+		}
+	})
+}

@@ -180,7 +180,8 @@ func (r *Rotator) again(ctx context.Context, secret *appsecret.Secret) (*appsecr
 	return appsecret.Open(ctx, r.Secrets, r.Prefix, secret.ARN)
 }
 
-// tryVersion tries a pair that a person has stored, with all the time that a new one may take to work.
+// tryVersion tries a pair that somebody has stored or moved a label to, with all the time that a new one may take to work: Salesforce may
+// know a staged pair everywhere only some time after a rotation has made it the main one.
 func (r *Rotator) tryVersion(ctx context.Context, secret *appsecret.Secret, id string) error {
 	version, err := secret.Read(ctx, id)
 	switch {
@@ -189,5 +190,9 @@ func (r *Rotator) tryVersion(ctx context.Context, secret *appsecret.Secret, id s
 	case version.IsPlaceholder():
 		return &refusal{errPlaceholder}
 	}
-	return r.tryUntil(ctx, version, r.settled(version))
+	until := r.settled(version)
+	if moved := secret.LastChanged.Add(r.Propagation); moved.After(until) {
+		until = moved
+	}
+	return r.tryUntil(ctx, version, until)
 }

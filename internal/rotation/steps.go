@@ -108,7 +108,10 @@ func (r *Rotator) newPair(ctx context.Context, secret *appsecret.Secret, current
 		// Salesforce has rotated, and AWSCURRENT was never moved; or a person made a new pair in Setup.
 		return at.main, "adopted the main pair at Salesforce, which is newer than AWSCURRENT", nil
 	}
-	compromised := secret.Has(current.ID, appsecret.Compromised)
+	compromised, err := r.leaked(ctx, secret, current)
+	if err != nil {
+		return sfoauth.Pair{}, "", err
+	}
 	for _, p := range at.slot {
 		// Who had the leaked pair may have read the staged one.
 		if p.State == sfoauth.Active && !compromised && !p.ConsumerSecret.IsZero() && !expiresSoon(p) {
@@ -136,6 +139,22 @@ func (r *Rotator) checkIDs(ctx context.Context, at *place, secret *appsecret.Sec
 		return err
 	}
 	return fmt.Errorf("the current pair of app %s logs in, and the appId and consumerId beside it are another app's: mend them with `sftoken secret put %s`", secret.App, secret.App)
+}
+
+// leaked says whether the version's pair is that of the one labelled COMPROMISED: a change of other fields makes a new version of it.
+func (r *Rotator) leaked(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (bool, error) {
+	holder := secret.Holder(appsecret.Compromised)
+	if holder == "" || holder == version.ID {
+		return holder != "", nil
+	}
+	compromised, err := secret.Read(ctx, holder)
+	if err != nil {
+		if appsecret.IsProblem(err, appsecret.Malformed) {
+			err = nil // it says of no pair that it has leaked
+		}
+		return false, err
+	}
+	return compromised.SamePair(version), nil
 }
 
 func expiresSoon(p sfoauth.StagedPair) bool {
