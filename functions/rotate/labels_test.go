@@ -452,6 +452,7 @@ func TestTheDailyCheckChangesNothing(t *testing.T) {
 		w.create("sftoken/broken", map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": "http://" + orgHost})
 		w.create("sftoken/empty", map[string]any{"consumerKey": "replace-me", "consumerSecret": "replace-me", "baseUri": "http://" + orgHost})
 		w.create("other/secret", map[string]any{"not": "ours"})
+		w.create("sftoken/team/other", map[string]any{"not": "an app's"})
 		_, err := w.secrets.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{
 			SecretId: aws.String(crm), RotateImmediately: aws.Bool(false), RotationRules: rulesOf("rate(30 days)"),
 		})
