@@ -12,7 +12,7 @@ RUN := CGO_ENABLED=0 go run -trimpath -buildvcs=false -tags lambda.norpc
 .PHONY: help run local test race lint bench fuzz build e2e examples sam-local conformance clients salesforce deploy clean
 
 help: ## list the commands
-	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 run: ## show the main job once, on this machine (needs Go only)
 	$(RUN) ./cmd/sftoken demo

@@ -5,6 +5,7 @@ package docs_test
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -108,6 +109,25 @@ func TestEveryPageIsLinked(t *testing.T) {
 	for _, page := range all(t) {
 		if !linked[filepath.Clean(page.Path)] {
 			t.Errorf("no page leads to %s", page.Path)
+		}
+	}
+}
+
+// A target that `make help` does not list is not found.
+func TestMakeHelp(t *testing.T) {
+	help := exec.Command("make", "--no-print-directory", "help")
+	help.Dir = root
+	listed, err := help.CombinedOutput()
+	if err != nil {
+		t.Fatalf("make help: %v\n%s", err, listed)
+	}
+	targets := regexp.MustCompile(`(?m)^([^\s:#.]+):.*## (.*)`).FindAllStringSubmatch(read(t, "Makefile"), -1)
+	if len(targets) < 15 {
+		t.Errorf("only %d targets were found", len(targets))
+	}
+	for _, target := range targets {
+		if !regexp.MustCompile(`(?m)^  make ` + target[1] + ` +` + regexp.QuoteMeta(target[2]) + `$`).Match(listed) {
+			t.Errorf("make help does not list %s", target[1])
 		}
 	}
 }
