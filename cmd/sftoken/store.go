@@ -103,20 +103,24 @@ func (s *store) present(ctx context.Context) (fields map[string]json.RawMessage,
 }
 
 // unlessInterrupted returns what read does, unless Ctrl-C comes first: the signal ends the context, and no read of a terminal or a pipe.
-func (s *store) unlessInterrupted(read func() (map[string]json.RawMessage, error)) (fields map[string]json.RawMessage, err error) {
+func (s *store) unlessInterrupted(read func() (map[string]json.RawMessage, error)) (map[string]json.RawMessage, error) {
 	if terminal, ok := s.cmd.InOrStdin().(*os.File); ok {
 		if state, err := term.GetState(int(terminal.Fd())); err == nil {
 			defer func() { _ = term.Restore(int(terminal.Fd()), state) }() // what is typed is shown again
 		}
 	}
-	done := make(chan struct{})
+	type answer struct {
+		fields map[string]json.RawMessage
+		err    error
+	}
+	answered := make(chan answer, 1)
 	go func() {
-		fields, err = read()
-		close(done)
+		fields, err := read()
+		answered <- answer{fields, err}
 	}()
 	select {
-	case <-done:
-		return fields, err
+	case a := <-answered:
+		return a.fields, a.err
 	case <-s.cmd.Context().Done():
 		fmt.Fprintln(s.cmd.ErrOrStderr())
 		return nil, errors.New("nothing was stored: interrupted")
