@@ -8,9 +8,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
-	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/doctor"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
@@ -50,17 +50,16 @@ A status, and the outcome, is ok, warning, failed or (a status) skipped.`,
 		).exits(map[int]string{0: "nothing failed; there may be warnings", 1: "something failed"}),
 		Args: oneApp,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !appsecret.ValidName(args[0]) {
-				return &usageError{fmt.Errorf("%q is no app's name: want %s", args[0], appsecret.NamePattern)}
-			}
 			allowed, err := sfoauth.ParseHosts(hosts)
 			if err != nil {
 				return &usageError{fmt.Errorf("--salesforce-hosts: %w", err)}
 			}
 			out, progress := &rendering{screen: newScreen(cmd.OutOrStdout())}, newPatience(cmd.ErrOrStderr())
 			c := doctor.Config{
-				Load: func(ctx context.Context) (aws.Config, error) { return config.LoadDefaultConfig(ctx) },
-				URL:  api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
+				Load: func(ctx context.Context) (aws.Config, error) {
+					return config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
+				},
+				URL: api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
 				Begin: progress.wait,
 				Done: func(r doctor.Result) {
 					progress.done()

@@ -44,7 +44,7 @@ The token is fetched once. A command that outlives it asks for another with
 			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
 				return &usageError{errors.New("want: sftoken exec APP -- COMMAND")}
 			}
-			return nil
+			return oneApp(cmd, args[:1])
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			token, err := flags.fetch(cmd, args[0], "")

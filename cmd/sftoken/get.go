@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/pkg/sftoken"
@@ -45,9 +44,9 @@ func (f *apiFlags) source(ctx context.Context, app string) (*sftoken.Source, con
 	if url == "" {
 		return nil, nil, nil, &usageError{errors.New("no API: give --url or set SFTOKEN_URL to the ApiUrl of the deployment")}
 	}
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := awsConfig(ctx)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("AWS configuration: %w", err)
+		return nil, nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	return sftoken.NewTokenSource(cfg, url, app), ctx, cancel, nil

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -55,10 +57,18 @@ func complaint(err error) string {
 	if err == nil {
 		return ""
 	}
+	text := cmp.Or(ofAWS(err), err.Error())
 	// AWS follows its message on a wrong signature with the request that was to be signed, the session's token included.
-	text, _, _ := strings.Cut(err.Error(), "\n\nThe Canonical String")
-	return strings.TrimPrefix(text, "sftoken: ") // package sftoken says it too
+	text, _, _ = strings.Cut(text, "\n\nThe Canonical String")
+	text = strings.TrimPrefix(text, "sftoken: ") // package sftoken says it too
+	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Status == 403 && failed.Code == "" {
+		text += "; `sftoken doctor APP` says what to mend" // API Gateway's own words do not
+	}
+	return oneLine.Replace(text)
 }
+
+// oneLine has what is wrong in one line, and in words that are not Go's.
+var oneLine = strings.NewReplacer("\n\n", "; ", "\n", "; ", "context deadline exceeded", "no answer in time", "context canceled", "interrupted")
 
 // usageError is a command line that makes no sense.
 type usageError struct{ error }
@@ -115,12 +125,7 @@ Begin with "sftoken doctor APP": it says what works, and what mends the rest.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return cmd.Help()
-		},
+		RunE:          helpOrUnknown,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetHelpTemplate(helpTemplate)
@@ -149,9 +154,13 @@ const (
 	misconfigured = "the app is set up wrongly: sftoken doctor says how"
 )
 
-func unknownCommand(cmd *cobra.Command, name string) error {
-	text := fmt.Sprintf("unknown command %q", name)
-	if like := cmd.SuggestionsFor(name); len(like) > 0 {
+// helpOrUnknown is what a command does that only has others below it.
+func helpOrUnknown(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	text := fmt.Sprintf("unknown command %q", args[0])
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
 		text += ": do you mean " + strings.Join(like, " or ") + "?"
 	}
 	return &usageError{errors.New(text)}
@@ -193,6 +202,9 @@ func noArgs(_ *cobra.Command, args []string) error {
 func oneApp(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return &usageError{fmt.Errorf("want one argument, the app's name; got %d", len(args))}
+	}
+	if !appsecret.ValidName(args[0]) {
+		return &usageError{fmt.Errorf("%q is no app's name: want lower-case letters, digits and hyphens, like crm or erp-eu", args[0])}
 	}
 	return nil
 }

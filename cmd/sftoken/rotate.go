@@ -37,7 +37,7 @@ next read the secret, within SECRET_TTL (5 minutes).`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			client, err := flags.client(ctx, args[0])
+			client, err := flags.client(ctx)
 			if err != nil {
 				return err
 			}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 
@@ -28,13 +27,10 @@ func secretSections() sections {
 	return describe("SECRET_PREFIX", "as --prefix", awsVariables, awsMeaning)
 }
 
-func (f *secretFlags) client(ctx context.Context, app string) (*secretsmanager.Client, error) {
-	if !appsecret.ValidName(app) {
-		return nil, &usageError{fmt.Errorf("%q is no app's name: want %s", app, appsecret.NamePattern)}
-	}
-	cfg, err := config.LoadDefaultConfig(ctx)
+func (f *secretFlags) client(ctx context.Context) (*secretsmanager.Client, error) {
+	cfg, err := awsConfig(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("AWS configuration: %w", err)
+		return nil, err
 	}
 	return secretsmanager.NewFromConfig(cfg), nil
 }
@@ -48,8 +44,8 @@ func newSecret() *cobra.Command {
 pair, see what is stored. This is for the API's owner: it takes the right to
 write the secret, in the account and region of the API.`,
 		Annotations: secretSections().exits(map[int]string{0: "done", 1: "failed"}),
-		Args:        noArgs,
-		RunE:        func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:        cobra.ArbitraryArgs,
+		RunE:        helpOrUnknown,
 	}
 	flags.add(cmd)
 	cmd.AddCommand(newStore(&flags, "put", appsecret.Current), newStore(&flags, "stage", appsecret.Candidate), newStatus(&flags))
@@ -87,7 +83,7 @@ it, it is labelled REJECTED, and the current one stays.`
 		Args:              oneApp,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := flags.client(cmd.Context(), args[0])
+			client, err := flags.client(cmd.Context())
 			if err != nil {
 				return err
 			}

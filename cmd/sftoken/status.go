@@ -31,7 +31,7 @@ COMPROMISED one that has leaked.`,
 		Args:              oneApp,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := flags.client(cmd.Context(), args[0])
+			client, err := flags.client(cmd.Context())
 			if err != nil {
 				return err
 			}

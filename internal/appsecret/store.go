@@ -30,12 +30,15 @@ const (
 // Error is why a version could not be read. It holds no value of the secret.
 type Error struct {
 	Secret  string // the secret's name
-	Version string // the label or id of the version that was asked for
+	Version string // the label or id of the version that was asked for; empty: the secret itself
 	Problem Problem
 	Err     error
 }
 
 func (e *Error) Error() string {
+	if e.Version == "" {
+		return fmt.Sprintf("secret %s: %v", e.Secret, e.Err)
+	}
 	return fmt.Sprintf("secret %s, version %s: %v", e.Secret, e.Version, e.Err)
 }
 

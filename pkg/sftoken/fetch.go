@@ -70,7 +70,7 @@ func (s *Source) send(ctx context.Context, method, query string) (*http.Response
 	unredirected.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := unredirected.Do(req)
 	if err != nil {
-		return nil, nil, broken("", err)
+		return nil, nil, broken("no answer of the API: ", err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))

@@ -95,7 +95,7 @@ func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *S
 	case !appName.MatchString(app):
 		s.err = fmt.Errorf("sftoken: app %q: a name must match %s", app, appName)
 	case s.region == "":
-		s.err = errors.New("sftoken: no region: set config.Region, AWS_REGION or WithRegion to the API's")
+		s.err = errors.New("sftoken: no region: set AWS_REGION to the API's, or config.Region or WithRegion in Go")
 	}
 	return s
 }
