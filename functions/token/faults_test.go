@@ -181,6 +181,14 @@ func TestALimitIsRememberedForASecondAtTheLeast(t *testing.T) {
 		if w.logins() != 1 {
 			t.Errorf("%d logins within a second", w.logins())
 		}
+		time.Sleep(time.Second)
+		w.org.Heal()
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.TooManyRequests(7*time.Second, false), 1)
+		w.get()
+		time.Sleep(500 * time.Millisecond)
+		if after := w.get().header.Get("Retry-After"); after != "7" {
+			t.Errorf("Retry-After is %q where 6.5 seconds are left", after)
+		}
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -113,12 +114,40 @@ func TestAnEventThatIsNotJSON(t *testing.T) {
 	})
 }
 
+func TestALineIsBoundedWhateverTheCallerWrites(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		long := strings.Repeat("x\n\u2028\"é", 1000)
+		w.call(func(e map[string]any) {
+			e["pathParameters"], e["path"] = map[string]any{"app": long}, "/tokens/"+long
+			e["requestContext"].(map[string]any)["requestId"] = "req-2"
+		})
+		w.call(func(e map[string]any) { e["httpMethod"] = long })
+		if text := w.log.String(); len(text) > 2000 || strings.Count(text, "\n") != 2 {
+			t.Errorf("%d characters in %d lines", len(text), strings.Count(text, "\n"))
+		}
+	})
+}
+
+func TestAnEventWithoutARequestIDIsNamedByLambdas(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "lambda-1"})
+		a := w.callIn(ctx, 15*time.Second, func(e map[string]any) {
+			delete(e["requestContext"].(map[string]any), "requestId")
+			e["httpMethod"] = "PUT"
+		})
+		if a.text("request_id") != "lambda-1" || w.lines()[0]["request_id"] != "lambda-1" {
+			t.Errorf("the error is named %q", a.text("request_id"))
+		}
+	})
+}
+
 func TestUnderTheSAMCLIRequestsHaveNoIdentity(t *testing.T) {
 	for name, c := range map[string]struct {
 		env  map[string]string
 		want bool
 	}{
 		"SAM":               {map[string]string{"AWS_SAM_LOCAL": "true", "AWS_LAMBDA_LOG_STREAM_NAME": "$LATEST"}, true},
+		"a cloud's name":    {map[string]string{"AWS_LAMBDA_LOG_STREAM_NAME": "$LATEST"}, false},
 		"the cloud":         {map[string]string{"AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/24/[$LATEST]0123456789abcdef"}, false},
 		"a cloud that lies": {map[string]string{"AWS_SAM_LOCAL": "true", "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/24/[$LATEST]0123456789abcdef"}, false},
 	} {

@@ -137,6 +137,15 @@ func TestOneLoginForAThousandColdRequests(t *testing.T) {
 		if n := w.aws.Calls()["GetSecretValue"]; n != 1 {
 			t.Errorf("the secret was read %d times", n)
 		}
+		counted := 0
+		for _, line := range w.lines() {
+			if line["Logins"] != nil {
+				counted++
+			}
+		}
+		if counted != 1 {
+			t.Errorf("the one login is counted %d times", counted)
+		}
 	})
 }
 

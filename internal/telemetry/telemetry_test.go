@@ -3,8 +3,12 @@ package telemetry
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,11 +73,40 @@ func TestTheLevelIsNotForEvents(t *testing.T) {
 	}
 }
 
+// alone is a writer that notices when two write at once.
+type alone struct{ writers, collisions atomic.Int32 }
+
+func (a *alone) Write(p []byte) (int, error) {
+	if a.writers.Add(1) > 1 {
+		a.collisions.Add(1)
+	}
+	for range 100 {
+		runtime.Gosched()
+	}
+	a.writers.Add(-1)
+	return len(p), nil
+}
+
+func TestLinesAreWrittenOneAtATime(t *testing.T) {
+	var out alone
+	log := New(&out, 0, "ns", "v")
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() { log.Event(slog.LevelInfo, "vend", nil) })
+		wg.Go(func() { log.Info("started") })
+	}
+	wg.Wait()
+	if n := out.collisions.Load(); n > 0 {
+		t.Errorf("%d lines were written while another one was", n)
+	}
+}
+
 func TestAPanicSaysWhereAndNotWhat(t *testing.T) {
 	for _, c := range []struct {
 		cause func()
 		says  string
-	}{{func() { panic("a secret") }, "panic of type string"}, {func() { _ = strings.Fields("one")[1] }, "index out of range"}} {
+	}{{func() { panic("a secret") }, "panic of type string"}, {func() { panic(errors.New("a secret")) }, "panic of type *errors.errorString"},
+		{func() { _ = strings.Fields("one")[1] }, "index out of range"}} {
 		func() {
 			defer func() {
 				text := Panic(recover()).Error()

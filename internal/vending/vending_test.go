@@ -179,6 +179,18 @@ func TestNamesThatCallersMakeUpTakeNoMoreAndMoreMemory(t *testing.T) {
 	})
 }
 
+func TestAnAppThatIsBeingWorkedForIsNotForgotten(t *testing.T) {
+	v, _ := newVendor(t, sfoauthtest.Config{})
+	busy, _ := v.app("busy")
+	busy.flight = &flight{}
+	for i := range 2 * maxApps {
+		_, _ = v.app(fmt.Sprint("made-up-", i))
+	}
+	if again, _ := v.app("busy"); again != busy {
+		t.Error("a second login would begin beside the first")
+	}
+}
+
 // nothing is a Secrets Manager without secrets.
 type nothing struct{}
 

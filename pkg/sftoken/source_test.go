@@ -52,6 +52,25 @@ func TestTokenIsReusedUntilShortlyBeforeItExpires(t *testing.T) {
 	})
 }
 
+func TestATokenOfAShortLifeIsNotAskedForAtEachCall(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		short := says(200, `{"access_token":"short","token_id":"0123456789abcdef","instance_url":"https://x.my.salesforce.com","expires_in":20}`)
+		w.inPlace(short, short, short)
+		source := w.source("crm")
+		for _, c := range []struct {
+			after    time.Duration
+			requests int
+		}{{0, 1}, {9 * time.Second, 0}, {2 * time.Second, 1}} {
+			time.Sleep(c.after)
+			_, err := source.Get(t.Context())
+			w.must(err)
+			if n := len(w.requests()); n != c.requests {
+				t.Errorf("%s later: %d requests", c.after, n)
+			}
+		}
+	})
+}
+
 func TestOneRequestForEverybody(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.slow(3 * time.Second)
