@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/internal/rotation"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -186,4 +187,44 @@ func TestALeakedPairInANewVersion(t *testing.T) {
 			t.Errorf("%v; the leaked pair logs in: %t; the one staged beside it: %t", err, w.org.LogsIn(key, secret), w.org.LogsIn(staged.Key, staged.Secret))
 		}
 	})
+}
+
+// AWSCURRENT moves in the moment in which finishSecret moves it.
+func TestALastStepThatIsOvertaken(t *testing.T) {
+	for name, c := range map[string]struct {
+		moves  func(w *world, candidate string)
+		person bool // whose version counts, and the rotation has failed
+	}{
+		"by the event of the candidate that it took": {func(w *world, candidate string) {
+			w.must(w.describe().Move(w.t.Context(), "AWSCURRENT", candidate))
+		}, false},
+		"by a person": {func(w *world, _ string) {
+			key, secret := w.org.AddApp(sfoauthtest.AppOptions{}).Pair()
+			w.store(key, secret, "AWSCURRENT")
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
+				key, secret := w.app.Regenerate()
+				candidate := w.store(key, secret, "CANDIDATE")
+				var once sync.Once
+				w.watchAWS = func(call localaws.Call) {
+					if call.Operation == "UpdateSecretVersionStage" && call.Phase == localaws.Arrived {
+						once.Do(func() {
+							w.quiet.Store(true)
+							c.moves(w, candidate)
+							w.quiet.Store(false)
+						})
+					}
+				}
+				w.must(w.rotate(""))
+				if rings := strings.Contains(w.log.String(), "RotationFailures"); rings != c.person {
+					t.Errorf("an alarm rings: %t\n%s", rings, w.log.String())
+				}
+				if ours := text(w.at("AWSCURRENT"), "consumerKey") == key; ours == c.person || !w.logsIn("AWSCURRENT") {
+					t.Errorf("the candidate's pair is current: %t; labels %v", ours, w.describe().Labels)
+				}
+			})
+		})
+	}
 }

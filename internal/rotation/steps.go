@@ -265,7 +265,7 @@ func (r *Rotator) finish(ctx context.Context, out Outcome, secret *appsecret.Sec
 			return out, fmt.Errorf("the new pair is the main one at Salesforce and does not log in: %w", err)
 		}
 	}
-	if err := secret.Move(ctx, appsecret.Current, out.Version); err != nil {
+	if err := r.makeCurrent(ctx, secret, pending); err != nil {
 		return out, err
 	}
 	out.Did, out.Rotated = "made the pending version AWSCURRENT", true
@@ -273,6 +273,23 @@ func (r *Rotator) finish(ctx context.Context, out Outcome, secret *appsecret.Sec
 		return out, err
 	}
 	return r.bury(ctx, out, secret)
+}
+
+// makeCurrent moves AWSCURRENT to the pending version. Where it has moved to a third one since the secret was opened, that one counts,
+// unless it is the candidate that the pending version was made of, and its event has come first.
+func (r *Rotator) makeCurrent(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
+	err := secret.Move(ctx, appsecret.Current, pending.ID)
+	if err == nil {
+		return nil
+	}
+	now, failed := r.again(ctx, secret)
+	if failed != nil || now.Holder(appsecret.Current) == secret.Holder(appsecret.Current) || !now.Has(pending.ID, appsecret.Pending) {
+		return err
+	}
+	if err := r.overtaken(ctx, now, pending); err != nil {
+		return err
+	}
+	return now.Move(ctx, appsecret.Current, pending.ID)
 }
 
 // overtaken gives up a pending version that was made of another version than the one that is AWSCURRENT by now: of that one, its
