@@ -131,10 +131,14 @@ func TestCommands(t *testing.T) {
 	if stdout, stderr, code := command(t, "", "secret", "put", "crm", "--file", file); code != 0 || !strings.Contains(stdout, "as AWSCURRENT") {
 		t.Errorf("secret put: exit %d: %s%s", code, stdout, stderr)
 	}
-	for stdin, says := range map[string]string{"": "JSON object", "[]": "JSON object", `{"consumerKey":""}`: "consumerKey is missing", `{"consumerSecret":"replace-me"}`: "placeholder"} {
+	for stdin, says := range map[string]string{"": "standard input is empty", "{}": "no field is given", "[]": "JSON object", `{"consumerKey":""}`: "consumerKey is missing", `{"consumerSecret":"replace-me"}`: "placeholder"} {
 		if _, stderr, code := command(t, stdin, "secret", "put", "crm"); code != exitFailed || !strings.Contains(stderr, says) {
 			t.Errorf("secret put of %q: exit %d: %s", stdin, code, stderr)
 		}
+	}
+	if _, stderr, code := command(t, `{"consumerSekret":"x","note":"kept"}`, "secret", "put", "crm"); code != 0 ||
+		!strings.Contains(stderr, `warning: "consumerSekret" is no field that sftoken reads`) || strings.Count(stderr, "warning: ") != 2 {
+		t.Errorf("secret put of a misspelt field: exit %d: %s", code, stderr)
 	}
 	s.as(t, billingKey)
 	leaked, _, _ := command(t, "", "get", "crm", "-o", "token")

@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,8 +144,18 @@ func (s *store) given(file string, present map[string]json.RawMessage) (map[stri
 		return s.ask(terminal, present)
 	}
 	var fields map[string]json.RawMessage
-	if err := json.NewDecoder(io.LimitReader(input, 64<<10)).Decode(&fields); err != nil || fields == nil {
+	switch err := json.NewDecoder(io.LimitReader(input, 64<<10)).Decode(&fields); {
+	case errors.Is(err, io.EOF) && file == "":
+		return nil, errors.New("nothing was stored: standard input is empty and no terminal: give the fields as JSON with --file, or run this at a terminal to be asked")
+	case err != nil || fields == nil:
 		return nil, errors.New(`nothing was stored: want a JSON object, like {"consumerKey": "…", "consumerSecret": "…"}`)
+	case len(fields) == 0:
+		return nil, errors.New("nothing was stored: no field is given")
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if !appsecret.IsField(name) {
+			newScreen(s.cmd.ErrOrStderr()).column("warning: ", 9, fmt.Sprintf("%q is no field that sftoken reads: it is stored as it is", name))
+		}
 	}
 	return fields, nil
 }

@@ -60,6 +60,15 @@ type Version struct {
 	value sfoauth.Secret // the JSON as stored, for writing it back with fields that are not known here
 }
 
+// IsField says whether name is that of a field that Parse reads. Others are kept, and mean nothing here.
+func IsField(name string) bool {
+	switch name {
+	case "consumerKey", "consumerSecret", "baseUri", "appId", "consumerId", "orgId", "userId", "allowedPrincipals":
+		return true
+	}
+	return false
+}
+
 // Parse reads a secret's value. White space around values and slashes at the end of baseUri are forgiven, and so is
 // a byte order mark, which some editors put in front. The error names what is wrong with which field, and holds no value.
 func Parse(id, value string) (*Version, error) {
