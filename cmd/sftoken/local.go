@@ -45,6 +45,11 @@ Needs Go and a checkout of sftoken.`,
 			if file != "" && o.orgCA != "" {
 				return &usageError{errors.New("--org-ca is for the simulated org: with --secrets there is none")}
 			}
+			for _, setting := range o.env {
+				if name, _, ok := strings.Cut(setting, "="); !ok || name == "" {
+					return &usageError{fmt.Errorf("--set %q: want NAME=value, like SECRET_TTL=10s", setting)}
+				}
+			}
 			if file != "" {
 				if o.secrets, err = readSecrets(file); err != nil {
 					return err
@@ -108,7 +113,7 @@ sftoken runs on this machine until Ctrl-C.
   AWS               %[2]s (Secrets Manager, STS)
   Salesforce        %[3]s
 
-A role in another account, which knows no secret, asks for a token:
+A user in another account, who knows no secret, asks for a token:
 
   curl --aws-sigv4 "aws:amz:%[4]s:execute-api" --user %[5]s:%[6]s %[1]s/tokens/%[7]s
 

@@ -156,7 +156,13 @@ func TestLocalSaysThatAPortIsTaken(t *testing.T) {
 	}
 	defer taken.Close()
 	_, stderr, code := command(t, "", "local", "--listen", taken.Addr().String(), "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0")
-	if code != exitFailed || !strings.Contains(stderr, taken.Addr().String()) || !strings.Contains(stderr, "choose another address") {
+	if code != exitFailed || !strings.Contains(stderr, taken.Addr().String()) || !strings.Contains(stderr, "choose another address with --listen") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+func TestLocalWantsSettingsWithAValue(t *testing.T) {
+	if _, stderr, code := command(t, "", "local", "--set", "SECRET_TTL"); code != exitUsage || !strings.Contains(stderr, "NAME=value") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }

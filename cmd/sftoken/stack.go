@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -145,11 +146,14 @@ func build(ctx context.Context, dir string) (map[string]string, error) {
 	return binaries, nil
 }
 
-// serve serves h at addr until the stack is closed, by TLS too where secure is not nil.
-func (s *stack) serve(addr string, h http.Handler, secure *tls.Config) (string, error) {
+// serve serves h at addr, which the flag gives, until the stack is closed, by TLS too where secure is not nil.
+func (s *stack) serve(flag, addr string, h http.Handler, secure *tls.Config) (string, error) {
 	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		return "", fmt.Errorf("%w: choose another address, see --help", err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "", fmt.Errorf("%w: does another `sftoken local` run? If not, choose another address with %s", err, flag)
+	case err != nil:
+		return "", fmt.Errorf("%s: %w: want HOST:PORT, like 127.0.0.1:8081", flag, err)
 	}
 	if secure != nil {
 		listener = eitherListener{listener, secure}
@@ -171,7 +175,7 @@ func (s *stack) startOrg(o stackOptions) (err error) {
 			return err
 		}
 	}
-	listening, err := s.serve(o.org, s.org, secure)
+	listening, err := s.serve("--org-listen", o.org, s.org, secure)
 	s.orgURL = cmp.Or(o.orgURL, listening)
 	return err
 }
@@ -210,7 +214,7 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 		},
 	})
 	sts := &localaws.STS{Keys: keys, Region: region}
-	if s.awsURL, err = s.serve(o.aws, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if s.awsURL, err = s.serve("--secrets-manager-listen", o.aws, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Authorization"), "/sts/aws4_request") {
 			sts.ServeHTTP(w, r)
 			return
@@ -243,7 +247,7 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 		Account: owner, Region: region, APIID: "l0ca1", Stage: stage, Keys: keys, AllowedAccounts: []string{billingKey.Account, strangerKey.Account},
 		Function: s.token.Invoke,
 	}
-	api, err := s.serve(o.api, gateway, nil)
+	api, err := s.serve("--listen", o.api, gateway, nil)
 	if err != nil {
 		return err
 	}
