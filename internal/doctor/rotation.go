@@ -82,7 +82,7 @@ func (v *visit) labels(context.Context) finding {
 	}
 	if compromised != "" {
 		found = append(found, "version "+compromised+" is marked COMPROMISED")
-		fix = append(fix, "that its pair is deleted at Salesforce: see pairs")
+		fix = append(fix, "check under pairs that the leaked pair is deleted at Salesforce")
 	}
 	if len(found) > 0 {
 		return warning(strings.Join(found, "; "), strings.Join(fix, "; "))
