@@ -319,6 +319,24 @@ func TestPrefetch(t *testing.T) {
 	})
 }
 
+func TestAPrefetchIsNoVendAndEndsInTime(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.Hang(), 1)
+		w.aws.Fail("", localaws.Fault{Delay: 3 * time.Second}, 0)
+		begun := time.Now()
+		w.handler.prefetch(t.Context(), []string{"crm"})
+		if took := time.Since(begun); took > 8*time.Second {
+			t.Errorf("it took %s of the 10 seconds that Lambda gives an initialisation", took)
+		}
+		w.aws.Heal()
+		time.Sleep(time.Second)
+		w.handler.prefetch(t.Context(), []string{"crm"})
+		if m := metricNames(w.lines()[1]); m != "LoginLatency[app] Logins[app]" {
+			t.Errorf("metrics %s", m)
+		}
+	})
+}
+
 func TestAPrefetchBeforeThePairIsStoredRingsNoAlarm(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.store(w.pair(appsecret.Placeholder, appsecret.Placeholder))
