@@ -75,6 +75,37 @@ func TestTheTokenOfALeakedPairIsRevokedAsSoonAsItCanBe(t *testing.T) {
 	}
 }
 
+func TestTheTokenOfALeakedPairIsRevokedWhicheverVersionItWasIn(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		first := w.get()
+		value := w.pair(w.app.Pair())
+		value["allowedPrincipals"] = []string{"222222222222"}
+		w.store(value) // the same pair in another version, which this instance does not see
+		w.label("COMPROMISED")
+		w.store(w.pair(w.app.Regenerate()))
+		time.Sleep(vending.DefaultSecretTTL)
+		w.want(w.get(), 200, "miss")
+		if w.org.Live(first.token()) {
+			t.Error("the token of the leaked pair lives on")
+		}
+	})
+}
+
+func TestNoTokenIsRevokedForAnotherOfTheSamePair(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		first := w.get()
+		value := w.pair(w.app.Pair())
+		value["allowedPrincipals"] = []string{"222222222222"}
+		w.store(value)
+		w.label("COMPROMISED") // and there is no other pair yet
+		time.Sleep(vending.DefaultSecretTTL)
+		w.want(w.get(), 200, "miss")
+		if !w.org.Live(first.token()) {
+			t.Error("its holders have lost it for nothing")
+		}
+	})
+}
+
 func TestATokenThatWasRevokedWithItsPairIsNotHandedOutForLackOfAnother(t *testing.T) {
 	bubble(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, w *world) {
 		w.get()

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
 // bury revokes a token that was made with a pair that has leaked, with the rights of another one that was not. Any other old token
 // is left to its holders. It says whether it has revoked it, and whether it is unsure, for want of an answer, that it need not.
 func (v *Vendor) bury(ctx context.Context, f *flight, name string, old, other *session) (revoked, unsure bool) {
 	leaked, err := v.read(ctx, f, name, appsecret.Compromised)
-	if err == nil && leaked.ID == old.version {
+	if err == nil && old.madeWith(leaked) && !other.madeWith(leaked) {
 		begun := time.Now()
 		err = other.client.Revoke(ctx, old.token)
 		f.cost.Salesforce += time.Since(begun)
@@ -23,6 +24,12 @@ func (v *Vendor) bury(ctx context.Context, f *flight, name string, old, other *s
 		f.cost.Err = err
 	}
 	return revoked, unsure
+}
+
+// madeWith says whether the session began with the version's pair, which may be in other versions too: a person who changes
+// another field of the secret makes one.
+func (s *session) madeWith(version *appsecret.Version) bool {
+	return s.client.BaseURL == version.BaseURI && version.Pair().Equal(sfoauth.Pair{ConsumerKey: s.client.ConsumerKey, ConsumerSecret: s.client.ConsumerSecret})
 }
 
 // buryAgain does what bury could not.
