@@ -15,6 +15,9 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
 	"github.com/sftoken/sftoken/internal/localaws"
 )
 
@@ -157,10 +160,17 @@ func TestSecretsAreTypedUnseen(t *testing.T) {
 func TestAQuestionThatIsInterrupted(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.as(t, ownerKey)
+	if _, err := s.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{ // as a deployment makes it
+		Name: aws.String(prefix + "fresh"), SecretString: aws.String(`{"consumerKey":"replace-me","consumerSecret":"replace-me","baseUri":"https://replace-me.my.salesforce.com"}`),
+	}); err != nil {
+		t.Fatal(err)
+	}
 	term := newTerminal(t, 80)
 	ctx, interrupt := context.WithCancel(t.Context())
 	done := make(chan int, 1)
-	go func() { done <- run(ctx, []string{"secret", "put", "crm"}, term.side, term.side, term.side) }()
+	go func() { done <- run(ctx, []string{"secret", "put", "fresh"}, term.side, term.side, term.side) }()
+	term.await(t, "My Domain, https://<MyDomain>.my.salesforce.com: ")
+	_, _ = io.WriteString(term.master, "https://acme.my.salesforce.com\n")
 	term.await(t, "Consumer key: ")
 	_, _ = io.WriteString(term.master, "3MVG9key\n")
 	term.await(t, "Consumer secret (not shown): ")

@@ -270,3 +270,72 @@ func TestALeakedPairInANewVersionIsWaitedFor(t *testing.T) {
 		}
 	})
 }
+
+// AWSPENDING on the version that was current is what the rotation before has left: this one has been given up, and begins again.
+func TestARotationThatIsGivenUpBeginsAgain(t *testing.T) {
+	inVault(t, func(v *vault) {
+		v.put("made", "AWSCURRENT")
+		steps := 0
+		v.rotate = func(context.Context, []byte) ([]byte, error) {
+			if steps++; steps <= 2 {
+				v.move("AWSPENDING", v.secret().Holder("AWSCURRENT"))
+				return nil, errors.New("given up")
+			}
+			v.put("new", "AWSCURRENT")
+			return nil, errors.New("a person was faster")
+		}
+		_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{
+			SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN), RotateImmediately: aws.Bool(true),
+		})
+		v.must(err)
+		synctest.Wait()
+		r := &rotation{client: v.Client, secret: v.secret(), out: io.Discard, progress: io.Discard}
+		if err := r.rotate(v.t.Context()); err != nil || r.Current != v.secret().Holder("AWSCURRENT") {
+			v.t.Errorf("%v; %q is AWSCURRENT", err, r.Current)
+		}
+		synctest.Wait()
+	})
+}
+
+// A candidate is what a rotation can take; one that was staged before the leak was known may have leaked with it.
+func TestWhatOnlyAPersonCanDoIsSaidAtOnce(t *testing.T) {
+	inVault(t, func(v *vault) {
+		r := &rotation{client: v.Client, secret: v.secret()}
+		if err := r.possible(v.t.Context(), false); err == nil || !strings.Contains(err.Error(), "secret stage crm --wait") {
+			v.t.Error(err)
+		}
+		v.put("staged", "CANDIDATE")
+		r.secret = v.secret()
+		if err := r.possible(v.t.Context(), false); err != nil {
+			v.t.Error(err)
+		}
+		if err := r.possible(v.t.Context(), true); err == nil || !strings.Contains(err.Error(), "sftoken revoke crm") {
+			v.t.Errorf("of a leak: %v", err)
+		}
+		v.put("made", "AWSCURRENT")
+		r.secret = v.secret()
+		if err := r.possible(v.t.Context(), true); err != nil {
+			v.t.Errorf("where Salesforce makes the pair: %v", err)
+		}
+	})
+}
+
+func TestAFirstPair(t *testing.T) {
+	inVault(t, func(v *vault) {
+		for _, label := range []string{appsecret.Candidate, appsecret.Current} {
+			s := v.store(v.t.Context(), label, pairOf("first"))
+			s.app, s.name = "erp", prefix+"erp"
+			_, err := s.store("")
+			if label == appsecret.Candidate && (err == nil || !strings.Contains(err.Error(), "begin with `sftoken secret put erp`")) || label == appsecret.Current && err != nil {
+				v.t.Errorf("%s: %v", label, err)
+			}
+		}
+		_, err := v.CreateSecret(v.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "empty")})
+		v.must(err)
+		s := v.store(v.t.Context(), appsecret.Current, pairOf("first")) // into a secret that a template has made without a value
+		s.app, s.name = "empty", prefix+"empty"
+		if _, err := s.store(""); err != nil {
+			v.t.Error(err)
+		}
+	})
+}
