@@ -80,6 +80,11 @@ func parses(line string) error {
 		}
 		args = append(args, cmp.Or(match[1], match[2], match[3]))
 	}
+	for i := range args {
+		if args[i] == "APP" { // stands for an app's name
+			args[i] = "crm"
+		}
+	}
 	cmd, rest, err := newRoot().Find(args)
 	if err != nil {
 		return err

@@ -31,16 +31,17 @@ Anybody can run it. What you may not look at is skipped, and says so: a caller
 in another account sees the API and the token; who may call DescribeSecret and
 GetSecretValue of Secrets Manager sees everything.
 
-It changes nothing and shows nothing secret. It costs one login at Salesforce
-(the API's, or one of its own); both where the API's does not show that the
-current pair works; and one of the admin app, where --admin-app names it.
+It changes nothing and shows nothing secret. It costs one login at Salesforce,
+by the API or by itself; two where the API's does not show that the current pair
+works; and one more where --admin-app names an app, by that app.
 
 With --json it prints
 
   {"app", "url", "caller", "outcome", "logins",
    "checks": [{"group", "check", "status", "found", "fix"}, …]}
 
-A status, and the outcome, is ok, warning, failed or (a status) skipped.`,
+A status is ok, warning, failed or skipped; the outcome is ok, warning or
+failed.`,
 		Example: `  sftoken doctor crm
   sftoken doctor crm --admin-app admin
   sftoken doctor crm --json | jq '.checks[] | select(.status == "failed")'`,

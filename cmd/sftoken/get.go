@@ -62,7 +62,7 @@ func newGet() *cobra.Command {
 
 The API answers from its cache as long as a token lives, so this may be called
 as often as a token is needed. When Salesforce refuses a token (HTTP 401
-INVALID_SESSION_ID), --rejected TOKEN_ID has the API look whether it is dead,
+INVALID_SESSION_ID), --rejected TOKEN_ID makes the API check whether it is dead,
 and replace it if it is.`,
 		Example: `  sftoken get crm
   sftoken get crm -o header | curl -H @- \

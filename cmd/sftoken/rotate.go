@@ -23,7 +23,7 @@ func newRotate() *cobra.Command {
 		Use: "rotate APP", GroupID: ownerGroup,
 		Short: "Rotate the app's pair now",
 		Long: `Rotate the app's pair now. Callers notice nothing: the old pair works until the
-new one does. A rotation that has begun and not ended is gone on with.
+new one does. A rotation that has begun and not ended is continued.
 
 With --compromised the old pair is deleted at Salesforce as soon as the new one
 is current, and the tokens that are known are revoked: the one cached behind
