@@ -167,6 +167,10 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 	}
 	term := newTerminal(t, 80)
 	ctx, interrupt := context.WithCancel(t.Context())
+	defer func() { // ends the read that is left, as the end of the process does
+		interrupt()
+		_, _ = io.WriteString(term.master, "\n\n\n")
+	}()
 	done := make(chan int, 1)
 	go func() { done <- run(ctx, []string{"secret", "put", "fresh"}, term.side, term.side, term.side) }()
 	term.await(t, "My Domain, https://<MyDomain>.my.salesforce.com: ")
@@ -183,7 +187,6 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 		if code != exitFailed || !echoes(t, term.side) {
 			t.Errorf("exit %d; the terminal echoes: %t", code, echoes(t, term.side))
 		}
-		_, _ = io.WriteString(term.master, "\n") // ends the read that is left, as the end of the process does
 	case <-time.After(30 * time.Second):
 		_, _ = io.WriteString(term.master, "\n")
 		t.Errorf("nothing ends it; at last it exits with %d", <-done)
