@@ -183,6 +183,12 @@ func (s *store) ask(terminal *os.File, present map[string]json.RawMessage) (map[
 		} else {
 			text, err = lines.ReadString('\n')
 		}
+		if errors.Is(err, io.EOF) { // Ctrl-D leaves the cursor behind the question; a hidden line has ended already
+			if field.name != "consumerSecret" {
+				fmt.Fprintln(s.cmd.ErrOrStderr())
+			}
+			return nil, errors.New("nothing was stored: the input has ended")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("nothing was stored: %w", err)
 		}

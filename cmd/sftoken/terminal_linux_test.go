@@ -193,6 +193,19 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 	}
 }
 
+func TestAQuestionThatGetsNoAnswer(t *testing.T) {
+	s := newTestStack(t, io.Discard)
+	s.as(t, ownerKey)
+	term := newTerminal(t, 80)
+	go func() {
+		term.await(t, "Consumer key: ")
+		_, _ = io.WriteString(term.master, "\x04") // Ctrl-D
+	}()
+	if shown, code := term.run(t, "the input has ended", "secret", "put", "crm"); code != exitFailed || !strings.Contains(shown, "\r\nsftoken: nothing was stored: the input has ended") {
+		t.Errorf("exit %d: %q", code, shown)
+	}
+}
+
 // It is sent what sftoken itself gets of a Ctrl-C, while its input is a pipe: the terminal sends the command another.
 func TestExecLeavesCtrlCToTheTerminal(t *testing.T) {
 	oddAPI(t, "token")
