@@ -61,7 +61,7 @@ func complaint(err error) string {
 	// AWS follows its message on a wrong signature with the request that was to be signed, the session's token included.
 	text, _, _ = strings.Cut(text, "\n\nThe Canonical String")
 	text = strings.TrimPrefix(text, "sftoken: ") // package sftoken says it too
-	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Status == 403 && failed.Code == "" {
+	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Code == "" && failed.Status != 429 {
 		text += "; `sftoken doctor APP` says what to mend" // API Gateway's own words do not
 	}
 	return oneLine.Replace(text)

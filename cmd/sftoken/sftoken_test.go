@@ -21,6 +21,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 // newTestStack starts everything, with real function binaries.
@@ -219,6 +220,23 @@ func TestComplaintsHoldNoSessionToken(t *testing.T) {
 		"\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:the-token\n'")
 	if text := complaint(err); strings.Contains(text, "the-token") || !strings.HasSuffix(text, "you provided.") {
 		t.Errorf("%q", text)
+	}
+}
+
+// The words of API Gateway do not say what to do; those of the function do.
+func TestComplaintsLeadToTheDoctor(t *testing.T) {
+	for _, c := range []struct {
+		err sftoken.Error
+		led bool
+	}{
+		{sftoken.Error{Status: 403, Description: "Forbidden"}, true},
+		{sftoken.Error{Status: 502, Description: "Internal server error"}, true},
+		{sftoken.Error{Status: 429, Description: "Too Many Requests"}, false},
+		{sftoken.Error{Status: 404, Code: "unknown_app", Description: "there is no app"}, false},
+	} {
+		if text := complaint(fmt.Errorf("a token: %w", &c.err)); strings.Contains(text, "sftoken doctor") != c.led {
+			t.Errorf("%q", text)
+		}
 	}
 }
 
