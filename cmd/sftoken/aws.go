@@ -46,10 +46,12 @@ func ofAWS(err error) string {
 	}
 	doing, _, _ := strings.Cut(err.Error(), "operation error ")
 	text := doing + operation.Operation() + ": " + api.ErrorCode() + ": " + api.ErrorMessage()
-	switch api.ErrorCode() {
-	case "ResourceNotFoundException":
+	switch {
+	case strings.Contains(api.ErrorMessage(), "marked for deletion"):
+		text += " Bring it back with `aws secretsmanager restore-secret --secret-id NAME`"
+	case api.ErrorCode() == "ResourceNotFoundException":
 		text += " Check the app's name, --prefix, and that AWS_PROFILE and AWS_REGION are those of the API's owner"
-	case "AccessDeniedException":
+	case api.ErrorCode() == "AccessDeniedException":
 		text += ": this command is for the API's owner, whose AWS credentials it needs"
 	}
 	return text

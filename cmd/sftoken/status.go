@@ -83,6 +83,9 @@ func printStatus(w io.Writer, secret *appsecret.Secret) error {
 		next += ", overdue"
 	}
 	fmt.Fprintf(table, "secret\t%s\nrotation\t%s\nlast rotated\t%s\nnext rotation\t%s\n", secret.Name, rotation, when(secret.LastRotated), next)
+	if !secret.Deleted.IsZero() {
+		fmt.Fprintf(table, "to be deleted\t%s, unless `aws secretsmanager restore-secret` brings it back\n", when(secret.Deleted))
+	}
 	for _, version := range slices.Sorted(maps.Keys(secret.Labels)) {
 		fmt.Fprintf(table, "version\t%s  %s\n", version, strings.Join(slices.Sorted(slices.Values(secret.Labels[version])), " "))
 	}
