@@ -89,6 +89,23 @@ func buildProgram(t *testing.T) string {
 	return binary
 }
 
+// startReady starts a program and waits for its first word. What follows is in stdout.
+func startReady(t *testing.T, cmd *exec.Cmd) (stdout io.Reader) {
+	t.Helper()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var ready string
+	if _, err := fmt.Fscan(stdout, &ready); err != nil {
+		t.Fatal(err)
+	}
+	return stdout
+}
+
 func TestExecAsAProcess(t *testing.T) {
 	binary := buildProgram(t)
 	t.Run("the token is in no command line", func(t *testing.T) { inNoCommandLine(t, binary) })
@@ -153,17 +170,7 @@ func passesSignalsOn(t *testing.T, binary string) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		cmd := exec.CommandContext(t.Context(), binary, "exec", "crm", "--", "sh", "-c",
 			`trap 'echo heard; exit 5' TERM INT HUP; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`) // ends by itself, if nothing is heard
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		var ready string
-		if _, err := fmt.Fscan(stdout, &ready); err != nil {
-			t.Fatal(err)
-		}
+		stdout := startReady(t, cmd)
 		_ = cmd.Process.Signal(signal)
 		rest, _ := io.ReadAll(stdout)
 		_ = cmd.Wait()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -166,13 +165,12 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	term := newTerminal(t, 80)
-	ctx, interrupt := context.WithCancel(t.Context())
-	defer func() { // ends the read that is left, as the end of the process does
-		interrupt()
-		_, _ = io.WriteString(term.master, "\n\n\n")
-	}()
-	done := make(chan int, 1)
-	go func() { done <- run(ctx, []string{"secret", "put", "fresh"}, term.side, term.side, term.side) }()
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "secret", "put", "fresh")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // so that the terminal makes a signal of Ctrl-C
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
 	term.await(t, "My Domain, https://<MyDomain>.my.salesforce.com: ")
 	_, _ = io.WriteString(term.master, "https://acme.my.salesforce.com\n")
 	term.await(t, "Consumer key: ")
@@ -180,16 +178,13 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 	term.await(t, "Consumer secret (not shown): ")
 	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 	}
-	interrupt()
-	select {
-	case code := <-done:
-		term.await(t, "nothing was stored: interrupted")
-		if code != exitFailed || !echoes(t, term.side) {
-			t.Errorf("exit %d; the terminal echoes: %t", code, echoes(t, term.side))
-		}
-	case <-time.After(30 * time.Second):
-		_, _ = io.WriteString(term.master, "\n")
-		t.Errorf("nothing ends it; at last it exits with %d", <-done)
+	_, _ = io.WriteString(term.master, "\x03") // Ctrl-C
+	giveUp := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+	defer giveUp.Stop()
+	_ = cmd.Wait()
+	term.await(t, "nothing was stored: interrupted")
+	if code := cmd.ProcessState.ExitCode(); code != exitFailed || !echoes(t, term.side) {
+		t.Errorf("exit %d; the terminal echoes: %t", code, echoes(t, term.side))
 	}
 }
 
@@ -212,17 +207,7 @@ func TestExecLeavesCtrlCToTheTerminal(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), buildProgram(t), "exec", "crm", "--", "sh", "-c",
 		`trap 'echo interrupted' INT; trap 'echo ended; exit 5' TERM; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
 	cmd.Stdin, cmd.Stderr = strings.NewReader("data"), newTerminal(t, 80).side
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var ready string
-	if _, err := fmt.Fscan(stdout, &ready); err != nil {
-		t.Fatal(err)
-	}
+	stdout := startReady(t, cmd)
 	_ = cmd.Process.Signal(os.Interrupt)
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	rest, _ := io.ReadAll(stdout)
