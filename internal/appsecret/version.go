@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,11 +63,27 @@ type Version struct {
 
 // IsField says whether name is that of a field that Parse reads. Others are kept, and mean nothing here.
 func IsField(name string) bool {
-	switch name {
-	case "consumerKey", "consumerSecret", "baseUri", "appId", "consumerId", "orgId", "userId", "allowedPrincipals":
-		return true
+	texts := new(Version).texts(new(string))
+	return name == "allowedPrincipals" || slices.ContainsFunc(texts[:], func(f text) bool { return f.name == name })
+}
+
+// text is a field whose value is a string.
+type text struct {
+	name     string
+	required bool
+	into     *string
+}
+
+func (v *Version) texts(secret *string) [7]text {
+	return [...]text{
+		{"consumerKey", true, &v.ConsumerKey},
+		{"consumerSecret", true, secret},
+		{"baseUri", true, &v.BaseURI},
+		{"appId", false, &v.AppID},
+		{"consumerId", false, &v.ConsumerID},
+		{"orgId", false, &v.OrgID},
+		{"userId", false, &v.UserID},
 	}
-	return false
 }
 
 // Parse reads a secret's value. White space around values and slashes at the end of baseUri are forgiven, and so is
@@ -79,19 +96,7 @@ func Parse(id, value string) (*Version, error) {
 	v := &Version{ID: id, value: sfoauth.NewSecret(value)}
 	var secret string
 	var errs []error
-	for _, field := range []struct {
-		name     string
-		required bool
-		into     *string
-	}{
-		{"consumerKey", true, &v.ConsumerKey},
-		{"consumerSecret", true, &secret},
-		{"baseUri", true, &v.BaseURI},
-		{"appId", false, &v.AppID},
-		{"consumerId", false, &v.ConsumerID},
-		{"orgId", false, &v.OrgID},
-		{"userId", false, &v.UserID},
-	} {
+	for _, field := range v.texts(&secret) {
 		raw, present := fields[field.name]
 		if present && json.Unmarshal(raw, field.into) != nil {
 			errs = append(errs, fmt.Errorf("%s is not a string", field.name))
