@@ -77,7 +77,7 @@ func (v *visit) reachable(ctx context.Context) finding {
 	case resp.StatusCode == http.StatusOK || a.Error != "":
 		return failed("the API answers requests that nobody has signed", "put AWS_IAM on every method, as template.yaml does; `sam local start-api` alone checks nothing")
 	case resp.StatusCode == http.StatusForbidden && a.Message == "Forbidden":
-		return failed("API Gateway knows no such API or stage: Forbidden", apiURL+"; in a VPC, an endpoint for execute-api with private DNS answers in place of every public API")
+		return noSuchAPI()
 	case resp.StatusCode == http.StatusForbidden && a.Message != "":
 		return ok("API Gateway refuses what is not signed")
 	case resp.StatusCode/100 == 3:

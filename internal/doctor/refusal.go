@@ -22,7 +22,7 @@ func (v *visit) refusal(message string) finding {
 	case says("Missing Authentication Token"):
 		return failed("API Gateway knows no such path, and says so with \"Missing Authentication Token\"", apiURL)
 	case message == "Forbidden":
-		return failed("API Gateway knows no such API or stage: Forbidden", apiURL+"; in a VPC, an endpoint for execute-api with private DNS answers in place of every public API")
+		return noSuchAPI()
 	case says("Signature expired"), says("Signature not yet current"):
 		return failed("the clock of this machine is "+v.skew(), setClock)
 	case says("token included in the request is expired"):
@@ -82,4 +82,9 @@ func (v *visit) unauthorized(message string) finding {
 		return failed(found+": no policy of yours allows it", identity)
 	}
 	return failed(found, "both are needed in another account: "+identity+"; and "+admit)
+}
+
+// noSuchAPI is what "Forbidden" alone means, signed or not.
+func noSuchAPI() finding {
+	return failed("API Gateway knows no such API or stage: Forbidden", apiURL+"; in a VPC, an endpoint for execute-api with private DNS answers in place of every public API")
 }
