@@ -12,9 +12,14 @@ import (
 	"github.com/aws/smithy-go/logging"
 )
 
-// awsConfig is the configuration as the AWS CLI finds it. What the SDK would log of its search is in the error, where it fails.
+// loadQuietly finds the configuration as the AWS CLI does. What the SDK would log of its search is in the error, where it fails.
+func loadQuietly(ctx context.Context) (aws.Config, error) {
+	return config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
+}
+
+// awsConfig is the configuration, with errors that say what to do where there are no credentials.
 func awsConfig(ctx context.Context) (aws.Config, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
+	cfg, err := loadQuietly(ctx)
 	if err != nil {
 		return cfg, fmt.Errorf("AWS configuration: %w", err)
 	}

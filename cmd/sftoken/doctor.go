@@ -1,14 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/doctor"
@@ -57,10 +53,8 @@ failed.`,
 			}
 			out, progress := &rendering{screen: newScreen(cmd.OutOrStdout())}, newPatience(cmd.ErrOrStderr())
 			c := doctor.Config{
-				Load: func(ctx context.Context) (aws.Config, error) {
-					return config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
-				},
-				URL: api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
+				Load: loadQuietly,
+				URL:  api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
 				Begin: progress.wait,
 				Done: func(r doctor.Result) {
 					progress.done()

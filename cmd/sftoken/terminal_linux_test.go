@@ -78,6 +78,14 @@ func (term *terminal) await(t *testing.T, text string) {
 	}
 }
 
+// awaitSecretQuestion waits until the secret is asked for and the terminal has stopped to echo, which it does after the question.
+func (term *terminal) awaitSecretQuestion(t *testing.T) {
+	t.Helper()
+	term.await(t, "Consumer secret (not shown): ")
+	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	}
+}
+
 func TestDoctorAtATerminal(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.as(t, billingKey)
@@ -135,10 +143,7 @@ func TestSecretsAreTypedUnseen(t *testing.T) {
 	}()
 	term.await(t, "Consumer key: ")
 	_, _ = io.WriteString(term.master, key+"\n")
-	term.await(t, "Consumer secret (not shown): ")
-	// The terminal stops to echo after the question is asked.
-	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-	}
+	term.awaitSecretQuestion(t)
 	_, _ = io.WriteString(term.master, secret+"\n")
 	end := <-done
 	if end.code != 0 || !strings.Contains(end.shown, key) || strings.Contains(end.shown, secret) {
@@ -175,9 +180,7 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 	_, _ = io.WriteString(term.master, "https://acme.my.salesforce.com\n")
 	term.await(t, "Consumer key: ")
 	_, _ = io.WriteString(term.master, "3MVG9key\n")
-	term.await(t, "Consumer secret (not shown): ")
-	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-	}
+	term.awaitSecretQuestion(t)
 	_, _ = io.WriteString(term.master, "\x03") // Ctrl-C
 	giveUp := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
 	defer giveUp.Stop()
