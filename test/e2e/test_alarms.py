@@ -31,7 +31,8 @@ def alarms(emulator, full, expanded):
     logical = {physical: name for name, physical in full.resources.items()}
     found = {logical[a["AlarmName"]]: a for page in emulator.client("cloudwatch").get_paginator("describe_alarms").paginate()
              for a in page["MetricAlarms"] if a["AlarmName"] in logical}
-    return found | {"RotationOverdue": expanded["RotationOverdue"] | {"AlarmActions": [full.outputs["AlarmTopicArn"]]}}
+    topic = [full.outputs["AlarmTopicArn"]]
+    return found | {"RotationOverdue": expanded["RotationOverdue"] | {"AlarmActions": topic, "OKActions": topic}}
 
 
 def invoke(emulator, full, event):
