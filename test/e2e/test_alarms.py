@@ -320,6 +320,15 @@ def test_a_check_that_is_asked_for_ends_the_alarm_of_the_one_before(alarms, worl
     assert all(float(alarms[name]["Period"]) <= 300 for name in ("RotationOverdue", "CurrentPairFails"))
 
 
+@pytest.mark.parametrize("name", ["RunAsUserBlocked", "AppSecretDenied"])
+def test_what_a_daily_check_found_lasts_until_the_next_one(name, alarms):
+    """It writes no value where all is well: without these hours the alarm would end, and say so, while nothing is fixed."""
+    alarm = alarms[name]
+    found = {(alarm["Namespace"], alarm["MetricName"], frozenset((d["Name"], d["Value"]) for d in alarm["Dimensions"])): [1]}
+    assert float(alarm["Period"]) == 3600
+    assert fires(alarm, [found] + [{}] * 24) and not fires(alarm, [found] + [{}] * 25)
+
+
 def test_rotation_overdue(alarms, world):
     """The emulator knows no NextRotationDate, so that the line says 0: that it would say 1 is tested in Go."""
     with Lines(world.full) as got:
