@@ -33,7 +33,7 @@ import aws
 import deployment
 import salesforce
 from deployment import EVERYTHING
-from rotations import reaction
+from rotations import reaction, restart
 
 
 def pytest_configure(config):
@@ -93,9 +93,7 @@ def stack(sam, template, emulator, org):
 
 def hurry(emulator, stack):
     """Refused credentials may only be too new, which is waited for; from here on not for 10 minutes."""
-    functions, name = emulator.client("lambda"), stack.resources["RotateFunction"]
-    variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables | {"PROPAGATION": "1s"}})
+    restart(emulator, stack, PROPAGATION="1s")
 
 
 @pytest.fixture(scope="session")
