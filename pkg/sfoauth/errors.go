@@ -93,6 +93,10 @@ func (e *Error) SessionBlocked() bool {
 
 const blockedSession = "not valid for use with the rest api"
 
+// NotFound reports whether Salesforce itself said that what was asked for does not exist, or that the user may not see it. A web
+// page with 404 says neither.
+func (e *Error) NotFound() bool { return e.Kind == Final && e.Status == http.StatusNotFound }
+
 // Advice says what a person should check, as the step of the app's setup that is missing or wrong. It is empty where
 // waiting is all there is to do.
 func (e *Error) Advice() string {
