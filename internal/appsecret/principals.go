@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -114,6 +115,27 @@ func (p *Principals) Allow(arn string) bool {
 
 // Nobody says whether the list is there and empty, as that of an app whose login only changes the pairs of others.
 func (p *Principals) Nobody() bool { return p != nil && len(p.patterns) == 0 }
+
+// Covers reports whether everyone whom other allows is allowed by p too. Either may be nil, which allows everyone. It may miss that
+// several entries together cover one, and then reports false.
+func (p *Principals) Covers(other *Principals) bool {
+	if p == nil {
+		return true
+	}
+	if other == nil {
+		return false
+	}
+	for _, theirs := range other.patterns {
+		// A * in their pattern can be matched by a * in ours alone, so what theirs stands for is matched as well.
+		if !slices.ContainsFunc(p.patterns, func(ours pattern) bool {
+			return like(ours.partition, theirs.partition) && like(ours.account, theirs.account) &&
+				(ours.resource == "" || theirs.resource != "" && like(ours.resource, theirs.resource))
+		}) {
+			return false
+		}
+	}
+	return true
+}
 
 // like matches text against a pattern in which * stands for any characters.
 func like(pattern, text string) bool {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -55,16 +56,26 @@ type Version struct {
 	ConsumerID     string // 888…; likewise
 	OrgID          string // empty: not pinned
 	UserID         string // empty: not pinned
-	// AllowedPrincipals may have this app's tokens. Nil: IAM alone decides. Empty: nobody.
+	// AllowedPrincipals may have this app's tokens. Nil: IAM alone decides. Empty: no caller gets one.
 	AllowedPrincipals *Principals
+	// PrincipalsErr is why the stored allowedPrincipals cannot be read; nil: it can. AllowedPrincipals is empty then: a restriction
+	// that cannot be read denies every caller, while the credentials keep working.
+	PrincipalsErr error
 
 	value sfoauth.Secret // the JSON as stored, for writing it back with fields that are not known here
 }
 
 // IsField says whether name is that of a field that Parse reads. Others are kept, and mean nothing here.
-func IsField(name string) bool {
-	texts := new(Version).texts(new(string))
-	return name == "allowedPrincipals" || slices.ContainsFunc(texts[:], func(f text) bool { return f.name == name })
+func IsField(name string) bool { return slices.Contains(fieldNames(), name) }
+
+const principalsField = "allowedPrincipals"
+
+func fieldNames() []string {
+	names := []string{principalsField}
+	for _, f := range new(Version).texts(new(string)) {
+		names = append(names, f.name)
+	}
+	return names
 }
 
 // text is a field whose value is a string.
@@ -88,10 +99,13 @@ func (v *Version) texts(secret *string) [7]text {
 
 // Parse reads a secret's value. White space around values and slashes at the end of baseUri are forgiven, and so is
 // a byte order mark, which some editors put in front. The error names what is wrong with which field, and holds no value.
+//
+// A name that differs from a field's by a detail, as NearMiss has it, is an error: it was meant to say something. A list of
+// allowedPrincipals that cannot be read is not: see Version.PrincipalsErr.
 func Parse(id, value string) (*Version, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(unmarked(value), &fields); err != nil || fields == nil {
-		return nil, errors.New("the value is not a JSON object with consumerKey, consumerSecret and baseUri")
+	fields, err := Fields(value)
+	if err != nil {
+		return nil, &valueError{mentionsPrincipals(value), err}
 	}
 	v := &Version{ID: id, value: sfoauth.NewSecret(value)}
 	var secret string
@@ -111,16 +125,57 @@ func Parse(id, value string) (*Version, error) {
 		}
 	}
 	v.ConsumerSecret = sfoauth.NewSecret(secret)
-	if raw, present := fields["allowedPrincipals"]; present {
-		var err error
+	if raw, present := fields[principalsField]; present {
 		if v.AllowedPrincipals, err = parsePrincipals(raw); err != nil {
-			errs = append(errs, fmt.Errorf("allowedPrincipals: %w", err))
+			v.AllowedPrincipals, v.PrincipalsErr = &Principals{}, fmt.Errorf("%s: %w", principalsField, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if known, ok := NearMiss(name); ok {
+			errs = append(errs, fmt.Errorf("%q is not a field: is %s meant?", name, known))
+			if known == principalsField {
+				v.AllowedPrincipals = &Principals{}
+			}
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, err
+		return nil, &valueError{v.AllowedPrincipals, err}
 	}
 	return v, nil
+}
+
+// Fields reads a stored value as the JSON object that it must be, and does not look at what the fields hold.
+func Fields(value string) (map[string]json.RawMessage, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(unmarked(value), &fields); err != nil || fields == nil {
+		return nil, errors.New("the value is not a JSON object with consumerKey, consumerSecret and baseUri")
+	}
+	return fields, nil
+}
+
+// valueError is why a value is malformed.
+type valueError struct {
+	principals *Principals // that the value has, as far as it can be read; nil: it restricts no caller
+	err        error
+}
+
+func (e *valueError) Error() string { return e.err.Error() }
+
+func (e *valueError) Unwrap() error { return e.err }
+
+// HidesRestriction reports whether err is about a malformed value that was to restrict callers more than version does: serving
+// callers by version instead would let in those whom the value keeps out.
+func HidesRestriction(err error, version *Version) bool {
+	malformed, ok := errors.AsType[*valueError](err)
+	return ok && !malformed.principals.Covers(version.AllowedPrincipals)
+}
+
+// mentionsPrincipals returns an empty list where a value that is not JSON seems to have allowedPrincipals, and nil otherwise.
+func mentionsPrincipals(value string) *Principals {
+	if strings.Contains(squeeze(value), strings.TrimSuffix(squeeze(principalsField), "s")) {
+		return &Principals{}
+	}
+	return nil
 }
 
 // unmarked is the value without a byte order mark.

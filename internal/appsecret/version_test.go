@@ -39,17 +39,115 @@ func TestParseNamesWhatIsWrong(t *testing.T) {
 		`{"consumerKey":`:     "not a JSON object",
 		`{}`:                  "consumerKey is missing\nconsumerSecret is missing\nbaseUri is missing",
 		`{"ConsumerKey":"a"}`: "consumerKey is missing",
-		`{"consumerKey":"a","consumerSecret":" ","baseUri":"x"}`:                           "consumerSecret is missing",
-		`{"consumerKey":"a","consumerSecret":"b","baseUri":"//"}`:                          "baseUri is missing",
-		`{"consumerKey":7,"consumerSecret":"b","baseUri":"x"}`:                             "consumerKey is not a string",
-		`{"consumerKey":"a","consumerSecret":{"x":"y"},"baseUri":"x"}`:                     "consumerSecret is not a string",
-		`{"consumerKey":"a","consumerSecret":"b","baseUri":"x","allowedPrincipals":null}`:  "allowedPrincipals: want a list",
-		`{"consumerKey":"a","consumerSecret":"b","baseUri":"x","allowedPrincipals":"222"}`: "allowedPrincipals: want a list",
-		`{"consumerKey":"a","consumerSecret":"b","baseUri":"x","allowedPrincipals":["1"]}`: "allowedPrincipals: entry 1",
+		`{"consumerKey":"a","consumerSecret":" ","baseUri":"x"}`:       "consumerSecret is missing",
+		`{"consumerKey":"a","consumerSecret":"b","baseUri":"//"}`:      "baseUri is missing",
+		`{"consumerKey":7,"consumerSecret":"b","baseUri":"x"}`:         "consumerKey is not a string",
+		`{"consumerKey":"a","consumerSecret":{"x":"y"},"baseUri":"x"}`: "consumerSecret is not a string",
+		// A name that is nearly a field's, in each way of missing it.
+		good("AllowedPrincipals", `["222222222222"]`):   `"AllowedPrincipals" is not a field: is allowedPrincipals meant?`,
+		good("allowedPrincipal", `["222222222222"]`):    "is allowedPrincipals meant?",
+		good("allowed_principals", `["222222222222"]`):  "is allowedPrincipals meant?",
+		good("allowed-Principals ", `["222222222222"]`): "is allowedPrincipals meant?",
+		good("alowedPrincipals", `["222222222222"]`):    "is allowedPrincipals meant?",
+		good("allowedPrinciples", `["222222222222"]`):   "is allowedPrincipals meant?",
+		good("allowedPrincipalls", `["222222222222"]`):  "is allowedPrincipals meant?",
+		good("orgID", `"00Dxx0000000001"`):              "is orgId meant?",
+		good("user_id", `"005xx0000000001"`):            "is userId meant?",
+		good("ogrId", `"00Dxx0000000001"`):              "is orgId meant?",
+		good("baseUrl", `"https://x"`):                  "is baseUri meant?",
+		good("consumer secret", `"x"`):                  "is consumerSecret meant?",
 	} {
 		if _, err := Parse("v", value); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Parse(%s): %v, want %q", value, err, want)
 		}
+	}
+}
+
+// good is a value that can be read but for one more field.
+func good(name, value string) string {
+	return fmt.Sprintf(`{"consumerKey":"a","consumerSecret":"b","baseUri":"x",%q:%s}`, name, value)
+}
+
+func TestOtherFieldsAreLeftAlone(t *testing.T) {
+	for _, name := range []string{"note", "nested", "organization", "principals", "allowed", "id", "adminSecretArn", "apiVersion", "userName", "allowedAccounts"} {
+		if _, err := Parse("v", good(name, `"x"`)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAListThatCannotBeReadDeniesEveryone(t *testing.T) {
+	for _, list := range []string{`null`, `"222222222222"`, `["1"]`, `{}`, `[1]`, `["222222222222","arn:aws:iam::222222222222:group/x"]`, `[null]`} {
+		v, err := Parse("v", good("allowedPrincipals", list))
+		if err != nil {
+			t.Errorf("%s: the credentials cannot be used: %v", list, err)
+			continue
+		}
+		if v.PrincipalsErr == nil || !strings.Contains(v.PrincipalsErr.Error(), "allowedPrincipals: ") || v.AllowedPrincipals.Allow("arn:aws:iam::222222222222:root") {
+			t.Errorf("%s: %v, and the account's root user is let in: %t", list, v.PrincipalsErr, v.AllowedPrincipals.Allow("arn:aws:iam::222222222222:root"))
+		}
+	}
+}
+
+func TestCovers(t *testing.T) {
+	list := func(entries string) *Principals {
+		if entries == "" {
+			return nil
+		}
+		p, err := parsePrincipals(json.RawMessage(entries))
+		if err != nil {
+			t.Fatal(entries, err)
+		}
+		return p
+	}
+	const account, role, roles = `["222222222222"]`, `["arn:aws:iam::222222222222:role/billing"]`, `["arn:aws:iam::222222222222:role/b*"]`
+	for _, test := range []struct {
+		wide, narrow string
+		want         bool
+	}{
+		{"", "", true}, {"", "[]", true}, {"", account, true}, {"[]", "", false}, {account, "", false}, {"[]", "[]", true}, {"[]", account, false},
+		{account, account, true}, {account, role, true}, {role, account, false}, {roles, role, true}, {role, roles, false},
+		{`["*"]`, account, true}, {account, `["*"]`, false}, {`["arn:aws:iam::222222222222:role/*ing"]`, roles, false},
+		{`["111111111111","222222222222"]`, account, true}, {account, `["111111111111","222222222222"]`, false},
+		{`["arn:aws:iam::222222222222:role/*"]`, account, false}, {`["arn:aws-us-gov:iam::222222222222:root"]`, account, false},
+		{`["arn:aws:iam::222222222222:user/*"]`, role, false},
+	} {
+		if got := list(test.wide).Covers(list(test.narrow)); got != test.want {
+			t.Errorf("%q covers %q: %t", test.wide, test.narrow, got)
+		}
+	}
+}
+
+func TestHidesRestriction(t *testing.T) {
+	open, listed := &Version{}, &Version{AllowedPrincipals: &Principals{patterns: []pattern{{"*", "222222222222", ""}}}}
+	for _, test := range []struct {
+		value        string
+		open, listed bool
+	}{
+		{`{}`, false, false},
+		{`{"consumerKey":"a"`, false, false},
+		{`{"allowedPrincipals":["222222222222"]}`, true, false}, // no credentials
+		{`{"allowedPrincipals":["333333333333"]}`, true, true},
+		{`{"allowedPrincipals":"222222222222"}`, true, true},
+		{`{"allowedPrincipals":["222222222222"],`, true, true}, // not JSON
+		{`{"Allowed_Principal":["222222222222"]`, true, true},
+		{good("allowedPrincipal", `["222222222222"]`), true, true},
+		{good("orgID", `"00Dxx0000000001"`), false, false},
+	} {
+		_, err := Parse("v", test.value)
+		if err == nil {
+			t.Fatalf("%s can be read", test.value)
+		}
+		err = &Error{Problem: Malformed, Err: err}
+		if got := HidesRestriction(err, open); got != test.open {
+			t.Errorf("%s over no list: %t", test.value, got)
+		}
+		if got := HidesRestriction(err, listed); got != test.listed {
+			t.Errorf("%s over a list: %t", test.value, got)
+		}
+	}
+	if HidesRestriction(nil, open) || HidesRestriction(&Error{Problem: Unavailable}, open) {
+		t.Error("an outage restricts callers")
 	}
 }
 
@@ -63,6 +161,11 @@ func TestPrincipals(t *testing.T) {
 		gov       = "arn:aws-us-gov:sts::222222222222:assumed-role/billing/x"
 		federated = "arn:aws:sts::222222222222:federated-user/anna"
 	)
+	// The last part of a pattern must end the name: role/app-*-prod must not admit these.
+	prodAdmin, prod := "arn:aws:sts::222222222222:assumed-role/app-x-prod-admin/anna", "arn:aws:sts::222222222222:assumed-role/app-x-prod/anna"
+	if p, err := parsePrincipals(json.RawMessage(`["arn:aws:iam::222222222222:role/app-*-prod"]`)); err != nil || p.Allow(prodAdmin) || !p.Allow(prod) {
+		t.Errorf("app-*-prod (%v) allows app-x-prod-admin: %t, app-x-prod: %t", err, p.Allow(prodAdmin), p.Allow(prod))
+	}
 	everyone := []string{session, otherRole, foreign, user, root, gov, federated}
 	for entry, want := range map[string][]string{
 		"222222222222":                           {session, otherRole, user, root, gov, federated},

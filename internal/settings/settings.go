@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
@@ -50,6 +52,27 @@ func (e *Env) Duration(name string, byDefault, least, most time.Duration) time.D
 		return byDefault
 	}
 	return d
+}
+
+// Int returns the setting as a whole number, or byDefault where it is not set. It must lie between least and most.
+func (e *Env) Int(name string, byDefault, least, most int) int {
+	value := e.get(name)
+	if value == "" {
+		return byDefault
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < least || n > most {
+		e.errs = append(e.errs, fmt.Errorf("%s=%q: want a whole number from %d to %d", name, value, least, most))
+		return byDefault
+	}
+	return n
+}
+
+// Budget returns the login budget that LOGIN_BURST and LOGINS_PER_HOUR set. Salesforce allows a user 3,600 logins an hour.
+func (e *Env) Budget() *loginbudget.Budget {
+	return loginbudget.New(
+		e.Int("LOGIN_BURST", loginbudget.DefaultBurst, 1, 3600),
+		e.Int("LOGINS_PER_HOUR", loginbudget.DefaultPerHour, 1, 3600))
 }
 
 // Level returns a log level; not set: info.

@@ -28,6 +28,22 @@ func TestSettingsAreRead(t *testing.T) {
 	}
 }
 
+func TestWholeNumbersHaveBounds(t *testing.T) {
+	for value, ok := range map[string]bool{"": true, "1": true, " 3600 ": true, "0": false, "3601": false, "-1": false, "1.5": false, "many": false, "1e3": false} {
+		for _, name := range []string{"LOGIN_BURST", "LOGINS_PER_HOUR"} {
+			e := env(map[string]string{name: value})
+			if e.Budget(); (e.Err() == nil) != ok || e.Err() != nil && !strings.Contains(e.Err().Error(), name+"=") {
+				t.Errorf("%s=%q: %v", name, value, e.Err())
+			}
+		}
+	}
+	e := env(map[string]string{"LOGIN_BURST": "2"})
+	b := e.Budget()
+	if b.Take("crm") != nil || b.Take("crm") != nil || b.Take("crm") == nil {
+		t.Error("LOGIN_BURST=2 must allow two logins at once")
+	}
+}
+
 func TestEveryBadSettingIsNamedAtOnce(t *testing.T) {
 	e := env(map[string]string{"SECRET_PREFIX": "a b", "METRICS_NAMESPACE": "a\nb", "LOG_LEVEL": "loud", "TTL": "90", "TTL2": "25h", "HOSTS": "https://x", "APPS": "CRM"})
 	e.Prefix()

@@ -1,0 +1,67 @@
+package loginbudget
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(0, 0)
+		taken := func(app string, tries int) (n int) {
+			for range tries {
+				if b.Take(app) == nil {
+					n++
+				}
+			}
+			return n
+		}
+		if n := taken("crm", 1000); n != 10 {
+			t.Errorf("%d logins at once, want 10", n)
+		}
+		if n := taken("erp", 1000); n != 10 {
+			t.Errorf("%d logins of another app, want 10: each app has its own budget", n)
+		}
+		var spent *ExhaustedError
+		if err := b.Take("crm"); !errors.As(err, &spent) || spent.App != "crm" || spent.RetryAfter != time.Minute || !strings.Contains(err.Error(), "crm is spent: the next login is in 1m0s") {
+			t.Errorf("the error is %v", err)
+		}
+		time.Sleep(time.Minute)
+		if n := taken("crm", 1000); n != 1 {
+			t.Errorf("%d logins after a minute, want 1: refused tries must not push the next login back", n)
+		}
+		total := 0
+		for range 3600 {
+			time.Sleep(time.Second)
+			total += taken("crm", 10)
+		}
+		if total < 59 || total > 60 {
+			t.Errorf("%d logins in an hour, want 60", total)
+		}
+		time.Sleep(24 * time.Hour)
+		if n := taken("crm", 1000); n != 10 {
+			t.Errorf("%d logins after a day without one, want 10", n)
+		}
+	})
+}
+
+func TestBudgetsAreWhatTheSettingsSay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(3, 3600)
+		for range 3 {
+			if err := b.Take("crm"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if b.Take("crm") == nil {
+			t.Error("a fourth login at once")
+		}
+		time.Sleep(time.Second)
+		if err := b.Take("crm"); err != nil {
+			t.Errorf("3,600 an hour are one a second: %v", err)
+		}
+	})
+}
