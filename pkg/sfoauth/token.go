@@ -53,8 +53,9 @@ func (c *Client) Token(ctx context.Context) (*Token, error) {
 	return token, nil
 }
 
-// ParseToken reads a token answer that came another way, and checks all that Token checks. Where the answer has a signature,
-// success means that it was made for this client's pair, unless Client.SignatureOptional is set. Its errors are plain ones: nothing was asked.
+// ParseToken reads a token answer that came another way, and checks all that Token checks. Where the answer has a
+// signature, success means that it was made for this client's pair, unless Client.SignatureOptional is set. Its
+// errors are plain ones: nothing was asked.
 func (c *Client) ParseToken(body []byte) (*Token, error) {
 	var a struct {
 		AccessToken    string `json:"access_token"`

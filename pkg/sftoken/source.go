@@ -72,9 +72,9 @@ var (
 	apiHost = regexp.MustCompile(`(?:^|\.)execute-api\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.`)
 )
 
-// NewTokenSource returns a source of tokens of the app at the API with this address, the ApiUrl that the deployment put
-// out or a custom domain name with its base path. It must be https, or http at a loopback address or localhost. Wrong arguments show at the first
-// Token. Credentials are asked of config at each request, so that they may change.
+// NewTokenSource returns a source of tokens of the app at the API with this address, the ApiUrl that the deployment
+// put out or a custom domain name with its base path. It must be https, or http at a loopback address or localhost.
+// Wrong arguments show at the first Token. Credentials are asked of config at each request, so that they may change.
 func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *Source {
 	s := &Source{config: config, url: strings.TrimRight(strings.TrimSpace(apiURL), "/"), app: app, region: config.Region}
 	if region := RegionOf(s.url); region != "" {
@@ -113,8 +113,8 @@ func RegionOf(apiURL string) string {
 	return parts[1]
 }
 
-// private reports whether what goes to u is encrypted or does not leave this machine. A name below localhost may resolve to
-// any address.
+// private reports whether what goes to u is encrypted or does not leave this machine. A name below localhost may
+// resolve to any address.
 func private(u *url.URL) bool {
 	name := u.Hostname()
 	ip := net.ParseIP(name)

@@ -12,13 +12,14 @@ import (
 	"strings"
 )
 
-// Transport is an http.RoundTripper that calls Salesforce with the source's token. A request whose URL has no host goes to
-// the token's instance; a request to any other host than the token's own is refused, so that the token is not sent there. The
-// token goes over https only, or to a loopback address or localhost.
+// Transport is an http.RoundTripper that calls Salesforce with the source's token. A request whose URL has no host
+// goes to the token's instance; a request to any other host than the token's own is refused, so that the token is not
+// sent there. The token goes over https only, or to a loopback address or localhost.
 //
-// When Salesforce says that the session has ended (401 INVALID_SESSION_ID, 403 Bad_OAuth_Token, or 400 InvalidSessionId of Bulk
-// API 1.0), the token is replaced and the request repeated, if its body can be repeated (http.Request.GetBody). An answer for which the API knows no better token is
-// returned as it is: it is also Salesforce's for a missing scope. It is safe for concurrent use.
+// When Salesforce says that the session has ended (401 INVALID_SESSION_ID, 403 Bad_OAuth_Token, or 400
+// InvalidSessionId of Bulk API 1.0), the token is replaced and the request repeated, if its body can be repeated
+// (http.Request.GetBody). An answer for which the API knows no better token is returned as it is: it is also
+// Salesforce's for a missing scope. It is safe for concurrent use.
 type Transport struct {
 	Source *Source
 	// Base sends the requests. Nil: http.DefaultTransport.
@@ -124,13 +125,13 @@ func port(u *url.URL) string {
 	return map[string]string{"https": "443", "http": "80"}[u.Scheme]
 }
 
-// isBulk reports whether the request is one of Bulk API 1.0, which takes the token in a header of its own. Source: Bulk API 2.0
-// and Bulk API Developer Guide, "Set a Session Header".
+// isBulk reports whether the request is one of Bulk API 1.0, which takes the token in a header of its own. Source:
+// Bulk API 2.0 and Bulk API Developer Guide, "Set a Session Header".
 func isBulk(req *http.Request) bool { return strings.HasPrefix(req.URL.Path, "/services/async/") }
 
-// sessionEnded reports whether Salesforce refused the session, and leaves the answer's body to be read once more. Its errors are
-// JSON, or XML for a client that accepts that alone; the identity endpoints answer with a text. Sources: REST API Developer Guide,
-// "Status Codes and Error Responses"; Bulk API 2.0 and Bulk API Developer Guide, "Errors".
+// sessionEnded reports whether Salesforce refused the session, and leaves the answer's body to be read once more. Its
+// errors are JSON, or XML for a client that accepts that alone; the identity endpoints answer with a text. Sources:
+// REST API Developer Guide, "Status Codes and Error Responses"; Bulk API 2.0 and Bulk API Developer Guide, "Errors".
 func sessionEnded(req *http.Request, resp *http.Response) bool {
 	var ended func(body []byte) bool
 	switch {

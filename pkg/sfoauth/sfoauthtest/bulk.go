@@ -14,11 +14,13 @@ type job struct {
 	id, operation, object string
 }
 
-// bulk answers Bulk API 1.0 as far as a token matters to it: a job can be made and looked at. Its errors have a form and codes of
-// their own, and a dead session is a 400. Answers are JSON where the request's Content-Type or Accept is, and XML otherwise.
+// bulk answers Bulk API 1.0 as far as a token matters to it: a job can be made and looked at. Its errors have a form
+// and codes of their own, and a dead session is a 400. Answers are JSON where the request's Content-Type or Accept
+// is, and XML otherwise.
 //
-// Source: Bulk API 2.0 and Bulk API Developer Guide, "Set a Session Header", "Create a Job", "Get Job Details", "Errors". That a
-// token in the Authorization header alone is not taken is a choice: the guide names X-SFDC-Session only.
+// Source: Bulk API 2.0 and Bulk API Developer Guide, "Set a Session Header", "Create a Job", "Get Job Details",
+// "Errors". That a token in the Authorization header alone is not taken is a choice: the guide names X-SFDC-Session
+// only.
 func (o *Org) bulk(r *request) *answer {
 	s := o.sessions[r.Header.Get("X-SFDC-Session")]
 	if !o.works(s) {

@@ -20,8 +20,8 @@ func Unavailable() Fault {
 	})
 }
 
-// WebPage answers with the status and a web page, as Salesforce's edge does with 400, 403, 404, 420 or 421 when it is busy or does
-// not know where the org is: it says nothing of the app. Source: public bug reports.
+// WebPage answers with the status and a web page, as Salesforce's edge does with 400, 403, 404, 420 or 421 when it is
+// busy or does not know where the org is: it says nothing of the app. Source: public bug reports.
 func WebPage(status int) Fault {
 	return instead(fmt.Sprintf("web page with %d", status), func(*Org, *request) *answer {
 		return &answer{status: status, kind: html, body: fmt.Appendf(nil, "<html><head><title>%d</title></head><body>Try again later.</body></html>\n", status)}
