@@ -145,6 +145,10 @@ func TestTheWriterOfASecretReachesNoOtherApp(t *testing.T) {
 					a := &attack{world: w, own: w.org.AddApp(sfoauthtest.AppOptions{Name: "Evil"})}
 					a.own.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 					w.create(evil, w.value(a.own, nil))
+					_, err := w.secrets.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{
+						SecretId: aws.String(evil), RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false),
+					})
+					w.must(err)
 					w.deliver()
 					if strings.Contains(name, "staged") || strings.Contains(name, "old consumer key") {
 						w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
@@ -267,6 +271,9 @@ func TestNewCredentialsActAsTheSameUser(t *testing.T) {
 						if !pinned && oldWorks {
 							want = before
 							w.logged(t, w.org.ID(), other.User.ID, w.app.User.ID, "pin the new ones with orgId and userId")
+							if strings.Contains(w.log.String(), "made the candidate AWSCURRENT") {
+								t.Error("the candidate was current for a while")
+							}
 						}
 						if !s.Has(want, "AWSCURRENT") || s.Has(version, "REJECTED") == (want == version) {
 							t.Errorf("labels %v\n%s", s.Labels, w.log.String())
