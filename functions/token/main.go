@@ -52,6 +52,7 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, []string, 
 	secretTTL := env.Duration("SECRET_TTL", vending.DefaultSecretTTL, time.Second, 24*time.Hour)
 	minTTL := env.Duration("MIN_TTL", vending.DefaultMinTTL, time.Second, vending.MintHorizon-time.Minute)
 	confirmEvery := env.Duration("CONFIRM_EVERY", vending.DefaultConfirmEvery, minTTL+time.Second, 24*time.Hour)
+	logins := env.Budget()
 	if err := env.Err(); err != nil {
 		return nil, nil, fmt.Errorf("settings: %w", err)
 	}
@@ -73,6 +74,7 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, []string, 
 			Secrets:    appsecret.Reader{Client: secrets, Prefix: prefix},
 			Hosts:      hosts,
 			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()},
+			Logins:     logins,
 			SecretTTL:  secretTTL, MinTTL: minTTL, ConfirmEvery: confirmEvery,
 		}),
 		log:       log,
