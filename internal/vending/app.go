@@ -213,8 +213,8 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 // ready returns the work of reading the app's secret where that is due, or the error where the secret is not known.
 func (v *Vendor) ready(a *app, now time.Time) (work, error) {
 	ttl := v.SecretTTL
-	if a.refused.lasting && a.refused.active(now) {
-		ttl = rereadEvery
+	if a.refused.lasting || a.refused.exhausted && len(a.refused.tried) > 0 {
+		ttl = min(ttl, rereadEvery) // a new version may be there, which costs no login to see
 	}
 	switch {
 	case !a.unread.active(now) && (a.secret == nil || left(a.readAt.Add(ttl), now) <= 0):

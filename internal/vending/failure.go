@@ -114,6 +114,18 @@ func ungranted(app string, err error) *Error {
 	return told
 }
 
+// unrevoked says what a caller is told when Salesforce did not revoke a token.
+func unrevoked(app string, err error) *Error {
+	told := ungranted(app, err)
+	if told.Code == TemporarilyUnavailable || told.Code == BadUpstreamResponse {
+		told.RetryAfter = time.Second
+		if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
+			told.RetryAfter = max(told.RetryAfter, refused.RetryAfter)
+		}
+	}
+	return told
+}
+
 // unreadable says what a caller is told when the app's secret cannot be read.
 func unreadable(app string, err error) *Error {
 	told := &Error{Err: err}

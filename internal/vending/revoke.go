@@ -61,7 +61,6 @@ func (v *Vendor) revokeAll(ctx context.Context, f *flight, name string, waiting 
 		failed := v.revokeOne(ctx, f, r.session, client)
 		if failed == nil {
 			dead = append(dead, r.id)
-			f.cost.notef("revoked token %s", r.id)
 			continue
 		}
 		f.cost.Err, err = failed, failed
@@ -120,9 +119,16 @@ func (v *Vendor) revokeAgain(ctx context.Context, f *flight, a *app, client *sfo
 	ctx, cancel := context.WithTimeout(ctx, revokeTime)
 	defer cancel()
 	rest, dead, _ := v.revokeAll(ctx, f, a.name, waiting, client)
+	f.cost.noteRevoked(dead)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.noteRevoked(rest, dead)
+}
+
+func (c *Cost) noteRevoked(tokens []string) {
+	for _, id := range tokens {
+		c.notef("revoked token %s", id)
+	}
 }
 
 // noteRevoked remembers which revocations still wait, and forgets the cached token if it is dead. a.mu is held.
@@ -136,7 +142,7 @@ func (a *app) noteRevoked(rest []revocation, dead []string) {
 // Revoke ends the app's cached token at Salesforce and forgets it, and those whose revocation has failed before. Where there
 // are none it does nothing. A token that is not known to be dead afterwards is not handed out any more, and its revocation is tried again.
 // Unlike Vend it asks Salesforce even while a failure is remembered: it is for emergencies. It returns the id of the cached
-// token, or of the last other one that it has revoked.
+// token, or of the first other one that it has revoked.
 func (v *Vendor) Revoke(ctx context.Context, req Request, cost *Cost) (string, error) {
 	a, err := v.app(req.App)
 	if err != nil {
@@ -177,9 +183,10 @@ func (v *Vendor) revokeCached(a *app, revoked *string) work {
 		}
 		if len(dead) > 0 {
 			*revoked = dead[0]
+			f.cost.noteRevoked(dead[1:])
 		}
 		if err != nil {
-			f.err = ungranted(a.name, err)
+			f.err = unrevoked(a.name, err)
 		}
 		a.mu.Lock()
 		defer a.mu.Unlock()

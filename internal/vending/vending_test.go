@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -142,7 +143,7 @@ func TestARevocationThatOutlivesItsCallerSharesNothingWithIt(t *testing.T) {
 			giveUp()
 		}
 	}})
-	for range 20 {
+	for range loginbudget.DefaultBurst {
 		token := v.vend(t).Token.AccessToken.Reveal()
 		ctx, cancel := context.WithCancel(t.Context())
 		giveUp = cancel

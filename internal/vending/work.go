@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -237,6 +238,7 @@ func (r *renewal) settleRevocations(ctx context.Context, f *flight) error {
 	defer cancel()
 	var dead []string
 	r.waiting, dead, _ = r.revokeAll(limited, f, r.app.name, r.waiting, r.made.client)
+	f.cost.noteRevoked(dead)
 	if r.old != nil && slices.Contains(dead, r.old.id) {
 		r.cached = nil
 	}
@@ -287,18 +289,27 @@ func (v *Vendor) confirm(ctx context.Context, f *flight, s *session) (*session, 
 // tried again before the others.
 func (r *renewal) mint(ctx context.Context, f *flight) (*session, error) {
 	var refused error
-	for changed := true; changed; changed = r.currentChanged(ctx, f) {
-		if isAmong(r.current, r.tried) {
-			continue
-		}
-		made, err := r.login(ctx, f, r.app.name, r.current, r.current)
-		if !refusesPair(err) {
-			if !isExhausted(err) {
-				r.tried = nil
+	var unsigned *session
+	for changed := true; changed; {
+		unsigned = nil
+		if !isAmong(r.current, r.tried) {
+			made, err := r.login(ctx, f, r.app.name, r.current, r.current)
+			switch {
+			case err == nil && made.token.SignatureErr != nil:
+				unsigned = made
+			case !refusesPair(err):
+				if !isExhausted(err) {
+					r.tried = nil
+				}
+				return made, err
+			default:
+				r.tried, refused = append(slices.Clip(r.tried), r.current), err
 			}
-			return made, err
 		}
-		r.tried, refused = append(slices.Clip(r.tried), r.current), err
+		changed = r.currentChanged(ctx, f)
+	}
+	if unsigned != nil {
+		return unsigned, r.checkSigner(ctx, f, unsigned)
 	}
 	for _, label := range appsecret.Ladder {
 		version, failed := r.read(ctx, f, r.app.name, label)
@@ -306,6 +317,9 @@ func (r *renewal) mint(ctx context.Context, f *flight) (*session, error) {
 			continue
 		}
 		made, err := r.login(ctx, f, r.app.name, version, r.current)
+		if err == nil && made.token.SignatureErr != nil {
+			f.cost.noteUnsigned(made)
+		}
 		if !isFinal(err) {
 			return made, err
 		}
@@ -319,6 +333,30 @@ func (r *renewal) mint(ctx context.Context, f *flight) (*session, error) {
 	return nil, refused
 }
 
+// checkSigner returns why a token must not be used that was made with AWSCURRENT's credentials, but whose signature was not. It may be
+// used where those need not be the app's primary ones: Salesforce does not document which secret it signs with for others. So it is
+// while another version's are on their way to replace them, or where AWSPREVIOUS has made the signature.
+func (r *renewal) checkSigner(ctx context.Context, f *flight, made *session) error {
+	for _, label := range appsecret.Ladder {
+		version, err := r.read(ctx, f, r.app.name, label)
+		if err != nil || !worthTrying(version, r.current, []*appsecret.Version{r.current}) {
+			continue
+		}
+		if label != appsecret.Previous || r.client(version).CheckSignature(made.token) == nil {
+			f.cost.noteUnsigned(made)
+			return nil
+		}
+	}
+	err := &sfoauth.Error{Op: "token", Status: http.StatusOK, Kind: sfoauth.Untrusted, Err: made.token.SignatureErr}
+	f.cost.Err = err
+	return err
+}
+
+// noteUnsigned notes that a token is used though its signature does not verify.
+func (c *Cost) noteUnsigned(made *session) {
+	c.notef("version %s, whose credentials may not be the primary ones: %v", made.version, made.token.SignatureErr)
+}
+
 // currentChanged reads AWSCURRENT again and reports whether it is another version now.
 func (r *renewal) currentChanged(ctx context.Context, f *flight) bool {
 	again, err := r.read(ctx, f, r.app.name, appsecret.Current)
@@ -329,7 +367,8 @@ func (r *renewal) currentChanged(ctx context.Context, f *flight) bool {
 	return true
 }
 
-// login asks Salesforce for a token with version, while current is AWSCURRENT, if the app's budget has a login left.
+// login asks Salesforce for a token with version, while current is AWSCURRENT, if the app's budget has a login left. The token's
+// signature need not verify: see Token.SignatureErr.
 func (v *Vendor) login(ctx context.Context, f *flight, name string, version, current *appsecret.Version) (*session, error) {
 	if version.IsPlaceholder() {
 		return nil, ErrPlaceholder
@@ -339,6 +378,7 @@ func (v *Vendor) login(ctx context.Context, f *flight, name string, version, cur
 		return nil, err
 	}
 	client := v.client(version)
+	client.SignatureOptional = true // the caller decides
 	begun := time.Now()
 	token, err := client.Token(ctx)
 	took := time.Since(begun)
