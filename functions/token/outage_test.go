@@ -114,6 +114,22 @@ func TestADeletedSecretsTokenIsNotHandedOut(t *testing.T) {
 	})
 }
 
+// A flight ends before its caller has to answer, who then hears what went wrong and not only that time is up.
+func TestWhoAsksHearsWhatTookSoLong(t *testing.T) {
+	for _, timeout := range []time.Duration{3 * time.Second, 6 * time.Second} {
+		for range 10 { // two timers at the same moment fire in any order
+			bubble(t, options{}, func(t *testing.T, w *world) {
+				w.org.Fail(sfoauthtest.Token, sfoauthtest.Hang(), 0)
+				a := w.callIn(t.Context(), timeout, nil)
+				w.want(a, 503, "temporarily_unavailable")
+				if text := a.text("error_description"); !strings.Contains(text, "Salesforce cannot be asked") {
+					t.Fatalf("with %s for the answer, the caller is told %q", timeout, text)
+				}
+			})
+		}
+	}
+}
+
 func TestEveryAnswerComesBeforeTheLambdaEnds(t *testing.T) {
 	for _, timeout := range []time.Duration{200 * time.Millisecond, time.Second, 3 * time.Second, 15 * time.Second, 29 * time.Second} {
 		for name, break_ := range map[string]func(w *world){

@@ -95,6 +95,20 @@ func TestATokenWithoutASecondLeftIsNotHandedOutAsStale(t *testing.T) {
 	})
 }
 
+func TestATokenOfAnotherHostThanTheSecretNowNamesIsNotHandedOutAsStale(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.get()
+		value := w.pair(w.app.Pair())
+		value["baseUri"] = "http://localhost:8443"
+		w.store(value)
+		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+		time.Sleep(vending.DefaultSecretTTL)
+		if a := w.get(); a.status == 200 || a.token() != "" {
+			t.Errorf("got %s of the org that the secret named before", a)
+		}
+	})
+}
+
 func TestATokenOfAnotherOrgThanTheSecretNowPinsIsNotHandedOutAsStale(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.get()

@@ -12,9 +12,8 @@ import (
 // revocation is a token that is to be dead, and is not yet known to be.
 type revocation struct {
 	*session
-	// asked: a caller has asked for it, or the token's credentials are known to have leaked. Without, it is revoked only if
-	// they turn out to have leaked, and if there are others that have not.
-	asked bool
+	asked  bool               // a caller has asked for it
+	leaked *appsecret.Version // the version whose credentials have made the token, and have leaked; nil: not that is known
 }
 
 // queue returns the list with one more revocation. A token that is in it already stays where it is. Of too many the oldest is given up.
@@ -42,22 +41,13 @@ func (v *Vendor) revoker(current *appsecret.Version, cached *session) *sfoauth.C
 // revokeAll makes the revocations that wait, with the rights of client. It returns those that still wait, the ids of the tokens that
 // are dead now, and the last failure. A token is dead when Salesforce says so, or when its own expiry has passed.
 func (v *Vendor) revokeAll(ctx context.Context, f *flight, name string, waiting []revocation, client *sfoauth.Client) (rest []revocation, dead []string, err error) {
-	leaked, unread := v.leaked(ctx, f, name, waiting)
+	waiting = v.due(ctx, f, name, waiting)
 	for i, r := range waiting {
-		if expiry := r.token.Expiry; !expiry.IsZero() && left(expiry, time.Now()) <= 0 {
-			continue
-		}
-		if !r.asked && !r.madeBy(leaked) {
-			if unread { // perhaps it was
-				rest = append(rest, r)
-			}
-			continue
-		}
-		if !r.asked && sameCredentials(client, leaked) { // its holders would lose it for another that has leaked as well
+		// Without another pair, the token's holders would lose it for one whose credentials have leaked as well.
+		if !r.asked && (r.leaked == nil || sameCredentials(client, r.leaked)) {
 			rest = append(rest, r)
 			continue
 		}
-		r.asked = true
 		failed := v.revokeOne(ctx, f, r.session, client)
 		if failed == nil {
 			dead = append(dead, r.id)
@@ -72,10 +62,27 @@ func (v *Vendor) revokeAll(ctx context.Context, f *flight, name string, waiting 
 	return rest, dead, err
 }
 
+// due returns the revocations that are to be made, or may be. It notes which tokens' credentials have leaked, since the label that says so
+// may move on before they can be revoked.
+func (v *Vendor) due(ctx context.Context, f *flight, name string, waiting []revocation) []revocation {
+	leaked, unread := v.leaked(ctx, f, name, waiting)
+	var due []revocation
+	for _, r := range waiting {
+		if r.madeBy(leaked) {
+			r.leaked = leaked
+		}
+		over := !r.token.Expiry.IsZero() && left(r.token.Expiry, time.Now()) <= 0
+		if !over && (r.asked || r.leaked != nil || unread) {
+			due = append(due, r)
+		}
+	}
+	return due
+}
+
 // leaked returns the version whose credentials have leaked (nil: none), where one of the revocations depends on it. unread: it could
 // not be read, so that there may be one.
 func (v *Vendor) leaked(ctx context.Context, f *flight, name string, waiting []revocation) (version *appsecret.Version, unread bool) {
-	if !slices.ContainsFunc(waiting, func(r revocation) bool { return !r.asked }) {
+	if !slices.ContainsFunc(waiting, func(r revocation) bool { return !r.asked && r.leaked == nil }) {
 		return nil, false
 	}
 	version, err := v.read(ctx, f, name, appsecret.Compromised)
@@ -175,7 +182,7 @@ func (v *Vendor) revokeCached(a *app, revoked *string) work {
 	return func(ctx context.Context, f *flight) {
 		if cached != nil { // first, since it is the one that others use
 			waiting = slices.DeleteFunc(slices.Clone(waiting), func(r revocation) bool { return r.id == cached.id })
-			waiting = slices.Insert(waiting, 0, revocation{cached, true})
+			waiting = slices.Insert(waiting, 0, revocation{session: cached, asked: true})
 		}
 		rest, dead, err := v.revokeAll(ctx, f, a.name, waiting, client)
 		if cached != nil && len(rest) > 0 && rest[0].session == cached {

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sftoken/sftoken/internal/loginbudget"
+	"github.com/sftoken/sftoken/internal/vending"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+func TestDeleteSaysThatATokenIsDeadOnlyWhereSalesforceDoes(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault sfoauthtest.Fault
+		err   string // empty: 204
+	}{
+		"dead already":      {sfoauthtest.Refusal(400, "invalid_token", "invalid token"), ""},
+		"it does not do it": {sfoauthtest.Refusal(400, "unsupported_token_type", "this token type is not supported"), "app_misconfigured"},
+		"refused":           {sfoauthtest.Refusal(400, "invalid_request", "token is required"), "app_misconfigured"},
+		"not found":         {sfoauthtest.Refusal(404, "", ""), "temporarily_unavailable"},
+		"busy":              {sfoauthtest.Refusal(420, "", ""), "temporarily_unavailable"},
+		"redirected":        {sfoauthtest.Redirect(302, "https://acme.my.salesforce.com/maintenance"), "temporarily_unavailable"},
+		"limited":           {sfoauthtest.TooManyRequests(30*time.Second, false), "temporarily_unavailable"},
+		"down":              {sfoauthtest.Unavailable(), "temporarily_unavailable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, options{}, func(t *testing.T, w *world) {
+				first := w.get()
+				w.org.Fail(sfoauthtest.Revoke, c.fault, 1)
+				a := w.revoke()
+				if a.text("error") != c.err || (a.status == 204) != (c.err == "") {
+					t.Fatalf("got %s", a)
+				}
+				if c.err == "" {
+					return
+				}
+				w.isExplained(a)
+				w.want(w.revoke(), 204, "") // tries again
+				if w.org.Live(first.token()) {
+					t.Error("the token lives")
+				}
+			})
+		})
+	}
+}
+
+func TestEveryRevocationThatFailedIsTriedAgain(t *testing.T) {
+	for name, again := range map[string]func(w *world){
+		"by the next DELETE":                 func(w *world) { w.want(w.revoke(), 204, "") },
+		"by the next read of the secret":     func(w *world) { time.Sleep(vending.DefaultSecretTTL); w.get() },
+		"by the next login":                  func(w *world) { w.want(w.get(), 200, "miss") },
+		"by a read where no token is cached": func(w *world) { time.Sleep(vending.DefaultSecretTTL); w.revoke() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, options{}, func(t *testing.T, w *world) {
+				w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+				var tokens []string
+				for range 4 {
+					a := w.get()
+					w.want(a, 200, "miss") // a token that somebody wants revoked is not handed out again
+					tokens = append(tokens, a.token())
+					w.want(w.revoke(), 503, "temporarily_unavailable")
+				}
+				for i, token := range tokens {
+					if !w.org.Live(token) {
+						t.Fatalf("token %d is dead: the fault does not do what it should", i)
+					}
+				}
+				w.org.Heal()
+				again(w)
+				for i, token := range tokens {
+					if w.org.Live(token) {
+						t.Errorf("token %d lives on", i)
+					}
+				}
+				asked := w.org.Seen().Calls[sfoauthtest.Revoke]
+				time.Sleep(vending.DefaultSecretTTL)
+				if w.get(); w.org.Seen().Calls[sfoauthtest.Revoke] != asked {
+					t.Error("what is dead is revoked again and again")
+				}
+			})
+		})
+	}
+}
+
+func TestTokensOfTwoLeaksAreRevokedThoughBothFailedAtFirst(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+		var tokens []string
+		for range 3 {
+			tokens = append(tokens, w.get().token())
+			w.label("COMPROMISED")
+			w.store(w.pair(w.app.Regenerate()))
+			time.Sleep(vending.DefaultSecretTTL)
+		}
+		last := w.get()
+		w.want(last, 200, "miss")
+		w.org.Heal()
+		time.Sleep(vending.DefaultSecretTTL)
+		w.lines()
+		w.get()
+		for i, token := range tokens {
+			if w.org.Live(token) {
+				t.Errorf("the token of leaked credentials %d lives on", i)
+			}
+		}
+		if !w.org.Live(last.token()) {
+			t.Error("the token of the present credentials is dead")
+		}
+		if warning, _ := w.lines()[0]["warning"].(string); strings.Count(warning, "revoked token") != 3 {
+			t.Errorf("the log says %q", warning)
+		}
+	})
+}
+
+func TestRevocationsThatWaitAreBounded(t *testing.T) {
+	const most = 100
+	bubble(t, options{config: vending.Config{Logins: loginbudget.New(2*most, 0)}}, func(t *testing.T, w *world) {
+		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+		var tokens []answer
+		for range most + 2 {
+			tokens = append(tokens, w.get())
+			w.lines()
+			w.revoke()
+		}
+		if warning := fmt.Sprint(w.lines()[0]["warning"]); !strings.Contains(warning, "gave up revoking token "+tokens[1].id()) {
+			t.Errorf("the log says %q", warning)
+		}
+		w.org.Heal()
+		w.want(w.revoke(), 204, "")
+		for i, a := range tokens {
+			if w.org.Live(a.token()) != (i < 2) {
+				t.Errorf("token %d: lives: %t", i, i >= 2)
+			}
+		}
+	})
+}
+
+// Salesforce may answer a login with the session whose revocation has failed.
+func TestATokenToBeRevokedThatALoginReturnsAgain(t *testing.T) {
+	bubble(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, w *world) {
+		first := w.get()
+		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 2)
+		w.want(w.revoke(), 503, "temporarily_unavailable")
+		same := w.get() // there is no other, and it cannot be revoked yet
+		w.want(same, 200, "miss")
+		if same.id() != first.id() {
+			t.Fatal("the session is not shared")
+		}
+		time.Sleep(vending.DefaultSecretTTL)
+		w.want(w.get(), 200, "miss")
+		if w.org.Live(first.token()) {
+			t.Error("the token lives on")
+		}
+	})
+}
+
+// The credentials of a token may be gone when it is to be revoked.
+func TestATokenIsRevokedWithTheRightsOfOtherCredentials(t *testing.T) {
+	bubble(t, options{org: sfoauthtest.Config{}}, func(t *testing.T, w *world) {
+		first := w.get()
+		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Refusal(400, "invalid_client", "invalid client credentials"), 1)
+		w.revoke()
+		w.store(w.pair(w.app.Regenerate()))
+		time.Sleep(vending.DefaultSecretTTL)
+		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.NoFault(), 1)
+		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Refusal(400, "invalid_client", "invalid client credentials"), 0)
+		w.want(w.get(), 200, "miss")
+		if w.org.Live(first.token()) {
+			t.Error("the token lives on")
+		}
+	})
+}
