@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -157,19 +160,63 @@ func TestATokenToBeRevokedThatALoginReturnsAgain(t *testing.T) {
 	})
 }
 
-// The credentials of a token may be gone when it is to be revoked.
-func TestATokenIsRevokedWithTheRightsOfOtherCredentials(t *testing.T) {
-	bubble(t, options{org: sfoauthtest.Config{}}, func(t *testing.T, w *world) {
+// The credentials of a token may be refused when it is to be revoked, and so may those that have come after.
+func TestATokenIsRevokedWithWhicheverCredentialsWork(t *testing.T) {
+	refused := sfoauthtest.Refusal(400, "invalid_client", "invalid client credentials")
+	for name, faults := range map[string][]sfoauthtest.Fault{
+		"the new ones": {sfoauthtest.NoFault(), sfoauthtest.NoFault()}, // the cached token's, and those for the other token
+		"its own":      {sfoauthtest.NoFault(), refused, sfoauthtest.NoFault()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, options{}, func(t *testing.T, w *world) {
+				first := w.get()
+				w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+				w.want(w.revoke(), 503, "temporarily_unavailable")
+				w.store(w.pair(w.app.Regenerate()))
+				time.Sleep(vending.DefaultSecretTTL)
+				w.want(w.get(), 200, "miss")
+				w.org.Heal()
+				for _, fault := range faults {
+					w.org.Fail(sfoauthtest.Revoke, fault, 1)
+				}
+				w.org.Fail(sfoauthtest.Revoke, refused, 0)
+				w.want(w.revoke(), 204, "")
+				if w.org.Live(first.token()) {
+					t.Error("the token lives on")
+				}
+			})
+		})
+	}
+}
+
+// spy passes requests on and notes their bodies.
+type spy struct {
+	http.RoundTripper
+	bodies []string
+}
+
+func (s *spy) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, _ := io.ReadAll(r.Body)
+	s.bodies = append(s.bodies, string(body))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return s.RoundTripper.RoundTrip(r)
+}
+
+func TestTheCredentialsForAnotherOrgAreNotSentToTheOneBefore(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Refusal(400, "invalid_client", "invalid client credentials"), 1)
-		w.revoke()
-		w.store(w.pair(w.app.Regenerate()))
+		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
+		w.want(w.revoke(), 503, "temporarily_unavailable")
+		w.store(map[string]any{"consumerKey": "other-key", "consumerSecret": "other-secret", "baseUri": "https://other.my.salesforce.com"})
 		time.Sleep(vending.DefaultSecretTTL)
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.NoFault(), 1)
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Refusal(400, "invalid_client", "invalid client credentials"), 0)
-		w.want(w.get(), 200, "miss")
-		if w.org.Live(first.token()) {
-			t.Error("the token lives on")
+		seen := &spy{RoundTripper: w.handler.vendor.HTTPClient.Transport}
+		w.handler.vendor.HTTPClient.Transport = seen
+		w.want(w.revoke(), 204, "")
+		if w.org.Live(first.token()) || len(seen.bodies) == 0 {
+			t.Error("the token of the org before lives on")
+		}
+		if strings.Contains(strings.Join(seen.bodies, " "), "other-secret") {
+			t.Error("the org before was sent the secret for another")
 		}
 	})
 }

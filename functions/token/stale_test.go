@@ -26,6 +26,7 @@ func TestARejectedTokenThatCannotBeConfirmedIsHandedOutAsStale(t *testing.T) {
 		w.want(w.reject(first.id()), 200, "stale") // it was looked into a moment ago
 		time.Sleep(rejectedEvery)
 		w.want(w.reject(first.id()), 200, "confirmed")
+		w.want(w.get(), 200, "hit") // and nothing is held against it any more
 	})
 }
 

@@ -180,15 +180,18 @@ func TestNamesThatCallersMakeUpTakeNoMoreAndMoreMemory(t *testing.T) {
 	})
 }
 
-func TestAnAppThatIsBeingWorkedForIsNotForgotten(t *testing.T) {
-	v, _ := newVendor(t, sfoauthtest.Config{})
-	busy, _ := v.app("busy")
-	busy.flight = &flight{}
-	for i := range 2 * maxApps {
-		_, _ = v.app(fmt.Sprint("made-up-", i))
-	}
-	if again, _ := v.app("busy"); again != busy {
-		t.Error("a second login would begin beside the first")
+func TestAnAppOfWhichSomethingIsKnownIsNotForgotten(t *testing.T) {
+	for name, a := range map[string]*app{
+		"work under way": {flight: &flight{}}, "a token": {session: &session{}}, "a token to be revoked": {revocations: []revocation{{}}},
+	} {
+		v, _ := newVendor(t, sfoauthtest.Config{})
+		v.apps["busy"] = a
+		for i := range 2 * maxApps {
+			_, _ = v.app(fmt.Sprint("made-up-", i))
+		}
+		if again, _ := v.app("busy"); again != a {
+			t.Errorf("%s was forgotten", name)
+		}
 	}
 }
 
