@@ -172,10 +172,13 @@ func TestATokenIsRevokedWithWhicheverCredentialsWork(t *testing.T) {
 				first := w.get()
 				w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 				w.want(w.revoke(), 503, "temporarily_unavailable")
-				w.store(w.pair(w.app.Regenerate()))
+				key, secret := w.app.Regenerate()
+				w.store(w.pair(key, secret))
 				time.Sleep(vending.DefaultSecretTTL)
 				w.want(w.get(), 200, "miss")
 				w.org.Heal()
+				sent := &spy{RoundTripper: w.handler.vendor.HTTPClient.Transport}
+				w.handler.vendor.HTTPClient.Transport = sent
 				for _, fault := range faults {
 					w.org.Fail(sfoauthtest.Revoke, fault, 1)
 				}
@@ -183,6 +186,9 @@ func TestATokenIsRevokedWithWhicheverCredentialsWork(t *testing.T) {
 				w.want(w.revoke(), 204, "")
 				if w.org.Live(first.token()) {
 					t.Error("the token lives on")
+				}
+				if len(sent.bodies) != len(faults) || !strings.Contains(sent.bodies[1], key) {
+					t.Errorf("%d revocations; the second is to be made with the present credentials", len(sent.bodies))
 				}
 			})
 		})
