@@ -59,8 +59,8 @@ func (e *entry) answer() []byte {
 	return jsontext.AppendString(answer.Close().Name("body"), body).Close()
 }
 
-// tokenBody is Salesforce's own answer, and what it leaves out. Its signature is not passed on: a caller cannot check it without the
-// consumer secret, and could try out secrets with it.
+// tokenBody is Salesforce's own answer, and what it leaves out. Its signature is not passed on: a caller cannot check
+// it without the consumer secret, and could try out secrets with it.
 func (e *entry) tokenBody(body jsontext.Object) jsontext.Object {
 	t := e.grant.Token
 	return body.String("access_token", t.AccessToken.Reveal()).String("token_type", t.TokenType).

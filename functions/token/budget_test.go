@@ -13,8 +13,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// TestAThousandHostileCallsStayWithinTheLoginBudget makes calls, one every 10 milliseconds and one every second, that are to cause as many
-// logins as they can.
+// TestAThousandHostileCallsStayWithinTheLoginBudget makes calls, one every 10 milliseconds and one every second, that
+// are to cause as many logins as they can.
 func TestAThousandHostileCallsStayWithinTheLoginBudget(t *testing.T) {
 	const calls = 1000
 	for name, c := range map[string]struct {
@@ -204,8 +204,8 @@ func TestATokenThatLivesIsStaleWhileTheLoginBudgetIsExhausted(t *testing.T) {
 	})
 }
 
-// Where a login needs two tries, the pair that is refused and the one that works, a budget of one login at a time must not go to the
-// first over and over.
+// Where a login needs two tries, the pair that is refused and the one that works, a budget of one login at a time must
+// not go to the first over and over.
 func TestAScantBudgetReachesTheVersionThatWorks(t *testing.T) {
 	bubble(t, options{config: vending.Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, w *world) {
 		w.store(w.pair("3MVG9wrong", "wrong"))

@@ -68,7 +68,7 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, []string, 
 	warmUp(ctx, secrets)
 	log := telemetry.New(os.Stdout, level, namespace, version)
 	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(), "min_ttl", minTTL.String(),
-		"confirm_every", confirmEvery.String(), "prefetch", prefetch)
+		"confirm_every", confirmEvery.String(), "prefetch", prefetch, "login_budget", logins.String())
 	return &handler{
 		vendor: vending.New(vending.Config{
 			Secrets:    appsecret.Reader{Client: secrets, Prefix: prefix},

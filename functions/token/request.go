@@ -14,11 +14,11 @@ import (
 
 // event is what this function needs of an API Gateway proxy event, payload version 1.0.
 type event struct {
-	method, path, app, body, requestID, stage string
-
-	isBase64 bool
-	rejected []string
-	caller   caller
+	method, path, app, body, requestID string
+	isBase64                           bool
+	isTest                             bool // of the API Gateway console
+	rejected                           []string
+	caller                             caller
 }
 
 // caller is who IAM says is asking.
@@ -26,9 +26,9 @@ type caller struct {
 	arn, account, sourceIP string
 }
 
-// testStage is the stage in the events of the API Gateway console's "Test" button, for which no IAM policy of the API was asked. Source:
-// API Gateway Developer Guide, "Use the API Gateway console to test a REST API method".
-const testStage = "test-invoke-stage"
+// testStage is the stage, as JSON, in the events of the API Gateway console's "Test" button, for which no IAM policy of
+// the API was asked. Source: API Gateway Developer Guide, "Use the API Gateway console to test a REST API method".
+const testStage = `"test-invoke-stage"`
 
 // maxForm bounds the form of a POST, in bytes. A client credentials request has about 200.
 const maxForm = 8 << 10
@@ -88,7 +88,7 @@ func (e *event) parseContext(name, value []byte) (err error) {
 	case "requestId":
 		e.requestID, err = jsontext.Text(value)
 	case "stage":
-		e.stage, err = jsontext.Text(value)
+		e.isTest = string(value) == testStage
 	case "identity":
 		err = jsontext.Members(value, e.caller.parse)
 	}

@@ -38,8 +38,8 @@ func (w *world) stage(admin *sfoauth.Credentials, labels ...string) sfoauth.Stag
 	return staged
 }
 
-// Salesforce does not document which secret it signs with where the login was with other than the primary credentials. If it is
-// always the primary one's, every version serves all the same, at every point of a change.
+// Salesforce does not document which secret it signs with where the login was with other than the primary credentials.
+// If it is always the primary one's, every version serves all the same, at every point of a change.
 func TestASignatureOfThePrimarySecretIsTakenWhileCredentialsChange(t *testing.T) {
 	for name, prepare := range map[string]func(w *world){
 		"AWSCURRENT is not primary any more, and AWSPENDING is": func(w *world) {

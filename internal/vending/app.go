@@ -23,12 +23,12 @@ type app struct {
 	readAt      time.Time          // when that was
 	unread      trouble            // why it could not be read
 	session     *session           // the cached token; nil: none
-	recent      []string           // ids of the last tokens that logins returned, the newest last; never written to in place
-	revocations []revocation       // that are still to be made, the oldest first; never written to in place
+	recent      []string           // ids of the last tokens that logins returned, the newest last; never changed in place
+	revocations []revocation       // that are still to be made, the oldest first; never changed in place
 	refused     trouble            // why Salesforce gives no token
 	blindUntil  time.Time          // until when it is remembered that Salesforce refuses to introspect for this app
 	lookedAt    time.Time          // when a caller's word that the token is dead was last looked into
-	doubted     string             // id of the token that a caller reports as dead while introspection fails; empty: none
+	doubted     string             // id of a token reported as dead while introspection fails; empty: none
 	stoodInAt   time.Time          // when a login last took the place of an introspection that failed
 }
 
@@ -61,8 +61,8 @@ func (v *Vendor) newSession(token *sfoauth.Token, client *sfoauth.Client, versio
 	return v.believe(s, until, asked)
 }
 
-// believe returns the session as one that is believed until then. A token that never has MinTTL left would otherwise be replaced
-// at every request.
+// believe returns the session as one that is believed until then. A token that never has MinTTL left would otherwise be
+// replaced at every request.
 func (v *Vendor) believe(s *session, until, now time.Time) *session {
 	next := *s
 	next.horizon, next.alive = until, until

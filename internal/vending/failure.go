@@ -66,7 +66,8 @@ var (
 	errDeadToken error = &transientError{"Salesforce's login returned a token that Salesforce says is not active"}
 )
 
-// ErrPrincipals is in the Err of an Error where nobody can get the app's tokens since its allowedPrincipals cannot be read.
+// ErrPrincipals is in the Err of an Error where nobody can get the app's tokens since its allowedPrincipals cannot be
+// read.
 var ErrPrincipals = errors.New("allowedPrincipals cannot be read")
 
 // ungranted says what a caller is told when Salesforce gave no token.
@@ -74,7 +75,8 @@ func ungranted(app string, err error) *Error {
 	told := &Error{Known: true, Err: err}
 	if isExhausted(err) {
 		told.Code = TemporarilyUnavailable
-		told.Description = fmt.Sprintf("the token function may not log in again for app %q yet (LOGIN_BURST, LOGINS_PER_HOUR): try again later", app)
+		told.Description = fmt.Sprintf("the token function may not log in again for app %q yet (LOGIN_BURST, LOGINS_PER_HOUR): "+
+			"try again later", app)
 		return told
 	}
 	if _, ok := errors.AsType[*transientError](err); ok {
@@ -155,21 +157,23 @@ func (a *app) authorize(req Request) error {
 	return denied(a.name, req.Principal, a.secret.PrincipalsErr)
 }
 
-// denied says what a caller is told whom allowedPrincipals does not let in. unreadable is why that cannot be read; nil: it can.
+// denied says what a caller is told whom allowedPrincipals does not let in. unreadable is why that cannot be read; nil:
+// it can.
 func denied(app, principal string, unreadable error) *Error {
 	told := &Error{Code: AccessDenied, Known: true}
 	if unreadable != nil {
 		told.Err = fmt.Errorf("%w: %w", ErrPrincipals, unreadable)
-		told.Description = fmt.Sprintf("the allowedPrincipals of app %q cannot be read, so every caller is denied: the app's owner must fix the list in the secret (%v)",
-			app, unreadable)
+		told.Description = fmt.Sprintf("the allowedPrincipals of app %q cannot be read, so every caller is denied: "+
+			"the app's owner must fix the list in the secret (%v)", app, unreadable)
 		return told
 	}
-	told.Description = fmt.Sprintf("%s is not among the allowedPrincipals of app %q: ask the app's owner to add %s", principal, app, admitting(principal))
+	told.Description = fmt.Sprintf("%s is not among the allowedPrincipals of app %q: ask the app's owner to add %s",
+		principal, app, admitting(principal))
 	return told
 }
 
-// admitting names the entry of allowedPrincipals that would let the principal in. A session is let in by its role; a federated user,
-// whose name its account's owner gave, and the account's root by their account.
+// admitting names the entry of allowedPrincipals that would let the principal in. A session is let in by its role; a
+// federated user, whose name its account's owner gave, and the account's root by their account.
 func admitting(principal string) string {
 	// arn:partition:service:region:account:resource
 	parts := strings.SplitN(principal, ":", 6)
@@ -281,8 +285,9 @@ func isLimiting(err error) bool {
 	return ok && refused.Kind == sfoauth.Limiting
 }
 
-// refusesIntrospection reports whether Salesforce does not let the app introspect its tokens. Only an OAuth error says so: an answer
-// without one comes from a server in front, and says nothing of the app. That the credentials are refused does not count either.
+// refusesIntrospection reports whether Salesforce does not let the app introspect its tokens. Only an OAuth error says
+// so: an answer without one comes from a server in front, and says nothing of the app. That the credentials are refused
+// does not count either.
 func refusesIntrospection(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	return ok && refused.Kind == sfoauth.Final && refused.Code != "" && !refused.RefusesCredentials()

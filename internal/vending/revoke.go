@@ -13,10 +13,11 @@ import (
 type revocation struct {
 	*session
 	asked  bool               // a caller has asked for it
-	leaked *appsecret.Version // the version whose credentials have made the token, and have leaked; nil: not that is known
+	leaked *appsecret.Version // whose credentials have made the token, and have leaked; nil: none is known
 }
 
-// queue returns the list with one more revocation. A token that is in it already stays where it is. Of too many the oldest is given up.
+// queue returns the list with one more revocation. A token that is in it already stays where it is. Of too many the
+// oldest is given up.
 func queue(f *flight, waiting []revocation, more revocation) []revocation {
 	waiting = slices.Clone(waiting)
 	if at := slices.IndexFunc(waiting, func(r revocation) bool { return r.id == more.id }); at >= 0 {
@@ -30,7 +31,8 @@ func queue(f *flight, waiting []revocation, more revocation) []revocation {
 	return append(waiting, more)
 }
 
-// revoker returns the client whose credentials may revoke other tokens: that of the cached token, which has worked, or of AWSCURRENT.
+// revoker returns the client whose credentials may revoke other tokens: that of the cached token, which has worked, or
+// of AWSCURRENT.
 func (v *Vendor) revoker(current *appsecret.Version, cached *session) *sfoauth.Client {
 	if cached != nil {
 		return cached.client
@@ -38,9 +40,12 @@ func (v *Vendor) revoker(current *appsecret.Version, cached *session) *sfoauth.C
 	return v.client(current)
 }
 
-// revokeAll makes the revocations that wait, with the rights of client. It returns those that still wait, the ids of the tokens that
-// are dead now, and the last failure. A token is dead when Salesforce says so, or when its own expiry has passed.
-func (v *Vendor) revokeAll(ctx context.Context, f *flight, name string, waiting []revocation, client *sfoauth.Client) (rest []revocation, dead []string, err error) {
+// revokeAll makes the revocations that wait, with the rights of client. It returns those that still wait, the ids of
+// the tokens that are dead now, and the last failure. A token is dead when Salesforce says so, or when its own expiry
+// has passed.
+func (v *Vendor) revokeAll(
+	ctx context.Context, f *flight, name string, waiting []revocation, client *sfoauth.Client,
+) (rest []revocation, dead []string, err error) {
 	waiting = v.due(ctx, f, name, waiting)
 	for i, r := range waiting {
 		// Without another pair, the token's holders would lose it for one whose credentials have leaked as well.
@@ -62,8 +67,8 @@ func (v *Vendor) revokeAll(ctx context.Context, f *flight, name string, waiting 
 	return rest, dead, err
 }
 
-// due returns the revocations that are to be made, or may be. It notes which tokens' credentials have leaked, since the label that says so
-// may move on before they can be revoked.
+// due returns the revocations that are to be made, or may be. It notes which tokens' credentials have leaked, since the
+// label that says so may move on before they can be revoked.
 func (v *Vendor) due(ctx context.Context, f *flight, name string, waiting []revocation) []revocation {
 	leaked, unread := v.leaked(ctx, f, name, waiting)
 	var due []revocation
@@ -79,9 +84,11 @@ func (v *Vendor) due(ctx context.Context, f *flight, name string, waiting []revo
 	return due
 }
 
-// leaked returns the version whose credentials have leaked (nil: none), where one of the revocations depends on it. unread: it could
-// not be read, so that there may be one.
-func (v *Vendor) leaked(ctx context.Context, f *flight, name string, waiting []revocation) (version *appsecret.Version, unread bool) {
+// leaked returns the version whose credentials have leaked (nil: none), where one of the revocations depends on it.
+// unread: it could not be read, so that there may be one.
+func (v *Vendor) leaked(
+	ctx context.Context, f *flight, name string, waiting []revocation,
+) (version *appsecret.Version, unread bool) {
 	if !slices.ContainsFunc(waiting, func(r revocation) bool { return !r.asked && r.leaked == nil }) {
 		return nil, false
 	}
@@ -93,8 +100,8 @@ func (v *Vendor) leaked(ctx context.Context, f *flight, name string, waiting []r
 	return version, false
 }
 
-// revokeOne ends a token at Salesforce: with the rights of client, where that is for the same org, and else or if they are refused
-// with those of the credentials that the token was made with.
+// revokeOne ends a token at Salesforce: with the rights of client, where that is for the same org, and else or if they
+// are refused with those of the credentials that the token was made with.
 func (v *Vendor) revokeOne(ctx context.Context, f *flight, s *session, client *sfoauth.Client) error {
 	begun := time.Now()
 	defer func() { f.cost.Salesforce += time.Since(begun) }()
@@ -117,8 +124,8 @@ func sameCredentials(client *sfoauth.Client, version *appsecret.Version) bool {
 	return version != nil && client.BaseURL == version.BaseURI && version.Pair().Equal(pairOf(client))
 }
 
-// madeBy reports whether the session began with the version's credentials, which may be in other versions too: a person who changes
-// another field of the secret makes one.
+// madeBy reports whether the session began with the version's credentials, which may be in other versions too: a person
+// who changes another field of the secret makes one.
 func (s *session) madeBy(version *appsecret.Version) bool { return sameCredentials(s.client, version) }
 
 // revokeAgain tries the revocations that wait.
@@ -146,10 +153,10 @@ func (a *app) noteRevoked(rest []revocation, dead []string) {
 	}
 }
 
-// Revoke ends the app's cached token at Salesforce and forgets it, and those whose revocation has failed before. Where there
-// are none it does nothing. A token that is not known to be dead afterwards is not handed out any more, and its revocation is tried again.
-// Unlike Vend it asks Salesforce even while a failure is remembered: it is for emergencies. It returns the id of the cached
-// token, or of the first other one that it has revoked.
+// Revoke ends the app's cached token at Salesforce and forgets it, and those whose revocation has failed before. Where
+// there are none it does nothing. A token that is not known to be dead afterwards is not handed out any more, and its
+// revocation is tried again. Unlike Vend it asks Salesforce even while a failure is remembered: it is for emergencies.
+// It returns the id of the cached token, or of the first other one that it has revoked.
 func (v *Vendor) Revoke(ctx context.Context, req Request, cost *Cost) (string, error) {
 	a, err := v.app(req.App)
 	if err != nil {

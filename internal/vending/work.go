@@ -44,7 +44,8 @@ func (v *Vendor) readSecret(a *app, refused trouble) work {
 		if err == nil && len(waiting) > 0 {
 			defer v.revokeAgain(ctx, f, a, v.revoker(version, cached), waiting)
 		}
-		hope := err == nil && len(refused.tried) > 0 && !refused.exhausted && v.untried(ctx, f, a.name, version, refused.tried)
+		refuses := len(refused.tried) > 0 && !refused.exhausted
+		hope := err == nil && refuses && v.untried(ctx, f, a.name, version, refused.tried)
 
 		now := time.Now()
 		a.mu.Lock()
@@ -60,8 +61,8 @@ func (v *Vendor) readSecret(a *app, refused trouble) work {
 	}
 }
 
-// noteUnread remembers why the secret could not be read. What is gone is forgotten, and so is a version that lets in callers
-// whom the one that cannot be read would keep out. Otherwise what is known stays.
+// noteUnread remembers why the secret could not be read. What is gone is forgotten, and so is a version that lets in
+// callers whom the one that cannot be read would keep out. Otherwise what is known stays.
 func (a *app) noteUnread(err error, jitter func() float64, now time.Time) {
 	told := unreadable(a.name, err)
 	a.unread = a.unread.after(told, err, nil, jitter, now)
@@ -93,17 +94,18 @@ func isAmong(version *appsecret.Version, versions []*appsecret.Version) bool {
 	return slices.ContainsFunc(versions, version.SamePair)
 }
 
-// renew gets the app a token that can be believed: the given one, where it is not nil and Salesforce confirms it, or else a
-// new one. reported says that a caller reports the given one as dead. a.mu is held.
+// renew gets the app a token that can be believed: the given one, where it is not nil and Salesforce confirms it, or
+// else a new one. reported says that a caller reports the given one as dead. a.mu is held.
 func (v *Vendor) renew(a *app, confirm *session, reported bool, now time.Time) work {
 	r := renewal{
-		Vendor: v, app: a, old: a.session, cached: a.session, current: a.secret, recent: a.recent, waiting: a.revocations,
-		blindUntil: a.blindUntil, doubted: a.doubted,
+		Vendor: v, app: a, old: a.session, cached: a.session, current: a.secret, recent: a.recent,
+		waiting: a.revocations, blindUntil: a.blindUntil, doubted: a.doubted,
 	}
 	if a.refused.exhausted {
 		r.tried = a.refused.tried
 	}
-	// An introspection that fails says nothing of the token. Only when it has failed twice may a login take its place, and not often.
+	// An introspection that fails says nothing of the token. Only when it has failed twice may a login take its place,
+	// and not often.
 	standIn := reported && confirm != nil && a.doubted == confirm.id && left(a.stoodInAt.Add(blindEvery), now) <= 0
 	return func(ctx context.Context, f *flight) { r.run(ctx, f, confirm, reported, standIn) }
 }
@@ -139,8 +141,9 @@ func (r *renewal) run(ctx context.Context, f *flight, confirm *session, reported
 	r.note(f, err)
 }
 
-// mayLogIn reports whether a login may take the place of an introspection that failed: where the token is over, or where introspection
-// keeps failing while a caller reports the token as dead. Perhaps only introspection is down, or the instance that the token is for.
+// mayLogIn reports whether a login may take the place of an introspection that failed: where the token is over, or
+// where introspection keeps failing while a caller reports the token as dead. Perhaps only introspection is down, or
+// the instance that the token is for.
 func (r *renewal) mayLogIn(confirm *session, err error, standIn bool) bool {
 	if isLimiting(err) {
 		return false
@@ -171,8 +174,9 @@ func (r *renewal) ask(ctx context.Context, f *flight, confirm *session, reported
 	return nil
 }
 
-// logIn makes a new token, and asks Salesforce about it where the login alone does not tell enough: where it has returned a token that
-// this process has seen before, whose session may end any moment, and where MinTTL asks for more than a login promises.
+// logIn makes a new token, and asks Salesforce about it where the login alone does not tell enough: where it has
+// returned a token that this process has seen before, whose session may end any moment, and where MinTTL asks for more
+// than a login promises.
 func (r *renewal) logIn(ctx context.Context, f *flight) error {
 	made, err := r.mint(ctx, f)
 	if err != nil {
@@ -224,9 +228,9 @@ func (r *renewal) remember(id string) {
 	}
 }
 
-// settleRevocations revokes what must not outlive the new token's arrival: the old one, where its credentials have leaked, and
-// whatever could not be revoked before. Salesforce may answer a second login with the session that the first one began: if that has just
-// been ended, there is another login.
+// settleRevocations revokes what must not outlive the new token's arrival: the old one, where its credentials have
+// leaked, and whatever could not be revoked before. Salesforce may answer a second login with the session that the
+// first one began: if that has just been ended, there is another login.
 func (r *renewal) settleRevocations(ctx context.Context, f *flight) error {
 	if r.old != nil && r.old.version != r.made.version {
 		r.waiting = queue(f, r.waiting, revocation{session: r.old})
@@ -284,9 +288,9 @@ func (v *Vendor) confirm(ctx context.Context, f *flight, s *session) (*session, 
 	return v.confirmed(s, said.Expiry, begun), nil
 }
 
-// mint logs in, with AWSCURRENT or, where Salesforce refuses its pair, with another version that works, one login each. It leaves
-// AWSCURRENT as it is now, and the versions whose pair was refused. Those that were refused before the login budget ran out are not
-// tried again before the others.
+// mint logs in, with AWSCURRENT or, where Salesforce refuses its pair, with another version that works, one login each.
+// It leaves AWSCURRENT as it is now, and the versions whose pair was refused. Those that were refused before the login
+// budget ran out are not tried again before the others.
 func (r *renewal) mint(ctx context.Context, f *flight) (*session, error) {
 	var refused error
 	var unsigned *session
@@ -333,9 +337,10 @@ func (r *renewal) mint(ctx context.Context, f *flight) (*session, error) {
 	return nil, refused
 }
 
-// checkSigner returns why a token must not be used that was made with AWSCURRENT's credentials, but whose signature was not. It may be
-// used where those need not be the app's primary ones: Salesforce does not document which secret it signs with for others. So it is
-// while another version's are on their way to replace them, or where AWSPREVIOUS has made the signature.
+// checkSigner returns why a token must not be used that was made with AWSCURRENT's credentials, but whose signature was
+// not. It may be used where those need not be the app's primary ones: Salesforce does not document which secret it
+// signs with for others. So it is while another version's are on their way to replace them, or where AWSPREVIOUS has
+// made the signature.
 func (r *renewal) checkSigner(ctx context.Context, f *flight, made *session) error {
 	for _, label := range appsecret.Ladder {
 		version, err := r.read(ctx, f, r.app.name, label)
@@ -367,9 +372,11 @@ func (r *renewal) currentChanged(ctx context.Context, f *flight) bool {
 	return true
 }
 
-// login asks Salesforce for a token with version, while current is AWSCURRENT, if the app's budget has a login left. The token's
-// signature need not verify: see Token.SignatureErr.
-func (v *Vendor) login(ctx context.Context, f *flight, name string, version, current *appsecret.Version) (*session, error) {
+// login asks Salesforce for a token with version, while current is AWSCURRENT, if the app's budget has a login left.
+// The token's signature need not verify: see Token.SignatureErr.
+func (v *Vendor) login(
+	ctx context.Context, f *flight, name string, version, current *appsecret.Version,
+) (*session, error) {
 	if version.IsPlaceholder() {
 		return nil, ErrPlaceholder
 	}

@@ -105,7 +105,8 @@ func checkBearer(t *Token) error {
 	return nil
 }
 
-// CheckSignature returns why the token's signature was not made with this client's ConsumerSecret; nil: it was, or there is none.
+// CheckSignature returns why the token's signature was not made with this client's ConsumerSecret; nil: it was, or
+// there is none.
 func (c *Client) CheckSignature(t *Token) error {
 	if t.Signature.IsZero() {
 		return nil
