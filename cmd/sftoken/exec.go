@@ -90,7 +90,7 @@ func runChild(child *exec.Cmd) error {
 
 func waitStatus(exit *exec.ExitError) (syscall.WaitStatus, bool) {
 	if exit == nil {
-		return 0, false
+		return *new(syscall.WaitStatus), false // another type on each system
 	}
 	status, ok := exit.Sys().(syscall.WaitStatus)
 	return status, ok
