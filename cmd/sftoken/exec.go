@@ -88,11 +88,10 @@ func runChild(child *exec.Cmd) error {
 	return &exitError{"", exit.ExitCode()}
 }
 
-func waitStatus(exit *exec.ExitError) (syscall.WaitStatus, bool) {
-	if exit == nil {
-		return *new(syscall.WaitStatus), false // another type on each system
+func waitStatus(exit *exec.ExitError) (status syscall.WaitStatus, ok bool) {
+	if exit != nil {
+		status, ok = exit.Sys().(syscall.WaitStatus)
 	}
-	status, ok := exit.Sys().(syscall.WaitStatus)
 	return status, ok
 }
 

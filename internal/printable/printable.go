@@ -1,6 +1,6 @@
-// Package terminal makes text from elsewhere, such as an error of an API, safe to show at a terminal. What a terminal would take for a
+// Package printable makes text from elsewhere, such as an error of an API, safe to show at a terminal. What a terminal would take for a
 // command, or what would show text in another order than it has, is replaced.
-package terminal
+package printable
 
 import (
 	"strings"
