@@ -31,6 +31,10 @@ type Client struct {
 	// ConsumerKey and ConsumerSecret are the app's pair.
 	ConsumerKey    string
 	ConsumerSecret Secret
+	// SignatureOptional lets Token return a token whose signature does not verify, with the reason in Token.SignatureErr. It is
+	// for credentials that are staged or have been rotated out: Salesforce does not document whether it signs with their secret
+	// or with that of the primary credentials. Of primary credentials leave it false: a wrong signature is then an error.
+	SignatureOptional bool
 	// Hosts are allowed beside Salesforce's own. Nil: none.
 	Hosts Hosts
 	// HTTPClient sends the requests; its CheckRedirect is ignored. Nil: http.DefaultClient. In a process that is
@@ -106,7 +110,7 @@ func (c *Client) do(ctx context.Context, req call, allowed func(string) (*url.UR
 		failed.Err = fmt.Errorf("the answer broke off: %w", networkError(ctx, err))
 		return nil, failed
 	case resp.StatusCode != http.StatusOK && !(req.rest && resp.StatusCode/100 == 2):
-		return nil, c.refused(failed, resp, body, req.own)
+		return nil, c.refused(failed, resp, base, body, req.own)
 	case len(body) > maxBody:
 		failed.Kind, failed.Err = Untrusted, fmt.Errorf("the answer has more than %d bytes", maxBody)
 		return nil, failed
@@ -150,7 +154,7 @@ func (c *Client) send(ctx context.Context, base *url.URL, req call) (*http.Respo
 }
 
 // refused turns an answer other than 200 into an error: OAuth's form, the REST API's form, plain text, or none.
-func (c *Client) refused(failed *Error, resp *http.Response, body []byte, own []Secret) error {
+func (c *Client) refused(failed *Error, resp *http.Response, base *url.URL, body []byte, own []Secret) error {
 	var oauth struct{ Error, Error_description string }
 	var rest []struct{ ErrorCode, Message string }
 	switch {
@@ -164,17 +168,30 @@ func (c *Client) refused(failed *Error, resp *http.Response, body []byte, own []
 	failed.Code = clean(failed.Code, 64, own)
 	failed.Description = clean(failed.Description, 200, own)
 	failed.RetryAfter = retryAfter(resp.Header, time.Now())
-	failed.Kind = classify(resp.StatusCode, failed.Code, failed.Description)
+	failed.Kind = classify(failed.Op, resp.StatusCode, failed.Code, failed.Description)
+	failed.Location = location(resp, base, own)
 	switch mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); {
-	case failed.Code != "":
 	case resp.StatusCode/100 == 3:
-		failed.Err = fmt.Errorf("HTTP %d redirects away from this host, which is not followed: baseUri must be the org's My Domain", resp.StatusCode)
+		failed.Err = redirectError(failed)
+	case failed.Code != "":
 	case failed.Kind == Untrusted:
 		failed.Err = fmt.Errorf("unexpected HTTP %d", resp.StatusCode)
 	case mediaType == "text/html":
 		failed.Err = fmt.Errorf("HTTP %d with a web page, as in maintenance", resp.StatusCode)
 	}
 	return failed
+}
+
+// redirectError says where a redirect points, which is not followed.
+func redirectError(e *Error) error {
+	to := ""
+	if e.Location != "" {
+		to = " to " + e.Location
+	}
+	if e.Kind == Final {
+		return fmt.Errorf("HTTP %d redirects%s, which is not followed: baseUri must be the org's present My Domain", e.Status, to)
+	}
+	return fmt.Errorf("HTTP %d redirects%s, which is not followed", e.Status, to)
 }
 
 // networkError drops the method and URL that net/http puts around a cause, and whatever it quotes of an answer that is not HTTP,

@@ -231,3 +231,52 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// Which secret Salesforce signs with for staged credentials is not documented.
+func TestASignatureMayBeOptional(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+		for _, fault := range []sfoauthtest.Fault{sfoauthtest.WrongSignature(), sfoauthtest.Field("signature", "not base64!")} {
+			org.Fail(sfoauthtest.Token, fault, 2)
+			if _, err := client.Token(t.Context()); err == nil {
+				t.Errorf("%s: no error", fault)
+			}
+			optional := *client
+			optional.SignatureOptional = true
+			token, err := optional.Token(t.Context())
+			if err != nil || token.SignatureErr == nil || !org.Live(token.AccessToken.Reveal()) {
+				t.Fatalf("%s: %v", fault, err)
+			}
+			for _, secret := range org.Secrets() {
+				if strings.Contains(token.SignatureErr.Error(), secret) {
+					t.Errorf("%s: the warning holds a secret", fault)
+				}
+			}
+		}
+		optional := *client
+		optional.SignatureOptional = true
+		if token, err := optional.Token(t.Context()); err != nil || token.SignatureErr != nil {
+			t.Errorf("a signature that verifies: %v, %v", token.SignatureErr, err)
+		}
+		org.Fail(sfoauthtest.Token, sfoauthtest.Field("instance_url", "https://attacker.example"), 1)
+		if _, err := optional.Token(t.Context()); err == nil {
+			t.Error("an answer that fails another check is accepted")
+		}
+	})
+}
+
+func TestARenamedMyDomainIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+		org.Rename("https://new.my.salesforce.com")
+		_, err := client.Token(t.Context())
+		refused, ok := errors.AsType[*sfoauth.Error](err)
+		if !ok || refused.Kind != sfoauth.Final || refused.Location != "https://new.my.salesforce.com" || !strings.Contains(refused.Advice(), refused.Location) ||
+			!strings.Contains(err.Error(), refused.Location) {
+			t.Errorf("%v", err)
+		}
+		if org.Seen().Logins.Tried != 0 || org.Seen().Redirects != 0 {
+			t.Error("the credentials were sent to where the redirect points")
+		}
+	})
+}

@@ -46,6 +46,7 @@ type Error struct {
 	Host        string        // who was asked; empty where the address itself was refused
 	Status      int           // HTTP status; zero where no answer came
 	Code        string        // Salesforce's "error" (RFC 6749 section 5.2) or REST "errorCode"; empty where it sent none
+	Location    string        // where a redirect points: scheme and host alone; empty where there is none
 	Description string        // Salesforce's "error_description" or REST "message"
 	RetryAfter  time.Duration // what Retry-After asked for; zero where it did not
 	Kind        Kind          // what to do
@@ -82,20 +83,34 @@ func (e *Error) RefusesCredentials() bool {
 	return e.Kind == Final && (e.Code == "invalid_client" || e.Code == "invalid_client_id")
 }
 
+// SessionBlocked reports whether the REST API refused a session that Salesforce itself has just issued: the user is frozen,
+// or the org accepts a session only from certain addresses. Introspection says of such a session that it is active. A token
+// without the api scope is refused in the same words, so look at Token.Scope first.
+func (e *Error) SessionBlocked() bool {
+	return e.Status == http.StatusUnauthorized && e.Code == "INVALID_SESSION_ID" &&
+		strings.Contains(strings.ToLower(e.Description), blockedSession)
+}
+
+const blockedSession = "not valid for use with the rest api"
+
 // Advice says what a person should check, as the step of the app's setup that is missing or wrong. It is empty where
 // waiting is all there is to do.
 func (e *Error) Advice() string {
-	if known := lookUp(e.Code, e.Description); known != nil {
-		return known.advice
-	}
-	if e.Kind == Final {
+	known := lookUp(e.Code, e.Description)
+	switch {
+	case known != nil:
+		return strings.ReplaceAll(known.advice, "<host>", e.Host)
+	case e.Kind == Final && namesMyDomain(e.Location):
+		return "the org's My Domain may have been renamed: if " + e.Location + " is the org's, set baseUri to it (setup step 3)"
+	case e.Kind == Final:
 		return "check that baseUri is the org's My Domain and that the app's consumer key, flow and run-as user are set up"
+	default:
+		return ""
 	}
-	return ""
 }
 
 // knownError is one error that Salesforce is known to answer. It matches the code, and the description where says is
-// not empty.
+// not empty. In advice, <host> stands for the host that answered.
 type knownError struct {
 	code, says string
 	kind       Kind
@@ -111,8 +126,10 @@ var knownErrors = []knownError{
 	{"invalid_grant", "not supported on this domain", Final, "set baseUri to the org's My Domain, https://<MyDomain>.my.salesforce.com (setup step 3)"},
 	{"invalid_grant", "no valid scopes", Final, "give the app the api scope (setup step 1)"},
 	{"invalid_grant", "hasn't approved", Final, "let an administrator pre-authorize the app for the run-as user's profile or permission set (setup step 2)"},
+	{"invalid_grant", "invalid login hours", Final, "one of two causes: the function's address is outside the run-as user's login IP ranges, or the time is outside its profile's login hours (setup step 2)"},
 	{"invalid_grant", "ip restricted", Final, "relax the app's IP policy, or add the function's addresses to the run-as user's login IP ranges (setup step 2)"},
 	{"invalid_grant", "inactive user", Final, "activate the run-as user, or choose another (setup step 2)"},
+	{"invalid_grant", "inactive organization", Final, "the org at <host> is locked, closed or suspended: ask Salesforce; if it is not the right org, correct baseUri (setup step 3)"},
 	{"invalid_grant", "already being processed", Passing, ""},
 	{"invalid_grant", "login rate", Limiting, "the run-as user has spent its 3,600 logins an hour: find who else logs in as this user"},
 	{"invalid_grant", "", Final, "check the run-as user: active, API enabled, allowed to use the app (setup step 2)"},
@@ -122,7 +139,7 @@ var knownErrors = []knownError{
 	{"unsupported_grant_type", "", Final, "switch on the client credentials flow in the app's OAuth settings (setup step 1)"},
 	{"unauthorized_client", "", Final, "switch on the client credentials flow in the app's OAuth settings (setup step 1)"},
 	{"inactive_user", "", Final, "activate the run-as user, or choose another (setup step 2)"},
-	{"inactive_org", "", Final, "the org is locked, closed or suspended: ask Salesforce"},
+	{"inactive_org", "", Final, "the org at <host> is locked, closed or suspended: ask Salesforce; if it is not the right org, correct baseUri (setup step 3)"},
 	{"invalid_request", "", Final, "the token endpoint did not accept the request: check that baseUri is the org's My Domain"},
 	{"invalid_scope", "", Final, "give the app the api scope (setup step 1)"},
 	{"rate_limit_exceeded", "", Limiting, "the org limits its token requests: find who else logs in with this app"},
@@ -130,6 +147,8 @@ var knownErrors = []knownError{
 	{"API_DISABLED_FOR_ORG", "", Final, "give the run-as user the permission API Enabled; without it in the org's edition, ask Salesforce (setup step 2)"},
 	{"API_CURRENTLY_DISABLED", "", Final, "give the run-as user the permission API Enabled; without it in the org's edition, ask Salesforce (setup step 2)"},
 	{"INSUFFICIENT_ACCESS", "", Final, "give the API's user the permission that the request needs"},
+	{"INVALID_SESSION_ID", blockedSession, Final, "the run-as user is frozen, or the org binds sessions to addresses: unfreeze the user, and in Session Settings switch off " +
+		`"Lock sessions to the IP address from which they originated" and "Enforce login IP ranges on every request"; or the app lacks the api scope (setup steps 1 and 2)`},
 	{"INVALID_SESSION_ID", "", Final, "the token is dead, or its app lacks the api scope"},
 	{"Bad_OAuth_Token", "", Final, "the token is dead, or its app lacks the api scope"},
 	{"server_error", "", Passing, ""},
@@ -149,21 +168,55 @@ func lookUp(code, description string) *knownError {
 	return nil
 }
 
-// classify decides by the known errors, and for the others by HTTP status.
-func classify(status int, code, description string) Kind {
+// classify decides by the known errors, and for the others by HTTP status. What has no code of Salesforce's own comes from
+// its edge or from a proxy, and says nothing of the app: a web page with 400, 403, 404 or 421, or a 420. A redirect of the
+// token endpoint is the exception: the org's My Domain is another.
+func classify(op string, status int, code, description string) Kind {
 	known := lookUp(code, description)
 	switch {
 	case known != nil:
 		return known.kind
 	case status == http.StatusTooManyRequests:
 		return Limiting
-	case status == http.StatusRequestTimeout || status >= 500:
+	case status < 300:
+		return Untrusted
+	case op == opToken && status < 400:
+		return Final
+	case status == http.StatusRequestTimeout || status == statusEnhanceYourCalm || status >= 500:
 		return Passing
-	case status >= 300:
+	case isCode(code):
 		return Final
 	default:
-		return Untrusted
+		return Passing
 	}
+}
+
+// statusEnhanceYourCalm is what Salesforce's edge answers when it is busy.
+const statusEnhanceYourCalm = 420
+
+// isCode reports whether code has the form of Salesforce's own: words of one case, joined by underscores. A proxy that answers
+// {"error": "Not Found"} has another.
+func isCode(code string) bool {
+	return code != "" && (strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789_") == "" || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == "")
+}
+
+// location returns the scheme and host that a redirect points to, fit to be logged, or nothing where it does not.
+func location(resp *http.Response, base *url.URL, own []Secret) string {
+	target := resp.Header.Get("Location")
+	if resp.StatusCode/100 != 3 || target == "" {
+		return ""
+	}
+	u, err := base.Parse(target)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return ""
+	}
+	return clean(u.Scheme+"://"+u.Host, 300, own)
+}
+
+// namesMyDomain reports whether address is the origin of a My Domain.
+func namesMyDomain(address string) bool {
+	_, err := Hosts(nil).MyDomain(address)
+	return err == nil
 }
 
 // clean makes text from the other side fit to be logged: secrets removed, characters outside RFC 6749 section 5.2

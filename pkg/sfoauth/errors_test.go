@@ -50,6 +50,9 @@ func TestErrorsAreClassified(t *testing.T) {
 		{400, "invalid_grant", "authentication failure", final, "run-as user", false},
 		{400, "invalid_grant", "inactive user", final, "activate", false},
 		{400, "invalid_grant", "ip restricted", final, "IP policy", false},
+		{400, "invalid_grant", "ip restricted or invalid login hours", final, "login hours", false},
+		{400, "invalid_grant", "ip restricted or invalid login hours", final, "login IP ranges", false},
+		{400, "invalid_grant", "inactive organization", final, "the org at acme.my.salesforce.com", false},
 		{400, "invalid_grant", "token request is already being processed", passing, "", false},
 		{400, "invalid_grant", "login rate exceeded", limiting, "3,600", false},
 		{400, "invalid_app_access", "user is not admin approved to access this app", final, "pre-authorize", false},
@@ -67,8 +70,16 @@ func TestErrorsAreClassified(t *testing.T) {
 		{400, "unknown_error", "retry your request", passing, "", false},
 		{202, "", "", untrusted, "", false},
 		{302, "", "", final, "My Domain", false},
-		{404, "", "", final, "My Domain", false},
 		{503, "", "", passing, "", false},
+		{400, "", "", passing, "", false},
+		{401, "", "", passing, "", false},
+		{403, "", "", passing, "", false},
+		{404, "", "", passing, "", false},
+		{420, "", "", passing, "", false},
+		{420, "something_new", "never seen", passing, "", false},
+		{421, "", "", passing, "", false},
+		{429, "", "", limiting, "", false},
+		{403, "Forbidden by policy", "a proxy's own", passing, "", false},
 	} {
 		body := fmt.Sprintf(`{"error":%q,"error_description":%q}`, c.code, c.text)
 		if c.code == "" {
@@ -92,6 +103,97 @@ func TestErrorsAreClassified(t *testing.T) {
 	}
 }
 
+// Only a redirect of the token endpoint says that baseUri is wrong. Elsewhere it may come of a maintenance.
+func TestARedirectIsPermanentAtTheTokenEndpointAlone(t *testing.T) {
+	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		c := answering(status, "text/html", "<html>moved</html>", "Location", "https://acme.my.salesforce.com/maintenance?id=1")
+		_, login := c.Token(t.Context())
+		_, introspect := c.Introspect(t.Context(), token)
+		_, userInfo := c.UserInfo(t.Context(), token)
+		_, staged := c.Credentials(token, "0xIxx0000000001", "888xx0000000001").Staged(t.Context())
+		for _, err := range []error{login, introspect, userInfo, staged, c.Revoke(t.Context(), token), c.CheckAPI(t.Context(), token)} {
+			want := sfoauth.Passing
+			if err == login {
+				want = sfoauth.Final
+			}
+			if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want || got.Location != "https://acme.my.salesforce.com" {
+				t.Errorf("%d: %v, want %v", status, err, want)
+			}
+		}
+	}
+}
+
+func TestARedirectsTargetIsInTheError(t *testing.T) {
+	for location, want := range map[string]string{
+		"https://new.my.salesforce.com/services/oauth2/token?x=1#y": "https://new.my.salesforce.com",
+		"https://new.my.salesforce.com:8443/":                       "https://new.my.salesforce.com:8443",
+		"https://user:top-secret@new.my.salesforce.com/":            "https://new.my.salesforce.com",
+		"/services/oauth2/token":                                    "https://acme.my.salesforce.com",
+		"//other.example/path":                                      "https://other.example",
+		"http://other.example":                                      "http://other.example",
+		"https://top-secret.example":                                "https://[redacted].example",
+		"javascript:alert(1)":                                       "",
+		"https://a\u202eb.example/":                                 "https://a?b.example",
+		"":                                                          "",
+	} {
+		_, err := answering(301, "text/html", "", "Location", location).Token(t.Context())
+		got, ok := errors.AsType[*sfoauth.Error](err)
+		if !ok || got.Location != want || got.Kind != sfoauth.Final || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", location, err, want)
+		}
+	}
+}
+
+// What Salesforce answers for a frozen user, it answers too where the org locks sessions to one address.
+func TestABlockedSession(t *testing.T) {
+	const blocked = `[{"message":"This session is not valid for use with the REST API","errorCode":"INVALID_SESSION_ID"}]`
+	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
+	for _, c := range []struct {
+		status int
+		body   string
+		want   bool
+	}{
+		{401, blocked, true},
+		{403, blocked, false},
+		{401, `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`, false},
+		{401, "<html>This session is not valid for use with the REST API</html>", false},
+	} {
+		err := answering(c.status, "application/json", c.body).CheckAPI(t.Context(), token)
+		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.SessionBlocked() != c.want {
+			t.Errorf("%d %s: %v, want blocked: %t", c.status, c.body, err, c.want)
+		}
+	}
+	got, _ := errors.AsType[*sfoauth.Error](answering(401, "application/json", blocked).CheckAPI(t.Context(), token))
+	for _, cause := range []string{"frozen", "Lock sessions to the IP address from which they originated", "Enforce login IP ranges on every request"} {
+		if !strings.Contains(got.Advice(), cause) {
+			t.Errorf("the advice does not name %q: %s", cause, got.Advice())
+		}
+	}
+}
+
+func TestOnlyAnInvalidTokenIsDead(t *testing.T) {
+	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
+	for _, c := range []struct {
+		status int
+		body   string
+		dead   bool
+	}{
+		{200, "", true},
+		{400, `{"error":"invalid_token","error_description":"invalid token"}`, true},
+		{400, `{"error":"unsupported_token_type","error_description":"this token type is not supported"}`, false},
+		{400, `{"error":"invalid_request","error_description":"token is required"}`, false},
+		{400, "<html>Bad Request</html>", false},
+		{404, "<html>invalid_token</html>", false},
+		{503, `{"error":"invalid_token"}`, false},
+		{204, "", false},
+	} {
+		if err := answering(c.status, "application/json", c.body).Revoke(t.Context(), token); (err == nil) != c.dead {
+			t.Errorf("%d %s: %v, want success: %t", c.status, c.body, err, c.dead)
+		}
+	}
+}
+
 func TestRESTErrorsAreClassified(t *testing.T) {
 	for body, want := range map[string]sfoauth.Kind{
 		`[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`: sfoauth.Limiting,
@@ -99,7 +201,7 @@ func TestRESTErrorsAreClassified(t *testing.T) {
 		`[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`:                               sfoauth.Final,
 		"Bad_OAuth_Token": sfoauth.Final,
 	} {
-		_, err := answering(403, "text/plain", body).UserInfo(t.Context(), &sfoauth.Token{AccessToken: sfoauth.NewSecret("t")})
+		_, err := answering(403, "text/plain", body).UserInfo(t.Context(), &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")})
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want || got.Code == "" {
 			t.Errorf("%s: %v, want %v", body, err, want)
 		}

@@ -44,9 +44,12 @@ type App struct {
 type UserOptions struct {
 	Username string // empty: one like user1@sfoauthtest.example
 
-	Inactive    bool // logins are refused and sessions do not work
-	Frozen      bool // logins succeed and what they return does not work
-	LoginDenied bool // logins are refused for another reason, such as login hours
+	Inactive bool // logins are refused and sessions do not work
+	Frozen   bool // logins succeed and what they return does not work
+	// SessionsLocked makes every request come from another address than the login did, in an org that locks sessions to the
+	// address from which they originated: logins succeed and what they return does not work.
+	SessionsLocked bool
+	LoginDenied    bool // logins are refused for another reason, such as login hours
 
 	ExternalClientAppDeveloper bool // the permission External Client App Developer
 	ViewClientSecret           bool // the permission View Client Secret

@@ -75,6 +75,9 @@ func (o *Org) connect(r *request) *answer {
 	case MainPair:
 		return mainPair(r, app)
 	case StagedPairs:
+		if len(app.beside) == 0 && o.config.EmptyStagedNotFound {
+			return notFound()
+		}
 		return o.staged(r, app, http.StatusOK, app.beside...)
 	case Stage:
 		return o.stage(r, app, s.user)

@@ -1,6 +1,9 @@
 package sfoauthtest_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -333,5 +336,33 @@ func TestChangesSurviveLostAnswers(t *testing.T) {
 		mustBe("Active", "Rotated")
 		lose(sfoauthtest.Delete, func() reply { return r.as(r.admin, "DELETE", r.path+"/staged/"+r.app.Staged()[0].ID, "") })
 		mustBe("Active", "")
+	}
+}
+
+func TestAnEmptySlotMayNotBeFound(t *testing.T) {
+	r := newRotation(t, sfoauthtest.Config{EmptyStagedNotFound: true})
+	if got := r.as(r.admin, "GET", r.path+"/staged", ""); got.status != http.StatusNotFound || got.errorCode() != "NOT_FOUND" {
+		t.Errorf("empty: %d %s", got.status, got.errorCode())
+	}
+	r.stage()
+	if got := r.as(r.admin, "GET", r.path+"/staged", ""); got.status != http.StatusOK {
+		t.Errorf("with a staged pair: %d %s", got.status, got.errorCode())
+	}
+}
+
+func TestTheSecretThatSigns(t *testing.T) {
+	for _, primary := range []bool{false, true} {
+		r := newRotation(t, sfoauthtest.Config{SignWithPrimary: primary})
+		staged := r.stage()
+		_, secret := r.app.Pair()
+		if !primary {
+			secret = staged.Secret
+		}
+		got := r.form("/services/oauth2/token", r.grant("client_id", staged.Key, "client_secret", staged.Secret))
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(got.text("id") + got.text("issued_at")))
+		if got.text("signature") != base64.StdEncoding.EncodeToString(mac.Sum(nil)) {
+			t.Errorf("SignWithPrimary %t: a login with staged credentials is signed with another secret", primary)
+		}
 	}
 }

@@ -103,6 +103,9 @@ func (o *Org) handle(r *request) *answer {
 	if to := movedHost(r.Host, o.config.BaseURL); to != "" {
 		return redirection(http.StatusFound, to+r.URL.RequestURI())
 	}
+	if to := o.config.RenamedTo; to != "" && !names(to, r.Host) {
+		return redirection(http.StatusMovedPermanently, to+r.URL.RequestURI())
+	}
 	switch r.endpoint {
 	case Token:
 		return o.login(r)
@@ -137,6 +140,16 @@ func movedHost(host, baseURL string) string {
 	default:
 		return "https://" + myDomain + ".my.salesforce.com"
 	}
+}
+
+// names reports whether the base URL has this host, with a port or without.
+func names(baseURL, host string) bool {
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		return false
+	}
+	name, _, _ := strings.Cut(host, ":")
+	return strings.EqualFold(u.Host, host) || strings.EqualFold(u.Host, name)
 }
 
 // loginHost says whether the request went to one of the hosts that all orgs share, which do not support the flow.

@@ -173,6 +173,16 @@ func OtherOrg() Fault {
 	})
 }
 
+// SessionEnds logs in and ends the session at once, as an administrator or the revocation of the same token by another holder
+// may. The answer is a good one, so that the fault is not among AllFaults.
+func SessionEnds() Fault {
+	return tokenFault("session that ends at once", false, func(o *Org, a *answer, _ *request) {
+		if token, ok := a.fields["access_token"].(string); ok {
+			o.sessions[token].killed = true
+		}
+	})
+}
+
 // WrongSignature logs in and answers with the signature of another secret.
 func WrongSignature() Fault {
 	return tokenFault("wrong signature", true, func(_ *Org, a *answer, _ *request) { a.secret = randomText(64) })

@@ -69,6 +69,13 @@ func (o *Org) SetLocked(locked bool) {
 	o.locked = locked
 }
 
+// Rename gives the org another My Domain, as Config.RenamedTo does. Empty: it has its old one again.
+func (o *Org) Rename(baseURL string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.config.RenamedTo = strings.TrimSuffix(baseURL, "/")
+}
+
 // Secrets returns every consumer secret, token and signature that the org has made, including those in faulty answers,
 // for tests that search what a program wrote.
 func (o *Org) Secrets() []string {

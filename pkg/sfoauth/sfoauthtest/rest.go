@@ -70,10 +70,12 @@ func (o *Org) restSession(r *request) (*session, *answer) {
 	}
 	s := o.use(r)
 	switch {
+	case s == nil && o.alive(o.sessions[bearer(r.Request)]): // frozen, or locked to another address
+		return nil, notForREST()
 	case s == nil:
 		return nil, restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "Session expired or invalid")
 	case !apiScope(s.app.options.Scope):
-		return nil, restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "This session is not valid for use with the REST API")
+		return nil, notForREST()
 	case o.version(r) == 0:
 		return nil, notFound()
 	case o.dayCount >= o.config.RequestsPerDay:
@@ -81,6 +83,12 @@ func (o *Org) restSession(r *request) (*session, *answer) {
 	}
 	o.dayCount++
 	return s, nil
+}
+
+// notForREST is the answer about a session that is alive and may not be used here: for a frozen user, a session that is locked
+// to another address, and a token without the api scope alike.
+func notForREST() *answer {
+	return restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "This session is not valid for use with the REST API")
 }
 
 // apiScope says whether a token of these scopes opens the REST API.

@@ -36,7 +36,9 @@ func (o *Org) newSession(base string, app *App, used *pair) *session {
 	if o.config.SharedSessions && !app.options.JWT {
 		for _, s := range o.sessions {
 			if s.app == app && s.user == user && o.alive(s) {
-				o.touch(s)
+				if !o.config.LoginIsNoUse {
+					o.touch(s)
+				}
 				return s
 			}
 		}
@@ -79,7 +81,10 @@ func (o *Org) alive(s *session) bool {
 }
 
 // works says whether the REST API takes the session's token.
-func (o *Org) works(s *session) bool { return o.alive(s) && !s.user.options.Frozen }
+func (o *Org) works(s *session) bool { return o.alive(s) && !s.blocked() }
+
+// blocked reports whether the REST API refuses the session though it is alive.
+func (s *session) blocked() bool { return s.user.options.Frozen || s.user.options.SessionsLocked }
 
 func (o *Org) endOf(s *session) time.Time {
 	if !s.end.IsZero() {

@@ -269,3 +269,62 @@ func TestREST(t *testing.T) {
 }
 
 func query(soql string) string { return "/services/data/v65.0/query?q=" + url.QueryEscape(soql) }
+
+func TestABlockedSession(t *testing.T) {
+	for name, block := range map[string]func(*sfoauthtest.UserOptions){
+		"frozen": func(u *sfoauthtest.UserOptions) { u.Frozen = true },
+		"locked": func(u *sfoauthtest.UserOptions) { u.SessionsLocked = true },
+	} {
+		w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+		w.app.User.Change(block)
+		token := w.token()
+		header := map[string]string{"Authorization": "Bearer " + token}
+		got := w.do("GET", "/services/data/v65.0", "", header)
+		if got.status != 401 || got.errorCode() != "INVALID_SESSION_ID" || !strings.Contains(got.body, "This session is not valid for use with the REST API") {
+			t.Errorf("%s: the REST API answers %d %s", name, got.status, got.body)
+		}
+		if got := w.introspect(token); got.fields["active"] != true {
+			t.Errorf("%s: introspection answers %v", name, got.fields["active"])
+		}
+		w.org.KillSession(token)
+		if got := w.do("GET", "/services/data/v65.0", "", header); !strings.Contains(got.body, "Session expired or invalid") {
+			t.Errorf("%s: of an ended session the REST API says %s", name, got.body)
+		}
+	}
+}
+
+func TestASessionThatEndsAtOnce(t *testing.T) {
+	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	w.org.Fail(sfoauthtest.Token, sfoauthtest.SessionEnds(), 1)
+	if first, second := w.token(), w.token(); w.org.Live(first) || !w.org.Live(second) {
+		t.Errorf("the first session lives: %t, the second: %t", w.org.Live(first), w.org.Live(second))
+	}
+}
+
+func TestALoginThatIsNoUse(t *testing.T) {
+	for isNoUse, left := range map[bool]time.Duration{false: 15 * time.Minute, true: time.Minute} {
+		w := newWorld(t, sfoauthtest.Config{SharedSessions: true, SessionTimeout: 15 * time.Minute, LoginIsNoUse: isNoUse}, sfoauthtest.AppOptions{})
+		token := w.token()
+		w.now = w.now.Add(14 * time.Minute)
+		if again := w.token(); again != token || w.org.Ends(token).Sub(w.now) != left {
+			t.Errorf("LoginIsNoUse %t: the same token: %t, for %v", isNoUse, again == token, w.org.Ends(token).Sub(w.now))
+		}
+	}
+}
+
+func TestARenamedMyDomain(t *testing.T) {
+	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	w.org.Rename("https://new.my.salesforce.com/")
+	for _, path := range []string{"/services/oauth2/token", "/services/oauth2/introspect", "/services/data/v65.0"} {
+		if got := w.form(path, w.grant()); got.status != 301 || got.header.Get("Location") != "https://new.my.salesforce.com"+path {
+			t.Errorf("%s: %d to %q", path, got.status, got.header.Get("Location"))
+		}
+	}
+	if w.org.Seen().Logins.Tried != 0 {
+		t.Error("a login is tried at the old My Domain")
+	}
+	got := w.do("POST", "https://new.my.salesforce.com/services/oauth2/token", w.grant().Encode(), map[string]string{"Content-Type": "application/x-www-form-urlencoded"})
+	if got.status != 200 {
+		t.Errorf("at the new My Domain: %d %s", got.status, got.errorCode())
+	}
+}

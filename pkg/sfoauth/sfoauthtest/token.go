@@ -109,7 +109,11 @@ func (o *Org) refuseLogin(app *App, user *User) *answer {
 
 // granted is the token answer. It has no expires_in.
 func (o *Org) granted(r *request, s *session, used *pair) *answer {
-	a := &answer{status: http.StatusOK, secret: used.secret, fields: map[string]any{
+	signs := used.secret
+	if o.config.SignWithPrimary {
+		signs = s.app.main.secret
+	}
+	a := &answer{status: http.StatusOK, secret: signs, fields: map[string]any{
 		"access_token": s.token,
 		"instance_url": r.base,
 		"id":           s.identity,
