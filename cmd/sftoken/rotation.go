@@ -168,10 +168,10 @@ func (r *rotation) stall(ctx context.Context, now *appsecret.Secret, pending str
 	function := ""
 	if out, err := r.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &r.secret.ARN}); err == nil {
 		arn := aws.ToString(out.RotationLambdaARN)
-		function = " of " + arn[strings.LastIndex(arn, ":")+1:]
+		function = " of " + printable.Line(arn[strings.LastIndex(arn, ":")+1:])
 	}
 	return fmt.Sprintf("nothing has changed for a minute: %s. Its log%s says why (the stack's log group RotateLogs), and `sftoken doctor %s` checks what it needs. Still waiting",
-		state, printable.Line(function), now.App)
+		state, function, now.App)
 }
 
 func isNotFound(err error) bool {

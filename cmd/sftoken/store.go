@@ -37,6 +37,7 @@ type store struct {
 	stored   *appsecret.Version // as it was sent
 	verified bool               // its credentials have logged in
 	lost     []string           // what --replace has dropped
+	keep     string             // the version that must keep AWSPREVIOUS; empty: it follows AWSCURRENT, as Secrets Manager has it
 }
 
 // held is what a secret holds before a version is stored.
@@ -256,9 +257,11 @@ func (s *store) check(ctx context.Context, now *held, value string) error {
 		return nil
 	}
 	if !s.force {
-		if err := s.keepsWorking(ctx, now.secret, s.stored); err != nil {
+		keep, err := s.keepsWorking(ctx, now.secret, s.stored)
+		if err != nil {
 			return err
 		}
+		s.keep = keep
 	}
 	again, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
 	if err == nil && again.Holder(appsecret.Current) != now.base {
@@ -290,6 +293,9 @@ func (s *store) write(ctx context.Context, now *held, value string) (version str
 		_, err = s.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
 			SecretId: &s.to.ARN, SecretString: &value, ClientRequestToken: &token, VersionStages: []string{s.label},
 		})
+		if err == nil {
+			s.keepPrevious(ctx, s.keep)
+		}
 		return token, err
 	}
 	s.announce("creating", s.absent())

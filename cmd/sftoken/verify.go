@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,41 +103,67 @@ func (s *store) verify(ctx context.Context, version *appsecret.Version, exists b
 	return fmt.Errorf("whether the credentials work could not be found out from here: %w. %s--no-verify stores them untried", err, stage)
 }
 
-// keepsWorking refuses to store a version where the last one that is known to work would lose its last label for it. Secrets Manager moves
-// AWSPREVIOUS to the version that is AWSCURRENT now; the version that has AWSPREVIOUS may then vanish. So AWSCURRENT must work, or
-// AWSPREVIOUS must not.
-func (s *store) keepsWorking(ctx context.Context, secret *appsecret.Secret, value *appsecret.Version) error {
+// keepsWorking looks after the last version that is known to work. Secrets Manager moves AWSPREVIOUS to the version that is AWSCURRENT now;
+// the one that has had it may then vanish. If AWSCURRENT is not known to work and AWSPREVIOUS may, credentials that have logged in are stored
+// all the same, and keep is the version that must get AWSPREVIOUS back afterwards; others are refused. An empty keep: nothing is to be done.
+func (s *store) keepsWorking(ctx context.Context, secret *appsecret.Secret, value *appsecret.Version) (keep string, err error) {
 	holder := secret.Holder(appsecret.Previous)
 	for _, label := range secret.Labels[holder] {
 		if label != appsecret.Previous && label != appsecret.Pending { // AWSPENDING is taken off when a person stores a version
-			return nil
+			return "", nil
 		}
 	}
 	previous, err := s.usable(ctx, secret, holder)
-	if err != nil {
-		return fmt.Errorf("whether AWSPREVIOUS works cannot be found out: %w. --force stores all the same", err)
+	switch {
+	case err != nil && s.verified:
+		return holder, nil
+	case err != nil:
+		return "", fmt.Errorf("whether AWSPREVIOUS works cannot be found out: %w. --force stores all the same", err)
+	case previous == nil || s.verified && previous.SamePair(value):
+		return "", nil
 	}
-	if previous == nil || s.verified && previous.SamePair(value) {
-		return nil
+	why, fate := s.currentWorks(ctx, secret, value, previous)
+	if why == nil || fate || isRefused(s.login.try(ctx, previous)) {
+		return "", nil
 	}
+	switch {
+	case ctx.Err() != nil:
+		return "", errInterrupted
+	case s.verified:
+		return holder, nil
+	}
+	return "", fmt.Errorf("AWSCURRENT is not known to work (%w), and version %s, AWSPREVIOUS, may be the last one that does: it would lose its last label. "+
+		"Wait until the rotate function has gone back to it, 10 minutes at the most; store credentials that log in; or store with --force", why, holder)
+}
+
+// currentWorks returns nil where AWSCURRENT works, and otherwise why that is not known; refused reports that AWSPREVIOUS has the same
+// credentials and is refused with it.
+func (s *store) currentWorks(ctx context.Context, secret *appsecret.Secret, value, previous *appsecret.Version) (why error, refused bool) {
 	current, err := s.usable(ctx, secret, secret.Holder(appsecret.Current))
-	why := cmp.Or(err, errors.New("its value cannot be used"))
-	if current != nil {
-		if s.verified && current.SamePair(value) {
-			return nil
-		}
-		if why = s.login.try(ctx, current); why == nil {
-			return nil
-		}
+	switch {
+	case err != nil:
+		return err, false
+	case current == nil:
+		return errors.New("its value cannot be used"), false
+	case s.verified && current.SamePair(value):
+		return nil, false
 	}
-	if current != nil && previous.SamePair(current) && isRefused(why) || isRefused(s.login.try(ctx, previous)) {
-		return nil
+	why = s.login.try(ctx, current)
+	return why, previous.SamePair(current) && isRefused(why)
+}
+
+// keepPrevious gives AWSPREVIOUS back to the version that must keep it.
+func (s *store) keepPrevious(ctx context.Context, keep string) {
+	if keep == "" {
+		return
 	}
-	if ctx.Err() != nil {
-		return errInterrupted
+	now, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
+	if err == nil {
+		err = now.Move(ctx, appsecret.Previous, keep)
 	}
-	return fmt.Errorf("AWSCURRENT is not known to work (%w), and version %s, AWSPREVIOUS, may be the last one that does: it would lose its last label. "+
-		"Wait until the rotate function has gone back to it, 10 minutes at the most, or store with --force", why, holder)
+	if err != nil {
+		s.warning(fmt.Sprintf("version %s, which may work, has lost its last label, AWSPREVIOUS, to one that is not known to: %v", keep, err))
+	}
 }
 
 // usable reads a version; nil: there is none, or its value cannot have worked.

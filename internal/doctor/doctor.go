@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
@@ -128,7 +129,7 @@ func Run(ctx context.Context, config Config) *Report {
 		default:
 			f = v.make(ctx, c)
 		}
-		result.Status, result.Found, result.Fix, result.Needs = f.status, f.found, f.fix, f.needs
+		result.Status, result.Found, result.Fix, result.Needs = f.status, printable.Safe(f.found), printable.Safe(f.fix), f.needs
 		if f.status == Failed || f.status == Skipped {
 			unmet[c.name] = cmp.Or(result.Needs, c.name)
 		}
