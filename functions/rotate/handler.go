@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/rotation"
 	"github.com/sftoken/sftoken/internal/telemetry"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
@@ -25,7 +25,6 @@ const answerTime = 2 * time.Second
 // handler answers three kinds of event. It is a lambda.Handler, and safe for concurrent use.
 type handler struct {
 	rotator *rotation.Rotator
-	secrets secretsmanager.ListSecretsAPIClient
 	log     *telemetry.Log
 }
 
@@ -38,14 +37,25 @@ type event struct {
 	RotationToken      string
 
 	// From EventBridge.
-	Source     string   `json:"source"`
-	DetailType string   `json:"detail-type"`
-	Resources  []string `json:"resources"`
+	Source     string    `json:"source"`
+	DetailType string    `json:"detail-type"`
+	Time       eventTime `json:"time"`
+	Resources  []string  `json:"resources"`
 	Detail     struct {
 		Name         string `json:"name"`
 		LabelUpdated string `json:"labelUpdated"`
 		VersionID    string `json:"versionId"`
 	} `json:"detail"`
+}
+
+// eventTime is when EventBridge says that an event happened; zero where it is not a time. Source: EventBridge User Guide, "Events".
+type eventTime struct{ time.Time }
+
+func (t *eventTime) UnmarshalJSON(raw []byte) error {
+	if json.Unmarshal(raw, &t.Time) != nil {
+		t.Time = time.Time{}
+	}
+	return nil
 }
 
 // Invoke does what the event asks for. Its error is the only thing that Secrets Manager and EventBridge hear, and makes them
@@ -125,21 +135,26 @@ func (h *handler) labelMoved(ctx context.Context, e event) error {
 		return h.refuse(ctx, errors.New("the Secret Label Updated event does not name a secret, a label and a version"))
 	}
 	begun := time.Now()
-	out, err := h.rotator.LabelMoved(ctx, rotation.LabelMoved{SecretID: id, Label: e.Detail.LabelUpdated, Version: e.Detail.VersionID})
+	out, err := h.rotator.LabelMoved(ctx, rotation.LabelMoved{
+		SecretID: id, Label: e.Detail.LabelUpdated, Version: e.Detail.VersionID, Time: e.Time.Time,
+	})
 	h.write(ctx, "label", out, err, time.Since(begun), slog.String("label", e.Detail.LabelUpdated))
 	return err
 }
 
 // check writes a line for each app. It fails only where it could not be done at all.
 func (h *handler) check(ctx context.Context) error {
-	found, err := h.rotator.Check(ctx, h.secrets)
+	found, err := h.rotator.Check(ctx)
 	for _, health := range found {
 		h.writeHealth(ctx, health)
 	}
+	attrs := appendRequest(ctx, []slog.Attr{slog.Float64("apps", float64(len(found)))})
 	if err != nil {
-		h.log.Event(slog.LevelError, "check", []slog.Attr{slog.String("outcome", "failed"), slog.String("cause", err.Error())})
+		h.log.Event(slog.LevelError, "checked", append(attrs, slog.String("outcome", "failed"), slog.String("cause", err.Error())))
+		return err
 	}
-	return err
+	h.log.Event(slog.LevelInfo, "checked", append(attrs, slog.String("outcome", "ok")), telemetry.Metric{Name: "ChecksCompleted", Unit: "Count", Value: 1})
+	return nil
 }
 
 // writeHealth writes an app's line. A number that is not known is left out: it would pass for a good one.
@@ -151,6 +166,9 @@ func (h *handler) writeHealth(ctx context.Context, health rotation.Health) {
 	case health.Warning != "":
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("warning", health.Warning))
+	case health.Skipped:
+		outcome = "skipped"
+		attrs = append(attrs, slog.String("warning", "not checked again: it was found well less than an hour ago"))
 	case health.Outage:
 		level, outcome = slog.LevelWarn, "not_checked"
 	case health.Err != nil:
@@ -171,9 +189,17 @@ func (h *handler) writeHealth(ctx context.Context, health rotation.Health) {
 	if health.Age > 0 {
 		metrics = append(metrics, telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: health.Age.Seconds(), By: byApp})
 	}
-	if !health.Outage && health.Warning == "" {
+	if !health.Outage && !health.Skipped && health.Warning == "" {
 		metrics = append(metrics, telemetry.Metric{Name: "LoginFailed", Unit: "Count", Value: refused, By: byApp})
 	}
+	if appsecret.IsProblem(health.Err, appsecret.Denied) {
+		metrics = append(metrics, telemetry.Metric{Name: "SecretAccessDenied", Unit: "Count", Value: 1, By: byApp})
+	}
+	if health.PrincipalsErr != nil {
+		level = slog.LevelError
+		attrs = append(attrs, slog.String("principals_error", health.PrincipalsErr.Error()))
+	}
+	metrics = append(metrics, common(health.Usage, health.PrincipalsErr, health.Err, true)...)
 	h.log.Event(level, "check", append(attrs, slog.String("outcome", outcome)), metrics...)
 }
 
@@ -206,6 +232,10 @@ func (h *handler) write(ctx context.Context, name string, out rotation.Outcome, 
 		attrs = append(attrs, slog.String("warning", out.Warning))
 	}
 	attrs = appendCode(attrs, cmp.Or(err, out.Reason))
+	if out.PrincipalsErr != nil {
+		level = slog.LevelError
+		attrs = append(attrs, slog.String("principals_error", out.PrincipalsErr.Error()))
+	}
 	if out.Stuck {
 		level, outcome = slog.LevelError, "stuck"
 	}
@@ -231,5 +261,30 @@ func metrics(out rotation.Outcome, err error) []telemetry.Metric {
 			metrics = append(metrics, telemetry.Metric{Name: m.name, Unit: "Count", Value: 1})
 		}
 	}
+	return append(metrics, common(out.Usage, out.PrincipalsErr, cmp.Or(err, out.Reason), out.App != "")...)
+}
+
+// common are the metrics that an event of any kind may have.
+func common(usage rotation.Usage, principals, err error, known bool) []telemetry.Metric {
+	refused, _ := errors.AsType[*sfoauth.Error](err)
+	var metrics []telemetry.Metric
+	for _, m := range []struct {
+		name  string
+		value int
+	}{
+		{"Logins", usage.Logins}, {"LoginBudgetExhausted", count(usage.BudgetExhausted)}, {"PrincipalsUnreadable", count(principals != nil)},
+		{"RunAsUserBlocked", count(refused != nil && refused.SessionBlocked())},
+	} {
+		if m.value > 0 && known {
+			metrics = append(metrics, telemetry.Metric{Name: m.name, Unit: "Count", Value: float64(m.value), By: byApp})
+		}
+	}
 	return metrics
+}
+
+func count(happened bool) int {
+	if happened {
+		return 1
+	}
+	return 0
 }

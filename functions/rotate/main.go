@@ -39,6 +39,7 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, error) {
 	prefix, namespace, level, hosts := env.Prefix(), env.Namespace(), env.Level("LOG_LEVEL"), env.Hosts("SALESFORCE_HOSTS")
 	admin := env.App("ADMIN_APP")
 	propagation := env.Duration("PROPAGATION", rotation.DefaultPropagation, 0, 14*time.Minute)
+	logins := env.Budget()
 	if err := env.Err(); err != nil {
 		return nil, fmt.Errorf("settings: %w", err)
 	}
@@ -54,10 +55,9 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, error) {
 	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "admin_app", admin, "propagation", propagation.String())
 	return &handler{
 		rotator: &rotation.Rotator{
-			Secrets: secrets, Prefix: prefix, AdminApp: admin, Hosts: hosts,
-			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()}, Propagation: propagation,
+			Secrets: secrets, Lister: secrets, Prefix: prefix, AdminApp: admin, Hosts: hosts,
+			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()}, Propagation: propagation, Logins: logins,
 		},
-		secrets: secrets,
-		log:     log,
+		log: log,
 	}, nil
 }

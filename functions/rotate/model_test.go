@@ -122,14 +122,14 @@ func TestWhateverHappens(t *testing.T) {
 	})
 }
 
-// recover ends the outages and crashes, and checks that everything heals: by itself, where the current version still says
-// which app it is of, and otherwise when a person stores the pair that Setup shows.
+// recover ends the outages and crashes, and checks that everything recovers: by itself, where the current version still logs in and
+// names its app, and otherwise when a person stores the credentials that Setup shows.
 func (m *model) recover() {
 	m.crashIn, m.bus.Copies, m.bus.Shuffle = 0, 1, nil
 	m.org.Heal()
 	m.deliver()
 	m.bus.DeadLetters()
-	if text(m.at("AWSCURRENT"), "appId") == "" {
+	if text(m.at("AWSCURRENT"), "appId") == "" || !m.logsIn("AWSCURRENT") { // what was made in Setup is stored by a person
 		key, secret := m.app.Pair()
 		m.store(key, secret, "AWSCURRENT")
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/internal/rotation"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -133,7 +134,7 @@ func TestAnEventThatIsAheadOfWhatReadsShow(t *testing.T) {
 			w.must(err)
 			key, secret := w.app.Regenerate()
 			version := w.store(key, secret, label)
-			r := &rotation.Rotator{Secrets: &behind{w.secrets, before, 4}, Prefix: "sftoken/", Hosts: sfoauth.Hosts{orgHost}, HTTPClient: w.network.Client()}
+			r := &rotation.Rotator{Secrets: &behind{w.secrets, before, 4}, Prefix: "sftoken/", Hosts: sfoauth.Hosts{orgHost}, HTTPClient: w.network.Client(), Logins: loginbudget.New(0, 0)}
 			t.Cleanup(r.HTTPClient.CloseIdleConnections)
 			out, err := r.LabelMoved(t.Context(), rotation.LabelMoved{SecretID: crm, Label: label, Version: version})
 			if err != nil || out.Did != want || !w.describe().Has(version, "AWSCURRENT") {

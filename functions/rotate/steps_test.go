@@ -135,7 +135,7 @@ func TestAnUnknownStepIsNamed(t *testing.T) {
 
 func TestAPairWithTheIDsOfAnotherAppIsLeftAlone(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
-		other := w.org.AddApp(sfoauthtest.AppOptions{Name: "ERP"})
+		other := w.org.AddApp(sfoauthtest.AppOptions{Name: "ERP", RunAs: w.app.User})
 		key, secret := other.Pair()
 		version := w.store(key, secret, "AWSCURRENT") // and the ids beside it are still CRM's
 		w.deliver()
@@ -143,7 +143,7 @@ func TestAPairWithTheIDsOfAnotherAppIsLeftAlone(t *testing.T) {
 		if s := w.describe(); !s.Has(version, "AWSCURRENT") || text(w.at("AWSCURRENT"), "consumerKey") != key || w.at("AWSPENDING") != nil {
 			t.Errorf("the secret went over to another app: labels %v", s.Labels)
 		}
-		w.logged(t, `"step":"createSecret"`, `"outcome":"failed"`, "are another app's", "sftoken secret put crm")
+		w.logged(t, `"step":"createSecret"`, `"outcome":"failed"`, "belong to another app", "sftoken secret put crm")
 		w.noSecrets()
 	})
 }
@@ -152,7 +152,7 @@ func TestALeakedPairThatOnlyAPersonCanDelete(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
 		w.compromise()
 		w.deliver()
-		other := w.org.AddApp(sfoauthtest.AppOptions{})
+		other := w.org.AddApp(sfoauthtest.AppOptions{RunAs: w.app.User})
 		key, secret := other.Pair() // a pair that works, while the leaked one does too
 		w.store(key, secret, "AWSCURRENT")
 		w.deliver()

@@ -22,6 +22,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/internal/rotation"
 	"github.com/sftoken/sftoken/internal/telemetry"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
@@ -151,9 +152,10 @@ func (w *world) start() {
 	}
 	h := &handler{
 		rotator: &rotation.Rotator{
-			Secrets: secrets, Prefix: "sftoken/", AdminApp: admin, Hosts: sfoauth.Hosts{orgHost}, HTTPClient: client, Propagation: w.options.propagation,
+			Secrets: secrets, Lister: secrets, Prefix: "sftoken/", AdminApp: admin, Hosts: sfoauth.Hosts{orgHost}, HTTPClient: client,
+			Propagation: w.options.propagation, Logins: loginbudget.New(0, 0),
 		},
-		secrets: secrets, log: telemetry.New(w.log, 0, "sftoken", "test"),
+		log: telemetry.New(w.log, 0, "sftoken", "test"),
 	}
 	p.invoke = h.Invoke
 	w.process.Store(p)

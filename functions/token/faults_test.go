@@ -35,7 +35,8 @@ var atLogin = map[string]outcome{
 	"429 with 30s in seconds":                       {503, "temporarily_unavailable", 30 * time.Second},
 	"429 with 1m0s as a date":                       {503, "temporarily_unavailable", 59 * time.Second},
 	"500 server_error an unexpected error occurred": down, "502 temporarily_unavailable upstream failed": down,
-	"redirect with 302": misconfigured, "redirect with 307": misconfigured, "redirect with 308": misconfigured,
+	"web page with 400": down, "web page with 403": down, "web page with 404": down, "web page with 420": down, "web page with 421": down,
+	"redirect with 301": misconfigured, "redirect with 302": misconfigured, "redirect with 307": misconfigured, "redirect with 308": misconfigured,
 	"empty body": untrusted, "malformed JSON": untrusted, "JSON null": untrusted, "JSON string": untrusted, "JSON list": untrusted,
 	"JSON object without fields": untrusted, "200 with a web page": untrusted, "200 with an error": untrusted, "deeply nested JSON": untrusted, "JSON fields of the wrong type": untrusted,
 
@@ -44,7 +45,8 @@ var atLogin = map[string]outcome{
 	"access_token with a space": untrusted, "access_token with a line break": untrusted, "access_token that does not print": untrusted,
 	"access_token outside ASCII": untrusted, "opaque token called a JWT": untrusted, "no instance_url": untrusted, "foreign instance_url": untrusted,
 	"instance_url with a user": untrusted, "instance_url with a like name": untrusted, "plain-http instance_url": untrusted,
-	"instance_url that is a file": untrusted, "foreign api_instance_url": untrusted,
+	"instance_url that is a file": untrusted, "foreign api_instance_url": untrusted, "plain-http api_instance_url": untrusted,
+	"foreign id": untrusted, "id with a user": untrusted, "plain-http id": untrusted,
 	"token of another user": misconfigured, "token of another org": misconfigured, // the secret pins both
 
 	"400 app_not_found External client app is not installed in this org":   misconfigured,
@@ -54,8 +56,10 @@ var atLogin = map[string]outcome{
 	"400 invalid_client invalid client credentials":                        misconfigured,
 	"400 invalid_client_id client identifier invalid":                      misconfigured,
 	"400 invalid_grant authentication failure":                             misconfigured,
+	"400 invalid_grant inactive organization":                              misconfigured,
 	"400 invalid_grant inactive user":                                      misconfigured,
 	"400 invalid_grant ip restricted":                                      misconfigured,
+	"400 invalid_grant ip restricted or invalid login hours":               misconfigured,
 	"400 invalid_grant login rate exceeded":                                {503, "temporarily_unavailable", time.Minute},
 	"400 invalid_grant no client credentials user enabled":                 misconfigured,
 	"400 invalid_grant no valid scopes defined":                            misconfigured,

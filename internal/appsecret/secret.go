@@ -94,7 +94,28 @@ func (s *Secret) Holder(label string) string {
 
 // Read returns the version with this id. Its errors are of type *Error; a version without a value is Unknown.
 func (s *Secret) Read(ctx context.Context, version string) (*Version, error) {
-	return read(ctx, s.client, s.Name, version, &secretsmanager.GetSecretValueInput{SecretId: &s.ARN, VersionId: &version})
+	v, err := read(ctx, s.client, s.Name, version, &secretsmanager.GetSecretValueInput{SecretId: &s.ARN, VersionId: &version})
+	if err != nil {
+		return nil, err
+	}
+	v.App = s.App
+	return v, nil
+}
+
+// ReadAll returns every labelled version that can be read as an app's secret, and leaves out the others.
+func (s *Secret) ReadAll(ctx context.Context) ([]*Version, error) {
+	var versions []*Version
+	for _, id := range slices.Sorted(maps.Keys(s.Labels)) {
+		version, err := s.Read(ctx, id)
+		switch {
+		case IsProblem(err, Unknown) || IsProblem(err, Malformed):
+		case err != nil:
+			return nil, err
+		default:
+			versions = append(versions, version)
+		}
+	}
+	return versions, nil
 }
 
 // Put stores a value under the version id token and gives it the label. Doing it again with the same value changes nothing;

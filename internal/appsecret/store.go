@@ -58,7 +58,12 @@ type Reader struct {
 // Read returns the version of the app's secret that has the label. Its errors are of type *Error.
 func (r Reader) Read(ctx context.Context, app, label string) (*Version, error) {
 	name := r.Prefix + app
-	return read(ctx, r.Client, name, label, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &label})
+	version, err := read(ctx, r.Client, name, label, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &label})
+	if err != nil {
+		return nil, err
+	}
+	version.App = app
+	return version, nil
 }
 
 func read(ctx context.Context, client Getter, secret, version string, input *secretsmanager.GetSecretValueInput) (*Version, error) {

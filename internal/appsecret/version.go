@@ -47,7 +47,8 @@ func ValidName(name string) bool {
 
 // Version is one version of an app's secret. It is immutable.
 type Version struct {
-	ID             string    // Secrets Manager's version id
+	App            string    // whose secret it is of; empty where it was parsed alone
+	ID             string    // Secrets Manager's version id, which is unique within one secret
 	Created        time.Time // when it was stored; zero where that is not known
 	ConsumerKey    string
 	ConsumerSecret sfoauth.Secret

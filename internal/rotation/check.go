@@ -12,11 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
 // Health is what the daily check found out about one app.
 type Health struct {
+	Usage
 	App       string
 	Version   string        // AWSCURRENT
 	Age       time.Duration // of the version that holds the pair; zero: it could not be read
@@ -24,23 +26,33 @@ type Health struct {
 	Overdue   bool          // its rotation should have happened
 	Err       error         // why the current pair does not log in; nil: it does
 	Outage    bool          // Err says nothing of the pair: Salesforce or Secrets Manager is down, slow or limiting, or the pair too new to work
+	Skipped   bool          // it was found to log in less than an hour ago, and is not tried again; Age and Err are zero
 	Warning   string        // there is no pair yet to log in with, and how to store one; then Age and Err are zero
+
+	PrincipalsErr error // why the version's allowedPrincipals cannot be read
 }
 
-// Check logs in with the current pair of every app under the prefix, and changes nothing. What fails for one app is in its
+// checkInterval is how long a check that found an app well is good for: an event that claims to be the schedule's costs a login, and
+// who may invoke the function could send many.
+const checkInterval = time.Hour
+
+// Check logs in with the current credentials of every app under the prefix, and changes nothing. What fails for one app is in its
 // Health; the error is for failing to list them.
-func (r *Rotator) Check(ctx context.Context, lister secretsmanager.ListSecretsAPIClient) ([]Health, error) {
-	apps, err := r.apps(ctx, lister)
+func (r *Rotator) Check(ctx context.Context) ([]Health, error) {
+	apps, err := r.apps(ctx)
 	var found []Health
 	for i, app := range apps {
-		found = append(found, r.checkInTime(ctx, app, len(apps)-i))
+		run := r.begin()
+		health := run.checkInTime(ctx, app, len(apps)-i)
+		health.Usage = run.usage
+		found = append(found, health)
 	}
 	return found, err
 }
 
 // apps lists the apps, or those that came before the error.
-func (r *Rotator) apps(ctx context.Context, lister secretsmanager.ListSecretsAPIClient) (apps []string, err error) {
-	pages := secretsmanager.NewListSecretsPaginator(lister, &secretsmanager.ListSecretsInput{
+func (r *Rotator) apps(ctx context.Context) (apps []string, err error) {
+	pages := secretsmanager.NewListSecretsPaginator(r.Lister, &secretsmanager.ListSecretsInput{
 		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{r.Prefix}}},
 	})
 	for pages.HasMorePages() {
@@ -60,7 +72,7 @@ func (r *Rotator) apps(ctx context.Context, lister secretsmanager.ListSecretsAPI
 
 // checkInTime gives an app its share of the time that is left for so many: one whose org or secret does not answer must not take
 // that of those behind it.
-func (r *Rotator) checkInTime(ctx context.Context, app string, left int) Health {
+func (r *run) checkInTime(ctx context.Context, app string, left int) Health {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
@@ -69,7 +81,7 @@ func (r *Rotator) checkInTime(ctx context.Context, app string, left int) Health 
 	return r.checkApp(ctx, app)
 }
 
-func (r *Rotator) checkApp(ctx context.Context, app string) Health {
+func (r *run) checkApp(ctx context.Context, app string) Health {
 	h := Health{App: app}
 	secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, r.Prefix+app)
 	if err != nil {
@@ -87,13 +99,49 @@ func (r *Rotator) checkApp(ctx context.Context, app string) Health {
 		h.Warning = fill(app)
 		return h
 	}
+	h.PrincipalsErr = version.PrincipalsErr
+	if h.Skipped = r.checkedLately(version); h.Skipped {
+		return h
+	}
 	h.Age = time.Since(version.Created)
-	h.Err = r.try(ctx, version)
-	h.Outage = isOutage(h.Err) || refusesPair(h.Err) && time.Now().Before(r.settled(version))
+	token, err := r.try(ctx, version)
+	if err == nil {
+		err = checkSignature(secret, token)
+	}
+	if err == nil {
+		r.noteChecked(version)
+	}
+	h.Err = err
+	h.Outage = isOutage(err) || refusesPair(err) && time.Now().Before(r.settled(version))
 	return h
 }
 
+// checked is a check that found a version well.
+type checked struct {
+	version string
+	at      time.Time
+}
+
+func (r *Rotator) checkedLately(version *appsecret.Version) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, ok := r.checked[version.App]
+	return ok && last.version == version.ID && time.Since(last.at) < checkInterval
+}
+
+func (r *Rotator) noteChecked(version *appsecret.Version) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.checked == nil {
+		r.checked = map[string]checked{}
+	}
+	r.checked[version.App] = checked{version.ID, time.Now()}
+}
+
 func isOutage(err error) bool {
+	if _, spent := errors.AsType[*loginbudget.ExhaustedError](err); spent {
+		return true
+	}
 	if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
 		return refused.Kind == sfoauth.Passing || refused.Kind == sfoauth.Limiting
 	}

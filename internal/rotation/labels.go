@@ -1,12 +1,14 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
 // LabelMoved is the event that a label has moved to another version. Source: Secrets Manager User Guide, "Secret Label Updated".
@@ -14,11 +16,22 @@ type LabelMoved struct {
 	SecretID string // ARN, or name
 	Label    string
 	Version  string
+	Time     time.Time // when, to the second; zero: not known
 }
 
 // LabelMoved reacts to a change of the secret. Events come at least once, late and in any order, and our own changes raise
 // them too: what counts is who has the label now.
 func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
+	run := r.begin()
+	out, err := run.labelMoved(ctx, e)
+	if errors.Is(err, errSuperseded) {
+		out, err = movedOn(out), nil
+	}
+	out.Usage = run.usage
+	return out, err
+}
+
+func (r *run) labelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
 	secret, err := r.openMoved(ctx, e)
 	if errors.Is(err, appsecret.ErrNotAnApp) { // trying again makes it none
 		return Outcome{Version: e.Version, Did: "nothing: " + err.Error()}, nil
@@ -44,7 +57,7 @@ func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error)
 		return r.tryCurrent(ctx, out, secret)
 	case appsecret.Compromised:
 		out.Did = "looked for the leaked pair"
-		return r.bury(ctx, out, secret)
+		return r.deleteCompromised(ctx, out, secret)
 	default:
 		out.Did = "nothing: this label has no meaning here"
 		return out, nil
@@ -52,18 +65,20 @@ func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error)
 }
 
 // openMoved opens the event's secret, and waits a little for the label to be where the event says: the event may come before all reads
-// show what it tells of, and if it were taken for a late one, nobody would try the pair.
-func (r *Rotator) openMoved(ctx context.Context, e LabelMoved) (*appsecret.Secret, error) {
+// show what it tells of, and taken for a late one, it would leave the credentials untried. It does not wait where the secret has
+// changed since the event: the label has moved on, and a flood of such events must not hold an invocation each.
+func (r *run) openMoved(ctx context.Context, e LabelMoved) (*appsecret.Secret, error) {
 	until := time.Now().Add(readAgain)
 	for {
 		secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, e.SecretID)
 		if err != nil || secret.Has(e.Version, e.Label) || !secret.Deleted.IsZero() || time.Now().After(until) {
 			return secret, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(500 * time.Millisecond):
+		if !e.Time.IsZero() && secret.LastChanged.After(e.Time.Add(time.Second)) {
+			return secret, nil
+		}
+		if err := sleep(ctx, 500*time.Millisecond); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -73,13 +88,13 @@ func movedOn(out Outcome) Outcome {
 	return out
 }
 
-// tryCandidate makes a pair current that a person has put there to be tried, if it works.
-func (r *Rotator) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+// tryCandidate makes credentials current that a person has put there to be tried, if they work.
+func (r *run) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
 	if secret.Has(out.Version, appsecret.Current) {
 		out.Did = "nothing: the candidate is AWSCURRENT already"
 		return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
 	}
-	refused := r.tryVersion(ctx, secret, out.Version)
+	refused := r.acceptCandidate(ctx, &out, secret)
 	if refused != nil && !isFinal(refused) {
 		return out, refused
 	}
@@ -106,12 +121,34 @@ func (r *Rotator) tryCandidate(ctx context.Context, out Outcome, secret *appsecr
 	return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
 }
 
-// tryCurrent goes back to the version before, where somebody has stored a pair that Salesforce refuses over one that works.
-func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
-	refused := r.tryVersion(ctx, secret, out.Version)
+// acceptCandidate returns why the candidate must not become current; nil: it may.
+func (r *run) acceptCandidate(ctx context.Context, out *Outcome, secret *appsecret.Secret) error {
+	version, token, err := r.tryVersion(ctx, out, secret, appsecret.Candidate)
+	if err != nil {
+		return err
+	}
+	if version.PrincipalsErr != nil { // it would deny every caller
+		return &refusal{version.PrincipalsErr}
+	}
+	compromised, err := r.isCompromised(ctx, secret, version)
+	if err != nil {
+		return err
+	}
+	if compromised {
+		return &refusal{errors.New("these credentials are labelled COMPROMISED")}
+	}
+	return r.checkIdentity(ctx, secret, version, token)
+}
+
+// tryCurrent goes back to the version before, where a person has stored credentials that Salesforce refuses over ones that work.
+func (r *run) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+	version, token, refused := r.tryVersion(ctx, &out, secret, appsecret.Current)
+	if refused == nil {
+		refused = cmp.Or(r.checkIdentity(ctx, secret, version, token), checkSignature(secret, token))
+	}
 	if refused == nil {
 		out.Did = "logged in with the current pair"
-		return r.bury(ctx, out, secret) // a person, and no rotation, may have replaced a pair that has leaked
+		return r.deleteCompromised(ctx, out, secret) // a person, and no rotation, may have replaced a pair that has leaked
 	}
 	if !isFinal(refused) {
 		return out, refused
@@ -130,18 +167,13 @@ func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret
 		out.Stuck = !errors.Is(refused, errPlaceholder) // a deployment has made the secret, and nobody has filled it in yet
 		return out, nil
 	}
-	version, err := secret.Read(ctx, previous)
-	if err == nil && version.IsPlaceholder() {
-		err = &refusal{errPlaceholder}
-	}
-	if err == nil {
-		err = r.try(ctx, version)
-	}
+	err = r.acceptPrevious(ctx, secret, previous, out.Version, version, refused)
 	switch {
 	case err != nil && !isFinal(err) && !appsecret.IsProblem(err, appsecret.Unknown):
 		return out, err
 	case err != nil:
-		out.Did, out.Warning = "left the current pair, which does not log in: the one before does not either", refused.Error()
+		out.Did = "left the current pair, which does not log in: the one before cannot take its place: " + err.Error()
+		out.Warning = refused.Error()
 		out.Stuck = !errors.Is(refused, errPlaceholder) || !errors.Is(err, errPlaceholder)
 		return out, nil
 	}
@@ -155,6 +187,36 @@ func (r *Rotator) tryCurrent(ctx context.Context, out Outcome, secret *appsecret
 	out.Did, out.Warning = fmt.Sprintf("went back to version %s", previous), refused.Error()
 	out.Refused, out.RolledBack = true, true
 	return out, nil
+}
+
+// acceptPrevious returns why the version before must not become current again in place of one that was refused, for the reason given;
+// nil: it may.
+func (r *run) acceptPrevious(ctx context.Context, secret *appsecret.Secret, id, current string, version *appsecret.Version, refused error) error {
+	for _, label := range []string{appsecret.Compromised, appsecret.Rejected} {
+		if secret.Has(id, label) {
+			return &refusal{errors.New("it is labelled " + label)}
+		}
+	}
+	previous, err := secret.Read(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case previous.IsPlaceholder():
+		return &refusal{errPlaceholder}
+	}
+	compromised, err := r.isCompromised(ctx, secret, previous)
+	if err != nil {
+		return err
+	}
+	if compromised {
+		return &refusal{errors.New("its credentials are labelled COMPROMISED")}
+	}
+	// Who is kept out by the current version must not be let in again because its credentials are wrong.
+	if version != nil && !version.AllowedPrincipals.Covers(previous.AllowedPrincipals) || appsecret.HidesRestriction(refused, previous) {
+		return &refusal{errors.New("its allowedPrincipals let in callers whom those of the current version keep out, or cannot be read")}
+	}
+	_, err = r.tryUntil(ctx, previous, time.Now(), r.whileLabelled(secret, current, appsecret.Current))
+	return err
 }
 
 // dropPending takes AWSPENDING off the version that was AWSCURRENT before. A finished rotation has left it there, and Secrets Manager
@@ -174,25 +236,28 @@ func fill(app string) string {
 	return "nobody has stored the app's pair yet: `sftoken secret put " + app + "`"
 }
 
-// again opens the secret once more: a new pair is tried for minutes, and a person who has stored another one meanwhile, over a wrong
-// one as a rule, has decided.
-func (r *Rotator) again(ctx context.Context, secret *appsecret.Secret) (*appsecret.Secret, error) {
+// again opens the secret once more: new credentials are tried for minutes, and a person who has stored others meanwhile, over wrong
+// ones as a rule, has decided.
+func (r *run) again(ctx context.Context, secret *appsecret.Secret) (*appsecret.Secret, error) {
 	return appsecret.Open(ctx, r.Secrets, r.Prefix, secret.ARN)
 }
 
-// tryVersion tries a pair that somebody has stored or moved a label to, with all the time that a new one may take to work: Salesforce may
-// know a staged pair everywhere only some time after a rotation has made it the main one.
-func (r *Rotator) tryVersion(ctx context.Context, secret *appsecret.Secret, id string) error {
-	version, err := secret.Read(ctx, id)
-	switch {
-	case err != nil:
-		return err
-	case version.IsPlaceholder():
-		return &refusal{errPlaceholder}
+// tryVersion tries the event's version, to which the label has moved, with all the time that new credentials may take to work:
+// Salesforce may know staged ones everywhere only some time after a rotation has made them the primary ones. It gives up where the
+// label moves on. The version is nil where it cannot be read.
+func (r *run) tryVersion(ctx context.Context, out *Outcome, secret *appsecret.Secret, label string) (*appsecret.Version, *sfoauth.Token, error) {
+	version, err := secret.Read(ctx, out.Version)
+	if err != nil {
+		return nil, nil, err
+	}
+	out.PrincipalsErr = version.PrincipalsErr
+	if version.IsPlaceholder() {
+		return version, nil, &refusal{errPlaceholder}
 	}
 	until := r.settled(version)
 	if moved := secret.LastChanged.Add(r.Propagation); moved.After(until) {
 		until = moved
 	}
-	return r.tryUntil(ctx, version, until)
+	token, err := r.tryUntil(ctx, version, until, r.whileLabelled(secret, version.ID, label))
+	return version, token, err
 }

@@ -1,14 +1,17 @@
-// Package rotation changes an app's pair: the four steps that Secrets Manager asks for, what follows when a person changes the
-// secret, and a daily check. Every step looks first at what both sides hold, so that it can be run again after a crash at any
+// Package rotation changes an app's credentials: the four steps that Secrets Manager asks for, what follows when a person changes
+// the secret, and a daily check. Every step looks first at what both sides hold, so that it can be run again after a crash at any
 // point: with the same token, or with a new one.
 //
-// What is left behind by a crash, and who mends it:
+// What a crash leaves behind, and what recovers it:
 //
-//	a pair staged at Salesforce, not stored     the next createSecret adopts it
-//	stored as AWSPENDING, not the main pair     the next step goes on; a new rotation adopts the staged pair
-//	the main pair, not yet AWSCURRENT           finishSecret goes on; a new rotation adopts the main pair. Until then
-//	                                            AWSCURRENT is the old pair, which works for 30 days more
-//	AWSCURRENT, the leaked old pair not deleted the retry of finishSecret, and the AWSCURRENT event, delete it
+//	credentials staged, not stored              the next createSecret adopts them
+//	stored as AWSPENDING, not primary           the next step goes on; a new rotation adopts the staged credentials
+//	primary, not yet AWSCURRENT                 finishSecret goes on; a new rotation adopts the primary credentials. Until then
+//	                                            AWSCURRENT has the old ones, which work for 30 days more
+//	AWSCURRENT, compromised ones not deleted    the retry of finishSecret, and the AWSCURRENT event, delete them
+//
+// The ids in a secret come from its writer, and so do its labels. What the rights of the admin app are used for at Salesforce
+// therefore depends on proof: see orgCredentials.
 package rotation
 
 import (
@@ -17,9 +20,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
@@ -27,98 +34,282 @@ import (
 // wherever a key is made.
 const DefaultPropagation = 10 * time.Minute
 
-// Rotator changes pairs. Its fields must not change once it is in use; its methods are safe for concurrent use.
+// Rotator changes credentials. Its fields must not change once it is in use; its methods are safe for concurrent use.
 type Rotator struct {
 	Secrets appsecret.Client
+	Lister  secretsmanager.ListSecretsAPIClient
 	Prefix  string // in front of an app's name in its secret's name
-	// AdminApp is the app whose login changes the pairs of the apps in the same org. Empty: each app changes its own.
+	// AdminApp is the app whose login changes the credentials of the apps in the same org. Empty: each app changes its own.
 	AdminApp string
 	Hosts    sfoauth.Hosts // beside Salesforce's own
 	// HTTPClient talks to Salesforce. Nil: http.DefaultClient.
 	HTTPClient *http.Client
-	// Propagation is how long a refused pair may only be too new. Zero: it is not waited for.
+	// Propagation is how long refused credentials may only be too new. Zero: they are not waited for.
 	Propagation time.Duration
+	// Logins limits the logins of each app. It must not be nil.
+	Logins *loginbudget.Budget
+
+	mu         sync.Mutex
+	identities map[string]identity // by identityKey: as whom a version has logged in
+	checked    map[string]checked  // by app: the last check that found it well
+}
+
+// Usage is what one event has cost.
+type Usage struct {
+	Logins          int  // token requests sent to Salesforce
+	BudgetExhausted bool // a login had to wait for the login budget, or was given up for want of it
 }
 
 // Outcome is what came of one event, for the log.
 type Outcome struct {
+	Usage
 	App     string // empty where it is not known
 	Version string // the version id that the event is about
 	Did     string // what was done, in a few words
 	Warning string // what a person should know, though nothing failed
-	Reason  error  // why a pair was refused, though nothing failed
+	Reason  error  // why credentials were refused, though nothing failed
 
-	Rotated    bool // AWSCURRENT has moved to a new pair
-	Refused    bool // a pair was tried and refused, and is labelled REJECTED
+	PrincipalsErr error // why the version's allowedPrincipals cannot be read; nil: they can, or the version was not read
+
+	Rotated    bool // AWSCURRENT has moved to new credentials
+	Refused    bool // credentials were tried and refused, and the version is labelled REJECTED
 	RolledBack bool // AWSCURRENT has gone back to AWSPREVIOUS
 	Stuck      bool // AWSCURRENT does not log in, and nothing could be done about it
 }
 
-// try logs in with the version and calls the REST API. isFinal tells a refusal from an outage.
-func (r *Rotator) try(ctx context.Context, version *appsecret.Version) error {
-	client := version.Client(r.Hosts, r.HTTPClient)
-	token, err := login(ctx, client)
-	if err != nil {
-		return err
-	}
-	if err := version.CheckPins(token); err != nil {
-		return &refusal{err}
-	}
-	return client.CheckAPI(ctx, token)
+// run is the handling of one event.
+type run struct {
+	*Rotator
+	usage Usage
 }
 
-// login asks for a token, and again, for some seconds, while Salesforce still works on another request for one by the same app: the
-// token function's, or that of a rotation of another app with the same admin app.
-func login(ctx context.Context, client *sfoauth.Client) (*sfoauth.Token, error) {
-	for try := time.Duration(1); ; try++ {
-		token, err := client.Token(ctx)
-		if !isBusy(err) || try == 4 {
+func (r *Rotator) begin() *run { return &run{Rotator: r} }
+
+// identity is as whom credentials log in.
+type identity struct{ org, user string }
+
+// try logs in with the version and calls the REST API. isFinal tells a refusal from an outage.
+func (r *run) try(ctx context.Context, version *appsecret.Version) (*sfoauth.Token, error) {
+	client := version.Client(r.Hosts, r.HTTPClient)
+	for attempt := 1; ; attempt++ {
+		token, err := r.login(ctx, version)
+		if err != nil {
+			return nil, err
+		}
+		if err := version.CheckPins(token); err != nil {
+			return nil, &refusal{err}
+		}
+		err = client.CheckAPI(ctx, token)
+		// The session may have ended since the login: an administrator, a caller's DELETE or the revocation after a leak ends sessions
+		// that several logins share. That says nothing about the credentials.
+		if ended := isDeadSession(err); !ended || attempt == 3 {
+			if err == nil {
+				r.remember(version, token)
+			}
 			return token, err
 		}
-		select {
-		case <-ctx.Done():
+		if err := sleep(ctx, time.Second); err != nil {
 			return nil, err
-		case <-time.After(try * time.Second):
 		}
 	}
 }
 
-// tryUntil tries again while Salesforce does not know the pair, which may only be too new, until the time given. Where the
-// context ends before, nothing has been found out.
-func (r *Rotator) tryUntil(ctx context.Context, version *appsecret.Version, until time.Time) error {
+// isDeadSession reports whether the REST API has refused a token whose user is not blocked.
+func isDeadSession(err error) bool {
+	refused, ok := errors.AsType[*sfoauth.Error](err)
+	return ok && refused.Status == http.StatusUnauthorized && !refused.SessionBlocked()
+}
+
+// login asks for a token with the version's credentials, within the login budget of its app. It asks again, for some seconds,
+// while Salesforce still works on another request for one by the same app: the token function's, or that of a rotation of another
+// app with the same admin app.
+func (r *run) login(ctx context.Context, version *appsecret.Version) (*sfoauth.Token, error) {
+	client := version.Client(r.Hosts, r.HTTPClient)
+	client.SignatureOptional = true // which secret signs while credentials are staged or rotated is documented nowhere
+	var busy error
+	for attempt := time.Duration(1); ; attempt++ {
+		if err := r.Logins.Take(version.App); err != nil {
+			r.usage.BudgetExhausted = true
+			return nil, cmp.Or(busy, err)
+		}
+		r.usage.Logins++
+		token, err := client.Token(ctx)
+		if !isBusy(err) || attempt == 4 {
+			return token, err
+		}
+		busy = err
+		if sleep(ctx, attempt*time.Second) != nil {
+			return nil, err
+		}
+	}
+}
+
+// loginOrWait is login, and waits once for the login budget where there is time.
+func (r *run) loginOrWait(ctx context.Context, version *appsecret.Version) (*sfoauth.Token, error) {
+	token, err := r.login(ctx, version)
+	spent, ok := errors.AsType[*loginbudget.ExhaustedError](err)
+	if !ok || !hasTime(ctx, spent.RetryAfter) || sleep(ctx, spent.RetryAfter) != nil {
+		return token, err
+	}
+	return r.login(ctx, version)
+}
+
+// hasTime reports whether ctx lasts longer than d.
+func hasTime(ctx context.Context, d time.Duration) bool {
+	deadline, ok := ctx.Deadline()
+	return !ok || time.Until(deadline) > d
+}
+
+func (r *run) remember(version *appsecret.Version, token *sfoauth.Token) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.identities == nil || len(r.identities) >= 1000 { // a few versions of a few dozen apps
+		r.identities = map[string]identity{}
+	}
+	r.identities[identityKey(version)] = identity{token.OrganizationID, token.UserID}
+}
+
+// identityKey has the app in it, since the writer of a secret can choose its version ids.
+func identityKey(version *appsecret.Version) string { return version.App + " " + version.ID }
+
+// maxPause bounds the wait between two tries of credentials that may be too new. The whole wait fits into the default login
+// budget: 16 logins in ten minutes, of 20.
+const maxPause = time.Minute
+
+// tryUntil tries again while Salesforce does not know the credentials, which may only be too new, until the time given. Before each
+// further try it asks wanted, and stops with its error. Where ctx ends before, nothing has been found out.
+func (r *run) tryUntil(ctx context.Context, version *appsecret.Version, until time.Time, wanted func(context.Context) error) (*sfoauth.Token, error) {
 	pause := time.Second
 	for {
-		err := r.try(ctx, version)
-		if !refusesPair(err) || time.Now().Add(pause).After(until) {
+		token, err := r.try(ctx, version)
+		wait := pause
+		if spent, ok := errors.AsType[*loginbudget.ExhaustedError](err); ok {
+			wait = spent.RetryAfter
+		} else if !refusesPair(err) || time.Now().Add(pause).After(until) {
+			return token, err
+		} else {
+			pause = min(2*pause, maxPause)
+		}
+		if !hasTime(ctx, wait) || sleep(ctx, wait) != nil {
+			return nil, fmt.Errorf("the credentials may be too new to work everywhere, and this invocation has no time left to wait: %w", notFinal{err})
+		}
+		if err := wanted(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// errSuperseded is why work was abandoned: the label that asked for it is on another version by now.
+var errSuperseded = errors.New("the label has moved on")
+
+// whileLabelled returns what tryUntil asks: whether the version still has the label.
+func (r *run) whileLabelled(secret *appsecret.Secret, version, label string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		now, err := r.again(ctx, secret)
+		if err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the pair may be too new to work everywhere, and this invocation has no time left to wait: %w (%w)", ctx.Err(), notFinal{err})
-		case <-time.After(pause):
+		if !now.Has(version, label) {
+			return errSuperseded
 		}
-		pause = min(2*pause, 20*time.Second)
+		return nil
+	}
+}
+
+// sleep waits, or returns ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
 }
 
 // settled is when a refusal of the version is the last word.
-func (r *Rotator) settled(version *appsecret.Version) time.Time {
+func (r *run) settled(version *appsecret.Version) time.Time {
 	return version.Created.Add(r.Propagation)
 }
 
-// admin logs in to the API that changes the app's pair. A login that is refused is tried with the other versions that
-// may work, since the admin's own pair is changed in the same way.
-func (r *Rotator) admin(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*sfoauth.Credentials, error) {
+// checkIdentity fails where the token, which version has got, is another org's or user's than the last working version's, unless
+// the version pins them. Callers of the app would act as somebody else without a word.
+func (r *run) checkIdentity(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version, token *sfoauth.Token) error {
+	if version.OrgID != "" && version.UserID != "" {
+		return nil // CheckPins has compared them
+	}
+	before, err := r.lastIdentity(ctx, secret, version)
+	if err != nil || before == nil {
+		return err
+	}
+	sameOrg := version.OrgID != "" || sfoauth.SameRecord(before.org, token.OrganizationID)
+	sameUser := version.UserID != "" || sfoauth.SameRecord(before.user, token.UserID)
+	if sameOrg && sameUser {
+		return nil
+	}
+	return &refusal{fmt.Errorf("the new credentials log in to organization %s as user %s, and the last working ones to organization %s as user %s: "+
+		"if that is meant, pin the new ones with orgId and userId", token.OrganizationID, token.UserID, before.org, before.user)}
+}
+
+// lastIdentity returns as whom the last working version other than this one logs in; nil: there is none any more.
+func (r *run) lastIdentity(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*identity, error) {
+	for _, label := range []string{appsecret.Current, appsecret.Previous} {
+		id := secret.Holder(label)
+		if id == "" || id == version.ID || secret.Has(id, appsecret.Rejected) {
+			continue
+		}
+		older, err := secret.Read(ctx, id)
+		switch {
+		case appsecret.IsProblem(err, appsecret.Malformed) || appsecret.IsProblem(err, appsecret.Unknown):
+			continue
+		case err != nil:
+			return nil, err
+		case older.IsPlaceholder():
+			continue
+		case older.SamePair(version):
+			return nil, nil // the same credentials log in as the same user
+		}
+		r.mu.Lock()
+		known, ok := r.identities[identityKey(older)]
+		r.mu.Unlock()
+		if ok {
+			return &known, nil
+		}
+		token, err := r.loginOrWait(ctx, older)
+		if err == nil {
+			r.remember(older, token)
+			return &identity{token.OrganizationID, token.UserID}, nil
+		}
+		if !isFinal(err) {
+			return nil, fmt.Errorf("comparing with version %s, which has worked before: %w", id, err)
+		}
+	}
+	return nil, nil
+}
+
+// checkSignature fails where the signature of the current version's token does not verify, though no rotation is under way, so that
+// the version's credentials should be the primary ones and have signed it.
+func checkSignature(secret *appsecret.Secret, token *sfoauth.Token) error {
+	pending := secret.Holder(appsecret.Pending)
+	if token.SignatureErr == nil || pending != "" && pending != secret.Holder(appsecret.Current) {
+		return nil
+	}
+	return fmt.Errorf("Salesforce's answer for app %s cannot be trusted: %w", secret.App, token.SignatureErr)
+}
+
+// admin logs in to the API that changes the app's credentials. A login that is refused is tried with the other versions that
+// may work, since the admin's own credentials are changed in the same way.
+func (r *run) admin(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*sfoauth.Credentials, error) {
 	var first error
 	for _, label := range append([]string{appsecret.Current}, appsecret.Ladder...) {
 		by, err := r.adminVersion(ctx, secret.App, label, version.BaseURI)
 		if err == nil {
-			client := by.Client(r.Hosts, r.HTTPClient)
 			var token *sfoauth.Token
-			if token, err = login(ctx, client); err == nil {
-				return client.Credentials(token, version.AppID, version.ConsumerID), nil
+			if token, err = r.loginOrWait(ctx, by); err == nil {
+				return by.Client(r.Hosts, r.HTTPClient).Credentials(token, version.AppID, version.ConsumerID), nil
 			}
-			err = fmt.Errorf("logging in as the app that changes the pair of app %s: %w", secret.App, err)
+			err = fmt.Errorf("logging in as the app that changes the credentials of app %s: %w", secret.App, err)
 		}
 		first = cmp.Or(first, err)
 		if label == appsecret.Current && !refusesPair(err) {
@@ -129,7 +320,7 @@ func (r *Rotator) admin(ctx context.Context, secret *appsecret.Secret, version *
 }
 
 // adminVersion reads the version of the admin app's secret, or of the app's own where there is no admin app in its org.
-func (r *Rotator) adminVersion(ctx context.Context, app, label, baseURI string) (*appsecret.Version, error) {
+func (r *run) adminVersion(ctx context.Context, app, label, baseURI string) (*appsecret.Version, error) {
 	reader := appsecret.Reader{Client: r.Secrets, Prefix: r.Prefix}
 	if r.AdminApp != "" {
 		version, err := reader.Read(ctx, r.AdminApp, label)

@@ -5,32 +5,52 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// place is what Salesforce holds for an app's consumer.
-type place struct {
+// orgCredentials is what Salesforce holds for the consumer that a secret names.
+//
+// The ids that name it are the word of the secret's writer, and the admin app may reach the consumers of every app in the org. So
+// nothing is taken from a consumer or changed there before a version of the secret has proved that it is the secret's own: by
+// holding a consumer key and secret that equal the consumer's primary or staged ones. A consumer key alone proves nothing, since
+// it is no secret; nor does a label or a version id, which the writer chooses.
+type orgCredentials struct {
 	*sfoauth.Credentials
 	main sfoauth.Pair
 	slot []sfoauth.StagedPair
 }
 
 // look asks Salesforce what it holds for the consumer that the version names.
-func (r *Rotator) look(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*place, error) {
+func (r *run) look(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*orgCredentials, error) {
 	credentials, err := r.admin(ctx, secret, version)
 	if err != nil {
 		return nil, err
 	}
-	at := &place{Credentials: credentials}
+	at := &orgCredentials{Credentials: credentials}
+	return at, at.fetch(ctx)
+}
+
+func (at *orgCredentials) fetch(ctx context.Context) (err error) {
 	if at.main, err = at.Main(ctx); err != nil {
-		return nil, permission("reading the main pair", err)
+		return permission("reading the main pair", err)
 	}
-	if at.slot, err = at.Staged(ctx); err != nil {
-		return nil, permission("reading the staged pair", err)
+	at.slot, err = at.Staged(ctx)
+	if isNotFound(err) { // the ids and the permissions were good enough for the primary credentials: there are no others
+		at.slot, err = nil, nil
 	}
-	return at, nil
+	if err != nil {
+		return permission("reading the staged pair", err)
+	}
+	return nil
+}
+
+func isNotFound(err error) bool {
+	refused, ok := errors.AsType[*sfoauth.Error](err)
+	return ok && refused.Status == http.StatusNotFound
 }
 
 // permission says what may be missing where Salesforce does not let the pair be read, which it answers in two ways.
@@ -43,42 +63,116 @@ func permission(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// staged returns the id of the version's pair where it is staged; empty: it is not.
-func (at *place) staged(version *appsecret.Version) string {
+// equal reports whether both are the same consumer key and secret, compared in constant time. Incomplete ones equal nothing.
+func equal(p, other sfoauth.Pair) bool {
+	complete := p.ConsumerKey != "" && !p.ConsumerSecret.IsZero()
+	return p.Equal(other) && complete
+}
+
+// staged returns the id under which the version's credentials are staged; empty: they are not.
+func (at *orgCredentials) staged(version *appsecret.Version) string {
 	for _, p := range at.slot {
-		if p.ConsumerKey == version.ConsumerKey && p.State == sfoauth.Active {
+		if p.State == sfoauth.Active && equal(p.Pair, version.Pair()) {
 			return p.ID
 		}
 	}
 	return ""
 }
 
-// holds says whether the version's pair is the main one, or staged to become it.
-func (at *place) holds(version *appsecret.Version) bool {
-	return at.main.Equal(version.Pair()) || at.staged(version) != ""
+// holds reports whether the version's credentials are the primary ones, or staged to become them.
+func (at *orgCredentials) holds(version *appsecret.Version) bool {
+	return equal(at.main, version.Pair()) || at.staged(version) != ""
+}
+
+// knows reports whether the consumer has these credentials, as the primary ones or in whatever state beside them.
+func (at *orgCredentials) knows(p sfoauth.Pair) bool {
+	return equal(at.main, p) || slices.ContainsFunc(at.slot, func(s sfoauth.StagedPair) bool { return equal(s.Pair, p) })
+}
+
+// waitFor returns once Salesforce holds the pending credentials, which it may not show everywhere until some time after they were
+// made. It returns false where they are still missing when they must have settled.
+func (r *run) waitFor(ctx context.Context, at *orgCredentials, secret *appsecret.Secret, pending *appsecret.Version) (bool, error) {
+	wanted := r.whileLabelled(secret, pending.ID, appsecret.Pending)
+	until := r.settled(pending)
+	if soon := time.Now().Add(readAgain); until.Before(soon) { // a step that is run again long afterwards may meet a late server too
+		until = soon
+	}
+	for pause := time.Second; !at.holds(pending); pause = min(2*pause, maxPause) {
+		if time.Now().Add(pause).After(until) {
+			return false, nil
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return false, err
+		}
+		if err := wanted(ctx); err != nil {
+			return false, err
+		}
+		if err := at.fetch(ctx); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// prove fails unless a version of the secret holds credentials of the consumer, and no other app's secret does: two secrets that
+// share a consumer would end each other's credentials.
+func (r *run) prove(ctx context.Context, secret *appsecret.Secret, at *orgCredentials) error {
+	versions, err := secret.ReadAll(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(versions, func(v *appsecret.Version) bool { return at.knows(v.Pair()) }) {
+		return fmt.Errorf("no version of secret %s holds the credentials that Salesforce has for its appId and consumerId: "+
+			"if they were made in Setup, store them with `sftoken secret stage %s`; if the ids belong to another app, correct them with `sftoken secret put %s`",
+			secret.Name, secret.App, secret.App)
+	}
+	return r.checkUnshared(ctx, secret, at)
+}
+
+func (r *run) checkUnshared(ctx context.Context, secret *appsecret.Secret, at *orgCredentials) error {
+	apps, err := r.apps(ctx)
+	if err != nil {
+		return err
+	}
+	reader := appsecret.Reader{Client: r.Secrets, Prefix: r.Prefix}
+	for _, app := range apps {
+		if app == secret.App {
+			continue
+		}
+		other, err := reader.Read(ctx, app, appsecret.Current)
+		switch {
+		case appsecret.IsProblem(err, appsecret.Unavailable):
+			return fmt.Errorf("looking for another secret with the same credentials: %w", err)
+		case err != nil: // it has none that work, or none that can be read here
+		case at.knows(other.Pair()):
+			return fmt.Errorf("secrets %s and %s%s hold credentials of the same Salesforce app, and rotating one ends those of the other: "+
+				"keep one of the secrets, or make a Salesforce app for each", secret.Name, r.Prefix, app)
+		}
+	}
+	return nil
 }
 
 // remove deletes a staged or replaced pair, and says whether it was still there: a step and an event may be at it at the same time.
-func (at *place) remove(ctx context.Context, p sfoauth.StagedPair) (deleted bool, err error) {
+func (at *orgCredentials) remove(ctx context.Context, p sfoauth.StagedPair) (deleted bool, err error) {
 	err = at.Delete(ctx, p.ID)
-	if refused, ok := errors.AsType[*sfoauth.Error](err); ok && refused.Status == http.StatusNotFound {
+	if isNotFound(err) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// bury deletes the leaked pair at Salesforce once it is not AWSCURRENT any more. Every other old pair is left in its 30 days
-// of grace.
-func (r *Rotator) bury(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
-	leaked := secret.Holder(appsecret.Compromised)
-	if leaked == "" {
+// deleteCompromised deletes the compromised credentials at Salesforce once they are not AWSCURRENT any more. Every other replaced
+// ones keep their 30 days of grace.
+func (r *run) deleteCompromised(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+	holder := secret.Holder(appsecret.Compromised)
+	if holder == "" {
 		return out, nil
 	}
 	current, err := appsecret.Reader{Client: r.Secrets, Prefix: r.Prefix}.Read(ctx, secret.App, appsecret.Current)
 	if err != nil {
 		return out, err
 	}
-	old, err := secret.Read(ctx, leaked)
+	old, err := secret.Read(ctx, holder)
 	if err != nil && !appsecret.IsProblem(err, appsecret.Malformed) {
 		return out, err
 	}
@@ -97,16 +191,36 @@ func (r *Rotator) bury(ctx context.Context, out Outcome, secret *appsecret.Secre
 		return out, err
 	}
 	for _, p := range at.slot {
-		if p.ConsumerKey != old.ConsumerKey {
-			continue
-		}
-		deleted, err := at.remove(ctx, p)
-		if err != nil {
-			return out, fmt.Errorf("deleting the leaked pair at Salesforce: %w", err)
-		}
-		if deleted {
-			out.Did += "; deleted the leaked pair at Salesforce"
+		switch {
+		case equal(p.Pair, old.Pair()):
+			deleted, err := at.remove(ctx, p)
+			if err != nil {
+				return out, fmt.Errorf("deleting the leaked pair at Salesforce: %w", err)
+			}
+			if deleted {
+				out.Did += "; deleted the leaked pair at Salesforce"
+			}
+		case p.ConsumerKey == old.ConsumerKey:
+			out.Warning = "the version labelled COMPROMISED has another consumer secret than Salesforce has for its consumer key: " +
+				"nothing was deleted; if the credentials have leaked, delete them in Setup"
 		}
 	}
 	return out, nil
+}
+
+// isCompromised reports whether the version's credentials are those of the version labelled COMPROMISED: a change of other fields
+// makes a new version of them.
+func (r *run) isCompromised(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (bool, error) {
+	holder := secret.Holder(appsecret.Compromised)
+	if holder == "" || holder == version.ID {
+		return holder != "", nil
+	}
+	compromised, err := secret.Read(ctx, holder)
+	if err != nil {
+		if appsecret.IsProblem(err, appsecret.Malformed) {
+			err = nil // it names no credentials
+		}
+		return false, err
+	}
+	return compromised.SamePair(version), nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -26,6 +25,16 @@ const readAgain = 5 * time.Second
 
 // Step does one step. The checks before it are those of AWS's own template for rotation functions.
 func (r *Rotator) Step(ctx context.Context, e Step) (Outcome, error) {
+	run := r.begin()
+	out, err := run.step(ctx, e)
+	if errors.Is(err, errSuperseded) {
+		err = fmt.Errorf("version %s is not AWSPENDING any more: the secret was written, or the rotation cancelled, while %s was trying it", e.Token, e.Step)
+	}
+	out.Usage = run.usage
+	return out, err
+}
+
+func (r *run) step(ctx context.Context, e Step) (Outcome, error) {
 	secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, e.SecretID)
 	if err != nil {
 		return Outcome{Version: e.Token}, err
@@ -38,7 +47,7 @@ func (r *Rotator) Step(ctx context.Context, e Step) (Outcome, error) {
 	case secret.Has(e.Token, appsecret.Current):
 		out.Did = "nothing: the version is AWSCURRENT already"
 		if e.Step == "finishSecret" {
-			return r.bury(ctx, out, secret)
+			return r.deleteCompromised(ctx, out, secret)
 		}
 		return out, nil
 	case !secret.Has(e.Token, appsecret.Pending):
@@ -60,7 +69,7 @@ func (r *Rotator) Step(ctx context.Context, e Step) (Outcome, error) {
 }
 
 // create stores a new pair as AWSPENDING.
-func (r *Rotator) create(ctx context.Context, out Outcome, secret *appsecret.Secret, e Step) (Outcome, error) {
+func (r *run) create(ctx context.Context, out Outcome, secret *appsecret.Secret, e Step) (Outcome, error) {
 	_, err := secret.Read(ctx, e.Token)
 	if err == nil {
 		out.Did = "nothing: AWSPENDING has a value already"
@@ -94,21 +103,23 @@ func (r *Rotator) create(ctx context.Context, out Outcome, secret *appsecret.Sec
 	return out, secret.Put(ctx, e.Token, e.RotationToken, appsecret.Pending, value.Reveal())
 }
 
-// newPair returns a pair that Salesforce holds beside the one that is AWSCURRENT. One that an earlier rotation has left there
-// is adopted; only where there is none a new one is made.
-func (r *Rotator) newPair(ctx context.Context, secret *appsecret.Secret, current *appsecret.Version) (sfoauth.Pair, string, error) {
+// newPair returns credentials that Salesforce holds beside those that are AWSCURRENT. What an earlier rotation has left there
+// is adopted; only where there is nothing, new ones are made.
+func (r *run) newPair(ctx context.Context, secret *appsecret.Secret, current *appsecret.Version) (sfoauth.Pair, string, error) {
 	at, err := r.look(ctx, secret, current)
 	if err != nil {
 		return sfoauth.Pair{}, "", err
 	}
-	if !at.main.Equal(current.Pair()) {
-		if err := r.checkIDs(ctx, at, secret, current); err != nil {
+	if err := r.prove(ctx, secret, at); err != nil {
+		return sfoauth.Pair{}, "", err
+	}
+	if !equal(at.main, current.Pair()) { // Salesforce has promoted them, and AWSCURRENT was never moved
+		if err := r.checkReplaced(ctx, at, secret, current); err != nil {
 			return sfoauth.Pair{}, "", err
 		}
-		// Salesforce has rotated, and AWSCURRENT was never moved; or a person made a new pair in Setup.
 		return at.main, "adopted the main pair at Salesforce, which is newer than AWSCURRENT", nil
 	}
-	compromised, err := r.leaked(ctx, secret, current)
+	compromised, err := r.isCompromised(ctx, secret, current)
 	if err != nil {
 		return sfoauth.Pair{}, "", err
 	}
@@ -125,36 +136,19 @@ func (r *Rotator) newPair(ctx context.Context, secret *appsecret.Secret, current
 	return staged.Pair, "staged a new pair at Salesforce", err
 }
 
-// checkIDs refuses ids that are another app's than the pair, as after a pair was stored and its ids forgotten: the main pair there is
-// none to go over to. A pair that is not at the consumer any more has been replaced in Setup, and does not log in.
-func (r *Rotator) checkIDs(ctx context.Context, at *place, secret *appsecret.Secret, current *appsecret.Version) error {
-	if slices.ContainsFunc(at.slot, func(p sfoauth.StagedPair) bool { return p.ConsumerKey == current.ConsumerKey }) {
+// checkReplaced fails where the current credentials are not the consumer's and log in all the same: the ids beside them are another
+// app's, as after new credentials were stored and the ids forgotten.
+func (r *run) checkReplaced(ctx context.Context, at *orgCredentials, secret *appsecret.Secret, current *appsecret.Version) error {
+	if at.knows(current.Pair()) {
 		return nil
 	}
-	_, err := login(ctx, current.Client(r.Hosts, r.HTTPClient))
-	switch {
-	case refusesPair(err):
-		return nil
-	case err != nil:
-		return err
+	_, err := r.loginOrWait(ctx, current)
+	if err == nil {
+		err = fmt.Errorf("the current credentials of app %s log in, and its appId and consumerId belong to another app: correct them with `sftoken secret put %s`", secret.App, secret.App)
+	} else if refusesPair(err) {
+		err = nil
 	}
-	return fmt.Errorf("the current pair of app %s logs in, and the appId and consumerId beside it are another app's: mend them with `sftoken secret put %s`", secret.App, secret.App)
-}
-
-// leaked says whether the version's pair is that of the one labelled COMPROMISED: a change of other fields makes a new version of it.
-func (r *Rotator) leaked(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (bool, error) {
-	holder := secret.Holder(appsecret.Compromised)
-	if holder == "" || holder == version.ID {
-		return holder != "", nil
-	}
-	compromised, err := secret.Read(ctx, holder)
-	if err != nil {
-		if appsecret.IsProblem(err, appsecret.Malformed) {
-			err = nil // it says of no pair that it has leaked
-		}
-		return false, err
-	}
-	return compromised.SamePair(version), nil
+	return err
 }
 
 func expiresSoon(p sfoauth.StagedPair) bool {
@@ -162,17 +156,28 @@ func expiresSoon(p sfoauth.StagedPair) bool {
 }
 
 // candidate is the new pair of an app that cannot make one itself.
-func (r *Rotator) candidate(ctx context.Context, secret *appsecret.Secret) (*appsecret.Version, error) {
+func (r *run) candidate(ctx context.Context, secret *appsecret.Secret) (*appsecret.Version, error) {
 	holder := secret.Holder(appsecret.Candidate)
 	if holder == "" {
 		return nil, fmt.Errorf("app %s is due for a new pair, and a person must make it, since its secret has no appId and consumerId: "+
 			"make one in Salesforce's Setup, then `sftoken secret stage %s`", secret.App, secret.App)
 	}
-	return secret.Read(ctx, holder)
+	candidate, err := secret.Read(ctx, holder)
+	if err != nil {
+		return nil, err
+	}
+	if candidate.PrincipalsErr != nil {
+		return nil, fmt.Errorf("the CANDIDATE of app %s would deny every caller: %w", secret.App, candidate.PrincipalsErr)
+	}
+	compromised, err := r.isCompromised(ctx, secret, candidate)
+	if err == nil && compromised {
+		err = fmt.Errorf("the credentials labelled CANDIDATE of app %s are labelled COMPROMISED as well: make others in Salesforce's Setup, then `sftoken secret stage %s`", secret.App, secret.App)
+	}
+	return candidate, err
 }
 
 // set checks that Salesforce still holds the pending pair.
-func (r *Rotator) set(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+func (r *run) set(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
 	pending, err := r.pending(ctx, secret, out.Version)
 	if err != nil {
 		return out, err
@@ -185,7 +190,11 @@ func (r *Rotator) set(ctx context.Context, out Outcome, secret *appsecret.Secret
 	if err != nil {
 		return out, err
 	}
-	if !at.holds(pending) {
+	held, err := r.waitFor(ctx, at, secret, pending)
+	if err != nil {
+		return out, err
+	}
+	if !held {
 		return out, r.gone(ctx, secret, out.Version)
 	}
 	out.Did = "found the pending pair at Salesforce"
@@ -194,13 +203,13 @@ func (r *Rotator) set(ctx context.Context, out Outcome, secret *appsecret.Secret
 
 // gone gives up a pair that Salesforce does not hold any more. Without the label the next rotation starts afresh; with it,
 // Secrets Manager would try this one for ever.
-func (r *Rotator) gone(ctx context.Context, secret *appsecret.Secret, version string) error {
+func (r *run) gone(ctx context.Context, secret *appsecret.Secret, version string) error {
 	err := fmt.Errorf("the pending pair of app %s is not at Salesforce any more: it has expired, or somebody has deleted it; the next rotation makes another", secret.App)
 	return errors.Join(err, secret.Unlabel(ctx, appsecret.Pending, version))
 }
 
 // test logs in with the pending pair.
-func (r *Rotator) test(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+func (r *run) test(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
 	pending, err := r.pending(ctx, secret, out.Version)
 	if err != nil {
 		return out, err
@@ -210,10 +219,16 @@ func (r *Rotator) test(ctx context.Context, out Outcome, secret *appsecret.Secre
 		out.Warning = fill(secret.App)
 		return out, nil
 	}
-	err = r.tryUntil(ctx, pending, r.settled(pending))
+	token, err := r.tryUntil(ctx, pending, r.settled(pending), r.whileLabelled(secret, pending.ID, appsecret.Pending))
+	if err == nil {
+		err = r.checkIdentity(ctx, secret, pending, token)
+	}
 	switch {
 	case err == nil:
 		out.Did = "logged in with the pending pair"
+		if token.SignatureErr != nil {
+			out.Warning = "the pending pair logs in, and the signature of its token does not verify with its consumer secret: Salesforce may sign with another one until the pair is the main one"
+		}
 		return out, nil
 	case !isFinal(err):
 		return out, err
@@ -233,13 +248,13 @@ func (r *Rotator) test(ctx context.Context, out Outcome, secret *appsecret.Secre
 }
 
 // isCurrent says whether the pending version is a copy of AWSCURRENT, as Secrets Manager makes it to try the function.
-func (r *Rotator) isCurrent(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) bool {
+func (r *run) isCurrent(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) bool {
 	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
 	return err == nil && pending.SamePair(current)
 }
 
 // finish makes the pending pair the main one at Salesforce, and AWSCURRENT.
-func (r *Rotator) finish(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
+func (r *run) finish(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
 	pending, err := r.pending(ctx, secret, out.Version)
 	if err != nil {
 		return out, err
@@ -252,16 +267,25 @@ func (r *Rotator) finish(ctx context.Context, out Outcome, secret *appsecret.Sec
 		if err != nil {
 			return out, err
 		}
-		if !at.holds(pending) {
+		held, err := r.waitFor(ctx, at, secret, pending)
+		if err != nil {
+			return out, err
+		}
+		if !held {
 			return out, r.gone(ctx, secret, out.Version)
 		}
-		if !at.main.Equal(pending.Pair()) {
+		if !equal(at.main, pending.Pair()) {
 			if err := at.Rotate(ctx, at.staged(pending)); err != nil {
 				return out, fmt.Errorf("making the staged pair the main one: %w", err)
 			}
 		}
 		// The old pair works for 30 days more, so that AWSCURRENT can wait for the new one.
-		if err := r.tryUntil(ctx, pending, time.Now().Add(r.Propagation)); err != nil {
+		wanted := r.whileLabelled(secret, pending.ID, appsecret.Pending)
+		token, err := r.tryUntil(ctx, pending, time.Now().Add(r.Propagation), wanted)
+		if err == nil {
+			err = r.checkIdentity(ctx, secret, pending, token)
+		}
+		if err != nil {
 			return out, fmt.Errorf("the new pair is the main one at Salesforce and does not log in: %w", err)
 		}
 	}
@@ -272,12 +296,12 @@ func (r *Rotator) finish(ctx context.Context, out Outcome, secret *appsecret.Sec
 	if err := r.dropCandidate(ctx, secret, pending); err != nil {
 		return out, err
 	}
-	return r.bury(ctx, out, secret)
+	return r.deleteCompromised(ctx, out, secret)
 }
 
 // makeCurrent moves AWSCURRENT to the pending version. Where it has moved to a third one since the secret was opened, that one counts,
 // unless it is the candidate that the pending version was made of, and its event has come first.
-func (r *Rotator) makeCurrent(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
+func (r *run) makeCurrent(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
 	err := secret.Move(ctx, appsecret.Current, pending.ID)
 	if err == nil {
 		return nil
@@ -294,7 +318,7 @@ func (r *Rotator) makeCurrent(ctx context.Context, secret *appsecret.Secret, pen
 
 // overtaken gives up a pending version that was made of another version than the one that is AWSCURRENT by now: of that one, its
 // pair alone may be changed. A label that was moved, as for a candidate, does not make Secrets Manager abandon the rotation.
-func (r *Rotator) overtaken(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
+func (r *run) overtaken(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
 	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
 	switch {
 	case appsecret.IsProblem(err, appsecret.Malformed):
@@ -322,7 +346,7 @@ func (r *Rotator) overtaken(ctx context.Context, secret *appsecret.Secret, pendi
 }
 
 // dropCandidate takes CANDIDATE off the version whose pair has been dealt with.
-func (r *Rotator) dropCandidate(ctx context.Context, secret *appsecret.Secret, done *appsecret.Version) error {
+func (r *run) dropCandidate(ctx context.Context, secret *appsecret.Secret, done *appsecret.Version) error {
 	holder := secret.Holder(appsecret.Candidate)
 	if holder == "" {
 		return nil
@@ -335,7 +359,7 @@ func (r *Rotator) dropCandidate(ctx context.Context, secret *appsecret.Secret, d
 }
 
 // pending reads the version in rotation, waiting a little for a value that the step before has written.
-func (r *Rotator) pending(ctx context.Context, secret *appsecret.Secret, version string) (*appsecret.Version, error) {
+func (r *run) pending(ctx context.Context, secret *appsecret.Secret, version string) (*appsecret.Version, error) {
 	until := time.Now().Add(readAgain)
 	for {
 		pending, err := secret.Read(ctx, version)

@@ -31,9 +31,10 @@ type Client struct {
 	// ConsumerKey and ConsumerSecret are the app's pair.
 	ConsumerKey    string
 	ConsumerSecret Secret
-	// SignatureOptional lets Token return a token whose signature does not verify, with the reason in Token.SignatureErr. It is
-	// for credentials that are staged or have been rotated out: Salesforce does not document whether it signs with their secret
-	// or with that of the primary credentials. Of primary credentials leave it false: a wrong signature is then an error.
+	// SignatureOptional lets Token return a token whose signature does not verify, with the reason in
+	// Token.SignatureErr. It is for credentials that are staged or have been rotated out: Salesforce does not
+	// document whether it signs with their secret or with that of the primary credentials. Of primary credentials
+	// leave it false: a wrong signature is then an error.
 	SignatureOptional bool
 	// Hosts are allowed beside Salesforce's own. Nil: none.
 	Hosts Hosts

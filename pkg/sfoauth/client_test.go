@@ -2,8 +2,10 @@ package sfoauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -279,4 +281,76 @@ func TestARenamedMyDomainIsNamed(t *testing.T) {
 			t.Error("the credentials were sent to where the redirect points")
 		}
 	})
+}
+
+func TestTheAddressesOfATokenAreSalesforces(t *testing.T) {
+	const path = "/id/00Dxx0000000001AAA/005xx0000000001AAA"
+	for _, c := range []struct {
+		field, value string
+		accepted     bool
+	}{
+		{"id", "https://acme.my.salesforce.com" + path, true},
+		{"id", "https://login.salesforce.com" + path, true},
+		{"id", "https://LOGIN.salesforce.com" + path, true},
+		{"id", "https://proxy.example:8443" + path, true},
+		{"id", "http://127.0.0.1:8443" + path, true},
+		{"id", "https://login.attacker.example" + path, false},
+		{"id", "https://login.salesforce.com.attacker.example" + path, false},
+		{"id", "http://login.salesforce.com" + path, false},
+		{"id", "https://user@login.salesforce.com" + path, false},
+		{"id", "https://user:pass@login.salesforce.com" + path, false},
+		{"id", "https://login.salesforce.com:8443" + path, false},
+		{"id", "https://login.salesforce.com" + path + "?x=1", false},
+		{"id", "https://login.salesforce.com" + path + "?", false},
+		{"id", "https://login.salesforce.com" + path + "#x", false},
+		{"id", "https://login.salesforce.com" + path + "#", false},
+		{"id", "//login.salesforce.com" + path, false},
+		{"id", "https:" + path, false},
+		{"id", path, false},
+		{"id", " https://login.salesforce.com" + path, false},
+		{"id", "https://login.salesforce.com\n" + path, false},
+		{"id", "https://login.salesforce.com/" + path, false},
+		{"api_instance_url", "https://api.salesforce.com", true},
+		{"api_instance_url", "https://proxy.example:8443", true},
+		{"api_instance_url", "https://127.0.0.1:8443", true},
+		{"api_instance_url", "http://127.0.0.1:8443", false},
+		{"api_instance_url", "http://api.salesforce.com", false},
+		{"api_instance_url", "https://api.salesforce.com?", false},
+		{"instance_url", "http://127.0.0.1:8443", true},
+		{"instance_url", "https://acme.my.salesforce.com#", false},
+		{"instance_url", "http://acme.localhost:8443", false},
+	} {
+		client := &sfoauth.Client{Hosts: sfoauth.Hosts{"127.0.0.1:8443", "proxy.example:8443", "acme.localhost:8443"}}
+		fields := map[string]string{
+			"access_token": "00Dxx!abc", "token_type": "Bearer", "instance_url": "https://acme.my.salesforce.com", "id": "https://acme.my.salesforce.com" + path,
+		}
+		fields[c.field] = c.value
+		body, _ := json.Marshal(fields)
+		token, err := client.ParseToken(body)
+		if (err == nil) != c.accepted || err != nil && !strings.Contains(err.Error(), c.field) {
+			t.Errorf("%s %q: %v, want accepted: %t", c.field, c.value, err, c.accepted)
+		}
+		if err == nil && (token.OrganizationID != "00Dxx0000000001AAA" || token.UserID != "005xx0000000001AAA") {
+			t.Errorf("%s %q: org %s, user %s", c.field, c.value, token.OrganizationID, token.UserID)
+		}
+	}
+}
+
+// A good answer with white space behind it is one that JSON allows, and that is too long.
+func TestAnOversizedAnswerIsNotRead(t *testing.T) {
+	const limit, good = 64 << 10, `{"active":true}`
+	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!abc")}
+	for size, accepted := range map[int]bool{limit: true, limit + 1: false, limit + 2: false, 10 * limit: false} {
+		body := strings.NewReader(good + strings.Repeat(" ", size-len(good)))
+		client := &sfoauth.Client{BaseURL: "https://acme.my.salesforce.com", HTTPClient: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body)}, nil
+		})}}
+		_, err := client.Introspect(t.Context(), token)
+		if refused, _ := errors.AsType[*sfoauth.Error](err); (err == nil) != accepted || err != nil && refused.Kind != sfoauth.Untrusted {
+			t.Errorf("an answer of %d bytes: %v, want accepted: %t", size, err, accepted)
+		}
+		if read := size - body.Len(); read > limit+1 {
+			t.Errorf("%d bytes were read of %d", read, size)
+		}
+	}
 }

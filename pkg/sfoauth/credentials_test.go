@@ -92,3 +92,29 @@ func TestSameRecord(t *testing.T) {
 		}
 	}
 }
+
+// Without "Allow access to External Client App consumer secrets via REST API", or without part=keyandsecret, the answer may hold
+// a key and no secret.
+func TestPrimaryCredentialsAreAKeyAndASecret(t *testing.T) {
+	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!abc")}
+	for body, complete := range map[string]bool{
+		`{"id":"888xx0000000001","key":"k","secret":"s"}`:  true,
+		`{"id":"888xx0000000001","key":"k"}`:               false,
+		`{"id":"888xx0000000001","key":"k","secret":""}`:   false,
+		`{"id":"888xx0000000001","key":"k","secret":null}`: false,
+		`{"id":"888xx0000000001","secret":"s"}`:            false,
+		`{"id":"888xx0000000001","key":"","secret":"s"}`:   false,
+		`{}`: false,
+		`{"stagedCredentials":[{"id":"0xJ","key":"k","secret":"s","state":"Active"}]}`: false,
+	} {
+		credentials := answering(200, "application/json", body).Credentials(token, "0xIxx0000000001", "888xx0000000001")
+		main, err := credentials.Main(t.Context())
+		refused, _ := errors.AsType[*sfoauth.Error](err)
+		if (err == nil) != complete || err != nil && (refused == nil || refused.Kind != sfoauth.Untrusted) || err == nil && (main.ConsumerKey != "k" || main.ConsumerSecret.Reveal() != "s") {
+			t.Errorf("%s: %v, want accepted: %t", body, err, complete)
+		}
+		if err != nil && (main.ConsumerKey != "" || !main.ConsumerSecret.IsZero()) {
+			t.Errorf("%s: half of the credentials is returned with the error", body)
+		}
+	}
+}

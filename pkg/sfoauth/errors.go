@@ -83,15 +83,19 @@ func (e *Error) RefusesCredentials() bool {
 	return e.Kind == Final && (e.Code == "invalid_client" || e.Code == "invalid_client_id")
 }
 
-// SessionBlocked reports whether the REST API refused a session that Salesforce itself has just issued: the user is frozen,
-// or the org accepts a session only from certain addresses. Introspection says of such a session that it is active. A token
-// without the api scope is refused in the same words, so look at Token.Scope first.
+// SessionBlocked reports whether the REST API refused a session that Salesforce itself has just issued: the user is
+// frozen, or the org accepts a session only from certain addresses. Introspection says of such a session that it is
+// active. A token without the api scope is refused in the same words, so look at Token.Scope first.
 func (e *Error) SessionBlocked() bool {
 	return e.Status == http.StatusUnauthorized && e.Code == "INVALID_SESSION_ID" &&
 		strings.Contains(strings.ToLower(e.Description), blockedSession)
 }
 
 const blockedSession = "not valid for use with the rest api"
+
+// NotFound reports whether Salesforce itself said that what was asked for does not exist, or that the user may not
+// see it. A web page with 404 says neither.
+func (e *Error) NotFound() bool { return e.Kind == Final && e.Status == http.StatusNotFound }
 
 // Advice says what a person should check, as the step of the app's setup that is missing or wrong. It is empty where
 // waiting is all there is to do.
@@ -126,7 +130,8 @@ var knownErrors = []knownError{
 	{"invalid_grant", "not supported on this domain", Final, "set baseUri to the org's My Domain, https://<MyDomain>.my.salesforce.com (setup step 3)"},
 	{"invalid_grant", "no valid scopes", Final, "give the app the api scope (setup step 1)"},
 	{"invalid_grant", "hasn't approved", Final, "let an administrator pre-authorize the app for the run-as user's profile or permission set (setup step 2)"},
-	{"invalid_grant", "invalid login hours", Final, "one of two causes: the function's address is outside the run-as user's login IP ranges, or the time is outside its profile's login hours (setup step 2)"},
+	{"invalid_grant", "invalid login hours", Final, "one of two causes: the function's address is outside " +
+		"the run-as user's login IP ranges, or the time is outside its profile's login hours (setup step 2)"},
 	{"invalid_grant", "ip restricted", Final, "relax the app's IP policy, or add the function's addresses to the run-as user's login IP ranges (setup step 2)"},
 	{"invalid_grant", "inactive user", Final, "activate the run-as user, or choose another (setup step 2)"},
 	{"invalid_grant", "inactive organization", Final, "the org at <host> is locked, closed or suspended: ask Salesforce; if it is not the right org, correct baseUri (setup step 3)"},
@@ -147,8 +152,10 @@ var knownErrors = []knownError{
 	{"API_DISABLED_FOR_ORG", "", Final, "give the run-as user the permission API Enabled; without it in the org's edition, ask Salesforce (setup step 2)"},
 	{"API_CURRENTLY_DISABLED", "", Final, "give the run-as user the permission API Enabled; without it in the org's edition, ask Salesforce (setup step 2)"},
 	{"INSUFFICIENT_ACCESS", "", Final, "give the API's user the permission that the request needs"},
-	{"INVALID_SESSION_ID", blockedSession, Final, "the run-as user is frozen, or the org binds sessions to addresses: unfreeze the user, and in Session Settings switch off " +
-		`"Lock sessions to the IP address from which they originated" and "Enforce login IP ranges on every request"; or the app lacks the api scope (setup steps 1 and 2)`},
+	{"INVALID_SESSION_ID", blockedSession, Final, "the run-as user is frozen, or the org binds sessions to addresses: " +
+		"unfreeze the user, and in Session Settings switch off " +
+		`"Lock sessions to the IP address from which they originated" and "Enforce login IP ranges on every request"; ` +
+		"or the app lacks the api scope (setup steps 1 and 2)"},
 	{"INVALID_SESSION_ID", "", Final, "the token is dead, or its app lacks the api scope"},
 	{"Bad_OAuth_Token", "", Final, "the token is dead, or its app lacks the api scope"},
 	{"server_error", "", Passing, ""},
@@ -168,9 +175,9 @@ func lookUp(code, description string) *knownError {
 	return nil
 }
 
-// classify decides by the known errors, and for the others by HTTP status. What has no code of Salesforce's own comes from
-// its edge or from a proxy, and says nothing of the app: a web page with 400, 403, 404 or 421, or a 420. A redirect of the
-// token endpoint is the exception: the org's My Domain is another.
+// classify decides by the known errors, and for the others by HTTP status. What has no code of Salesforce's own comes
+// from its edge or from a proxy, and says nothing of the app: a web page with 400, 403, 404 or 421, or a 420. A
+// redirect of the token endpoint is the exception: the org's My Domain is another.
 func classify(op string, status int, code, description string) Kind {
 	known := lookUp(code, description)
 	switch {
@@ -194,10 +201,11 @@ func classify(op string, status int, code, description string) Kind {
 // statusEnhanceYourCalm is what Salesforce's edge answers when it is busy.
 const statusEnhanceYourCalm = 420
 
-// isCode reports whether code has the form of Salesforce's own: words of one case, joined by underscores. A proxy that answers
-// {"error": "Not Found"} has another.
+// isCode reports whether code has the form of Salesforce's own: words of one case, joined by underscores. A proxy
+// that answers {"error": "Not Found"} has another.
 func isCode(code string) bool {
-	return code != "" && (strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789_") == "" || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == "")
+	lower, upper := strings.ToLower(code), strings.ToUpper(code)
+	return code != "" && strings.Trim(code, alphanumeric+"_") == "" && (code == lower || code == upper)
 }
 
 // location returns the scheme and host that a redirect points to, fit to be logged, or nothing where it does not.

@@ -172,6 +172,25 @@ func TestABlockedSession(t *testing.T) {
 	}
 }
 
+func TestNotFoundIsSalesforcesWord(t *testing.T) {
+	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
+	for _, c := range []struct {
+		status int
+		body   string
+		want   bool
+	}{
+		{404, `[{"message":"The requested resource does not exist","errorCode":"NOT_FOUND"}]`, true},
+		{404, "<html>URL No Longer Exists</html>", false},
+		{404, `{"error":"Not Found","path":"/services"}`, false},
+		{403, `[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`, false},
+	} {
+		_, err := answering(c.status, "text/html", c.body).Credentials(token, "0xIxx0000000001", "888xx0000000001").Staged(t.Context())
+		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.NotFound() != c.want {
+			t.Errorf("%d %s: %v, want not found: %t", c.status, c.body, err, c.want)
+		}
+	}
+}
+
 func TestOnlyAnInvalidTokenIsDead(t *testing.T) {
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, c := range []struct {

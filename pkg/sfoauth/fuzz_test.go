@@ -67,8 +67,9 @@ func checkToken(t *testing.T, got *sfoauth.Token) {
 			t.Errorf("the token holds %q", b)
 		}
 	}
-	for _, address := range []string{got.InstanceURL, got.APIInstanceURL} {
-		u, err := url.Parse(strings.TrimSpace(address))
+	origin, _, _ := strings.Cut(got.ID, "/id/")
+	for _, address := range []string{got.InstanceURL, got.APIInstanceURL, origin} {
+		u, err := url.Parse(address)
 		if address != "" && (err != nil || u.Scheme != "https" || u.User != nil || !isSalesforces(u.Host)) {
 			t.Errorf("%q is accepted", address)
 		}

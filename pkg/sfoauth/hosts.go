@@ -74,7 +74,7 @@ func (h Hosts) origin(raw string) (*url.URL, error) {
 	switch {
 	case u.Hostname() == "" || u.Scheme == "":
 		return nil, fmt.Errorf("not an absolute URL: want https://<MyDomain>.my.salesforce.com")
-	case u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "":
+	case u.User != nil || u.Path != "" || strings.ContainsAny(raw, "?#"): // url.Parse forgets an empty query or fragment
 		return nil, fmt.Errorf("host %q: want scheme and host alone, without user, path or query", u.Host)
 	case u.Scheme == "http" && h.listed(u) && isLoopback(u.Hostname()):
 		return u, nil

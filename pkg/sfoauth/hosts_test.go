@@ -7,7 +7,7 @@ import (
 )
 
 func TestHosts(t *testing.T) {
-	hosts, err := sfoauth.ParseHosts(" 127.0.0.1:8443, localhost:1 ,proxy.example.com,[::1]:9,,")
+	hosts, err := sfoauth.ParseHosts(" 127.0.0.1:8443, localhost:1 ,acme.localhost:1,proxy.example.com,[::1]:9,,")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +38,14 @@ func TestHosts(t *testing.T) {
 		{"https://acme.my.salesforce.com/services", false, false},
 		{"https://acme.my.salesforce.com?x=1", false, false},
 		{"https://acme.my.salesforce.com#x", false, false},
+		{"https://acme.my.salesforce.com?", false, false},
+		{"https://acme.my.salesforce.com#", false, false},
+		{"https://acme.my.salesforce.com/?", false, false},
+		{"https://acme.my.salesforce.com/#", false, false},
+		{"https://acme.my.salesforce.com?/", false, false},
+		{"https://acme.my.salesforce.com#/", false, false},
+		{"http://acme.localhost:1", false, false},
+		{"https://acme.localhost:1", true, true},
 		{"acme.my.salesforce.com", false, false},
 		{"", false, false},
 		{"https://", false, false},

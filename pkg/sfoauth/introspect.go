@@ -63,10 +63,10 @@ func (c *Client) Introspect(ctx context.Context, token *Token) (*Introspection, 
 	}, nil
 }
 
-// Revoke ends the token (RFC 7009). A session can be shared by several holders of one token; all of them lose it. A token
-// that Salesforce does not know, because it is dead already, is no error, as in RFC 7009 section 2.2: success means that the
-// token is dead. Where Salesforce says that it does not revoke such tokens (unsupported_token_type), it lives on, and that is
-// an error (RFC 7009 section 2.2.1).
+// Revoke ends the token (RFC 7009). A session can be shared by several holders of one token; all of them lose it. A
+// token that Salesforce does not know, because it is dead already, is no error, as in RFC 7009 section 2.2: success
+// means that the token is dead. Where Salesforce says that it does not revoke such tokens (unsupported_token_type),
+// it lives on, and that is an error (RFC 7009 section 2.2.1).
 func (c *Client) Revoke(ctx context.Context, token *Token) error {
 	req := c.post("revoke", c.instance(token), revokePath, url.Values{"token": {token.AccessToken.Reveal()}}, token.AccessToken)
 	_, err := c.do(ctx, req, c.Hosts.Instance)

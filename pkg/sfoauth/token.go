@@ -26,7 +26,7 @@ type Token struct {
 	TokenType      string
 	InstanceURL    string // scheme and host that the REST API is called on
 	APIInstanceURL string // https://api.salesforce.com or the like; empty where absent
-	ID             string // https://<host>/id/<organization id>/<user id>
+	ID             string // https://<host of Salesforce's own>/id/<organization id>/<user id>
 	OrganizationID string // out of ID
 	UserID         string // out of ID
 	Scope          string // scopes, separated by spaces
@@ -53,8 +53,9 @@ func (c *Client) Token(ctx context.Context) (*Token, error) {
 	return token, nil
 }
 
-// ParseToken reads a token answer that came another way, and checks all that Token checks. Where the answer has a signature,
-// success means that it was made for this client's pair, unless Client.SignatureOptional is set. Its errors are plain ones: nothing was asked.
+// ParseToken reads a token answer that came another way, and checks all that Token checks. Where the answer has a
+// signature, success means that it was made for this client's pair, unless Client.SignatureOptional is set. Its
+// errors are plain ones: nothing was asked.
 func (c *Client) ParseToken(body []byte) (*Token, error) {
 	var a struct {
 		AccessToken    string `json:"access_token"`
@@ -117,29 +118,47 @@ func (c *Client) checkSignature(t *Token) error {
 	return nil
 }
 
+// checkAddresses checks the addresses, and leaves scheme and host alone of those that are called.
 func (c *Client) checkAddresses(t *Token) error {
-	if _, err := c.Hosts.Instance(t.InstanceURL); err != nil {
+	instance, err := c.Hosts.Instance(t.InstanceURL)
+	if err != nil {
 		return fmt.Errorf("instance_url: %w", err)
 	}
+	t.InstanceURL = instance.String()
 	if t.APIInstanceURL != "" {
-		if _, err := c.Hosts.Instance(t.APIInstanceURL); err != nil {
+		api, err := c.Hosts.Instance(t.APIInstanceURL)
+		if err == nil && api.Scheme != "https" {
+			err = fmt.Errorf("host %q: want https", api.Host)
+		}
+		if err != nil {
 			return fmt.Errorf("api_instance_url: %w", err)
 		}
+		t.APIInstanceURL = api.String()
 	}
 	if t.IssuedAt != "" {
 		if _, err := strconv.ParseInt(t.IssuedAt, 10, 64); err != nil {
 			return errors.New("issued_at is not a number of milliseconds")
 		}
 	}
-	u, err := url.Parse(t.ID)
-	if err != nil {
-		return errors.New("id is not a URL")
+	return c.checkID(t)
+}
+
+// checkID reads the org and the user out of id, whose host must be Salesforce's own: often login.salesforce.com.
+func (c *Client) checkID(t *Token) error {
+	origin, path, _ := strings.Cut(t.ID, "/id/")
+	org, user, _ := strings.Cut(strings.TrimSuffix(path, "/"), "/")
+	malformed := errors.New("id is not https://<host>/id/<organization id>/<user id>")
+	if origin == "" || !isRecordID(org) || !isRecordID(user) {
+		return malformed
 	}
-	parts := strings.Split(strings.Trim(u.Path, "/"), "/")
-	if u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(parts) != 3 || parts[0] != "id" || !isRecordID(parts[1]) || !isRecordID(parts[2]) {
-		return errors.New("id is not https://<host>/id/<organization id>/<user id>")
+	u, err := c.Hosts.Instance(origin)
+	switch {
+	case err != nil:
+		return fmt.Errorf("id: %w", err)
+	case !strings.EqualFold(u.String(), origin): // what is forgiven of baseUri
+		return malformed
 	}
-	t.OrganizationID, t.UserID = parts[1], parts[2]
+	t.OrganizationID, t.UserID = org, user
 	return nil
 }
 

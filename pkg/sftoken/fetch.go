@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -109,6 +110,9 @@ func parseToken(resp *http.Response, body []byte) (*Token, error) {
 	}
 	if json.Unmarshal(body, &a) != nil || a.AccessToken == "" || a.TokenID == "" || a.InstanceURL == "" || a.ExpiresIn < 1 {
 		return nil, errors.New("sftoken: the answer is not a token: is this the address of the sftoken API?")
+	}
+	if strings.ContainsFunc(a.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errors.New("sftoken: the answer's access_token holds white space or characters that do not print")
 	}
 	life := time.Duration(a.ExpiresIn) * time.Second
 	now := time.Now().Round(0) // by the clock on the wall, which goes on while a process is frozen

@@ -72,9 +72,9 @@ var (
 	apiHost = regexp.MustCompile(`(?:^|\.)execute-api\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.`)
 )
 
-// NewTokenSource returns a source of tokens of the app at the API with this address, the ApiUrl that the deployment put
-// out or a custom domain name with its base path. It must be https, or http on this machine. Wrong arguments show at the first
-// Token. Credentials are asked of config at each request, so that they may change.
+// NewTokenSource returns a source of tokens of the app at the API with this address, the ApiUrl that the deployment
+// put out or a custom domain name with its base path. It must be https, or http at a loopback address or localhost.
+// Wrong arguments show at the first Token. Credentials are asked of config at each request, so that they may change.
 func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *Source {
 	s := &Source{config: config, url: strings.TrimRight(strings.TrimSpace(apiURL), "/"), app: app, region: config.Region}
 	if region := RegionOf(s.url); region != "" {
@@ -88,7 +88,7 @@ func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *S
 	}
 	u, err := url.Parse(s.url)
 	switch {
-	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http":
+	case err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(s.url, "?#") || u.Scheme != "https" && u.Scheme != "http":
 		s.err = errors.New("sftoken: the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
 	case !private(u):
 		s.err = fmt.Errorf("sftoken: the API's address must be https: a token would go over the network in plain text from %s", u.Host)
@@ -113,11 +113,12 @@ func RegionOf(apiURL string) string {
 	return parts[1]
 }
 
-// private says whether what goes to u is encrypted or does not leave this machine.
+// private reports whether what goes to u is encrypted or does not leave this machine. A name below localhost may
+// resolve to any address.
 func private(u *url.URL) bool {
 	name := u.Hostname()
 	ip := net.ParseIP(name)
-	return u.Scheme == "https" || name == "localhost" || strings.HasSuffix(name, ".localhost") || ip != nil && ip.IsLoopback()
+	return u.Scheme == "https" || u.Scheme == "http" && (strings.EqualFold(name, "localhost") || ip != nil && ip.IsLoopback())
 }
 
 // Token returns the token as package oauth2 has it, with the extra fields instance_url, token_id and scope. Its errors are of

@@ -401,7 +401,7 @@ func TestRegionAndAddress(t *testing.T) {
 		"https://tokens.example.com/v1":                                            "",
 		"https://abc123.execute-api.localhost.localstack.cloud/v1":                 "",
 		"https://notexecute-api.eu-west-1.amazonaws.com/v1":                        "",
-		"http://abc123.execute-api.localhost:4566/v1":                              "",
+		"http://localhost:4566/v1":                                                 "",
 	} {
 		if got := sftoken.RegionOf(address); got != region {
 			t.Errorf("%s: region %q", address, got)
@@ -434,8 +434,11 @@ func TestWrongArguments(t *testing.T) {
 		"must be a URL, like":       sftoken.NewTokenSource(good, "", "crm"),
 		"must be a URL":             sftoken.NewTokenSource(good, "api.example", "crm"),
 		"the API's address must be": sftoken.NewTokenSource(good, address+"?x=1", "crm"),
+		"API's address must be a":   sftoken.NewTokenSource(good, address+"?", "crm"),
+		"address must be a URL, ":   sftoken.NewTokenSource(good, address+"#", "crm"),
 		"address must be a URL":     sftoken.NewTokenSource(good, "https://me:pass@api.example/v1", "crm"),
 		"must be https":             sftoken.NewTokenSource(good, "http://api.example/v1", "crm"),
+		"address must be https":     sftoken.NewTokenSource(good, "http://abc123.execute-api.localhost:4566/v1", "crm"),
 		`app "CRM"`:                 sftoken.NewTokenSource(good, address, "CRM"),
 		"no region":                 sftoken.NewTokenSource(aws.Config{Credentials: good.Credentials}, address, "crm"),
 		"has no credentials":        sftoken.NewTokenSource(aws.Config{Region: "us-east-1"}, address, "crm"),

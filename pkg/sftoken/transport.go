@@ -3,6 +3,8 @@ package sftoken
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,12 +12,14 @@ import (
 	"strings"
 )
 
-// Transport is an http.RoundTripper that calls Salesforce with the source's token. A request whose URL has no host goes to
-// the token's instance; a request to any other host than the token's own is refused, so that the token is not sent there.
+// Transport is an http.RoundTripper that calls Salesforce with the source's token. A request whose URL has no host
+// goes to the token's instance; a request to any other host than the token's own is refused, so that the token is not
+// sent there. The token goes over https only, or to a loopback address or localhost.
 //
-// When Salesforce says that the session has ended (401 INVALID_SESSION_ID, or 403 Bad_OAuth_Token), the token is replaced and the
-// request repeated, if its body can be repeated (http.Request.GetBody). An answer for which the API knows no better token is
-// returned as it is: it is also Salesforce's for a missing scope. It is safe for concurrent use.
+// When Salesforce says that the session has ended (401 INVALID_SESSION_ID, 403 Bad_OAuth_Token, or 400
+// InvalidSessionId of Bulk API 1.0), the token is replaced and the request repeated, if its body can be repeated
+// (http.Request.GetBody). An answer for which the API knows no better token is returned as it is: it is also
+// Salesforce's for a missing scope. It is safe for concurrent use.
 type Transport struct {
 	Source *Source
 	// Base sends the requests. Nil: http.DefaultTransport.
@@ -70,6 +74,9 @@ func (t *Transport) send(req *http.Request, token *Token) (*http.Response, error
 		return nil, err
 	}
 	out.Header.Set("Authorization", "Bearer "+token.AccessToken.Reveal())
+	if isBulk(out) {
+		out.Header.Set("X-SFDC-Session", token.AccessToken.Reveal())
+	}
 	return base.RoundTrip(out)
 }
 
@@ -101,7 +108,7 @@ func direct(req *http.Request, token *Token) error {
 		return nil
 	}
 	api, err := url.Parse(token.APIInstanceURL)
-	if sameOrigin(req.URL, instance) || err == nil && sameOrigin(req.URL, api) {
+	if sameOrigin(req.URL, instance) || err == nil && private(api) && sameOrigin(req.URL, api) {
 		return nil
 	}
 	return fmt.Errorf("sftoken: the token belongs to %s and is not sent to %s", instance.Host, req.URL.Host)
@@ -118,16 +125,22 @@ func port(u *url.URL) string {
 	return map[string]string{"https": "443", "http": "80"}[u.Scheme]
 }
 
-// sessionEnded says whether Salesforce refused the session, and leaves the answer's body to be read once more. Its errors are
-// JSON, or XML for who accepts that alone; the identity endpoints answer with a text. Source: REST API Developer Guide, "Status
-// Codes and Error Responses".
+// isBulk reports whether the request is one of Bulk API 1.0, which takes the token in a header of its own. Source:
+// Bulk API 2.0 and Bulk API Developer Guide, "Set a Session Header".
+func isBulk(req *http.Request) bool { return strings.HasPrefix(req.URL.Path, "/services/async/") }
+
+// sessionEnded reports whether Salesforce refused the session, and leaves the answer's body to be read once more. Its
+// errors are JSON, or XML for a client that accepts that alone; the identity endpoints answer with a text. Sources:
+// REST API Developer Guide, "Status Codes and Error Responses"; Bulk API 2.0 and Bulk API Developer Guide, "Errors".
 func sessionEnded(req *http.Request, resp *http.Response) bool {
-	var sign string
-	switch resp.StatusCode {
-	case http.StatusUnauthorized:
-		sign = "INVALID_SESSION_ID"
-	case http.StatusForbidden:
-		sign = "Bad_OAuth_Token"
+	var ended func(body []byte) bool
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		ended = func(body []byte) bool { return bytes.Contains(body, []byte("INVALID_SESSION_ID")) }
+	case resp.StatusCode == http.StatusForbidden:
+		ended = func(body []byte) bool { return bytes.Contains(body, []byte("Bad_OAuth_Token")) }
+	case resp.StatusCode == http.StatusBadRequest && isBulk(req):
+		ended = func(body []byte) bool { return bulkCode(body) == "InvalidSessionId" }
 	default:
 		return false
 	}
@@ -139,7 +152,18 @@ func sessionEnded(req *http.Request, resp *http.Response) bool {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	return err == nil && bytes.Contains(plain(resp, head), []byte(sign))
+	return err == nil && ended(plain(resp, head))
+}
+
+// bulkCode returns the exceptionCode of an error of Bulk API 1.0, in JSON or XML. Empty: the body is another.
+func bulkCode(body []byte) string {
+	var answer struct {
+		Code string `json:"exceptionCode" xml:"exceptionCode"`
+	}
+	if json.Unmarshal(body, &answer) != nil && xml.Unmarshal(body, &answer) != nil {
+		return ""
+	}
+	return answer.Code
 }
 
 // plain returns a body as it was before it was compressed, which is the caller's to undo where the caller has asked for it.

@@ -62,10 +62,56 @@ func TestTransportSendsTheTokenNowhereElse(t *testing.T) {
 		if improper := w.org.Improper(); len(improper) > 0 {
 			t.Errorf("the org was sent %q", improper)
 		}
-		w.serve("acme.my.salesforce.com:80", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the token went over the network in plain text") }))
-		w.inPlace(says(200, `{"access_token":"00Dx","token_id":"0123456789abcdef","instance_url":"http://acme.my.salesforce.com","expires_in":800}`))
-		if _, err := w.salesforce().Get(limits); err == nil || !strings.Contains(err.Error(), "not an https URL") {
-			t.Errorf("an instance_url in plain text: %v", err)
+	})
+}
+
+// The token goes over https, or to an address of this machine.
+func TestTransportSendsTheTokenEncrypted(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		for _, host := range []string{"acme.my.salesforce.com:80", "api.salesforce.com:80", "acme.localhost:80", "localhost.example:80"} {
+			w.serve(host, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the token went to %s in plain text", r.Host) }))
+		}
+		for instance, refused := range map[string]string{
+			"http://acme.my.salesforce.com": "not an https URL", "http://acme.localhost": "not an https URL", "http://localhost.example": "not an https URL",
+			"//acme.my.salesforce.com": "not an https URL", "ftp://127.0.0.1:8443": "not an https URL",
+		} {
+			w.inPlace(says(200, `{"access_token":"00Dx","token_id":"0123456789abcdef","instance_url":"`+instance+`","expires_in":800}`))
+			if _, err := w.salesforce().Get(limits); err == nil || !strings.Contains(err.Error(), refused) {
+				t.Errorf("instance_url %s: %v", instance, err)
+			}
+		}
+		for _, api := range []string{"http://api.salesforce.com", "http://acme.localhost"} {
+			w.inPlace(says(200, `{"access_token":"00Dx","token_id":"0123456789abcdef","instance_url":"https://acme.my.salesforce.com","api_instance_url":"`+api+`","expires_in":800}`))
+			if _, err := w.salesforce().Get(api + limits); err == nil || !strings.Contains(err.Error(), "is not sent to") {
+				t.Errorf("api_instance_url %s: %v", api, err)
+			}
+		}
+		w.serve("localhost:80", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(204) }))
+		for _, instance := range []string{"http://localhost", "http://LOCALHOST"} {
+			w.inPlace(says(200, `{"access_token":"00Dx","token_id":"0123456789abcdef","instance_url":"`+instance+`","expires_in":800}`))
+			if status := w.get(w.salesforce(), strings.ToLower(instance)+limits); status != 204 {
+				t.Errorf("%s: HTTP %d", instance, status)
+			}
+		}
+	})
+}
+
+// A malformed token goes into no header, and is not printed.
+func TestAMalformedTokenIsRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		for _, token := range []string{`00Dx\r\nX-Injected: 1`, `00Dx y`, `00Dx\u0000`, `00Dx\u007f`, `00Dxé`, `\t00Dx`, ` `} {
+			w.inPlace(says(200, `{"access_token":"`+token+`","token_id":"0123456789abcdef","instance_url":"http://`+orgHost+`","expires_in":800}`))
+			_, err := w.salesforce().Get(limits)
+			if err == nil || !strings.Contains(err.Error(), "access_token") || strings.Contains(err.Error(), "00Dx") {
+				t.Errorf("%q: %v", token, err)
+			}
+			w.inPlace(says(200, `{"access_token":"`+token+`","token_id":"0123456789abcdef","instance_url":"http://`+orgHost+`","expires_in":800}`))
+			if _, err := w.source("crm").Token(); err == nil {
+				t.Errorf("%q: it is returned", token)
+			}
+		}
+		if calls := w.org.Seen().Calls[sfoauthtest.REST]; calls > 0 {
+			t.Errorf("Salesforce was sent %d requests", calls)
 		}
 	})
 }
@@ -267,3 +313,79 @@ func (*refusing) RoundTrip(*http.Request) (*http.Response, error) {
 	_ = z.Close()
 	return &http.Response{StatusCode: 401, Header: http.Header{"Content-Encoding": {"gzip"}}, Body: io.NopCloser(&b)}, nil
 }
+
+// Bulk API 1.0 takes the token in a header of its own, and says with 400 that it is dead, in JSON or XML.
+func TestTransportReplacesADeadTokenOfBulk(t *testing.T) {
+	const jobs = "/services/async/65.0/job"
+	for name, try := range map[string]struct {
+		kind, body string
+		compressed bool
+	}{
+		"JSON":            {"application/json", `{"operation":"query","object":"Account"}`, false},
+		"XML":             {"application/xml", `<jobInfo xmlns="http://www.force.com/2009/06/asyncapi/dataload"><operation>query</operation><object>Account</object></jobInfo>`, false},
+		"compressed JSON": {"application/json", `{"operation":"query","object":"Account"}`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				client := w.salesforce()
+				w.get(client, limits)
+				w.org.RevokeAll()
+				if try.compressed {
+					w.org.Fail(sfoauthtest.Bulk, sfoauthtest.HugeCompressed(10), 1)
+				}
+				r := request("POST", jobs, strings.NewReader(try.body))
+				r.Header.Set("Content-Type", try.kind)
+				r.Header.Set("X-SFDC-Session", "the one that the program kept")
+				if try.compressed {
+					r.Header.Set("Accept-Encoding", "gzip")
+				}
+				resp, err := client.Do(r)
+				w.must(err)
+				_ = resp.Body.Close()
+				if asked := w.requests(); resp.StatusCode != 201 || len(asked) != 2 {
+					t.Errorf("HTTP %d after %d requests for a token", resp.StatusCode, len(asked))
+				}
+				if improper := w.org.Improper(); len(improper) > 0 {
+					t.Errorf("the org was sent %q", improper)
+				}
+			})
+		})
+	}
+}
+
+func TestTransportLeavesOtherErrorsOfBulkAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		path, body string
+		status     int
+	}{
+		"another code":                {"/services/async/65.0/job/750", `{"exceptionCode":"InvalidJob","exceptionMessage":"InvalidSessionId"}`, 400},
+		"another code in XML":         {"/services/async/65.0/job/750", `<error><exceptionCode>InvalidJob</exceptionCode><exceptionMessage>&lt;exceptionCode>InvalidSessionId&lt;/exceptionCode></exceptionMessage></error>`, 400},
+		"another status":              {"/services/async/65.0/job/750", `{"exceptionCode":"InvalidSessionId","exceptionMessage":"x"}`, 500},
+		"the code below another name": {"/services/async/65.0/job/750", `<error><row><exceptionCode>InvalidSessionId</exceptionCode></row></error>`, 400},
+		"another API":                 {"/services/data/v65.0/sobjects", `{"exceptionCode":"InvalidSessionId","exceptionMessage":"x"}`, 400},
+		"neither":                     {"/services/async/65.0/job/750", strings.Repeat("InvalidSessionId ", 100_000), 400},
+		"nothing":                     {"/services/async/65.0/job/750", "", 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				answers := roundTrip(func(r *http.Request) (*http.Response, error) {
+					return &http.Response{StatusCode: c.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(c.body)), Request: r}, nil
+				})
+				client := &http.Client{Transport: &sftoken.Transport{Source: w.source("crm"), Base: answers}}
+				resp, err := client.Get(c.path)
+				w.must(err)
+				body, err := io.ReadAll(resp.Body)
+				if err != nil || string(body) != c.body || resp.StatusCode != c.status {
+					t.Errorf("HTTP %d with %d bytes of %d, %v", resp.StatusCode, len(body), len(c.body), err)
+				}
+				if asked := w.requests(); len(asked) != 1 {
+					t.Errorf("%d requests for a token", len(asked))
+				}
+			})
+		})
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -58,11 +58,15 @@ export class Tokens {
     const { protocol, hostname, pathname: path, host } = url;
     const query = Object.fromEntries(url.searchParams);
     const { headers } = await this.#signer.sign({ method: "GET", protocol, hostname, path, query, headers: { host } });
-    return fetch(url, { headers, signal: AbortSignal.timeout(TIMEOUT) });
+    // A redirect would take the signature to another host.
+    return fetch(url, { headers, signal: AbortSignal.timeout(TIMEOUT), redirect: "manual" });
   }
 }
 
-/** Sends a request to the org's REST API, as fetch does; once more with another token, when the first one is dead. */
+/**
+ * Sends a request to the org's REST API, as fetch does, for a path that begins with /; once more with another token, when the first
+ * one is dead. A redirect is not followed: it would take the token elsewhere.
+ */
 export async function call(tokens, path, init = {}) {
   const token = await tokens.get();
   const answer = await send(token, path, init);
@@ -72,7 +76,13 @@ export async function call(tokens, path, init = {}) {
   return send(another, path, init);
 }
 
-function send(token, path, init) {
+async function send(token, path, init) {
+  // Anything else could change the host: @evil.example
+  if (!path.startsWith("/")) throw new Error(`a path begins with /, and this is ${JSON.stringify(path)}`);
   const headers = { ...init.headers, Authorization: `Bearer ${token.access_token}` };
-  return fetch(token.instance_url + path, { signal: AbortSignal.timeout(TIMEOUT), ...init, headers });
+  const answer = await fetch(token.instance_url + path, { signal: AbortSignal.timeout(TIMEOUT), ...init, headers, redirect: "manual" });
+  if (answer.headers.has("Location") && answer.status >= 300 && answer.status < 400) {
+    throw new Error(`HTTP ${answer.status}: the org redirects, which is not followed`);
+  }
+  return answer;
 }

@@ -17,7 +17,7 @@ TIMEOUT = 30  # seconds that one request may take
 
 
 class Refused(Exception):
-    """What the API answered instead of a token."""
+    """What the API answered instead of a token, or that the org redirects elsewhere."""
 
 
 class IAMAuth(requests.auth.AuthBase):
@@ -60,9 +60,9 @@ class Tokens:
     def _ask(self, rejected):
         until = time.time() + PATIENCE
         while True:
-            # Without a value, requests leaves a parameter out.
-            answer = requests.get(self._url, params={"rejected": rejected}, auth=self._auth, timeout=TIMEOUT)
-            if answer.ok:
+            # Without a value, requests leaves a parameter out. A redirect would take the signature to another host.
+            answer = requests.get(self._url, params={"rejected": rejected}, auth=self._auth, timeout=TIMEOUT, allow_redirects=False)
+            if answer.status_code == 200:
                 return answer.json()
             wait = int(answer.headers.get("Retry-After", 1))
             if answer.status_code != 503 or time.time() + wait > until:
@@ -71,7 +71,8 @@ class Tokens:
 
 
 def call(tokens, method, path, **more):
-    """Sends a request to the org's REST API; once more with another token, when the first one is dead."""
+    """Sends a request to the org's REST API, for a path that begins with /; once more with another token, when the first one is
+    dead. A redirect is not followed: it would take the token elsewhere."""
     token = tokens.get()
     answer = _send(token, method, path, more)
     if answer.status_code == 401 and "INVALID_SESSION_ID" in answer.text:
@@ -82,5 +83,10 @@ def call(tokens, method, path, **more):
 
 
 def _send(token, method, path, more):
+    if not path.startswith("/"):  # anything else could change the host: @evil.example
+        raise ValueError(f"a path begins with /, and this is {path!r}")
     headers = {"Authorization": f"Bearer {token['access_token']}"} | more.get("headers", {})
-    return requests.request(method, token["instance_url"] + path, **{"timeout": TIMEOUT, **more, "headers": headers})
+    answer = requests.request(method, token["instance_url"] + path, **{"timeout": TIMEOUT, **more, "headers": headers, "allow_redirects": False})
+    if answer.is_redirect:
+        raise Refused(f"HTTP {answer.status_code}: the org redirects, which is not followed")
+    return answer

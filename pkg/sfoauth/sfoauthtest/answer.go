@@ -44,10 +44,10 @@ func (a *answer) encodeForm() {
 	a.body = []byte(strings.ReplaceAll(form.Encode(), "+", "%20"))
 }
 
-// encodeXML turns fields into an XML document.
-func (a *answer) encodeXML(root string) {
+// encodeXML turns fields into an XML document. The attributes are those of its root.
+func (a *answer) encodeXML(root, attributes string) {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<?xml version="1.0" encoding="UTF-8"?><%s>`, root)
+	fmt.Fprintf(&b, `<?xml version="1.0" encoding="UTF-8"?><%s%s>`, root, attributes)
 	for _, name := range slices.Sorted(maps.Keys(a.fields)) {
 		fmt.Fprintf(&b, "<%s>", name)
 		_ = xml.EscapeText(&b, fmt.Append(nil, a.fields[name])) // a bytes.Buffer takes everything

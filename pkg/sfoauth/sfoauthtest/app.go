@@ -46,8 +46,8 @@ type UserOptions struct {
 
 	Inactive bool // logins are refused and sessions do not work
 	Frozen   bool // logins succeed and what they return does not work
-	// SessionsLocked makes every request come from another address than the login did, in an org that locks sessions to the
-	// address from which they originated: logins succeed and what they return does not work.
+	// SessionsLocked makes every request come from another address than the login did, in an org that locks sessions
+	// to the address from which they originated: logins succeed and what they return does not work.
 	SessionsLocked bool
 	LoginDenied    bool // logins are refused for another reason, such as login hours
 

@@ -35,22 +35,22 @@ type Config struct {
 	// FlatStaged makes the answers about a staged pair one object, where others wrap it in a list under
 	// stagedCredentials. Both shapes have been seen.
 	FlatStaged bool
-	// EmptyStagedNotFound makes GET …/staged answer 404 where no pair is beside the main one, which public clients of the same
-	// API expect. Salesforce does not document what it answers.
+	// EmptyStagedNotFound makes GET …/staged answer 404 where no pair is beside the main one, which public clients of
+	// the same API expect. Salesforce does not document what it answers.
 	EmptyStagedNotFound bool
-	// SignWithPrimary makes the org sign every token with the secret of the app's primary credentials, also where the login was
-	// with staged or rotated ones. Salesforce does not document which secret signs.
+	// SignWithPrimary makes the org sign every token with the secret of the app's primary credentials, also where the
+	// login was with staged or rotated ones. Salesforce does not document which secret signs.
 	SignWithPrimary bool
-	// LoginIsNoUse makes a login that returns an existing session (SharedSessions) not count as use of it, so that the session
-	// may have any time left, down to none. Salesforce does not document whether it counts.
+	// LoginIsNoUse makes a login that returns an existing session (SharedSessions) not count as use of it, so that
+	// the session may have any time left, down to none. Salesforce does not document whether it counts.
 	LoginIsNoUse bool
 	// StagedCannotLogIn makes the token endpoint refuse a staged pair until it has been rotated.
 	StagedCannotLogIn bool
 	// StageBesideRotated lets a pair be staged while the last one rotated out is still there, so that there can be two.
 	// Salesforce documents one slot, yet answers with a list.
 	StageBesideRotated bool
-	// RenamedTo is the base URL of the My Domain that replaces the present one. Requests to any other host get 301 to it, and
-	// nothing is done for them. Empty: the org has not been renamed. Org.Rename sets it later.
+	// RenamedTo is the base URL of the My Domain that replaces the present one. Requests to any other host get 301 to
+	// it, and nothing is done for them. Empty: the org has not been renamed. Org.Rename sets it later.
 	// Source: Salesforce Help, "My Domain Redirections".
 	RenamedTo string
 	// Watch is called when a request has arrived, and again when the org has done what it asks for but not yet answered; not

@@ -17,6 +17,7 @@ const (
 	Revoke      Endpoint = "revoke"       // POST /services/oauth2/revoke
 	UserInfo    Endpoint = "userinfo"     // GET /services/oauth2/userinfo, and the identity URL, /id/{org}/{user}
 	REST        Endpoint = "rest"         // /services/data and whatever of it has no name of its own below
+	Bulk        Endpoint = "bulk"         // /services/async, which is Bulk API 1.0
 	Usage       Endpoint = "usage"        // GET …/apps/oauth/usage
 	Consumers   Endpoint = "consumers"    // GET …/apps/oauth/credentials/{appId}
 	MainPair    Endpoint = "main pair"    // GET …/apps/oauth/credentials/{appId}/{consumerId}
@@ -32,7 +33,7 @@ const (
 
 // Endpoints returns all endpoints but Other and Everything.
 func Endpoints() []Endpoint {
-	return []Endpoint{Token, Introspect, Revoke, UserInfo, REST, Usage, Consumers, MainPair, StagedPairs, Stage, Rotate, Delete}
+	return []Endpoint{Token, Introspect, Revoke, UserInfo, REST, Bulk, Usage, Consumers, MainPair, StagedPairs, Stage, Rotate, Delete}
 }
 
 // oauth says whether the endpoint belongs to OAuth and not to the REST API.
@@ -58,6 +59,9 @@ func locate(r *http.Request) (Endpoint, map[string]string) {
 	if id, ok := strings.CutPrefix(path, "/id/"); ok {
 		org, user, _ := strings.Cut(id, "/")
 		return UserInfo, map[string]string{"org": org, "user": user}
+	}
+	if strings.HasPrefix(path, asyncPath) {
+		return Bulk, nil
 	}
 	rest, ok := strings.CutPrefix(path, "/services/data/")
 	if !ok {
@@ -117,6 +121,8 @@ func (o *Org) handle(r *request) *answer {
 		return o.userInfo(r)
 	case REST:
 		return o.rest(r)
+	case Bulk:
+		return o.bulk(r)
 	case Other:
 		return &answer{status: http.StatusNotFound, kind: html, body: []byte("<html><body>URL No Longer Exists</body></html>\n")}
 	default:

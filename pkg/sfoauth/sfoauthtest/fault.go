@@ -173,8 +173,8 @@ func OtherOrg() Fault {
 	})
 }
 
-// SessionEnds logs in and ends the session at once, as an administrator or the revocation of the same token by another holder
-// may. The answer is a good one, so that the fault is not among AllFaults.
+// SessionEnds logs in and ends the session at once, as an administrator or the revocation of the same token by
+// another holder may. The answer is a good one, so that the fault is not among AllFaults.
 func SessionEnds() Fault {
 	return tokenFault("session that ends at once", false, func(o *Org, a *answer, _ *request) {
 		if token, ok := a.fields["access_token"].(string); ok {

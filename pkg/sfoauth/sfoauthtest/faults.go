@@ -20,6 +20,14 @@ func Unavailable() Fault {
 	})
 }
 
+// WebPage answers with the status and a web page, as Salesforce's edge does with 400, 403, 404, 420 or 421 when it is
+// busy or does not know where the org is: it says nothing of the app. Source: public bug reports.
+func WebPage(status int) Fault {
+	return instead(fmt.Sprintf("web page with %d", status), func(*Org, *request) *answer {
+		return &answer{status: status, kind: html, body: fmt.Appendf(nil, "<html><head><title>%d</title></head><body>Try again later.</body></html>\n", status)}
+	})
+}
+
 // Maintenance answers 503 with the page that stands in for an org under maintenance.
 func Maintenance() Fault {
 	return instead("maintenance", func(*Org, *request) *answer {
@@ -52,6 +60,9 @@ func Refusal(status int, code, text string) Fault {
 }
 
 func refusal(r *request, status int, code, text string) *answer {
+	if r.endpoint == Bulk {
+		return bulkError(r, status, code, text)
+	}
 	if !r.endpoint.oauth() {
 		return restError(status, code, text)
 	}
@@ -84,8 +95,10 @@ func OAuthErrors() []Fault {
 		{"invalid_client", "invalid client credentials"},
 		{"invalid_client_id", "client identifier invalid"},
 		{"invalid_grant", "authentication failure"},
+		{"invalid_grant", "inactive organization"},
 		{"invalid_grant", "inactive user"},
 		{"invalid_grant", "ip restricted"},
+		{"invalid_grant", "ip restricted or invalid login hours"},
 		{"invalid_grant", "login rate exceeded"},
 		{"invalid_grant", "no client credentials user enabled"},
 		{"invalid_grant", "no valid scopes defined"},
@@ -110,6 +123,7 @@ func OAuthErrors() []Fault {
 func RESTErrors() []Fault {
 	faults := []Fault{
 		Refusal(http.StatusUnauthorized, "INVALID_SESSION_ID", "Session expired or invalid"),
+		Refusal(http.StatusUnauthorized, "INVALID_SESSION_ID", "This session is not valid for use with the REST API"),
 		Refusal(http.StatusForbidden, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."),
 		Refusal(http.StatusForbidden, "INSUFFICIENT_ACCESS", "insufficient access rights on cross-reference id"),
 		Refusal(http.StatusNotFound, "NOT_FOUND", "The requested resource does not exist"),
@@ -117,7 +131,7 @@ func RESTErrors() []Fault {
 		Refusal(http.StatusServiceUnavailable, "SERVER_UNAVAILABLE", "Server is temporarily unavailable"),
 	}
 	for i := range faults {
-		faults[i].fits = func(at Endpoint) bool { return !at.oauth() }
+		faults[i].fits = func(at Endpoint) bool { return !at.oauth() && at != Bulk }
 	}
 	return faults
 }
@@ -130,7 +144,8 @@ func AllFaults() []Fault {
 		Unavailable(), Maintenance(), TooManyRequests(30*time.Second, false), TooManyRequests(time.Minute, true),
 		Refusal(http.StatusInternalServerError, "server_error", "an unexpected error occurred"),
 		Refusal(http.StatusBadGateway, "temporarily_unavailable", "upstream failed"),
-		Redirect(http.StatusFound, ""), Redirect(http.StatusTemporaryRedirect, ""), Redirect(http.StatusPermanentRedirect, ""),
+		WebPage(http.StatusBadRequest), WebPage(http.StatusForbidden), WebPage(http.StatusNotFound), WebPage(420), WebPage(http.StatusMisdirectedRequest),
+		Redirect(http.StatusMovedPermanently, ""), Redirect(http.StatusFound, ""), Redirect(http.StatusTemporaryRedirect, ""), Redirect(http.StatusPermanentRedirect, ""),
 		Body("").named("empty body"), Body(`{"access_token":"x`).named("malformed JSON"), Body(`null`).named("JSON null"),
 		Body(`"text"`).named("JSON string"), Body(`[1,2]`).named("JSON list"), Body(`{}`).named("JSON object without fields"),
 		Body(strings.Repeat("[", 50_000)).named("deeply nested JSON"),
@@ -149,6 +164,9 @@ func tokenFaults() []Fault {
 		Field("signature", "not base64!").named("malformed signature"),
 		Field("id", nil).named("no id"),
 		Field("id", "https://login.salesforce.com/id/").named("malformed id"),
+		Field("id", "https://login.attacker.example/id/00Dxx0000000001AAA/005xx0000000001AAA").named("foreign id"),
+		Field("id", "https://login.salesforce.com@attacker.example/id/00Dxx0000000001AAA/005xx0000000001AAA").named("id with a user"),
+		Field("id", "http://login.salesforce.com/id/00Dxx0000000001AAA/005xx0000000001AAA").named("plain-http id"),
 		Field("issued_at", "yesterday").named("malformed issued_at"),
 		Field("token_type", "MAC").named("token_type MAC"),
 		Field("token_type", nil).named("no token_type"),
@@ -166,6 +184,7 @@ func tokenFaults() []Fault {
 		Field("instance_url", "http://acme.my.salesforce.com").named("plain-http instance_url"),
 		Field("instance_url", "file:///etc/hosts").named("instance_url that is a file"),
 		Field("api_instance_url", "https://api.attacker.example").named("foreign api_instance_url"),
+		Field("api_instance_url", "http://api.salesforce.com").named("plain-http api_instance_url"),
 	}
 }
 

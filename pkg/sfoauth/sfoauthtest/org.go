@@ -40,6 +40,7 @@ type Org struct {
 	dayStart time.Time // when the current count of REST requests began
 	dayCount int
 	objects  []*object // but for the users
+	jobs     []*job    // of Bulk API 1.0
 	cursors  []*cursor // of queries whose rows have not all been fetched, oldest first
 }
 

@@ -85,8 +85,8 @@ func (o *Org) restSession(r *request) (*session, *answer) {
 	return s, nil
 }
 
-// notForREST is the answer about a session that is alive and may not be used here: for a frozen user, a session that is locked
-// to another address, and a token without the api scope alike.
+// notForREST is the answer about a session that is alive and may not be used here: for a frozen user, a session that
+// is locked to another address, and a token without the api scope alike.
 func notForREST() *answer {
 	return restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "This session is not valid for use with the REST API")
 }

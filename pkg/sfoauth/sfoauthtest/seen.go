@@ -90,7 +90,10 @@ func (o *Org) inspect(r *request) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
-		if name != "Authorization" && slices.ContainsFunc(r.Header[name], o.mentionsSecret) {
+		if name == "Authorization" || name == "X-Sfdc-Session" && r.endpoint == Bulk {
+			continue
+		}
+		if slices.ContainsFunc(r.Header[name], o.mentionsSecret) {
 			improper("credentials or a token in the header " + name)
 		}
 	}

@@ -144,7 +144,7 @@ func (r *request) inFormat(a *answer) *answer {
 	case accepts(r.Request, "application/x-www-form-urlencoded"):
 		a.encodeForm()
 	case accepts(r.Request, "application/xml"):
-		a.encodeXML("OAuth")
+		a.encodeXML("OAuth", "")
 	}
 	return a
 }

@@ -1,0 +1,106 @@
+"""What must never happen to a token: python -m unittest, in this folder. Two servers of this machine are the org and another host."""
+
+import http.server
+import json
+import os
+import threading
+import unittest
+from unittest import mock
+
+import sftoken
+
+
+class Host:
+    """A server that records the paths it is asked for, and answers with what it is given."""
+
+    def __init__(self):
+        self.asked, self.answer = [], (200, {}, b"{}")
+        host = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                host.asked.append(self.path)
+                status, headers, body = host.answer
+                self.send_response(status)
+                for name, value in (headers | {"Content-Length": str(len(body))}).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.name = "127.0.0.1:%d" % self._server.server_port
+        self.url = "http://" + self.name
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Given:
+    """Tokens of the org."""
+
+    def __init__(self, org):
+        self._org = org
+
+    def get(self, rejected=None):
+        return {"access_token": "00Dxx!token", "token_id": "0123456789abcdef", "instance_url": self._org.url, "expires_in": 600}
+
+
+class TestCall(unittest.TestCase):
+    def setUp(self):
+        self.org, self.other = Host(), Host()
+        self.addCleanup(self.org.close)
+        self.addCleanup(self.other.close)
+
+    def test_no_path_changes_the_host(self):
+        other = self.other.name
+        for path in "", "x", f"@{other}/x", f":x@{other}/x", f".{other}/x", f"https://{other}/x", f"http://{other}/x", f"\\\\{other}/x", f" @{other}/x", f"?@{other}":
+            with self.subTest(path=path):
+                with self.assertRaises(ValueError):
+                    sftoken.call(Given(self.org), "GET", path)
+                self.assertEqual((self.org.asked, self.other.asked), ([], []))
+        for path in "/", "/x", f"//{other}/x", f"///{other}/x", f"/@{other}/x", f"/\\{other}/x", f"/\\@{other}/x", f"/../@{other}", f"/?@{other}":
+            with self.subTest(path=path):
+                self.assertEqual(sftoken.call(Given(self.org), "GET", path).status_code, 200)
+                self.assertEqual((len(self.org.asked), self.other.asked), (1, []))
+                self.org.asked.clear()
+
+    def test_no_redirect_is_followed(self):
+        for status in 301, 302, 303, 307, 308:
+            for target in self.other.url + "/x", "/x":
+                with self.subTest(status=status, target=target):
+                    self.org.answer = status, {"Location": target}, b""
+                    with self.assertRaises(sftoken.Refused):
+                        sftoken.call(Given(self.org), "GET", "/services/data", allow_redirects=True)
+                    self.assertEqual((self.org.asked, self.other.asked), (["/services/data"], []))
+                    self.org.asked.clear()
+
+
+class TestTokens(unittest.TestCase):
+    def setUp(self):
+        self.api, self.other = Host(), Host()
+        self.addCleanup(self.api.close)
+        self.addCleanup(self.other.close)
+        variables = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session", "AWS_REGION": "eu-west-1"}
+        self.enterContext(mock.patch.dict(os.environ, variables))
+
+    def test_a_token(self):
+        self.api.answer = 200, {}, json.dumps(Given(self.api).get()).encode()
+        self.assertEqual(sftoken.Tokens(self.api.url, "crm").get()["token_id"], "0123456789abcdef")
+
+    def test_no_redirect_is_followed(self):
+        for status in 301, 302, 303, 307, 308:
+            with self.subTest(status=status):
+                self.api.answer = status, {"Location": self.other.url + "/tokens/crm"}, b""
+                with self.assertRaises(sftoken.Refused):
+                    sftoken.Tokens(self.api.url, "crm").get()
+                self.assertEqual((self.api.asked, self.other.asked), (["/tokens/crm"], []))
+                self.api.asked.clear()
+
+
+if __name__ == "__main__":
+    unittest.main()
