@@ -56,8 +56,9 @@ failed.`,
 			}
 			out, progress := &rendering{screen: newScreen(cmd.OutOrStdout())}, newPatience(cmd.ErrOrStderr())
 			c := doctor.Config{
-				Load: loadFor(cmd, progress.done),
-				URL:  api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
+				Load:      loadFor(cmd, progress.done),
+				APIClient: trusting,
+				URL:       api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
 				Begin: progress.wait,
 				Done: func(r doctor.Result) {
 					progress.done()
