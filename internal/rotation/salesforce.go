@@ -39,8 +39,9 @@ func (at *orgCredentials) fetch(ctx context.Context) (err error) {
 		return permission("reading the main pair", err)
 	}
 	at.slot, err = at.Staged(ctx)
-	if isNotFound(err) { // the ids and the permissions were good enough for the primary credentials: there are no others
-		at.slot, err = nil, nil
+	if refused, ok := errors.AsType[*sfoauth.Error](err); ok && refused.Status == http.StatusNotFound && refused.Err == nil { // no web page
+		at.slot = nil // the ids and the permissions were good enough for the primary credentials: there are no others
+		return nil
 	}
 	if err != nil {
 		return permission("reading the staged pair", err)
@@ -50,13 +51,13 @@ func (at *orgCredentials) fetch(ctx context.Context) (err error) {
 
 func isNotFound(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.Status == http.StatusNotFound
+	return ok && refused.NotFound()
 }
 
 // permission says what may be missing where Salesforce does not let the pair be read, which it answers in two ways.
 func permission(doing string, err error) error {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	if ok && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound) {
+	if ok && refused.Kind == sfoauth.Final && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound) {
 		return fmt.Errorf("%s: %w: check appId and consumerId, that the user has the permissions External Client App Developer and View Client Secret, "+
 			"and that the org allows access to consumer secrets through the REST API", doing, err)
 	}

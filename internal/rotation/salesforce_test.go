@@ -1,0 +1,45 @@
+package rotation
+
+import (
+	"testing"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+// A consumer is the secret's own only where a whole consumer key and secret says so.
+func TestProof(t *testing.T) {
+	pair := func(key, secret string) sfoauth.Pair {
+		return sfoauth.Pair{ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret)}
+	}
+	at := &orgCredentials{main: pair("main", "main-secret"), slot: []sfoauth.StagedPair{
+		{Pair: pair("active", "active-secret"), ID: "1", State: sfoauth.Active},
+		{Pair: pair("rotated", "rotated-secret"), ID: "2", State: sfoauth.Rotated},
+		{Pair: pair("expired", "expired-secret"), ID: "3", State: sfoauth.Expired},
+		{Pair: pair("hidden", ""), ID: "4", State: sfoauth.Active},
+	}}
+	for _, test := range []struct {
+		key, secret, staged string
+		holds, knows        bool
+	}{
+		{"main", "main-secret", "", true, true},
+		{"active", "active-secret", "1", true, true},
+		{"rotated", "rotated-secret", "", false, true},
+		{"expired", "expired-secret", "", false, true},
+		{"main", "guessed", "", false, false},
+		{"main", "", "", false, false},
+		{"main", "active-secret", "", false, false},
+		{"active", "guessed", "", false, false},
+		{"active", "", "", false, false},
+		{"rotated", "guessed", "", false, false},
+		{"hidden", "", "", false, false}, // equal, and proves nothing
+		{"hidden", "guessed", "", false, false},
+		{"other", "main-secret", "", false, false},
+		{"", "", "", false, false},
+	} {
+		version := &appsecret.Version{ConsumerKey: test.key, ConsumerSecret: sfoauth.NewSecret(test.secret)}
+		if staged, holds, knows := at.staged(version), at.holds(version), at.knows(version.Pair()); staged != test.staged || holds != test.holds || knows != test.knows {
+			t.Errorf("%s, %s: staged %q, holds %t, knows %t", test.key, test.secret, staged, holds, knows)
+		}
+	}
+}
