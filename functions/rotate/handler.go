@@ -186,8 +186,8 @@ func (h *handler) writeHealth(ctx context.Context, health rotation.Health) {
 	if health.Described {
 		metrics = append(metrics, telemetry.Metric{Name: "RotationOverdue", Unit: "Count", Value: overdue, By: byApp})
 	}
-	if health.Age > 0 {
-		metrics = append(metrics, telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: health.Age.Seconds(), By: byApp})
+	if age := health.Age.Truncate(time.Second); age > 0 {
+		metrics = append(metrics, telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: age.Seconds(), By: byApp})
 	}
 	if !health.Outage && !health.Skipped && health.Warning == "" {
 		metrics = append(metrics, telemetry.Metric{Name: "LoginFailed", Unit: "Count", Value: refused, By: byApp})

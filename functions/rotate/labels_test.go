@@ -461,7 +461,7 @@ func TestTheDailyCheckChangesNothing(t *testing.T) {
 		calls := w.aws.Calls()
 		_, err = w.invoke(t.Context(), []byte(`{"source":"aws.events","detail-type":"Scheduled Event"}`))
 		w.must(err)
-		w.logged(t, `"msg":"check"`, `"app":"crm"`, `"outcome":"ok"`, `"RotationOverdue":1`, `"PairAge":2851200`)
+		w.logged(t, `"msg":"check"`, `"app":"crm"`, `"outcome":"ok"`, `"RotationOverdue":1`, `"PairAge":28512`)
 		w.logged(t, `"app":"broken"`, `"login_failed"`, "invalid_client_id", `"LoginFailed":1`)
 		w.logged(t, `"app":"empty"`, `"level":"WARN"`, `"outcome":"ok"`, "sftoken secret put empty")
 		for _, line := range w.log.Lines() {

@@ -139,7 +139,9 @@ func (w *world) sdk(client *http.Client) *secretsmanager.Client {
 }
 
 // start starts a process of the function, as Lambda does after one has died.
-func (w *world) start() {
+func (w *world) start() { w.process.Store(w.newProcess()) }
+
+func (w *world) newProcess() *process {
 	p := &process{}
 	p.ctx, p.end = context.WithCancel(context.Background())
 	transport := w.network.Transport()
@@ -158,7 +160,7 @@ func (w *world) start() {
 		log: telemetry.New(w.log, 0, "sftoken", "test"),
 	}
 	p.invoke = h.Invoke
-	w.process.Store(p)
+	return p
 }
 
 // invoke calls the function as Lambda does.

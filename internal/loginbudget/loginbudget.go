@@ -57,7 +57,8 @@ func (b *Budget) Take(app string) error {
 		return nil
 	}
 	r.CancelAt(now) // a login that does not happen must not push the next one back
-	return &ExhaustedError{App: app, RetryAfter: wait}
+	// A little longer, since the budget counts in fractions: a caller that waits exactly so long might find it short by one.
+	return &ExhaustedError{App: app, RetryAfter: wait.Truncate(time.Millisecond) + 2*time.Millisecond}
 }
 
 func (b *Budget) limiter(app string) *rate.Limiter {

@@ -26,7 +26,7 @@ func TestBudget(t *testing.T) {
 			t.Errorf("%d logins of another app, want 10: each app has its own budget", n)
 		}
 		var spent *ExhaustedError
-		if err := b.Take("crm"); !errors.As(err, &spent) || spent.App != "crm" || spent.RetryAfter != time.Minute || !strings.Contains(err.Error(), "crm is spent: the next login is in 1m0s") {
+		if err := b.Take("crm"); !errors.As(err, &spent) || spent.App != "crm" || spent.RetryAfter.Round(time.Second) != time.Minute || !strings.Contains(err.Error(), "crm is spent: the next login is in 1m0s") {
 			t.Errorf("the error is %v", err)
 		}
 		time.Sleep(time.Minute)
@@ -44,6 +44,25 @@ func TestBudget(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		if n := taken("crm", 1000); n != 10 {
 			t.Errorf("%d logins after a day without one, want 10", n)
+		}
+	})
+}
+
+// A caller that waits as it is told finds room, whatever the fractions.
+func TestRetryAfterIsEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for perHour := range 500 {
+			b := New(1, perHour+1)
+			for range 20 {
+				time.Sleep(time.Duration(perHour*perHour) * time.Nanosecond)
+				var spent *ExhaustedError
+				if errors.As(b.Take("crm"), &spent) {
+					time.Sleep(spent.RetryAfter)
+					if err := b.Take("crm"); err != nil {
+						t.Fatalf("%d an hour: %v after %s", perHour+1, err, spent.RetryAfter)
+					}
+				}
+			}
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -242,6 +243,21 @@ func (r *run) again(ctx context.Context, secret *appsecret.Secret) (*appsecret.S
 	return appsecret.Open(ctx, r.Secrets, r.Prefix, secret.ARN)
 }
 
+// debounce returns after about a second in which the label has stayed, so that one that moves again and again costs few logins. It
+// looks at random times: a label that goes to and fro must not be found at home each time. Each move has an event of its own, so
+// that nothing is lost with this one.
+func debounce(ctx context.Context, labelled func(context.Context) error) error {
+	for range 5 {
+		if err := sleep(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond)); err != nil {
+			return err
+		}
+		if err := labelled(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // tryVersion tries the event's version, to which the label has moved, with all the time that new credentials may take to work:
 // Salesforce may know staged ones everywhere only some time after a rotation has made them the primary ones. It gives up where the
 // label moves on. The version is nil where it cannot be read.
@@ -254,10 +270,15 @@ func (r *run) tryVersion(ctx context.Context, out *Outcome, secret *appsecret.Se
 	if version.IsPlaceholder() {
 		return version, nil, &refusal{errPlaceholder}
 	}
+	labelled := r.whileLabelled(secret, version.ID, label)
+	wanted := func(ctx context.Context) error { return debounce(ctx, labelled) }
+	if err := wanted(ctx); err != nil {
+		return version, nil, err
+	}
 	until := r.settled(version)
 	if moved := secret.LastChanged.Add(r.Propagation); moved.After(until) {
 		until = moved
 	}
-	token, err := r.tryUntil(ctx, version, until, r.whileLabelled(secret, version.ID, label))
+	token, err := r.tryUntil(ctx, version, until, wanted)
 	return version, token, err
 }

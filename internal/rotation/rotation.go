@@ -172,9 +172,9 @@ func (r *run) remember(version *appsecret.Version, token *sfoauth.Token) {
 // identityKey has the app in it, since the writer of a secret can choose its version ids.
 func identityKey(version *appsecret.Version) string { return version.App + " " + version.ID }
 
-// maxPause bounds the wait between two tries of credentials that may be too new. The whole wait fits into the default login
-// budget: 16 logins in ten minutes, of 20.
-const maxPause = time.Minute
+// maxPause bounds the wait between two tries of credentials that may be too new. A whole rotation fits into the default login
+// budget even where they take ten minutes: it tries 12 times then, and logs in 6 times besides.
+const maxPause = 2 * time.Minute
 
 // tryUntil tries again while Salesforce does not know the credentials, which may only be too new, until the time given. Before each
 // further try it asks wanted, and stops with its error. Where ctx ends before, nothing has been found out.
@@ -185,9 +185,10 @@ func (r *run) tryUntil(ctx context.Context, version *appsecret.Version, until ti
 		wait := pause
 		if spent, ok := errors.AsType[*loginbudget.ExhaustedError](err); ok {
 			wait = spent.RetryAfter
-		} else if !refusesPair(err) || time.Now().Add(pause).After(until) {
+		} else if left := time.Until(until); !refusesPair(err) || left <= 0 {
 			return token, err
 		} else {
+			wait = min(pause, left)
 			pause = min(2*pause, maxPause)
 		}
 		if !hasTime(ctx, wait) || sleep(ctx, wait) != nil {
