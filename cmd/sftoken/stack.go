@@ -254,6 +254,9 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 		return err
 	}
 	env := map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.awsURL, "SALESFORCE_HOSTS": hosts}
+	if s.org != nil { // what is tried in a minute here takes days in a real org
+		env["LOGIN_BURST"], env["LOGINS_PER_HOUR"] = "3600", "3600"
+	}
 	for _, setting := range o.env {
 		name, value, _ := strings.Cut(setting, "=")
 		env[name] = value
