@@ -9,7 +9,10 @@ TOOL    := go tool -modfile=tools.mod
 # Without a C compiler, with the packages of the functions: what `run` compiles is compiled once.
 RUN := CGO_ENABLED=0 go run -trimpath -buildvcs=false -tags lambda.norpc
 
-.PHONY: help run local test race lint bench fuzz build e2e examples sam-local conformance clients salesforce deploy clean
+# What people run the command-line tool on.
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: help run local test race lint cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +35,12 @@ lint: ## go vet, staticcheck, govulncheck, gofmt, go mod tidy
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'd:"; gofmt -l .; exit 1; }
 	go mod tidy -diff
 	@test/vulncheck
+
+cross: ## vet and compile the command-line tool for every platform that it runs on
+	@set -e; for platform in $(PLATFORMS); do \
+		echo "$$platform"; export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
+		go vet ./cmd/sftoken ./internal/localaws; go build -o /dev/null ./cmd/sftoken; \
+	done
 
 bench: ## speed, as ratios against a no-op function in the same run
 	$(RUN) ./internal/bench

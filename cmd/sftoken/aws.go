@@ -1,25 +1,52 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+	"github.com/spf13/cobra"
+
+	"github.com/sftoken/sftoken/internal/printable"
 )
 
-// loadQuietly finds the configuration as the AWS CLI does. What the SDK would log of its search is in the error, where it fails.
-func loadQuietly(ctx context.Context) (aws.Config, error) {
-	return config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
+// loadFor returns a function that finds the AWS configuration as the AWS CLI does. A profile that asks for an MFA code has it asked for
+// at the command's terminal, after before is called (nil: nothing is). What the SDK would log of its search is in the error, where it fails.
+func loadFor(cmd *cobra.Command, before func()) func(context.Context) (aws.Config, error) {
+	return func(ctx context.Context) (aws.Config, error) {
+		return config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+			o.TokenProvider = func() (string, error) { return askMFA(cmd, aws.ToString(o.SerialNumber), before) }
+		}))
+	}
+}
+
+// askMFA asks for the code of an MFA device. A prompt that nobody sees would wait for ever, so it is shown only at a terminal.
+func askMFA(cmd *cobra.Command, device string, before func()) (string, error) {
+	if terminalOf(cmd) == nil {
+		return "", errors.New("the AWS profile wants an MFA code, and there is no terminal to ask for it: use credentials of `aws sts get-session-token`, or aws sso login")
+	}
+	if before != nil {
+		before()
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "MFA code of %s: ", printable.Line(device))
+	return interruptible(cmd, func() (string, error) {
+		line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+		return strings.TrimSpace(line), err
+	})
 }
 
 // awsConfig is the configuration, with errors that say what to do where there are no credentials.
-func awsConfig(ctx context.Context) (aws.Config, error) {
-	cfg, err := loadQuietly(ctx)
+func awsConfig(cmd *cobra.Command) (aws.Config, error) {
+	cfg, err := loadFor(cmd, nil)(cmd.Context())
 	if err != nil {
 		return cfg, fmt.Errorf("AWS configuration: %w", err)
 	}
@@ -32,6 +59,14 @@ func awsConfig(ctx context.Context) (aws.Config, error) {
 		return credentials, err
 	})
 	return cfg, nil
+}
+
+// trusting is a client that trusts what the configuration has AWS's own clients trust: AWS_CA_BUNDLE, or ca_bundle of the profile.
+func trusting(cfg aws.Config) *http.Client {
+	if client, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		return &http.Client{Transport: client.GetTransport()}
+	}
+	return http.DefaultClient
 }
 
 // noCredentials is that there are none, or that they have ended.

@@ -203,7 +203,7 @@ func (d *demo) handleLeak(ctx context.Context, l *load) error {
 		return err
 	}
 	l.leaks.Add(1)
-	r := &rotation{client: d.stack.secrets, secret: secret, out: io.Discard, progress: io.Discard}
+	r := &rotation{client: d.stack.secrets, secret: secret, Leaked: secret.Holder(appsecret.Current), timeout: defaultWait, out: io.Discard, progress: io.Discard}
 	if err := r.replaceLeaked(ctx); err != nil {
 		return err
 	}

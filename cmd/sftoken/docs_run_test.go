@@ -121,7 +121,7 @@ func (s *reader) prepare(t *testing.T, b pages.Block) {
 		}
 	case b.Heading == "A rotation is stuck":
 		s.org.Fail(sfoauthtest.Rotate, sfoauthtest.Maintenance(), 0)
-		if err := start(t.Context(), s.secrets, prefix+"crm"); err != nil {
+		if _, err := start(t.Context(), s.secrets, prefix+"crm"); err != nil {
 			t.Fatal(err)
 		}
 		s.org.Heal()

@@ -47,14 +47,18 @@ failed.`,
 		).exits(map[int]string{0: "nothing failed; there may be warnings", 1: "something failed"}),
 		Args: oneApp,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := positive("--timeout", api.timeout); err != nil {
+				return err
+			}
 			allowed, err := sfoauth.ParseHosts(hosts)
 			if err != nil {
 				return &usageError{fmt.Errorf("--salesforce-hosts: %w", err)}
 			}
 			out, progress := &rendering{screen: newScreen(cmd.OutOrStdout())}, newPatience(cmd.ErrOrStderr())
 			c := doctor.Config{
-				Load: loadQuietly,
-				URL:  api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
+				Load:      loadFor(cmd, progress.done),
+				APIClient: trusting,
+				URL:       api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
 				Begin: progress.wait,
 				Done: func(r doctor.Result) {
 					progress.done()

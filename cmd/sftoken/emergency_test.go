@@ -23,7 +23,7 @@ func TestInAnEmergencyAPairThatWasStagedBeforeIsNotUsed(t *testing.T) {
 	}
 	s.org.Heal()
 	staged := s.app.Staged()[0]
-	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised"); code != 0 || !strings.Contains(stdout, "AWSCURRENT") {
+	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stdout, "AWSCURRENT") {
 		t.Fatalf("rotate --compromised: exit %d: %s%s", code, stdout, stderr)
 	}
 	if err := s.settle(t.Context()); err != nil {
@@ -54,7 +54,7 @@ func TestAnAppThatCannotRotateItselfIsSaidAtOnce(t *testing.T) {
 	if _, err = s.secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String(prefix + "crm"), SecretString: aws.String(string(text))}); err != nil {
 		t.Fatal(err)
 	}
-	for args, says := range map[string]string{"": "sftoken secret stage crm --wait", "--wait": "sftoken secret stage crm --wait", "--compromised": "sftoken secret put crm"} {
+	for args, says := range map[string]string{"": "sftoken secret stage crm --wait", "--wait": "sftoken secret stage crm --wait", "--compromised --yes": "sftoken secret put crm"} {
 		_, stderr, code := command(t, "", strings.Fields("rotate crm "+args)...)
 		if code != exitFailed || !strings.Contains(stderr, says) {
 			t.Errorf("rotate %s: exit %d: %s", args, code, stderr)

@@ -88,11 +88,10 @@ func runChild(child *exec.Cmd) error {
 	return &exitError{"", exit.ExitCode()}
 }
 
-func waitStatus(exit *exec.ExitError) (syscall.WaitStatus, bool) {
-	if exit == nil {
-		return 0, false
+func waitStatus(exit *exec.ExitError) (status syscall.WaitStatus, ok bool) {
+	if exit != nil {
+		status, ok = exit.Sys().(syscall.WaitStatus)
 	}
-	status, ok := exit.Sys().(syscall.WaitStatus)
 	return status, ok
 }
 

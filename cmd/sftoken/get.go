@@ -8,13 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 
+	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -38,18 +41,49 @@ func apiSections(done string) sections {
 // address is the API's, empty where it is not given.
 func (f *apiFlags) address() string { return cmp.Or(f.url, os.Getenv("SFTOKEN_URL")) }
 
-// source returns a source of the app's tokens, and a context that ends with the time-out.
-func (f *apiFlags) source(ctx context.Context, app string) (*sftoken.Source, context.Context, context.CancelFunc, error) {
-	url := f.address()
-	if url == "" {
-		return nil, nil, nil, &usageError{errors.New("no API: give --url or set SFTOKEN_URL to the ApiUrl of the deployment")}
+// check refuses flags that make no sense.
+func (f *apiFlags) check() error {
+	if err := positive("--timeout", f.timeout); err != nil {
+		return err
 	}
-	cfg, err := awsConfig(ctx)
+	address := f.address()
+	u, err := url.Parse(strings.TrimSpace(address))
+	switch {
+	case address == "":
+		return &usageError{errors.New("no API: give --url or set SFTOKEN_URL to the ApiUrl of the deployment")}
+	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return &usageError{errors.New("the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")}
+	}
+	return nil
+}
+
+// positive refuses a duration that leaves no time.
+func positive(flag string, d time.Duration) error {
+	if d <= 0 {
+		return &usageError{fmt.Errorf("%s %s: want more than 0, like 30s or 5m", flag, d)}
+	}
+	return nil
+}
+
+// source returns a source of the app's tokens, and a context that ends with the time-out.
+func (f *apiFlags) source(cmd *cobra.Command, app string) (*sftoken.Source, context.Context, context.CancelFunc, error) {
+	if err := f.check(); err != nil {
+		return nil, nil, nil, err
+	}
+	cfg, err := awsConfig(cmd)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
-	return sftoken.NewTokenSource(cfg, url, app), ctx, cancel, nil
+	if cfg.Region == "" && sftoken.RegionOf(f.address()) == "" {
+		return nil, nil, nil, &usageError{errors.New("no region: the API's address names none, so set AWS_REGION to the API's region")}
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
+	return f.with(cfg, app), ctx, cancel, nil
+}
+
+// with is a source that asks the API with this configuration.
+func (f *apiFlags) with(cfg aws.Config, app string) *sftoken.Source {
+	return sftoken.NewTokenSource(cfg, f.address(), app, sftoken.WithHTTPClient(trusting(cfg)))
 }
 
 func newGet() *cobra.Command {
@@ -91,7 +125,7 @@ and replace it if it is.`,
 
 // fetch asks the API for a token, in place of a rejected one where there is one.
 func (f *apiFlags) fetch(cmd *cobra.Command, app, rejected string) (*sftoken.Token, error) {
-	source, ctx, cancel, err := f.source(cmd.Context(), app)
+	source, ctx, cancel, err := f.source(cmd, app)
 	if err != nil {
 		return nil, err
 	}
@@ -106,18 +140,25 @@ func (f *apiFlags) fetch(cmd *cobra.Command, app, rejected string) (*sftoken.Tok
 var outputs = []string{"json", "token", "header", "env", "none"}
 
 func printToken(w io.Writer, token *sftoken.Token, output string) error {
+	access := token.AccessToken.Reveal()
+	if output != "json" && (printable.Safe(access) != access || printable.Safe(token.InstanceURL) != token.InstanceURL) {
+		return errMalformed
+	}
 	var text string
 	switch output {
 	case "json":
-		var indented bytes.Buffer
-		if err := json.Indent(&indented, []byte(token.JSON.Reveal()), "", "  "); err != nil {
+		indented, err := indentedJSON(token.JSON.Reveal())
+		if err != nil {
 			return err
 		}
-		text = indented.String()
+		text = indented
 	case "token":
-		text = token.AccessToken.Reveal()
+		text = access
 	case "header":
-		text = "Authorization: Bearer " + token.AccessToken.Reveal()
+		if strings.ContainsFunc(access, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return errMalformed
+		}
+		text = "Authorization: Bearer " + access
 	case "env":
 		var lines []string
 		for _, variable := range variables(token) {
@@ -130,6 +171,26 @@ func printToken(w io.Writer, token *sftoken.Token, output string) error {
 	}
 	_, err := fmt.Fprintln(w, text)
 	return err
+}
+
+// errMalformed is a token that cannot be one. In a header it could add another header.
+var errMalformed = errors.New("the API's answer is malformed: its token or address holds white space or characters that do not print")
+
+// indentedJSON is JSON for a person. What a terminal would take for a command is escaped, which leaves its meaning as it is.
+func indentedJSON(text string) (string, error) {
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, []byte(text), "", "  "); err != nil {
+		return "", err
+	}
+	var escaped strings.Builder
+	for _, r := range indented.String() {
+		if r != '\t' && printable.Safe(string(r)) != string(r) {
+			fmt.Fprintf(&escaped, `\u%04x`, r)
+		} else {
+			escaped.WriteRune(r)
+		}
+	}
+	return escaped.String(), nil
 }
 
 // variables are what a program that calls Salesforce needs.
@@ -157,7 +218,7 @@ one of them is reached. If the app's pair has leaked, use
 		Args:              oneApp,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			source, ctx, cancel, err := flags.source(cmd.Context(), args[0])
+			source, ctx, cancel, err := flags.source(cmd, args[0])
 			if err != nil {
 				return err
 			}

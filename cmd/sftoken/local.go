@@ -29,7 +29,10 @@ apps to secret values,
 
   {"crm": {"consumerKey": "…", "consumerSecret": "…", "baseUri": "…"}}
 
-Their pairs are never rotated: the new one would be lost with this process.
+Their pairs are never rotated: the new one would be lost with this process. The
+keys are made for each run, and only requests to localhost are answered, so that
+no other user of this machine and no web page reads the secrets. Without
+--secrets the keys are always the same: a simulated org is all that they open.
 
 With --org-ca the simulated org answers https too, at the same address: for
 clients that speak nothing else. They must trust the certificate in FILE:
@@ -99,7 +102,7 @@ func (s *stack) introduce(cmd *cobra.Command, asJSON bool) error {
 		}
 		return json.NewEncoder(w).Encode(map[string]any{
 			"url": s.url, "secretsManager": s.awsURL, "sts": s.awsURL, "org": s.orgURL, "region": region,
-			"keys": map[string]any{"owner": key(ownerKey), "billing": key(billingKey), "stranger": key(strangerKey)},
+			"keys": map[string]any{"owner": key(s.keys.owner), "billing": key(s.keys.billing), "stranger": key(s.keys.stranger)},
 		})
 	}
 	rotate, hosts := "  sftoken rotate "+s.apps[0]+" --wait\n", "  export SALESFORCE_HOSTS="+strings.TrimPrefix(s.orgURL, "http://")+"\n"
@@ -134,7 +137,7 @@ As the owner, who may write the secret:
 %[10]s
 What the functions write follows.
 
-`, s.url, s.awsURL, s.orgName(), region, billingKey.AccessKeyID, billingKey.SecretAccessKey, s.apps[0], ownerKey.AccessKeyID, ownerKey.SecretAccessKey, rotate, hosts)
+`, s.url, s.awsURL, s.orgName(), region, s.keys.billing.AccessKeyID, s.keys.billing.SecretAccessKey, s.apps[0], s.keys.owner.AccessKeyID, s.keys.owner.SecretAccessKey, rotate, hosts)
 	return err
 }
 

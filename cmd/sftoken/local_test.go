@@ -102,7 +102,7 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.as(t, ownerKey)
+	s.as(t, s.keys.owner)
 	if _, stderr, code := command(t, "", "rotate", "erp", "--wait"); code != exitFailed || !strings.Contains(stderr, "rotation function") {
 		t.Errorf("rotate: exit %d: %s", code, stderr)
 	}
@@ -186,12 +186,12 @@ func TestExitCodesOfFailures(t *testing.T) {
 func TestAnEmergencySaysThatTokensWereNotRevoked(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
 	s.as(t, ownerKey)
-	_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--url", "http://127.0.0.1:1/v1")
-	if code != exitFailed || !strings.Contains(stderr, "the pair is changed, and the cached token is not revoked") {
+	_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "10s", "--url", "http://127.0.0.1:1/v1")
+	if code != exitFailed || !strings.Contains(stderr, "the credentials are changed, and the cached token is not revoked") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	t.Setenv("SFTOKEN_URL", "")
-	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised"); code != 0 || !strings.Contains(stderr, "no --url") {
+	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stderr, "no --url") {
 		t.Errorf("without the API's address: exit %d: %s", code, stderr)
 	}
 }

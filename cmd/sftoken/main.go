@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -35,6 +36,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, whatever it still does
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -64,7 +66,7 @@ func complaint(err error) string {
 	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Code == "" && failed.Status != 429 {
 		text += "; `sftoken doctor APP` says what to mend" // API Gateway's own words do not
 	}
-	return oneLine.Replace(text)
+	return printable.Line(oneLine.Replace(text))
 }
 
 // oneLine has what is wrong in one line, and in words that are not Go's.

@@ -5,199 +5,153 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 )
 
+// rotateFlags are those of `sftoken rotate` alone.
+type rotateFlags struct {
+	wait, compromised, yes, asJSON bool
+	version, label                 string // of the version that has leaked; both empty: AWSCURRENT
+}
+
+// check refuses flags that make no sense together.
+func (f *rotateFlags) check(api *apiFlags) error {
+	switch {
+	case (f.version != "" || f.label != "") && !f.compromised:
+		return &usageError{errors.New("--version-id and --label name the version that has leaked: they need --compromised")}
+	case f.version != "" && f.label != "":
+		return &usageError{errors.New("give --version-id or --label, and not both")}
+	case f.compromised && api.address() != "":
+		return api.check()
+	}
+	return positive("--timeout", api.timeout)
+}
+
 func newRotate() *cobra.Command {
-	var flags secretFlags
+	var secrets secretFlags
 	var api apiFlags
-	var wait, compromised, asJSON bool
+	var flags rotateFlags
 	cmd := &cobra.Command{
 		Use: "rotate APP", GroupID: ownerGroup,
-		Short: "Rotate the app's pair now",
-		Long: `Rotate the app's pair now. Callers notice nothing: the old pair works until the
-new one does. A rotation that has begun and not ended is continued.
+		Short: "Rotate the app's credentials now",
+		Long: `Rotate the app's consumer key and secret now. Callers notice nothing: the old
+ones work until the new ones do. A rotation that has begun and not ended is
+continued.
 
-With --compromised the old pair is deleted at Salesforce as soon as the new one
-is current, and the tokens that are known are revoked: the one cached behind
---url at once, those that other instances of the token function hold when they
-next read the secret, within SECRET_TTL (5 minutes).`,
+With --compromised the old credentials are deleted at Salesforce as soon as the
+new ones are current, and the tokens that are known are revoked: the one cached
+behind --url at once, those that other instances of the token function hold when
+they next read the secret, within SECRET_TTL (5 minutes). It asks for a
+confirmation, unless --yes is given.
+
+It labels the version that has leaked COMPROMISED: AWSCURRENT, or that of
+--version-id or --label. A version whose credentials are not current any more
+has them deleted without a rotation. If the command fails or is interrupted
+before anything was rotated, it takes the label off again.
+
+Secrets Manager rotates in the background and tells nobody why a rotation fails.
+Where nothing happens for a minute, --wait says so and where to look.`,
 		Example: `  sftoken rotate crm --wait
-  sftoken rotate crm --compromised --url "$SFTOKEN_URL"`,
+  sftoken rotate crm --compromised --url "$SFTOKEN_URL"
+  sftoken rotate crm --compromised --label AWSPREVIOUS --yes`,
 		Annotations: describe("SFTOKEN_URL", "the API's address, where --url does not give it", "SECRET_PREFIX", "as --prefix", awsVariables, awsMeaning).
 			exits(map[int]string{0: "begun; with --wait or --compromised: done", 1: "failed; with --compromised: or a token may not be revoked"}),
 		Args:              oneApp,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := flags.check(&api); err != nil {
+				return err
+			}
+			client, cfg, err := secrets.client(cmd)
+			if err != nil {
+				return err
+			}
 			ctx := cmd.Context()
-			client, err := flags.client(ctx)
+			secret, err := appsecret.Open(ctx, client, secrets.prefix, secrets.prefix+args[0])
 			if err != nil {
 				return err
 			}
-			secret, err := appsecret.Open(ctx, client, flags.prefix, flags.prefix+args[0])
-			if err != nil {
-				return err
+			r := &rotation{
+				target: targetOf(secret.Name, secret.ARN), Before: secret.Holder(appsecret.Current),
+				client: client, secret: secret, timeout: api.timeout, out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(),
 			}
-			r := &rotation{client: client, secret: secret, out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr()}
-			if err := r.possible(ctx, compromised); err != nil {
-				return err
-			}
-			if asJSON {
+			if flags.asJSON {
 				r.out = io.Discard
 			}
-			switch {
-			case compromised:
-				if err = r.replaceLeaked(ctx); err == nil {
-					err = r.revokeKnown(cmd, &api)
-				}
-			case wait:
-				err = r.rotate(ctx)
-			default:
-				if err = start(ctx, client, secret.ARN); err == nil {
-					fmt.Fprintf(r.out, "the rotation of %s has begun: see `sftoken secret status %s`\n", secret.Name, args[0])
-				}
-			}
-			if asJSON && (err == nil || r.Current != "") {
-				r.Secret, r.Before = secret.Name, secret.Holder(appsecret.Current)
+			err = r.run(ctx, cmd, &flags, func() error { return r.revokeKnown(ctx, &api, cfg) })
+			if flags.asJSON && (err == nil || r.Current != "" || r.Compromised) {
 				return errors.Join(printJSON(cmd, r), err)
 			}
 			return err
 		},
 	}
-	flags.add(cmd)
+	secrets.add(cmd)
 	api.add(cmd)
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the new pair is current")
-	cmd.Flags().BoolVar(&compromised, "compromised", false, "the pair has leaked: wait, delete it at Salesforce, revoke known tokens")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines: one JSON object")
+	timeout := cmd.Flags().Lookup("timeout")
+	timeout.Usage, timeout.DefValue, api.timeout = "how long to wait for the new credentials", defaultWait.String(), defaultWait
+	cmd.Flags().BoolVar(&flags.wait, "wait", false, "wait until the new credentials are current")
+	cmd.Flags().BoolVar(&flags.compromised, "compromised", false, "the credentials have leaked: wait, delete them at Salesforce, revoke known tokens")
+	cmd.Flags().StringVar(&flags.version, "version-id", "", "with --compromised: the `ID` of the version that has leaked (default: that of AWSCURRENT)")
+	cmd.Flags().StringVar(&flags.label, "label", "", "with --compromised: a `LABEL` of the version that has leaked, like AWSPREVIOUS")
+	cmd.Flags().BoolVar(&flags.yes, "yes", false, "with --compromised: do not ask for a confirmation")
+	cmd.Flags().BoolVar(&flags.asJSON, "json", false, "for machines: one JSON object")
 	return cmd
 }
 
-// start asks for a rotation, or for an unfinished one to be tried again.
-func start(ctx context.Context, client *secretsmanager.Client, arn string) error {
-	_, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(newToken()), RotateImmediately: aws.Bool(true)})
-	if unfinished, ok := errors.AsType[*types.InvalidRequestException](err); ok && strings.Contains(unfinished.ErrorMessage(), "previous rotation") {
-		return nil // Secrets Manager goes on with it
-	} else if ok && strings.Contains(unfinished.ErrorMessage(), "No Lambda rotation function") {
-		return fmt.Errorf("the secret's rotation is not switched on: set RotationSchedule in its deployment, or change the pair by `sftoken secret stage`: %w", err)
-	}
-	return err
-}
-
-// rotation is one that somebody waits for, and what --json prints of it.
-type rotation struct {
-	Secret      string `json:"secret"`
-	Before      string `json:"before"`            // the version that was current
-	Current     string `json:"current,omitempty"` // the one that now is; empty: nobody has waited for it
-	Compromised bool   `json:"compromised"`       // the version before is labelled so
-	Revoked     bool   `json:"revoked"`           // the token that the API had cached is dead
-
-	client        *secretsmanager.Client
-	secret        *appsecret.Secret // as it was before
-	out, progress io.Writer
-}
-
-// replaceLeaked labels the current version COMPROMISED first: the rotate function then deletes its pair at Salesforce once
-// another is current, and the token function revokes the tokens made with it.
-func (r *rotation) replaceLeaked(ctx context.Context) error {
-	leaked := r.secret.Holder(appsecret.Current)
-	if err := r.secret.Move(ctx, appsecret.Compromised, leaked); err != nil {
-		return err
-	}
-	r.Compromised = true
-	fmt.Fprintf(r.out, "version %s is labelled COMPROMISED\n", leaked)
-	// Who had this pair may have read the one that was staged beside it: the rotation that staged it is given up.
-	if pending := r.secret.Holder(appsecret.Pending); pending != "" && pending != leaked {
-		if err := r.secret.Unlabel(ctx, appsecret.Pending, pending); err != nil {
+// run does what the flags say.
+func (r *rotation) run(ctx context.Context, cmd *cobra.Command, flags *rotateFlags, revoke func() error) error {
+	if flags.compromised {
+		if err := r.find(ctx, flags); err != nil {
 			return err
 		}
-	}
-	return r.rotate(ctx)
-}
-
-// possible says at once what the rotate function would say in its log alone: that a person must make the new pair.
-func (r *rotation) possible(ctx context.Context, compromised bool) error {
-	current, err := r.secret.Read(ctx, r.secret.Holder(appsecret.Current))
-	if err != nil || current.Rotates() || current.IsPlaceholder() || r.secret.Holder(appsecret.Candidate) != "" && !compromised {
-		return nil
-	}
-	app := r.secret.App
-	then := "then `sftoken secret stage " + app + " --wait`"
-	if compromised {
-		then = "which ends the leaked one, then `sftoken secret put " + app + "` and `sftoken revoke " + app + "`"
-	}
-	return fmt.Errorf("the secret of app %s has no appId and consumerId, so that a person must make its new pair: in Salesforce's Setup, %s", app, then)
-}
-
-// rotate starts it and waits until another version is current.
-func (r *rotation) rotate(ctx context.Context) error {
-	if err := start(ctx, r.client, r.secret.ARN); err != nil {
+		what := fmt.Sprintf("Version %s of secret %s will be labelled COMPROMISED: its credentials are deleted at Salesforce, and its tokens revoked.", r.Leaked, r.target)
+		if err := confirm(cmd, flags.yes, what); err != nil {
+			return err
+		}
+	} else if err := r.possible(ctx, false); err != nil {
 		return err
 	}
-	fmt.Fprintln(r.progress, "waiting for the new pair to become current; it may take 10 minutes")
-	return poll(ctx, func(ctx context.Context) (bool, error) {
-		now, err := appsecret.Open(ctx, r.client, strings.TrimSuffix(r.secret.Name, r.secret.App), r.secret.ARN)
-		if err != nil {
-			return false, err
+	fmt.Fprintln(r.progress, "rotating", r.target)
+	switch {
+	case flags.compromised:
+		if err := r.replaceLeaked(ctx); err != nil {
+			return err
 		}
-		version := now.Holder(appsecret.Current)
-		if r.isStill(ctx, now, version) {
-			if pending := now.Holder(appsecret.Pending); pending != "" && pending != version {
-				return false, nil
-			}
-			// It was given up: another one begins.
-			if err := (&rotation{secret: now}).possible(ctx, r.Compromised); err != nil {
-				return false, fmt.Errorf("the rotation was given up, as `sftoken secret status %s` shows: %w", now.App, err)
-			}
-			return false, start(ctx, r.client, r.secret.ARN)
-		}
-		r.Current = version
-		fmt.Fprintf(r.out, "version %s is AWSCURRENT\n", version)
-		return true, nil
-	})
+		return revoke()
+	case flags.wait:
+		return r.rotate(ctx)
+	}
+	failure, err := start(ctx, r.client, r.secret.ARN)
+	if err != nil {
+		return err
+	}
+	if failure != "" {
+		newScreen(r.progress).column("warning: ", 9, "the rotate function has failed: "+failure)
+	}
+	fmt.Fprintf(r.out, "the rotation of %s has begun: see `sftoken secret status %s`\n", r.secret.Name, r.secret.App)
+	return nil
 }
 
-// isStill says whether the version is the one that was current before or, where that has leaked, another one with its pair, as somebody
-// makes who changes who may have tokens.
-func (r *rotation) isStill(ctx context.Context, now *appsecret.Secret, version string) bool {
-	before := r.secret.Holder(appsecret.Current)
-	if version == before || !r.Compromised {
-		return version == before
-	}
-	leaked, err := now.Read(ctx, before)
-	if err != nil {
-		return false
-	}
-	current, err := now.Read(ctx, version)
-	return err == nil && current.SamePair(leaked)
-}
+// revokeTime is how long the API is asked to revoke the cached token.
+const revokeTime = 30 * time.Second
 
 // revokeKnown revokes the token that the API has cached.
-func (r *rotation) revokeKnown(cmd *cobra.Command, api *apiFlags) error {
+func (r *rotation) revokeKnown(ctx context.Context, api *apiFlags, cfg aws.Config) error {
 	if api.address() == "" {
 		newScreen(r.progress).column("", 0, "no --url: the tokens that the API has cached are revoked when it next reads the secret, within SECRET_TTL")
 		return nil
 	}
-	source, ctx, cancel, err := api.source(cmd.Context(), r.secret.App)
-	if err == nil {
-		defer cancel()
-		err = source.Revoke(ctx)
-	}
-	if err != nil { // the API's own exit codes would say that nothing was done
-		return &exitError{fmt.Sprintf("the pair is changed, and the cached token is not revoked: try `sftoken revoke %s`, and not this again: %s", r.secret.App, complaint(err)), exitFailed}
+	ctx, cancel := context.WithTimeout(ctx, min(revokeTime, api.timeout))
+	defer cancel()
+	if err := api.with(cfg, r.secret.App).Revoke(ctx); err != nil { // the API's own exit codes would say that nothing was done
+		return &exitError{fmt.Sprintf("the credentials are changed, and the cached token is not revoked: try `sftoken revoke %s`, and not this again: %s", r.secret.App, complaint(err)), exitFailed}
 	}
 	r.Revoked = true
 	fmt.Fprintln(r.out, "the cached token is revoked")
 	return nil
-}
-
-func isNotFound(err error) bool {
-	_, ok := errors.AsType[*types.ResourceNotFoundException](err)
-	return ok
 }

@@ -89,7 +89,7 @@ func TestCommands(t *testing.T) {
 		{"two apps", []string{"get", "a", "b"}, exitUsage, "the app's name"},
 		{"an unknown flag", []string{"get", "crm", "--nonsense"}, exitUsage, "nonsense"},
 		{"an unknown format", []string{"get", "crm", "-o", "xml"}, exitUsage, "json, token, header, env or none"},
-		{"no API", []string{"get", "crm", "--url", " "}, exitFailed, "must be a URL"},
+		{"no API", []string{"get", "crm", "--url", " "}, exitUsage, "must be a URL"},
 		{"an unknown app", []string{"get", "nosuch"}, exitRefused, "unknown_app"},
 		{"a bad name", []string{"get", "CRM"}, exitUsage, "lower-case letters"},
 		{"an address without the stage", []string{"get", "crm", "--url", strings.TrimSuffix(s.url, "/v1")}, exitRefused, "`sftoken doctor APP` says"},
@@ -131,19 +131,19 @@ func TestCommands(t *testing.T) {
 	if stdout, stderr, code := command(t, "", "secret", "put", "crm", "--file", file); code != 0 || !strings.Contains(stdout, "as AWSCURRENT") {
 		t.Errorf("secret put: exit %d: %s%s", code, stdout, stderr)
 	}
-	for stdin, says := range map[string]string{"": "standard input is empty", "{}": "no field is given", "[]": "JSON object", `{"consumerKey":""}`: "consumerKey is missing", `{"consumerSecret":"replace-me"}`: "placeholder"} {
+	for stdin, says := range map[string]string{"": "standard input is empty", "{}": "no field is given", "[]": "JSON object", `{"consumerKey":"","consumerSecret":""}`: "consumerKey is missing", `{"consumerKey":"x","consumerSecret":"replace-me"}`: "placeholder"} {
 		if _, stderr, code := command(t, stdin, "secret", "put", "crm"); code != exitFailed || !strings.Contains(stderr, says) {
 			t.Errorf("secret put of %q: exit %d: %s", stdin, code, stderr)
 		}
 	}
-	if _, stderr, code := command(t, `{"consumerSekret":"x","note":"kept"}`, "secret", "put", "crm"); code != 0 ||
-		!strings.Contains(stderr, `warning: "consumerSekret" is no field that sftoken reads`) || strings.Count(stderr, "warning: ") != 2 {
-		t.Errorf("secret put of a misspelt field: exit %d: %s", code, stderr)
+	if _, stderr, code := command(t, `{"remark":"x","note":"kept"}`, "secret", "put", "crm"); code != 0 ||
+		!strings.Contains(stderr, `warning: "remark" is no field that sftoken reads`) || strings.Count(stderr, "warning: ") != 2 {
+		t.Errorf("secret put of unknown fields: exit %d: %s", code, stderr)
 	}
 	s.as(t, billingKey)
 	leaked, _, _ := command(t, "", "get", "crm", "-o", "token")
 	s.as(t, ownerKey)
-	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised"); code != 0 || !strings.Contains(stdout, "COMPROMISED") || !strings.Contains(stdout, "revoked") {
+	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stdout, "COMPROMISED") || !strings.Contains(stdout, "revoked") {
 		t.Errorf("rotate --compromised: exit %d: %s%s", code, stdout, stderr)
 	}
 	if s.org.Live(strings.TrimSpace(leaked)) {
@@ -205,18 +205,18 @@ func TestCommandsForMachines(t *testing.T) {
 	key, secret = s.app.Regenerate()
 	staged := ask(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0, "secret", "stage", "crm", "--wait")
 	same(staged, map[string]any{"label": "AWSCURRENT"})
-	same(ask(`{"consumerSecret":"wrong"}`, exitFailed, "secret", "stage", "crm", "--wait"), map[string]any{"label": "REJECTED"})
-	leak := ask("", 0, "rotate", "crm", "--compromised")
+	same(ask(`{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`, exitFailed, "secret", "stage", "crm", "--wait"), map[string]any{"label": "REJECTED"})
+	leak := ask("", 0, "rotate", "crm", "--compromised", "--yes")
 	same(leak, map[string]any{"before": staged["version"], "compromised": true, "revoked": true})
 	if leak["current"] == staged["version"] || leak["current"] == nil {
 		t.Errorf("rotate --compromised: %v", leak)
 	}
 	// The pair is changed, and the API does not answer: a machine must hear of both.
-	half := ask("", exitFailed, "rotate", "crm", "--compromised", "--url", "http://127.0.0.1:1/v1")
+	half := ask("", exitFailed, "rotate", "crm", "--compromised", "--yes", "--timeout", "10s", "--url", "http://127.0.0.1:1/v1")
 	same(half, map[string]any{"compromised": true, "revoked": false})
 	for _, status := range []int{403, 503} { // not as get exits: the pair is changed all the same
 		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
-		_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--timeout", "1s", "--url", api.URL+"/v1")
+		_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "5s", "--url", api.URL+"/v1")
 		api.Close()
 		if code != exitFailed || !strings.Contains(stderr, "try `sftoken revoke crm`") {
 			t.Errorf("the API answers %d: exit %d: %s", status, code, stderr)
@@ -300,7 +300,7 @@ func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.as(t, billingKey)
+	s.as(t, s.keys.billing)
 	if stdout, stderr, code := command(t, "", "get", "erp", "-o", "token"); code != 0 || !org.Live(strings.TrimSpace(stdout)) {
 		t.Errorf("get: exit %d: %s", code, stderr)
 	}
@@ -345,7 +345,7 @@ func TestNothingSecretIsWritten(t *testing.T) {
 	s.tell(t, &written, ownerKey, "secret", "status", "crm")
 	s.tell(t, &written, ownerKey, "secret", "status", "crm", "--json")
 	var errs bytes.Buffer
-	if code := run(t.Context(), []string{"secret", "put", "crm"}, strings.NewReader(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)), &written, &errs); code != 0 {
+	if code := run(t.Context(), []string{"secret", "put", "crm"}, strings.NewReader(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)), &written, io.MultiWriter(&written, &errs)); code != 0 {
 		t.Errorf("secret put: exit %d: %s", code, errs.String())
 	}
 	text := written.String()
@@ -411,7 +411,7 @@ func TestARotationWhoseProcessIsKilled(t *testing.T) {
 			}
 			s.rotate.Kill()
 		})
-		_ = start(t.Context(), s.secrets, prefix+"crm") // Secrets Manager tries it twice
+		_, _ = start(t.Context(), s.secrets, prefix+"crm") // Secrets Manager tries it twice
 		killer.Wait()
 		s.org.Heal()
 		d := &demo{stack: s}
@@ -428,7 +428,7 @@ func TestARotationWhoseProcessIsKilled(t *testing.T) {
 			if try == 3 {
 				t.Fatalf("killed at %s: the rotation does not complete: %v", at, err)
 			}
-			_ = start(t.Context(), s.secrets, prefix+"crm")
+			_, _ = start(t.Context(), s.secrets, prefix+"crm")
 		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,7 @@ const (
 	firstVersion = "00000000-0000-4000-8000-000000000001"
 )
 
-// The principals of the local AWS. Their keys are good for nothing else.
+// The principals of the local AWS, with keys that the documentation shows: all that they open is a simulated org.
 var (
 	ownerKey = localaws.Principal{
 		AccessKeyID: "AKIALOCALOWNER", SecretAccessKey: "local-owner-only", Account: owner,
@@ -66,6 +67,27 @@ var (
 	}
 )
 
+// principals are those of one stack.
+type principals struct {
+	owner, billing, stranger, function localaws.Principal
+}
+
+// simulatedKeys are the keys for a simulated org.
+var simulatedKeys = principals{ownerKey, billingKey, strangerKey, functionKey}
+
+// randomKeys are keys of this run alone: with the secret of a real org behind them, no other user of this machine may know them.
+func randomKeys() principals {
+	random := func(p localaws.Principal) localaws.Principal {
+		p.AccessKeyID = p.AccessKeyID[:len("AKIA")] + rand.Text()[:16]
+		p.SecretAccessKey = rand.Text() + rand.Text()
+		if p.SessionToken != "" {
+			p.SessionToken = rand.Text() + rand.Text()
+		}
+		return p
+	}
+	return principals{random(ownerKey), random(billingKey), random(strangerKey), random(functionKey)}
+}
+
 // stackOptions are where the parts of a stack listen, and what is in it.
 type stackOptions struct {
 	api, aws, org string // host:port
@@ -82,6 +104,7 @@ type stackOptions struct {
 
 // stack is the whole of sftoken on this machine: the real function binaries between a simulated org and stand-ins for AWS.
 type stack struct {
+	keys     principals
 	org      *sfoauthtest.Org // nil where the secrets are of a real org
 	app      *sfoauthtest.App
 	orgURL   string
@@ -103,7 +126,10 @@ type stack struct {
 
 // newStack builds the functions and starts everything. Close it.
 func newStack(ctx context.Context, o stackOptions) (_ *stack, err error) {
-	s := &stack{arrivals: make(chan struct{}, 1)}
+	s := &stack{arrivals: make(chan struct{}, 1), keys: simulatedKeys}
+	if o.secrets != nil {
+		s.keys = randomKeys()
+	}
 	s.behind.Store(int64(o.behind))
 	defer func() {
 		if err != nil {
@@ -181,7 +207,7 @@ func (s *stack) startOrg(o stackOptions) (err error) {
 }
 
 func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts string) (err error) {
-	keys := localaws.NewKeys(ownerKey, billingKey, strangerKey, functionKey)
+	keys := localaws.NewKeys(s.keys.owner, s.keys.billing, s.keys.stranger, s.keys.function)
 	s.bus = &localaws.EventBus{
 		Labels: []string{appsecret.Current, appsecret.Candidate, appsecret.Compromised}, Pause: time.Second,
 		Function: func(ctx context.Context, payload []byte) ([]byte, error) { return s.rotate.Invoke(ctx, payload) },
@@ -214,29 +240,36 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 		},
 	})
 	sts := &localaws.STS{Keys: keys, Region: region}
-	if s.awsURL, err = s.serve("--secrets-manager-listen", o.aws, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	guard := func(h http.Handler) http.Handler { return h }
+	if o.secrets != nil {
+		guard = localaws.LoopbackOnly
+	}
+	if s.awsURL, err = s.serve("--secrets-manager-listen", o.aws, guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Authorization"), "/sts/aws4_request") {
 			sts.ServeHTTP(w, r)
 			return
 		}
 		s.aws.ServeHTTP(w, r)
-	}), nil); err != nil {
+	})), nil); err != nil {
 		return err
 	}
 	env := map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.awsURL, "SALESFORCE_HOSTS": hosts}
+	if s.org != nil { // what is tried in a minute here takes days in a real org
+		env["LOGIN_BURST"], env["LOGINS_PER_HOUR"] = "3600", "3600"
+	}
 	for _, setting := range o.env {
 		name, value, _ := strings.Cut(setting, "=")
 		env[name] = value
 	}
 	s.secrets = secretsmanager.New(secretsmanager.Options{
-		Region: region, BaseEndpoint: aws.String(s.awsURL), Credentials: credentialsOf(ownerKey),
+		Region: region, BaseEndpoint: aws.String(s.awsURL), Credentials: credentialsOf(s.keys.owner),
 	})
 	if o.noFunctions {
 		return nil
 	}
 	function := func(name string, timeout time.Duration) *localaws.Function {
 		f := localaws.NewFunction(localaws.FunctionConfig{
-			Name: "sftoken-" + name, Binary: binaries[name], Account: owner, Region: region, Env: env, Credentials: functionKey,
+			Name: "sftoken-" + name, Binary: binaries[name], Account: owner, Region: region, Env: env, Credentials: s.keys.function,
 			Timeout: timeout, Environments: 4, Stdout: o.log, Stderr: o.log,
 		})
 		s.closers = append(s.closers, f.Close)
@@ -244,10 +277,10 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 	}
 	s.token, s.rotate = function("token", cmp.Or(o.timeout, 15*time.Second)), function("rotate", 15*time.Minute)
 	gateway := &localaws.Gateway{
-		Account: owner, Region: region, APIID: "l0ca1", Stage: stage, Keys: keys, AllowedAccounts: []string{billingKey.Account, strangerKey.Account},
+		Account: owner, Region: region, APIID: "l0ca1", Stage: stage, Keys: keys, AllowedAccounts: []string{s.keys.billing.Account, s.keys.stranger.Account},
 		Function: s.token.Invoke,
 	}
-	api, err := s.serve("--listen", o.api, gateway, nil)
+	api, err := s.serve("--listen", o.api, guard(gateway), nil)
 	if err != nil {
 		return err
 	}
@@ -298,7 +331,7 @@ func (s *stack) fill(ctx context.Context, secrets map[string]json.RawMessage) er
 		key, secret := s.app.Pair()
 		value, err := json.Marshal(map[string]any{
 			"consumerKey": key, "consumerSecret": secret, "baseUri": s.orgURL, "appId": s.app.ID, "consumerId": s.app.ConsumerID, "orgId": s.org.ID(),
-			"allowedPrincipals": []string{owner, billingKey.Account},
+			"allowedPrincipals": []string{owner, s.keys.billing.Account},
 		})
 		if err != nil {
 			return err
@@ -308,10 +341,14 @@ func (s *stack) fill(ctx context.Context, secrets map[string]json.RawMessage) er
 	s.apps = slices.Sorted(maps.Keys(secrets))
 	for _, app := range s.apps {
 		value := secrets[app]
-		if _, err := appsecret.Parse("local", string(value)); err != nil {
+		version, err := appsecret.Parse("local", string(value))
+		if err == nil {
+			err = version.PrincipalsErr
+		}
+		if err != nil {
 			return fmt.Errorf("the secret of app %s: %w", app, err)
 		}
-		_, err := s.secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		_, err = s.secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
 			Name: aws.String(prefix + app), SecretString: aws.String(string(value)), ClientRequestToken: aws.String(firstVersion),
 		})
 		if err != nil {

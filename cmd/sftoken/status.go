@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/printable"
 )
 
 func newStatus(flags *secretFlags) *cobra.Command {
@@ -31,7 +32,7 @@ COMPROMISED one that has leaked.`,
 		Args:              oneApp,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := flags.client(cmd.Context())
+			client, _, err := flags.client(cmd)
 			if err != nil {
 				return err
 			}
@@ -72,8 +73,10 @@ func statusOf(s *appsecret.Secret) status {
 	}
 }
 
+// printStatus shows a person what AWS says. Labels and the schedule are set by others.
 func printStatus(w io.Writer, secret *appsecret.Secret) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	rotation := "off"
 	if secret.RotationEnabled {
 		rotation = strings.TrimSuffix("on, "+secret.Schedule, ", ")
@@ -89,7 +92,11 @@ func printStatus(w io.Writer, secret *appsecret.Secret) error {
 	for _, version := range slices.Sorted(maps.Keys(secret.Labels)) {
 		fmt.Fprintf(table, "version\t%s  %s\n", version, strings.Join(slices.Sorted(slices.Values(secret.Labels[version])), " "))
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, printable.Safe(text.String()))
+	return err
 }
 
 func when(t time.Time) string {

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,11 +14,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/doctor"
-	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
 // store is one version being stored.
@@ -30,179 +24,305 @@ type store struct {
 	cmd              *cobra.Command
 	client           *secretsmanager.Client
 	app, name, label string
-	stored           *appsecret.Version // as it was sent
+	login            login
+	account          func(context.Context) string // that of the credentials, for a secret that is not there yet
+
+	noVerify bool   // do not log in with the credentials
+	force    bool   // store though the last version that works may lose its last label
+	replace  bool   // drop the fields that are stored and not given
+	create   bool   // make the secret where there is none
+	kmsKey   string // that a new secret is encrypted with; empty: the account's default key
+
+	to       target             // what is written
+	stored   *appsecret.Version // as it was sent
+	verified bool               // its credentials have logged in
+	lost     []string           // what --replace has dropped
+	keep     string             // the version that must keep AWSPREVIOUS; empty: it follows AWSCURRENT, as Secrets Manager has it
 }
 
+// held is what a secret holds before a version is stored.
+type held struct {
+	secret *appsecret.Secret // nil: there is no such secret
+	base   string            // the version that is AWSCURRENT; empty: none
+	fields fields            // of that version; nil: it cannot be read
+	err    error             // why it cannot be read
+	told   []string          // the fields that it seems to have, where it cannot be read
+}
+
+// store stores a version and returns its id. Where it fails, nothing was stored.
 func (s *store) store(file string) (version string, err error) {
 	ctx := s.cmd.Context()
-	fields, exists, err := s.present(ctx)
+	version, err = s.try(ctx, file)
+	if err != nil && version == "" {
+		if _, usage := errors.AsType[*usageError](err); usage {
+			return "", err
+		}
+		return "", fmt.Errorf("nothing was stored: %w", err)
+	}
+	return version, err
+}
+
+func (s *store) try(ctx context.Context, file string) (string, error) {
+	now, err := s.present(ctx)
+	if err == nil {
+		err = s.mayMerge(now)
+	}
 	if err != nil {
 		return "", err
 	}
-	if !exists && s.label != appsecret.Current {
-		return "", fmt.Errorf("there is no secret %s yet: begin with `sftoken secret put %s`", s.name, s.app)
+	given, err := interruptible(s.cmd, func() (fields, error) { return s.given(file, s.kept(now)) })
+	if err == nil {
+		err = together(given)
 	}
-	given, err := s.unlessInterrupted(func() (map[string]json.RawMessage, error) { return s.given(file, fields) })
 	if err != nil {
 		return "", err
 	}
 	// Once more: what was read before somebody typed may be the pair before by now.
-	if fields, exists, err = s.present(ctx); err != nil {
-		return "", err
+	if now, err = s.present(ctx); err == nil {
+		err = s.mayMerge(now)
 	}
-	maps.Copy(fields, given)
-	value, err := json.Marshal(fields)
 	if err != nil {
 		return "", err
 	}
-	parsed, err := appsecret.Parse("", string(value))
+	value, err := s.merge(now, given)
 	if err != nil {
-		return "", fmt.Errorf("nothing was stored: %w", err)
+		return "", err
 	}
-	if parsed.IsPlaceholder() {
-		return "", errors.New("nothing was stored: this is still the placeholder")
+	if err := s.check(ctx, now, value); err != nil {
+		return "", err
+	}
+	return s.write(ctx, now, value)
+}
+
+// together refuses half of what logs in: the other half that is stored belongs to other credentials.
+func together(given fields) error {
+	_, key := given["consumerKey"]
+	_, secret := given["consumerSecret"]
+	switch {
+	case key && !secret:
+		return errors.New("consumerSecret is missing: consumerKey and consumerSecret must be given together")
+	case secret && !key:
+		return errors.New("consumerKey is missing: consumerKey and consumerSecret must be given together")
+	}
+	return nil
+}
+
+// present reads what the secret holds now.
+func (s *store) present(ctx context.Context) (*held, error) {
+	secret, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
+	if isNotFound(err) {
+		return &held{fields: fields{}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	now := &held{secret: secret, base: secret.Holder(appsecret.Current), fields: fields{}}
+	s.to = targetOf(s.name, secret.ARN)
+	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.name})
+	switch {
+	case isNotFound(err): // a secret without a value
+		return now, nil
+	case err != nil:
+		return nil, err
+	}
+	now.base = aws.ToString(out.VersionId)
+	if out.SecretString == nil {
+		now.fields, now.err = nil, errors.New("it is binary")
+		return now, nil
+	}
+	if now.fields, now.err = appsecret.Fields(*out.SecretString); now.err != nil {
+		now.fields, now.told = nil, seeming(*out.SecretString)
+	}
+	return now, nil
+}
+
+// quotedName is what a field's name looks like in a value that is not JSON as a whole.
+var quotedName = regexp.MustCompile(`"([A-Za-z_ -]{1,40})"\s*:`)
+
+// seeming returns the known fields that a value names which cannot be read. What else it holds may be secret.
+func seeming(value string) []string {
+	var names []string
+	for _, match := range quotedName.FindAllStringSubmatch(value, -1) {
+		if _, near := appsecret.NearMiss(match[1]); (near || appsecret.IsField(match[1])) && !slices.Contains(names, match[1]) {
+			names = append(names, match[1])
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// mayMerge refuses what would be lost or made without anybody having asked for it.
+func (s *store) mayMerge(now *held) error {
+	switch {
+	case now.secret == nil && s.label != appsecret.Current:
+		return fmt.Errorf("there is no secret %s: begin with `sftoken secret put %s --create`", s.absent(), s.app)
+	case now.secret == nil && !s.create:
+		return fmt.Errorf("there is no secret %s. Check the app's name, --prefix and AWS_PROFILE; --create makes it", s.absent())
+	case now.secret != nil && s.kmsKey != "":
+		return &usageError{fmt.Errorf("--kms-key-id is for a secret that --create makes: %s is there already", s.to)}
+	case now.err != nil && !s.replace:
+		return fmt.Errorf("the stored value cannot be read (%w), and storing would lose %s. To replace it, give every field, with --replace", now.err, losses(now, nil))
+	}
+	return nil
+}
+
+// absent names the secret that there is not, and where it was looked for.
+func (s *store) absent() target {
+	s.to = target{Secret: s.name, Region: s.client.Options().Region, Account: "unknown"}
+	if s.account != nil {
+		s.to.Account = s.account(s.cmd.Context())
+	}
+	return s.to
+}
+
+// losses names what is stored and not among the given fields.
+func losses(now *held, given fields) string {
+	return strings.Join(lostFields(now, given), ", ")
+}
+
+func lostFields(now *held, given fields) []string {
+	names := slices.DeleteFunc(append(slices.Collect(maps.Keys(now.fields)), now.told...), func(name string) bool {
+		_, kept := given[name]
+		return kept
+	})
+	slices.Sort(names)
+	if now.err == nil {
+		return names
+	}
+	return append([]string{"the whole value"}, names...)
+}
+
+// kept are the stored fields that stay as they are where they are not given.
+func (s *store) kept(now *held) fields {
+	if s.replace {
+		return fields{}
+	}
+	return maps.Clone(now.fields)
+}
+
+// merge returns the value to store, and refuses one that the functions could not use as it is meant.
+func (s *store) merge(now *held, given fields) (string, error) {
+	merged := s.kept(now)
+	maps.Copy(merged, given)
+	value, parsed, err := usableValue(merged)
+	if err != nil && !s.replace && now.base != "" {
+		if _, _, stored := usableValue(now.fields); stored != nil && !errors.Is(stored, errPlaceholder) {
+			err = fmt.Errorf("%w. The stored value has a fault already: to replace it, give every field, with --replace, which drops those that are not given: %s",
+				err, losses(now, given))
+		}
+	}
+	if err != nil {
+		return "", err
 	}
 	s.stored = parsed
-	s.warn(string(value))
-	// The token is made once, so that the SDK's retries after a lost answer find the version there.
-	token := newToken()
-	if !exists {
-		_, err = s.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &s.name, SecretString: aws.String(string(value)), ClientRequestToken: &token})
-		return token, err
+	if s.replace {
+		s.lost = lostFields(now, given)
 	}
-	_, err = s.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
-		SecretId: &s.name, SecretString: aws.String(string(value)), ClientRequestToken: &token, VersionStages: []string{s.label},
-	})
-	return token, err
+	return value, nil
+}
+
+var errPlaceholder = errors.New("this is still the placeholder")
+
+// usableValue is a value of these fields, if the functions can use it as it is meant.
+func usableValue(all fields) (string, *appsecret.Version, error) {
+	value, err := json.Marshal(all)
+	if err != nil {
+		return "", nil, err
+	}
+	version, err := appsecret.Parse("", string(value))
+	switch {
+	case err != nil:
+		return "", nil, err
+	case version.PrincipalsErr != nil:
+		return "", nil, version.PrincipalsErr
+	case version.IsPlaceholder():
+		return "", nil, errPlaceholder
+	}
+	return string(value), version, nil
+}
+
+// check is what is made sure of before a value is stored that has been read already.
+func (s *store) check(ctx context.Context, now *held, value string) error {
+	s.warn(value)
+	if s.label != appsecret.Current { // the rotate function tries it
+		return nil
+	}
+	if !s.noVerify {
+		if err := s.verify(ctx, s.stored, now.secret != nil); err != nil {
+			return err
+		}
+		s.verified = true
+	}
+	if now.secret == nil {
+		return nil
+	}
+	if !s.force {
+		keep, err := s.keepsWorking(ctx, now.secret, s.stored)
+		if err != nil {
+			return err
+		}
+		s.keep = keep
+	}
+	again, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
+	if err == nil && again.Holder(appsecret.Current) != now.base {
+		err = errors.New("another version has become AWSCURRENT meanwhile: try again")
+	}
+	return err
 }
 
 // warn says what looks wrong with a value. It is stored all the same: what the functions accept is their setting.
 func (s *store) warn(value string) {
-	hosts, _ := sfoauth.ParseHosts(os.Getenv("SALESFORCE_HOSTS")) // what is malformed allows nothing
-	for _, odd := range doctor.Examine(value, hosts) {
-		newScreen(s.cmd.ErrOrStderr()).column("warning: ", 9, odd.Found+": "+odd.Fix)
+	for _, odd := range doctor.Examine(value, s.login.hosts) {
+		s.warning(odd.Found + ": " + odd.Fix)
+	}
+	if len(s.lost) > 0 {
+		s.warning("--replace drops what is stored: " + strings.Join(s.lost, ", "))
 	}
 }
 
-// present returns the fields that are stored now. A value that cannot be read as JSON counts as none.
-func (s *store) present(ctx context.Context) (fields map[string]json.RawMessage, exists bool, err error) {
-	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.name})
-	if err != nil {
-		_, describeErr := s.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.name})
-		if isNotFound(err) && isNotFound(describeErr) {
-			return map[string]json.RawMessage{}, false, nil
-		}
-		if isNotFound(err) && describeErr == nil { // a secret without a value
-			return map[string]json.RawMessage{}, true, nil
-		}
-		return nil, false, err
-	}
-	if json.Unmarshal([]byte(aws.ToString(out.SecretString)), &fields) != nil || fields == nil {
-		fields = map[string]json.RawMessage{}
-	}
-	return fields, true, nil
+func (s *store) warning(text string) {
+	newScreen(s.cmd.ErrOrStderr()).column("warning: ", 9, text)
 }
 
-// unlessInterrupted returns what read does, unless Ctrl-C comes first: the signal ends the context, and no read of a terminal or a pipe.
-func (s *store) unlessInterrupted(read func() (map[string]json.RawMessage, error)) (map[string]json.RawMessage, error) {
-	if terminal, ok := s.cmd.InOrStdin().(*os.File); ok {
-		if state, err := term.GetState(int(terminal.Fd())); err == nil {
-			defer func() { _ = term.Restore(int(terminal.Fd()), state) }() // what is typed is shown again
+// write stores the value. Its error leaves it open whether it is stored.
+func (s *store) write(ctx context.Context, now *held, value string) (version string, err error) {
+	// The token is made once, so that the SDK's retries after a lost answer find the version there.
+	token := newToken()
+	if now.secret != nil {
+		s.announce("writing", s.to)
+		_, err = s.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+			SecretId: &s.to.ARN, SecretString: &value, ClientRequestToken: &token, VersionStages: []string{s.label},
+		})
+		if err == nil {
+			s.keepPrevious(ctx, s.keep)
 		}
+		return token, err
 	}
-	type answer struct {
-		fields map[string]json.RawMessage
-		err    error
+	s.announce("creating", s.absent())
+	input := &secretsmanager.CreateSecretInput{Name: &s.name, SecretString: &value, ClientRequestToken: &token}
+	if s.kmsKey != "" {
+		input.KmsKeyId = &s.kmsKey
+	} else {
+		s.warning("the secret is encrypted with the account's default key, aws/secretsmanager; the deployment's own is its output KeyArn: --kms-key-id")
 	}
-	answered := make(chan answer, 1)
-	go func() {
-		fields, err := read()
-		answered <- answer{fields, err}
-	}()
-	select {
-	case a := <-answered:
-		return a.fields, a.err
-	case <-s.cmd.Context().Done():
-		fmt.Fprintln(s.cmd.ErrOrStderr())
-		return nil, errors.New("nothing was stored: interrupted")
+	s.warning("nothing rotates a secret that is made so, and no alarm watches it: a deployment of app.yaml makes one with both")
+	out, err := s.client.CreateSecret(ctx, input)
+	if err == nil {
+		s.to = targetOf(s.name, aws.ToString(out.ARN))
 	}
+	return token, err
 }
 
-// given reads the fields from a file or standard input, or asks for them.
-func (s *store) given(file string, present map[string]json.RawMessage) (map[string]json.RawMessage, error) {
-	input := s.cmd.InOrStdin()
-	terminal, ok := input.(*os.File)
-	switch {
-	case file != "" && file != "-":
-		opened, err := os.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		defer opened.Close()
-		input = opened
-	case file == "" && ok && term.IsTerminal(int(terminal.Fd())):
-		return s.ask(terminal, present)
-	}
-	var fields map[string]json.RawMessage
-	switch err := json.NewDecoder(io.LimitReader(input, 64<<10)).Decode(&fields); {
-	case errors.Is(err, io.EOF) && file == "":
-		return nil, errors.New("nothing was stored: standard input is empty and no terminal: give the fields as JSON with --file, or run this at a terminal to be asked")
-	case err != nil || fields == nil:
-		return nil, errors.New(`nothing was stored: want a JSON object, like {"consumerKey": "…", "consumerSecret": "…"}`)
-	case len(fields) == 0:
-		return nil, errors.New("nothing was stored: no field is given")
-	}
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if !appsecret.IsField(name) {
-			newScreen(s.cmd.ErrOrStderr()).column("warning: ", 9, fmt.Sprintf("%q is no field that sftoken reads: it is stored as it is", name))
-		}
-	}
-	return fields, nil
-}
-
-// ask asks a person. What is secret is not shown.
-func (s *store) ask(terminal *os.File, present map[string]json.RawMessage) (map[string]json.RawMessage, error) {
-	fields := map[string]json.RawMessage{}
-	lines := bufio.NewReader(terminal)
-	for _, field := range []struct{ name, prompt string }{
-		{"baseUri", "My Domain, https://<MyDomain>.my.salesforce.com"}, {"consumerKey", "Consumer key"}, {"consumerSecret", "Consumer secret (not shown)"},
-	} {
-		var stored string
-		_ = json.Unmarshal(present[field.name], &stored) // a field that is no string is asked for
-		if field.name == "baseUri" && stored != "" && !strings.Contains(stored, appsecret.Placeholder) {
-			continue
-		}
-		fmt.Fprintf(s.cmd.ErrOrStderr(), "%s: ", field.prompt)
-		var text string
-		var err error
-		if field.name == "consumerSecret" {
-			var hidden []byte
-			hidden, err = term.ReadPassword(int(terminal.Fd()))
-			text = string(hidden)
-			fmt.Fprintln(s.cmd.ErrOrStderr())
-		} else {
-			text, err = lines.ReadString('\n')
-		}
-		if errors.Is(err, io.EOF) { // Ctrl-D leaves the cursor behind the question; a hidden line has ended already
-			if field.name != "consumerSecret" {
-				fmt.Fprintln(s.cmd.ErrOrStderr())
-			}
-			return nil, errors.New("nothing was stored: the input has ended")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("nothing was stored: %w", err)
-		}
-		fields[field.name], _ = json.Marshal(strings.TrimSpace(text))
-	}
-	return fields, nil
+func (s *store) announce(doing string, to target) {
+	fmt.Fprintln(s.cmd.ErrOrStderr(), doing, to)
 }
 
 // verdict waits until the candidate has been made current or refused, and returns the label that it then has: empty where that
 // is not known.
-func (s *store) verdict(version string) (label string, err error) {
+func (s *store) verdict(version string, timeout time.Duration) (label string, err error) {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), "waiting for the rotate function to try it; it may take 10 minutes")
 	seen := false
-	err = poll(s.cmd.Context(), func(ctx context.Context) (bool, error) {
+	err = poll(s.cmd.Context(), timeout, func(ctx context.Context) (bool, error) {
 		secret, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
 		if err != nil {
 			return false, err
@@ -239,28 +359,4 @@ func (s *store) isPairOf(ctx context.Context, secret *appsecret.Secret, label st
 	}
 	version, err := secret.Read(ctx, holder)
 	return err == nil && version.SamePair(s.stored)
-}
-
-// poll asks every two seconds, for 20 minutes at the most.
-func poll(ctx context.Context, done func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
-	defer cancel()
-	for {
-		finished, err := done(ctx)
-		if finished || err != nil && ctx.Err() == nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("stopped waiting, and it goes on: %w; see `sftoken secret status`", ctx.Err())
-		case <-time.After(2 * time.Second):
-		}
-	}
-}
-
-// newToken returns a random version id.
-func newToken() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }

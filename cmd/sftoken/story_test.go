@@ -74,11 +74,11 @@ func tellAStory(t *testing.T) *story {
 	s.org.Fail(sfoauthtest.Introspect, sfoauthtest.Maintenance(), 0)
 	run(billingKey, 0, "", "get", "crm", "--rejected", first.ID, "-o", "none")
 	s.org.Heal()
-	run(ownerKey, 0, "", "rotate", "crm", "--compromised")
+	run(ownerKey, 0, "", "rotate", "crm", "--compromised", "--yes")
 	second := s.current(t)
 	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
 	run(ownerKey, exitFailed, wrong, "secret", "stage", "crm", "--wait")
-	run(ownerKey, 0, wrong, "secret", "put", "crm")
+	run(ownerKey, 0, wrong, "secret", "put", "crm", "--no-verify")
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -204,6 +204,59 @@ func TestAQuestionThatGetsNoAnswer(t *testing.T) {
 	}
 }
 
+// What cannot be undone is confirmed at a terminal, where Ctrl-C and other words mean no.
+func TestAnEmergencyAtATerminal(t *testing.T) {
+	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
+	s.as(t, ownerKey)
+	before := s.current(t)
+	for _, typed := range []string{"y\n", "\n", "\x04"} {
+		term := newTerminal(t, 80)
+		go func() {
+			term.await(t, "Type yes: ")
+			_, _ = io.WriteString(term.master, typed)
+		}()
+		if shown, code := term.run(t, "nothing was done", "rotate", "crm", "--compromised"); code != exitFailed || !strings.Contains(shown, before) || s.current(t) != before || s.labelled(t, "COMPROMISED") != "" {
+			t.Errorf("%q: exit %d: %q", typed, code, shown)
+		}
+	}
+	term := newTerminal(t, 80)
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "rotate", "crm", "--compromised")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	term.await(t, "Type yes: ")
+	_, _ = io.WriteString(term.master, "\x03") // Ctrl-C
+	giveUp := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+	defer giveUp.Stop()
+	_ = cmd.Wait()
+	term.await(t, "nothing was done: interrupted")
+	if s.labelled(t, "COMPROMISED") != "" {
+		t.Error("Ctrl-C has not ended it")
+	}
+	term = newTerminal(t, 80)
+	go func() {
+		term.await(t, "Type yes: ")
+		_, _ = io.WriteString(term.master, "yes\n")
+	}()
+	if shown, code := term.run(t, "is revoked", "rotate", "crm", "--compromised"); code != 0 || s.current(t) == before {
+		t.Errorf("confirmed: exit %d: %q", code, shown)
+	}
+}
+
+func TestAnMFAProfileAtATerminal(t *testing.T) {
+	code := mfaProfile(t)
+	term := newTerminal(t, 80)
+	go func() {
+		term.await(t, "MFA code of arn:aws:iam::222222222222:mfa/anna: ")
+		_, _ = io.WriteString(term.master, "123456\n")
+	}()
+	if shown, exit := term.run(t, "SF_INSTANCE_URL", "get", "crm", "-o", "env"); exit != 0 || *code != "123456" {
+		t.Errorf("exit %d, code %q: %q", exit, *code, shown)
+	}
+}
+
 // It is sent what sftoken itself gets of a Ctrl-C, while its input is a pipe: the terminal sends the command another.
 func TestExecLeavesCtrlCToTheTerminal(t *testing.T) {
 	oddAPI(t, "token")

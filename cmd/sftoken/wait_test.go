@@ -105,7 +105,13 @@ func (v *vault) command(ctx context.Context, typed string) (*cobra.Command, *byt
 
 func (v *vault) store(ctx context.Context, label, typed string) *store {
 	cmd, _ := v.command(ctx, typed)
-	return &store{cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label}
+	return &store{cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label, noVerify: true, force: true, create: true}
+}
+
+func (v *vault) rotation() *rotation {
+	secret := v.secret()
+	current := secret.Holder("AWSCURRENT")
+	return &rotation{client: v.Client, secret: secret, Before: current, Leaked: current, timeout: defaultWait, out: io.Discard, progress: io.Discard}
 }
 
 // What becomes of a staged pair while others write the secret too: rotations, and people.
@@ -139,7 +145,7 @@ func TestTheVerdictOnACandidate(t *testing.T) {
 					c.happens(v, version)
 				}()
 				begun := time.Now()
-				label, err := s.verdict(version)
+				label, err := s.verdict(version, defaultWait)
 				if label != c.label || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 					v.t.Errorf("%q, %v", label, err)
 				}
@@ -163,7 +169,7 @@ func TestAWaitThatIsInterruptedSaysThatItGoesOn(t *testing.T) {
 				v.aws.Fail("DescribeSecret", localaws.Fault{Delay: 10 * time.Second}, 0)
 			}
 			time.AfterFunc(at, cancel)
-			if label, err := s.verdict(version); label != "" || err == nil || !strings.Contains(err.Error(), "stopped waiting, and it goes on") {
+			if label, err := s.verdict(version, defaultWait); label != "" || err == nil || !strings.Contains(err.Error(), "stopped waiting, and it goes on") {
 				v.t.Errorf("%q, %v", label, err)
 			}
 		}
@@ -231,7 +237,7 @@ func TestARotationThatOnlyAPersonCanGoOnWith(t *testing.T) {
 			}
 			return nil, errors.New("refused")
 		}
-		r := &rotation{client: v.Client, secret: v.secret(), out: io.Discard, progress: io.Discard}
+		r := v.rotation()
 		begun := time.Now()
 		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "not switched on: set RotationSchedule") {
 			v.t.Errorf("without a rotation: %v", err)
@@ -256,7 +262,7 @@ func TestALeakedPairInANewVersionIsWaitedFor(t *testing.T) {
 		v.must(err)
 		synctest.Wait()
 		v.put("made", "AWSCURRENT")
-		r := &rotation{client: v.Client, secret: v.secret(), out: io.Discard, progress: io.Discard}
+		r := v.rotation()
 		last := ""
 		time.AfterFunc(3*time.Second, func() { v.put("made", "AWSCURRENT") })
 		time.AfterFunc(9*time.Second, func() {
@@ -289,7 +295,7 @@ func TestARotationThatIsGivenUpBeginsAgain(t *testing.T) {
 		})
 		v.must(err)
 		synctest.Wait()
-		r := &rotation{client: v.Client, secret: v.secret(), out: io.Discard, progress: io.Discard}
+		r := v.rotation()
 		if err := r.rotate(v.t.Context()); err != nil || r.Current != v.secret().Holder("AWSCURRENT") {
 			v.t.Errorf("%v; %q is AWSCURRENT", err, r.Current)
 		}
@@ -300,7 +306,7 @@ func TestARotationThatIsGivenUpBeginsAgain(t *testing.T) {
 // A candidate is what a rotation can take; one that was staged before the leak was known may have leaked with it.
 func TestWhatOnlyAPersonCanDoIsSaidAtOnce(t *testing.T) {
 	inVault(t, func(v *vault) {
-		r := &rotation{client: v.Client, secret: v.secret()}
+		r := v.rotation()
 		if err := r.possible(v.t.Context(), false); err == nil || !strings.Contains(err.Error(), "secret stage crm --wait") {
 			v.t.Error(err)
 		}
@@ -326,7 +332,7 @@ func TestAFirstPair(t *testing.T) {
 			s := v.store(v.t.Context(), label, pairOf("first"))
 			s.app, s.name = "erp", prefix+"erp"
 			_, err := s.store("")
-			if label == appsecret.Candidate && (err == nil || !strings.Contains(err.Error(), "begin with `sftoken secret put erp`")) || label == appsecret.Current && err != nil {
+			if label == appsecret.Candidate && (err == nil || !strings.Contains(err.Error(), "begin with `sftoken secret put erp --create`")) || label == appsecret.Current && err != nil {
 				v.t.Errorf("%s: %v", label, err)
 			}
 		}

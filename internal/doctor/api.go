@@ -31,7 +31,7 @@ func (v *visit) address(context.Context) finding {
 	u, err := url.Parse(strings.TrimSpace(v.URL))
 	switch {
 	case v.URL == "":
-		return skipped("no API: give --url or set SFTOKEN_URL")
+		return failed("the API's address is not given", "set SFTOKEN_URL, or give --url: "+apiURL)
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
 		return failed("the address is not a URL", apiURL)
 	case u.Scheme == "http" && !loopback(u.Hostname()):
@@ -63,7 +63,7 @@ func (v *visit) reachable(ctx context.Context) finding {
 	if err != nil {
 		return failed("the address is not a URL", apiURL)
 	}
-	client := *v.httpClient()
+	client := *v.apiClient()
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := client.Do(req)
 	if err != nil {
@@ -104,7 +104,7 @@ func (n noting) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // allowed asks for a token. Whether API Gateway lets the request through is this check; what the function answers is the next.
 func (v *visit) allowed(ctx context.Context) finding {
-	base := v.httpClient().Transport
+	base := v.apiClient().Transport
 	if base == nil {
 		base = http.DefaultTransport
 	}
@@ -174,7 +174,7 @@ func (v *visit) vend(ctx context.Context) finding {
 // nobody says whether the secret, where it can be read, keeps everybody from the app's tokens.
 func (v *visit) nobody(ctx context.Context) bool {
 	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.App, appsecret.Current)
-	return err == nil && version.AllowedPrincipals.Nobody()
+	return err == nil && version.PrincipalsErr == nil && version.AllowedPrincipals.Nobody()
 }
 
 // me is the caller as policies name it.

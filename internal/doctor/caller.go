@@ -39,6 +39,7 @@ func (v *visit) credentials(ctx context.Context) finding {
 	if !credentials.HasKeys() {
 		return failed("they are empty", logIn)
 	}
+	v.session = credentials.SessionToken != ""
 	found := "access key " + credentials.AccessKeyID
 	if credentials.CanExpire {
 		found += ", until " + date(credentials.Expires)
@@ -55,7 +56,7 @@ func (v *visit) identity(ctx context.Context) finding {
 	client := sts.NewFromConfig(v.aws, func(o *sts.Options) { o.Region = cmp.Or(v.region, "us-east-1") })
 	out, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return unidentified(err)
+		return v.unidentified(err)
 	}
 	v.arn, v.account = aws.ToString(out.Arn), aws.ToString(out.Account)
 	// The SDK mends its own signatures by AWS's clock. Other clients of this machine do not.
@@ -66,13 +67,13 @@ func (v *visit) identity(ctx context.Context) finding {
 }
 
 // unidentified says why AWS does not tell who the caller is.
-func unidentified(err error) finding {
+func (v *visit) unidentified(err error) finding {
 	said := because(err)
 	switch code(err) {
 	case "":
 		return skipped("STS cannot be asked: " + said)
 	case "InvalidClientTokenId", "UnrecognizedClientException":
-		return failed("AWS does not know the access key", unknownKey)
+		return failed("AWS does not know the access key", v.unknownKey())
 	case "ExpiredToken", "ExpiredTokenException":
 		return failed("the session has expired", logIn)
 	case "SignatureDoesNotMatch", "InvalidSignatureException":
@@ -87,7 +88,14 @@ func unidentified(err error) finding {
 	return failed(said, logIn)
 }
 
-const unknownKey = "it was deleted or switched off, or AWS_SESSION_TOKEN is missing or another session's; " + logIn
+// unknownKey says what to do about a key that AWS does not know. Source: IAM User Guide, "Manage AWS STS in an AWS Region".
+func (v *visit) unknownKey() string {
+	fix := "it was deleted or switched off, or AWS_SESSION_TOKEN is missing or another session's; "
+	if v.session {
+		fix += "in an opt-in region (one that an account must enable) a session of the global endpoint of STS is not valid: get one from a regional endpoint, with AWS_STS_REGIONAL_ENDPOINTS=regional; "
+	}
+	return fix + logIn
+}
 
 const setClock = "set the clock, by NTP: a signature is good for 5 minutes"
 

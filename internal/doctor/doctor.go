@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
@@ -43,13 +44,16 @@ type Result struct {
 type Config struct {
 	// Load finds the AWS configuration, as config.LoadDefaultConfig does.
 	Load     func(context.Context) (aws.Config, error)
-	URL      string        // of the API; empty: the API is not checked
+	URL      string        // of the API; that it is empty is a failure
 	App      string        // the app's name
 	Prefix   string        // in front of an app's name in its secret's name
 	AdminApp string        // the app whose login changes the pairs; empty: the app itself
 	Hosts    sfoauth.Hosts // beside Salesforce's own
 	// HTTPClient talks to the API and to Salesforce. Nil: http.DefaultClient.
 	HTTPClient *http.Client
+	// APIClient returns what talks to the API in place of http.DefaultClient, where HTTPClient is nil: one that trusts what the AWS
+	// configuration says. Nil: none.
+	APIClient func(aws.Config) *http.Client
 	// Timeout bounds each check. Zero: 30 seconds.
 	Timeout time.Duration
 	// Begin is told the name of each check that is about to be made, Done what came of it and of those that were skipped. Nil:
@@ -128,7 +132,7 @@ func Run(ctx context.Context, config Config) *Report {
 		default:
 			f = v.make(ctx, c)
 		}
-		result.Status, result.Found, result.Fix, result.Needs = f.status, f.found, f.fix, f.needs
+		result.Status, result.Found, result.Fix, result.Needs = f.status, printable.Safe(f.found), printable.Safe(f.fix), f.needs
 		if f.status == Failed || f.status == Skipped {
 			unmet[c.name] = cmp.Or(result.Needs, c.name)
 		}

@@ -122,8 +122,6 @@ func TestGoodSetUps(t *testing.T) {
 		{"an on-call engineer, who may not read the secret", oncall, sfoauthtest.Config{}, func(*world) {}, append([]string{"value"}, unread...), 1},
 		{"a caller in another account", caller, sfoauthtest.Config{}, func(*world) {}, append([]string{"secret"}, unseen...), 1},
 		{"a caller in another account, the API having a token already", caller, sfoauthtest.Config{}, (*world).vend, append([]string{"secret"}, unseen...), 0},
-		{"the owner before the API is deployed", owner, sfoauthtest.Config{}, func(w *world) { w.config.URL = "" },
-			[]string{"address", "reachable", "allowed", "token", "in-use"}, 1},
 		{"a caller whose network has no STS", caller, sfoauthtest.Config{}, func(w *world) { w.noSTS = true }, append([]string{"secret", "identity"}, unseen...), 1},
 		{"an app that an admin app rotates", owner, sfoauthtest.Config{}, func(w *world) {
 			w.userChange(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = false, false })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,16 +18,17 @@ var loginChecks = []check{
 	{"login", "in-use", []string{"token", "value"}, (*visit).inUse},
 }
 
-// logIn logs in with the current pair, unless the API has just done so: its new token has the signature of this consumer secret,
-// and Salesforce answers this pair about it.
+// logIn logs in with the current pair, unless the API has just done so: its token is new, and Salesforce tells this pair that the token was
+// made for this consumer key.
 func (v *visit) logIn(ctx context.Context) finding {
 	if v.vended != nil && v.vended.Cache == "miss" {
 		made, err := v.client.ParseToken([]byte(v.vended.JSON.Reveal()))
-		if err == nil && !made.Signature.IsZero() {
-			if v.active, err = v.client.Introspect(ctx, made); err == nil {
-				v.own = made
-				return ok("the API has just logged in with this pair")
-			}
+		if err == nil {
+			v.active, err = v.client.Introspect(ctx, made)
+		}
+		if err == nil && v.active.ClientID == v.version.ConsumerKey {
+			v.own, v.shown = made, true
+			return ok("the API has just logged in with this pair")
 		}
 	}
 	v.logins++
@@ -86,28 +88,43 @@ func (v *visit) pins(context.Context) finding {
 	return ok(found + ", as pinned")
 }
 
-// inUse finds out which pair the token of the API was made with, by its signature.
+// inUse finds out which pair the token of the API was made with: Salesforce tells an app that knows its own credentials.
 func (v *visit) inUse(ctx context.Context) finding {
-	answer := []byte(v.vended.JSON.Reveal())
-	made, err := v.client.ParseToken(answer)
-	switch {
-	case err == nil && made.Signature.IsZero():
-		return skipped("Salesforce has not signed the API's token")
-	case err == nil && v.own != nil:
+	if v.shown {
 		return ok("the API's token was made with this pair")
 	}
-	for _, label := range append([]string{appsecret.Previous}, appsecret.Ladder...) {
+	var err error
+	if v.active == nil {
+		v.active, err = v.client.Introspect(ctx, v.token())
+	}
+	if err == nil && v.active.Active && v.active.ClientID == v.version.ConsumerKey {
+		return ok("the API's token was made with this pair")
+	}
+	tried := []string{v.version.ConsumerKey}
+	for _, label := range appsecret.Ladder {
 		other := v.labelled(ctx, label)
 		if other == nil || other.SamePair(v.version) {
 			continue
 		}
-		if _, err := other.Client(v.Hosts, v.HTTPClient).ParseToken(answer); err == nil {
+		tried = append(tried, other.ConsumerKey)
+		told := v.active
+		if err != nil || !told.Active { // an app is told of its own tokens alone
+			if told, _ = other.Client(v.Hosts, v.HTTPClient).Introspect(ctx, v.token()); told == nil {
+				continue
+			}
+		}
+		if told.Active && told.ClientID == other.ConsumerKey {
 			return warning("the API's token was made with the pair labelled "+label,
 				"after a change this ends within SECRET_TTL (5 minutes); if it stays so, Salesforce refuses the current pair: see login")
 		}
 	}
-	if err == nil {
-		return ok("the API's token was made with this pair, when it still worked")
+	switch {
+	case err != nil:
+		return skipped("Salesforce does not tell this pair what the API's token was made with: " + because(err))
+	case !v.active.Active || v.active.ClientID == "":
+		return skipped("Salesforce does not tell what the API's token was made with: it is dead, or another app's")
+	case slices.Contains(tried, v.active.ClientID):
+		return skipped("several versions have the consumer key that the API's token was made with")
 	}
 	return warning("the API's token was made with a pair that is not in this secret",
 		"is this the secret that the API uses? check its account, "+v.region+" and --prefix; after several changes the API may hold an older token")

@@ -51,6 +51,9 @@ func (v *visit) admin(ctx context.Context) finding {
 	case version.BaseURI != v.version.BaseURI:
 		return v.itself(v.AdminApp + " is in another org, so the app itself")
 	}
+	if version.ConsumerKey == v.version.ConsumerKey {
+		return failed("the secrets of "+v.AdminApp+" and "+v.App+" hold the same Salesforce app: each rotation of one would end the other", "give each an app of its own in Salesforce")
+	}
 	client := version.Client(v.Hosts, v.HTTPClient)
 	v.logins++
 	token, err := client.Token(ctx)
@@ -137,33 +140,36 @@ func (v *visit) notTheirs(ctx context.Context, apps []sfoauth.AppUsage, err erro
 	return failed(found, "switch on \""+toggle+"\" (External Client App Settings in Setup)")
 }
 
-// mainPair compares the pair that is current here with the one that is at Salesforce.
+// mainPair compares the pair that is current here with the one that is at Salesforce. A rotation takes over what Salesforce holds only
+// where a version of this secret has, complete, what Salesforce holds for this consumer; otherwise a person must store it.
 func (v *visit) mainPair(ctx context.Context) finding {
 	current := v.version.Pair()
-	adopt := "`sftoken rotate " + v.App + " --wait` adopts the main pair at Salesforce"
+	rotate, store := "`sftoken rotate "+v.App+" --wait`", "`sftoken secret stage "+v.App+" --wait`"
 	if v.at.main.Equal(current) {
 		return ok("the current pair is the main one at Salesforce")
 	}
 	for _, p := range v.at.slot {
+		old := p.State == sfoauth.Rotated && p.ConsumerKey == current.ConsumerKey
 		switch {
-		case p.ConsumerKey != current.ConsumerKey:
-		case p.State == sfoauth.Rotated && p.Expiration.IsZero():
-			return failed("Salesforce has rotated, and the current pair is the old one", adopt)
-		case p.State == sfoauth.Rotated:
-			return failed("Salesforce has rotated, and the current pair is the old one, which works until "+date(p.Expiration), adopt)
-		case p.State == sfoauth.Active:
-			return warning("the current pair is only staged at Salesforce", "`sftoken rotate "+v.App+" --wait` makes it the main one")
+		case old && !p.Pair.Equal(current):
+			return failed("Salesforce has rotated, and the current consumer secret is not that of the old pair", "store the pair that Setup shows: "+store)
+		case old && p.Expiration.IsZero():
+			return failed("Salesforce has rotated, and the current pair is the old one", rotate+" takes over the main one")
+		case old:
+			return failed("Salesforce has rotated, and the current pair is the old one, which works until "+date(p.Expiration), rotate+" takes over the main one")
+		case p.State == sfoauth.Active && p.Pair.Equal(current):
+			return warning("the current pair is only staged at Salesforce", rotate+" makes it the main one")
 		}
 	}
 	if v.at.main.ConsumerKey == current.ConsumerKey {
-		return failed("the consumer secret at Salesforce is another than the current one", "somebody has stored a wrong one, or made a new one in Setup: "+adopt)
+		return failed("the consumer secret at Salesforce is another than the current one", "a wrong one was stored, or a new one was made in Setup: store what Setup shows with "+store)
 	}
 	for _, label := range append([]string{appsecret.Rejected}, appsecret.Ladder...) {
 		if other := v.labelled(ctx, label); other != nil && other.Pair().Equal(v.at.main) {
-			return failed("the main pair at Salesforce is the one labelled "+label, adopt)
+			return failed("the main pair at Salesforce is the one labelled "+label, rotate+" takes it over")
 		}
 	}
-	return failed("the main pair at Salesforce is another than the current one", "somebody has made a new one in Setup: "+adopt)
+	return failed("the main pair at Salesforce is another than the current one", "a new one was made in Setup, and no rotation takes it over: store it with "+store)
 }
 
 // beside looks at the pair in the slot beside the main one.

@@ -28,7 +28,7 @@ func (v *visit) refusal(message string) finding {
 	case says("token included in the request is expired"):
 		return failed("the session has expired", logIn)
 	case says("token included in the request is invalid"):
-		return failed("AWS does not know the access key", unknownKey)
+		return failed("AWS does not know the access key", v.unknownKey())
 	case says("Credential should be scoped to a valid"):
 		return failed("the request was signed for "+v.region+", which is not the API's region", "set AWS_REGION to the API's region")
 	case says("does not match") && v.arn != "":

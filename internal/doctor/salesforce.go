@@ -108,8 +108,10 @@ func (v *visit) restAPI(ctx context.Context) finding {
 			return warning(found, "the org has no API "+sfoauth.APIVersion+": tokens work with older versions, rotation does not")
 		}
 		return failed(found, mend(refused))
-	case token.Scope != "" && !slices.ContainsFunc(strings.Fields(token.Scope), func(s string) bool { return s == "api" || s == "full" }):
+	case v.scopeless(token):
 		return failed(found, "the token lacks the api scope: see scope")
+	case refused.SessionBlocked():
+		return failed(found, refused.Advice())
 	case v.active != nil && v.active.Active:
 		return failed(found, "the session is alive, so its user may not use it: "+unfreeze)
 	case v.active != nil:
@@ -120,11 +122,16 @@ func (v *visit) restAPI(ctx context.Context) finding {
 	return v.askAgain(ctx, found)
 }
 
+// scopeless reports whether the token says that it lacks the api scope.
+func (v *visit) scopeless(token *sfoauth.Token) bool {
+	return token.Scope != "" && !slices.ContainsFunc(strings.Fields(token.Scope), func(s string) bool { return s == "api" || s == "full" })
+}
+
 // askAgain lets the API find out whether the token is dead, for a caller who cannot.
 func (v *visit) askAgain(ctx context.Context, found string) finding {
 	config := v.aws.Copy()
 	config.Region = v.region
-	next, err := sftoken.NewTokenSource(config, v.URL, v.App, sftoken.WithHTTPClient(v.httpClient())).Replace(ctx, v.vended.ID)
+	next, err := sftoken.NewTokenSource(config, v.URL, v.App, sftoken.WithHTTPClient(v.apiClient())).Replace(ctx, v.vended.ID)
 	switch {
 	case err != nil:
 		return failed(found, v.replace())

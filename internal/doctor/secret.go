@@ -49,9 +49,9 @@ func (v *visit) describe(ctx context.Context) finding {
 }
 
 // unseen is a secret that could not be looked at. Where the API has answered for the app that is no fault of the app's set-up;
-// where nothing else is known of the app it is.
+// where the API knows no such app it is.
 func (v *visit) unseen(why, fix string) finding {
-	if v.answered() || v.URL != "" && (v.denied == nil || v.denied.Code != "unknown_app") {
+	if v.answered() || v.denied == nil || v.denied.Code != "unknown_app" {
 		return skipped(why)
 	}
 	return failed(why, fix)
@@ -71,7 +71,7 @@ func (v *visit) read(ctx context.Context) finding {
 	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.App, appsecret.Current)
 	switch {
 	case appsecret.IsProblem(err, appsecret.Malformed):
-		return failed(because(err), put)
+		return failed(because(err), "look at the stored value, then store every field anew: `sftoken secret put "+v.App+" --replace --file …`. Fields that are not given are dropped, allowedPrincipals and pins among them")
 	case appsecret.IsProblem(err, appsecret.Unknown):
 		return failed("it has no value yet", put)
 	case appsecret.IsProblem(err, appsecret.Denied) && strings.Contains(err.Error(), "KMS"):
@@ -116,6 +116,8 @@ func Examine(value string, hosts sfoauth.Hosts) []Result {
 func (v *visit) principals(context.Context) finding {
 	allowed := v.version.AllowedPrincipals
 	switch {
+	case v.version.PrincipalsErr != nil:
+		return failed(line(v.version.PrincipalsErr.Error())+": every caller is denied", "store a list that can be read: `sftoken secret put "+v.App+" --file …`")
 	case allowed == nil:
 		return ok("no allowedPrincipals: IAM alone decides")
 	case allowed.Nobody():

@@ -42,6 +42,8 @@ var callerSetUps = []setUp{
 		cause: "identity", found: "does not know the access key", fix: "deleted or switched off", also: []string{"allowed"}},
 	{name: "a session without its token", as: oncall, change: func(w *world) { w.as.SessionToken = "" },
 		cause: "identity", found: "does not know the access key", fix: "AWS_SESSION_TOKEN", also: []string{"allowed"}},
+	{name: "a session's token that is not valid here", as: oncall, change: func(w *world) { w.as.SessionToken = "of-the-global-endpoint" },
+		cause: "identity", found: "does not know the access key", fix: "opt-in region", also: []string{"allowed"}},
 	{name: "a session that has expired", as: caller, change: func(w *world) {
 		expired := caller
 		expired.Expires = time.Now().Add(-time.Minute)
@@ -120,7 +122,9 @@ const unauthorized = `{"Message":"User: arn:aws:sts::222222222222:assumed-role/b
 
 var apiSetUps = []setUp{
 	{name: "no address, and no sight of the secret", as: caller, change: url(func(string) string { return "" }),
-		cause: "secret", found: "may not see", fix: "--url"},
+		cause: "address", found: "is not given", fix: "set SFTOKEN_URL"},
+	{name: "no address, for the owner", change: url(func(string) string { return "" }),
+		cause: "address", found: "is not given", fix: "--url"},
 	{name: "an address that is no URL", as: caller, change: url(func(string) string { return "api.example" }),
 		cause: "address", found: "not a URL", fix: "ApiUrl"},
 	{name: "http to another machine", as: caller, change: url(func(string) string { return "http://api.example/v1" }),

@@ -20,7 +20,7 @@ var salesforceSetUps = []setUp{
 	{name: "a user frozen since, as a caller sees it", as: caller, change: func(w *world) {
 		w.vend()
 		w.userChange(func(u *sfoauthtest.UserOptions) { u.Frozen = true })
-	}, cause: "rest-api", found: "INVALID_SESSION_ID", fix: "the API says that the session is alive, so its user may not use it: unfreeze"},
+	}, cause: "rest-api", found: "INVALID_SESSION_ID", fix: "Lock sessions to the IP address"},
 	{name: "no api scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "id" }),
 		cause: "scope", found: "without api", fix: "api scope", also: []string{"rest-api", "permissions"}},
 	{name: "too much scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "full" }),
@@ -103,16 +103,20 @@ var pairSetUps = []setUp{
 		cause: "permissions", found: "NOT_FOUND", fix: "consumerId 888000000000001AAA is not the app's"},
 	{name: "an admin app that nobody has stored", change: func(w *world) { w.config.AdminApp = "admin" },
 		cause: "admin", found: "the secret of admin", fix: "sftoken secret put admin"},
+	{name: "an admin app that is the app itself under another name", change: func(w *world) {
+		w.create("admin", w.value())
+		w.config.AdminApp = "admin"
+	}, cause: "admin", found: "hold the same Salesforce app", fix: "an app of its own"},
 	{name: "an admin app that is refused", change: func(w *world) {
 		w.create("admin", map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": w.orgURL})
 		w.config.AdminApp = "admin"
 	}, cause: "admin", found: "invalid_client_id", fix: "sftoken doctor admin", logins: 2},
 	{name: "a pair replaced in Setup, while the API has a token", change: func(w *world) { w.vend(); w.app.Regenerate() },
-		cause: "main-pair", found: "another than the current one", fix: "adopts the main pair", also: []string{"login"}},
+		cause: "main-pair", found: "another than the current one", fix: "sftoken secret stage crm --wait", also: []string{"login"}},
 	{name: "a rotation that Salesforce has done and the secret has not", change: func(w *world) {
 		w.halfDone("finishSecret")
 		w.token.Kill()
-	}, cause: "main-pair", found: "the current pair is the old one, which works until", fix: "adopts the main pair", also: []string{"unfinished"}},
+	}, cause: "main-pair", found: "the current pair is the old one, which works until", fix: "`sftoken rotate crm --wait` takes over", also: []string{"unfinished"}},
 	{name: "a pair staged by an interrupted rotation", change: func(w *world) { w.stage() },
 		cause: "pairs", status: doctor.Warning, found: "in no version of the secret", fix: "the next one takes it"},
 	{name: "a leaked pair that still works", change: func(w *world) {

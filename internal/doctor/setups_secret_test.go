@@ -42,16 +42,16 @@ var secretSetUps = []setUp{
 		_, err := w.secrets.CreateSecret(w.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("sftoken/new")})
 		w.must(err)
 		w.config.URL = ""
-	}, cause: "value", found: "no value yet", fix: "sftoken secret put new", also: []string{"schedule"}},
+	}, cause: "value", found: "no value yet", fix: "sftoken secret put new", also: []string{"address", "schedule"}},
 	{name: "the placeholder of the deployment", change: with(func(*world, string) string {
 		return `{"consumerKey":"replace-me","consumerSecret":"replace-me","baseUri":"https://replace-me.my.salesforce.com"}`
 	}), cause: "value", found: "placeholder", fix: "sftoken secret put crm", also: []string{"token"}},
 	{name: "text that is no JSON", change: with(func(_ *world, value string) string { return value[1:] }),
-		cause: "value", found: "not a JSON object", fix: "sftoken secret put crm", also: []string{"token"}},
+		cause: "value", found: "not a JSON object", fix: "--replace", also: []string{"token"}},
 	{name: "a field that is missing", change: stored(map[string]any{"consumerSecret": nil}),
 		cause: "value", found: "consumerSecret is missing", fix: "sftoken secret put", also: []string{"token"}},
 	{name: "a list of principals that means nothing", change: stored(map[string]any{"allowedPrincipals": []string{"everybody"}}),
-		cause: "value", found: "allowedPrincipals", fix: "sftoken secret put", also: []string{"token"}},
+		cause: "principals", found: "allowedPrincipals: entry 1", fix: "sftoken secret put", also: []string{"token"}},
 	{name: "a binary value", change: func(w *world) {
 		_, err := w.secrets.PutSecretValue(w.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String("sftoken/crm"), SecretBinary: []byte(encode(w.value()))})
 		w.must(err)
@@ -66,7 +66,9 @@ var secretSetUps = []setUp{
 	{name: "a byte order mark", change: with(func(_ *world, value string) string { return "\ufeff" + value }),
 		cause: "characters", status: doctor.Warning, found: "byte order mark", fix: "store it again"},
 	{name: "a field whose name is not quite right", change: stored(map[string]any{"AppID": "0xI", "appId": nil}),
-		cause: "characters", status: doctor.Warning, found: "do you mean appId", fix: "store it again", also: []string{"ids"}},
+		cause: "value", found: "is appId meant", fix: "--replace", also: []string{"token"}},
+	{name: "a field that others call so", change: stored(map[string]any{"principals": []string{"222222222222"}}),
+		cause: "characters", status: doctor.Warning, found: "do you mean allowedPrincipals", fix: "store it again"},
 	{name: "a character that does not show", change: with(func(_ *world, value string) string {
 		return strings.Replace(value, `"consumerSecret":"`, `"consumerSecret":"\u200b`, 1)
 	}), cause: "characters", found: "characters that do not show", fix: "from Setup once more", also: []string{"login", "in-use", "main-pair"}, logins: 2},
@@ -159,6 +161,12 @@ var loginSetUps = []setUp{
 		cause: "login", found: "reset", fix: "let this machine reach", also: []string{"token"}},
 	{name: "an answer that is not Salesforce's", change: fail(sfoauthtest.Token, sfoauthtest.WrongSignature()),
 		cause: "login", found: "signature is wrong", fix: "proxy", also: []string{"token"}},
+	{name: "a My Domain that was renamed", change: func(w *world) { w.org.Rename("https://new.my.salesforce.com") },
+		cause: "login", found: "redirects to https://new.my.salesforce.com", fix: "https://new.my.salesforce.com", also: []string{"token"}},
+	{name: "a pair that never worked, with the secret of the one before", change: func(w *world) {
+		w.vend()
+		w.change(map[string]any{"consumerKey": "3MVG9wrong"})
+	}, cause: "in-use", status: doctor.Warning, found: "labelled AWSPREVIOUS", fix: "see login", also: []string{"login", "main-pair"}},
 	{name: "a pair of another org", change: stored(map[string]any{"orgId": "00D000000000001AAA"}),
 		cause: "pins", found: "orgId is 00D000000000001AAA", fix: "the right org", also: []string{"token"}},
 	{name: "a pair of another user", change: stored(map[string]any{"userId": "005000000000001AAA"}),

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
 )
 
 // characters looks for what a copy from Setup, an editor or a chat leaves around a value. What sftoken forgives, others that read
@@ -19,14 +21,13 @@ func (v *visit) characters(context.Context) finding {
 	if marked {
 		odd = append(odd, "the value begins with a byte order mark")
 	}
-	var fields map[string]json.RawMessage
-	_ = json.Unmarshal([]byte(text), &fields) // Parse has done it before
+	fields, _ := appsecret.Fields(text) // Parse has done it before
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if meant := misspelt(name); meant != "" {
 			odd = append(odd, fmt.Sprintf("the field %q is not known: do you mean %s?", line(name), meant))
 		}
 		var value string
-		if !slices.Contains(knownFields, name) || json.Unmarshal(fields[name], &value) != nil {
+		if !appsecret.IsField(name) || json.Unmarshal(fields[name], &value) != nil {
 			continue
 		}
 		trimmed := strings.TrimSpace(value)
@@ -53,30 +54,9 @@ func (v *visit) characters(context.Context) finding {
 	return ok("no stray ones")
 }
 
-var knownFields = []string{"consumerKey", "consumerSecret", "baseUri", "appId", "consumerId", "orgId", "userId", "allowedPrincipals"}
-
-// misspelt returns the field that is meant by a name that is not quite one: another case, or other separators. Empty: none.
+// misspelt returns the field that is meant by a name that others use for it. Empty: none. Parse refuses a name that is nearly a field's.
 func misspelt(name string) string {
-	plain := func(name string) string {
-		return strings.ToLower(strings.Map(func(r rune) rune {
-			if unicode.IsLetter(r) {
-				return r
-			}
-			return -1
-		}, name))
-	}
-	also := map[string]string{"baseurl": "baseUri", "instanceurl": "baseUri", "organizationid": "orgId", "principals": "allowedPrincipals"}
-	for _, known := range knownFields {
-		if name == known {
-			return ""
-		}
-	}
-	for _, known := range knownFields {
-		if plain(name) == plain(known) {
-			return known
-		}
-	}
-	return also[plain(name)]
+	return map[string]string{"instanceurl": "baseUri", "organizationid": "orgId", "principals": "allowedPrincipals"}[strings.ToLower(name)]
 }
 
 // looksLikeKey says whether text begins as Salesforce's consumer keys do.
@@ -92,30 +72,71 @@ func (v *visit) myDomain(context.Context) finding {
 	return failed("baseUri: "+line(err.Error()), suggestion(base))
 }
 
+// families are the domains of each of Salesforce's clouds, and where its My Domains are. Source: Salesforce Help, "My Domain URL Formats"
+// and "Allow the Required Domains".
+var families = []struct {
+	myDomain string
+	domains  []string
+}{
+	{".my.salesforce.com", []string{".salesforce.com", ".force.com", ".salesforce-setup.com", ".site.com", ".visualforce.com"}},
+	{".my.salesforce.mil", []string{".salesforce.mil", ".crmforce.mil", ".force.mil", ".salesforce-setup.mil"}},
+	{".my.sfcrmproducts.cn", []string{".sfcrmproducts.cn", ".sfcrmapps.cn"}},
+}
+
+// services are what stands between the org's name and the domain in a host that serves pages.
+var services = []string{".my", ".lightning", ".vf", ".file", ".setup", ".sites", ".builder", ".preview"}
+
 // suggestion says what baseUri should be, as far as it can be told from what it is.
 func suggestion(base string) string {
 	const general = "set baseUri to https://<MyDomain>.my.salesforce.com, as My Domain in Setup shows it (setup step 3)"
-	host := strings.TrimSpace(base)
-	if !strings.Contains(host, "://") {
-		host = "https://" + host
+	text := strings.TrimSpace(base)
+	if !strings.Contains(text, "://") {
+		text = "https://" + text
 	}
-	u, err := url.Parse(host)
+	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" {
 		return general
 	}
-	host = strings.ToLower(u.Hostname())
-	switch {
-	case host == "login.salesforce.com" || host == "test.salesforce.com":
+	host := strings.ToLower(u.Hostname())
+	if _, domain, _ := strings.Cut(host, "."); host == "login."+domain && domain != "" && !strings.Contains(domain, ".my.") || host == "test.salesforce.com" {
 		return host + " serves all orgs, and not this flow: " + general
-	case strings.HasSuffix(host, ".my.salesforce.com"):
-		return "set baseUri to https://" + host
 	}
-	for _, moved := range []string{".lightning.force.com", ".my.salesforce-setup.com", ".salesforce-setup.com", ".my.site.com", ".file.force.com", ".vf.force.com"} {
-		if domain, found := strings.CutSuffix(host, moved); found && domain != "" {
-			return "set baseUri to https://" + strings.TrimSuffix(domain, ".my") + ".my.salesforce.com: " + host + " serves pages, and not the API"
+	for _, family := range families {
+		for _, domain := range family.domains {
+			if name := orgName(host, domain); name != "" && strings.HasSuffix(host, family.myDomain) {
+				return "set baseUri to https://" + host
+			} else if name != "" {
+				return "set baseUri to https://" + name + family.myDomain + ": " + host + " serves pages, and not the API"
+			}
 		}
 	}
 	return general + "; a host of your own must be among SALESFORCE_HOSTS"
+}
+
+// orgName returns the org's name in a host under the domain, with the kind of a sandbox or trial org: acme--dev.sandbox. Empty: the host is
+// not one that names an org.
+func orgName(host, domain string) string {
+	rest, under := strings.CutSuffix(host, domain)
+	if !under {
+		return ""
+	}
+	name, known := rest, strings.HasSuffix(domain, "-setup.com") || strings.HasSuffix(domain, "-setup.mil")
+	for _, service := range services {
+		if before, found := strings.CutSuffix(rest, service); found {
+			name, known = before, true
+			if service == ".vf" { // acme--package, or acme--dev--package.sandbox
+				first, kind, _ := strings.Cut(before, ".")
+				if at := strings.LastIndex(first, "--"); at > 0 {
+					first = first[:at]
+				}
+				name = strings.TrimSuffix(first+"."+kind, ".")
+			}
+		}
+	}
+	if !known || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" || strings.HasPrefix(name, ".") {
+		return ""
+	}
+	return name
 }
 
 // ids looks at the form of the record ids. Source of the prefixes: Salesforce Help, "Standard Field Record ID Prefix Decoder".

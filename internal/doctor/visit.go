@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
@@ -27,6 +28,7 @@ type visit struct {
 	region  string // the API's, where its address says; that of the configuration otherwise
 	arn     string // who the caller is; empty: not known
 	account string
+	session bool // the caller's credentials are a session's
 
 	header http.Header    // of the API's answer to the signed request
 	vended *sftoken.Token // what the API handed out; nil: nothing
@@ -38,6 +40,7 @@ type visit struct {
 
 	client *sfoauth.Client // of version
 	own    *sfoauth.Token  // of a login of the visit's own
+	shown  bool            // the API's token has shown that version works
 	logins int
 
 	active *sfoauth.Introspection // what Salesforce says of the token; nil: nothing
@@ -60,9 +63,13 @@ func (v *visit) tokenless() finding {
 	return lacking("token")
 }
 
-func (v *visit) httpClient() *http.Client {
-	if v.HTTPClient != nil {
+// apiClient talks to the API.
+func (v *visit) apiClient() *http.Client {
+	switch {
+	case v.HTTPClient != nil:
 		return v.HTTPClient
+	case v.APIClient != nil:
+		return v.APIClient(v.aws)
 	}
 	return http.DefaultClient
 }
@@ -76,12 +83,7 @@ func (v *visit) answered() bool {
 // the session's token included, on further lines.
 func line(text string) string {
 	text, _, _ = strings.Cut(text, "\n")
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, strings.TrimSpace(text))
+	text = printable.Line(text)
 	if runes := []rune(text); len(runes) > 300 {
 		text = string(runes[:300]) + "…"
 	}
@@ -113,6 +115,8 @@ func salesforceSays(e *sfoauth.Error) string {
 	switch {
 	case e.Code != "":
 		return line(strings.TrimSuffix(e.Code+": "+e.Description, ": "))
+	case e.Location != "":
+		return fmt.Sprintf("%s redirects to %s (HTTP %d)", e.Host, line(e.Location), e.Status)
 	case e.Err == nil:
 		return fmt.Sprintf("%s answers HTTP %d", e.Host, e.Status)
 	case e.Host != "":

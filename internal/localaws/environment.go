@@ -7,14 +7,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -213,8 +211,8 @@ func (e *environment) invoke(ctx context.Context, payload []byte) ([]byte, error
 	e.mu.Lock()
 	e.pending[inv.id] = inv
 	e.mu.Unlock()
-	e.signal(syscall.SIGCONT)
-	defer e.signal(syscall.SIGSTOP)
+	e.thaw()
+	defer e.freeze()
 	timer := time.NewTimer(e.config.Timeout)
 	defer timer.Stop()
 	next := e.next
@@ -233,11 +231,5 @@ func (e *environment) invoke(ctx context.Context, payload []byte) ([]byte, error
 			e.kill() // nobody waits for it any more, and another must not meet it half-way
 			return nil, ctx.Err()
 		}
-	}
-}
-
-func (e *environment) signal(s os.Signal) {
-	if e.config.Freeze {
-		_ = e.cmd.Process.Signal(s)
 	}
 }

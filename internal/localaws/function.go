@@ -29,7 +29,7 @@ type FunctionConfig struct {
 	Environments int
 	// PerProcess is how many invocations a process takes at once (AWS_LAMBDA_MAX_CONCURRENCY). Zero: 1, as on Lambda.
 	PerProcess int
-	// Freeze stops the process between invocations (SIGSTOP), as Lambda does.
+	// Freeze stops the process between invocations (SIGSTOP), as Lambda does. It has no effect on Windows.
 	Freeze         bool
 	Stdout, Stderr io.Writer // nil: discarded
 }

@@ -14,6 +14,7 @@ type input struct {
 	SecretId            string
 	Name                string
 	Description         string
+	KmsKeyId            string
 	ClientRequestToken  string
 	RotationToken       string
 	SecretString        *string
@@ -147,6 +148,9 @@ func (s *secret) entry() map[string]any {
 	out := map[string]any{"ARN": s.arn, "Name": s.name, "CreatedDate": seconds(s.created), "LastChangedDate": seconds(s.changed)}
 	if s.description != "" {
 		out["Description"] = s.description
+	}
+	if s.kmsKey != "" {
+		out["KmsKeyId"] = s.kmsKey
 	}
 	tags := []tag{}
 	for _, key := range slices.Sorted(maps.Keys(s.tags)) {

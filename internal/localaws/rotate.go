@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -49,7 +52,12 @@ type rotation struct {
 	rotationToken string
 	steps         []string
 	refusal       error // what RotateSecret answers, though the rotation is done
+	failure       error // of the step that has failed last; nil: none has
 }
+
+// RotationErrorHeader is in the answer to RotateSecret where the rotation is over by then, and has failed: what the function said. AWS
+// answers before the function runs, and has no such header.
+const RotationErrorHeader = "X-Localaws-Rotation-Error"
 
 var allSteps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 
@@ -139,16 +147,29 @@ func (m *SecretsManager) prepareTest(s *secret) *rotation {
 }
 
 // start rotates, and answers RotateSecret.
-func (m *SecretsManager) start(ctx context.Context, r *rotation) (any, error) {
+func (m *SecretsManager) start(ctx context.Context, r *rotation) (answer any, header http.Header, err error) {
 	if m.config.Background != nil {
 		m.config.Background(func(ctx context.Context) { m.rotate(ctx, r) })
 	} else {
 		m.rotate(context.WithoutCancel(ctx), r) // a client that gives up does not end it
+		if r.failure != nil {
+			header = http.Header{RotationErrorHeader: {oneLine(r.failure.Error())}}
+		}
 	}
 	if r.refusal != nil {
-		return nil, r.refusal
+		return nil, header, r.refusal
 	}
-	return map[string]any{"ARN": r.secret.arn, "Name": r.secret.name, "VersionId": r.token}, nil
+	return map[string]any{"ARN": r.secret.arn, "Name": r.secret.name, "VersionId": r.token}, header, nil
+}
+
+// oneLine makes a text fit for a header: printable ASCII in one line.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // rotate invokes the function for each step, as Secrets Manager does, and again with the same token when a step fails.
@@ -182,9 +203,11 @@ func (m *SecretsManager) runSteps(ctx context.Context, r *rotation) bool {
 			"Step": step, "SecretId": r.secret.arn, "ClientRequestToken": r.token, "RotationToken": r.rotationToken,
 		})
 		if _, err := r.invoke(ctx, payload); err != nil {
+			r.failure = fmt.Errorf("%s: %w", step, err)
 			return false
 		}
 	}
+	r.failure = nil
 	return true
 }
 

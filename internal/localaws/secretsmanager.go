@@ -136,7 +136,8 @@ func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		write(w, nil, &apiError{max(f.Status, http.StatusBadRequest), f.Code, "as the test has asked for"})
 		return
 	}
-	answer, err := m.call(r.Context(), operation, body)
+	answer, header, err := m.call(r.Context(), operation, body)
+	maps.Copy(w.Header(), header)
 	m.watch(Call{operation, Done})
 	switch {
 	case f.Lost:
@@ -154,19 +155,19 @@ func (m *SecretsManager) watch(c Call) {
 	}
 }
 
-// call does what is asked, and tells of the labels that it has moved.
-func (m *SecretsManager) call(ctx context.Context, operation string, body []byte) (any, error) {
+// call does what is asked, and tells of the labels that it has moved. The header goes with either answer.
+func (m *SecretsManager) call(ctx context.Context, operation string, body []byte) (answer any, header http.Header, err error) {
 	handle, ok := operations[operation]
 	if !ok {
-		return nil, refuse("UnknownOperationException", "%q", operation)
+		return nil, nil, refuse("UnknownOperationException", "%q", operation)
 	}
 	var in input
 	if err := json.Unmarshal(body, &in); err != nil {
-		return nil, refuse("SerializationException", "the body is not what %s takes", operation)
+		return nil, nil, refuse("SerializationException", "the body is not what %s takes", operation)
 	}
 	m.mu.Lock()
 	m.deleteExpired()
-	answer, err := handle(m, &in)
+	answer, err = handle(m, &in)
 	moved := m.moved
 	m.moved = nil
 	m.mu.Unlock()
@@ -174,7 +175,7 @@ func (m *SecretsManager) call(ctx context.Context, operation string, body []byte
 	if rotation, ok := answer.(*rotation); ok && err == nil {
 		return m.start(ctx, rotation)
 	}
-	return answer, err
+	return answer, nil, err
 }
 
 func (m *SecretsManager) tell(moved []LabelMoved) {

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+// newQuietStack starts an org and AWS alone: nothing reacts to what is stored.
+func newQuietStack(t *testing.T) *stack {
+	t.Helper()
+	const anyPort = "127.0.0.1:0"
+	s, err := newStack(t.Context(), stackOptions{aws: anyPort, org: anyPort, log: io.Discard, noFunctions: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	s.as(t, ownerKey)
+	return s
+}
+
+// value is what the secret of crm holds under the label; nil: nothing.
+func (s *stack) value(t *testing.T, label string) map[string]any {
+	t.Helper()
+	out, err := s.secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm"), VersionStage: &label})
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]any{}
+	_ = json.Unmarshal([]byte(strings.TrimPrefix(aws.ToString(out.SecretString), "\ufeff")), &found)
+	return found
+}
+
+// overwrite stores a value as it is, as other tools do.
+func (s *stack) overwrite(t *testing.T, input *secretsmanager.PutSecretValueInput) {
+	t.Helper()
+	input.SecretId = aws.String(prefix + "crm")
+	if _, err := s.secrets.PutSecretValue(t.Context(), input); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stack) pair() string {
+	key, secret := s.app.Pair()
+	return fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
+}
+
+func TestPutKeepsWhatIsStored(t *testing.T) {
+	s := newQuietStack(t)
+	good, err := json.Marshal(s.value(t, "AWSCURRENT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(value string) *secretsmanager.PutSecretValueInput {
+		return &secretsmanager.PutSecretValueInput{SecretString: &value}
+	}
+	for name, c := range map[string]struct {
+		stored *secretsmanager.PutSecretValueInput
+		says   string // empty: it is stored, with all fields
+	}{
+		"a byte order mark":           {text("\ufeff" + string(good)), ""},
+		"JSON that is cut off":        {text(string(good[:len(good)-1])), "the whole value, allowedPrincipals, appId, baseUri"},
+		"no JSON at all":              {text("hello"), "would lose the whole value."},
+		"a binary value":              {&secretsmanager.PutSecretValueInput{SecretBinary: good}, "would lose the whole value."},
+		"a field nearly so named":     {text(strings.Replace(string(good), "allowedPrincipals", "AllowedPrincipals", 1)), "is allowedPrincipals meant"},
+		"a list that cannot be read":  {text(strings.Replace(string(good), `["111111111111"`, `["11111111"`, 1)), "allowedPrincipals: entry 1"},
+		"a field that is no string":   {text(strings.Replace(string(good), `"orgId":"`, `"orgId":7,"was":"`, 1)), "orgId is not a string"},
+		"a field that is left as was": {text(strings.Replace(string(good), `"orgId"`, `"note":"kept","orgId"`, 1)), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.overwrite(t, c.stored)
+			before := s.current(t)
+			for _, verb := range []string{"put", "stage"} {
+				_, stderr, code := command(t, s.pair(), "secret", verb, "crm")
+				if c.says == "" && code != 0 || c.says != "" && (code != exitFailed || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, "--replace")) {
+					t.Errorf("%s: exit %d: %s", verb, code, stderr)
+				}
+			}
+			if c.says != "" {
+				if s.current(t) != before {
+					t.Error("something is stored")
+				}
+				return
+			}
+			if now := s.value(t, "AWSCURRENT"); now["orgId"] != s.org.ID() || len(now["allowedPrincipals"].([]any)) != 2 || name == "a field that is left as was" && now["note"] != "kept" {
+				t.Errorf("fields are lost: %d are left", len(now))
+			}
+		})
+	}
+	t.Run("replaced", func(t *testing.T) {
+		s.overwrite(t, text(string(good[:len(good)-1])))
+		key, secret := s.app.Pair()
+		all := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.orgURL)
+		stdout, stderr, code := command(t, all, "secret", "put", "crm", "--replace", "--json")
+		if code != 0 || !strings.Contains(stderr, "drops what is stored: the whole value, allowedPrincipals") || !strings.Contains(stdout, `"lost": [`) {
+			t.Errorf("exit %d: %s%s", code, stdout, stderr)
+		}
+		if now := s.value(t, "AWSCURRENT"); len(now) != 3 {
+			t.Errorf("%d fields are stored", len(now))
+		}
+	})
+}
+
+func encoded(order binary.AppendByteOrder, text string) (out []byte) {
+	for _, unit := range utf16.Encode([]rune(text)) {
+		out = order.AppendUint16(out, unit)
+	}
+	return out
+}
+
+func TestFilesAsEditorsAndShellsWriteThem(t *testing.T) {
+	s := newQuietStack(t)
+	pair := strings.TrimSuffix(s.pair(), "}") + `,"note":"Zürich 🙂"}` + "\r\n"
+	for name, c := range map[string]struct {
+		file []byte
+		says string // empty: it is stored
+	}{
+		"UTF-8":                          {[]byte(pair), ""},
+		"UTF-8 with a mark":              {[]byte("\ufeff" + pair), ""},
+		"UTF-16LE with a mark":           {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)...), ""},
+		"UTF-16BE with a mark":           {append([]byte{0xfe, 0xff}, encoded(binary.BigEndian, pair)...), ""},
+		"UTF-16 without a mark":          {encoded(binary.LittleEndian, pair), "looks like UTF-16 without a byte order mark"},
+		"UTF-16 that is cut off":         {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)[:31]...), "ends within a character"},
+		"UTF-16 with half a character":   {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, `{"note":"`)[:]...), "want one JSON object"},
+		"UTF-32":                         {[]byte("\xff\xfe\x00\x00{\x00\x00\x00}\x00\x00\x00"), "UTF-32"},
+		"Latin-1":                        {[]byte(strings.ReplaceAll(strings.ReplaceAll(pair, "ü", "\xfc"), "🙂", "")), "not UTF-8 (from byte"},
+		"a second value behind it":       {[]byte(pair + pair), "want one JSON object"},
+		"a list":                         {[]byte("[" + pair + "]"), "want one JSON object"},
+		"longer than a secret's value":   {[]byte(`{"note":"` + strings.Repeat("x", maxInput) + `"}`), "longer than"},
+		"a lone surrogate within UTF-16": {append([]byte{0xff, 0xfe}, 0x00, 0xd8, '{', 0), "no character"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "pair.json")
+			if err := os.WriteFile(file, c.file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			before := s.current(t)
+			_, stderr, code := command(t, "", "secret", "put", "crm", "--file", file)
+			if c.says == "" && (code != 0 || s.value(t, "AWSCURRENT")["note"] != "Zürich 🙂") || c.says != "" && (code != exitFailed || !strings.Contains(stderr, c.says) || s.current(t) != before) {
+				t.Errorf("exit %d: %s", code, stderr)
+			}
+			if _, stderr, code := command(t, string(c.file), "secret", "put", "crm"); (code == 0) != (c.says == "") {
+				t.Errorf("standard input: exit %d: %s", code, stderr)
+			}
+		})
+	}
+}
+
+func TestKeyAndSecretComeTogether(t *testing.T) {
+	s := newQuietStack(t)
+	before := s.current(t)
+	for _, verb := range []string{"put", "stage"} {
+		for given, missing := range map[string]string{`{"consumerKey":"3MVG9other"}`: "consumerSecret is missing", `{"consumerSecret":"other","orgId":"00D000000000001AAA"}`: "consumerKey is missing"} {
+			if _, stderr, code := command(t, given, "secret", verb, "crm"); code != exitFailed || !strings.Contains(stderr, "nothing was stored: "+missing) {
+				t.Errorf("%s of %s: exit %d: %s", verb, given, code, stderr)
+			}
+		}
+		for given, says := range map[string]string{
+			`{"allowed_principals":["222222222222"]}`: "is allowedPrincipals meant", `{"orgID":"x"}`: "is orgId meant", `{"allowedPrincipals":"222222222222"}`: "allowedPrincipals: want a list",
+		} {
+			if _, stderr, code := command(t, given, "secret", verb, "crm"); code != exitFailed || !strings.Contains(stderr, says) {
+				t.Errorf("%s of %s: exit %d: %s", verb, given, code, stderr)
+			}
+		}
+	}
+	if s.current(t) != before || s.value(t, "CANDIDATE") != nil {
+		t.Error("something is stored")
+	}
+}
+
+func TestPutLogsInBeforeItStores(t *testing.T) {
+	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
+	org := func(change func(*sfoauthtest.AppOptions)) func(*stack) {
+		return func(s *stack) { s.app.Change(change) }
+	}
+	fault := func(at sfoauthtest.Endpoint, f sfoauthtest.Fault, times int) func(*stack) {
+		return func(s *stack) { s.org.Fail(at, f, times) }
+	}
+	for name, c := range map[string]struct {
+		change func(*stack)
+		given  string // empty: the app's own
+		says   string // empty: it is stored
+		also   string
+	}{
+		"credentials that work": {func(*stack) {}, "", "", ""},
+		"wrong ones":            {func(*stack) {}, wrong, "Salesforce refuses the credentials", "sftoken secret stage crm --wait"},
+		"a user who is gone":    {func(s *stack) { s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, "", "the credentials do not work", "activate the run-as user"},
+		"a user who is frozen":  {func(s *stack) { s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = true }) }, "", "the credentials do not work", "INVALID_SESSION_ID"},
+		"another org's": {func(s *stack) {
+			key, secret := s.app.Pair()
+			s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: aws.String(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"orgId":"00D000000000001AAA"}`, key, secret, s.orgURL))})
+		}, "", "the credentials do not work", "orgId is 00D000000000001AAA"},
+		"an address out of range":                {org(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }), "", "could not be found out from here", "sftoken secret stage crm --wait"},
+		"an outage":                              {fault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0), "", "could not be found out from here", "--no-verify"},
+		"a limit":                                {fault(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_grant", "login rate exceeded"), 0), "", "could not be found out from here", "login rate"},
+		"no network":                             {fault(sfoauthtest.Everything, sfoauthtest.Reset(), 0), "", "could not be found out from here", "sftoken secret stage crm --wait"},
+		"no answer of the REST API":              {fault(sfoauthtest.REST, sfoauthtest.Unavailable(), 0), "", "could not be found out from here", ""},
+		"a session that was ended in between":    {fault(sfoauthtest.REST, sfoauthtest.Refusal(401, "INVALID_SESSION_ID", "Session expired or invalid"), 1), "", "", ""},
+		"another request that is under way":      {fault(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_grant", "token request is already being processed"), 1), "", "", ""},
+		"a host that is not Salesforce's at all": {func(*stack) {}, `{"baseUri":"https://acme.lightning.force.com"}`, "the credentials do not work", "not a My Domain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newQuietStack(t)
+			c.change(s)
+			before, given := s.current(t), c.given
+			if given == "" {
+				given = s.pair()
+			}
+			stdout, stderr, code := command(t, given, "secret", "put", "crm")
+			switch {
+			case c.says == "" && (code != 0 || s.current(t) == before):
+				t.Errorf("exit %d: %s%s", code, stdout, stderr)
+			case c.says != "" && (code != exitFailed || s.current(t) != before || !strings.Contains(stderr, "sftoken: nothing was stored: ") || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, c.also)):
+				t.Errorf("exit %d: %s%s", code, stdout, stderr)
+			}
+			logins := s.org.Seen().Calls[sfoauthtest.Token]
+			if stdout, stderr, code := command(t, given, "secret", "put", "crm", "--no-verify", "--force", "--json"); code != 0 || !strings.Contains(stdout, `"verified": false`) {
+				t.Errorf("--no-verify: exit %d: %s", code, stderr)
+			}
+			if _, stderr, code := command(t, given, "secret", "stage", "crm"); code != 0 {
+				t.Errorf("stage: exit %d: %s", code, stderr)
+			}
+			if s.org.Seen().Calls[sfoauthtest.Token] != logins {
+				t.Error("--no-verify or stage has logged in")
+			}
+		})
+	}
+}
+
+func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
+	const wrong, wrongToo = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`, `{"consumerKey":"3MVG9wrong","consumerSecret":"too"}`
+	s := newQuietStack(t)
+	put := func(given string, want int, flags ...string) string {
+		t.Helper()
+		stdout, stderr, code := command(t, given, append([]string{"secret", "put", "crm"}, flags...)...)
+		if code != want {
+			t.Errorf("put %q: exit %d: %s%s", flags, code, stdout, stderr)
+		}
+		return stderr
+	}
+	open := func() *appsecret.Secret {
+		t.Helper()
+		secret, err := (&demo{stack: s}).secret(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secret
+	}
+	working := s.current(t)
+	put(wrong, 0, "--no-verify") // nobody knows better
+	if secret := open(); secret.Holder("AWSPREVIOUS") != working {
+		t.Fatal("AWSPREVIOUS is not the working version")
+	}
+	for _, given := range []string{wrongToo, wrong, `{"allowedPrincipals":["111111111111"]}`, s.pair()} {
+		says := put(given, exitFailed, "--no-verify")
+		if !strings.Contains(says, "nothing was stored: AWSCURRENT is not known to work") || !strings.Contains(says, "--force") || !strings.Contains(says, working) {
+			t.Errorf("not said: %s", says)
+		}
+	}
+	s.org.Fail(sfoauthtest.Everything, sfoauthtest.Reset(), 0) // neither is known to work, nor not to
+	put(wrongToo, exitFailed, "--no-verify")
+	s.org.Heal()
+	if secret := open(); secret.Holder("AWSPREVIOUS") != working {
+		t.Fatal("the working version has lost its label")
+	}
+
+	// Credentials that have logged in may be stored, and do not cost the working version its label either.
+	key, secret := s.org.AddApp(sfoauthtest.AppOptions{Name: "Another"}).Pair()
+	put(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0)
+	if now := open(); now.Holder("AWSPREVIOUS") != working || now.Holder("AWSCURRENT") == working {
+		t.Errorf("AWSPREVIOUS is %s, and not the working version %s", now.Holder("AWSPREVIOUS"), working)
+	}
+	verified := s.current(t)
+	put(`{"allowedPrincipals":["111111111111"]}`, 0, "--no-verify") // the current version works, so that it may take AWSPREVIOUS
+	if now := open(); now.Holder("AWSPREVIOUS") != verified {
+		t.Errorf("AWSPREVIOUS is %s, and not %s", now.Holder("AWSPREVIOUS"), verified)
+	}
+
+	put(wrong, 0, "--no-verify")
+	put(wrongToo, 0, "--no-verify", "--force")
+	put(wrong, 0, "--no-verify") // neither works, and there is nothing to lose
+}
+
+func TestASecretIsMadeOnlyWhenAsked(t *testing.T) {
+	s := newQuietStack(t)
+	key, secret := s.app.Pair()
+	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.orgURL)
+	_, stderr, code := command(t, value, "secret", "put", "erp")
+	if code != exitFailed || !strings.Contains(stderr, "there is no secret sftoken/erp in account 111111111111, region us-east-1") || !strings.Contains(stderr, "--create") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if _, stderr, code := command(t, value, "secret", "put", "erp", "--kms-key-id", "alias/x"); code != exitUsage {
+		t.Errorf("--kms-key-id alone: exit %d: %s", code, stderr)
+	}
+	if calls := s.aws.Calls()["CreateSecret"]; calls != 1 { // that of the stack
+		t.Errorf("%d secrets were made", calls)
+	}
+	stdout, stderr, code := command(t, value, "secret", "put", "erp", "--create", "--json")
+	if code != 0 || !strings.Contains(stderr, "aws/secretsmanager") || !strings.Contains(stdout, `"arn": "arn:aws:secretsmanager:us-east-1:111111111111:secret:sftoken/erp-`) {
+		t.Errorf("--create: exit %d: %s%s", code, stdout, stderr)
+	}
+	if _, stderr, code := command(t, value, "secret", "put", "crm", "--create", "--kms-key-id", "alias/x"); code != exitUsage || !strings.Contains(stderr, "is there already") {
+		t.Errorf("the key of one that is there: exit %d: %s", code, stderr)
+	}
+	_, stderr, code = command(t, value, "secret", "put", "hr", "--create", "--kms-key-id", "alias/sftoken")
+	described, err := s.secrets.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(prefix + "hr")})
+	if code != 0 || err != nil || aws.ToString(described.KmsKeyId) != "alias/sftoken" || strings.Contains(stderr, "default key") {
+		t.Errorf("with a key: exit %d, %v: %s", code, err, stderr)
+	}
+}
+
+// A profile may select another account than was meant: each command that writes says where it does.
+func TestWhatIsWrittenIsNamed(t *testing.T) {
+	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
+	s.as(t, ownerKey)
+	const arn = "arn:aws:secretsmanager:us-east-1:111111111111:secret:sftoken/crm-"
+	for _, args := range [][]string{{"secret", "put", "crm"}, {"secret", "stage", "crm"}, {"rotate", "crm"}, {"rotate", "crm", "--wait"}, {"rotate", "crm", "--compromised", "--yes"}} {
+		stdout, stderr, code := command(t, s.pair(), args...)
+		if code != 0 || !strings.Contains(stderr, "sftoken/crm in account 111111111111, region us-east-1 ("+arn) {
+			t.Errorf("%q: exit %d: %s%s", args, code, stdout, stderr)
+		}
+		stdout, stderr, code = command(t, s.pair(), append(args, "--json")...)
+		var got target
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || !strings.HasPrefix(got.ARN, arn) || got.Account != owner || got.Region != region || got.Secret != "sftoken/crm" {
+			t.Errorf("%q --json: exit %d: %s%s", args, code, stdout, stderr)
+		}
+	}
+}
