@@ -137,6 +137,9 @@ func TestOneAppsLoginsAreNotAnothersToSpend(t *testing.T) {
 	})
 }
 
+// nextLogin is how long an exhausted budget of the default rate asks to wait, as Retry-After says it.
+const nextLogin = time.Minute + time.Second
+
 // exhaust spends the login budget. No token is left.
 func (w *world) exhaust() {
 	w.t.Helper()
@@ -154,7 +157,7 @@ func TestWhatIsAnsweredWhenTheLoginBudgetIsExhausted(t *testing.T) {
 		for range 3 {
 			a := w.get()
 			w.want(a, 503, "temporarily_unavailable")
-			if a.header.Get("Retry-After") != "60" || !strings.Contains(a.text("error_description"), "LOGIN_BURST") {
+			if a.header.Get("Retry-After") != "61" || !strings.Contains(a.text("error_description"), "LOGIN_BURST") {
 				t.Errorf("%s, Retry-After %s", a, a.header.Get("Retry-After"))
 			}
 		}
@@ -167,7 +170,7 @@ func TestWhatIsAnsweredWhenTheLoginBudgetIsExhausted(t *testing.T) {
 			}
 		}
 		w.want(w.revoke(), 204, "")
-		time.Sleep(time.Minute)
+		time.Sleep(nextLogin)
 		a := w.get()
 		w.want(a, 200, "miss")
 		w.want(w.revoke(), 204, "")
@@ -210,16 +213,16 @@ func TestAScantBudgetReachesTheVersionThatWorks(t *testing.T) {
 	bubble(t, options{config: vending.Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, w *world) {
 		w.store(w.pair("3MVG9wrong", "wrong"))
 		w.want(w.get(), 503, "temporarily_unavailable") // AWSCURRENT is refused
-		time.Sleep(time.Minute)
+		time.Sleep(nextLogin)
 		w.want(w.get(), 200, "miss")
 		w.want(w.revoke(), 204, "")
-		time.Sleep(time.Minute)
+		time.Sleep(nextLogin)
 		w.want(w.get(), 503, "temporarily_unavailable")
 		w.app.Regenerate() // now none works
-		time.Sleep(time.Minute)
+		time.Sleep(nextLogin)
 		w.want(w.get(), 502, "app_misconfigured")
 		w.store(w.pair(w.app.Pair()))
-		time.Sleep(time.Minute)
+		time.Sleep(nextLogin)
 		w.want(w.get(), 200, "miss")
 	})
 }
