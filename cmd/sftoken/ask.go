@@ -14,8 +14,8 @@ import (
 // errInterrupted is in the error of a question or a read that Ctrl-C has ended.
 var errInterrupted = errors.New("interrupted")
 
-// terminalOf returns the terminal at which the command can ask a person: one that it reads from while its messages are shown at one.
-// Nil: there is none.
+// terminalOf returns the terminal at which the command can ask a person: one that it reads from while its messages
+// are shown at one. Nil: there is none.
 func terminalOf(cmd *cobra.Command) *os.File {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if _, shown := columns(cmd.ErrOrStderr()); !ok || !shown || !term.IsTerminal(int(in.Fd())) {
@@ -24,7 +24,8 @@ func terminalOf(cmd *cobra.Command) *os.File {
 	return in
 }
 
-// interruptible returns what read does, unless Ctrl-C comes first: the signal ends the context, and no read of a terminal or a pipe.
+// interruptible returns what read does, unless Ctrl-C comes first: the signal ends the context, and no read of a
+// terminal or a pipe.
 func interruptible[T any](cmd *cobra.Command, read func() (T, error)) (T, error) {
 	if terminal, ok := cmd.InOrStdin().(*os.File); ok {
 		if state, err := term.GetState(int(terminal.Fd())); err == nil {

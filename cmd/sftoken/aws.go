@@ -19,8 +19,9 @@ import (
 	"github.com/sftoken/sftoken/internal/printable"
 )
 
-// loadFor returns a function that finds the AWS configuration as the AWS CLI does. A profile that asks for an MFA code has it asked for
-// at the command's terminal, after before is called (nil: nothing is). What the SDK would log of its search is in the error, where it fails.
+// loadFor returns a function that finds the AWS configuration as the AWS CLI does. A profile that asks for an MFA
+// code has it asked for at the command's terminal, after before is called (nil: nothing is). What the SDK would log
+// of its search is in the error, where it fails.
 func loadFor(cmd *cobra.Command, before func()) func(context.Context) (aws.Config, error) {
 	return func(ctx context.Context) (aws.Config, error) {
 		return config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
@@ -29,7 +30,8 @@ func loadFor(cmd *cobra.Command, before func()) func(context.Context) (aws.Confi
 	}
 }
 
-// askMFA asks for the code of an MFA device. A prompt that nobody sees would wait for ever, so it is shown only at a terminal.
+// askMFA asks for the code of an MFA device. A prompt that nobody sees would wait for ever, so it is shown only at a
+// terminal.
 func askMFA(cmd *cobra.Command, device string, before func()) (string, error) {
 	if terminalOf(cmd) == nil {
 		return "", errors.New("the AWS profile wants an MFA code, and there is no terminal to ask for it: use credentials of `aws sts get-session-token`, or aws sso login")
@@ -61,7 +63,8 @@ func awsConfig(cmd *cobra.Command) (aws.Config, error) {
 	return cfg, nil
 }
 
-// trusting is a client that trusts what the configuration has AWS's own clients trust: AWS_CA_BUNDLE, or ca_bundle of the profile.
+// trusting is a client that trusts what the configuration has AWS's own clients trust: AWS_CA_BUNDLE, or ca_bundle of
+// the profile.
 func trusting(cfg aws.Config) *http.Client {
 	if client, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		return &http.Client{Transport: client.GetTransport()}
@@ -74,7 +77,8 @@ type noCredentials struct{ error }
 
 func (e *noCredentials) Unwrap() error { return e.error }
 
-// ofAWS is an error of AWS without the words of the SDK, and with what a person can do about it; empty: it is another error.
+// ofAWS is an error of AWS without the words of the SDK, and with what a person can do about it; empty: it is another
+// error.
 func ofAWS(err error) string {
 	if none, ok := errors.AsType[*noCredentials](err); ok {
 		return "no AWS credentials: log in with `aws sso login` or `aws configure`, or set AWS_PROFILE: " + none.Error()

@@ -31,7 +31,8 @@ func (r *rotation) find(ctx context.Context, flags *rotateFlags) error {
 	return nil
 }
 
-// leakedIsCurrent reports whether the credentials that have leaked are those that are current. Where it cannot be found out, they are.
+// leakedIsCurrent reports whether the credentials that have leaked are those that are current. Where it cannot be
+// found out, they are.
 func (r *rotation) leakedIsCurrent(ctx context.Context) bool {
 	holder := r.secret.Holder(appsecret.Current)
 	if holder == r.Leaked {
@@ -42,8 +43,9 @@ func (r *rotation) leakedIsCurrent(ctx context.Context) bool {
 	return err != nil || err2 != nil || leaked.SamePair(current)
 }
 
-// replaceLeaked labels the leaked version COMPROMISED first: the rotate function then deletes its credentials at Salesforce once others are
-// current, and the token function revokes the tokens made with them. If nothing is rotated, the label comes off again.
+// replaceLeaked labels the leaked version COMPROMISED first: the rotate function then deletes its credentials at
+// Salesforce once others are current, and the token function revokes the tokens made with them. If nothing is
+// rotated, the label comes off again.
 func (r *rotation) replaceLeaked(ctx context.Context) error {
 	before := r.secret.Holder(appsecret.Compromised)
 	needed := r.leakedIsCurrent(ctx)
@@ -77,8 +79,8 @@ func (r *rotation) replace(ctx context.Context) error {
 // undoTime bounds what is done after Ctrl-C. A second one ends the process at once.
 const undoTime = 10 * time.Second
 
-// undo takes the label off again, after err, if nothing was rotated: later on, a forgotten label would have credentials deleted that
-// nobody expects to lose.
+// undo takes the label off again, after err, if nothing was rotated: later on, a forgotten label would have
+// credentials deleted that nobody expects to lose.
 func (r *rotation) undo(ctx context.Context, before string, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
@@ -105,8 +107,8 @@ func (r *rotation) undo(ctx context.Context, before string, err error) error {
 	return fmt.Errorf("%w; nothing was rotated, and the label COMPROMISED is off version %s again", err, r.Leaked)
 }
 
-// made reports whether the rotation has got anywhere: other credentials are current, or are stored as AWSPENDING. Where it cannot be found
-// out, it has.
+// made reports whether the rotation has got anywhere: other credentials are current, or are stored as AWSPENDING.
+// Where it cannot be found out, it has.
 func (r *rotation) made(ctx context.Context, now *appsecret.Secret) bool {
 	current, pending := now.Holder(appsecret.Current), now.Holder(appsecret.Pending)
 	if !r.isStill(ctx, now, current) {

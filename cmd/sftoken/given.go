@@ -23,7 +23,8 @@ import (
 // fields are those of a secret's value, by name.
 type fields = map[string]json.RawMessage
 
-// maxInput bounds what is read of a file or standard input, in bytes: Secrets Manager takes no longer value, and UTF-16 doubles it.
+// maxInput bounds what is read of a file or standard input, in bytes: Secrets Manager takes no longer value, and
+// UTF-16 doubles it.
 const maxInput = 128 << 10
 
 // given reads the fields from a file or standard input, or asks for them.
@@ -66,7 +67,8 @@ func (s *store) given(file string, present fields) (fields, error) {
 	return found, nil
 }
 
-// decodeText reads a file as an editor or a shell may have written it: UTF-8, with a byte order mark or without, or UTF-16 with one.
+// decodeText reads a file as an editor or a shell may have written it: UTF-8, with a byte order mark or without, or
+// UTF-16 with one.
 func decodeText(raw []byte) (string, error) {
 	const saveAs = "save it as UTF-8 (in PowerShell: -Encoding utf8)"
 	cut := func(mark string) ([]byte, bool) { return bytes.CutPrefix(raw, []byte(mark)) }

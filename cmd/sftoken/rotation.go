@@ -35,8 +35,9 @@ type rotation struct {
 	out, progress io.Writer
 }
 
-// start asks for a rotation, or for an unfinished one to be tried again. Secrets Manager answers before the rotate function runs, so that
-// its error is not known; the stand-in of `sftoken local` answers afterwards, and then failure is that error.
+// start asks for a rotation, or for an unfinished one to be tried again. Secrets Manager answers before the rotate
+// function runs, so that its error is not known; the stand-in of `sftoken local` answers afterwards, and then failure
+// is that error.
 func start(ctx context.Context, client *secretsmanager.Client, arn string) (failure string, err error) {
 	out, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(newToken()), RotateImmediately: aws.Bool(true)})
 	if err == nil {
@@ -122,8 +123,8 @@ func (r *rotation) rotate(ctx context.Context) error {
 	})
 }
 
-// isStill reports whether the version is the one that was current before or, where that has leaked, another one with its pair, as is
-// made when a person changes who may have tokens.
+// isStill reports whether the version is the one that was current before or, where that has leaked, another one with
+// its pair, as is made when a person changes who may have tokens.
 func (r *rotation) isStill(ctx context.Context, now *appsecret.Secret, version string) bool {
 	before := r.secret.Holder(appsecret.Current)
 	if version == before || !r.Compromised {

@@ -82,10 +82,10 @@ Salesforce refuses is not stored. Where it cannot be found out, because of an IP
 range, an outage or a limit, nothing is stored either: "secret stage --wait" has
 the rotate function try the credentials, and --no-verify stores them untried.
 
-The last version that is known to work never loses its last label. To store a
-version moves AWSPREVIOUS to the one that is AWSCURRENT now. If that one does not
-log in and AWSPREVIOUS may, AWSPREVIOUS stays where it is; and with --no-verify
-nothing is stored, unless --force is given.
+The last version that is known to work never loses its last label. Storing a
+version moves AWSPREVIOUS to the one that is AWSCURRENT now. If that one is not
+known to work and AWSPREVIOUS may, AWSPREVIOUS stays where it is; and with
+--no-verify nothing is stored, unless --force is given.
 
 An app that has no secret yet needs --create.`
 

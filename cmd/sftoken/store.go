@@ -317,8 +317,8 @@ func (s *store) announce(doing string, to target) {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), doing, to)
 }
 
-// verdict waits until the candidate has been made current or refused, and returns the label that it then has: empty where that
-// is not known.
+// verdict waits until the candidate has been made current or refused, and returns the label that it then has: empty
+// where that is not known.
 func (s *store) verdict(version string, timeout time.Duration) (label string, err error) {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), "waiting for the rotate function to try it; it may take 10 minutes")
 	seen := false

@@ -9,7 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// target is the secret that a command writes, as a person recognizes it: a profile may select another account than was meant.
+// target is the secret that a command writes, as a person recognizes it: a profile may select another account than
+// was meant.
 type target struct {
 	Secret  string `json:"secret"`
 	Account string `json:"account,omitempty"`
@@ -33,7 +34,8 @@ func (t target) String() string {
 	return fmt.Sprintf("%s in account %s, region %s (%s)", t.Secret, t.Account, t.Region, t.ARN)
 }
 
-// accountOf asks AWS whose credentials these are. What it cannot tell is shown as unknown: it is for information only.
+// accountOf asks AWS whose credentials these are. What it cannot tell is shown as unknown: it is for information
+// only.
 func accountOf(ctx context.Context, cfg aws.Config) string {
 	out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {

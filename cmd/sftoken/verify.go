@@ -12,8 +12,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// login tries credentials as the rotate function does: it logs in, compares who they log in as with what the secret pins, and calls the
-// REST API.
+// login tries credentials as the rotate function does: it logs in, compares who they log in as with what the secret
+// pins, and calls the REST API.
 type login struct {
 	hosts      sfoauth.Hosts
 	httpClient *http.Client // nil: http.DefaultClient
@@ -22,7 +22,8 @@ type login struct {
 // loginTime bounds one try of credentials.
 const loginTime = 30 * time.Second
 
-// refusedError is that credentials do not work, and will not until a person changes something. Other errors of try are inconclusive.
+// refusedError is that credentials do not work, and will not until a person changes something. Other errors of try
+// are inconclusive.
 type refusedError struct{ error }
 
 func (e *refusedError) Unwrap() error { return e.error }
@@ -45,11 +46,13 @@ func (l login) try(ctx context.Context, version *appsecret.Version) error {
 		if err == nil || !again || !ok || ended.Status != http.StatusUnauthorized {
 			return conclude(err)
 		}
-		// The session may have been ended between the two calls: by an administrator, or a revocation of the same token.
+		// The session may have been ended between the two calls: by an administrator, or a revocation of the same
+		// token.
 	}
 }
 
-// token logs in, and again for some seconds while Salesforce still works on another request for a token of the same app.
+// token logs in, and again for some seconds while Salesforce still works on another request for a token of the same
+// app.
 func (l login) token(ctx context.Context, client *sfoauth.Client) (*sfoauth.Token, error) {
 	for tries := time.Duration(1); ; tries++ {
 		token, err := client.Token(ctx)
@@ -65,7 +68,8 @@ func (l login) token(ctx context.Context, client *sfoauth.Client) (*sfoauth.Toke
 	}
 }
 
-// conclude tells a refusal from what says nothing about the credentials: an outage, a limit, an address from which alone they are refused.
+// conclude tells a refusal from what says nothing about the credentials: an outage, a limit, an address from which
+// alone they are refused.
 func conclude(err error) error {
 	failed, ok := errors.AsType[*sfoauth.Error](err)
 	if err == nil || !ok || failed.Kind != sfoauth.Final || strings.Contains(strings.ToLower(failed.Description), "ip restricted") {
@@ -103,9 +107,10 @@ func (s *store) verify(ctx context.Context, version *appsecret.Version, exists b
 	return fmt.Errorf("whether the credentials work could not be found out from here: %w. %s--no-verify stores them untried", err, stage)
 }
 
-// keepsWorking looks after the last version that is known to work. Secrets Manager moves AWSPREVIOUS to the version that is AWSCURRENT now;
-// the one that has had it may then vanish. If AWSCURRENT is not known to work and AWSPREVIOUS may, credentials that have logged in are stored
-// all the same, and keep is the version that must get AWSPREVIOUS back afterwards; others are refused. An empty keep: nothing is to be done.
+// keepsWorking looks after the last version that is known to work. Secrets Manager moves AWSPREVIOUS to the version
+// that is AWSCURRENT now; the one that has had it may then vanish. If AWSCURRENT is not known to work and AWSPREVIOUS
+// may, credentials that have logged in are stored all the same, and keep is the version that must get AWSPREVIOUS
+// back afterwards; others are refused. An empty keep: nothing is to be done.
 func (s *store) keepsWorking(ctx context.Context, secret *appsecret.Secret, value *appsecret.Version) (keep string, err error) {
 	holder := secret.Holder(appsecret.Previous)
 	for _, label := range secret.Labels[holder] {
@@ -136,8 +141,8 @@ func (s *store) keepsWorking(ctx context.Context, secret *appsecret.Secret, valu
 		"Wait until the rotate function has gone back to it, 10 minutes at the most; store credentials that log in; or store with --force", why, holder)
 }
 
-// currentWorks returns nil where AWSCURRENT works, and otherwise why that is not known; refused reports that AWSPREVIOUS has the same
-// credentials and is refused with it.
+// currentWorks returns nil where AWSCURRENT works, and otherwise why that is not known; refused reports that
+// AWSPREVIOUS has the same credentials and is refused with it.
 func (s *store) currentWorks(ctx context.Context, secret *appsecret.Secret, value, previous *appsecret.Version) (why error, refused bool) {
 	current, err := s.usable(ctx, secret, secret.Holder(appsecret.Current))
 	switch {

@@ -18,8 +18,8 @@ var loginChecks = []check{
 	{"login", "in-use", []string{"token", "value"}, (*visit).inUse},
 }
 
-// logIn logs in with the current pair, unless the API has just done so: its token is new, and Salesforce tells this pair that the token was
-// made for this consumer key.
+// logIn logs in with the current pair, unless the API has just done so: its token is new, and Salesforce tells this
+// pair that the token was made for this consumer key.
 func (v *visit) logIn(ctx context.Context) finding {
 	if v.vended != nil && v.vended.Cache == "miss" {
 		made, err := v.client.ParseToken([]byte(v.vended.JSON.Reveal()))
@@ -88,7 +88,8 @@ func (v *visit) pins(context.Context) finding {
 	return ok(found + ", as pinned")
 }
 
-// inUse finds out which pair the token of the API was made with: Salesforce tells an app that knows its own credentials.
+// inUse finds out which pair the token of the API was made with: Salesforce tells an app that knows its own
+// credentials.
 func (v *visit) inUse(ctx context.Context) finding {
 	if v.shown {
 		return ok("the API's token was made with this pair")

@@ -78,15 +78,16 @@ func (v *visit) itself(who string) finding {
 	return ok(who + " changes its pair; another that does is named by --admin-app")
 }
 
-// The settings that let a login read and change pairs. Source: Salesforce Help, "Stage, Rotate, and Delete OAuth Credentials for
-// an External Client App".
+// The settings that let a login read and change pairs. Source: Salesforce Help, "Stage, Rotate, and Delete OAuth
+// Credentials for an External Client App".
 const (
 	developer = "External Client App Developer"
 	viewer    = "View Client Secret"
 	toggle    = "Allow access to External Client App consumer secrets via REST API"
 )
 
-// permissions makes the calls that a rotation begins with. Salesforce does not say what is missing; the order of the calls does.
+// permissions makes the calls that a rotation begins with. Salesforce does not say what is missing; the order of the
+// calls does.
 func (v *visit) permissions(ctx context.Context) finding {
 	apps, err := v.at.Apps(ctx)
 	if err != nil {
@@ -140,8 +141,9 @@ func (v *visit) notTheirs(ctx context.Context, apps []sfoauth.AppUsage, err erro
 	return failed(found, "switch on \""+toggle+"\" (External Client App Settings in Setup)")
 }
 
-// mainPair compares the pair that is current here with the one that is at Salesforce. A rotation takes over what Salesforce holds only
-// where a version of this secret has, complete, what Salesforce holds for this consumer; otherwise a person must store it.
+// mainPair compares the pair that is current here with the one that is at Salesforce. A rotation takes over what
+// Salesforce holds only where a version of this secret has, complete, what Salesforce holds for this consumer;
+// otherwise a person must store it.
 func (v *visit) mainPair(ctx context.Context) finding {
 	current := v.version.Pair()
 	rotate, store := "`sftoken rotate "+v.App+" --wait`", "`sftoken secret stage "+v.App+" --wait`"

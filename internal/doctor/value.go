@@ -13,8 +13,8 @@ import (
 	"github.com/sftoken/sftoken/internal/appsecret"
 )
 
-// characters looks for what a copy from Setup, an editor or a chat leaves around a value. What sftoken forgives, others that read
-// the same secret may not.
+// characters looks for what a copy from Setup, an editor or a chat leaves around a value. What sftoken forgives,
+// others that read the same secret may not.
 func (v *visit) characters(context.Context) finding {
 	var wrong, odd []string
 	text, marked := strings.CutPrefix(v.raw.Reveal(), "\ufeff")
@@ -54,7 +54,8 @@ func (v *visit) characters(context.Context) finding {
 	return ok("no stray ones")
 }
 
-// misspelt returns the field that is meant by a name that others use for it. Empty: none. Parse refuses a name that is nearly a field's.
+// misspelt returns the field that is meant by a name that others use for it. Empty: none. Parse refuses a name that
+// is nearly a field's.
 func misspelt(name string) string {
 	return map[string]string{"instanceurl": "baseUri", "organizationid": "orgId", "principals": "allowedPrincipals"}[strings.ToLower(name)]
 }
@@ -72,8 +73,8 @@ func (v *visit) myDomain(context.Context) finding {
 	return failed("baseUri: "+line(err.Error()), suggestion(base))
 }
 
-// families are the domains of each of Salesforce's clouds, and where its My Domains are. Source: Salesforce Help, "My Domain URL Formats"
-// and "Allow the Required Domains".
+// families are the domains of each of Salesforce's clouds, and where its My Domains are. Source: Salesforce Help, "My
+// Domain URL Formats" and "Allow the Required Domains".
 var families = []struct {
 	myDomain string
 	domains  []string
@@ -113,8 +114,8 @@ func suggestion(base string) string {
 	return general + "; a host of your own must be among SALESFORCE_HOSTS"
 }
 
-// orgName returns the org's name in a host under the domain, with the kind of a sandbox or trial org: acme--dev.sandbox. Empty: the host is
-// not one that names an org.
+// orgName returns the org's name in a host under the domain, with the kind of a sandbox or trial org:
+// acme--dev.sandbox. Empty: the host is not one that names an org.
 func orgName(host, domain string) string {
 	rest, under := strings.CutSuffix(host, domain)
 	if !under {
@@ -139,7 +140,8 @@ func orgName(host, domain string) string {
 	return name
 }
 
-// ids looks at the form of the record ids. Source of the prefixes: Salesforce Help, "Standard Field Record ID Prefix Decoder".
+// ids looks at the form of the record ids. Source of the prefixes: Salesforce Help, "Standard Field Record ID Prefix
+// Decoder".
 func (v *visit) ids(context.Context) finding {
 	var wrong, odd []string
 	for _, id := range []struct{ name, value, prefix, what string }{

@@ -1,5 +1,5 @@
-// Package printable makes text from elsewhere, such as an error of an API, safe to show at a terminal. What a terminal would take for a
-// command, or what would show text in another order than it has, is replaced.
+// Package printable makes text from elsewhere, such as an error of an API, safe to show at a terminal. What a
+// terminal would take for a command, or what would show text in another order than it has, is replaced.
 package printable
 
 import (
@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// Safe returns text with U+FFFD in place of each control character (C0 and C1, DEL), each character that changes the direction of
-// text, each line or paragraph separator, and each byte that is not UTF-8. Tabs and line feeds stay.
+// Safe returns text with U+FFFD in place of each control character (C0 and C1, DEL), each character that changes the
+// direction of text, each line or paragraph separator, and each byte that is not UTF-8. Tabs and line feeds stay.
 func Safe(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\t' || r == '\n' || !unsafe(r) {
@@ -23,8 +23,8 @@ func Line(text string) string {
 	return Safe(strings.TrimSpace(strings.NewReplacer("\r\n", " ", "\n", " ", "\t", " ").Replace(text)))
 }
 
-// unsafe reports whether a terminal may do something else with r than show it in its place. Source: ECMA-48 for the controls, Unicode
-// Standard Annex 9 for the characters of bidirectional text.
+// unsafe reports whether a terminal may do something else with r than show it in its place. Source: ECMA-48 for the
+// controls, Unicode Standard Annex 9 for the characters of bidirectional text.
 func unsafe(r rune) bool {
 	switch {
 	case unicode.IsControl(r):
