@@ -229,3 +229,38 @@ func TestDiagrams(t *testing.T) {
 		}
 	}
 }
+
+// TestTheProofsOfTheThreatModel checks that every threat names tests, and that each of them exists.
+func TestTheProofsOfTheThreatModel(t *testing.T) {
+	exists := map[string]bool{}
+	for _, pattern := range []string{"*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "test/e2e/*.py"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, match := range regexp.MustCompile(`(?m)^\s*(?:func|def) ([Tt]est\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+				exists[match[1]] = true
+			}
+		}
+	}
+	rows := pages.Tables(pages.Read(t, "threat-model.md").Section(t, "Threats, and what defends"))[0]
+	if len(rows) < 20 {
+		t.Fatalf("%d threats", len(rows))
+	}
+	for _, row := range rows {
+		proofs := pages.Code(row[3])
+		if len(proofs) == 0 {
+			t.Errorf("no test proves what defends against: %s", row[0])
+		}
+		for _, proof := range proofs {
+			if !exists[proof] {
+				t.Errorf("there is no test %s", proof)
+			}
+		}
+	}
+}

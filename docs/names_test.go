@@ -23,7 +23,7 @@ func settings(t *testing.T) map[string][]string {
 			found[match[1]] = append(found[match[1]], function)
 		}
 	}
-	for _, match := range regexp.MustCompile(`e\.String\("([A-Z_]+)"`).FindAllStringSubmatch(read(t, "internal/settings/settings.go"), -1) {
+	for _, match := range regexp.MustCompile(`e\.(?:String|Int)\("([A-Z_]+)"`).FindAllStringSubmatch(read(t, "internal/settings/settings.go"), -1) {
 		found[match[1]] = []string{"token", "rotate"}
 	}
 	return found
