@@ -66,8 +66,9 @@ func tellAStory(t *testing.T) *story {
 	access.add(billingKey.ARN, http.MethodGet, http.StatusOK, "-")
 	run(strangerKey, exitRefused, "", "get", "crm")
 	access.add(strangerKey.ARN, http.MethodGet, http.StatusForbidden, "-") // the function's own refusal
-	access.add("-", http.MethodDelete, http.StatusForbidden, refusal(t, (&demo{stack: s}).as(strangerKey).Revoke(t.Context())))
-	access.add("-", http.MethodGet, http.StatusForbidden, "Missing Authentication Token")
+	refusedByIAM(t, (&demo{stack: s}).as(strangerKey).Revoke(t.Context()))
+	access.add(strangerKey.ARN, http.MethodDelete, http.StatusForbidden, "ACCESS_DENIED")
+	access.add("-", http.MethodGet, http.StatusForbidden, "MISSING_AUTHENTICATION_TOKEN")
 	leaked := s.current(t)
 
 	s.org.Fail(sfoauthtest.Introspect, sfoauthtest.Maintenance(), 0)
@@ -123,7 +124,8 @@ func tellAStory(t *testing.T) *story {
 			{"outcome": "access_denied", "caller.arn": strangerKey.ARN, "refusals": 1.0}, {"outcome": "app_misconfigured", "caller.arn": billingKey.ARN},
 		},
 		"Whose requests IAM refused": {
-			{"refused": strangerKey.ARN, "method": "DELETE", "path": "/v1/tokens/crm", "refusals": 1.0}, {"error": "Missing Authentication Token", "method": "GET"},
+			{"error": "ACCESS_DENIED", "caller": strangerKey.ARN, "method": "DELETE", "path": "/v1/tokens/crm", "refusals": 1.0},
+			{"error": "MISSING_AUTHENTICATION_TOKEN", "caller": "-", "method": "GET"},
 		},
 		"What Salesforce answered": {{"app": "crm", "outcome": "app_misconfigured", "salesforce_error": "unsupported_grant_type"}},
 		"How many logins an hour":  {{"app": "crm"}},
@@ -140,14 +142,12 @@ func tellAStory(t *testing.T) *story {
 	return told
 }
 
-// refusal is what API Gateway has answered.
-func refusal(t *testing.T, err error) string {
+// refusedByIAM checks that the request did not reach the function.
+func refusedByIAM(t *testing.T, err error) {
 	t.Helper()
-	refused, ok := errors.AsType[*sftoken.Error](err)
-	if !ok || refused.Code != "" {
+	if refused, ok := errors.AsType[*sftoken.Error](err); !ok || refused.Code != "" {
 		t.Fatalf("not refused by API Gateway: %v", err)
 	}
-	return refused.Description
 }
 
 // accessLog is API Gateway's, in the template's format. No stand-in writes one, so its lines are made of what was asked and answered.
@@ -171,8 +171,8 @@ func accessFormat(t *testing.T) string {
 
 // add writes a line. What API Gateway does not know is "-". Source: API Gateway Developer Guide, "Variables for access logging for API
 // Gateway".
-func (a *accessLog) add(arn, method string, status int, message string) {
-	line := strings.NewReplacer("$context.identity.userArn", arn, "$context.httpMethod", method, "$context.status", strconv.Itoa(status), "$context.error.message", message,
+func (a *accessLog) add(arn, method string, status int, kind string) {
+	line := strings.NewReplacer("$context.identity.userArn", arn, "$context.httpMethod", method, "$context.status", strconv.Itoa(status), "$context.error.responseType", kind,
 		"$context.path", "/v1/tokens/crm", "$context.requestTimeEpoch", strconv.FormatInt(time.Now().UnixMilli(), 10)).Replace(a.format)
 	a.lines = append(a.lines, regexp.MustCompile(`\$context\.[A-Za-z.]+`).ReplaceAllString(line, "-"))
 }

@@ -59,13 +59,14 @@ func (e *entry) answer() []byte {
 	return jsontext.AppendString(answer.Close().Name("body"), body).Close()
 }
 
-// tokenBody is Salesforce's own answer, and what it leaves out.
+// tokenBody is Salesforce's own answer, and what it leaves out. Its signature is not passed on: a caller cannot check
+// it without the consumer secret, and could try out secrets with it.
 func (e *entry) tokenBody(body jsontext.Object) jsontext.Object {
 	t := e.grant.Token
 	return body.String("access_token", t.AccessToken.Reveal()).String("token_type", t.TokenType).
 		Int("expires_in", int64(e.grant.ExpiresIn.Seconds())).String("token_id", e.grant.ID).
 		String("instance_url", t.InstanceURL).Optional("api_instance_url", t.APIInstanceURL).String("id", t.ID).
-		Optional("scope", t.Scope).Optional("issued_at", t.IssuedAt).Optional("signature", t.Signature.Reveal()).Close()
+		Optional("scope", t.Scope).Optional("issued_at", t.IssuedAt).Close()
 }
 
 func (e *entry) errorBody(body jsontext.Object, failed *vending.Error) jsontext.Object {

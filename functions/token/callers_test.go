@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/internal/loginbudget"
+	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
@@ -119,7 +121,9 @@ func TestTokensThatDieAtRandomFailNobody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, options{org: sfoauthtest.Config{SessionTimeout: 24 * time.Hour}})
+				w := newWorld(t, options{
+					org: sfoauthtest.Config{SessionTimeout: 24 * time.Hour}, config: vending.Config{Logins: loginbudget.New(2*deaths, 0)},
+				})
 				c, clients := newCallers(w, try.processes)
 				stop := make(chan struct{})
 				var group sync.WaitGroup

@@ -3,8 +3,12 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/internal/telemetry"
 	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
@@ -67,8 +71,30 @@ func (e *entry) write(log *telemetry.Log, level slog.Level) {
 		add("call_error", e.cost.Err.Error())
 	}
 	add("salesforce_error", e.salesforceError(failed))
+	add("warning", e.warning())
 	log.Event(level, e.event, attrs, e.metrics(failed)...)
 }
+
+// warning is what an auditor should know though the caller has got an answer.
+func (e *entry) warning() string {
+	notes := e.cost.Notes
+	if e.grant.Withheld != nil {
+		notes = append(slices.Clip(notes), "not renewed: "+e.grant.Withheld.Error())
+	}
+	return strings.Join(notes, "; ")
+}
+
+// met reports whether the request met a failure of the kind that is tells, itself or as one that is remembered.
+func (e *entry) met(failed *vending.Error, is func(error) bool) bool {
+	return is(e.cost.Err) || is(e.grant.Withheld) || failed != nil && is(failed)
+}
+
+func isExhausted(err error) bool {
+	_, ok := errors.AsType[*loginbudget.ExhaustedError](err)
+	return ok
+}
+
+func isDenied(err error) bool { return appsecret.IsProblem(err, appsecret.Denied) }
 
 // salesforceError is the code that Salesforce answered to this request, or to the one that is remembered.
 func (e *entry) salesforceError(failed *vending.Error) string {
@@ -102,6 +128,15 @@ func (e *entry) metrics(failed *vending.Error) []telemetry.Metric {
 		metrics = append(metrics, telemetry.Metric{Name: "Refusals", Unit: "Count", Value: 1, By: byAppAndError})
 	case failed != nil: // the app's name is whatever the caller wrote, and each name would be a metric to pay for
 		metrics = append(metrics, telemetry.Metric{Name: "Refusals", Unit: "Count", Value: 1, By: byError})
+	}
+	if e.met(failed, isExhausted) {
+		metrics = append(metrics, telemetry.Metric{Name: "LoginBudgetExhausted", Unit: "Count", Value: 1, By: byApp})
+	}
+	if failed != nil && errors.Is(failed, vending.ErrPrincipals) {
+		metrics = append(metrics, telemetry.Metric{Name: "PrincipalsUnreadable", Unit: "Count", Value: 1, By: byApp})
+	}
+	if e.met(failed, isDenied) { // without the app, whose name is the caller's
+		metrics = append(metrics, telemetry.Metric{Name: "SecretAccessDenied", Unit: "Count", Value: 1})
 	}
 	if len(e.cost.Logins) > 0 {
 		var total time.Duration

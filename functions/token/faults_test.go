@@ -115,10 +115,10 @@ func TestEveryFaultWithATokenThatCouldNotBeConfirmed(t *testing.T) {
 		w := pinned(t)
 		w.want(w.get(), 200, "miss")
 		w.org.Fail(sfoauthtest.Everything, fault, 0)
-		time.Sleep(11 * time.Minute)
+		time.Sleep(4 * time.Minute)
 		got := w.get()
 		if got.status != 200 || !slices.Contains([]string{"stale", "confirmed", "miss"}, got.cache()) {
-			t.Fatalf("got %s; the token lives for 4 minutes more by what Salesforce has said", got)
+			t.Fatalf("got %s; the token lives for 3 minutes more by what is known", got)
 		}
 		if !w.org.Live(got.token()) {
 			t.Error("a dead token was handed out")

@@ -358,6 +358,7 @@ func TestSettings(t *testing.T) {
 	for setting, ok := range map[string]bool{
 		"": true, "MIN_TTL=14m": true, "MIN_TTL=15m": false, "MIN_TTL=0": false, "CONFIRM_EVERY=5m": false, "CONFIRM_EVERY=1h": true,
 		"SECRET_TTL=0s": false, "SECRET_TTL=never": false, "SALESFORCE_HOSTS=http://x": false, "PREFETCH=crm,ERP": false, "LOG_LEVEL=loud": false,
+		"LOGIN_BURST=5": true, "LOGIN_BURST=0": false, "LOGIN_BURST=many": false, "LOGINS_PER_HOUR=3600": true, "LOGINS_PER_HOUR=3601": false,
 		"METRICS_NAMESPACE=a b": false, "SECRET_PREFIX=a b": false, "AWS_LAMBDA_RUNTIME_API=": false,
 	} {
 		env := maps.Clone(runtime)

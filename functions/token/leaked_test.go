@@ -125,8 +125,13 @@ func TestATokenThatWasRevokedWithItsPairIsNotHandedOutForLackOfAnother(t *testin
 // label puts a label on AWSCURRENT.
 func (w *world) label(label string) {
 	w.t.Helper()
-	_, err := w.secrets.UpdateSecretVersionStage(w.t.Context(), &secretsmanager.UpdateSecretVersionStageInput{
+	input := &secretsmanager.UpdateSecretVersionStageInput{
 		SecretId: aws.String(secretName), VersionStage: aws.String(label), MoveToVersionId: aws.String(w.current()),
-	})
+	}
+	had, err := w.secrets.GetSecretValue(w.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(secretName), VersionStage: aws.String(label)})
+	if err == nil {
+		input.RemoveFromVersionId = had.VersionId
+	}
+	_, err = w.secrets.UpdateSecretVersionStage(w.t.Context(), input)
 	w.must(err)
 }

@@ -52,6 +52,7 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, []string, 
 	secretTTL := env.Duration("SECRET_TTL", vending.DefaultSecretTTL, time.Second, 24*time.Hour)
 	minTTL := env.Duration("MIN_TTL", vending.DefaultMinTTL, time.Second, vending.MintHorizon-time.Minute)
 	confirmEvery := env.Duration("CONFIRM_EVERY", vending.DefaultConfirmEvery, minTTL+time.Second, 24*time.Hour)
+	logins := env.Budget()
 	if err := env.Err(); err != nil {
 		return nil, nil, fmt.Errorf("settings: %w", err)
 	}
@@ -67,12 +68,13 @@ func wire(ctx context.Context, getenv func(string) string) (*handler, []string, 
 	warmUp(ctx, secrets)
 	log := telemetry.New(os.Stdout, level, namespace, version)
 	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(), "min_ttl", minTTL.String(),
-		"confirm_every", confirmEvery.String(), "prefetch", prefetch)
+		"confirm_every", confirmEvery.String(), "prefetch", prefetch, "login_budget", logins.String())
 	return &handler{
 		vendor: vending.New(vending.Config{
 			Secrets:    appsecret.Reader{Client: secrets, Prefix: prefix},
 			Hosts:      hosts,
 			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()},
+			Logins:     logins,
 			SecretTTL:  secretTTL, MinTTL: minTTL, ConfirmEvery: confirmEvery,
 		}),
 		log:       log,

@@ -29,7 +29,7 @@ func TestWhatIsKnownKeepsWorkingWhileSecretsManagerIsDown(t *testing.T) {
 				w.aws.Fail("", outage, 0)
 				time.Sleep(vending.DefaultSecretTTL)
 				a := w.get()
-				w.want(a, 200, "hit")
+				w.want(a, 200, "confirmed") // Salesforce is up
 				if a.took > 5*time.Second {
 					t.Errorf("who could have had the token at once waited %s for Secrets Manager", a.took)
 				}
@@ -112,6 +112,22 @@ func TestADeletedSecretsTokenIsNotHandedOut(t *testing.T) {
 		time.Sleep(vending.DefaultSecretTTL)
 		w.want(w.get(), 404, "unknown_app")
 	})
+}
+
+// A flight ends before its caller has to answer, who then hears what went wrong and not only that time is up.
+func TestWhoAsksHearsWhatTookSoLong(t *testing.T) {
+	for _, timeout := range []time.Duration{3 * time.Second, 6 * time.Second} {
+		for range 10 { // two timers at the same moment fire in any order
+			bubble(t, options{}, func(t *testing.T, w *world) {
+				w.org.Fail(sfoauthtest.Token, sfoauthtest.Hang(), 0)
+				a := w.callIn(t.Context(), timeout, nil)
+				w.want(a, 503, "temporarily_unavailable")
+				if text := a.text("error_description"); !strings.Contains(text, "Salesforce cannot be asked") {
+					t.Fatalf("with %s for the answer, the caller is told %q", timeout, text)
+				}
+			})
+		}
+	}
 }
 
 func TestEveryAnswerComesBeforeTheLambdaEnds(t *testing.T) {

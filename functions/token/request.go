@@ -16,6 +16,7 @@ import (
 type event struct {
 	method, path, app, body, requestID string
 	isBase64                           bool
+	isTest                             bool // of the API Gateway console
 	rejected                           []string
 	caller                             caller
 }
@@ -24,6 +25,10 @@ type event struct {
 type caller struct {
 	arn, account, sourceIP string
 }
+
+// testStage is the stage, as JSON, in the events of the API Gateway console's "Test" button, for which no IAM policy of
+// the API was asked. Source: API Gateway Developer Guide, "Use the API Gateway console to test a REST API method".
+const testStage = `"test-invoke-stage"`
 
 // maxForm bounds the form of a POST, in bytes. A client credentials request has about 200.
 const maxForm = 8 << 10
@@ -82,6 +87,8 @@ func (e *event) parseContext(name, value []byte) (err error) {
 	switch string(name) {
 	case "requestId":
 		e.requestID, err = jsontext.Text(value)
+	case "stage":
+		e.isTest = string(value) == testStage
 	case "identity":
 		err = jsontext.Members(value, e.caller.parse)
 	}

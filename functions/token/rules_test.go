@@ -25,10 +25,14 @@ func TestATokenIsReusedUntilItsHorizonAndThenConfirmed(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
 		w.want(first, 200, "miss")
-		if first.expiresIn() != vending.MintHorizon {
+		if first.expiresIn() != vending.FirstTTL {
 			t.Errorf("a new token expires in %s", first.expiresIn())
 		}
-		time.Sleep(10 * time.Minute)
+		time.Sleep(vending.FirstTTL - vending.DefaultMinTTL)
+		w.want(w.get(), 200, "hit")
+		time.Sleep(time.Second)
+		w.want(w.get(), 200, "confirmed")
+		time.Sleep(vending.DefaultConfirmEvery - vending.DefaultMinTTL)
 		w.want(w.get(), 200, "hit")
 		time.Sleep(time.Second)
 		confirmed := w.get()
@@ -60,12 +64,16 @@ func TestATokenThatIsNotActiveIsReplaced(t *testing.T) {
 
 func TestWhereIntrospectionIsRefusedThereIsALoginEveryHorizon(t *testing.T) {
 	bubble(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, w *world) {
-		for range 6 {
-			w.want(w.get(), 200, "miss")
+		for i := range 7 {
+			a := w.get()
+			w.want(a, 200, "miss")
+			if i > 0 && a.expiresIn() != vending.MintHorizon {
+				t.Errorf("a token that nobody can be asked about expires in %s", a.expiresIn())
+			}
 			time.Sleep(10*time.Minute + time.Second)
 		}
-		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 1 {
-			t.Errorf("%d introspections: a refusal is to be remembered", n)
+		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 2 {
+			t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes, and then tried again", n)
 		}
 	})
 }
@@ -308,7 +316,7 @@ func TestANewVersionOfTheSecretMakesTheTokenObsolete(t *testing.T) {
 		value["allowedPrincipals"] = []string{"333333333333"}
 		w.store(value)
 		time.Sleep(vending.DefaultSecretTTL - time.Second)
-		w.want(w.get(), 200, "hit")
+		w.want(w.get(), 200, "confirmed")
 		time.Sleep(time.Second)
 		w.want(w.get(), 403, "access_denied")
 		second := w.call(as("arn:aws:sts::333333333333:assumed-role/x/y"))
@@ -336,10 +344,13 @@ func TestDeleteRevokesTheCachedToken(t *testing.T) {
 		}
 		w.want(w.get(), 200, "miss")
 
+		second := w.get()
 		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
 		w.want(w.revoke(), 503, "temporarily_unavailable")
-		w.want(w.get(), 200, "confirmed") // and can still be revoked
-		w.want(w.revoke(), 204, "")
+		w.want(w.revoke(), 204, "") // the next try revokes it
+		if w.org.Live(second.token()) {
+			t.Error("the token lives")
+		}
 
 		w.want(w.get(), 200, "miss")
 		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.ResetAfter(), 3)

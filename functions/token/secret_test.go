@@ -178,7 +178,7 @@ func TestAMalformedSecretLeavesWhatIsKnownInUse(t *testing.T) {
 		w.store(map[string]any{"consumerKey": "only"})
 		time.Sleep(vending.DefaultSecretTTL)
 		a := w.get()
-		w.want(a, 200, "hit")
+		w.want(a, 200, "confirmed")
 		if a.id() != first.id() {
 			t.Error("another token")
 		}

@@ -17,12 +17,16 @@ func TestARejectedTokenThatCannotBeConfirmedIsHandedOutAsStale(t *testing.T) {
 		if a.expiresIn() != vending.DefaultMinTTL {
 			t.Errorf("a stale token is good for %s, after which its holder should ask again", a.expiresIn())
 		}
-		w.want(w.get(), 200, "hit")
+		w.want(w.get(), 200, "stale") // nor is it handed out to others as if nothing were known
+		if warning := w.lines()[2]["warning"]; warning == nil {
+			t.Error("the log does not say why the token is stale")
+		}
 		w.org.Heal()
 		time.Sleep(time.Second)
-		w.want(w.reject(first.id()), 200, "hit") // it was looked into a moment ago
+		w.want(w.reject(first.id()), 200, "stale") // it was looked into a moment ago
 		time.Sleep(rejectedEvery)
 		w.want(w.reject(first.id()), 200, "confirmed")
+		w.want(w.get(), 200, "hit") // and nothing is held against it any more
 	})
 }
 
@@ -59,9 +63,9 @@ func TestWhereIntrospectionIsDownThereIsALoginOnceTheTokenIsOver(t *testing.T) {
 		w.get()
 		for name, fault := range map[string]sfoauthtest.Fault{"down": sfoauthtest.Unavailable(), "silent": sfoauthtest.Hang(), "odd": sfoauthtest.Body("{")} {
 			w.org.Fail(sfoauthtest.Introspect, fault, 0)
-			time.Sleep(11 * time.Minute)
+			time.Sleep(6 * time.Minute)
 			w.want(w.get(), 200, "stale")
-			time.Sleep(5 * time.Minute)
+			time.Sleep(2 * time.Minute)
 			if a := w.get(); a.cache() != "miss" || a.took > 6*time.Second {
 				t.Fatalf("introspection is %s: after %s, %s", name, a.took, a)
 			}
@@ -81,7 +85,7 @@ func TestATokenWithoutASecondLeftIsNotHandedOutAsStale(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.get()
 		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
-		time.Sleep(14*time.Minute + 59*time.Second)
+		time.Sleep(vending.FirstTTL - time.Second)
 		a := w.get()
 		w.want(a, 200, "stale")
 		if a.expiresIn() != time.Second {
@@ -89,6 +93,20 @@ func TestATokenWithoutASecondLeftIsNotHandedOutAsStale(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		w.want(w.get(), 503, "temporarily_unavailable") // expires_in would be 0
+	})
+}
+
+func TestATokenOfAnotherHostThanTheSecretNowNamesIsNotHandedOutAsStale(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.get()
+		value := w.pair(w.app.Pair())
+		value["baseUri"] = "http://localhost:8443"
+		w.store(value)
+		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+		time.Sleep(vending.DefaultSecretTTL)
+		if a := w.get(); a.status == 200 || a.token() != "" {
+			t.Errorf("got %s of the org that the secret named before", a)
+		}
 	})
 }
 

@@ -109,7 +109,13 @@ func (w *world) must(err error) {
 // store writes a new version of the secret under the labels (none: AWSCURRENT) and returns its id.
 func (w *world) store(value map[string]any, labels ...string) string {
 	w.t.Helper()
-	input := &secretsmanager.PutSecretValueInput{SecretId: aws.String(secretName), SecretString: aws.String(encode(value)), VersionStages: labels}
+	return w.storeText(encode(value), labels...)
+}
+
+// storeText is store for a value that is not, or not quite, JSON.
+func (w *world) storeText(value string, labels ...string) string {
+	w.t.Helper()
+	input := &secretsmanager.PutSecretValueInput{SecretId: aws.String(secretName), SecretString: aws.String(value), VersionStages: labels}
 	out, err := w.secrets.PutSecretValue(w.t.Context(), input)
 	w.must(err)
 	return *out.VersionId

@@ -37,6 +37,11 @@ func New(burst, perHour int) *Budget {
 	return &Budget{burst: burst, rate: rate.Limit(float64(perHour) / time.Hour.Seconds()), apps: map[string]*rate.Limiter{}}
 }
 
+// String says what the budget is, for the log.
+func (b *Budget) String() string {
+	return fmt.Sprintf("%d at once, %.0f an hour", b.burst, float64(b.rate)*time.Hour.Seconds())
+}
+
 // ExhaustedError is why there was no login.
 type ExhaustedError struct {
 	App        string
@@ -53,12 +58,11 @@ func (b *Budget) Take(app string) error {
 	now := time.Now()
 	r := b.limiter(app).ReserveN(now, 1)
 	wait := r.DelayFrom(now)
-	if wait == 0 {
+	if wait < time.Millisecond { // the budget counts in fractions: a caller that has waited as it was told must not find it short by one
 		return nil
 	}
 	r.CancelAt(now) // a login that does not happen must not push the next one back
-	// A little longer, since the budget counts in fractions: a caller that waits exactly so long might find it short by one.
-	return &ExhaustedError{App: app, RetryAfter: wait.Truncate(time.Millisecond) + 2*time.Millisecond}
+	return &ExhaustedError{App: app, RetryAfter: wait}
 }
 
 func (b *Budget) limiter(app string) *rate.Limiter {

@@ -19,14 +19,17 @@ type app struct {
 	mu     sync.Mutex // guards what follows; never held during a call
 	flight *flight    // the work under way; nil: none
 
-	secret   *appsecret.Version // AWSCURRENT as last read; nil: not known
-	readAt   time.Time          // when that was
-	unread   trouble            // why it could not be read
-	session  *session           // the cached token; nil: none
-	unburied *session           // of a pair that may have leaked, and not revoked for want of an answer; nil: none
-	refused  trouble            // why Salesforce gives no token
-	blind    bool               // Salesforce refuses to introspect for this app
-	lookedAt time.Time          // when a caller's word that the token is dead was last looked into
+	secret      *appsecret.Version // AWSCURRENT as last read; nil: not known
+	readAt      time.Time          // when that was
+	unread      trouble            // why it could not be read
+	session     *session           // the cached token; nil: none
+	recent      []string           // ids of the last tokens that logins returned, the newest last; never changed in place
+	revocations []revocation       // that are still to be made, the oldest first; never changed in place
+	refused     trouble            // why Salesforce gives no token
+	blindUntil  time.Time          // until when it is remembered that Salesforce refuses to introspect for this app
+	lookedAt    time.Time          // when a caller's word that the token is dead was last looked into
+	doubted     string             // id of a token reported as dead while introspection fails; empty: none
+	stoodInAt   time.Time          // when a login last took the place of an introspection that failed
 }
 
 // session is one token and what is known of its life. It is immutable.
@@ -48,32 +51,39 @@ func tokenID(token *sfoauth.Token) string {
 }
 
 // newSession starts the life of a token that was asked for at the time asked, with version, while current was AWSCURRENT. Its
-// session began somewhere between then and the answer.
+// session began before the answer, and perhaps long before.
 func (v *Vendor) newSession(token *sfoauth.Token, client *sfoauth.Client, version, current *appsecret.Version, asked time.Time) *session {
-	horizon := asked.Add(MintHorizon)
-	if !token.Expiry.IsZero() {
-		horizon = token.Expiry
+	s := &session{token: token, id: tokenID(token), client: client, version: version.ID, madeFor: current.ID, how: Miss}
+	until := token.Expiry
+	if until.IsZero() {
+		until = asked.Add(FirstTTL)
 	}
-	return &session{
-		token: token, id: tokenID(token), client: client, version: version.ID, madeFor: current.ID,
-		horizon: horizon, alive: horizon, how: Miss,
-		// A token that never has MinTTL left would otherwise be replaced at every request.
-		reserve: min(v.MinTTL, left(horizon, asked)/2),
+	return v.believe(s, until, asked)
+}
+
+// believe returns the session as one that is believed until then. A token that never has MinTTL left would otherwise be
+// replaced at every request.
+func (v *Vendor) believe(s *session, until, now time.Time) *session {
+	next := *s
+	next.horizon, next.alive = until, until
+	next.reserve = min(v.MinTTL, max(left(until, now)/2, time.Second))
+	if s.token.Expiry.IsZero() && left(until, now) >= v.MinTTL {
+		next.reserve = v.MinTTL // introspection can give it more
 	}
+	return &next
 }
 
 // confirmed returns the session after Salesforce, asked at the time asked, has said that it is active until expiry (zero: it did
 // not say when).
-func (s *session) confirmed(expiry time.Time, every time.Duration, asked time.Time) *session {
+func (v *Vendor) confirmed(s *session, expiry, asked time.Time) *session {
 	next := *s
 	next.how = Confirmed
-	if s.token.Expiry.IsZero() {
-		next.horizon = asked.Add(every)
-		next.alive = next.horizon
+	if !s.token.Expiry.IsZero() {
+		return &next
 	}
-	if s.token.Expiry.IsZero() && !expiry.IsZero() {
-		next.alive = expiry
-		next.horizon = earlier(next.horizon, expiry)
+	next.horizon, next.alive, next.reserve = asked.Add(v.ConfirmEvery), asked.Add(v.ConfirmEvery), v.MinTTL
+	if !expiry.IsZero() {
+		next.horizon, next.alive = earlier(next.horizon, expiry), expiry
 	}
 	return &next
 }
@@ -97,6 +107,13 @@ func earlier(a, b time.Time) time.Time {
 
 func (s *session) grant(cache Cache, left time.Duration) Grant {
 	return Grant{Token: s.token, ID: s.id, ExpiresIn: left, Cache: cache, Version: s.version}
+}
+
+// grantStale hands the token out for no longer than most, since it could not be renewed.
+func (s *session) grantStale(most time.Duration, withheld error, now time.Time) Grant {
+	grant := s.grant(Stale, min(left(s.alive, now), most))
+	grant.Withheld = withheld
+	return grant
 }
 
 // work is what a flight does for an app. It takes a.mu only to note what came out.
@@ -163,37 +180,41 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 	if read, err := v.ready(a, now); read != nil || err != nil {
 		return Grant{}, read, err
 	}
-	if !req.ourselves && !a.secret.AllowedPrincipals.Allow(req.Principal) {
-		return Grant{}, nil, denied(a.name, req.Principal)
+	if err := a.authorize(req); err != nil {
+		return Grant{}, nil, err
 	}
 	s := a.session
 	if s != nil && s == made {
 		return s.grant(s.how, left(s.horizon, now)), nil, nil
 	}
 	if s != nil && s.madeFor != a.secret.ID {
-		return v.replace(a, nil, now)
+		return v.replace(a, nil, false, now)
 	}
 	failing := a.refused.active(now)
-	// Whoever comes while it is being looked into waits for what comes out.
-	rejected := s != nil && req.Rejected == s.id && (failing || a.flight != nil || !a.lookedRecently(now))
-	if !rejected && s.lasts(now) {
+	reported := s != nil && (req.Rejected == s.id || a.doubted == s.id)
+	// A request that comes while it is being looked into waits for what comes out.
+	check := reported && (failing || a.flight != nil || !a.lookedRecently(now))
+	if !check && s.lasts(now) {
+		if a.doubted == s.id {
+			return s.grantStale(v.MinTTL, errDoubted, now), nil, nil
+		}
 		return s.grant(Hit, left(s.horizon, now)), nil, nil
 	}
-	if rejected && !failing {
+	if check && !failing {
 		a.lookedAt = now
 	}
 	// Introspection does not make a JWT live longer than it says itself; it can only tell that it has died before.
-	if s != nil && (a.blind || !rejected && !s.token.Expiry.IsZero()) {
+	if s != nil && (a.blind(now) || !check && !s.token.Expiry.IsZero()) {
 		s = nil
 	}
-	return v.replace(a, s, now)
+	return v.replace(a, s, check, now)
 }
 
 // ready returns the work of reading the app's secret where that is due, or the error where the secret is not known.
 func (v *Vendor) ready(a *app, now time.Time) (work, error) {
 	ttl := v.SecretTTL
-	if a.refused.lasting && a.refused.active(now) {
-		ttl = rereadEvery
+	if a.refused.lasting || a.refused.exhausted && len(a.refused.tried) > 0 {
+		ttl = min(ttl, rereadEvery) // a new version may be there, which costs no login to see
 	}
 	switch {
 	case !a.unread.active(now) && (a.secret == nil || left(a.readAt.Add(ttl), now) <= 0):
@@ -206,21 +227,25 @@ func (v *Vendor) ready(a *app, now time.Time) (work, error) {
 
 // replace returns the work of confirming the session or, where it is nil, of making a new one. While a failure is
 // remembered, the cached token is handed out as stale instead, if it still lives.
-func (v *Vendor) replace(a *app, confirm *session, now time.Time) (Grant, work, error) {
+func (v *Vendor) replace(a *app, confirm *session, reported bool, now time.Time) (Grant, work, error) {
 	if !a.refused.active(now) {
-		return Grant{}, v.renew(a, confirm), nil
+		return Grant{}, v.renew(a, confirm, reported, now), nil
 	}
 	// A token for another org than the secret now names is never handed out.
 	s := a.session
 	if s != nil && left(s.alive, now) >= time.Second && s.client.BaseURL == a.secret.BaseURI && a.secret.CheckPins(s.token) == nil {
-		return s.grant(Stale, min(left(s.alive, now), v.MinTTL)), nil, nil
+		return s.grantStale(v.MinTTL, a.refused.told, now), nil, nil
 	}
 	return Grant{}, nil, a.refused.answer(now)
 }
 
+// blind reports whether Salesforce refuses to introspect for the app, as far as is remembered.
+func (a *app) blind(now time.Time) bool { return left(a.blindUntil, now) > 0 }
+
+// lookedRecently reports whether it is too early to look into a caller's word again.
 func (a *app) lookedRecently(now time.Time) bool {
 	every := rejectedEvery
-	if a.blind {
+	if a.blind(now) {
 		every = blindEvery
 	}
 	return left(a.lookedAt.Add(every), now) > 0

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
@@ -44,7 +46,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// setupError is something on this side that only a person can mend.
+// setupError is something on this side that only a person can fix.
 type setupError struct{ text string }
 
 func (e *setupError) Error() string { return e.text }
@@ -52,9 +54,36 @@ func (e *setupError) Error() string { return e.text }
 // ErrPlaceholder is in the Err of an Error where nobody has stored the app's pair yet.
 var ErrPlaceholder error = &setupError{"the secret still holds the placeholder: store the app's consumerKey, consumerSecret and baseUri (setup step 3)"}
 
+// transientError is something that may be over when it is tried again.
+type transientError struct{ text string }
+
+func (e *transientError) Error() string { return e.text }
+
+var (
+	// errDoubted is why a token is stale that a caller reports as dead.
+	errDoubted error = &transientError{"a caller reports the token as dead, and Salesforce could not be asked about it"}
+	// errDeadToken is why a token is not used that a login has just returned.
+	errDeadToken error = &transientError{"Salesforce's login returned a token that Salesforce says is not active"}
+)
+
+// ErrPrincipals is in the Err of an Error where nobody can get the app's tokens since its allowedPrincipals cannot be
+// read.
+var ErrPrincipals = errors.New("allowedPrincipals cannot be read")
+
 // ungranted says what a caller is told when Salesforce gave no token.
 func ungranted(app string, err error) *Error {
 	told := &Error{Known: true, Err: err}
+	if isExhausted(err) {
+		told.Code = TemporarilyUnavailable
+		told.Description = fmt.Sprintf("the token function may not log in again for app %q yet (LOGIN_BURST, LOGINS_PER_HOUR): "+
+			"try again later", app)
+		return told
+	}
+	if _, ok := errors.AsType[*transientError](err); ok {
+		told.Code = TemporarilyUnavailable
+		told.Description = fmt.Sprintf("there is no usable token of app %q now: try again", app)
+		return told
+	}
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	if !ok {
 		told.Code = AppMisconfigured
@@ -87,6 +116,18 @@ func ungranted(app string, err error) *Error {
 	return told
 }
 
+// unrevoked says what a caller is told when Salesforce did not revoke a token.
+func unrevoked(app string, err error) *Error {
+	told := ungranted(app, err)
+	if told.Code == TemporarilyUnavailable || told.Code == BadUpstreamResponse {
+		told.RetryAfter = time.Second
+		if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
+			told.RetryAfter = max(told.RetryAfter, refused.RetryAfter)
+		}
+	}
+	return told
+}
+
 // unreadable says what a caller is told when the app's secret cannot be read.
 func unreadable(app string, err error) *Error {
 	told := &Error{Err: err}
@@ -97,6 +138,9 @@ func unreadable(app string, err error) *Error {
 		told.Description = fmt.Sprintf("Secrets Manager cannot be asked for the credentials of app %q now: try again", app)
 	case failed.Problem == appsecret.Malformed:
 		told.Code, told.Known = AppMisconfigured, true
+		if appsecret.HidesRestriction(err, &appsecret.Version{}) {
+			told.Err = fmt.Errorf("%w: %w", ErrPrincipals, err)
+		}
 		told.Description = fmt.Sprintf("the secret of app %q cannot be used: %v", app, failed.Err)
 	default:
 		told.Code = UnknownApp
@@ -105,12 +149,46 @@ func unreadable(app string, err error) *Error {
 	return told
 }
 
-func denied(app, principal string) *Error {
-	return &Error{
-		Code:        AccessDenied,
-		Known:       true,
-		Description: fmt.Sprintf("%s is not among the allowedPrincipals of app %q: ask the app's owner to add it", principal, app),
+// authorize returns why the caller may not have the app's tokens; nil: it may. a.mu is held.
+func (a *app) authorize(req Request) error {
+	if req.ourselves || a.secret.AllowedPrincipals.Allow(req.Principal) {
+		return nil
 	}
+	return denied(a.name, req.Principal, a.secret.PrincipalsErr)
+}
+
+// denied says what a caller is told whom allowedPrincipals does not let in. unreadable is why that cannot be read; nil:
+// it can.
+func denied(app, principal string, unreadable error) *Error {
+	told := &Error{Code: AccessDenied, Known: true}
+	if unreadable != nil {
+		told.Err = fmt.Errorf("%w: %w", ErrPrincipals, unreadable)
+		told.Description = fmt.Sprintf("the allowedPrincipals of app %q cannot be read, so every caller is denied: "+
+			"the app's owner must fix the list in the secret (%v)", app, unreadable)
+		return told
+	}
+	told.Description = fmt.Sprintf("%s is not among the allowedPrincipals of app %q: ask the app's owner to add %s",
+		principal, app, admitting(principal))
+	return told
+}
+
+// admitting names the entry of allowedPrincipals that would let the principal in. A session is let in by its role; a
+// federated user, whose name its account's owner gave, and the account's root by their account.
+func admitting(principal string) string {
+	// arn:partition:service:region:account:resource
+	parts := strings.SplitN(principal, ":", 6)
+	if len(parts) != 6 {
+		return "it"
+	}
+	kind, name, _ := strings.Cut(parts[5], "/")
+	switch kind {
+	case "assumed-role":
+		role, _, _ := strings.Cut(name, "/")
+		return fmt.Sprintf("the role arn:%s:iam::%s:role/%s", parts[1], parts[4], role)
+	case "user", "role":
+		return fmt.Sprintf("the %s %s", kind, principal)
+	}
+	return "the account " + parts[4]
 }
 
 // outOfTime is what a caller is told who cannot wait any longer.
@@ -133,6 +211,8 @@ type trouble struct {
 	delay   time.Duration // how long the last wait was, before jitter
 	lasting bool          // until a person changes something
 	tried   []*appsecret.Version
+	// exhausted: the login budget has run out. tried are then the versions that Salesforce refused before.
+	exhausted bool
 }
 
 func (t trouble) active(now time.Time) bool { return t.told != nil && left(t.until, now) > 0 }
@@ -158,7 +238,14 @@ func (t trouble) after(told *Error, err error, tried []*appsecret.Version, jitte
 	}
 	refused, _ := errors.AsType[*sfoauth.Error](err)
 	secret, _ := errors.AsType[*appsecret.Error](err)
+	exhausted, _ := errors.AsType[*loginbudget.ExhaustedError](err)
 	switch {
+	case exhausted != nil:
+		next.exhausted, next.delay = true, t.delay
+		next.until = now.Add(max(exhausted.RetryAfter, time.Second))
+		if t.told != nil { // what Salesforce said last says more than that nobody asks it any more
+			told.SalesforceError = t.told.SalesforceError
+		}
 	case secret != nil && told.Code == UnknownApp:
 		next.until = now.Add(unknownFor)
 	case secret != nil && told.Code == AppMisconfigured:
@@ -188,9 +275,22 @@ func isFinal(err error) bool {
 	return ok && refused.Kind == sfoauth.Final
 }
 
+func isExhausted(err error) bool {
+	_, ok := errors.AsType[*loginbudget.ExhaustedError](err)
+	return ok
+}
+
 func isLimiting(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	return ok && refused.Kind == sfoauth.Limiting
+}
+
+// refusesIntrospection reports whether Salesforce does not let the app introspect its tokens. Only an OAuth error says
+// so: an answer without one comes from a server in front, and says nothing of the app. That the credentials are refused
+// does not count either.
+func refusesIntrospection(err error) bool {
+	refused, ok := errors.AsType[*sfoauth.Error](err)
+	return ok && refused.Kind == sfoauth.Final && refused.Code != "" && !refused.RefusesCredentials()
 }
 
 func refusesPair(err error) bool {

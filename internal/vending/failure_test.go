@@ -64,3 +64,21 @@ func TestHowLongAFailureIsRemembered(t *testing.T) {
 		})
 	}
 }
+
+func TestWhoSaysThatAnAppMayNotIntrospect(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  *sfoauth.Error
+		want bool
+	}{
+		"an OAuth error":               {&sfoauth.Error{Kind: sfoauth.Final, Status: 400, Code: "invalid_grant"}, true},
+		"the credentials are refused":  {&sfoauth.Error{Kind: sfoauth.Final, Status: 400, Code: "invalid_client"}, false},
+		"an address that is not taken": {&sfoauth.Error{Kind: sfoauth.Final}, false},
+		"a server in front":            {&sfoauth.Error{Kind: sfoauth.Passing, Status: 420}, false},
+		"an outage, by Salesforce":     {&sfoauth.Error{Kind: sfoauth.Passing, Status: 400, Code: "unknown_error"}, false},
+		"a limit":                      {&sfoauth.Error{Kind: sfoauth.Limiting, Status: 400, Code: "rate_limit_exceeded"}, false},
+	} {
+		if got := refusesIntrospection(c.err); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
@@ -20,6 +21,8 @@ type Config struct {
 	Hosts sfoauth.Hosts
 	// HTTPClient talks to Salesforce. Nil: http.DefaultClient.
 	HTTPClient *http.Client
+	// Logins limits the logins of each app. Nil: a budget of its own with the defaults.
+	Logins *loginbudget.Budget
 	// SecretTTL is how long an app's secret is believed before it is read again.
 	SecretTTL time.Duration
 	// MinTTL is what a token must have left to be handed out without asking Salesforce.
@@ -37,11 +40,18 @@ const (
 	DefaultConfirmEvery = 15 * time.Minute
 )
 
-// MintHorizon is how long a new opaque token is believed: the shortest session timeout that Salesforce lets an
-// administrator set, since its answer carries no expiry. Source: Salesforce Help, "Modify Session Security Settings".
+// MintHorizon is the shortest session timeout that Salesforce lets an administrator set. Source: Salesforce Help,
+// "Modify Session Security Settings".
 const MintHorizon = 15 * time.Minute
 
 const (
+	// FirstTTL is how long a token is believed that a login has just returned, where Salesforce can be asked for more
+	// by introspection. The answer carries no expiry, and Salesforce does not document whether a login begins a session
+	// or returns one that still lives. A login uses its session, and use in the second half of the timeout extends it,
+	// so at least half of the shortest timeout is left. Source: as above.
+	FirstTTL = MintHorizon / 2
+	// unprovenTTL is how long a token is believed that a login has returned again, while introspection fails.
+	unprovenTTL = time.Minute
 	// flightTime bounds one round of work for an app: reading its secret, confirming its token, a login and the ladder.
 	flightTime = 12 * time.Second
 	// answerTime is kept free at the end of a caller's time, to write the answer and the log line: a Lambda that runs out of
@@ -55,8 +65,16 @@ const (
 	salesforceTime = 6 * time.Second
 	// rejectedEvery is how often a caller's word that a token is dead is looked into, per app.
 	rejectedEvery = 5 * time.Second
-	// blindEvery is the same where introspection is refused, so that only a login can tell.
+	// blindEvery is the same where introspection is refused or keeps failing, so that only a login can tell.
 	blindEvery = time.Minute
+	// blindFor is how long it is remembered that Salesforce refuses to introspect for an app.
+	blindFor = 30 * time.Minute
+	// maxRecent bounds the tokens of an app that are recognized when a login returns them again.
+	maxRecent = 20
+	// maxRevocations bounds the revocations of an app that wait to be tried again.
+	maxRevocations = 100
+	// revokeTime bounds the revocations that are tried again on the way to a token.
+	revokeTime = 3 * time.Second
 	// unknownFor is how long it is remembered that an app does not exist.
 	unknownFor = 5 * time.Second
 	// rereadEvery is how often the secret of a refused app is read again, in search of a new version.
@@ -91,6 +109,7 @@ type Grant struct {
 	ExpiresIn time.Duration
 	Cache     Cache
 	Version   string // id of the secret's version that the token was made with
+	Withheld  error  // why a Stale token was not renewed; nil for the others
 }
 
 // Vendor hands out tokens. It is safe for concurrent use.
@@ -110,6 +129,9 @@ func New(config Config) *Vendor {
 		if *setting.value == 0 {
 			*setting.value = setting.byDefault
 		}
+	}
+	if v.Logins == nil {
+		v.Logins = loginbudget.New(0, 0)
 	}
 	if v.Jitter == nil {
 		v.Jitter = rand.Float64
@@ -202,7 +224,7 @@ func (v *Vendor) app(name string) (*app, error) {
 func (v *Vendor) forgetEmpty() {
 	for name, a := range v.apps {
 		a.mu.Lock()
-		if a.secret == nil && a.flight == nil {
+		if a.secret == nil && a.flight == nil && a.session == nil && len(a.revocations) == 0 {
 			delete(v.apps, name)
 		}
 		a.mu.Unlock()

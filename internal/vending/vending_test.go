@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -142,7 +143,7 @@ func TestARevocationThatOutlivesItsCallerSharesNothingWithIt(t *testing.T) {
 			giveUp()
 		}
 	}})
-	for range 20 {
+	for range loginbudget.DefaultBurst {
 		token := v.vend(t).Token.AccessToken.Reveal()
 		ctx, cancel := context.WithCancel(t.Context())
 		giveUp = cancel
@@ -179,15 +180,18 @@ func TestNamesThatCallersMakeUpTakeNoMoreAndMoreMemory(t *testing.T) {
 	})
 }
 
-func TestAnAppThatIsBeingWorkedForIsNotForgotten(t *testing.T) {
-	v, _ := newVendor(t, sfoauthtest.Config{})
-	busy, _ := v.app("busy")
-	busy.flight = &flight{}
-	for i := range 2 * maxApps {
-		_, _ = v.app(fmt.Sprint("made-up-", i))
-	}
-	if again, _ := v.app("busy"); again != busy {
-		t.Error("a second login would begin beside the first")
+func TestAnAppOfWhichSomethingIsKnownIsNotForgotten(t *testing.T) {
+	for name, a := range map[string]*app{
+		"work under way": {flight: &flight{}}, "a token": {session: &session{}}, "a token to be revoked": {revocations: []revocation{{}}},
+	} {
+		v, _ := newVendor(t, sfoauthtest.Config{})
+		v.apps["busy"] = a
+		for i := range 2 * maxApps {
+			_, _ = v.app(fmt.Sprint("made-up-", i))
+		}
+		if again, _ := v.app("busy"); again != a {
+			t.Errorf("%s was forgotten", name)
+		}
 	}
 }
 

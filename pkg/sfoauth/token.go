@@ -75,7 +75,7 @@ func (c *Client) ParseToken(body []byte) (*Token, error) {
 		AccessToken: NewSecret(a.AccessToken), TokenType: a.TokenType, InstanceURL: a.InstanceURL,
 		APIInstanceURL: a.APIInstanceURL, ID: a.ID, Scope: a.Scope, IssuedAt: a.IssuedAt, Signature: NewSecret(a.Signature),
 	}
-	signature := c.checkSignature(t)
+	signature := c.CheckSignature(t)
 	if c.SignatureOptional {
 		t.SignatureErr, signature = signature, nil
 	}
@@ -105,7 +105,9 @@ func checkBearer(t *Token) error {
 	return nil
 }
 
-func (c *Client) checkSignature(t *Token) error {
+// CheckSignature returns why the token's signature was not made with this client's ConsumerSecret; nil: it was, or
+// there is none.
+func (c *Client) CheckSignature(t *Token) error {
 	if t.Signature.IsZero() {
 		return nil
 	}

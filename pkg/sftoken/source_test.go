@@ -18,6 +18,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
@@ -29,7 +30,7 @@ func TestTokenIsReusedUntilShortlyBeforeItExpires(t *testing.T) {
 		source := w.source("crm")
 		first, err := source.Token()
 		w.must(err)
-		if !w.org.Live(first.AccessToken) || first.Type() != "Bearer" || time.Until(first.Expiry) != 15*time.Minute {
+		if !w.org.Live(first.AccessToken) || first.Type() != "Bearer" || time.Until(first.Expiry) != vending.FirstTTL {
 			t.Errorf("a %s that lives for %s", first.Type(), time.Until(first.Expiry))
 		}
 		for _, name := range []string{"instance_url", "token_id", "scope"} {
@@ -37,7 +38,7 @@ func TestTokenIsReusedUntilShortlyBeforeItExpires(t *testing.T) {
 				t.Errorf("no %s", name)
 			}
 		}
-		time.Sleep(14*time.Minute + 29*time.Second)
+		time.Sleep(vending.FirstTTL - 31*time.Second)
 		again, err := source.Get(t.Context())
 		w.must(err)
 		if again.AccessToken.Reveal() != first.AccessToken || again.Cache != "miss" || len(w.requests()) != 1 {
@@ -287,7 +288,7 @@ func TestTokenThatStillLivesBridgesAnOutage(t *testing.T) {
 		source := w.source("crm")
 		_, err := source.Get(t.Context())
 		w.must(err)
-		time.Sleep(14*time.Minute + 45*time.Second)
+		time.Sleep(vending.FirstTTL - 15*time.Second)
 		w.inPlace(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 60")}, 9)...)
 		for range 10 {
 			if _, err := source.Get(t.Context()); err != nil {

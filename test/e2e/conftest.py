@@ -33,7 +33,7 @@ import aws
 import deployment
 import salesforce
 from deployment import EVERYTHING
-from rotations import reaction
+from rotations import reaction, restart
 
 
 def pytest_configure(config):
@@ -87,17 +87,21 @@ def anybody(principals):
 def stack(sam, template, emulator, org):
     stack = sam.deploy(template, "sftoken", Architecture=deployment.ARCHITECTURE, RotationSchedule="off",
                        AllowedAccounts=aws.CALLER, SalesforceHosts=org.host)
-    # A refused pair may only be too new, which is waited for; here not for 10 minutes.
-    functions, name = emulator.client("lambda"), stack.resources["RotateFunction"]
-    variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables | {"PROPAGATION": "1s"}})
+    hurry(emulator, stack)
     return stack
 
 
+def hurry(emulator, stack):
+    """Refused credentials may only be too new, which is waited for; from here on not for 10 minutes."""
+    restart(emulator, stack, PROPAGATION="1s")
+
+
 @pytest.fixture(scope="session")
-def full(sam, template, org):
+def full(emulator, sam, template, org):
     given = EVERYTHING | {"RotationSchedule": "off", "Architecture": deployment.ARCHITECTURE, "SalesforceHosts": org.host}
-    return sam.deploy(template, "full", **given)
+    stack = sam.deploy(template, "full", **given)
+    hurry(emulator, stack)
+    return stack
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ ARCHITECTURE = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "arm64
 # Every parameter, with another value than its default.
 EVERYTHING = {
     "AppName": "erp", "SecretPrefix": "salesforce/", "AllowedAccounts": "222222222222,333333333333", "OrganizationId": "o-abcdefghij",
+    "ForeignRevoke": "on", "LoginBurst": 40, "LoginsPerHour": 3600, "ApiRateLimit": 50.5, "ApiBurstLimit": 500, "RotateReservedConcurrency": 10,
+    "RunbookUrl": "https://wiki.example.com/salesforce/runbook.md",
     "RotationSchedule": "cron(0 3 1 * ? *)", "AdminApp": "admin", "SalesforceHosts": "sf.example.com:8443", "Prefetch": "crm,erp",
     "Architecture": "x86_64", "AlarmEmail": "team@example.com", "LogRetentionDays": 30, "ReservedConcurrency": 20,
     "ProvisionedConcurrency": 2, "ApiLogRole": "existing", "PermissionsBoundary": "arn:aws:iam::aws:policy/PowerUserAccess",

@@ -8,6 +8,13 @@ from aws import hiding, wait_for
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 
+def restart(emulator, stack, **variables):
+    """Has the rotate function begin its next invocation in a new process, with these settings beside those that it has."""
+    functions, name = emulator.client("lambda"), stack.resources["RotateFunction"]
+    before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": before | variables})
+
+
 def labels(emulator, app):
     """Who has which label: version ids by label."""
     stages = emulator.client("secretsmanager").describe_secret(SecretId="sftoken/" + app)["VersionIdsToStages"]

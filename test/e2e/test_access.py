@@ -134,6 +134,22 @@ def organization(emulator):
     return emulator.client("organizations").describe_organization()["Organization"]["Id"]
 
 
+@pytest.mark.parametrize("parameters, statuses", [
+    ({}, {"GET": 200, "POST": 200, "DELETE": 403}),
+    ({"ForeignRevoke": "off"}, {"GET": 200, "POST": 200, "DELETE": 403}),
+    ({"ForeignRevoke": "on"}, {"GET": 200, "POST": 200, "DELETE": 204}),
+], ids=["by default", "off", "on"])
+def test_revoking_from_another_account_is_opt_in(parameters, statuses, stack, crm, principals, resource_policy, organization):
+    """The methods that the resource policy admits, felt. Its condition is taken away, since it keeps out every principal that the
+    emulator can have here: the one that calls has no identity policy, and so only what the resource policy gives."""
+    policy = body_policy(OrganizationId=organization, **parameters)
+    for statement in policy["Statement"]:
+        assert statement["Condition"].pop("StringNotEquals") == OWN_ACCOUNT["StringNotEquals"]
+    resource_policy(policy)
+    caller = principals.user()
+    assert {method: stack.call(caller, method=method).status for method in statuses} == statuses
+
+
 def body_policy(**parameters):
     return transform(TEMPLATE, **parameters)["Api"]["Properties"]["Body"]["x-amazon-apigateway-policy"]
 

@@ -1,6 +1,7 @@
 """What should raise an alarm raises it: the deployed functions' own log lines, read as CloudWatch reads the embedded metric format,
 against the alarms as they are deployed. In the full stack, whose apps are its own."""
 
+import contextlib
 import json
 import re
 import uuid
@@ -8,7 +9,11 @@ import uuid
 import pytest
 
 import deployment
+from aws import wait_for
 from deployment import EVERYTHING, TEMPLATE
+from policies import READ, mutants
+from rotations import reaction, restart
+from test_template import OF_AN_APP, OF_THE_STACK
 from transform import of_type, transform
 
 APP, PREFIX = EVERYTHING["AppName"], EVERYTHING["SecretPrefix"]
@@ -26,7 +31,8 @@ def alarms(emulator, full, expanded):
     logical = {physical: name for name, physical in full.resources.items()}
     found = {logical[a["AlarmName"]]: a for page in emulator.client("cloudwatch").get_paginator("describe_alarms").paginate()
              for a in page["MetricAlarms"] if a["AlarmName"] in logical}
-    return found | {"RotationOverdue": expanded["RotationOverdue"] | {"AlarmActions": [full.outputs["AlarmTopicArn"]]}}
+    topic = [full.outputs["AlarmTopicArn"]]
+    return found | {"RotationOverdue": expanded["RotationOverdue"] | {"AlarmActions": topic, "OKActions": topic}}
 
 
 def invoke(emulator, full, event):
@@ -34,6 +40,8 @@ def invoke(emulator, full, event):
 
 
 def check(emulator, full):
+    """The daily check, by a new process: one that has found an app well does not try it again for an hour."""
+    restart(emulator, full)
     assert "FunctionError" not in invoke(emulator, full, {"source": "aws.events", "detail-type": "Scheduled Event"})
 
 
@@ -51,15 +59,22 @@ def metrics(lines):
     return values
 
 
-def raised(alarm, values):
-    """Whether the alarm goes off when these are the values of one period. It watches one metric: no other dimensions."""
-    watched = values.get((alarm["Namespace"], alarm["MetricName"], frozenset((d["Name"], d["Value"]) for d in alarm["Dimensions"])))
-    if not watched:
-        assert alarm["TreatMissingData"] != "breaching"
-        return False
-    statistic = {"Sum": sum, "Minimum": min}[alarm["Statistic"]](watched)
-    assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold" and alarm["EvaluationPeriods"] == 1
-    return statistic >= float(alarm["Threshold"])
+def datapoint(alarm, values):
+    """What the alarm's one metric comes to in a period with these values; None where it has none."""
+    watched = values.get((alarm["Namespace"], alarm["MetricName"], frozenset((d["Name"], d["Value"]) for d in alarm.get("Dimensions") or [])))
+    return {"Sum": sum, "Minimum": min}[alarm["Statistic"]](watched) if watched else None
+
+
+def fires(alarm, periods):
+    """Whether the alarm is on after these periods, each the values of one; before them there were none. Sources: CloudWatch User Guide,
+    "Alarm evaluation" and "Configuring how CloudWatch alarms treat missing data"."""
+    evaluated = int(alarm["EvaluationPeriods"])
+    needed = int(alarm.get("DatapointsToAlarm") or evaluated)
+    points = [datapoint(alarm, values) for values in ([{}] * evaluated + periods)[-evaluated:]]
+    threshold, compare = float(alarm["Threshold"]), {
+        "GreaterThanOrEqualToThreshold": float.__ge__, "LessThanThreshold": float.__lt__}[alarm["ComparisonOperator"]]
+    breaching = [alarm["TreatMissingData"] == "breaching" if p is None else compare(float(p), threshold) for p in points]
+    return sum(breaching) >= needed
 
 
 class Lines:
@@ -80,115 +95,329 @@ class Lines:
             self.lines += self._stack.log(group)[before:]
 
 
-def raises(alarms, lines):
-    """The alarms that go off."""
+def raises(alarms, lines, periods=1):
+    """The alarms that fire when the lines are written in each of so many periods, where all was well before and a daily check has been."""
     values = metrics(lines)
-    return {name for name, alarm in alarms.items() if alarm["Namespace"] == "sftoken" and raised(alarm, values)}
+    return {name for name, alarm in alarms.items()
+            if alarm["Namespace"] == "sftoken" and alarm["TreatMissingData"] != "breaching" and fires(alarm, [values] * periods)}
 
 
 def test_every_alarm_is_here(alarms, expanded):
-    assert set(alarms) == set(expanded) == {
-        "LoginRefused", "RotationFailed", "RotationOverdue", "CurrentPairFails", "DeadLettersArrived", "TokenErrors", "RotateErrors",
-        "TokenThrottles", "TokenSlow"}
+    assert set(alarms) == set(expanded) == OF_AN_APP | OF_THE_STACK
 
 
-def test_every_alarm_tells_somebody_and_says_what_to_do(alarms, full):
+# What the daily check found holds until the next one. That there was none is what one alarm is for. Everything else is over when
+# nothing more happens. Source: CloudWatch User Guide, "Configuring how CloudWatch alarms treat missing data".
+WITHOUT_DATA = {"RotationOverdue": "ignore", "CurrentPairFails": "ignore", "NoDailyCheck": "breaching"}
+
+
+def test_every_alarm_notifies_and_links_to_its_section(alarms, expanded, full):
     runbook = (deployment.ROOT / "docs" / "runbook.md").read_text()
     for name, alarm in alarms.items():
-        assert alarm["AlarmActions"] == [full.outputs["AlarmTopicArn"]]
-        # What the daily check found holds until the next one; everything else is over when nothing more happens. Source: CloudWatch
-        # User Guide, "Configuring how CloudWatch alarms treat missing data".
-        assert alarm["TreatMissingData"] == ("ignore" if name in ("RotationOverdue", "CurrentPairFails") else "notBreaching")
-        where = re.search(r"see docs/runbook.md, (\w+)", alarm["AlarmDescription"])
-        assert where, name
-        assert re.search(rf"^(\| |#+ ){where[1]}\b", runbook, re.MULTILINE), f"{name}: the runbook has no {where[1]}"
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [full.outputs["AlarmTopicArn"]], name
+        assert alarm["TreatMissingData"] == WITHOUT_DATA.get(name, "notBreaching")
+        assert alarm["AlarmDescription"].endswith(f": {EVERYTHING['RunbookUrl']}#{name.lower()}")
+        assert (APP in alarm["AlarmDescription"].split(":")[0]) == (name in OF_AN_APP)
+        assert re.search(rf"^### {name}$", runbook, re.MULTILINE), f"the runbook has no section {name}"
+        assert expanded[name]["OKActions"] == expanded[name]["AlarmActions"] == ["AlarmTopic"]
 
 
-def test_nothing_rings_while_all_is_well(emulator, full, erp, anybody, alarms):
+def test_cloudwatch_accepts_the_periods(expanded):
+    """Seven days in all with periods of an hour or more, one day with shorter ones. Source: CloudWatch API Reference, PutMetricAlarm."""
+    for alarm in expanded.values():
+        period = int(alarm["Period"])
+        assert period % 60 == 0 and period * int(alarm["EvaluationPeriods"]) <= (604_800 if period >= 3600 else 86_400)
+        assert 1 <= int(alarm.get("DatapointsToAlarm", 1)) <= int(alarm["EvaluationPeriods"])
+
+
+def test_no_alarm_fires_while_all_is_well(emulator, full, erp, anybody, alarms):
     with Lines(full) as got:
         assert [full.call(anybody, APP).status for _ in range(2)] == [200, 200]
         check(emulator, full)
     assert {name for _, name, _ in metrics(got.lines)} >= {"Vends", "CacheHits", "PairAge", "RotationOverdue", "LoginFailed"}
-    assert raises(alarms, got.lines) == set()
+    assert raises(alarms, got.lines, periods=10) == set()
 
 
-@pytest.fixture
-def broken(org, erp, full, anybody):
-    """Salesforce refuses the app, and no token is left."""
-    assert full.call(anybody, APP, "DELETE").status == 204
-    org.do("change", app=erp.name, flowOff=True)
-    yield
-    org.do("change", app=erp.name, flowOff=False)
+class World:
+    """The full stack and what can go wrong with it."""
+
+    def __init__(self, emulator, full, org, erp, anybody, put_secret):
+        self.emulator, self.full, self.org, self.erp, self.anybody, self._put = emulator, full, org, erp, anybody, put_secret
+        self._iam = emulator.client("iam")
+
+    def get(self, app=APP):
+        return self.full.call(self.anybody, app)
+
+    def revoke(self):
+        assert self.full.call(self.anybody, APP, "DELETE").status == 204
+
+    def check(self):
+        check(self.emulator, self.full)
+
+    def put(self, app=APP, labels=("AWSCURRENT",), **fields):
+        """Stores the app's credentials with other fields."""
+        good = self.org.pair(self.erp.name)
+        return self._put(app, good.value(self.org.url, rotates=True) | fields, labels=labels, prefix=PREFIX)
+
+    @contextlib.contextmanager
+    def broken(self, **change):
+        """The app as it is changed at Salesforce, with no token left."""
+        self.revoke()
+        self.org.do("change", app=self.erp.name, **change)
+        try:
+            yield
+        finally:
+            self.org.do("change", app=self.erp.name)
+
+    @contextlib.contextmanager
+    def fault(self, endpoint, fault):
+        self.revoke()
+        self.org.fail(endpoint, fault)
+        try:
+            yield
+        finally:
+            self.org.heal()
+
+    @contextlib.contextmanager
+    def without_reading(self, role, policy):
+        """The role may not read secrets."""
+        where = {"RoleName": self.full.resources[role], "PolicyName": policy}
+        document = self._iam.get_role_policy(**where)["PolicyDocument"]
+        less = next(changed for what, changed in mutants(document) if what in (
+            "ReadTheAppsSecrets: removed", f"ChangeTheAppsSecrets: without {READ[0]}"))
+        self._iam.put_role_policy(**where, PolicyDocument=json.dumps(less))
+        try:
+            yield
+        finally:
+            self._iam.put_role_policy(**where, PolicyDocument=json.dumps(document))
+
+    def recover(self):
+        """Waits until a failure is no longer remembered."""
+        wait_for(lambda: self.get().status == 200, 60, "a token after the failure", pause=0.5)
 
 
-def test_login_refused(full, anybody, alarms, broken):
-    with Lines(full) as got:
-        answer = full.call(anybody, APP)
-    assert (answer.status, answer.json()["error"]) == (502, "app_misconfigured")
-    assert raises(alarms, got.lines) == {"LoginRefused"}
+@pytest.fixture(scope="module")
+def world(emulator, full, org, erp, anybody, put_secret):
+    return World(emulator, full, org, erp, anybody, put_secret)
 
 
-def test_current_pair_fails(emulator, full, alarms, broken):
-    with Lines(full) as got:
-        check(emulator, full)
-    assert raises(alarms, got.lines) == {"CurrentPairFails"}
+# How each alarm of the functions' own metrics comes about: with real log lines, so that an alarm on a metric that no function
+# writes fails here. Each returns the answer that the caller gets, where there is one.
+
+def login_refused(w):
+    with w.broken(flowOff=True):
+        return w.get()
 
 
-def test_a_check_that_is_asked_for_ends_the_alarm_of_the_one_before(emulator, full, org, erp, alarms, broken):
+def tokens_unavailable(w):
+    with w.fault("token", "maintenance"):
+        return w.get()
+
+
+def bad_upstream_response(w):
+    with w.fault("token", "foreign instance_url"):
+        return w.get()
+
+
+def current_pair_fails(w):
+    with w.broken(flowOff=True):
+        w.check()
+
+
+def run_as_user_blocked(w):
+    with w.broken(frozen=True):
+        w.check()
+
+
+def rotation_failed(w):
+    event = {"Step": "testSecret", "SecretId": PREFIX + APP, "ClientRequestToken": str(uuid.uuid4())}
+    # RotateErrors counts the same: the function has failed, as Lambda sees it.
+    assert invoke(w.emulator, w.full, event)["FunctionError"]
+
+
+def candidate_refused(w):
+    version = w.put(labels=["CANDIDATE"], consumerSecret="wrong")
+    reaction(w.full, version, "CANDIDATE")
+
+
+def rolled_back(w):
+    version = w.put(consumerSecret="wrong")
+    reaction(w.full, version, "AWSCURRENT")
+
+
+def principals_unreadable(w):
+    version = w.put(allowedPrincipals=["not a principal"])
+    try:
+        reaction(w.full, version, "AWSCURRENT")
+        w.check()
+    finally:
+        reaction(w.full, w.put(), "AWSCURRENT")
+
+
+def app_secret_denied(w):
+    with w.without_reading("RotateRole", "rotate"):
+        w.check()
+
+
+def secret_denied(w):
+    w.put("never-asked-for")
+    with w.without_reading("TokenRole", "token"):
+        return w.get("never-asked-for")
+
+
+def login_budget_exhausted(w):
+    def spend():
+        w.revoke()
+        answer = w.get()
+        return answer.status != 200 and answer
+
+    return wait_for(spend, 60, f"the end of {EVERYTHING['LoginBurst']} logins", pause=0)
+
+
+MISCONFIGURED, BAD, UNAVAILABLE, UNKNOWN = (502, "app_misconfigured"), (502, "bad_upstream_response"), (503, "temporarily_unavailable"), (404, "unknown_app")
+
+# Of each alarm: how it comes about, what the caller is told, how many of its periods that lasts, and which other alarms are right to fire too.
+CASES = {
+    "LoginRefused": (login_refused, MISCONFIGURED, 1, set()),
+    "TokensUnavailable": (tokens_unavailable, UNAVAILABLE, 5, set()),
+    "BadUpstreamResponse": (bad_upstream_response, BAD, 1, set()),
+    "CurrentPairFails": (current_pair_fails, None, 1, set()),
+    "RunAsUserBlocked": (run_as_user_blocked, None, 1, {"CurrentPairFails"}),
+    "RotationFailed": (rotation_failed, None, 1, set()),
+    "CandidateRefused": (candidate_refused, None, 1, set()),
+    "RolledBack": (rolled_back, None, 1, {"CandidateRefused"}),
+    "PrincipalsUnreadable": (principals_unreadable, None, 1, set()),
+    "AppSecretDenied": (app_secret_denied, None, 1, {"CurrentPairFails"}),
+    "SecretDenied": (secret_denied, UNKNOWN, 1, set()),
+    "LoginBudgetExhausted": (login_budget_exhausted, UNAVAILABLE, 1, set()),
+}
+
+
+def test_every_alarm_on_our_own_metrics_is_tried(alarms):
+    apart = {"RotationOverdue", "ManyLogins", "NoDailyCheck"}  # below
+    assert {name for name, alarm in alarms.items() if alarm["Namespace"] == "sftoken"} == set(CASES) | apart
+
+
+@pytest.mark.parametrize("alarm", CASES)
+def test_alarm(alarm, alarms, world):
+    happens, told, lasts, others = CASES[alarm]
+    with Lines(world.full) as got:
+        answer = happens(world)
+    if told:
+        assert (answer.status, answer.json()["error"]) == told
+    world.recover()
+    assert {alarm} <= raises(alarms, got.lines, lasts) <= {alarm} | others
+    # Not before, and not for as long as another app's lines.
+    assert lasts == 1 or alarm not in raises(alarms, got.lines, lasts - 1)
+    assert alarm in OF_THE_STACK or alarm not in raises(alarms, [line | {"app": "another"} for line in got.lines], lasts)
+
+
+def test_a_check_that_is_asked_for_ends_the_alarm_of_the_one_before(alarms, world):
     """However soon it comes: the period is 5 minutes, and a check that failed a moment ago must not hold the alarm for a day."""
-    with Lines(full) as got:
-        check(emulator, full)
-        org.do("change", app=erp.name, flowOff=False)
-        check(emulator, full)
+    with Lines(world.full) as got:
+        with world.broken(flowOff=True):
+            world.check()
+        world.check()
     assert raises(alarms, got.lines) == set()
     assert all(float(alarms[name]["Period"]) <= 300 for name in ("RotationOverdue", "CurrentPairFails"))
 
 
-def test_rotation_failed(emulator, full, erp, alarms):
-    event = {"Step": "testSecret", "SecretId": PREFIX + APP, "ClientRequestToken": str(uuid.uuid4())}
-    with Lines(full) as got:
-        answer = invoke(emulator, full, event)
-    assert raises(alarms, got.lines) == {"RotationFailed"}
-    # RotateErrors counts the same: the function has failed, as Lambda sees it.
-    assert answer["FunctionError"]
+@pytest.mark.parametrize("name", ["RunAsUserBlocked", "AppSecretDenied"])
+def test_what_a_daily_check_found_lasts_until_the_next_one(name, alarms):
+    """It writes no value where all is well: without these hours the alarm would end, and say so, while nothing is fixed."""
+    alarm = alarms[name]
+    found = {(alarm["Namespace"], alarm["MetricName"], frozenset((d["Name"], d["Value"]) for d in alarm["Dimensions"])): [1]}
+    assert float(alarm["Period"]) == 3600
+    assert fires(alarm, [found] + [{}] * 24) and not fires(alarm, [found] + [{}] * 25)
 
 
-def test_rotation_overdue(emulator, full, erp, alarms):
+def test_rotation_overdue(alarms, world):
     """The emulator knows no NextRotationDate, so that the line says 0: that it would say 1 is tested in Go."""
-    with Lines(full) as got:
-        check(emulator, full)
+    with Lines(world.full) as got:
+        world.check()
     line, = (line for line in got.lines if line.get("app") == APP)
     assert line["RotationOverdue"] == 0 and raises(alarms, [line]) == set()
     assert raises(alarms, [line | {"RotationOverdue": 1}]) == {"RotationOverdue"}
 
 
-def test_another_app_does_not_ring(alarms):
-    """Each app has alarms of its own."""
-    line = {"app": "crm", "error": "app_misconfigured", "Refusals": 1, "_aws": {"CloudWatchMetrics": [
-        {"Namespace": "sftoken", "Dimensions": [["app", "error"]], "Metrics": [{"Name": "Refusals", "Unit": "Count"}]}]}}
-    assert raises(alarms, [line]) == set()
-    assert raises(alarms, [line | {"app": APP}]) == {"LoginRefused"}
+def test_no_daily_check(alarms, world):
+    """A check's line ends the alarm, and 26 hours without one raise it."""
+    alarm = alarms["NoDailyCheck"]
+    with Lines(world.full) as got:
+        world.check()
+    assert int(alarm["Period"]) * int(alarm["EvaluationPeriods"]) == 26 * 3600
+    assert not fires(alarm, [metrics(got.lines)])
+    assert not fires(alarm, [metrics(got.lines)] + [{}] * 25)
+    assert fires(alarm, [metrics(got.lines)] + [{}] * 26)
+
+
+def logins(lines):
+    return [line for line in lines if line.get("app") == APP and "Logins" in line]
+
+
+def test_many_logins(alarms, world):
+    """Those of both functions are one metric."""
+    with Lines(world.full) as vended:
+        world.revoke()
+        assert world.get().status == 200
+    with Lines(world.full) as checked:
+        world.check()
+    for lines in logins(vended.lines), logins(checked.lines):
+        assert lines
+        total = sum(line["Logins"] for line in lines)
+        assert "ManyLogins" not in raises(alarms, lines * (1799 // int(total)))
+        assert "ManyLogins" in raises(alarms, lines * (1800 // int(total) + 1))
+    alarm = alarms["ManyLogins"]
+    assert float(alarm["Period"]) == 3600 and float(alarm["Threshold"]) == 3600 / 2  # of the logins that Salesforce allows a user in an hour
+
+
+@pytest.mark.parametrize("metric, group", [(m, g) for m in ("Logins", "PrincipalsUnreadable") for g in ("TokenLogs", "RotateLogs")])
+def test_both_functions_write(metric, group, world):
+    """For an app that the token function has not read yet, since it keeps what it knows of a secret for a while."""
+    app = f"both-{metric.lower()}-{group.lower()}"
+    fields = {"allowedPrincipals": ["not a principal"]} if metric == "PrincipalsUnreadable" else {}
+    before = len(world.full.log(group))
+    world.put(app, **fields)
+    world.get(app)
+    world.check()
+    assert ("sftoken", metric, frozenset({("app", app)})) in metrics(world.full.log(group)[before:])
 
 
 # AWS's own metrics. Sources: Lambda Developer Guide, "Types of metrics for Lambda functions"; SQS Developer Guide, "Available
 # CloudWatch metrics for Amazon SQS".
 AWS_METRICS = {
-    "AWS/Lambda": ("FunctionName", {"Errors": "Sum", "Throttles": "Sum", "Duration": "p99"}),
-    "AWS/SQS": ("QueueName", {"ApproximateNumberOfMessagesVisible": "Maximum"}),
+    "AWS/Lambda": {"Errors": "Sum", "Throttles": "Sum", "Duration": "p99"},
+    "AWS/SQS": {"ApproximateNumberOfMessagesVisible": "Maximum"},
+    "AWS/ApiGateway": {"5XXError": "Average"},
 }
 
 
-@pytest.mark.parametrize("alarm, watched", {
-    "TokenErrors": "TokenFunction", "RotateErrors": "RotateFunction", "TokenThrottles": "TokenFunction", "TokenSlow": "TokenFunction",
-    "DeadLettersArrived": "DeadLetters",
-}.items())
-def test_alarms_on_metrics_of_aws(alarms, expanded, full, alarm, watched):
-    dimension, names = AWS_METRICS[alarms[alarm]["Namespace"]]
+@pytest.mark.parametrize("alarm, dimension, watched", [
+    ("TokenErrors", "FunctionName", "TokenFunction"), ("RotateErrors", "FunctionName", "RotateFunction"),
+    ("TokenThrottles", "FunctionName", "TokenFunction"), ("RotateThrottles", "FunctionName", "RotateFunction"),
+    ("TokenSlow", "FunctionName", "TokenFunction"), ("DeadLettersArrived", "QueueName", "DeadLetters"), ("ApiErrors", "ApiName", None),
+])
+def test_alarms_on_metrics_of_aws(alarms, expanded, full, emulator, alarm, dimension, watched):
+    names = AWS_METRICS[alarms[alarm]["Namespace"]]
     # Of the alarm as SAM expands it: the emulator forgets a percentile.
     statistic = expanded[alarm].get("Statistic") or expanded[alarm]["ExtendedStatistic"]
     assert statistic == names[alarms[alarm]["MetricName"]]
-    # A queue's physical id is its URL.
-    assert alarms[alarm]["Dimensions"] == [{"Name": dimension, "Value": full.resources[watched].rsplit("/", 1)[-1]}]
+    if watched:  # a queue's physical id is its URL
+        want = {dimension: full.resources[watched].rsplit("/", 1)[-1]}
+    else:
+        want = {dimension: emulator.client("apigateway").get_rest_api(restApiId=full.outputs["ApiId"])["name"], "Stage": "v1"}
+    assert {d["Name"]: d["Value"] for d in alarms[alarm]["Dimensions"]} == want
+
+
+def test_every_alarm_on_metrics_of_aws_is_looked_at(alarms):
+    looked = {"TokenErrors", "RotateErrors", "TokenThrottles", "RotateThrottles", "TokenSlow", "DeadLettersArrived", "ApiErrors"}
+    assert {name for name, alarm in alarms.items() if alarm["Namespace"] != "sftoken"} == looked
+
+
+def test_api_errors_is_a_share_that_lasts(expanded):
+    """One failed request of a quiet API must not fire it."""
+    alarm = expanded["ApiErrors"]
+    assert (alarm["Threshold"], alarm["Period"], alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (0.05, 300, 3, 2)
 
 
 @pytest.fixture(scope="module")

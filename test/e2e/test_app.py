@@ -61,8 +61,10 @@ def test_parameters():
     assert sorted(sum(groups, [])) == sorted(source["Parameters"]) and groups[1] == THE_DEPLOYMENTS
     assert all(p["Description"] and p["AllowedPattern"] for p in source["Parameters"].values())
     assert set(THE_DEPLOYMENTS) <= set(deployed["Outputs"])
-    for name in "AppName", "SecretPrefix", "RotationSchedule":
+    for name in "AppName", "SecretPrefix", "RotationSchedule", "RunbookUrl":
         assert source["Parameters"][name]["AllowedPattern"] == deployed["Parameters"][name]["AllowedPattern"]
+    assert source["Parameters"]["RunbookUrl"] == deployed["Parameters"]["RunbookUrl"] | {
+        "ConstraintDescription": source["Parameters"]["RunbookUrl"]["ConstraintDescription"]}
 
 
 def test_an_added_app_is_like_the_first_one():

@@ -28,6 +28,13 @@ def test_smallest(sam, template, emulator):
     assert json.loads(secret)["consumerSecret"] == "replace-me"
 
 
+def test_the_limits_of_the_api(sam, template, anybody):
+    """Each method has a bucket of its own: a token for each request of the burst, and none for the next one at this rate."""
+    limited = sam.deploy(template, "limited", AppName="off", SecretPrefix="limited/", ApiRateLimit="0.01", ApiBurstLimit="2")
+    for method in "GET", "POST", "DELETE":
+        assert [limited.call(anybody, "nosuch", method).status for _ in range(4)] == [404, 404, 429, 429], method
+
+
 def test_no_first_app(sam, template):
     bare = sam.deploy(template, "bare", AppName="off", SecretPrefix="bare/")
     assert set(bare.outputs) == OUTPUTS - {"SecretArn", "CallerPolicyArn", "CrossAccountStatement"}

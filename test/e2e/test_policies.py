@@ -153,14 +153,25 @@ ASKS = [
     # The owner's account is let in by identity policies alone, even where a parameter names it.
     *no("Api", CALL, API + "/v1/GET/tokens/crm", OWN, context=principal(OWN)),
     *no("Api", CALL, API + "/v1/GET/tokens/crm", FOREIGN, context=principal(FOREIGN)),
-    *(ask for method in ("GET", "POST", "DELETE") for ask in yes(
+    *(ask for method in ("GET", "POST") for ask in yes(
         "Api with accounts", CALL, f"{API}/v1/{method}/tokens/crm", FOREIGN, context=principal(FOREIGN))),
+    # Revoking ends every other caller's token: other accounts may not, unless a parameter lets them.
+    *no("Api with accounts", CALL, API + "/v1/DELETE/tokens/crm", FOREIGN, context=principal(FOREIGN)),
+    *no("Api with organization", CALL, API + "/v1/DELETE/tokens/crm", STRANGER, context=principal(STRANGER, "o-abcdefghij")),
+    *(ask for method in ("GET", "POST", "DELETE") for ask in [
+        *yes("Api that others may revoke by", CALL, f"{API}/v1/{method}/tokens/crm", FOREIGN, context=principal(FOREIGN)),
+        *yes("Api that others may revoke by", CALL, f"{API}/v1/{method}/tokens/crm", STRANGER, context=principal(STRANGER, "o-abcdefghij")),
+        *no("Api that others may revoke by", CALL, f"{API}/v1/{method}/tokens/crm", OWN, context=principal(OWN, "o-abcdefghij")),
+        *no("Api that others may revoke by", CALL, f"{API}/v1/{method}/tokens/crm", STRANGER, context=principal(STRANGER)),
+        *no("Api that others may revoke by", CALL, f"{API}/test/{method}/tokens/crm", FOREIGN, context=principal(FOREIGN, "o-abcdefghij")),
+    ]),
     *yes("Api with accounts", CALL, API + "/v1/GET/tokens/crm", "arn:aws:iam::444444444444:role/app", context=principal("::::444444444444")),
     *no("Api with accounts", CALL, API + "/v1/GET/tokens/crm", STRANGER, context=principal(STRANGER, "o-abcdefghij")),
     *no("Api with accounts", CALL, API + "/v1/GET/tokens/crm", OWN, context=principal(OWN, "o-abcdefghij")),
     *no("Api with accounts", CALL, API + "/test/GET/tokens/crm", FOREIGN, context=principal(FOREIGN)),
     *no("Api with accounts", ("execute-api:ManageConnections",), API + "/v1/GET/tokens/crm", FOREIGN, context=principal(FOREIGN)),
-    *yes("Api with organization", CALL, API + "/v1/GET/tokens/crm", STRANGER, context=principal(STRANGER, "o-abcdefghij")),
+    *(ask for method in ("GET", "POST") for ask in yes(
+        "Api with organization", CALL, f"{API}/v1/{method}/tokens/crm", STRANGER, context=principal(STRANGER, "o-abcdefghij"))),
     *no("Api with organization", CALL, API + "/v1/GET/tokens/crm", STRANGER, context=principal(STRANGER, "o-0000000000")),
     *no("Api with organization", CALL, API + "/v1/GET/tokens/crm", STRANGER, context=principal(STRANGER)),
     *no("Api with organization", CALL, API + "/v1/GET/tokens/crm", OWN, context=principal(OWN, "o-abcdefghij")),
@@ -208,6 +219,8 @@ def documents():
         # The owner's own account among them is a mistake that must not matter.
         "Api with accounts": api(AllowedAccounts="222222222222,444444444444,111111111111"),
         "Api with organization": api(OrganizationId="o-abcdefghij"),
+        "Api that others may revoke by": api(
+            AllowedAccounts="222222222222,111111111111", OrganizationId="o-abcdefghij", ForeignRevoke="on"),
     }
 
 
@@ -226,7 +239,8 @@ def test_policy(documents, ask):
 
 WITHOUT_EFFECT = {
     "Api: statement 0: removed", "Api: statement 0: any resource",  # lets nobody in: a policy must have a statement
-    "Api with accounts: statement 0: without 111111111111",  # the owner's own account, given by mistake
+    "Api with accounts: AccountsForeignRevokeoff: without 111111111111",
+    "Api that others may revoke by: AccountsForeignRevokeon: without 111111111111",  # the owner's own account, given by mistake
 }
 
 

@@ -10,6 +10,14 @@ import deployment
 from deployment import EVERYTHING, TEMPLATE
 from transform import of_type, transform
 
+# The alarms of each app, and those of the deployment.
+OF_AN_APP = {
+    "LoginRefused", "TokensUnavailable", "BadUpstreamResponse", "RotationFailed", "RotationOverdue", "CurrentPairFails", "RolledBack",
+    "CandidateRefused", "PrincipalsUnreadable", "RunAsUserBlocked", "AppSecretDenied", "LoginBudgetExhausted", "ManyLogins",
+}
+OF_THE_STACK = {
+    "DeadLettersArrived", "TokenErrors", "RotateErrors", "TokenThrottles", "RotateThrottles", "TokenSlow", "ApiErrors", "SecretDenied", "NoDailyCheck",
+}
 LINTED = ["template.yaml", "app.yaml", "examples/cross-account/template.yaml"]
 
 
@@ -80,7 +88,7 @@ def test_no_first_app(default):
     """Apps may all come with app.yaml."""
     without = transform(TEMPLATE, AppName="off")
     assert set(default) - set(without) == {
-        "Secret", "Rotation", "CallerPolicy", "LoginRefused", "RotationFailed", "RotationOverdue", "CurrentPairFails"}
+        "Secret", "Rotation", "CallerPolicy", *OF_AN_APP}
 
 
 def test_off_leaves_out_the_overdue_alarm(smallest, default):
@@ -96,13 +104,14 @@ def test_api(default):
     assert stage["StageName"] == "v1"
     assert not stage.get("CacheClusterEnabled")
     assert stage["MethodSettings"] == [{
-        "HttpMethod": "*", "ResourcePath": "/*", "DataTraceEnabled": False,
-        "ThrottlingRateLimit": 200, "ThrottlingBurstLimit": 400,
+        "HttpMethod": "*", "ResourcePath": "/*", "DataTraceEnabled": False, "ThrottlingRateLimit": "15", "ThrottlingBurstLimit": "60",
     }]
     assert stage["AccessLogSetting"]["DestinationArn"] == "${AccessLogs.Arn}"
-    for field in ("requestId", "identity.userArn", "identity.accountId", "identity.sourceIp", "httpMethod", "path", "status", "error.message"):
+    for field in ("requestId", "identity.userArn", "identity.accountId", "identity.sourceIp", "httpMethod", "path", "status", "error.responseType"):
         assert f'"$context.{field}"' in stage["AccessLogSetting"]["Format"]
     yaml.safe_load(stage["AccessLogSetting"]["Format"])  # JSON, of strings alone
+    # What quotes the request is not logged: the message of a wrong signature has the signed request with its headers.
+    assert not re.search(r"\$context\.(error\.message|error\.messageString|authorize\.error)", stage["AccessLogSetting"]["Format"])
     assert default["Api"]["Properties"]["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
 
 
@@ -119,23 +128,26 @@ def test_api_methods(default):
 
 
 OWNER_ONLY = {"StringNotEquals": {"aws:PrincipalAccount": "111111111111"}}
-ANY_TOKEN = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "execute-api:/v1/*/tokens/*"}
-ACCOUNTS = ANY_TOKEN | {"Principal": {"AWS": ["222222222222", "333333333333"]}, "Condition": OWNER_ONLY}
-ORGANIZATION = ANY_TOKEN | {
-    "Principal": "*", "Condition": OWNER_ONLY | {"StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij"}},
-}
-NOBODY = ANY_TOKEN | {"Principal": {"AWS": "arn:aws:iam::111111111111:root"}, "Condition": OWNER_ONLY}
+INVOKE = {"Effect": "Allow", "Action": "execute-api:Invoke"}
+ACCOUNTS = {"Principal": {"AWS": ["222222222222", "333333333333"]}, "Condition": OWNER_ONLY}
+ORGANIZATION = {"Principal": "*", "Condition": OWNER_ONLY | {"StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij"}}}
+NO_CALLER = INVOKE | {"Resource": "execute-api:/v1/GET/tokens/*", "Principal": {"AWS": "arn:aws:iam::111111111111:root"}, "Condition": OWNER_ONLY}
 
 
+@pytest.mark.parametrize("revoke, methods", [("", ["GET", "POST"]), ("off", ["GET", "POST"]), ("on", ["GET", "POST", "DELETE"])])
 @pytest.mark.parametrize("accounts, organization, statements", [
-    ("", "", [NOBODY]),
-    ("222222222222,333333333333", "", [ACCOUNTS]),
-    ("", "o-abcdefghij", [ORGANIZATION]),
-    ("222222222222,333333333333", "o-abcdefghij", [ACCOUNTS, ORGANIZATION]),
+    ("", "", {}),
+    ("222222222222,333333333333", "", {"Accounts": ACCOUNTS}),
+    ("", "o-abcdefghij", {"Organization": ORGANIZATION}),
+    ("222222222222,333333333333", "o-abcdefghij", {"Accounts": ACCOUNTS, "Organization": ORGANIZATION}),
 ])
-def test_api_resource_policy(accounts, organization, statements):
-    resources = transform(TEMPLATE, AllowedAccounts=accounts, OrganizationId=organization)
-    assert resources["Api"]["Properties"]["Body"]["x-amazon-apigateway-policy"] == {"Version": "2012-10-17", "Statement": statements}
+def test_api_resource_policy(accounts, organization, statements, revoke, methods):
+    """Other accounts may fetch tokens; that they may revoke them too is opt-in."""
+    given = {"ForeignRevoke": revoke} if revoke else {}
+    resources = transform(TEMPLATE, AllowedAccounts=accounts, OrganizationId=organization, **given)
+    admitted = INVOKE | {"Resource": [f"execute-api:/v1/{method}/tokens/*" for method in methods]}
+    want = [admitted | s | {"Sid": f"{name}ForeignRevoke{revoke or 'off'}"} for name, s in statements.items()]
+    assert resources["Api"]["Properties"]["Body"]["x-amazon-apigateway-policy"] == {"Version": "2012-10-17", "Statement": want or [NO_CALLER]}
 
 
 def deployment_of(**parameters):
@@ -145,7 +157,8 @@ def deployment_of(**parameters):
 
 def test_admitting_an_account_makes_a_new_deployment():
     ids = [deployment_of(), deployment_of(AllowedAccounts="222222222222"), deployment_of(AllowedAccounts="222222222222,333333333333"),
-           deployment_of(OrganizationId="o-abcdefghij")]
+           deployment_of(OrganizationId="o-abcdefghij"), deployment_of(AllowedAccounts="222222222222", ForeignRevoke="on"),
+           deployment_of(OrganizationId="o-abcdefghij", ForeignRevoke="on")]
     assert len({id for each in ids for id in each}) == len(ids)
     assert deployment_of() == deployment_of(Prefetch="crm")
 
@@ -155,14 +168,17 @@ def version(resources):
     return name, properties["Description"]
 
 
-@pytest.mark.parametrize("setting", ["SecretPrefix", "SalesforceHosts", "Prefetch", "Architecture"])
+@pytest.mark.parametrize("setting", ["SecretPrefix", "SalesforceHosts", "Prefetch", "Architecture", "LoginBurst", "LoginsPerHour"])
 def test_a_changed_setting_publishes_a_new_version(default, setting):
     """The API calls a version, whose settings are those that it was published with."""
     assert version(default) != version(transform(TEMPLATE, **{setting: EVERYTHING[setting]}))
 
 
 def test_longest_settings_fit_the_version_description():
-    _, description = version(transform(TEMPLATE, SecretPrefix="p" * 60, SalesforceHosts="h" * 100, Prefetch="a" * 80, Architecture="x86_64"))
+    longest = {name: p["MaxLength"] for name, p in yaml_parse(TEMPLATE.read_text())["Parameters"].items() if "MaxLength" in p}
+    _, description = version(transform(
+        TEMPLATE, SecretPrefix="p" * 60, SalesforceHosts="h" * longest["SalesforceHosts"], Prefetch="a" * longest["Prefetch"],
+        Architecture="x86_64", LoginBurst=3600, LoginsPerHour=3600))
     assert len(description) <= 256
 
 
@@ -181,8 +197,39 @@ def test_concurrency(default, largest):
     function, alias = largest["TokenFunction"]["Properties"], largest["TokenFunctionAliaslive"]["Properties"]
     assert function["ReservedConcurrentExecutions"] == "20"
     assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": "2"}
-    # A reservation must not keep rotations waiting.
-    assert "ReservedConcurrentExecutions" not in largest["RotateFunction"]["Properties"]
+    assert largest["RotateFunction"]["Properties"]["ReservedConcurrentExecutions"] == "10"
+
+
+def test_no_reservation_by_default(default):
+    """An account whose limit is 10 accepts none at all: 100 must stay unreserved. Source: Lambda Developer Guide, "Configuring reserved
+    concurrency for a function"."""
+    for name in "TokenFunction", "RotateFunction":
+        assert "ReservedConcurrentExecutions" not in default[name]["Properties"]
+
+
+METHODS = 3  # the stage's limits are for each method: API Gateway Developer Guide, "How throttling limit settings are applied in API Gateway"
+
+
+def most_at_once(resources):
+    """How many requests the API can have admitted that have not ended: a bucket of tokens, for each method."""
+    limits, = resources["Apiv1Stage"]["Properties"]["MethodSettings"]
+    timeout = resources["TokenFunction"]["Properties"]["Timeout"]
+    return METHODS * (int(limits["ThrottlingBurstLimit"]) + float(limits["ThrottlingRateLimit"]) * timeout)
+
+
+def test_the_api_bounds_the_token_function_by_default(default):
+    """Without a reservation, and if every request takes all of its time, the default limit of an account is not consumed."""
+    assert most_at_once(default) <= 900
+
+
+def test_the_limits_for_small_accounts_in_deploy_md():
+    """The table of docs/deploy.md has values for accounts with other limits, and the sum that they come to."""
+    rows = re.findall(r"^\| ([\d,]+) \| `ApiRateLimit=([\d.]+) ApiBurstLimit=(\d+)`[^|]*\| 3 × \((\d+) \+ ([\d.]+) × 15\) = ([\d.]+) \|",
+                      (deployment.ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+    assert [limit for limit, *_ in rows][0] == "10" and len(rows) >= 3
+    for limit, rate, burst, again, same, total in rows:
+        assert (burst, rate) == (again, same)
+        assert most_at_once(transform(TEMPLATE, ApiRateLimit=rate, ApiBurstLimit=burst)) == float(total) < int(limit.replace(",", ""))
 
 
 def test_functions(default, largest):
@@ -195,7 +242,7 @@ def test_functions(default, largest):
             assert properties["Environment"]["Variables"]["METRICS_NAMESPACE"] == "sftoken"
     settings = {name: f["Environment"]["Variables"] for name, f in of_type(largest, "AWS::Lambda::Function").items()}
     both = {"SECRET_PREFIX": "salesforce/", "SALESFORCE_HOSTS": "sf.example.com:8443", "METRICS_NAMESPACE": "sftoken",
-            "AWS_ENDPOINT_URL_SECRETS_MANAGER": ""}
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": "", "LOGIN_BURST": "40", "LOGINS_PER_HOUR": "3600"}
     assert settings == {"TokenFunction": both | {"PREFETCH": "crm,erp"}, "RotateFunction": both | {"ADMIN_APP": "admin"}}
 
 

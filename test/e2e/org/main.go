@@ -17,6 +17,7 @@ type command struct {
 	App      string // the app's name
 	Pair     bool   // of app: its user may change the app's pair through the API
 	FlowOff  bool   // of change
+	Frozen   bool   // of change: the app's user is frozen
 	Endpoint string // of fail: an sfoauthtest.Endpoint
 	Fault    string // of fail: the name of one of sfoauthtest.AllFaults
 	Times    int    // of fail; zero: until heal
@@ -75,6 +76,7 @@ func obey(org *sfoauthtest.Org, apps map[string]*sfoauthtest.App, c command) (an
 		return describe(app), nil
 	case "change":
 		app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = c.FlowOff })
+		app.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = c.Frozen })
 	case "fail":
 		return nil, fail(org, c)
 	case "heal":
