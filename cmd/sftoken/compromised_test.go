@@ -230,7 +230,7 @@ func TestTheTimeoutOfAWait(t *testing.T) {
 		r := v.rotation()
 		r.timeout = time.Minute
 		begun = time.Now()
-		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "has not answered within 1m0s") || time.Since(begun) != time.Minute {
+		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "no answer of Secrets Manager within 1m0s") || time.Since(begun) != time.Minute {
 			v.t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		time.Sleep(2 * time.Hour)

@@ -88,7 +88,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 	failure, err := start(limited, r.client, r.secret.ARN)
 	switch {
 	case err != nil && ctx.Err() == nil && limited.Err() != nil:
-		return fmt.Errorf("Secrets Manager has not answered within %s", r.timeout)
+		return fmt.Errorf("no answer of Secrets Manager within %s", r.timeout)
 	case err != nil:
 		return err
 	}

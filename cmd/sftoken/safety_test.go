@@ -198,7 +198,7 @@ func TestPutLogsInBeforeItStores(t *testing.T) {
 		also   string
 	}{
 		"credentials that work": {func(*stack) {}, "", "", ""},
-		"wrong ones":            {func(*stack) {}, wrong, "Salesforce refuses the credentials", "sftoken secret stage crm --wait"},
+		"wrong ones":            {func(*stack) {}, wrong, "the credentials are refused", "sftoken secret stage crm --wait"},
 		"a user who is gone":    {func(s *stack) { s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, "", "the credentials do not work", "activate the run-as user"},
 		"a user who is frozen":  {func(s *stack) { s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = true }) }, "", "the credentials do not work", "INVALID_SESSION_ID"},
 		"another org's": {func(s *stack) {

@@ -100,7 +100,7 @@ func (s *store) verify(ctx context.Context, version *appsecret.Version, exists b
 	case ctx.Err() != nil:
 		return errInterrupted
 	case isRefused(err) && refused != nil && refused.RefusesCredentials() && exists:
-		return fmt.Errorf("Salesforce refuses the credentials: %w. If they are less than 10 minutes old, `sftoken secret stage %s --wait` waits for them", err, s.app)
+		return fmt.Errorf("the credentials are refused: %w. If they are less than 10 minutes old, `sftoken secret stage %s --wait` waits for them", err, s.app)
 	case isRefused(err):
 		return fmt.Errorf("the credentials do not work: %w", err)
 	}
