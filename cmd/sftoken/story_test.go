@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
 	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
@@ -21,8 +24,9 @@ import (
 type story struct {
 	*stack
 	groups  map[string]*insights
-	names   *strings.Replacer // fills in what a query leaves to its reader
-	answers map[string][]row  // of each question, rows that must be among the result's, each in part; a *regexp.Regexp stands for what matches
+	names   *strings.Replacer    // fills in what a query leaves to its reader
+	fields  map[string]*insights // the groups, with the lines of what seldom happens
+	answers map[string][]row     // of each question, rows that must be among the result's, each in part; a *regexp.Regexp stands for what matches
 }
 
 func tellAStory(t *testing.T) *story {
@@ -93,11 +97,15 @@ func tellAStory(t *testing.T) *story {
 	s.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
 	run(ownerKey, 0, "", "rotate", "crm")
 
-	told := &story{stack: s, groups: map[string]*insights{}}
+	told := &story{stack: s, groups: map[string]*insights{}, fields: map[string]*insights{}}
+	seldom := whatSeldomHappens(t)
 	for name, lines := range map[string][]string{
-		"TokenLogs": withMessage(log.Lines(), "vend", "revoke", "prefetch"), "RotateLogs": withMessage(log.Lines(), "rotation", "label", "check"), "AccessLogs": access.lines,
+		"TokenLogs": withMessage(log.Lines(), "vend", "revoke", "prefetch"), "RotateLogs": withMessage(log.Lines(), "rotation", "label", "check", "checked"), "AccessLogs": access.lines,
 	} {
 		if told.groups[name], err = newInsights(lines); err != nil {
+			t.Fatal(err)
+		}
+		if told.fields[name], err = newInsights(append(lines, seldom[name]...)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,6 +148,48 @@ func tellAStory(t *testing.T) *story {
 		"How old is each pair":        {{"app": "crm", "secret_version": second, "overdue": 1.0, "refused": 0.0}},
 	}
 	return told
+}
+
+// whatSeldomHappens returns the lines of a story in which the org, the owner and a caller each do what has an alarm of its own.
+func whatSeldomHappens(t *testing.T) map[string][]string {
+	t.Helper()
+	var log localaws.Output
+	const anyPort = "127.0.0.1:0"
+	s, err := newStack(t.Context(), stackOptions{api: anyPort, aws: anyPort, org: anyPort, log: &log, env: []string{"LOGIN_BURST=2", "LOGINS_PER_HOUR=1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.as(t, ownerKey)
+	check := func() {
+		s.rotate.Kill() // another process has a login budget of its own, and has checked nothing yet
+		if _, err := s.rotate.Invoke(t.Context(), []byte(`{"detail-type":"Scheduled Event"}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 { // the third login is one too many
+		_, _, _ = command(t, "", "get", "crm", "-o", "none")
+		_, _, _ = command(t, "", "revoke", "crm")
+	}
+	s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = true })
+	check()
+	s.aws.Fail("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+	check()
+	s.aws.Heal()
+	value := s.value(t, "AWSCURRENT")
+	value["allowedPrincipals"] = "222222222222" // and no list
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: aws.String(string(text))})
+	check()
+	return map[string][]string{
+		"TokenLogs": withMessage(log.Lines(), "vend", "revoke", "prefetch"), "RotateLogs": withMessage(log.Lines(), "rotation", "label", "check", "checked"),
+	}
 }
 
 // refusedByIAM checks that the request did not reach the function.
