@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"regexp"
@@ -35,7 +36,7 @@ func tellAStory(t *testing.T) *story {
 	const anyPort = "127.0.0.1:0"
 	s, err := newStack(t.Context(), stackOptions{
 		api: anyPort, aws: anyPort, org: anyPort, log: &log, timeout: 4 * time.Second,
-		env:    []string{"SECRET_TTL=1s", "PROPAGATION=1s", "PREFETCH=erp"},
+		env:    []string{"SECRET_TTL=1s", "PROPAGATION=1s", "PREFETCH=erp", "LOGIN_BURST=60", "LOGINS_PER_HOUR=60"},
 		behind: 2 * rotationDays * 24 * time.Hour, // so that the rotation is overdue
 	})
 	if err != nil {
@@ -91,6 +92,7 @@ func tellAStory(t *testing.T) *story {
 	if _, err := s.rotate.Invoke(t.Context(), []byte(`{"detail-type":"Scheduled Event"}`)); err != nil {
 		t.Fatal(err)
 	}
+	s.tellOfOtherApps(t, run)
 	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
 	s.token.Kill()
 	run(billingKey, exitMisconfigured, "", "get", "crm")
@@ -242,4 +244,28 @@ func (s *stack) current(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return secret.Holder("AWSCURRENT")
+}
+
+// tellOfOtherApps is what happens to apps beside crm: a list of principals that cannot be read, a secret that is denied,
+// and a caller who spends an app's logins.
+func (s *stack) tellOfOtherApps(t *testing.T, run func(as localaws.Principal, code int, stdin string, args ...string) string) {
+	t.Helper()
+	for app, more := range map[string]string{"unreadable": `,"allowedPrincipals":"everyone"`, "denied": "", "spent": ""} {
+		key, secret := s.org.AddApp(sfoauthtest.AppOptions{Name: app}).Pair()
+		value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q%s}`, key, secret, s.orgURL, more)
+		input := &secretsmanager.CreateSecretInput{Name: aws.String(prefix + app), SecretString: &value}
+		if _, err := s.secrets.CreateSecret(t.Context(), input); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(ownerKey, exitRefused, "", "get", "unreadable")
+	s.aws.Fail("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+	run(ownerKey, exitRefused, "", "get", "denied")
+	s.aws.Heal()
+	s.token.Kill() // so that one process makes all the logins that follow
+	for range 60 {
+		run(ownerKey, 0, "", "get", "spent", "-o", "none")
+		run(ownerKey, 0, "", "revoke", "spent")
+	}
+	run(ownerKey, exitLater, "", "get", "spent", "--timeout", "1s")
 }
