@@ -159,6 +159,10 @@ class World:
         good = self.org.pair(self.erp.name)
         return self._put(app, good.value(self.org.url, rotates=True) | fields, labels=labels, prefix=PREFIX)
 
+    def delete(self, app):
+        """No other secret may keep the app's credentials: a rotation would refuse to end them."""
+        self.emulator.client("secretsmanager").delete_secret(SecretId=PREFIX + app, ForceDeleteWithoutRecovery=True)
+
     @contextlib.contextmanager
     def broken(self, **change):
         """The app as it is changed at Salesforce, with no token left."""
@@ -261,8 +265,11 @@ def app_secret_denied(w):
 
 def secret_denied(w):
     w.put("never-asked-for")
-    with w.without_reading("TokenRole", "token"):
-        return w.get("never-asked-for")
+    try:
+        with w.without_reading("TokenRole", "token"):
+            return w.get("never-asked-for")
+    finally:
+        w.delete("never-asked-for")
 
 
 def login_budget_exhausted(w):
@@ -378,8 +385,11 @@ def test_both_functions_write(metric, group, world):
     fields = {"allowedPrincipals": ["not a principal"]} if metric == "PrincipalsUnreadable" else {}
     before = len(world.full.log(group))
     world.put(app, **fields)
-    world.get(app)
-    world.check()
+    try:
+        world.get(app)
+        world.check()
+    finally:
+        world.delete(app)
     assert ("sftoken", metric, frozenset({("app", app)})) in metrics(world.full.log(group)[before:])
 
 
