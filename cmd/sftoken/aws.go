@@ -30,7 +30,7 @@ func loadFor(cmd *cobra.Command, before func()) func(context.Context) (aws.Confi
 	}
 }
 
-// askMFA asks for the code of an MFA device. A prompt that nobody sees would wait for ever, so it is shown only at a
+// askMFA asks for the code of an MFA device. A prompt without a reader would wait forever, so it is shown only at a
 // terminal.
 func askMFA(cmd *cobra.Command, device string, before func()) (string, error) {
 	if terminalOf(cmd) == nil {

@@ -54,7 +54,7 @@ It labels the version that has leaked COMPROMISED: AWSCURRENT, or that of
 has them deleted without a rotation. If the command fails or is interrupted
 before anything was rotated, it takes the label off again.
 
-Secrets Manager rotates in the background and tells nobody why a rotation fails.
+Secrets Manager rotates in the background and gives no reason for a failure.
 Where nothing happens for a minute, --wait says so and where to look.`,
 		Example: `  sftoken rotate crm --wait
   sftoken rotate crm --compromised --url "$SFTOKEN_URL"

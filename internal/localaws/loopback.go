@@ -7,7 +7,7 @@ import (
 )
 
 // LoopbackOnly passes on requests whose Host header names this machine's loopback: localhost, or an address of it. To
-// a web page whose name was made to lead here (DNS rebinding), and to whoever reaches this machine by another name,
+// a web page whose name was made to lead here (DNS rebinding), and to any client that reaches this machine by another name,
 // it answers 421.
 func LoopbackOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

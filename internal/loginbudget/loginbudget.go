@@ -37,7 +37,7 @@ func New(burst, perHour int) *Budget {
 	return &Budget{burst: burst, rate: rate.Limit(float64(perHour) / time.Hour.Seconds()), apps: map[string]*rate.Limiter{}}
 }
 
-// String says what the budget is, for the log.
+// String describes the budget, for the log.
 func (b *Budget) String() string {
 	return fmt.Sprintf("%d at once, %.0f an hour", b.burst, float64(b.rate)*time.Hour.Seconds())
 }

@@ -235,7 +235,7 @@ func (r *run) settled(version *appsecret.Version) time.Time {
 }
 
 // checkIdentity fails where the token, which version has got, is another org's or user's than the last working version's, unless
-// the version pins them. Callers of the app would act as somebody else without a word.
+// the version pins them. Otherwise the app's callers would silently act as another user.
 func (r *run) checkIdentity(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version, token *sfoauth.Token) error {
 	if version.OrgID != "" && version.UserID != "" {
 		return nil // CheckPins has compared them

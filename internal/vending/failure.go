@@ -66,7 +66,7 @@ var (
 	errDeadToken error = &transientError{"Salesforce's login returned a token that Salesforce says is not active"}
 )
 
-// ErrPrincipals is in the Err of an Error where nobody can get the app's tokens since its allowedPrincipals cannot be
+// ErrPrincipals is in the Err of an Error where no caller can get the app's tokens since its allowedPrincipals cannot be
 // read.
 var ErrPrincipals = errors.New("allowedPrincipals cannot be read")
 
@@ -243,7 +243,7 @@ func (t trouble) after(told *Error, err error, tried []*appsecret.Version, jitte
 	case exhausted != nil:
 		next.exhausted, next.delay = true, t.delay
 		next.until = now.Add(max(exhausted.RetryAfter, time.Second))
-		if t.told != nil { // what Salesforce said last says more than that nobody asks it any more
+		if t.told != nil { // Salesforce's last answer tells more than that the budget is exhausted
 			told.SalesforceError = t.told.SalesforceError
 		}
 	case secret != nil && told.Code == UnknownApp:
