@@ -98,19 +98,19 @@ func (s *story) compareFields(t *testing.T) {
 	}
 	for i, group := range []string{"TokenLogs", "RotateLogs"} {
 		documented := slices.Concat(tables[i], tables[2])
-		for name := range s.fields[group].known {
+		for name := range s.groups[group].known {
 			if !strings.HasPrefix(name, "@") && !strings.HasPrefix(name, "_aws.") && !slices.Contains(documented, name) {
 				t.Errorf("%s: the field %s is not documented", group, name)
 			}
 		}
 		for _, name := range tables[i] {
-			if !s.fields[group].known[name] {
+			if !s.groups[group].known[name] {
 				t.Errorf("%s: no line has the field %s", group, name)
 			}
 		}
 	}
 	for _, name := range tables[2] {
-		if !s.fields["TokenLogs"].known[name] && !s.fields["RotateLogs"].known[name] {
+		if !s.groups["TokenLogs"].known[name] && !s.groups["RotateLogs"].known[name] {
 			t.Errorf("no line has the metric %s", name)
 		}
 	}

@@ -76,7 +76,8 @@ func read(ctx context.Context, client Getter, secret, version string, input *sec
 	switch {
 	case out.SecretString != nil:
 	case out.SecretBinary != nil:
-		failed.Problem, failed.Err = Malformed, errors.New("the value is binary: store it as a string")
+		err := errors.New("the value is binary: store it as a string")
+		failed.Problem, failed.Err = Malformed, &valueError{mentionsPrincipals(string(out.SecretBinary)), err}
 		return nil, failed
 	default: // AWS refuses to read a version without a value; an emulator may answer without one
 		failed.Problem, failed.Err = Unknown, errors.New("the version has no value yet")

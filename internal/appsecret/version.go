@@ -171,10 +171,13 @@ func HidesRestriction(err error, version *Version) bool {
 	return ok && !malformed.principals.Covers(version.AllowedPrincipals)
 }
 
-// mentionsPrincipals returns an empty list where a value that is not JSON seems to have allowedPrincipals, and nil otherwise.
+// mentionsPrincipals returns an empty list where a value that is no JSON object seems to have allowedPrincipals, and nil otherwise.
+// It may be in UTF-16.
 func mentionsPrincipals(value string) *Principals {
-	if strings.Contains(squeeze(value), strings.TrimSuffix(squeeze(principalsField), "s")) {
-		return &Principals{}
+	for word := range strings.SplitSeq(strings.ReplaceAll(value, "\x00", ""), `"`) {
+		if known, near := NearMiss(word); word == principalsField || near && known == principalsField {
+			return &Principals{}
+		}
 	}
 	return nil
 }

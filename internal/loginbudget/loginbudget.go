@@ -50,11 +50,13 @@ type ExhaustedError struct {
 
 func (e *ExhaustedError) Error() string {
 	return fmt.Sprintf("the login budget of app %s is spent: the next login is in %s; find out what causes so many (LOGIN_BURST and LOGINS_PER_HOUR set the budget)",
-		e.App, e.RetryAfter.Round(time.Second))
+		e.App, max(e.RetryAfter.Round(time.Second), time.Second))
 }
 
 // Take takes one login from the app's budget, or returns an *ExhaustedError.
 func (b *Budget) Take(app string) error {
+	b.mu.Lock() // until a reservation is cancelled: a later one in between would keep it from being given back
+	defer b.mu.Unlock()
 	now := time.Now()
 	r := b.limiter(app).ReserveN(now, 1)
 	wait := r.DelayFrom(now)
@@ -65,9 +67,8 @@ func (b *Budget) Take(app string) error {
 	return &ExhaustedError{App: app, RetryAfter: wait}
 }
 
+// limiter returns the app's limiter. b.mu is held.
 func (b *Budget) limiter(app string) *rate.Limiter {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	l := b.apps[app]
 	if l == nil {
 		l = rate.NewLimiter(b.rate, b.burst)

@@ -3,6 +3,7 @@ package loginbudget
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,6 +82,24 @@ func TestBudgetsAreWhatTheSettingsSay(t *testing.T) {
 		time.Sleep(time.Second)
 		if err := b.Take("crm"); err != nil {
 			t.Errorf("3,600 an hour are one a second: %v", err)
+		}
+	})
+}
+
+// However many ask at once, a login that does not happen is not counted.
+func TestConcurrentTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(10, 60)
+		for range 200 {
+			var wg sync.WaitGroup
+			for range 200 {
+				wg.Go(func() { _ = b.Take("crm") })
+			}
+			wg.Wait()
+		}
+		time.Sleep(time.Minute)
+		if err := b.Take("crm"); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -57,6 +57,9 @@ func (r *run) labelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
 		}
 		return r.tryCurrent(ctx, out, secret)
 	case appsecret.Compromised:
+		if err := debounce(ctx, r.whileLabelled(secret, out.Version, appsecret.Compromised)); err != nil {
+			return out, err
+		}
 		out.Did = "looked for the leaked pair"
 		return r.deleteCompromised(ctx, out, secret)
 	default:
@@ -66,7 +69,7 @@ func (r *run) labelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
 }
 
 // openMoved opens the event's secret, and waits a little for the label to be where the event says: the event may come before all reads
-// show what it tells of, and taken for a late one, it would leave the credentials untried. It does not wait where the secret has
+// show what it tells of, and must not be mistaken for a late one. It does not wait where the secret has
 // changed since the event: the label has moved on, and a flood of such events must not hold an invocation each.
 func (r *run) openMoved(ctx context.Context, e LabelMoved) (*appsecret.Secret, error) {
 	until := time.Now().Add(readAgain)
@@ -103,7 +106,7 @@ func (r *run) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.S
 	if err != nil {
 		return out, err
 	}
-	if !secret.Has(out.Version, appsecret.Candidate) {
+	if !secret.Has(out.Version, appsecret.Candidate) || secret.Has(out.Version, appsecret.Current) {
 		return movedOn(out), nil
 	}
 	if refused != nil {
@@ -115,11 +118,22 @@ func (r *run) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.S
 		}
 		return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
 	}
+	if err := acquit(ctx, secret, out.Version); err != nil {
+		return out, err
+	}
 	if err := secret.Move(ctx, appsecret.Current, out.Version); err != nil {
 		return out, err
 	}
 	out.Did, out.Rotated = "made the candidate AWSCURRENT", true
 	return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
+}
+
+// acquit takes REJECTED off a version that works, which may have been refused before.
+func acquit(ctx context.Context, secret *appsecret.Secret, version string) error {
+	if !secret.Has(version, appsecret.Rejected) {
+		return nil
+	}
+	return secret.Unlabel(ctx, appsecret.Rejected, version)
 }
 
 // acceptCandidate returns why the candidate must not become current; nil: it may.
@@ -149,6 +163,9 @@ func (r *run) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Sec
 	}
 	if refused == nil {
 		out.Did = "logged in with the current pair"
+		if err := acquit(ctx, secret, out.Version); err != nil {
+			return out, err
+		}
 		return r.deleteCompromised(ctx, out, secret) // a person, and no rotation, may have replaced a pair that has leaked
 	}
 	if !isFinal(refused) {
@@ -164,7 +181,7 @@ func (r *run) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Sec
 	out.Reason = refused
 	previous := secret.Holder(appsecret.Previous)
 	if previous == "" {
-		out.Did, out.Warning = "left the current pair, which does not log in: there is no other", refused.Error()
+		out.Did, out.Warning = "left AWSCURRENT, which was refused: there is no other version", refused.Error()
 		out.Stuck = !errors.Is(refused, errPlaceholder) // a deployment has made the secret, and nobody has filled it in yet
 		return out, nil
 	}
@@ -173,7 +190,7 @@ func (r *run) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Sec
 	case err != nil && !isFinal(err) && !appsecret.IsProblem(err, appsecret.Unknown):
 		return out, err
 	case err != nil:
-		out.Did = "left the current pair, which does not log in: the one before cannot take its place: " + err.Error()
+		out.Did = "left AWSCURRENT, which was refused: the version before cannot take its place: " + err.Error()
 		out.Warning = refused.Error()
 		out.Stuck = !errors.Is(refused, errPlaceholder) || !errors.Is(err, errPlaceholder)
 		return out, nil
@@ -237,14 +254,23 @@ func fill(app string) string {
 	return "nobody has stored the app's pair yet: `sftoken secret put " + app + "`"
 }
 
-// again opens the secret once more: new credentials are tried for minutes, and a person who has stored others meanwhile, over wrong
-// ones as a rule, has decided.
+// again opens the secret once more, since a person may have stored other credentials while these were tried for minutes. It waits a
+// little where it is shown an earlier state than it has seen before: reads are eventually consistent.
 func (r *run) again(ctx context.Context, secret *appsecret.Secret) (*appsecret.Secret, error) {
-	return appsecret.Open(ctx, r.Secrets, r.Prefix, secret.ARN)
+	until := time.Now().Add(readAgain)
+	for {
+		now, err := appsecret.Open(ctx, r.Secrets, r.Prefix, secret.ARN)
+		if err != nil || !now.LastChanged.Before(secret.LastChanged) || time.Now().After(until) {
+			return now, err
+		}
+		if err := sleep(ctx, 500*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // debounce returns after about a second in which the label has stayed, so that one that moves again and again costs few logins. It
-// looks at random times: a label that goes to and fro must not be found at home each time. Each move has an event of its own, so
+// looks at random times, so that it notices a label that goes to and fro. Each move has an event of its own, so
 // that nothing is lost with this one.
 func debounce(ctx context.Context, labelled func(context.Context) error) error {
 	for range 5 {

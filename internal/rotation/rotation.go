@@ -92,7 +92,7 @@ type identity struct{ org, user string }
 func (r *run) try(ctx context.Context, version *appsecret.Version) (*sfoauth.Token, error) {
 	client := version.Client(r.Hosts, r.HTTPClient)
 	for attempt := 1; ; attempt++ {
-		token, err := r.login(ctx, version)
+		token, err := r.login(ctx, version, version.App)
 		if err != nil {
 			return nil, err
 		}
@@ -120,15 +120,16 @@ func isDeadSession(err error) bool {
 	return ok && refused.Status == http.StatusUnauthorized && !refused.SessionBlocked()
 }
 
-// login asks for a token with the version's credentials, within the login budget of its app. It asks again, for some seconds,
+// login asks for a token with the version's credentials, within the login budget of the app that needs it: the writer of one secret
+// must not spend the logins of the admin app for the others. It asks again, for some seconds,
 // while Salesforce still works on another request for one by the same app: the token function's, or that of a rotation of another
 // app with the same admin app.
-func (r *run) login(ctx context.Context, version *appsecret.Version) (*sfoauth.Token, error) {
+func (r *run) login(ctx context.Context, version *appsecret.Version, app string) (*sfoauth.Token, error) {
 	client := version.Client(r.Hosts, r.HTTPClient)
 	client.SignatureOptional = true // which secret signs while credentials are staged or rotated is documented nowhere
 	var busy error
 	for attempt := time.Duration(1); ; attempt++ {
-		if err := r.Logins.Take(version.App); err != nil {
+		if err := r.Logins.Take(app); err != nil {
 			r.usage.BudgetExhausted = true
 			return nil, cmp.Or(busy, err)
 		}
@@ -144,14 +145,15 @@ func (r *run) login(ctx context.Context, version *appsecret.Version) (*sfoauth.T
 	}
 }
 
-// loginOrWait is login, and waits once for the login budget where there is time.
-func (r *run) loginOrWait(ctx context.Context, version *appsecret.Version) (*sfoauth.Token, error) {
-	token, err := r.login(ctx, version)
-	spent, ok := errors.AsType[*loginbudget.ExhaustedError](err)
-	if !ok || !hasTime(ctx, spent.RetryAfter) || sleep(ctx, spent.RetryAfter) != nil {
-		return token, err
+// loginOrWait is login, and waits for the login budget while there is time.
+func (r *run) loginOrWait(ctx context.Context, version *appsecret.Version, app string) (*sfoauth.Token, error) {
+	for {
+		token, err := r.login(ctx, version, app)
+		spent, ok := errors.AsType[*loginbudget.ExhaustedError](err)
+		if !ok || !hasTime(ctx, spent.RetryAfter) || sleep(ctx, spent.RetryAfter) != nil {
+			return token, err
+		}
 	}
-	return r.login(ctx, version)
 }
 
 // hasTime reports whether ctx lasts longer than d.
@@ -192,7 +194,7 @@ func (r *run) tryUntil(ctx context.Context, version *appsecret.Version, until ti
 			pause = min(2*pause, maxPause)
 		}
 		if !hasTime(ctx, wait) || sleep(ctx, wait) != nil {
-			return nil, fmt.Errorf("the credentials may be too new to work everywhere, and this invocation has no time left to wait: %w", notFinal{err})
+			return nil, fmt.Errorf("it is too early to judge the credentials, and this invocation has no time left to wait: %w", notFinal{err})
 		}
 		if err := wanted(ctx); err != nil {
 			return nil, err
@@ -240,21 +242,26 @@ func (r *run) checkIdentity(ctx context.Context, secret *appsecret.Secret, versi
 	if version.OrgID != "" && version.UserID != "" {
 		return nil // CheckPins has compared them
 	}
-	before, err := r.lastIdentity(ctx, secret, version)
-	if err != nil || before == nil {
-		return err
+	before, err := r.lastIdentity(ctx, secret, version, true)
+	if err == nil && before != nil && !before.allows(version, token) { // the app's run-as user may have changed since it was remembered
+		before, err = r.lastIdentity(ctx, secret, version, false)
 	}
-	sameOrg := version.OrgID != "" || sfoauth.SameRecord(before.org, token.OrganizationID)
-	sameUser := version.UserID != "" || sfoauth.SameRecord(before.user, token.UserID)
-	if sameOrg && sameUser {
-		return nil
+	if err != nil || before == nil || before.allows(version, token) {
+		return err
 	}
 	return &refusal{fmt.Errorf("the new credentials log in to organization %s as user %s, and the last working ones to organization %s as user %s: "+
 		"if that is meant, pin the new ones with orgId and userId", token.OrganizationID, token.UserID, before.org, before.user)}
 }
 
-// lastIdentity returns as whom the last working version other than this one logs in; nil: there is none any more.
-func (r *run) lastIdentity(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*identity, error) {
+// allows reports whether the token, which version has got, is this identity's, but for what the version pins.
+func (i *identity) allows(version *appsecret.Version, token *sfoauth.Token) bool {
+	return (version.OrgID != "" || sfoauth.SameRecord(i.org, token.OrganizationID)) &&
+		(version.UserID != "" || sfoauth.SameRecord(i.user, token.UserID))
+}
+
+// lastIdentity returns as whom the last working version other than this one logs in; nil: there is none any more. It may be what this
+// process remembers; otherwise that is only used where the version does not log in any more.
+func (r *run) lastIdentity(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version, remembered bool) (*identity, error) {
 	for _, label := range []string{appsecret.Current, appsecret.Previous} {
 		id := secret.Holder(label)
 		if id == "" || id == version.ID || secret.Has(id, appsecret.Rejected) {
@@ -270,14 +277,16 @@ func (r *run) lastIdentity(ctx context.Context, secret *appsecret.Secret, versio
 			continue
 		case older.SamePair(version):
 			return nil, nil // the same credentials log in as the same user
+		case secret.Has(version.ID, appsecret.Current) && older.Created.After(version.Created):
+			continue // AWSCURRENT has gone back, from this newer one
 		}
 		r.mu.Lock()
 		known, ok := r.identities[identityKey(older)]
 		r.mu.Unlock()
-		if ok {
+		if ok && remembered {
 			return &known, nil
 		}
-		token, err := r.loginOrWait(ctx, older)
+		token, err := r.loginOrWait(ctx, older, older.App)
 		if err == nil {
 			r.remember(older, token)
 			return &identity{token.OrganizationID, token.UserID}, nil
@@ -285,15 +294,23 @@ func (r *run) lastIdentity(ctx context.Context, secret *appsecret.Secret, versio
 		if !isFinal(err) {
 			return nil, fmt.Errorf("comparing with version %s, which has worked before: %w", id, err)
 		}
+		if ok {
+			return &known, nil
+		}
 	}
 	return nil, nil
 }
 
-// checkSignature fails where the signature of the current version's token does not verify, though no rotation is under way, so that
-// the version's credentials should be the primary ones and have signed it.
+// checkSignature fails where the signature of the current version's token does not verify, though no other version is about to become
+// current, so that the version's credentials should be the primary ones and have signed it.
 func checkSignature(secret *appsecret.Secret, token *sfoauth.Token) error {
-	pending := secret.Holder(appsecret.Pending)
-	if token.SignatureErr == nil || pending != "" && pending != secret.Holder(appsecret.Current) {
+	current := secret.Holder(appsecret.Current)
+	for _, label := range []string{appsecret.Pending, appsecret.Candidate} {
+		if next := secret.Holder(label); next != "" && next != current {
+			return nil
+		}
+	}
+	if token.SignatureErr == nil {
 		return nil
 	}
 	return fmt.Errorf("Salesforce's answer for app %s cannot be trusted: %w", secret.App, token.SignatureErr)
@@ -307,7 +324,7 @@ func (r *run) admin(ctx context.Context, secret *appsecret.Secret, version *apps
 		by, err := r.adminVersion(ctx, secret.App, label, version.BaseURI)
 		if err == nil {
 			var token *sfoauth.Token
-			if token, err = r.loginOrWait(ctx, by); err == nil {
+			if token, err = r.loginOrWait(ctx, by, secret.App); err == nil {
 				return by.Client(r.Hosts, r.HTTPClient).Credentials(token, version.AppID, version.ConsumerID), nil
 			}
 			err = fmt.Errorf("logging in as the app that changes the credentials of app %s: %w", secret.App, err)

@@ -181,7 +181,7 @@ func (r *run) deleteCompromised(ctx context.Context, out Outcome, secret *appsec
 	case err != nil:
 		out.Warning = "the leaked version does not say which pair to delete: " + err.Error()
 		return out, nil
-	case old.SamePair(current):
+	case equal(old.Pair(), current.Pair()): // in whichever spelling of baseUri
 		return out, nil
 	case !current.Rotates():
 		out.Warning = "the leaked pair cannot be deleted through Salesforce's API: delete it in Setup"
@@ -223,5 +223,5 @@ func (r *run) isCompromised(ctx context.Context, secret *appsecret.Secret, versi
 		}
 		return false, err
 	}
-	return compromised.SamePair(version), nil
+	return equal(compromised.Pair(), version.Pair()), nil
 }

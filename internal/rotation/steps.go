@@ -28,7 +28,7 @@ func (r *Rotator) Step(ctx context.Context, e Step) (Outcome, error) {
 	run := r.begin()
 	out, err := run.step(ctx, e)
 	if errors.Is(err, errSuperseded) {
-		err = fmt.Errorf("version %s is not AWSPENDING any more: the secret was written, or the rotation cancelled, while %s was trying it", e.Token, e.Step)
+		err = fmt.Errorf("version %s is not AWSPENDING any more: the secret was written, or the rotation cancelled, during %s", e.Token, e.Step)
 	}
 	out.Usage = run.usage
 	return out, err
@@ -142,7 +142,7 @@ func (r *run) checkReplaced(ctx context.Context, at *orgCredentials, secret *app
 	if at.knows(current.Pair()) {
 		return nil
 	}
-	_, err := r.loginOrWait(ctx, current)
+	_, err := r.loginOrWait(ctx, current, secret.App)
 	if err == nil {
 		err = fmt.Errorf("the current credentials of app %s log in, and its appId and consumerId belong to another app: correct them with `sftoken secret put %s`", secret.App, secret.App)
 	} else if refusesPair(err) {
@@ -310,10 +310,33 @@ func (r *run) makeCurrent(ctx context.Context, secret *appsecret.Secret, pending
 	if failed != nil || now.Holder(appsecret.Current) == secret.Holder(appsecret.Current) || !now.Has(pending.ID, appsecret.Pending) {
 		return err
 	}
-	if err := r.overtaken(ctx, now, pending); err != nil {
+	err = r.overtaken(ctx, now, pending)
+	switch {
+	case errors.Is(err, errOvertaken) && pending.Rotates():
+		return errors.Join(err, r.handOver(ctx, now, pending))
+	case err != nil:
 		return err
 	}
 	return now.Move(ctx, appsecret.Current, pending.ID)
+}
+
+// errOvertaken is in the error of giving up a pending version for another change of the secret.
+var errOvertaken = errors.New("that change counts")
+
+// handOver stores the pending credentials, which are the primary ones by now, with the other fields of AWSCURRENT, as CANDIDATE: the
+// event makes them current. Those of AWSCURRENT work for 30 days more, and are not the primary ones.
+func (r *run) handOver(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
+	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
+	if appsecret.IsProblem(err, appsecret.Malformed) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if secret.Holder(appsecret.Candidate) != "" || current.AppID != pending.AppID || current.ConsumerID != pending.ConsumerID {
+		return nil // a person has other plans
+	}
+	return secret.Put(ctx, pending.ID+"-candidate", "", appsecret.Candidate, current.With(pending.Pair()).Reveal())
 }
 
 // overtaken gives up a pending version that was made of another version than the one that is AWSCURRENT by now: of that one, its
@@ -321,8 +344,9 @@ func (r *run) makeCurrent(ctx context.Context, secret *appsecret.Secret, pending
 func (r *run) overtaken(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
 	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
 	switch {
-	case appsecret.IsProblem(err, appsecret.Malformed):
+	case appsecret.IsProblem(err, appsecret.Malformed) && !appsecret.HidesRestriction(err, pending):
 		return nil // there is nothing to keep
+	case appsecret.IsProblem(err, appsecret.Malformed): // the pending version would let in callers whom it keeps out
 	case err != nil:
 		return err
 	case pending.IsPlaceholder() && current.IsPlaceholder(), !pending.IsPlaceholder() && current.With(pending.Pair()).Equal(pending.Value()):
@@ -338,7 +362,7 @@ func (r *run) overtaken(ctx context.Context, secret *appsecret.Secret, pending *
 			return err
 		}
 	}
-	err = fmt.Errorf("the secret of app %s was changed while its pair was being rotated, and that change counts", secret.App)
+	err = fmt.Errorf("the secret of app %s was changed while its pair was being rotated, and %w", secret.App, errOvertaken)
 	if pending.Rotates() {
 		err = fmt.Errorf("%w; the next rotation adopts the new pair", err)
 	}
@@ -352,6 +376,9 @@ func (r *run) dropCandidate(ctx context.Context, secret *appsecret.Secret, done 
 		return nil
 	}
 	candidate, err := secret.Read(ctx, holder)
+	if appsecret.IsProblem(err, appsecret.Malformed) || appsecret.IsProblem(err, appsecret.Unknown) {
+		return nil // its event judges it
+	}
 	if err != nil || !candidate.SamePair(done) {
 		return err
 	}

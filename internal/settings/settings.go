@@ -68,11 +68,12 @@ func (e *Env) Int(name string, byDefault, least, most int) int {
 	return n
 }
 
-// Budget returns the login budget that LOGIN_BURST and LOGINS_PER_HOUR set. Salesforce allows a user 3,600 logins an hour.
+// Budget returns the login budget that LOGIN_BURST and LOGINS_PER_HOUR set. Salesforce allows a user 3,600 logins an hour; with less
+// than 10 a rotation could not end before Lambda's 15 minutes are over.
 func (e *Env) Budget() *loginbudget.Budget {
 	return loginbudget.New(
 		e.Int("LOGIN_BURST", loginbudget.DefaultBurst, 1, 3600),
-		e.Int("LOGINS_PER_HOUR", loginbudget.DefaultPerHour, 1, 3600))
+		e.Int("LOGINS_PER_HOUR", loginbudget.DefaultPerHour, 10, 3600))
 }
 
 // Level returns a log level; not set: info.
