@@ -92,7 +92,7 @@ type identity struct{ org, user string }
 func (r *run) try(ctx context.Context, version *appsecret.Version) (*sfoauth.Token, error) {
 	client := version.Client(r.Hosts, r.HTTPClient)
 	for attempt := 1; ; attempt++ {
-		token, err := r.login(ctx, version, version.App)
+		token, err := r.login(ctx, version, version.App, true)
 		if err != nil {
 			return nil, err
 		}
@@ -124,34 +124,27 @@ func isDeadSession(err error) bool {
 // must not spend the logins of the admin app for the others. It asks again, for some seconds,
 // while Salesforce still works on another request for one by the same app: the token function's, or that of a rotation of another
 // app with the same admin app.
-func (r *run) login(ctx context.Context, version *appsecret.Version, app string) (*sfoauth.Token, error) {
+//
+// Where the budget is exhausted it waits for it while there is time, or with now returns at once.
+func (r *run) login(ctx context.Context, version *appsecret.Version, app string, now bool) (*sfoauth.Token, error) {
 	client := version.Client(r.Hosts, r.HTTPClient)
 	client.SignatureOptional = true // which secret signs while credentials are staged or rotated is documented nowhere
-	var busy error
-	for attempt := time.Duration(1); ; attempt++ {
-		if err := r.Logins.Take(app); err != nil {
+	for busy := 0; ; {
+		err := r.Logins.Take(app)
+		if spent, ok := errors.AsType[*loginbudget.ExhaustedError](err); ok {
 			r.usage.BudgetExhausted = true
-			return nil, cmp.Or(busy, err)
+			if now || !hasTime(ctx, spent.RetryAfter) || sleep(ctx, spent.RetryAfter) != nil {
+				return nil, err
+			}
+			continue
 		}
 		r.usage.Logins++
 		token, err := client.Token(ctx)
-		if !isBusy(err) || attempt == 4 {
+		if busy++; !isBusy(err) || busy == 4 {
 			return token, err
 		}
-		busy = err
-		if sleep(ctx, attempt*time.Second) != nil {
+		if sleep(ctx, time.Duration(busy)*time.Second) != nil {
 			return nil, err
-		}
-	}
-}
-
-// loginOrWait is login, and waits for the login budget while there is time.
-func (r *run) loginOrWait(ctx context.Context, version *appsecret.Version, app string) (*sfoauth.Token, error) {
-	for {
-		token, err := r.login(ctx, version, app)
-		spent, ok := errors.AsType[*loginbudget.ExhaustedError](err)
-		if !ok || !hasTime(ctx, spent.RetryAfter) || sleep(ctx, spent.RetryAfter) != nil {
-			return token, err
 		}
 	}
 }
@@ -286,7 +279,7 @@ func (r *run) lastIdentity(ctx context.Context, secret *appsecret.Secret, versio
 		if ok && remembered {
 			return &known, nil
 		}
-		token, err := r.loginOrWait(ctx, older, older.App)
+		token, err := r.login(ctx, older, older.App, false)
 		if err == nil {
 			r.remember(older, token)
 			return &identity{token.OrganizationID, token.UserID}, nil
@@ -324,7 +317,7 @@ func (r *run) admin(ctx context.Context, secret *appsecret.Secret, version *apps
 		by, err := r.adminVersion(ctx, secret.App, label, version.BaseURI)
 		if err == nil {
 			var token *sfoauth.Token
-			if token, err = r.loginOrWait(ctx, by, secret.App); err == nil {
+			if token, err = r.login(ctx, by, secret.App, false); err == nil {
 				return by.Client(r.Hosts, r.HTTPClient).Credentials(token, version.AppID, version.ConsumerID), nil
 			}
 			err = fmt.Errorf("logging in as the app that changes the credentials of app %s: %w", secret.App, err)

@@ -142,7 +142,7 @@ func (r *run) checkReplaced(ctx context.Context, at *orgCredentials, secret *app
 	if at.knows(current.Pair()) {
 		return nil
 	}
-	_, err := r.loginOrWait(ctx, current, secret.App)
+	_, err := r.login(ctx, current, secret.App, false)
 	if err == nil {
 		err = fmt.Errorf("the current credentials of app %s log in, and its appId and consumerId belong to another app: correct them with `sftoken secret put %s`", secret.App, secret.App)
 	} else if refusesPair(err) {
