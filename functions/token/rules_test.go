@@ -62,20 +62,28 @@ func TestATokenThatIsNotActiveIsReplaced(t *testing.T) {
 	})
 }
 
-func TestWhereIntrospectionIsRefusedThereIsALoginEveryHorizon(t *testing.T) {
-	bubble(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, w *world) {
-		for i := range 7 {
-			a := w.get()
-			w.want(a, 200, "miss")
-			if i > 0 && a.expiresIn() != vending.MintHorizon {
-				t.Errorf("a token that nobody can be asked about expires in %s", a.expiresIn())
-			}
-			time.Sleep(10*time.Minute + time.Second)
-		}
-		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 2 {
-			t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes, and then tried again", n)
-		}
-	})
+func TestWhereIntrospectionIsRefusedLoginsTakeItsPlace(t *testing.T) {
+	for _, minTTL := range []time.Duration{time.Minute, vending.DefaultMinTTL, 7 * time.Minute, 14 * time.Minute} {
+		t.Run("MIN_TTL "+minTTL.String(), func(t *testing.T) {
+			o := options{app: sfoauthtest.AppOptions{NoIntrospection: true}, config: vending.Config{MinTTL: minTTL}}
+			bubble(t, o, func(t *testing.T, w *world) {
+				for range 61 {
+					a := w.get()
+					w.want(a, 200, a.cache())
+					if e := a.expiresIn(); a.cache() == "miss" && e != vending.FirstTTL {
+						t.Errorf("a token that cannot be introspected expires in %s", e)
+					}
+					time.Sleep(time.Minute)
+				}
+				if n := w.logins(); n > 17 {
+					t.Errorf("%d logins within an hour", n)
+				}
+				if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 2 {
+					t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes, and then tried again", n)
+				}
+			})
+		})
+	}
 }
 
 func TestAJWTCarriesItsOwnExpiry(t *testing.T) {

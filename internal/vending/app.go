@@ -73,6 +73,14 @@ func (v *Vendor) believe(s *session, until, now time.Time) *session {
 	return &next
 }
 
+// unprovable returns a session that only a login can renew, since introspection is refused. It is in use for half of what
+// it has left at the least, so that a long MinTTL does not spend the login budget.
+func (v *Vendor) unprovable(s *session, now time.Time) *session {
+	next := *s
+	next.reserve = min(v.MinTTL, left(s.horizon, now)/2)
+	return &next
+}
+
 // confirmed returns the session after Salesforce, asked at the time asked, has said that it is active until expiry (zero: it did
 // not say when).
 func (v *Vendor) confirmed(s *session, expiry, asked time.Time) *session {

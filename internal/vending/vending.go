@@ -45,10 +45,10 @@ const (
 const MintHorizon = 15 * time.Minute
 
 const (
-	// FirstTTL is how long a token is believed that a login has just returned, where Salesforce can be asked for more
-	// by introspection. The answer carries no expiry, and Salesforce does not document whether a login begins a session
-	// or returns one that still lives. A login uses its session, and use in the second half of the timeout extends it,
-	// so at least half of the shortest timeout is left. Source: as above.
+	// FirstTTL is how long a token is believed that a login has just returned. The answer carries no expiry, and
+	// Salesforce does not document whether a login begins a session or returns one that still lives, which another
+	// process may have begun. A login uses its session, and use in the second half of the timeout extends it, so at
+	// least half of the shortest timeout is left. Source: as above.
 	FirstTTL = MintHorizon / 2
 	// unprovenTTL is how long a token is believed that a login has returned again, while introspection fails.
 	unprovenTTL = time.Minute

@@ -185,12 +185,11 @@ func (r *renewal) logIn(ctx context.Context, f *flight) error {
 	seen := slices.Contains(r.recent, made.id)
 	r.remember(made.id)
 	now := time.Now()
-	blind := left(r.blindUntil, now) > 0
 	switch {
 	case !made.token.Expiry.IsZero(): // it says itself
-	case blind && !seen: // nothing can say more than that no session is shorter
-		made = r.believe(made, made.horizon.Add(MintHorizon-FirstTTL), now)
-	case !blind && (seen || left(made.horizon, now) < r.MinTTL):
+	case left(r.blindUntil, now) > 0:
+		made = r.unprovable(made, now)
+	case seen || left(made.horizon, now) < r.MinTTL:
 		if made, err = r.prove(ctx, f, made, seen); err != nil {
 			return err
 		}
@@ -206,7 +205,7 @@ func (r *renewal) prove(ctx context.Context, f *flight, made *session, seen bool
 	switch {
 	case refusesIntrospection(err):
 		r.blindUntil = now.Add(blindFor)
-		return made, nil
+		return r.unprovable(made, now), nil
 	case err != nil && seen:
 		return r.believe(made, now.Add(unprovenTTL), now), nil
 	case err != nil:
