@@ -91,6 +91,63 @@ func TestTheTokenOfALeakedPairIsRevokedWhicheverVersionItWasIn(t *testing.T) {
 	})
 }
 
+func TestTheTokenOfLeakedCredentialsIsRevokedWhereTheSecretCouldNotBeReadMeanwhile(t *testing.T) {
+	for _, code := range []string{"AccessDeniedException", "DecryptionFailure", "ResourceNotFoundException"} {
+		t.Run(code, func(t *testing.T) {
+			bubble(t, options{config: vending.Config{SecretTTL: time.Minute}}, func(t *testing.T, w *world) {
+				first := w.get()
+				w.label("COMPROMISED")
+				w.store(w.pair(w.app.Regenerate()))
+				w.aws.Fail("", localaws.Fault{Code: code, Status: 400}, 1)
+				time.Sleep(time.Minute)
+				if a := w.get(); a.status == 200 {
+					t.Errorf("served without the secret: %s", a)
+				}
+				w.aws.Heal()
+				time.Sleep(time.Minute)
+				w.want(w.get(), 200, "miss")
+				if w.org.Live(first.token()) {
+					t.Error("the token of the leaked credentials lives on")
+				}
+			})
+		})
+	}
+}
+
+func TestTheTokenOfLeakedCredentialsIsRevokedThoughTheirLabelWasRefusedAtFirst(t *testing.T) {
+	bubble(t, options{config: vending.Config{SecretTTL: time.Minute}}, func(t *testing.T, w *world) {
+		first := w.get()
+		w.label("COMPROMISED")
+		w.store(w.pair(w.app.Regenerate()))
+		time.Sleep(time.Minute)
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 1)
+		time.AfterFunc(time.Second, func() { w.aws.Fail("", localaws.Fault{Code: "AccessDeniedException", Status: 400}, 0) })
+		w.want(w.get(), 200, "miss")
+		w.aws.Heal()
+		time.Sleep(time.Minute)
+		w.get()
+		if w.org.Live(first.token()) {
+			t.Error("the token of the leaked credentials lives on")
+		}
+	})
+}
+
+func TestTheTokenOfLeakedCredentialsIsRevokedHoweverTheirAddressIsWritten(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		first := w.get()
+		value := w.pair(w.app.Pair())
+		value["baseUri"] = "HTTP://" + orgHost
+		w.store(value)
+		w.label("COMPROMISED")
+		w.store(w.pair(w.app.Regenerate()))
+		time.Sleep(vending.DefaultSecretTTL)
+		w.want(w.get(), 200, "miss")
+		if w.org.Live(first.token()) {
+			t.Error("the token of the leaked credentials lives on")
+		}
+	})
+}
+
 func TestNoTokenIsRevokedForAnotherOfTheSamePair(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()

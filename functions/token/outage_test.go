@@ -87,7 +87,8 @@ func TestASecretThatMayNotBeReadIsUnknownAndTheLogSaysWhy(t *testing.T) {
 	} {
 		t.Run(c.code, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
-				w.want(w.get(), 200, "miss")
+				first := w.get()
+				w.want(first, 200, "miss")
 				w.lines()
 				w.aws.Fail("GetSecretValue", localaws.Fault{Code: c.code}, 0)
 				time.Sleep(vending.DefaultSecretTTL)
@@ -98,7 +99,11 @@ func TestASecretThatMayNotBeReadIsUnknownAndTheLogSaysWhy(t *testing.T) {
 				}
 				w.aws.Heal()
 				time.Sleep(5 * time.Second)
-				w.want(w.get(), 200, "miss")
+				w.want(w.get(), 200, "confirmed")
+				w.want(w.revoke(), 204, "")
+				if w.org.Live(first.token()) {
+					t.Error("DELETE does not reach the token from before")
+				}
 			})
 		})
 	}

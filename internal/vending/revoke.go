@@ -93,7 +93,7 @@ func (v *Vendor) leaked(
 		return nil, false
 	}
 	version, err := v.read(ctx, f, name, appsecret.Compromised)
-	if appsecret.IsProblem(err, appsecret.Unavailable) {
+	if appsecret.IsProblem(err, appsecret.Unavailable) || appsecret.IsProblem(err, appsecret.Denied) {
 		f.cost.Err = err
 		return nil, true
 	}
@@ -119,9 +119,10 @@ func pairOf(client *sfoauth.Client) sfoauth.Pair {
 	return sfoauth.Pair{ConsumerKey: client.ConsumerKey, ConsumerSecret: client.ConsumerSecret}
 }
 
-// sameCredentials reports whether the client logs in like the version. nil is no version.
+// sameCredentials reports whether the client has the version's consumer key and secret. The address does not count: it
+// can be written in other ways. nil is no version.
 func sameCredentials(client *sfoauth.Client, version *appsecret.Version) bool {
-	return version != nil && client.BaseURL == version.BaseURI && version.Pair().Equal(pairOf(client))
+	return version != nil && version.Pair().Equal(pairOf(client))
 }
 
 // madeBy reports whether the session began with the version's credentials, which may be in other versions too: a person
