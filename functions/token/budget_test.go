@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -204,6 +205,102 @@ func TestATokenThatLivesIsStaleWhileTheLoginBudgetIsExhausted(t *testing.T) {
 		w.want(w.get(), 503, "temporarily_unavailable")
 		time.Sleep(time.Hour)
 		w.want(w.get(), 200, "miss")
+	})
+}
+
+// spent is a world where the login budget is spent while the cached token is for an older version of the secret.
+func spent(t *testing.T, test func(t *testing.T, w *world, token answer)) {
+	t.Helper()
+	o := options{config: vending.Config{Logins: loginbudget.New(1, 1), SecretTTL: time.Second}}
+	bubble(t, o, func(t *testing.T, w *world) {
+		token := w.get()
+		value := w.pair(w.app.Pair())
+		value["allowedPrincipals"] = []string{"222222222222"}
+		w.store(value)
+		time.Sleep(2 * time.Second)
+		w.want(w.get(), 200, "stale")
+		test(t, w, token)
+	})
+}
+
+func TestAReportedTokenThatIsDeadIsNotHandedOutWhileTheLoginBudgetIsExhausted(t *testing.T) {
+	spent(t, func(t *testing.T, w *world, token answer) {
+		w.org.RevokeAll()
+		for range 20 {
+			a := w.reject(token.id())
+			w.want(a, 503, "temporarily_unavailable")
+			if a.header.Get("Retry-After") == "" {
+				t.Errorf("no Retry-After: %s", a)
+			}
+			w.want(w.get(), 503, "temporarily_unavailable")
+			time.Sleep(10 * time.Second)
+		}
+		time.Sleep(time.Hour)
+		w.want(w.get(), 200, "miss")
+	})
+}
+
+func TestAReportedTokenThatLivesIsStaleWhileTheLoginBudgetIsExhausted(t *testing.T) {
+	spent(t, func(t *testing.T, w *world, token answer) {
+		for range 60 {
+			a := w.reject(token.id())
+			w.want(a, 200, "stale")
+			w.within(a)
+			time.Sleep(time.Second)
+		}
+		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n < 2 || n > 12 {
+			t.Errorf("%d introspections in a minute, want one in 5 seconds at the most", n)
+		}
+		if w.logins() != 1 {
+			t.Errorf("%d logins", w.logins())
+		}
+	})
+}
+
+// A limit of Salesforce's is kept, and so is a refusal to introspect.
+func TestAReportedTokenThatCannotBeIntrospectedWhileTheLoginBudgetIsExhausted(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault sfoauthtest.Fault
+		most  int // introspections in a minute
+	}{
+		"refused": {sfoauthtest.Refusal(403, "invalid_request", "not allowed to introspect"), 1},
+		"limited": {sfoauthtest.TooManyRequests(30*time.Second, false), 2},
+		"down":    {sfoauthtest.Unavailable(), 12},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spent(t, func(t *testing.T, w *world, token answer) {
+				w.org.Fail(sfoauthtest.Introspect, c.fault, 0)
+				for range 60 {
+					w.want(w.reject(token.id()), 200, "stale")
+					time.Sleep(time.Second)
+				}
+				if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n < 1 || n > c.most {
+					t.Errorf("%d introspections in a minute, want %d at the most", n, c.most)
+				}
+				if w.logins() != 1 {
+					t.Errorf("%d logins", w.logins())
+				}
+			})
+		})
+	}
+}
+
+func TestCallersWhoReportATokenAtOnceWaitForOneIntrospectionWhileTheLoginBudgetIsExhausted(t *testing.T) {
+	spent(t, func(t *testing.T, w *world, token answer) {
+		w.org.RevokeAll()
+		w.org.Fail(sfoauthtest.Introspect, sfoauthtest.Latency(time.Second), 1)
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				if a := w.reject(token.id()); a.status != 503 {
+					t.Errorf("got %s", a)
+				}
+			})
+		}
+		wg.Wait()
+		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 1 {
+			t.Errorf("%d introspections", n)
+		}
 	})
 }
 

@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
 	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/internal/vending"
 )
@@ -110,6 +113,20 @@ func TestAValueThatHidesARestrictionIsNotReplacedByAWiderOne(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestABinaryValueThatHidesARestrictionKeepsCallersOut(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.get()
+		value := w.pair(w.app.Pair())
+		value["allowedPrincipals"] = []string{"333333333333"}
+		_, err := w.secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
+			SecretId: aws.String(secretName), SecretBinary: []byte(encode(value)),
+		})
+		w.must(err)
+		time.Sleep(24 * time.Hour)
+		w.want(w.get(), 502, "app_misconfigured")
+	})
 }
 
 func TestASecretThatMayNoLongerBeReadIsAMetric(t *testing.T) {

@@ -195,11 +195,14 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 	if s != nil && s == made {
 		return s.grant(s.how, left(s.horizon, now)), nil, nil
 	}
+	failing := a.refused.active(now)
+	reported := s != nil && (req.Rejected == s.id || a.doubted == s.id)
+	if look := v.lookWithoutLogin(a, reported, now); look != nil {
+		return Grant{}, look, nil
+	}
 	if s != nil && s.madeFor != a.secret.ID {
 		return v.replace(a, nil, false, now)
 	}
-	failing := a.refused.active(now)
-	reported := s != nil && (req.Rejected == s.id || a.doubted == s.id)
 	// A request that comes while it is being looked into waits for what comes out.
 	check := reported && (failing || a.flight != nil || !a.lookedRecently(now))
 	if !check && s.lasts(now) {
@@ -216,6 +219,21 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 		s = nil
 	}
 	return v.replace(a, s, check, now)
+}
+
+// lookWithoutLogin returns the work of asking Salesforce about a token that is reported as dead, where the login budget is
+// exhausted: introspection costs no login. Nil: there is nothing to ask. a.mu is held.
+func (v *Vendor) lookWithoutLogin(a *app, reported bool, now time.Time) work {
+	if !reported || !a.refused.exhausted || !a.refused.active(now) || a.blind(now) {
+		return nil
+	}
+	if a.flight == nil {
+		if a.lookedRecently(now) {
+			return nil
+		}
+		a.lookedAt = now
+	}
+	return v.look(a, a.session)
 }
 
 // ready returns the work of reading the app's secret where that is due, or the error where the secret is not known.

@@ -254,8 +254,7 @@ func (t trouble) after(told *Error, err error, tried []*appsecret.Version, jitte
 		next.lasting = true
 		next.until = now.Add(wait(30*time.Second, 5*time.Minute))
 	case refused != nil && refused.Kind == sfoauth.Limiting:
-		// A second at the least: a date lies anywhere within one, and this request would ask again by itself.
-		next.until = now.Add(max(cmp.Or(refused.RetryAfter, time.Minute), time.Second))
+		next.until = now.Add(limitOf(err))
 	default:
 		down := wait(time.Second, 30*time.Second)
 		down = time.Duration(float64(down) * (1 + jitter()) / 2)
@@ -278,6 +277,13 @@ func isFinal(err error) bool {
 func isExhausted(err error) bool {
 	_, ok := errors.AsType[*loginbudget.ExhaustedError](err)
 	return ok
+}
+
+// limitOf is how long nothing may be sent after Salesforce has limited the requests: a second at the least, since a date
+// lies anywhere within one, and this request would ask again by itself.
+func limitOf(err error) time.Duration {
+	refused, _ := errors.AsType[*sfoauth.Error](err)
+	return max(cmp.Or(refused.RetryAfter, time.Minute), time.Second)
 }
 
 func isLimiting(err error) bool {

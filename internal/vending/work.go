@@ -270,6 +270,27 @@ func (r *renewal) note(f *flight, err error) {
 	a.session, a.refused, f.made = r.made, trouble{}, r.made
 }
 
+// look asks Salesforce about the cached token, and does not log in if it is dead. What comes out changes nothing of why
+// no login can be made, and neither does a failure.
+func (v *Vendor) look(a *app, s *session) work {
+	return func(ctx context.Context, f *flight) {
+		said, err := v.confirm(ctx, f, s)
+		now := time.Now()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		switch {
+		case err == nil:
+			a.session, a.doubted = said, ""
+		case refusesIntrospection(err):
+			a.blindUntil = now.Add(blindFor)
+		case isLimiting(err): // as long as Salesforce says, or a minute
+			a.doubted, a.lookedAt = s.id, now.Add(limitOf(err)-rejectedEvery)
+		case !isFinal(err):
+			a.doubted = s.id
+		}
+	}
+}
+
 // confirm asks Salesforce whether the session is alive, and returns it as Salesforce says it is; nil: dead.
 func (v *Vendor) confirm(ctx context.Context, f *flight, s *session) (*session, error) {
 	begun := time.Now()
