@@ -73,8 +73,8 @@ func (v *Vendor) believe(s *session, until, now time.Time) *session {
 	return &next
 }
 
-// unprovable returns a session that only a login can renew, since introspection is refused. It is in use for half of what
-// it has left at the least, so that a long MinTTL does not spend the login budget.
+// unprovable returns a session that only a login can renew, since introspection is refused. It is in use for half of
+// what it has left at the least, so that a long MinTTL does not spend the login budget.
 func (v *Vendor) unprovable(s *session, now time.Time) *session {
 	next := *s
 	next.reserve = min(v.MinTTL, left(s.horizon, now)/2)
@@ -221,8 +221,8 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 	return v.replace(a, s, check, now)
 }
 
-// lookWithoutLogin returns the work of asking Salesforce about a token that is reported as dead, where the login budget is
-// exhausted: introspection costs no login. Nil: there is nothing to ask. a.mu is held.
+// lookWithoutLogin returns the work of asking Salesforce about a token that is reported as dead, where the login budget
+// is exhausted: introspection costs no login. Nil: there is nothing to ask. a.mu is held.
 func (v *Vendor) lookWithoutLogin(a *app, reported bool, now time.Time) work {
 	if !reported || !a.refused.exhausted || !a.refused.active(now) || a.blind(now) {
 		return nil
