@@ -187,6 +187,10 @@ func (v *Vendor) decide(a *app, req Request, made *session, now time.Time) (Gran
 	if s != nil && s == made {
 		return s.grant(s.how, left(s.horizon, now)), nil, nil
 	}
+	if s != nil && req.Rejected == s.id && a.refused.exhausted && a.refused.active(now) && !a.blind(now) && !a.lookedRecently(now) {
+		a.lookedAt = now // whether it is dead can be asked without a login
+		return Grant{}, v.renew(a, s, true, now), nil
+	}
 	if s != nil && s.madeFor != a.secret.ID {
 		return v.replace(a, nil, false, now)
 	}

@@ -121,7 +121,7 @@ func pairOf(client *sfoauth.Client) sfoauth.Pair {
 
 // sameCredentials reports whether the client logs in like the version. nil is no version.
 func sameCredentials(client *sfoauth.Client, version *appsecret.Version) bool {
-	return version != nil && client.BaseURL == version.BaseURI && version.Pair().Equal(pairOf(client))
+	return version != nil && version.Pair().Equal(pairOf(client)) // in whichever spelling of baseUri
 }
 
 // madeBy reports whether the session began with the version's credentials, which may be in other versions too: a person

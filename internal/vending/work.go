@@ -51,7 +51,7 @@ func (v *Vendor) readSecret(a *app, refused trouble) work {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if err != nil {
-			a.noteUnread(err, v.Jitter, now)
+			a.noteUnread(f, err, v.Jitter, now)
 			return
 		}
 		if hope || a.secret == nil || a.secret.ID != version.ID {
@@ -63,11 +63,16 @@ func (v *Vendor) readSecret(a *app, refused trouble) work {
 
 // noteUnread remembers why the secret could not be read. What is gone is forgotten, and so is a version that lets in
 // callers whom the one that cannot be read would keep out. Otherwise what is known stays.
-func (a *app) noteUnread(err error, jitter func() float64, now time.Time) {
+//
+// A token that is forgotten may be one of credentials that have leaked: its revocation waits until the secret can be read again.
+func (a *app) noteUnread(f *flight, err error, jitter func() float64, now time.Time) {
 	told := unreadable(a.name, err)
 	a.unread = a.unread.after(told, err, nil, jitter, now)
 	switch {
 	case told.Code == UnknownApp:
+		if a.session != nil {
+			a.revocations = queue(f, a.revocations, revocation{session: a.session})
+		}
 		a.secret, a.session, a.refused = nil, nil, trouble{}
 	case a.secret != nil && appsecret.HidesRestriction(err, a.secret):
 		a.secret, a.refused = nil, trouble{}
@@ -188,9 +193,11 @@ func (r *renewal) logIn(ctx context.Context, f *flight) error {
 	blind := left(r.blindUntil, now) > 0
 	switch {
 	case !made.token.Expiry.IsZero(): // it says itself
-	case blind && !seen: // nothing can say more than that no session is shorter
-		made = r.believe(made, made.horizon.Add(MintHorizon-FirstTTL), now)
-	case !blind && (seen || left(made.horizon, now) < r.MinTTL):
+	case blind: // no one can say more, so that it is worth a login only when half of its time is over
+		next := *made
+		next.reserve = left(made.horizon, now) / 2
+		made = &next
+	case seen || left(made.horizon, now) < r.MinTTL:
 		if made, err = r.prove(ctx, f, made, seen); err != nil {
 			return err
 		}
