@@ -285,6 +285,27 @@ func TestAReportedTokenThatCannotBeIntrospectedWhileTheLoginBudgetIsExhausted(t 
 	}
 }
 
+func TestAReportedTokenForAnotherOrgIsNotHandedOutWhileTheLoginBudgetIsExhausted(t *testing.T) {
+	for name, changed := range map[string]map[string]any{
+		"another address": {"baseUri": "https://other.my.salesforce.com"}, "another pin": {"orgId": "00Dxx0000000009EAA"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spent(t, func(t *testing.T, w *world, token answer) {
+				value := w.pair(w.app.Pair())
+				for field, text := range changed {
+					value[field] = text
+				}
+				w.store(value)
+				time.Sleep(2 * time.Second)
+				for range 3 {
+					w.want(w.reject(token.id()), 503, "temporarily_unavailable")
+					time.Sleep(rejectedEvery)
+				}
+			})
+		})
+	}
+}
+
 func TestCallersWhoReportATokenAtOnceWaitForOneIntrospectionWhileTheLoginBudgetIsExhausted(t *testing.T) {
 	spent(t, func(t *testing.T, w *world, token answer) {
 		w.org.RevokeAll()

@@ -306,7 +306,7 @@ func checkSignature(secret *appsecret.Secret, token *sfoauth.Token) error {
 	if token.SignatureErr == nil {
 		return nil
 	}
-	return fmt.Errorf("Salesforce's answer for app %s cannot be trusted: %w", secret.App, token.SignatureErr)
+	return fmt.Errorf("the token for app %s cannot be trusted: %w", secret.App, token.SignatureErr)
 }
 
 // admin logs in to the API that changes the app's credentials. A login that is refused is tried with the other versions that
