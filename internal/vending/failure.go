@@ -279,8 +279,8 @@ func isExhausted(err error) bool {
 	return ok
 }
 
-// limitOf is how long nothing may be sent after Salesforce has limited the requests: a second at the least, since a date
-// lies anywhere within one, and this request would ask again by itself.
+// limitOf is how long nothing may be sent after Salesforce has limited the requests: a second at the least, since a
+// date lies anywhere within one, and this request would ask again by itself.
 func limitOf(err error) time.Duration {
 	refused, _ := errors.AsType[*sfoauth.Error](err)
 	return max(cmp.Or(refused.RetryAfter, time.Minute), time.Second)

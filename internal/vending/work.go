@@ -61,9 +61,9 @@ func (v *Vendor) readSecret(a *app, refused trouble) work {
 	}
 }
 
-// noteUnread remembers why the secret could not be read. A version that is gone is forgotten, and so is one that lets in
-// callers whom the one that cannot be read would keep out. Otherwise it stays. The session always does: without a version
-// it is not handed out, but it may have to be revoked when the secret can be read again.
+// noteUnread remembers why the secret could not be read. A version that is gone is forgotten, and so is one that lets
+// in callers whom the one that cannot be read would keep out. Otherwise it stays. The session always does: without a
+// version it is not handed out, but it may have to be revoked when the secret can be read again.
 func (a *app) noteUnread(err error, jitter func() float64, now time.Time) {
 	told := unreadable(a.name, err)
 	a.unread = a.unread.after(told, err, nil, jitter, now)
