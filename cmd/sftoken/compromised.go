@@ -80,7 +80,7 @@ func (r *rotation) replace(ctx context.Context) error {
 const undoTime = 10 * time.Second
 
 // undo takes the label off again, after err, if nothing was rotated: later on, a forgotten label would have
-// credentials deleted that nobody expects to lose.
+// credentials deleted unexpectedly.
 func (r *rotation) undo(ctx context.Context, before string, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()

@@ -194,7 +194,7 @@ func TestARotationThatFailsIsReportedAtOnce(t *testing.T) {
 	}
 }
 
-// Secrets Manager itself tells nobody that a rotation has failed.
+// Secrets Manager itself does not report that a rotation has failed.
 func TestARotationThatStandsStill(t *testing.T) {
 	inVault(t, func(v *vault) {
 		v.put("made", "AWSCURRENT")

@@ -20,7 +20,7 @@ import (
 // hostile is what must not reach a terminal: a sequence that clears it, one that sets its title, a C1 control, and text that is turned.
 const hostile = "\x1b[2J\x1b]0;owned\x07 \u009b31m \u202egnorw"
 
-// clean says whether a terminal shows text as it is.
+// clean reports whether a terminal shows text as it is.
 func clean(text string) bool { return printable.Safe(text) == text }
 
 func TestOutsideTextReachesATerminalClean(t *testing.T) {
@@ -112,7 +112,7 @@ func TestUsageErrorsExitWith2(t *testing.T) {
 	}
 }
 
-// With the secret of a real org behind them, the keys must be known to nobody else on this machine, and a web page whose name leads
+// With the secret of a real org behind them, no other user of this machine may know the keys, and a web page whose name leads
 // here must get no answer.
 func TestLocalWithARealOrgIsForItsUserAlone(t *testing.T) {
 	org := sfoauthtest.New(sfoauthtest.Config{})

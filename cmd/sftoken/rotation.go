@@ -160,7 +160,7 @@ func (w *watch) stalled(now *appsecret.Secret) bool {
 	return true
 }
 
-// stall says what it may mean that nothing happens, and where to look. Secrets Manager does not tell.
+// stall returns what it may mean that nothing happens, and where to look. Secrets Manager gives no reason.
 func (r *rotation) stall(ctx context.Context, now *appsecret.Secret, pending string) string {
 	state := "new credentials are stored as AWSPENDING and are not current yet. Salesforce may take 10 minutes to accept them everywhere; or the rotate function fails"
 	if _, err := now.Read(ctx, pending); appsecret.IsProblem(err, appsecret.Unknown) {

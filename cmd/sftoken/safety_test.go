@@ -262,7 +262,7 @@ func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
 		return secret
 	}
 	working := s.current(t)
-	put(wrong, 0, "--no-verify") // nobody knows better
+	put(wrong, 0, "--no-verify") // nothing has tried them
 	if secret := open(); secret.Holder("AWSPREVIOUS") != working {
 		t.Fatal("AWSPREVIOUS is not the working version")
 	}

@@ -270,7 +270,7 @@ func (s *store) check(ctx context.Context, now *held, value string) error {
 	return err
 }
 
-// warn says what looks wrong with a value. It is stored all the same: what the functions accept is their setting.
+// warn prints what looks wrong with a value. It is stored all the same: what the functions accept is their setting.
 func (s *store) warn(value string) {
 	for _, odd := range doctor.Examine(value, s.login.hosts) {
 		s.warning(odd.Found + ": " + odd.Fix)

@@ -32,8 +32,8 @@ type Health struct {
 	PrincipalsErr error // why the version's allowedPrincipals cannot be read
 }
 
-// checkInterval is how long a check that found an app well is good for: an event costs a login, and anyone who may invoke the function can
-// forge one.
+// checkInterval is how long a check that found an app well is good for. Each check costs a login, and anyone who may
+// invoke the function can forge its event.
 const checkInterval = time.Hour
 
 // Check logs in with the current credentials of every app under the prefix, and changes nothing. What fails for one app is in its

@@ -229,7 +229,7 @@ func (r *run) acceptPrevious(ctx context.Context, secret *appsecret.Secret, id, 
 	if compromised {
 		return &refusal{errors.New("its credentials are labelled COMPROMISED")}
 	}
-	// Who is kept out by the current version must not be let in again because its credentials are wrong.
+	// Wrong credentials must not let in again the callers whom the current version keeps out.
 	if version != nil && !version.AllowedPrincipals.Covers(previous.AllowedPrincipals) || appsecret.HidesRestriction(refused, previous) {
 		return &refusal{errors.New("its allowedPrincipals let in callers whom those of the current version keep out, or cannot be read")}
 	}

@@ -393,10 +393,8 @@ func (r *run) pending(ctx context.Context, secret *appsecret.Secret, version str
 		if !appsecret.IsProblem(err, appsecret.Unknown) || time.Now().After(until) {
 			return pending, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(500 * time.Millisecond):
+		if err := sleep(ctx, 500*time.Millisecond); err != nil {
+			return nil, err
 		}
 	}
 }
