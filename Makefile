@@ -39,12 +39,12 @@ lint: ## go vet, staticcheck, govulncheck, gofmt, go mod tidy
 cross: ## vet and compile the command-line tool for macOS and Windows
 	@set -e; for platform in $(PLATFORMS); do \
 		echo "$$platform"; export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
-		go vet ./cmd/sftoken ./internal/localaws; go build -o /dev/null ./cmd/sftoken; \
+		go vet ./cmd/sftoken ./internal/sim/localaws; go build -o /dev/null ./cmd/sftoken; \
 	done
 
 bench: ## speed, as ratios against a no-op function in the same run
 	$(RUN) ./internal/bench
-	go test -run '^$$' -bench . -benchmem ./functions/... ./internal/...
+	go test -run '^$$' -bench . -benchmem ./internal/...
 
 # Without a bound the fuzzer spends its time on making interesting inputs smaller.
 fuzz: ## each fuzz target for FUZZTIME

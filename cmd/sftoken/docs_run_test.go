@@ -16,8 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"github.com/sftoken/sftoken/internal/pages"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
 // elsewhere are the commands that need AWS itself, or are run by CI as they are.
@@ -35,7 +35,7 @@ func TestTheBlocksOfTheDocs(t *testing.T) {
 	s := &reader{stack: newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), dir: dir}
 	ran := 0
 	for _, path := range []string{"README.md", "docs/how-it-works.md", "docs/errors.md", "docs/queries.md", "docs/runbook.md"} {
-		for _, b := range pages.Read(t, "../../"+path).Blocks {
+		for _, b := range mdtest.Read(t, "../../"+path).Blocks {
 			if b.Language != "sh" || elsewhere.MatchString(b.Text) {
 				continue
 			}
@@ -54,7 +54,7 @@ type reader struct {
 	dir string
 }
 
-func (s *reader) run(t *testing.T, b pages.Block) {
+func (s *reader) run(t *testing.T, b mdtest.Block) {
 	if strings.Contains(b.Text, "curl") {
 		if _, err := exec.LookPath("curl"); err != nil {
 			t.Skip("skipped: no curl on the PATH")
@@ -107,7 +107,7 @@ func (s *reader) run(t *testing.T, b pages.Block) {
 }
 
 // prepare brings about what the block is for.
-func (s *reader) prepare(t *testing.T, b pages.Block) {
+func (s *reader) prepare(t *testing.T, b mdtest.Block) {
 	t.Helper()
 	switch {
 	case strings.Contains(b.Text, "pair.json"): // somebody has regenerated the pair
@@ -164,7 +164,7 @@ func TestTheGoOfTheDocs(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.as(t, billingKey)
 	ran := 0
-	for _, b := range pages.Read(t, "../../README.md").Blocks {
+	for _, b := range mdtest.Read(t, "../../README.md").Blocks {
 		if b.Language != "go" {
 			continue
 		}

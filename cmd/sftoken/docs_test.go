@@ -11,20 +11,20 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sftoken/sftoken/internal/pages"
+	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
 // allPages are the documentation, as far as it says what to type.
-func allPages(t *testing.T) []*pages.Page {
+func allPages(t *testing.T) []*mdtest.Page {
 	t.Helper()
-	var all []*pages.Page
+	var all []*mdtest.Page
 	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../docs/decisions/*.md", "../../salesforce/*.md", "../../examples/*.md", "../../examples/*/*.md"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, path := range paths {
-			all = append(all, pages.Read(t, path))
+			all = append(all, mdtest.Read(t, path))
 		}
 	}
 	if len(all) < 8 {
@@ -57,7 +57,7 @@ func TestTheCommandsOfTheDocs(t *testing.T) {
 			if strings.HasPrefix(line.Text, "    ") {
 				check(line.Number, strings.TrimSpace(line.Text))
 			}
-			for _, code := range pages.Code(line.Text) {
+			for _, code := range mdtest.Code(line.Text) {
 				if strings.HasPrefix(code, "sftoken ") {
 					check(line.Number, code)
 				}
@@ -106,7 +106,7 @@ func parses(line string) error {
 
 // TestTheExitCodesOfTheDocs holds the table of docs/errors.md against the constants, which --help lists.
 func TestTheExitCodesOfTheDocs(t *testing.T) {
-	rows := pages.Tables(pages.Read(t, "../../docs/errors.md").Section(t, "Exit codes of the command"))[0]
+	rows := mdtest.Tables(mdtest.Read(t, "../../docs/errors.md").Section(t, "Exit codes of the command"))[0]
 	for i, code := range []int{0, exitFailed, exitUsage, exitRefused, exitLater, exitMisconfigured} {
 		if i >= len(rows) || rows[i][0] != strconv.Itoa(code) {
 			t.Errorf("row %d is not about exit code %d", i+1, code)
@@ -124,7 +124,7 @@ func TestTheExcerptOfTheReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := strings.Split(string(golden), "\n")
-	for _, b := range pages.Read(t, "../../README.md").Blocks {
+	for _, b := range mdtest.Read(t, "../../README.md").Blocks {
 		if b.Heading != "Try it" || b.Language != "text" {
 			continue
 		}

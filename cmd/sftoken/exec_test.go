@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
 )
 
 // odd are texts that a shell or a careless program takes apart.

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 

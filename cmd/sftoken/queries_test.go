@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sftoken/sftoken/internal/pages"
+	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
 // TestTheQueriesOfTheDocs lets real processes live through a story and asks docs/queries.md, docs/runbook.md and the dashboard about it.
@@ -16,7 +16,7 @@ func TestTheQueriesOfTheDocs(t *testing.T) {
 	s := tellAStory(t)
 	asked := map[string]bool{}
 	for _, page := range []string{"queries.md", "runbook.md"} {
-		for _, b := range pages.Read(t, "../../docs/"+page).Blocks {
+		for _, b := range mdtest.Read(t, "../../docs/"+page).Blocks {
 			if b.Language != "insights" {
 				continue
 			}
@@ -86,10 +86,10 @@ func (s *story) compare(t *testing.T, heading string, rows []row) {
 func (s *story) compareFields(t *testing.T) {
 	t.Helper()
 	var tables [][]string // the names in the first column of each
-	for _, table := range pages.Tables(pages.Read(t, "../../docs/queries.md").Section(t, "The fields")) {
+	for _, table := range mdtest.Tables(mdtest.Read(t, "../../docs/queries.md").Section(t, "The fields")) {
 		var names []string
 		for _, cells := range table {
-			names = append(names, pages.Code(cells[0])...)
+			names = append(names, mdtest.Code(cells[0])...)
 		}
 		tables = append(tables, names)
 	}

@@ -16,8 +16,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
-	"github.com/sftoken/sftoken/internal/localaws"
 	"github.com/sftoken/sftoken/internal/printable"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
 )
 
 // rotation is one that a person waits for, and what --json prints of it.

@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )

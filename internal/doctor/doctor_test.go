@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/doctor"
-	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 

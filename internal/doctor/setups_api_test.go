@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 
 	"github.com/sftoken/sftoken/internal/doctor"
-	"github.com/sftoken/sftoken/internal/localaws"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
 )
 
 // alone takes everything from the environment that AWS credentials could come from.

@@ -256,7 +256,7 @@ def test_every_change_of_a_policy_is_noticed(documents):
 
 def test_the_rotate_function_asks_for_what_its_role_allows(documents):
     """The operations that the code names are those that the role has, no fewer and no more."""
-    code = "".join(path.read_text() for folder in ("internal/appsecret", "internal/rotation", "functions/rotate")
+    code = "".join(path.read_text() for folder in ("internal/appsecret", "internal/rotation", "internal/rotateapi")
                    for path in (deployment.ROOT / folder).glob("*.go") if not path.name.endswith("_test.go"))
     used = {"secretsmanager:" + name for name in re.findall(r"&secretsmanager\.(\w+)Input\{", code)}
     actions = {action for s in documents["RotateRole"]["Statement"] for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}

@@ -1,0 +1,176 @@
+package tokenapi
+
+import (
+	"context"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/vending"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/test/docs/mdtest"
+)
+
+// TestTheSequencesOfTheDocs compares the diagrams with what the function sends.
+func TestTheSequencesOfTheDocs(t *testing.T) {
+	page := mdtest.Read(t, "../../docs/how-it-works.md")
+	later := func(*world) { time.Sleep(11 * time.Minute) }
+	for _, c := range []struct {
+		heading string
+		cache   string // of the answer
+		first   bool   // nothing has been asked before
+		prepare func(*world)
+	}{
+		{"A cold vend", "miss", true, func(*world) {}},
+		{"A cached vend", "hit", false, func(*world) {}},
+		{"A token that is confirmed", "confirmed", false, later},
+		{"An emergency", "miss", false, func(w *world) { w.leak(); later(w) }},
+	} {
+		t.Run(c.heading, func(t *testing.T) {
+			var calls callLog
+			watch := func(call sfoauthtest.Call) {
+				if call.Phase == sfoauthtest.Arrived {
+					calls.add("F: " + phrases[call.Endpoint])
+				}
+			}
+			bubble(t, options{org: sfoauthtest.Config{Watch: watch}}, func(t *testing.T, w *world) {
+				w.handler.vendor.Secrets.Client = noting{w.handler.vendor.Secrets.Client, &calls}
+				if !c.first {
+					w.get()
+				}
+				c.prepare(w)
+				calls = nil
+				w.want(w.get(), 200, c.cache)
+				diagrams := page.Diagrams(t, c.heading)
+				want := diagrams[len(diagrams)-1].Arrows("T", "S", "F")
+				if diff := cmp.Diff(want, []string(calls)); diff != "" {
+					t.Errorf("the diagram differs from what was sent (-diagram +sent):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// leak labels the current version as one that has leaked, and stores another.
+func (w *world) leak() {
+	w.t.Helper()
+	version := w.current()
+	_, err := w.secrets.UpdateSecretVersionStage(w.t.Context(), &secretsmanager.UpdateSecretVersionStageInput{
+		SecretId: aws.String(secretName), VersionStage: aws.String("COMPROMISED"), MoveToVersionId: &version,
+	})
+	w.must(err)
+	w.store(w.pair(w.app.Regenerate()))
+}
+
+// callLog is what the function has sent, one call after the other.
+type callLog []string
+
+func (l *callLog) add(call string) { *l = append(*l, call) }
+
+// noting notes which version is read.
+type noting struct {
+	appsecret.Getter
+	calls *callLog
+}
+
+func (n noting) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, o ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+	n.calls.add("S: GetSecretValue " + aws.ToString(in.VersionStage))
+	return n.Getter.GetSecretValue(ctx, in, o...)
+}
+
+var phrases = map[sfoauthtest.Endpoint]string{sfoauthtest.Token: "log in", sfoauthtest.Introspect: "introspect", sfoauthtest.Revoke: "revoke"}
+
+// TestEveryErrorIsInTheDocs holds the codes and their statuses against docs/errors.md and docs/openapi.yaml.
+func TestEveryErrorIsInTheDocs(t *testing.T) {
+	var want []string
+	for _, folder := range []string{".", "../../internal/vending"} {
+		for _, code := range codesIn(t, folder) {
+			want = append(want, fmt.Sprintf("%d `%s`", status(vending.Code(code)), code))
+		}
+	}
+	var got []string
+	page := mdtest.Read(t, "../../docs/errors.md")
+	for _, row := range mdtest.Tables(page.Section(t, "What the API answers"))[0] {
+		got = append(got, row[0]+" "+row[1])
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/errors.md (-code +docs):\n%s", diff)
+	}
+
+	openapi, err := os.ReadFile("../../docs/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, schema, _ := strings.Cut(string(openapi), "\n    Error:\n")
+	enum := regexp.MustCompile(`enum: \[([^\]]*)\]`).FindStringSubmatch(schema)
+	if enum == nil {
+		t.Fatal("docs/openapi.yaml lists no error codes")
+	}
+	listed := strings.Split(enum[1], ", ")
+	for _, line := range want {
+		_, code, _ := strings.Cut(strings.Trim(line, "`"), "`")
+		if !slices.Contains(listed, code) {
+			t.Errorf("docs/openapi.yaml lacks the code %s", code)
+		}
+	}
+	if len(listed) != len(want) {
+		t.Errorf("docs/openapi.yaml lists %d codes of %d", len(listed), len(want))
+	}
+}
+
+// codesIn returns the values of the constants of type Code that a package declares.
+func codesIn(t *testing.T, folder string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var codes []string
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok || !isCode(spec.Type) {
+				return true
+			}
+			for _, value := range spec.Values {
+				if literal, ok := value.(*ast.BasicLit); ok {
+					code, _ := strconv.Unquote(literal.Value)
+					codes = append(codes, code)
+				}
+			}
+			return true
+		})
+	}
+	return codes
+}
+
+func isCode(expr ast.Expr) bool {
+	switch typ := expr.(type) {
+	case *ast.Ident:
+		return typ.Name == "Code"
+	case *ast.SelectorExpr:
+		return typ.Sel.Name == "Code"
+	default:
+		return false
+	}
+}

@@ -1,0 +1,420 @@
+package tokenapi
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+func TestRequests(t *testing.T) {
+	post := func(body any) func(map[string]any) {
+		return func(e map[string]any) { e["httpMethod"], e["body"] = "POST", body }
+	}
+	path := func(app, path string) func(map[string]any) {
+		return func(e map[string]any) { e["pathParameters"], e["path"] = map[string]any{"app": app}, path }
+	}
+	query := func(single string, all ...string) func(map[string]any) {
+		return func(e map[string]any) {
+			e["queryStringParameters"] = map[string]any{"rejected": single}
+			e["multiValueQueryStringParameters"] = map[string]any{"rejected": all}
+		}
+	}
+	method := func(m string) func(map[string]any) { return func(e map[string]any) { e["httpMethod"] = m } }
+	for name, c := range map[string]struct {
+		change func(map[string]any)
+		status int
+		err    string
+	}{
+		"GET":                        {nil, 200, ""},
+		"POST without a body":        {post(nil), 200, ""},
+		"POST with an empty body":    {post(""), 200, ""},
+		"POST with a grant":          {post("grant_type=client_credentials"), 200, ""},
+		"POST with other parameters": {post("scope=api&grant_type=client_credentials&client_id=x&client_secret=y\n"), 200, ""},
+		"POST in base64": {func(e map[string]any) {
+			post(base64.StdEncoding.EncodeToString([]byte("grant_type=client_credentials")))(e)
+			e["isBase64Encoded"] = true
+		}, 200, ""},
+		"POST with broken base64":     {func(e map[string]any) { post("%%%")(e); e["isBase64Encoded"] = true }, 400, "invalid_request"},
+		"POST with another grant":     {post("grant_type=password&username=x"), 400, "unsupported_grant_type"},
+		"POST with two grants":        {post("grant_type=client_credentials&grant_type=password"), 400, "invalid_request"},
+		"POST without a grant":        {post("client_id=x"), 400, "invalid_request"},
+		"POST with JSON":              {post(`{"grant_type":"client_credentials"}`), 400, "invalid_request"},
+		"POST with a broken form":     {post("grant_type=%zz"), 400, "invalid_request"},
+		"POST with a huge form":       {post("grant_type=client_credentials&x=" + strings.Repeat("y", 9000)), 400, "invalid_request"},
+		"rejected":                    {query("0123456789abcdef", "0123456789abcdef"), 200, ""},
+		"rejected twice":              {query("0123456789abcdef", "0123456789abcdef", "0123456789abcdef"), 400, "invalid_request"},
+		"rejected in capitals":        {query("0123456789ABCDEF", "0123456789ABCDEF"), 400, "invalid_request"},
+		"rejected and empty":          {query("", ""), 400, "invalid_request"},
+		"rejected with a token in it": {query("00Dxx!token", "00Dxx!token"), 400, "invalid_request"},
+		"rejected in the old form":    {func(e map[string]any) { e["queryStringParameters"] = map[string]any{"rejected": "nonsense"} }, 400, "invalid_request"},
+		"other parameters":            {func(e map[string]any) { e["queryStringParameters"] = map[string]any{"x": "y"} }, 200, ""},
+		"null parameters":             {func(e map[string]any) { e["queryStringParameters"], e["multiValueQueryStringParameters"] = nil, nil }, 200, ""},
+		"capital app":                 {path("CRM", "/tokens/CRM"), 400, "invalid_request"},
+		"empty app":                   {path("", "/tokens/"), 400, "invalid_request"},
+		"app that climbs":             {path("../other", "/tokens/../other"), 400, "invalid_request"},
+		"long app":                    {path(strings.Repeat("a", 64), "/tokens/"+strings.Repeat("a", 64)), 400, "invalid_request"},
+		"app spelled with an escape":  {path("crm", "/tokens/%63rm"), 400, "invalid_request"},
+		"app under another path":      {path("crm", "/tokens/erp"), 400, "invalid_request"},
+		"app behind a base path":      {path("crm", "/sf/tokens/crm"), 200, ""},
+		"unknown app":                 {path("erp", "/tokens/erp"), 404, "unknown_app"},
+		"no path parameters":          {func(e map[string]any) { e["pathParameters"] = nil }, 400, "invalid_request"},
+		"PUT":                         {method("PUT"), 405, "method_not_allowed"},
+		"HEAD":                        {method("HEAD"), 405, "method_not_allowed"},
+		"DELETE":                      {method("DELETE"), 204, ""},
+		"no identity":                 {as(""), 403, "access_denied"},
+		"an event of another kind":    {func(e map[string]any) { clear(e); e["Records"] = []any{} }, 400, "invalid_request"},
+		"payload version 2.0":         {func(e map[string]any) { clear(e); e["version"], e["rawPath"] = "2.0", "/tokens/crm" }, 400, "invalid_request"},
+		"fields of another type":      {func(e map[string]any) { e["httpMethod"] = 7 }, 400, "invalid_request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, options{}, func(t *testing.T, w *world) {
+				a := w.call(c.change)
+				if a.status != c.status || a.text("error") != c.err {
+					t.Fatalf("got %s", a)
+				}
+				if a.header.Get("Cache-Control") != "no-store" || a.status != 204 && a.header.Get("Content-Type") != "application/json" {
+					t.Errorf("headers %v", a.header)
+				}
+				if a.status == 405 && a.header.Get("Allow") != "GET, POST, DELETE" {
+					t.Errorf("Allow is %q", a.header.Get("Allow"))
+				}
+				if lines := w.lines(); len(lines) != 1 {
+					t.Errorf("%d log lines", len(lines))
+				}
+				if a.status >= 400 && w.asked() > 0 {
+					t.Error("Salesforce was asked")
+				}
+			})
+		})
+	}
+}
+
+func TestAnEventThatIsNotJSON(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		for _, payload := range []string{"", "null", "{", "[]", `"x"`, strings.Repeat("[", 100_000)} {
+			raw, err := w.handler.Invoke(t.Context(), []byte(payload))
+			if err != nil || !strings.Contains(string(raw), `"statusCode":400`) {
+				t.Errorf("%.10q: %s, %v", payload, raw, err)
+			}
+		}
+	})
+}
+
+func TestALineIsBoundedWhateverTheCallerWrites(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		long := strings.Repeat("x\n\u2028\"é", 1000)
+		w.call(func(e map[string]any) {
+			e["pathParameters"], e["path"] = map[string]any{"app": long}, "/tokens/"+long
+			e["requestContext"].(map[string]any)["requestId"] = "req-2"
+		})
+		w.call(func(e map[string]any) { e["httpMethod"] = long })
+		if text := w.log.String(); len(text) > 2000 || strings.Count(text, "\n") != 2 {
+			t.Errorf("%d characters in %d lines", len(text), strings.Count(text, "\n"))
+		}
+	})
+}
+
+func TestAnEventWithoutARequestIDIsNamedByLambdas(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "lambda-1"})
+		a := w.callIn(ctx, 15*time.Second, func(e map[string]any) {
+			delete(e["requestContext"].(map[string]any), "requestId")
+			e["httpMethod"] = "PUT"
+		})
+		if a.text("request_id") != "lambda-1" || w.lines()[0]["request_id"] != "lambda-1" {
+			t.Errorf("the error is named %q", a.text("request_id"))
+		}
+	})
+}
+
+func TestUnderTheSAMCLIRequestsHaveNoIdentity(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  map[string]string
+		want bool
+	}{
+		"SAM":               {map[string]string{"AWS_SAM_LOCAL": "true", "AWS_LAMBDA_LOG_STREAM_NAME": "$LATEST"}, true},
+		"a cloud's name":    {map[string]string{"AWS_LAMBDA_LOG_STREAM_NAME": "$LATEST"}, false},
+		"the cloud":         {map[string]string{"AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/24/[$LATEST]0123456789abcdef"}, false},
+		"a cloud that lies": {map[string]string{"AWS_SAM_LOCAL": "true", "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/24/[$LATEST]0123456789abcdef"}, false},
+	} {
+		if got := samLocal(func(n string) string { return c.env[n] }); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.handler.anonymous = true
+		w.want(w.call(as("")), 200, "miss")
+	})
+	bubble(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, w *world) {
+		w.handler.anonymous = true
+		w.want(w.call(as("")), 403, "access_denied")
+	})
+}
+
+func TestAPanicIsAnsweredAndLoggedAndTheProcessLives(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		token := w.get()
+		jitter := w.handler.vendor.Jitter
+		w.handler.vendor.Jitter = func() float64 { panic("the secret is " + token.token()) }
+		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Unavailable(), 0)
+		time.Sleep(11 * time.Minute)
+		w.want(w.get(), 500, "server_error") // in the flight
+		w.handler.vendor.Jitter = jitter
+		vendor := w.handler.vendor
+		w.handler.vendor = nil
+		w.want(w.get(), 500, "server_error") // in the handler
+		w.handler.vendor = vendor
+		w.org.Heal()
+		w.want(w.get(), 200, "confirmed")
+		if !strings.Contains(w.log.String(), "panic of type string") || !strings.Contains(w.log.String(), "work.go") {
+			t.Error("the log does not say where it panicked")
+		}
+		w.noSecrets(w.log.String())
+	})
+}
+
+func TestTheAuditLine(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(120*time.Millisecond), 1)
+		first := w.get()
+		w.get()
+		w.reject(first.id())
+		w.revoke()
+		w.call(as("arn:aws:iam::333333333333:root"))
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_grant", "ip restricted"), 0)
+		w.revoke()
+		w.get()
+		masked := mask(w, w.log.String())
+		golden(t, "audit.golden", masked)
+		w.noSecrets(w.log.String())
+	})
+}
+
+// mask replaces what differs from run to run, and indents.
+func mask(w *world, text string) string {
+	var out strings.Builder
+	ids := map[string]string{w.org.ID(): "ORG", w.app.User.ID: "USER", w.current(): "VERSION"}
+	for line := range strings.Lines(text) {
+		var fields map[string]any
+		w.must(json.Unmarshal([]byte(line), &fields))
+		for name, value := range fields {
+			if text, ok := value.(string); ok && ids[text] != "" {
+				fields[name] = ids[text]
+			}
+			if name == "token_id" {
+				fields[name] = "TOKEN"
+			}
+			if number, ok := value.(float64); ok && strings.HasSuffix(name, "_ms") && number < 5 {
+				fields[name] = 0
+			}
+		}
+		encoded, err := json.MarshalIndent(fields, "", "  ")
+		w.must(err)
+		out.Write(append(encoded, '\n'))
+	}
+	return out.String()
+}
+
+// golden compares text with a file under testdata, or writes the file where UPDATE_GOLDEN is set.
+func golden(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text); diff != "" {
+		t.Errorf("%s differs (-want +got):\n%s", path, diff)
+	}
+}
+
+// metricNames lists the metrics that a line declares to CloudWatch, with their dimensions.
+func metricNames(line map[string]any) string {
+	var names []string
+	directive, _ := line["_aws"].(map[string]any)
+	entries, _ := directive["CloudWatchMetrics"].([]any)
+	for _, entry := range entries {
+		fields := entry.(map[string]any)
+		metric := fields["Metrics"].([]any)[0].(map[string]any)["Name"]
+		names = append(names, fmt.Sprint(metric, fields["Dimensions"].([]any)[0]))
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+func TestEveryDeclaredMetricIsInItsLine(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.get()
+		w.get()
+		w.call(as("x"))
+		w.call(func(e map[string]any) { e["httpMethod"] = "PUT" })
+		var got []string
+		for _, line := range w.lines() {
+			got = append(got, metricNames(line))
+			for _, entry := range line["_aws"].(map[string]any)["CloudWatchMetrics"].([]any) {
+				fields := entry.(map[string]any)
+				for _, name := range append(fields["Dimensions"].([]any)[0].([]any), fields["Metrics"].([]any)[0].(map[string]any)["Name"]) {
+					if line[name.(string)] == nil {
+						t.Errorf("%s is declared and missing in %v", name, slices.Sorted(maps.Keys(line)))
+					}
+				}
+			}
+		}
+		want := []string{"LoginLatency[app] Logins[app] Vends[app]", "CacheHits[app] Vends[app]", "CacheHits[app] Vends[app]", "Refusals[error]"}
+		if !slices.Equal(got, want) {
+			t.Errorf("metrics %q, want %q", got, want)
+		}
+	})
+}
+
+func TestANameThatACallerMadeUpIsNoMetric(t *testing.T) {
+	madeUp := func(e map[string]any) {
+		e["pathParameters"], e["path"] = map[string]any{"app": "made-up"}, "/tokens/made-up"
+	}
+	bubble(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, w *world) {
+		for _, c := range []struct {
+			change func(map[string]any)
+			want   string
+		}{{as("arn:aws:iam::333333333333:root"), "Refusals[app error]"}, {as(""), "Refusals[error]"}, {madeUp, "Refusals[error]"}} {
+			w.call(c.change)
+			if got := metricNames(w.lines()[0]); got != c.want {
+				t.Errorf("metrics %s, want %s", got, c.want)
+			}
+		}
+		time.Sleep(time.Minute)
+		w.aws.Fail("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+		w.want(w.call(madeUp), 503, "temporarily_unavailable")
+		if got := metricNames(w.lines()[0]); got != "Refusals[error]" {
+			t.Errorf("while Secrets Manager is down: metrics %s", got)
+		}
+	})
+}
+
+func TestPrefetch(t *testing.T) {
+	bubble(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, w *world) {
+		w.handler.prefetch(t.Context(), []string{"crm", "nosuch"})
+		w.want(w.get(), 200, "hit")
+		if text := w.log.String(); !strings.Contains(text, `"unknown_app"`) || !strings.Contains(text, `"msg":"prefetch"`) {
+			t.Errorf("a failed prefetch is not logged: %s", text)
+		}
+	})
+}
+
+func TestAPrefetchIsNoVendAndEndsInTime(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.org.Fail(sfoauthtest.Token, sfoauthtest.Hang(), 1)
+		w.aws.Fail("", localaws.Fault{Delay: 3 * time.Second}, 0)
+		begun := time.Now()
+		w.handler.prefetch(t.Context(), []string{"crm"})
+		if took := time.Since(begun); took > 8*time.Second {
+			t.Errorf("it took %s of the 10 seconds that Lambda gives an initialisation", took)
+		}
+		w.aws.Heal()
+		time.Sleep(time.Second)
+		w.handler.prefetch(t.Context(), []string{"crm"})
+		if m := metricNames(w.lines()[1]); m != "LoginLatency[app] Logins[app]" {
+			t.Errorf("metrics %s", m)
+		}
+	})
+}
+
+func TestAPrefetchBeforeThePairIsStoredRingsNoAlarm(t *testing.T) {
+	bubble(t, options{}, func(t *testing.T, w *world) {
+		w.store(w.pair(appsecret.Placeholder, appsecret.Placeholder))
+		w.handler.prefetch(t.Context(), []string{"crm"})
+		w.want(w.get(), 502, "app_misconfigured") // a caller is refused
+		w.store(w.pair("3MVG9wrong", "wrong"))
+		time.Sleep(time.Minute)
+		w.handler.prefetch(t.Context(), []string{"crm"}) // Salesforce refuses a pair that somebody has stored
+		for i, line := range w.lines() {
+			if rings := strings.Contains(metricNames(line), "Refusals"); rings != (i > 0) || line["outcome"] != "app_misconfigured" {
+				t.Errorf("%s: %v, metrics %s", line["msg"], line["outcome"], metricNames(line))
+			}
+		}
+	})
+}
+
+func TestSettings(t *testing.T) {
+	runtime := map[string]string{"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1", "AWS_REGION": "us-east-1"}
+	for setting, ok := range map[string]bool{
+		"": true, "MIN_TTL=14m": true, "MIN_TTL=15m": false, "MIN_TTL=0": false, "CONFIRM_EVERY=5m": false, "CONFIRM_EVERY=1h": true,
+		"SECRET_TTL=0s": false, "SECRET_TTL=never": false, "SALESFORCE_HOSTS=http://x": false, "PREFETCH=crm,ERP": false, "LOG_LEVEL=loud": false,
+		"LOGIN_BURST=5": true, "LOGIN_BURST=0": false, "LOGIN_BURST=many": false, "LOGINS_PER_HOUR=3600": true, "LOGINS_PER_HOUR=3601": false,
+		"METRICS_NAMESPACE=a b": false, "SECRET_PREFIX=a b": false, "AWS_LAMBDA_RUNTIME_API=": false,
+	} {
+		env := maps.Clone(runtime)
+		name, value, _ := strings.Cut(setting, "=")
+		env[name] = value
+		_, _, err := newHandler(t.Context(), func(n string) string { return env[n] }, "test")
+		if (err == nil) != ok || err != nil && name != "AWS_LAMBDA_RUNTIME_API" && !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", setting, err)
+		}
+	}
+}
+
+func FuzzEvent(f *testing.F) {
+	whole, err := os.ReadFile("../../events/get.json")
+	if err == nil {
+		f.Add(whole)
+	}
+	f.Add([]byte(`{"httpMethod":"GET","path":"/tokens/crm","pathParameters":{"app":"crm"},"requestContext":{"identity":{"userArn":"arn"}}}`))
+	f.Add([]byte(`{"httpMethod":"POST","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"Z3I=","isBase64Encoded":true}`))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		e, bad := parseEvent(payload)
+		var whole struct {
+			HTTPMethod     string `json:"httpMethod"`
+			Path           string `json:"path"`
+			PathParameters struct {
+				App string `json:"app"`
+			} `json:"pathParameters"`
+			RequestContext struct {
+				Identity struct {
+					UserARN string `json:"userArn"`
+				} `json:"identity"`
+			} `json:"requestContext"`
+		}
+		// Whatever encoding/json reads is read alike. It also takes names in another case, which API Gateway never writes.
+		err := json.Unmarshal(payload, &whole)
+		if err == nil && bad == nil && !strings.Contains(strings.ToLower(string(payload)), "\\u") && exactNames(payload) &&
+			(whole.HTTPMethod != e.method || whole.Path != e.path || whole.PathParameters.App != e.app || whole.RequestContext.Identity.UserARN != e.caller.arn) {
+			t.Errorf("read %+v, want %+v", e, whole)
+		}
+		if bad != nil {
+			return
+		}
+		req, bad := e.request()
+		if bad == nil && (req.App == "" || !strings.HasSuffix(e.path, "/tokens/"+req.App) || len(req.Rejected) != 0 && len(req.Rejected) != 16) {
+			t.Errorf("accepted %+v", req)
+		}
+	})
+}
+
+// exactNames says whether the names that are read occur once each, and in no other case.
+func exactNames(payload []byte) bool {
+	lower := strings.ToLower(string(payload))
+	for _, name := range []string{"httpMethod", "path", "pathParameters", "app", "requestContext", "identity", "userArn"} {
+		if strings.Count(lower, strings.ToLower(`"`+name+`"`)) > 1 || strings.Count(lower, strings.ToLower(`"`+name+`"`)) != strings.Count(string(payload), `"`+name+`"`) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,110 @@
+package tokenapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+// running is the function's real binary between servers on this machine's loopback.
+type running struct {
+	*localaws.Function
+	org *sfoauthtest.Org
+	log localaws.Output
+}
+
+func start(t *testing.T, config localaws.FunctionConfig) *running {
+	t.Helper()
+	r := &running{org: sfoauthtest.New(sfoauthtest.Config{})}
+	server := httptest.NewServer(r.org)
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { r.org.Heal() })
+	secrets := httptest.NewServer(localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))
+	t.Cleanup(secrets.Close)
+	binary, err := localaws.BuildFunction(t.Context(), ".", "../../functions/token", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, secret := r.org.AddApp(sfoauthtest.AppOptions{}).Pair()
+	client := secretsmanager.New(secretsmanager.Options{
+		Region: "us-east-1", BaseEndpoint: &secrets.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
+	})
+	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, server.URL)
+	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(secretName), SecretString: &value}); err != nil {
+		t.Fatal(err)
+	}
+	config.Name, config.Account, config.Region, config.Binary = "sftoken-token", "111111111111", "us-east-1", binary
+	config.Env = map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL, "SALESFORCE_HOSTS": strings.TrimPrefix(server.URL, "http://")}
+	config.Stdout, config.Stderr, config.Timeout = &r.log, &r.log, 30*time.Second
+	r.Function = localaws.NewFunction(config)
+	t.Cleanup(r.Close)
+	return r
+}
+
+// vend returns the id of the token that it was given.
+func (r *running) vend(t *testing.T) string {
+	t.Helper()
+	event, _ := json.Marshal(map[string]any{
+		"httpMethod": "GET", "path": "/tokens/crm", "pathParameters": map[string]any{"app": "crm"},
+		"requestContext": map[string]any{"requestId": "r", "identity": map[string]any{"userArn": billing}},
+	})
+	raw, err := r.Invoke(t.Context(), event)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	var answer struct{ Body string }
+	var body struct {
+		ID    string `json:"token_id"`
+		Token string `json:"access_token"`
+	}
+	if json.Unmarshal(raw, &answer) != nil || json.Unmarshal([]byte(answer.Body), &body) != nil || !r.org.Live(body.Token) {
+		t.Error("the answer is no token, or a dead one")
+	}
+	return body.ID
+}
+
+func TestOneProcessServesManyAtOnce(t *testing.T) {
+	r := start(t, localaws.FunctionConfig{PerProcess: 32})
+	r.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(200*time.Millisecond), 1)
+	var wg sync.WaitGroup
+	var tokens sync.Map
+	for range 32 {
+		wg.Go(func() {
+			for range 10 {
+				tokens.Store(r.vend(t), true)
+			}
+		})
+	}
+	wg.Wait()
+	different := 0
+	tokens.Range(func(any, any) bool { different++; return true })
+	if n := r.org.Seen().Calls[sfoauthtest.Token]; n != 1 || different != 1 || len(r.PIDs()) != 1 {
+		t.Errorf("%d logins, %d tokens, %d processes", n, different, len(r.PIDs()))
+	}
+	r.Close() // all that it has written is there when it has ended
+	lines := 0
+	for _, line := range r.log.Lines() {
+		var fields map[string]any
+		if json.Unmarshal([]byte(line), &fields) != nil {
+			t.Fatalf("a line that is not whole: %q", line)
+		}
+		if fields["msg"] == "vend" {
+			lines++
+		}
+	}
+	if lines != 320 {
+		t.Errorf("%d lines for 320 requests", lines)
+	}
+}

@@ -1,0 +1,128 @@
+// Package tokenapi is the token function behind its entry point: it reads an API Gateway event, authorizes and vends with
+// internal/vending, writes the HTTP response, and logs one audit event per request.
+package tokenapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/settings"
+	"github.com/sftoken/sftoken/internal/telemetry"
+	"github.com/sftoken/sftoken/internal/vending"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+// prefetchTime bounds what is done before the first request: Lambda allows 10 seconds for the initialisation. Source:
+// Lambda Developer Guide, "Understanding the Lambda execution environment lifecycle".
+const prefetchTime = 8 * time.Second
+
+// Run starts the token function on AWS Lambda, and returns only if it cannot start. It reads its settings with getenv.
+func Run(ctx context.Context, getenv func(string) string, version string) error {
+	h, apps, err := newHandler(ctx, getenv, version)
+	if err != nil {
+		return err
+	}
+	h.prefetch(ctx, apps)
+	lambda.StartWithOptions(h, lambda.WithContext(ctx))
+	return nil
+}
+
+// newHandler validates every setting and wires the function. It makes no network calls. It also returns the apps to
+// prefetch.
+func newHandler(ctx context.Context, getenv func(string) string, version string) (*handler, []string, error) {
+	env := settings.From(getenv)
+	prefix, namespace, level := env.Prefix(), env.Namespace(), env.Level("LOG_LEVEL")
+	hosts, prefetch := env.Hosts("SALESFORCE_HOSTS"), env.Apps("PREFETCH")
+	secretTTL := env.Duration("SECRET_TTL", vending.DefaultSecretTTL, time.Second, 24*time.Hour)
+	minTTL := env.Duration("MIN_TTL", vending.DefaultMinTTL, time.Second, vending.MintHorizon-time.Minute)
+	confirmEvery := env.Duration("CONFIRM_EVERY", vending.DefaultConfirmEvery, minTTL+time.Second, 24*time.Hour)
+	logins := env.Budget()
+	if err := env.Err(); err != nil {
+		return nil, nil, fmt.Errorf("settings: %w", err)
+	}
+	if getenv("AWS_LAMBDA_RUNTIME_API") == "" {
+		return nil, nil, errors.New("this program is started by AWS Lambda: try it with `sftoken local` or `sam local invoke TokenFunction`")
+	}
+	// In-region: connections that cannot be made are given up after 1.1 seconds, not 30.
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultsMode(aws.DefaultsModeInRegion))
+	if err != nil {
+		return nil, nil, fmt.Errorf("AWS configuration: %w", err)
+	}
+	secrets := secretsmanager.NewFromConfig(cfg)
+	warmUp(ctx, secrets)
+	log := telemetry.New(os.Stdout, level, namespace, version)
+	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(), "min_ttl", minTTL.String(),
+		"confirm_every", confirmEvery.String(), "prefetch", prefetch, "login_budget", logins.String())
+	return &handler{
+		vendor: vending.New(vending.Config{
+			Secrets:    appsecret.Reader{Client: secrets, Prefix: prefix},
+			Hosts:      hosts,
+			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()},
+			Logins:     logins,
+			SecretTTL:  secretTTL, MinTTL: minTTL, ConfirmEvery: confirmEvery,
+		}),
+		log:       log,
+		anonymous: samLocal(getenv),
+	}, prefetch, nil
+}
+
+// warmUp runs both clients once with a canned answer, so that the first vend does not wait for its pages to be read in and its
+// tables to be built. While a function initialises it has a whole processor.
+func warmUp(ctx context.Context, client *secretsmanager.Client) {
+	_, _ = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String("warm-up")}, func(o *secretsmanager.Options) {
+		o.HTTPClient, o.Retryer = canned{}, aws.NopRetryer{}
+		o.Credentials = credentials.NewStaticCredentialsProvider("warm-up", "warm-up", "")
+	})
+	salesforce := &sfoauth.Client{BaseURL: "https://warm-up.my.salesforce.com", HTTPClient: &http.Client{Transport: canned{}}}
+	_, _ = salesforce.Token(ctx)
+}
+
+// canned answers every request without sending it.
+type canned struct{}
+
+func (c canned) Do(r *http.Request) (*http.Response, error) { return c.RoundTrip(r) }
+
+func (canned) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+}
+
+// samLocal says whether the SAM CLI runs the function on a developer's machine, where no identity is known and none is
+// asked for. In the cloud it never holds: the name of the log stream, which a function's settings cannot overwrite, is
+// there made of the date and an id. Source: Lambda Developer Guide, "Defined runtime environment variables".
+func samLocal(getenv func(string) string) bool {
+	return getenv("AWS_SAM_LOCAL") == "true" && getenv("AWS_LAMBDA_LOG_STREAM_NAME") == "$LATEST"
+}
+
+// prefetch gets tokens for the apps before anybody asks. A failure is logged and mended by the first request.
+func (h *handler) prefetch(ctx context.Context, apps []string) {
+	ctx, cancel := context.WithTimeout(ctx, prefetchTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, app := range apps {
+		wg.Go(func() {
+			e := entry{event: "prefetch", app: app}
+			e.grant, e.err = h.vendor.Warm(ctx, app, &e.cost)
+			level := slog.LevelInfo
+			if e.err != nil {
+				level = slog.LevelWarn
+			}
+			e.write(h.log, level)
+		})
+	}
+	wg.Wait()
+}
