@@ -53,7 +53,7 @@ func (d *demo) load(ctx context.Context) *load {
 					l.held[token.AccessToken.Reveal()] = true
 				}
 				l.mu.Unlock()
-				if err == nil && !d.stack.org.Live(token.AccessToken.Reveal()) && leak%2 == 0 && l.leaks.Load() == leak {
+				if err == nil && !d.stack.org.TokenActive(token.AccessToken.Reveal()) && leak%2 == 0 && l.leaks.Load() == leak {
 					l.dead.Add(1)
 				}
 				time.Sleep(5 * time.Millisecond)
@@ -148,33 +148,33 @@ func (d *demo) rotateOnSchedule(ctx context.Context, _ *load) error {
 	if err != nil {
 		return err
 	}
-	old := secret.Holder(appsecret.Current)
-	oldKey, oldSecret := d.stack.app.Pair()
+	old := secret.VersionWithLabel(appsecret.Current)
+	oldKey, oldSecret := d.stack.app.Credentials()
 	early := d.stack.aws.RunDue(ctx)
 	d.stack.behind.Store(0)
 	due := d.stack.aws.RunDue(ctx)
 	if secret, err = d.secret(ctx); err != nil {
 		return err
 	}
-	newKey, newSecret := d.stack.app.Pair()
+	newKey, newSecret := d.stack.app.Credentials()
 	slot := d.stack.app.Staged()
-	rotated := len(early) == 0 && len(due) == 1 && secret.Holder(appsecret.Current) != old && newKey != oldKey && d.stack.org.LogsIn(newKey, newSecret)
-	grace := len(slot) == 1 && slot[0].Key == oldKey && slot[0].State == "Rotated" && d.stack.org.LogsIn(oldKey, oldSecret)
+	rotated := len(early) == 0 && len(due) == 1 && secret.VersionWithLabel(appsecret.Current) != old && newKey != oldKey && d.stack.org.CanLogin(newKey, newSecret)
+	grace := len(slot) == 1 && slot[0].Key == oldKey && slot[0].State == "Rotated" && d.stack.org.CanLogin(oldKey, oldSecret)
 	return d.told(rotated && grace,
 		"%d days pass, and the schedule rotates the pair: staged at Salesforce, tried, made the main one, made AWSCURRENT. The old one works on, in its grace.", rotationDays)
 }
 
 func (d *demo) takeCandidate(ctx context.Context, _ *load) error {
-	oldKey, oldSecret := d.stack.app.Pair()
+	oldKey, oldSecret := d.stack.app.Credentials()
 	key, pair := d.stack.app.Regenerate()
 	version, err := d.store(ctx, key, pair, appsecret.Candidate)
 	if err != nil {
 		return err
 	}
-	if err := d.until(ctx, func(s *appsecret.Secret) bool { return s.Has(version, appsecret.Current) }); err != nil {
+	if err := d.until(ctx, func(s *appsecret.Secret) bool { return s.HasLabel(version, appsecret.Current) }); err != nil {
 		return err
 	}
-	return d.told(!d.stack.org.LogsIn(oldKey, oldSecret) && d.stack.org.LogsIn(key, pair), "A person makes a new pair in Setup, which kills the old one, and stores it as CANDIDATE. It works, and becomes AWSCURRENT.")
+	return d.told(!d.stack.org.CanLogin(oldKey, oldSecret) && d.stack.org.CanLogin(key, pair), "A person makes a new pair in Setup, which kills the old one, and stores it as CANDIDATE. It works, and becomes AWSCURRENT.")
 }
 
 func (d *demo) rollBack(ctx context.Context, _ *load) error {
@@ -187,7 +187,7 @@ func (d *demo) rollBack(ctx context.Context, _ *load) error {
 		return err
 	}
 	if err := d.until(ctx, func(s *appsecret.Secret) bool {
-		return s.Has(version, appsecret.Rejected) && s.Has(before.Holder(appsecret.Current), appsecret.Current)
+		return s.HasLabel(version, appsecret.Rejected) && s.HasLabel(before.VersionWithLabel(appsecret.Current), appsecret.Current)
 	}); err != nil {
 		return err
 	}
@@ -197,13 +197,13 @@ func (d *demo) rollBack(ctx context.Context, _ *load) error {
 // handleLeak does what `sftoken rotate crm --compromised --url …` does.
 func (d *demo) handleLeak(ctx context.Context, l *load) error {
 	tokens := l.holding()
-	leakedKey, leakedSecret := d.stack.app.Pair()
+	leakedKey, leakedSecret := d.stack.app.Credentials()
 	secret, err := d.secret(ctx)
 	if err != nil {
 		return err
 	}
 	l.leaks.Add(1)
-	r := &rotation{client: d.stack.secrets, secret: secret, Leaked: secret.Holder(appsecret.Current), timeout: defaultWait, out: io.Discard, progress: io.Discard}
+	r := &rotation{client: d.stack.secrets, secret: secret, Leaked: secret.VersionWithLabel(appsecret.Current), timeout: defaultWait, out: io.Discard, progress: io.Discard}
 	if err := r.replaceLeaked(ctx); err != nil {
 		return err
 	}
@@ -211,13 +211,13 @@ func (d *demo) handleLeak(ctx context.Context, l *load) error {
 		return err
 	}
 	// Each instance of the token function revokes its own token when it sees the new version.
-	live := func(token string) bool { return d.stack.org.Live(token) }
+	live := func(token string) bool { return d.stack.org.TokenActive(token) }
 	deadline := time.Now().Add(15 * time.Second)
-	for time.Now().Before(deadline) && (d.stack.org.LogsIn(leakedKey, leakedSecret) || slices.ContainsFunc(slices.Collect(maps.Keys(tokens)), live)) {
+	for time.Now().Before(deadline) && (d.stack.org.CanLogin(leakedKey, leakedSecret) || slices.ContainsFunc(slices.Collect(maps.Keys(tokens)), live)) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	l.leaks.Add(1)
-	gone := !d.stack.org.LogsIn(leakedKey, leakedSecret) && !slices.ContainsFunc(slices.Collect(maps.Keys(tokens)), live)
+	gone := !d.stack.org.CanLogin(leakedKey, leakedSecret) && !slices.ContainsFunc(slices.Collect(maps.Keys(tokens)), live)
 	return d.told(len(tokens) > 0 && gone,
 		"The pair leaks. `sftoken rotate --compromised` rotates and deletes the leaked pair at Salesforce, and the tokens made with it are revoked, in each instance.")
 }

@@ -11,17 +11,17 @@ import (
 
 // find finds the version that has leaked, and refuses one about which nothing can be done.
 func (r *rotation) find(ctx context.Context, flags *rotateFlags) error {
-	r.Leaked = r.secret.Holder(appsecret.Current)
+	r.Leaked = r.secret.VersionWithLabel(appsecret.Current)
 	switch {
 	case flags.version != "":
 		r.Leaked = flags.version
 	case flags.label != "":
-		if r.Leaked = r.secret.Holder(flags.label); r.Leaked == "" {
+		if r.Leaked = r.secret.VersionWithLabel(flags.label); r.Leaked == "" {
 			return fmt.Errorf("no version of secret %s has the label %q: see `sftoken secret status %s`", r.secret.Name, flags.label, r.secret.App)
 		}
 	}
 	if flags.version != "" && r.secret.Labels[r.Leaked] == nil { // DescribeSecret does not show versions without labels
-		if _, err := r.secret.Read(ctx, r.Leaked); appsecret.IsProblem(err, appsecret.Unknown) {
+		if _, err := r.secret.Read(ctx, r.Leaked); appsecret.IsKind(err, appsecret.NotFound) {
 			return fmt.Errorf("secret %s has no version %q: see `sftoken secret status %s`", r.secret.Name, flags.version, r.secret.App)
 		}
 	}
@@ -34,22 +34,22 @@ func (r *rotation) find(ctx context.Context, flags *rotateFlags) error {
 // leakedIsCurrent reports whether the credentials that have leaked are those that are current. Where it cannot be
 // found out, they are.
 func (r *rotation) leakedIsCurrent(ctx context.Context) bool {
-	holder := r.secret.Holder(appsecret.Current)
+	holder := r.secret.VersionWithLabel(appsecret.Current)
 	if holder == r.Leaked {
 		return true
 	}
 	leaked, err := r.secret.Read(ctx, r.Leaked)
 	current, err2 := r.secret.Read(ctx, holder)
-	return err != nil || err2 != nil || leaked.SamePair(current)
+	return err != nil || err2 != nil || leaked.SameCredentials(current)
 }
 
 // replaceLeaked labels the leaked version COMPROMISED first: the rotate function then deletes its credentials at
 // Salesforce once others are current, and the token function revokes the tokens made with them. If nothing is
 // rotated, the label comes off again.
 func (r *rotation) replaceLeaked(ctx context.Context) error {
-	before := r.secret.Holder(appsecret.Compromised)
+	before := r.secret.VersionWithLabel(appsecret.Compromised)
 	needed := r.leakedIsCurrent(ctx)
-	err := r.secret.Move(ctx, appsecret.Compromised, r.Leaked)
+	err := r.secret.MoveLabel(ctx, appsecret.Compromised, r.Leaked)
 	if err == nil {
 		r.Compromised = true
 		fmt.Fprintf(r.out, "version %s is labelled COMPROMISED\n", r.Leaked)
@@ -68,8 +68,8 @@ func (r *rotation) replaceLeaked(ctx context.Context) error {
 // replace gives up a rotation that was begun before, and rotates.
 func (r *rotation) replace(ctx context.Context) error {
 	// Who had these credentials may have read those that were staged beside them.
-	if pending := r.secret.Holder(appsecret.Pending); pending != "" && pending != r.secret.Holder(appsecret.Current) {
-		if err := r.secret.Unlabel(ctx, appsecret.Pending, pending); err != nil {
+	if pending := r.secret.VersionWithLabel(appsecret.Pending); pending != "" && pending != r.secret.VersionWithLabel(appsecret.Current) {
+		if err := r.secret.RemoveLabel(ctx, appsecret.Pending, pending); err != nil {
 			return err
 		}
 	}
@@ -88,7 +88,7 @@ func (r *rotation) undo(ctx context.Context, before string, err error) error {
 	if failed != nil {
 		return fmt.Errorf("%w; version %s may still be labelled COMPROMISED, which could not be looked at: %w", err, r.Leaked, failed)
 	}
-	if !now.Has(r.Leaked, appsecret.Compromised) {
+	if !now.HasLabel(r.Leaked, appsecret.Compromised) {
 		r.Compromised = false
 		return err
 	}
@@ -96,9 +96,9 @@ func (r *rotation) undo(ctx context.Context, before string, err error) error {
 		return fmt.Errorf("%w; new credentials have been made, and version %s stays labelled COMPROMISED: continue with `sftoken rotate %s --compromised`", err, r.Leaked, now.App)
 	}
 	if now.Labels[before] != nil {
-		failed = now.Move(ctx, appsecret.Compromised, before)
+		failed = now.MoveLabel(ctx, appsecret.Compromised, before)
 	} else {
-		failed = now.Unlabel(ctx, appsecret.Compromised, r.Leaked)
+		failed = now.RemoveLabel(ctx, appsecret.Compromised, r.Leaked)
 	}
 	if failed != nil {
 		return errors.Join(err, failed)
@@ -110,7 +110,7 @@ func (r *rotation) undo(ctx context.Context, before string, err error) error {
 // made reports whether the rotation has got anywhere: other credentials are current, or are stored as AWSPENDING.
 // Where it cannot be found out, it has.
 func (r *rotation) made(ctx context.Context, now *appsecret.Secret) bool {
-	current, pending := now.Holder(appsecret.Current), now.Holder(appsecret.Pending)
+	current, pending := now.VersionWithLabel(appsecret.Current), now.VersionWithLabel(appsecret.Pending)
 	if !r.isStill(ctx, now, current) {
 		return true
 	}
@@ -118,5 +118,5 @@ func (r *rotation) made(ctx context.Context, now *appsecret.Secret) bool {
 		return false
 	}
 	_, err := now.Read(ctx, pending)
-	return !appsecret.IsProblem(err, appsecret.Unknown)
+	return !appsecret.IsKind(err, appsecret.NotFound)
 }

@@ -47,7 +47,7 @@ func TestAnEmergencyIsConfirmed(t *testing.T) {
 func TestTheVersionBeforeHasLeaked(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
 	s.as(t, ownerKey)
-	oldKey, oldSecret := s.app.Pair()
+	oldKey, oldSecret := s.app.Credentials()
 	if _, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
@@ -60,17 +60,17 @@ func TestTheVersionBeforeHasLeaked(t *testing.T) {
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.org.LogsIn(oldKey, oldSecret) || s.current(t) != current {
-		t.Errorf("the leaked credentials log in: %t; current is %s, and not %s", s.org.LogsIn(oldKey, oldSecret), s.current(t), current)
+	if s.org.CanLogin(oldKey, oldSecret) || s.current(t) != current {
+		t.Errorf("the leaked credentials log in: %t; current is %s, and not %s", s.org.CanLogin(oldKey, oldSecret), s.current(t), current)
 	}
-	oldKey, oldSecret = s.app.Pair() // by the id: the current version
+	oldKey, oldSecret = s.app.Credentials() // by the id: the current version
 	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--version-id", current); code != 0 || s.current(t) == current {
 		t.Errorf("--version-id: exit %d: %s", code, stderr)
 	}
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.org.LogsIn(oldKey, oldSecret) {
+	if s.org.CanLogin(oldKey, oldSecret) {
 		t.Error("the leaked credentials log in")
 	}
 }
@@ -80,7 +80,7 @@ func TestTheLabelOfAnEmergencyComesOffWhenNothingWasRotated(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
 	s.as(t, ownerKey)
 	before := s.current(t)
-	s.org.Fail(sfoauthtest.Stage, sfoauthtest.Refusal(403, "INSUFFICIENT_ACCESS", "no"), 0)
+	s.org.InjectFault(sfoauthtest.Stage, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
 	begun := time.Now()
 	stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--json")
 	if code != exitFailed || !strings.Contains(stderr, "the rotate function has failed: createSecret: ") || !strings.Contains(stderr, "INSUFFICIENT_ACCESS") || !strings.Contains(stderr, "COMPROMISED is off") {
@@ -92,19 +92,19 @@ func TestTheLabelOfAnEmergencyComesOffWhenNothingWasRotated(t *testing.T) {
 	if status, _, _ := command(t, "", "secret", "status", "crm"); strings.Contains(status, "COMPROMISED") || s.current(t) != before {
 		t.Errorf("the label is still there: %s", status)
 	}
-	s.org.Heal()
+	s.org.ClearFaults()
 	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 {
 		t.Errorf("again: exit %d: %s", code, stderr)
 	}
 	// From here on an earlier version has the label, which must be where it was.
 	marked := s.labelled(t, "COMPROMISED")
-	s.org.Fail(sfoauthtest.Stage, sfoauthtest.Refusal(403, "INSUFFICIENT_ACCESS", "no"), 0)
+	s.org.InjectFault(sfoauthtest.Stage, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
 	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != exitFailed || s.labelled(t, "COMPROMISED") != marked {
 		t.Errorf("the label is on another version than before: exit %d: %s", code, stderr)
 	}
 	// New credentials that have been made would be lost with the label.
-	s.org.Heal()
-	s.org.Fail(sfoauthtest.Rotate, sfoauthtest.Refusal(403, "INSUFFICIENT_ACCESS", "no"), 0)
+	s.org.ClearFaults()
+	s.org.InjectFault(sfoauthtest.Promote, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
 	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != exitFailed || s.labelled(t, "COMPROMISED") != s.current(t) || !strings.Contains(stderr, "stays labelled COMPROMISED") {
 		t.Errorf("half-way: exit %d: %s", code, stderr)
 	}
@@ -116,7 +116,7 @@ func (s *stack) labelled(t *testing.T, label string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return secret.Holder(label)
+	return secret.VersionWithLabel(label)
 }
 
 // rotating switches the rotation on, and has every step wait for as long as it says.
@@ -152,7 +152,7 @@ func TestCtrlCInAnEmergency(t *testing.T) {
 					return errors.New("out of time")
 				})
 				if c.slow != "" {
-					v.aws.Fail(c.slow, localaws.Fault{Delay: 20 * time.Second}, 1)
+					v.aws.InjectFault(c.slow, localaws.Fault{Delay: 20 * time.Second}, 1)
 				}
 				ctx, interrupt := context.WithCancel(v.t.Context())
 				time.AfterFunc(c.after, interrupt)
@@ -161,7 +161,7 @@ func TestCtrlCInAnEmergency(t *testing.T) {
 				if took := time.Since(begun); took > c.after+undoTime {
 					v.t.Errorf("it took %v", took)
 				}
-				marked := v.secret().Holder("COMPROMISED")
+				marked := v.secret().VersionWithLabel("COMPROMISED")
 				if err == nil || c.makes != (marked == r.Leaked) || !c.makes && marked != "" || r.Compromised != c.makes {
 					v.t.Errorf("%v; COMPROMISED is on %q", err, marked)
 				}
@@ -175,7 +175,7 @@ func TestCtrlCInAnEmergency(t *testing.T) {
 func TestARotationThatFailsIsReportedAtOnce(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
 	s.as(t, ownerKey)
-	s.org.Fail(sfoauthtest.MainPair, sfoauthtest.Refusal(403, "INSUFFICIENT_ACCESS", "no"), 0)
+	s.org.InjectFault(sfoauthtest.PrimaryCredentials, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
 	begun := time.Now()
 	for range 2 { // a new one; one that is continued
 		if stdout, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != exitFailed || !strings.Contains(stderr, "the rotate function has failed: createSecret: ") || !strings.Contains(stderr, "INSUFFICIENT_ACCESS") {
@@ -188,7 +188,7 @@ func TestARotationThatFailsIsReportedAtOnce(t *testing.T) {
 	if _, stderr, code := command(t, "", "rotate", "crm"); code != 0 || !strings.Contains(stderr, "warning: the rotate function has failed") {
 		t.Errorf("without --wait: exit %d: %s", code, stderr)
 	}
-	s.org.Heal()
+	s.org.ClearFaults()
 	if _, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != 0 {
 		t.Errorf("afterwards: exit %d: %s", code, stderr)
 	}
@@ -226,7 +226,7 @@ func TestTheTimeoutOfAWait(t *testing.T) {
 		}
 		v.put("made", "AWSCURRENT")
 		v.rotating(func(context.Context) error { return nil })
-		v.aws.Fail("RotateSecret", localaws.Fault{Delay: time.Hour}, 0)
+		v.aws.InjectFault("RotateSecret", localaws.Fault{Delay: time.Hour}, 0)
 		r := v.rotation()
 		r.timeout = time.Minute
 		begun = time.Now()

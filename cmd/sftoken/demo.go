@@ -32,7 +32,7 @@ Needs Go and a checkout of sftoken.`,
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fmt.Fprintln(cmd.ErrOrStderr(), "building the functions …")
-			d := &demo{out: cmd.OutOrStdout(), log: &localaws.Output{}}
+			d := &demo{out: cmd.OutOrStdout(), log: &localaws.SyncBuffer{}}
 			var err error
 			const anyPort = "127.0.0.1:0"
 			d.stack, err = newStack(cmd.Context(), stackOptions{
@@ -56,7 +56,7 @@ Needs Go and a checkout of sftoken.`,
 type demo struct {
 	out   io.Writer
 	stack *stack
-	log   *localaws.Output
+	log   *localaws.SyncBuffer
 	step  int
 }
 
@@ -91,16 +91,16 @@ func (d *demo) told(so bool, format string, args ...any) error {
 }
 
 // as returns a source of tokens for somebody.
-func (d *demo) as(p localaws.Principal) *sftoken.Source {
+func (d *demo) as(p localaws.Principal) *sftoken.TokenSource {
 	return sftoken.NewTokenSource(aws.Config{Region: region, Credentials: credentialsOf(p)}, d.stack.url, "crm")
 }
 
 // get asks the API for a token, as a caller does who has none yet.
 func (d *demo) get(ctx context.Context, p localaws.Principal) (*sftoken.Token, error) {
-	return d.as(p).Get(ctx)
+	return d.as(p).Fetch(ctx)
 }
 
-func (d *demo) logins() int { return d.stack.org.Seen().Calls[sfoauthtest.Token] }
+func (d *demo) logins() int { return d.stack.org.Stats().Calls[sfoauthtest.Token] }
 
 func (d *demo) vend(ctx context.Context) error {
 	resp, err := http.Get(d.stack.url + "/tokens/crm")
@@ -123,7 +123,7 @@ func (d *demo) vend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.told(token.Cache == "miss" && d.logins() == begun+1 && d.stack.org.Live(token.AccessToken.Reveal()),
+	if err := d.told(token.Cache == "miss" && d.logins() == begun+1 && d.stack.org.TokenActive(token.AccessToken.Reveal()),
 		"Account %s, signing with its own identity, gets token %s: one login at Salesforce.", billingKey.Account, token.ID); err != nil {
 		return err
 	}
@@ -163,12 +163,12 @@ func callREST(ctx context.Context, token *sftoken.Token) (int, error) {
 
 func (d *demo) survive(ctx context.Context) error {
 	source := d.as(billingKey)
-	token, err := source.Get(ctx)
+	token, err := source.Fetch(ctx)
 	if err != nil {
 		return err
 	}
 	before := d.logins()
-	same, err := source.Replace(ctx, token.ID)
+	same, err := source.Refresh(ctx, token.ID)
 	if err != nil {
 		return err
 	}
@@ -184,14 +184,14 @@ func (d *demo) survive(ctx context.Context) error {
 		return err
 	}
 	time.Sleep(5100 * time.Millisecond) // a caller's word is looked into once in five seconds
-	next, err := d.as(billingKey).Replace(ctx, token.ID)
+	next, err := d.as(billingKey).Refresh(ctx, token.ID)
 	if err != nil {
 		return err
 	}
-	if err := d.told(next.ID != token.ID && d.stack.org.Live(next.AccessToken.Reveal()), "Asked with rejected=%s, the API gives out a new token, %s.", token.ID, next.ID); err != nil {
+	if err := d.told(next.ID != token.ID && d.stack.org.TokenActive(next.AccessToken.Reveal()), "Asked with rejected=%s, the API gives out a new token, %s.", token.ID, next.ID); err != nil {
 		return err
 	}
-	d.stack.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+	d.stack.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 	status, err = callREST(ctx, next)
 	if err != nil {
 		return err
@@ -205,14 +205,14 @@ func (d *demo) survive(ctx context.Context) error {
 		return err
 	}
 	time.Sleep(5100 * time.Millisecond)
-	stale, err := d.as(billingKey).Replace(ctx, next.ID)
+	stale, err := d.as(billingKey).Refresh(ctx, next.ID)
 	if err != nil {
 		return err
 	}
 	if err := d.told(stale.Cache == "stale", "A token that cannot be confirmed now is handed out as %s, for as long as Salesforce has last said that it lives.", stale.Cache); err != nil {
 		return err
 	}
-	d.stack.org.Heal()
+	d.stack.org.ClearFaults()
 	time.Sleep(1100 * time.Millisecond) // the failure is remembered for a second
 	healed, err := d.get(ctx, billingKey)
 	if err != nil {
@@ -250,7 +250,7 @@ func (d *demo) audit(context.Context) error {
 			return fmt.Errorf("%w: a secret is in the log", errNotAsTold)
 		}
 	}
-	return d.told(len(d.stack.org.Improper()) == 0, "None of the org's %d secrets, tokens and signatures is in any of the %d lines.", len(d.stack.org.Secrets()), len(d.log.Lines()))
+	return d.told(len(d.stack.org.Violations()) == 0, "None of the org's %d secrets, tokens and signatures is in any of the %d lines.", len(d.stack.org.Secrets()), len(d.log.Lines()))
 }
 
 // plain is a log line without its metrics.

@@ -72,8 +72,8 @@ func (s *reader) run(t *testing.T, b mdtest.Block) {
 	stdout, _, _ := command(t, "", "get", "crm", "-o", "token")
 	t.Setenv("TOKEN", strings.TrimSpace(stdout))
 	s.prepare(t, b)
-	if marked := secret.Holder("COMPROMISED"); marked != "" && strings.Contains(b.Text, "COMPROMISED --move") { // as for the first leak
-		if err := secret.Unlabel(t.Context(), "COMPROMISED", marked); err != nil {
+	if marked := secret.VersionWithLabel("COMPROMISED"); marked != "" && strings.Contains(b.Text, "COMPROMISED --move") { // as for the first leak
+		if err := secret.RemoveLabel(t.Context(), "COMPROMISED", marked); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,14 +84,14 @@ func (s *reader) run(t *testing.T, b mdtest.Block) {
 	}
 	text := strings.NewReplacer(
 		"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.url, "http://127.0.0.1:8080/v1", s.url, "https://acme.my.salesforce.com", s.orgURL,
-		" CURRENT", " "+secret.Holder("AWSCURRENT"), " PREVIOUS", " "+secret.Holder("AWSPREVIOUS"), " VERSION", " "+secret.Holder("AWSPENDING"),
+		" CURRENT", " "+secret.VersionWithLabel("AWSCURRENT"), " PREVIOUS", " "+secret.VersionWithLabel("AWSPREVIOUS"), " VERSION", " "+secret.VersionWithLabel("AWSPENDING"),
 	).Replace(b.Text)
 	t.Setenv("PATH", s.dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	shell := exec.CommandContext(ctx, bash, "-euo", "pipefail", "-c", text)
 	shell.Dir = s.dir
-	key, pair := s.app.Pair() // for a command that asks for it
+	key, pair := s.app.Credentials() // for a command that asks for it
 	shell.Stdin = strings.NewReader(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, pair))
 	output, err := shell.CombinedOutput()
 	if err != nil {
@@ -120,11 +120,11 @@ func (s *reader) prepare(t *testing.T, b mdtest.Block) {
 			t.Fatal(err)
 		}
 	case b.Heading == "A rotation is stuck":
-		s.org.Fail(sfoauthtest.Rotate, sfoauthtest.Maintenance(), 0)
+		s.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Maintenance(), 0)
 		if _, err := start(t.Context(), s.secrets, prefix+"crm"); err != nil {
 			t.Fatal(err)
 		}
-		s.org.Heal()
+		s.org.ClearFaults()
 	case strings.Contains(b.Text, "restore-secret"):
 		if _, err := s.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")}); err != nil {
 			t.Fatal(err)

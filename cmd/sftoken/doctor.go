@@ -50,7 +50,7 @@ failed.`,
 			if err := positive("--timeout", api.timeout); err != nil {
 				return err
 			}
-			allowed, err := sfoauth.ParseHosts(hosts)
+			allowed, err := sfoauth.ParseAllowedHosts(hosts)
 			if err != nil {
 				return &usageError{fmt.Errorf("--salesforce-hosts: %w", err)}
 			}

@@ -97,7 +97,7 @@ func golden(t *testing.T, name, got string) {
 
 // TestWhatDoctorShows tells a story: an app as it should be, seen by three people, and then what goes wrong with it.
 func TestWhatDoctorShows(t *testing.T) {
-	var written localaws.Output
+	var written localaws.SyncBuffer
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s")
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)

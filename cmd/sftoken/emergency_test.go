@@ -16,12 +16,12 @@ import (
 func TestInAnEmergencyAPairThatWasStagedBeforeIsNotUsed(t *testing.T) {
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s")
 	s.as(t, ownerKey)
-	leakedKey, leakedSecret := s.app.Pair()
-	s.org.Fail(sfoauthtest.Rotate, sfoauthtest.Unavailable(), 2) // Secrets Manager tries it twice
+	leakedKey, leakedSecret := s.app.Credentials()
+	s.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 2) // Secrets Manager tries it twice
 	if _, stderr, code := command(t, "", "rotate", "crm"); code != 0 || len(s.app.Staged()) != 1 {
 		t.Fatalf("an unfinished rotation: exit %d: %s", code, stderr)
 	}
-	s.org.Heal()
+	s.org.ClearFaults()
 	staged := s.app.Staged()[0]
 	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stdout, "AWSCURRENT") {
 		t.Fatalf("rotate --compromised: exit %d: %s%s", code, stdout, stderr)
@@ -29,9 +29,9 @@ func TestInAnEmergencyAPairThatWasStagedBeforeIsNotUsed(t *testing.T) {
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	key, secret := s.app.Pair()
-	if key == leakedKey || s.org.LogsIn(leakedKey, leakedSecret) || key == staged.Key || s.org.LogsIn(staged.Key, staged.Secret) || !s.org.LogsIn(key, secret) {
-		t.Errorf("the leaked pair logs in: %t; the one that was staged: %t", s.org.LogsIn(leakedKey, leakedSecret), s.org.LogsIn(staged.Key, staged.Secret))
+	key, secret := s.app.Credentials()
+	if key == leakedKey || s.org.CanLogin(leakedKey, leakedSecret) || key == staged.Key || s.org.CanLogin(staged.Key, staged.Secret) || !s.org.CanLogin(key, secret) {
+		t.Errorf("the leaked pair logs in: %t; the one that was staged: %t", s.org.CanLogin(leakedKey, leakedSecret), s.org.CanLogin(staged.Key, staged.Secret))
 	}
 	if _, stderr, code := command(t, "", "get", "crm", "-o", "none"); code != 0 {
 		t.Errorf("afterwards: exit %d: %s", code, stderr)

@@ -129,7 +129,7 @@ func inNoCommandLine(t *testing.T, binary string) {
 	}
 	const token = "00D000000000001!secret-of-this-test"
 	oddAPI(t, token)
-	var stderr localaws.Output
+	var stderr localaws.SyncBuffer
 	cmd := exec.CommandContext(t.Context(), binary, "exec", "crm", "--", "sh", "-c", `echo $$; read line; echo "$line"; exit 3`)
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()

@@ -66,7 +66,7 @@ func positive(flag string, d time.Duration) error {
 }
 
 // source returns a source of the app's tokens, and a context that ends with the time-out.
-func (f *apiFlags) source(cmd *cobra.Command, app string) (*sftoken.Source, context.Context, context.CancelFunc, error) {
+func (f *apiFlags) source(cmd *cobra.Command, app string) (*sftoken.TokenSource, context.Context, context.CancelFunc, error) {
 	if err := f.check(); err != nil {
 		return nil, nil, nil, err
 	}
@@ -74,7 +74,7 @@ func (f *apiFlags) source(cmd *cobra.Command, app string) (*sftoken.Source, cont
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if cfg.Region == "" && sftoken.RegionOf(f.address()) == "" {
+	if cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" {
 		return nil, nil, nil, &usageError{errors.New("no region: the API's address names none, so set AWS_REGION to the API's region")}
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
@@ -82,7 +82,7 @@ func (f *apiFlags) source(cmd *cobra.Command, app string) (*sftoken.Source, cont
 }
 
 // with is a source that asks the API with this configuration.
-func (f *apiFlags) with(cfg aws.Config, app string) *sftoken.Source {
+func (f *apiFlags) with(cfg aws.Config, app string) *sftoken.TokenSource {
 	return sftoken.NewTokenSource(cfg, f.address(), app, sftoken.WithHTTPClient(trusting(cfg)))
 }
 
@@ -133,7 +133,7 @@ func (f *apiFlags) fetch(cmd *cobra.Command, app, rejected string) (*sftoken.Tok
 	progress := newPatience(cmd.ErrOrStderr())
 	progress.wait("waiting for the API")
 	defer progress.done()
-	return source.Replace(ctx, rejected)
+	return source.Refresh(ctx, rejected)
 }
 
 // outputs are what --output takes. The last prints nothing: to see whether a token is to be had.

@@ -23,7 +23,7 @@ func runLocal(t *testing.T, last string, args ...string) (stdout, stderr string)
 	t.Helper()
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	out, errs := &localaws.Output{To: cue{last, interrupt}}, &localaws.Output{}
+	out, errs := &localaws.SyncBuffer{To: cue{last, interrupt}}, &localaws.SyncBuffer{}
 	args = append([]string{"local", "--listen", "127.0.0.1:0", "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0"}, args...)
 	if code := run(ctx, args, strings.NewReader(""), out, errs); code != 0 {
 		t.Fatalf("exit %d: %s", code, errs.String())
@@ -76,7 +76,7 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 	defer server.Close()
 	app := org.AddApp(sfoauthtest.AppOptions{})
 	app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
-	key, secret := app.Pair()
+	key, secret := app.Credentials()
 	file := filepath.Join(t.TempDir(), "secrets.json")
 	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"appId":%q,"consumerId":%q}`, key, secret, server.URL, app.ID, app.ConsumerID)
 	if err := os.WriteFile(file, []byte(`{"erp":`+value+`}`), 0o644); err != nil {
@@ -106,7 +106,7 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 	if _, stderr, code := command(t, "", "rotate", "erp", "--wait"); code != exitFailed || !strings.Contains(stderr, "rotation function") {
 		t.Errorf("rotate: exit %d: %s", code, stderr)
 	}
-	if now, _ := app.Pair(); now != key || len(app.Staged()) > 0 {
+	if now, _ := app.Credentials(); now != key || len(app.Staged()) > 0 {
 		t.Error("the pair of the real org was changed")
 	}
 }
@@ -170,11 +170,11 @@ func TestLocalWantsSettingsWithAValue(t *testing.T) {
 func TestExitCodesOfFailures(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.as(t, billingKey)
-	s.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+	s.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitLater || strings.Count(stderr, "sftoken: ") != 1 {
 		t.Errorf("Salesforce is down: exit %d: %s", code, stderr)
 	}
-	s.org.Heal()
+	s.org.ClearFaults()
 	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
 	s.token.Kill() // it remembers that Salesforce was down
 	if _, stderr, code := command(t, "", "get", "crm"); code != exitMisconfigured {

@@ -121,7 +121,7 @@ func TestLocalWithARealOrgIsForItsUserAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Pair()
+	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	file := filepath.Join(t.TempDir(), "secrets.json")
 	if err := os.WriteFile(file, fmt.Appendf(nil, `{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}}`, key, secret, server.URL), 0o600); err != nil {
 		t.Fatal(err)

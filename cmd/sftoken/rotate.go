@@ -77,7 +77,7 @@ Where nothing happens for a minute, --wait says so and where to look.`,
 				return err
 			}
 			r := &rotation{
-				target: targetOf(secret.Name, secret.ARN), Before: secret.Holder(appsecret.Current),
+				target: targetOf(secret.Name, secret.ARN), Before: secret.VersionWithLabel(appsecret.Current),
 				client: client, secret: secret, timeout: api.timeout, out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(),
 			}
 			if flags.asJSON {

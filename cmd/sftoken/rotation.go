@@ -64,8 +64,8 @@ func failureIn(response *smithyhttp.Response) string {
 
 // possible says at once what the rotate function would say in its log alone: that a person must make the new pair.
 func (r *rotation) possible(ctx context.Context, compromised bool) error {
-	current, err := r.secret.Read(ctx, r.secret.Holder(appsecret.Current))
-	if err != nil || current.Rotates() || current.IsPlaceholder() || r.secret.Holder(appsecret.Candidate) != "" && !compromised {
+	current, err := r.secret.Read(ctx, r.secret.VersionWithLabel(appsecret.Current))
+	if err != nil || current.CanSelfRotate() || current.IsPlaceholder() || r.secret.VersionWithLabel(appsecret.Candidate) != "" && !compromised {
 		return nil
 	}
 	app := r.secret.App
@@ -99,7 +99,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 		if err != nil {
 			return false, err
 		}
-		version := now.Holder(appsecret.Current)
+		version := now.VersionWithLabel(appsecret.Current)
 		if !r.isStill(ctx, now, version) {
 			r.Current = version
 			fmt.Fprintf(r.out, "version %s is AWSCURRENT\n", version)
@@ -108,7 +108,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 		if failure != "" {
 			return false, fmt.Errorf("the rotate function has failed: %s", failure)
 		}
-		if pending := now.Holder(appsecret.Pending); pending != "" && pending != version {
+		if pending := now.VersionWithLabel(appsecret.Pending); pending != "" && pending != version {
 			if watch.stalled(now) {
 				newScreen(r.progress).column("", 0, r.stall(ctx, now, pending))
 			}
@@ -126,7 +126,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 // isStill reports whether the version is the one that was current before or, where that has leaked, another one with
 // its pair, as is made when a person changes who may have tokens.
 func (r *rotation) isStill(ctx context.Context, now *appsecret.Secret, version string) bool {
-	before := r.secret.Holder(appsecret.Current)
+	before := r.secret.VersionWithLabel(appsecret.Current)
 	if version == before || !r.Compromised {
 		return version == before
 	}
@@ -135,7 +135,7 @@ func (r *rotation) isStill(ctx context.Context, now *appsecret.Secret, version s
 		return false
 	}
 	current, err := now.Read(ctx, version)
-	return err == nil && current.SamePair(leaked)
+	return err == nil && current.SameCredentials(leaked)
 }
 
 // watch notices that nothing happens.
@@ -163,7 +163,7 @@ func (w *watch) stalled(now *appsecret.Secret) bool {
 // stall returns what it may mean that nothing happens, and where to look. Secrets Manager gives no reason.
 func (r *rotation) stall(ctx context.Context, now *appsecret.Secret, pending string) string {
 	state := "new credentials are stored as AWSPENDING and are not current yet. Salesforce may take 10 minutes to accept them everywhere; or the rotate function fails"
-	if _, err := now.Read(ctx, pending); appsecret.IsProblem(err, appsecret.Unknown) {
+	if _, err := now.Read(ctx, pending); appsecret.IsKind(err, appsecret.NotFound) {
 		state = "the rotate function has made no new credentials, so it fails or does not run"
 	}
 	function := ""

@@ -56,7 +56,7 @@ func (s *stack) overwrite(t *testing.T, input *secretsmanager.PutSecretValueInpu
 }
 
 func (s *stack) pair() string {
-	key, secret := s.app.Pair()
+	key, secret := s.app.Credentials()
 	return fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
 }
 
@@ -104,7 +104,7 @@ func TestPutKeepsWhatIsStored(t *testing.T) {
 	}
 	t.Run("replaced", func(t *testing.T) {
 		s.overwrite(t, text(string(good[:len(good)-1])))
-		key, secret := s.app.Pair()
+		key, secret := s.app.Credentials()
 		all := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.orgURL)
 		stdout, stderr, code := command(t, all, "secret", "put", "crm", "--replace", "--json")
 		if code != 0 || !strings.Contains(stderr, "drops what is stored: the whole value, allowedPrincipals") || !strings.Contains(stdout, `"lost": [`) {
@@ -189,7 +189,7 @@ func TestPutLogsInBeforeItStores(t *testing.T) {
 		return func(s *stack) { s.app.Change(change) }
 	}
 	fault := func(at sfoauthtest.Endpoint, f sfoauthtest.Fault, times int) func(*stack) {
-		return func(s *stack) { s.org.Fail(at, f, times) }
+		return func(s *stack) { s.org.InjectFault(at, f, times) }
 	}
 	for name, c := range map[string]struct {
 		change func(*stack)
@@ -202,16 +202,16 @@ func TestPutLogsInBeforeItStores(t *testing.T) {
 		"a user who is gone":    {func(s *stack) { s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, "", "the credentials do not work", "activate the run-as user"},
 		"a user who is frozen":  {func(s *stack) { s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = true }) }, "", "the credentials do not work", "INVALID_SESSION_ID"},
 		"another org's": {func(s *stack) {
-			key, secret := s.app.Pair()
+			key, secret := s.app.Credentials()
 			s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: aws.String(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"orgId":"00D000000000001AAA"}`, key, secret, s.orgURL))})
 		}, "", "the credentials do not work", "orgId is 00D000000000001AAA"},
 		"an address out of range":                {org(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }), "", "could not be found out from here", "sftoken secret stage crm --wait"},
 		"an outage":                              {fault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0), "", "could not be found out from here", "--no-verify"},
-		"a limit":                                {fault(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_grant", "login rate exceeded"), 0), "", "could not be found out from here", "login rate"},
-		"no network":                             {fault(sfoauthtest.Everything, sfoauthtest.Reset(), 0), "", "could not be found out from here", "sftoken secret stage crm --wait"},
+		"a limit":                                {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded"), 0), "", "could not be found out from here", "login rate"},
+		"no network":                             {fault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0), "", "could not be found out from here", "sftoken secret stage crm --wait"},
 		"no answer of the REST API":              {fault(sfoauthtest.REST, sfoauthtest.Unavailable(), 0), "", "could not be found out from here", ""},
-		"a session that was ended in between":    {fault(sfoauthtest.REST, sfoauthtest.Refusal(401, "INVALID_SESSION_ID", "Session expired or invalid"), 1), "", "", ""},
-		"another request that is under way":      {fault(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_grant", "token request is already being processed"), 1), "", "", ""},
+		"a session that was ended in between":    {fault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", "Session expired or invalid"), 1), "", "", ""},
+		"another request that is under way":      {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "token request is already being processed"), 1), "", "", ""},
 		"a host that is not Salesforce's at all": {func(*stack) {}, `{"baseUri":"https://acme.lightning.force.com"}`, "the credentials do not work", "not a My Domain"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -228,14 +228,14 @@ func TestPutLogsInBeforeItStores(t *testing.T) {
 			case c.says != "" && (code != exitFailed || s.current(t) != before || !strings.Contains(stderr, "sftoken: nothing was stored: ") || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, c.also)):
 				t.Errorf("exit %d: %s%s", code, stdout, stderr)
 			}
-			logins := s.org.Seen().Calls[sfoauthtest.Token]
+			logins := s.org.Stats().Calls[sfoauthtest.Token]
 			if stdout, stderr, code := command(t, given, "secret", "put", "crm", "--no-verify", "--force", "--json"); code != 0 || !strings.Contains(stdout, `"verified": false`) {
 				t.Errorf("--no-verify: exit %d: %s", code, stderr)
 			}
 			if _, stderr, code := command(t, given, "secret", "stage", "crm"); code != 0 {
 				t.Errorf("stage: exit %d: %s", code, stderr)
 			}
-			if s.org.Seen().Calls[sfoauthtest.Token] != logins {
+			if s.org.Stats().Calls[sfoauthtest.Token] != logins {
 				t.Error("--no-verify or stage has logged in")
 			}
 		})
@@ -263,7 +263,7 @@ func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
 	}
 	working := s.current(t)
 	put(wrong, 0, "--no-verify") // nothing has tried them
-	if secret := open(); secret.Holder("AWSPREVIOUS") != working {
+	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
 		t.Fatal("AWSPREVIOUS is not the working version")
 	}
 	for _, given := range []string{wrongToo, wrong, `{"allowedPrincipals":["111111111111"]}`, s.pair()} {
@@ -272,23 +272,23 @@ func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
 			t.Errorf("not said: %s", says)
 		}
 	}
-	s.org.Fail(sfoauthtest.Everything, sfoauthtest.Reset(), 0) // neither is known to work, nor not to
+	s.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0) // neither is known to work, nor not to
 	put(wrongToo, exitFailed, "--no-verify")
-	s.org.Heal()
-	if secret := open(); secret.Holder("AWSPREVIOUS") != working {
+	s.org.ClearFaults()
+	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
 		t.Fatal("the working version has lost its label")
 	}
 
 	// Credentials that have logged in may be stored, and do not cost the working version its label either.
-	key, secret := s.org.AddApp(sfoauthtest.AppOptions{Name: "Another"}).Pair()
+	key, secret := s.org.AddApp(sfoauthtest.AppOptions{Name: "Another"}).Credentials()
 	put(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0)
-	if now := open(); now.Holder("AWSPREVIOUS") != working || now.Holder("AWSCURRENT") == working {
-		t.Errorf("AWSPREVIOUS is %s, and not the working version %s", now.Holder("AWSPREVIOUS"), working)
+	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != working || now.VersionWithLabel("AWSCURRENT") == working {
+		t.Errorf("AWSPREVIOUS is %s, and not the working version %s", now.VersionWithLabel("AWSPREVIOUS"), working)
 	}
 	verified := s.current(t)
 	put(`{"allowedPrincipals":["111111111111"]}`, 0, "--no-verify") // the current version works, so that it may take AWSPREVIOUS
-	if now := open(); now.Holder("AWSPREVIOUS") != verified {
-		t.Errorf("AWSPREVIOUS is %s, and not %s", now.Holder("AWSPREVIOUS"), verified)
+	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != verified {
+		t.Errorf("AWSPREVIOUS is %s, and not %s", now.VersionWithLabel("AWSPREVIOUS"), verified)
 	}
 
 	put(wrong, 0, "--no-verify")
@@ -298,7 +298,7 @@ func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
 
 func TestASecretIsMadeOnlyWhenAsked(t *testing.T) {
 	s := newQuietStack(t)
-	key, secret := s.app.Pair()
+	key, secret := s.app.Credentials()
 	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.orgURL)
 	_, stderr, code := command(t, value, "secret", "put", "erp")
 	if code != exitFailed || !strings.Contains(stderr, "there is no secret sftoken/erp in account 111111111111, region us-east-1") || !strings.Contains(stderr, "--create") {

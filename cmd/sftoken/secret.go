@@ -116,7 +116,7 @@ the current ones stay. This command itself does not log in.`
 			if s.kmsKey != "" && !s.create {
 				return &usageError{errors.New("--kms-key-id is for a secret that --create makes")}
 			}
-			hosts, err := sfoauth.ParseHosts(os.Getenv("SALESFORCE_HOSTS"))
+			hosts, err := sfoauth.ParseAllowedHosts(os.Getenv("SALESFORCE_HOSTS"))
 			if err != nil {
 				return &usageError{fmt.Errorf("SALESFORCE_HOSTS: %w", err)}
 			}

@@ -57,14 +57,14 @@ func command(t *testing.T, stdin string, args ...string) (stdout, stderr string,
 }
 
 func TestCommands(t *testing.T) {
-	log := &localaws.Output{}
+	log := &localaws.SyncBuffer{}
 	s := newTestStack(t, log, "SECRET_TTL=1s", "PROPAGATION=1s")
-	key, _ := s.app.Pair()
+	key, _ := s.app.Credentials()
 	s.as(t, billingKey)
 
 	stdout, _, code := command(t, "", "get", "crm")
 	var token map[string]any
-	if err := json.Unmarshal([]byte(stdout), &token); err != nil || code != 0 || !s.org.Live(fmt.Sprint(token["access_token"])) {
+	if err := json.Unmarshal([]byte(stdout), &token); err != nil || code != 0 || !s.org.TokenActive(fmt.Sprint(token["access_token"])) {
 		t.Fatalf("get: exit %d, %v", code, err)
 	}
 	text := fmt.Sprint(token["access_token"])
@@ -113,7 +113,7 @@ func TestCommands(t *testing.T) {
 	if stdout, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != 0 || !strings.Contains(stdout, "is AWSCURRENT") {
 		t.Errorf("rotate: exit %d: %s%s", code, stdout, stderr)
 	}
-	if newKey, _ := s.app.Pair(); newKey == key {
+	if newKey, _ := s.app.Credentials(); newKey == key {
 		t.Error("rotate has not rotated")
 	}
 	key, secret := s.app.Regenerate()
@@ -146,14 +146,14 @@ func TestCommands(t *testing.T) {
 	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stdout, "COMPROMISED") || !strings.Contains(stdout, "revoked") {
 		t.Errorf("rotate --compromised: exit %d: %s%s", code, stdout, stderr)
 	}
-	if s.org.Live(strings.TrimSpace(leaked)) {
+	if s.org.TokenActive(strings.TrimSpace(leaked)) {
 		t.Error("the token made with the leaked pair lives on")
 	}
 	// The rotate function deletes the pair right after AWSCURRENT has moved, which is all that the command waits for.
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.org.LogsIn(key, secret) {
+	if s.org.CanLogin(key, secret) {
 		t.Error("the leaked pair lives on")
 	}
 	if _, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 {
@@ -194,12 +194,12 @@ func TestCommandsForMachines(t *testing.T) {
 	if _, there := status["lastRotated"]; there || len(status["versions"].(map[string]any)) != 1 {
 		t.Errorf("status: %v", status)
 	}
-	key, secret := s.app.Pair()
+	key, secret := s.app.Credentials()
 	pair := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
 	first := ask(pair, 0, "secret", "put", "crm")
 	same(first, map[string]any{"secret": "sftoken/crm", "label": "AWSCURRENT"})
 	same(ask("", 0, "rotate", "crm", "--wait"), map[string]any{"secret": "sftoken/crm", "before": first["version"], "compromised": false, "revoked": false})
-	if newKey, _ := s.app.Pair(); newKey == key {
+	if newKey, _ := s.app.Credentials(); newKey == key {
 		t.Error("rotate has not rotated")
 	}
 	key, secret = s.app.Regenerate()
@@ -259,7 +259,7 @@ func TestLocalAsTheReadmeTellsIt(t *testing.T) {
 	out, in := io.Pipe()
 	var wg sync.WaitGroup
 	t.Cleanup(func() { cancel(); _ = out.Close(); wg.Wait() })
-	var stderr localaws.Output
+	var stderr localaws.SyncBuffer
 	wg.Go(func() {
 		code := run(ctx, []string{"local", "--listen", "127.0.0.1:0", "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0"}, strings.NewReader(""), in, &stderr)
 		_ = in.CloseWithError(fmt.Errorf("exit %d: %s", code, stderr.String()))
@@ -285,7 +285,7 @@ func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Pair()
+	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	file := filepath.Join(t.TempDir(), "secrets.json")
 	text := fmt.Sprintf(`{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}}`, key, secret, server.URL)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -301,7 +301,7 @@ func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
 	}
 	defer s.Close()
 	s.as(t, s.keys.billing)
-	if stdout, stderr, code := command(t, "", "get", "erp", "-o", "token"); code != 0 || !org.Live(strings.TrimSpace(stdout)) {
+	if stdout, stderr, code := command(t, "", "get", "erp", "-o", "token"); code != 0 || !org.TokenActive(strings.TrimSpace(stdout)) {
 		t.Errorf("get: exit %d: %s", code, stderr)
 	}
 	for _, bad := range []string{"", "[]", "{}", `{"ERP":{}}`} {
@@ -317,29 +317,29 @@ func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
 // TestNothingSecretIsWritten takes real processes through every fault and collects everything that they, the commands and
 // the API write.
 func TestNothingSecretIsWritten(t *testing.T) {
-	var written localaws.Output
+	var written localaws.SyncBuffer
 	s := newTestStack(t, &written, "SECRET_TTL=1s", "PROPAGATION=0s", "LOG_LEVEL=debug")
-	key, secret := s.app.Pair()
+	key, secret := s.app.Credentials()
 	for _, fault := range sfoauthtest.AllFaults() {
-		for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Token, sfoauthtest.Introspect, sfoauthtest.MainPair} {
+		for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Token, sfoauthtest.Introspect, sfoauthtest.PrimaryCredentials} {
 			// A rotation that hangs takes minutes, and says no more than one that is cut off.
-			if !fault.Fits(at) || at == sfoauthtest.MainPair && slow(fault) {
+			if !fault.AppliesTo(at) || at == sfoauthtest.PrimaryCredentials && slow(fault) {
 				continue
 			}
-			s.org.Fail(at, fault, 0)
+			s.org.InjectFault(at, fault, 0)
 			switch at {
 			case sfoauthtest.Token:
 				s.token.Kill() // a cold start
 				s.tell(t, &written, billingKey, "get", "crm", "-o", "none")
 			case sfoauthtest.Introspect:
-				s.org.Heal(sfoauthtest.Token)
+				s.org.ClearFaults(sfoauthtest.Token)
 				id := s.tokenID(t)
 				s.tell(t, &written, billingKey, "get", "crm", "-o", "none", "--rejected", id)
 				s.tell(t, &written, ownerKey, "revoke", "crm")
 			default:
 				s.tell(t, &written, ownerKey, "rotate", "crm")
 			}
-			s.org.Heal()
+			s.org.ClearFaults()
 		}
 	}
 	s.tell(t, &written, ownerKey, "secret", "status", "crm")
@@ -361,7 +361,7 @@ func TestNothingSecretIsWritten(t *testing.T) {
 	if found > 0 {
 		t.Errorf("%d of %d secrets, tokens and signatures are in what was written", found, len(s.org.Secrets()))
 	}
-	if improper := s.org.Improper(); len(improper) > 0 {
+	if improper := s.org.Violations(); len(improper) > 0 {
 		t.Errorf("sent to Salesforce: %q", improper)
 	}
 }
@@ -400,29 +400,29 @@ func (s *stack) tokenID(t *testing.T) string {
 func TestARotationWhoseProcessIsKilled(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
 	s.as(t, ownerKey)
-	for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Rotate, sfoauthtest.Token} {
-		oldKey, _ := s.app.Pair()
-		before := s.org.Seen().Calls[at]
-		s.org.Fail(at, sfoauthtest.Latency(time.Second), 1)
+	for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Promote, sfoauthtest.Token} {
+		oldKey, _ := s.app.Credentials()
+		before := s.org.Stats().Calls[at]
+		s.org.InjectFault(at, sfoauthtest.Latency(time.Second), 1)
 		var killer sync.WaitGroup
 		killer.Go(func() {
-			for s.org.Seen().Calls[at] == before {
+			for s.org.Stats().Calls[at] == before {
 				time.Sleep(5 * time.Millisecond)
 			}
 			s.rotate.Kill()
 		})
 		_, _ = start(t.Context(), s.secrets, prefix+"crm") // Secrets Manager tries it twice
 		killer.Wait()
-		s.org.Heal()
+		s.org.ClearFaults()
 		d := &demo{stack: s}
 		for try := 0; ; try++ {
 			secret, err := d.secret(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			key, pair := s.app.Pair()
-			version, err := secret.Read(t.Context(), secret.Holder("AWSCURRENT"))
-			if err == nil && key != oldKey && version.ConsumerKey == key && s.org.LogsIn(key, pair) {
+			key, pair := s.app.Credentials()
+			version, err := secret.Read(t.Context(), secret.VersionWithLabel("AWSCURRENT"))
+			if err == nil && key != oldKey && version.ConsumerKey == key && s.org.CanLogin(key, pair) {
 				break
 			}
 			if try == 3 {

@@ -194,7 +194,7 @@ func (s *stack) startOrg(o stackOptions) (err error) {
 	s.org = sfoauthtest.New(o.config)
 	s.app = s.org.AddApp(sfoauthtest.AppOptions{Name: "CRM"})
 	s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
-	s.closers = append(s.closers, func() { s.org.Heal() })
+	s.closers = append(s.closers, func() { s.org.ClearFaults() })
 	var secure *tls.Config
 	if o.orgCA != "" {
 		if secure, err = orgCertificate(o.orgCA); err != nil {
@@ -328,7 +328,7 @@ func (s *stack) settle(ctx context.Context) error {
 func (s *stack) fill(ctx context.Context, secrets map[string]json.RawMessage) error {
 	simulated := secrets == nil
 	if simulated {
-		key, secret := s.app.Pair()
+		key, secret := s.app.Credentials()
 		value, err := json.Marshal(map[string]any{
 			"consumerKey": key, "consumerSecret": secret, "baseUri": s.orgURL, "appId": s.app.ID, "consumerId": s.app.ConsumerID, "orgId": s.org.ID(),
 			"allowedPrincipals": []string{owner, s.keys.billing.Account},

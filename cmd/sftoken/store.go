@@ -116,7 +116,7 @@ func (s *store) present(ctx context.Context) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := &held{secret: secret, base: secret.Holder(appsecret.Current), fields: fields{}}
+	now := &held{secret: secret, base: secret.VersionWithLabel(appsecret.Current), fields: fields{}}
 	s.to = targetOf(s.name, secret.ARN)
 	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.name})
 	switch {
@@ -264,7 +264,7 @@ func (s *store) check(ctx context.Context, now *held, value string) error {
 		s.keep = keep
 	}
 	again, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
-	if err == nil && again.Holder(appsecret.Current) != now.base {
+	if err == nil && again.VersionWithLabel(appsecret.Current) != now.base {
 		err = errors.New("another version has become AWSCURRENT meanwhile: try again")
 	}
 	return err
@@ -328,12 +328,12 @@ func (s *store) verdict(version string, timeout time.Duration) (label string, er
 			return false, err
 		}
 		switch {
-		case secret.Has(version, appsecret.Current):
+		case secret.HasLabel(version, appsecret.Current):
 			label = appsecret.Current
-		case secret.Has(version, appsecret.Rejected):
+		case secret.HasLabel(version, appsecret.Rejected):
 			label = appsecret.Rejected
-		case !seen || secret.Has(version, appsecret.Candidate):
-			seen = secret.Has(version, appsecret.Candidate)
+		case !seen || secret.HasLabel(version, appsecret.Candidate):
+			seen = secret.HasLabel(version, appsecret.Candidate)
 			return false, nil
 		// A rotation that takes a candidate stores its pair as a version of its own.
 		case s.isPairOf(ctx, secret, appsecret.Current):
@@ -353,10 +353,10 @@ func (s *store) verdict(version string, timeout time.Duration) (label string, er
 
 // isPairOf says whether the version with the label holds the pair that was stored.
 func (s *store) isPairOf(ctx context.Context, secret *appsecret.Secret, label string) bool {
-	holder := secret.Holder(label)
+	holder := secret.VersionWithLabel(label)
 	if holder == "" {
 		return false
 	}
 	version, err := secret.Read(ctx, holder)
-	return err == nil && version.SamePair(s.stored)
+	return err == nil && version.SameCredentials(s.stored)
 }

@@ -31,7 +31,7 @@ type story struct {
 
 func tellAStory(t *testing.T) *story {
 	t.Helper()
-	var log localaws.Output
+	var log localaws.SyncBuffer
 	const anyPort = "127.0.0.1:0"
 	s, err := newStack(t.Context(), stackOptions{
 		api: anyPort, aws: anyPort, org: anyPort, log: &log, timeout: 4 * time.Second,
@@ -75,9 +75,9 @@ func tellAStory(t *testing.T) *story {
 	access.add("-", http.MethodGet, http.StatusForbidden, "MISSING_AUTHENTICATION_TOKEN")
 	leaked := s.current(t)
 
-	s.org.Fail(sfoauthtest.Introspect, sfoauthtest.Maintenance(), 0)
+	s.org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Maintenance(), 0)
 	run(billingKey, 0, "", "get", "crm", "--rejected", first.ID, "-o", "none")
-	s.org.Heal()
+	s.org.ClearFaults()
 	run(ownerKey, 0, "", "rotate", "crm", "--compromised", "--yes")
 	second := s.current(t)
 	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
@@ -95,7 +95,7 @@ func tellAStory(t *testing.T) *story {
 	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
 	s.token.Kill()
 	run(billingKey, exitMisconfigured, "", "get", "crm")
-	s.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+	s.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 	run(ownerKey, 0, "", "rotate", "crm")
 
 	told := &story{stack: s, groups: map[string]*insights{}}
@@ -196,16 +196,16 @@ func (s *stack) current(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return secret.Holder("AWSCURRENT")
+	return secret.VersionWithLabel("AWSCURRENT")
 }
 
 // tellOfOtherApps is what happens to apps beside crm: a list of principals that cannot be read, a secret that is denied,
 // a user that is frozen, and a caller who spends an app's logins.
-func (s *stack) tellOfOtherApps(t *testing.T, log *localaws.Output, run func(as localaws.Principal, code int, stdin string, args ...string) string) {
+func (s *stack) tellOfOtherApps(t *testing.T, log *localaws.SyncBuffer, run func(as localaws.Principal, code int, stdin string, args ...string) string) {
 	t.Helper()
 	for app, more := range map[string]string{"unreadable": `,"allowedPrincipals":"everyone"`, "denied": "", "spent": "", "blocked": ""} {
 		user := s.org.AddUser(sfoauthtest.UserOptions{Frozen: app == "blocked"})
-		key, secret := s.org.AddApp(sfoauthtest.AppOptions{Name: app, RunAs: user}).Pair()
+		key, secret := s.org.AddApp(sfoauthtest.AppOptions{Name: app, RunAs: user}).Credentials()
 		value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q%s}`, key, secret, s.orgURL, more)
 		input := &secretsmanager.CreateSecretInput{Name: aws.String(prefix + app), SecretString: &value}
 		if _, err := s.secrets.CreateSecret(t.Context(), input); err != nil {
@@ -213,9 +213,9 @@ func (s *stack) tellOfOtherApps(t *testing.T, log *localaws.Output, run func(as 
 		}
 	}
 	run(ownerKey, exitRefused, "", "get", "unreadable")
-	s.aws.Fail("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+	s.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
 	run(ownerKey, exitRefused, "", "get", "denied")
-	s.aws.Heal()
+	s.aws.ClearFaults()
 	s.token.Kill() // so that one process makes all the logins that follow
 	for range 60 {
 		run(ownerKey, 0, "", "get", "spent", "-o", "none")

@@ -24,7 +24,7 @@ import (
 type terminal struct {
 	side   *os.File
 	master *os.File
-	screen *localaws.Output
+	screen *localaws.SyncBuffer
 }
 
 // newTerminal opens one that is so many columns wide. Source: pty(7), ioctl_tty(2).
@@ -49,7 +49,7 @@ func newTerminal(t *testing.T, columns uint16) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	term := &terminal{side: side, master: master, screen: &localaws.Output{}}
+	term := &terminal{side: side, master: master, screen: &localaws.SyncBuffer{}}
 	done := make(chan struct{})
 	go func() { _, _ = io.Copy(term.screen, master); close(done) }()
 	t.Cleanup(func() {
@@ -130,7 +130,7 @@ func TestDoctorAtATerminal(t *testing.T) {
 func TestSecretsAreTypedUnseen(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.as(t, ownerKey)
-	key, secret := s.app.Pair()
+	key, secret := s.app.Credentials()
 	term := newTerminal(t, 80)
 	type ended struct {
 		shown string
@@ -155,7 +155,7 @@ func TestSecretsAreTypedUnseen(t *testing.T) {
 	if !echoes(t, term.side) {
 		t.Error("the terminal is left without an echo")
 	}
-	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 || !s.org.Live(strings.TrimSpace(stdout)) {
+	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 || !s.org.TokenActive(strings.TrimSpace(stdout)) {
 		t.Errorf("get: exit %d: %s", code, stderr)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // login tries credentials as the rotate function does: it logs in, compares who they log in as with what the secret
 // pins, and calls the REST API.
 type login struct {
-	hosts      sfoauth.Hosts
+	hosts      sfoauth.AllowedHosts
 	httpClient *http.Client // nil: http.DefaultClient
 }
 
@@ -38,10 +38,10 @@ func (l login) try(ctx context.Context, version *appsecret.Version) error {
 		if err != nil {
 			return conclude(err)
 		}
-		if err := version.CheckPins(token); err != nil {
+		if err := version.VerifyIdentity(token); err != nil {
 			return &refusedError{err}
 		}
-		err = client.CheckAPI(ctx, token)
+		err = client.Ping(ctx, token)
 		ended, ok := errors.AsType[*sfoauth.Error](err)
 		if err == nil || !again || !ok || ended.Status != http.StatusUnauthorized {
 			return conclude(err)
@@ -57,7 +57,7 @@ func (l login) token(ctx context.Context, client *sfoauth.Client) (*sfoauth.Toke
 	for tries := time.Duration(1); ; tries++ {
 		token, err := client.Token(ctx)
 		busy, ok := errors.AsType[*sfoauth.Error](err)
-		if !ok || busy.Code != "invalid_grant" || busy.Kind != sfoauth.Passing || tries == 4 {
+		if !ok || busy.Code != "invalid_grant" || busy.Kind != sfoauth.Temporary || tries == 4 {
 			return token, err
 		}
 		select {
@@ -72,10 +72,10 @@ func (l login) token(ctx context.Context, client *sfoauth.Client) (*sfoauth.Toke
 // alone they are refused.
 func conclude(err error) error {
 	failed, ok := errors.AsType[*sfoauth.Error](err)
-	if err == nil || !ok || failed.Kind != sfoauth.Final || strings.Contains(strings.ToLower(failed.Description), "ip restricted") {
+	if err == nil || !ok || failed.Kind != sfoauth.Permanent || strings.Contains(strings.ToLower(failed.Description), "ip restricted") {
 		return err
 	}
-	if advice := failed.Advice(); advice != "" {
+	if advice := failed.Hint(); advice != "" {
 		return &refusedError{fmt.Errorf("%w: %s", err, advice)}
 	}
 	return &refusedError{err}
@@ -99,7 +99,7 @@ func (s *store) verify(ctx context.Context, version *appsecret.Version, exists b
 		return nil
 	case ctx.Err() != nil:
 		return errInterrupted
-	case isRefused(err) && refused != nil && refused.RefusesCredentials() && exists:
+	case isRefused(err) && refused != nil && refused.IsInvalidClient() && exists:
 		return fmt.Errorf("the credentials are refused: %w. If they are less than 10 minutes old, `sftoken secret stage %s --wait` waits for them", err, s.app)
 	case isRefused(err):
 		return fmt.Errorf("the credentials do not work: %w", err)
@@ -112,7 +112,7 @@ func (s *store) verify(ctx context.Context, version *appsecret.Version, exists b
 // may, credentials that have logged in are stored all the same, and keep is the version that must get AWSPREVIOUS
 // back afterwards; others are refused. An empty keep: nothing is to be done.
 func (s *store) keepsWorking(ctx context.Context, secret *appsecret.Secret, value *appsecret.Version) (keep string, err error) {
-	holder := secret.Holder(appsecret.Previous)
+	holder := secret.VersionWithLabel(appsecret.Previous)
 	for _, label := range secret.Labels[holder] {
 		if label != appsecret.Previous && label != appsecret.Pending { // AWSPENDING is taken off when a person stores a version
 			return "", nil
@@ -124,7 +124,7 @@ func (s *store) keepsWorking(ctx context.Context, secret *appsecret.Secret, valu
 		return holder, nil
 	case err != nil:
 		return "", fmt.Errorf("whether AWSPREVIOUS works cannot be found out: %w. --force stores all the same", err)
-	case previous == nil || s.verified && previous.SamePair(value):
+	case previous == nil || s.verified && previous.SameCredentials(value):
 		return "", nil
 	}
 	why, fate := s.currentWorks(ctx, secret, value, previous)
@@ -144,17 +144,17 @@ func (s *store) keepsWorking(ctx context.Context, secret *appsecret.Secret, valu
 // currentWorks returns nil where AWSCURRENT works, and otherwise why that is not known; refused reports that
 // AWSPREVIOUS has the same credentials and is refused with it.
 func (s *store) currentWorks(ctx context.Context, secret *appsecret.Secret, value, previous *appsecret.Version) (why error, refused bool) {
-	current, err := s.usable(ctx, secret, secret.Holder(appsecret.Current))
+	current, err := s.usable(ctx, secret, secret.VersionWithLabel(appsecret.Current))
 	switch {
 	case err != nil:
 		return err, false
 	case current == nil:
 		return errors.New("its value cannot be used"), false
-	case s.verified && current.SamePair(value):
+	case s.verified && current.SameCredentials(value):
 		return nil, false
 	}
 	why = s.login.try(ctx, current)
-	return why, previous.SamePair(current) && isRefused(why)
+	return why, previous.SameCredentials(current) && isRefused(why)
 }
 
 // keepPrevious gives AWSPREVIOUS back to the version that must keep it.
@@ -164,7 +164,7 @@ func (s *store) keepPrevious(ctx context.Context, keep string) {
 	}
 	now, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
 	if err == nil {
-		err = now.Move(ctx, appsecret.Previous, keep)
+		err = now.MoveLabel(ctx, appsecret.Previous, keep)
 	}
 	if err != nil {
 		s.warning(fmt.Sprintf("version %s, which may work, has lost its last label, AWSPREVIOUS, to one that is not known to: %v", keep, err))
@@ -178,7 +178,7 @@ func (s *store) usable(ctx context.Context, secret *appsecret.Secret, id string)
 	}
 	version, err := secret.Read(ctx, id)
 	switch {
-	case appsecret.IsProblem(err, appsecret.Unknown), appsecret.IsProblem(err, appsecret.Malformed):
+	case appsecret.IsKind(err, appsecret.NotFound), appsecret.IsKind(err, appsecret.Malformed):
 		return nil, nil
 	case err != nil || version.IsPlaceholder():
 		return nil, err

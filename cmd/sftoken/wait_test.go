@@ -87,9 +87,9 @@ func (v *vault) move(label, to string) {
 	v.t.Helper()
 	s := v.secret()
 	if to == "" {
-		v.must(s.Unlabel(v.t.Context(), label, s.Holder(label)))
+		v.must(s.RemoveLabel(v.t.Context(), label, s.VersionWithLabel(label)))
 	} else {
-		v.must(s.Move(v.t.Context(), label, to))
+		v.must(s.MoveLabel(v.t.Context(), label, to))
 	}
 }
 
@@ -110,7 +110,7 @@ func (v *vault) store(ctx context.Context, label, typed string) *store {
 
 func (v *vault) rotation() *rotation {
 	secret := v.secret()
-	current := secret.Holder("AWSCURRENT")
+	current := secret.VersionWithLabel("AWSCURRENT")
 	return &rotation{client: v.Client, secret: secret, Before: current, Leaked: current, timeout: defaultWait, out: io.Discard, progress: io.Discard}
 }
 
@@ -166,7 +166,7 @@ func TestAWaitThatIsInterruptedSaysThatItGoesOn(t *testing.T) {
 			version, err := s.store("")
 			v.must(err)
 			if at > 2*time.Second {
-				v.aws.Fail("DescribeSecret", localaws.Fault{Delay: 10 * time.Second}, 0)
+				v.aws.InjectFault("DescribeSecret", localaws.Fault{Delay: 10 * time.Second}, 0)
 			}
 			time.AfterFunc(at, cancel)
 			if label, err := s.verdict(version, defaultWait); label != "" || err == nil || !strings.Contains(err.Error(), "stopped waiting, and it goes on") {
@@ -197,7 +197,7 @@ func TestAPairThatIsRotatedWhileSomebodyTypesIsKept(t *testing.T) {
 		_, err := s.store("")
 		v.must(err)
 		secret := v.secret()
-		current, err := secret.Read(v.t.Context(), secret.Holder("AWSCURRENT"))
+		current, err := secret.Read(v.t.Context(), secret.VersionWithLabel("AWSCURRENT"))
 		v.must(err)
 		if current.ConsumerKey != "rotated" || current.AllowedPrincipals == nil {
 			v.t.Errorf("the pair of %q is stored", current.ConsumerKey)
@@ -214,11 +214,11 @@ func TestAReadThatIsInterrupted(t *testing.T) {
 		defer end.Close()
 		s.cmd.SetIn(silent)
 		time.AfterFunc(time.Second, cancel)
-		before := v.secret().Holder("AWSCURRENT")
+		before := v.secret().VersionWithLabel("AWSCURRENT")
 		if _, err := s.store(""); err == nil || !strings.Contains(err.Error(), "nothing was stored: interrupted") {
 			v.t.Error(err)
 		}
-		if after := v.secret().Holder("AWSCURRENT"); after != before {
+		if after := v.secret().VersionWithLabel("AWSCURRENT"); after != before {
 			v.t.Error("something is stored")
 		}
 	})
@@ -230,7 +230,7 @@ func TestARotationThatOnlyAPersonCanGoOnWith(t *testing.T) {
 		v.rotate = func(context.Context, []byte) ([]byte, error) { // as the rotate function refuses a candidate
 			time.Sleep(5 * time.Second)
 			s := v.secret()
-			if holder := s.Holder("CANDIDATE"); holder != "" {
+			if holder := s.VersionWithLabel("CANDIDATE"); holder != "" {
 				v.move("REJECTED", holder)
 				v.move("CANDIDATE", "")
 				v.move("AWSPENDING", "")
@@ -267,7 +267,7 @@ func TestALeakedPairInANewVersionIsWaitedFor(t *testing.T) {
 		time.AfterFunc(3*time.Second, func() { v.put("made", "AWSCURRENT") })
 		time.AfterFunc(9*time.Second, func() {
 			v.put("new", "AWSCURRENT")
-			last = v.secret().Holder("AWSCURRENT")
+			last = v.secret().VersionWithLabel("AWSCURRENT")
 		})
 		err = r.replaceLeaked(v.t.Context())
 		synctest.Wait() // for what was to be stored, too
@@ -284,7 +284,7 @@ func TestARotationThatIsGivenUpBeginsAgain(t *testing.T) {
 		steps := 0
 		v.rotate = func(context.Context, []byte) ([]byte, error) {
 			if steps++; steps <= 2 {
-				v.move("AWSPENDING", v.secret().Holder("AWSCURRENT"))
+				v.move("AWSPENDING", v.secret().VersionWithLabel("AWSCURRENT"))
 				return nil, errors.New("given up")
 			}
 			v.put("new", "AWSCURRENT")
@@ -296,7 +296,7 @@ func TestARotationThatIsGivenUpBeginsAgain(t *testing.T) {
 		v.must(err)
 		synctest.Wait()
 		r := v.rotation()
-		if err := r.rotate(v.t.Context()); err != nil || r.Current != v.secret().Holder("AWSCURRENT") {
+		if err := r.rotate(v.t.Context()); err != nil || r.Current != v.secret().VersionWithLabel("AWSCURRENT") {
 			v.t.Errorf("%v; %q is AWSCURRENT", err, r.Current)
 		}
 		synctest.Wait()

@@ -44,13 +44,13 @@ func FuzzParse(f *testing.F) {
 
 // keeps checks that a version with another pair is the same in every other field, and reads as what was put into it.
 func keeps(t *testing.T, v *Version, before map[string]json.RawMessage) {
-	pair := sfoauth.Pair{ConsumerKey: "3MVG9new", ConsumerSecret: sfoauth.NewSecret(`new"secret\`)}
-	text := v.With(pair).Reveal()
+	pair := sfoauth.ConsumerCredentials{ConsumerKey: "3MVG9new", ConsumerSecret: sfoauth.NewSecret(`new"secret\`)}
+	text := v.WithCredentials(pair).Reveal()
 	next, err := Parse("v2", text)
 	if err != nil {
 		t.Fatalf("what is written does not read: %v", err)
 	}
-	if !next.Pair().Equal(pair) || next.BaseURI != v.BaseURI || next.AppID != v.AppID || next.OrgID != v.OrgID || next.With(pair).Reveal() != text {
+	if !next.Credentials().Equal(pair) || next.BaseURI != v.BaseURI || next.AppID != v.AppID || next.OrgID != v.OrgID || next.WithCredentials(pair).Reveal() != text {
 		t.Error("written and read again it is another version")
 	}
 	var after map[string]json.RawMessage
@@ -95,7 +95,7 @@ func FuzzPrincipals(f *testing.F) {
 		}
 		var entries []string
 		_ = json.Unmarshal(encoded, &entries) // as JSON has it, which knows valid UTF-8 alone
-		if got, want := p.Allow(arn), allows(strings.TrimSpace(entries[0]), arn); got != want {
+		if got, want := p.Allows(arn), allows(strings.TrimSpace(entries[0]), arn); got != want {
 			t.Errorf("%q allows %q: %t, want %t", entry, arn, got, want)
 		}
 	})

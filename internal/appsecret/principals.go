@@ -79,9 +79,9 @@ func isAccount(text string) bool {
 	return strings.Trim(text, "0123456789*") == "" && (len(text) == 12 || wild && len(text) < 12)
 }
 
-// Allow says whether the principal with this ARN, as API Gateway's requestContext.identity.userArn gives it, is in the
+// Allows says whether the principal with this ARN, as API Gateway's requestContext.identity.userArn gives it, is in the
 // list. A nil list allows everybody whom IAM has let in.
-func (p *Principals) Allow(arn string) bool {
+func (p *Principals) Allows(arn string) bool {
 	if p == nil {
 		return true
 	}
@@ -113,8 +113,8 @@ func (p *Principals) Allow(arn string) bool {
 	return false
 }
 
-// Nobody says whether the list is there and empty, as that of an app whose login only changes the pairs of others.
-func (p *Principals) Nobody() bool { return p != nil && len(p.patterns) == 0 }
+// DenyAll says whether the list is there and empty, as that of an app whose login only changes the pairs of others.
+func (p *Principals) DenyAll() bool { return p != nil && len(p.patterns) == 0 }
 
 // Covers reports whether everyone whom other allows is allowed by p too. Either may be nil, which allows everyone. It may miss that
 // several entries together cover one, and then reports false.

@@ -47,7 +47,7 @@ var ErrNotAnApp = errors.New("it is not an app's")
 func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error) {
 	out, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
 	if err != nil {
-		return nil, &Error{Secret: id, Problem: problemOf(err), Err: err}
+		return nil, &Error{Secret: id, Kind: problemOf(err), Err: err}
 	}
 	s := &Secret{
 		client: client, ARN: aws.ToString(out.ARN), Name: aws.ToString(out.Name), RotationEnabled: aws.ToBool(out.RotationEnabled),
@@ -79,13 +79,15 @@ func (s *Secret) Overdue(now time.Time) bool {
 	return !s.NextRotation.IsZero() && now.After(s.NextRotation.Add(24*time.Hour))
 }
 
-// Has says whether the version has the label.
-func (s *Secret) Has(version, label string) bool { return slices.Contains(s.Labels[version], label) }
+// HasLabel says whether the version has the label.
+func (s *Secret) HasLabel(version, label string) bool {
+	return slices.Contains(s.Labels[version], label)
+}
 
-// Holder returns the id of the version that has the label; empty: none.
-func (s *Secret) Holder(label string) string {
+// VersionWithLabel returns the id of the version that has the label; empty: none.
+func (s *Secret) VersionWithLabel(label string) string {
 	for _, version := range slices.Sorted(maps.Keys(s.Labels)) {
-		if s.Has(version, label) {
+		if s.HasLabel(version, label) {
 			return version
 		}
 	}
@@ -108,7 +110,7 @@ func (s *Secret) ReadAll(ctx context.Context) ([]*Version, error) {
 	for _, id := range slices.Sorted(maps.Keys(s.Labels)) {
 		version, err := s.Read(ctx, id)
 		switch {
-		case IsProblem(err, Unknown) || IsProblem(err, Malformed):
+		case IsKind(err, NotFound) || IsKind(err, Malformed):
 		case err != nil:
 			return nil, err
 		default:
@@ -133,10 +135,10 @@ func (s *Secret) Put(ctx context.Context, token, rotationToken, label, value str
 	return nil
 }
 
-// Move moves the label to the version, from the one that had it when the secret was opened. Where somebody else has moved
+// MoveLabel moves the label to the version, from the one that had it when the secret was opened. Where somebody else has moved
 // it to a third one since, Secrets Manager refuses, and nothing changes.
-func (s *Secret) Move(ctx context.Context, label, version string) error {
-	from := s.Holder(label)
+func (s *Secret) MoveLabel(ctx context.Context, label, version string) error {
+	from := s.VersionWithLabel(label)
 	if from == version {
 		return nil
 	}
@@ -150,8 +152,8 @@ func (s *Secret) Move(ctx context.Context, label, version string) error {
 	return nil
 }
 
-// Unlabel takes the label off the version. Where it is off already, nothing changes.
-func (s *Secret) Unlabel(ctx context.Context, label, version string) error {
+// RemoveLabel takes the label off the version. Where it is off already, nothing changes.
+func (s *Secret) RemoveLabel(ctx context.Context, label, version string) error {
 	input := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.ARN, VersionStage: &label, RemoveFromVersionId: &version}
 	if err := s.update(ctx, input); err != nil {
 		return fmt.Errorf("taking %s off version %s of secret %s: %w", label, version, s.Name, err)

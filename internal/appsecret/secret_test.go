@@ -46,7 +46,7 @@ func TestSamePair(t *testing.T) {
 		`{"consumerKey":"a","consumerSecret":"c","baseUri":"https://acme.my.salesforce.com"}`:                 false,
 		`{"consumerKey":"c","consumerSecret":"b","baseUri":"https://acme.my.salesforce.com"}`:                 false,
 	} {
-		if one.SamePair(parse(value)) != want {
+		if one.SameCredentials(parse(value)) != want {
 			t.Errorf("%s: %t", value, !want)
 		}
 	}
@@ -75,8 +75,8 @@ func (l *labels) UpdateSecretVersionStage(context.Context, *secretsmanager.Updat
 func TestARefusedChangeThatHasHappenedIsNoError(t *testing.T) {
 	type versions = map[string][]string
 	before := versions{"v1": {"AWSCURRENT"}, "v2": {"CANDIDATE"}}
-	move := func(s *appsecret.Secret) error { return s.Move(t.Context(), "AWSCURRENT", "v2") }
-	unlabel := func(s *appsecret.Secret) error { return s.Unlabel(t.Context(), "CANDIDATE", "v2") }
+	move := func(s *appsecret.Secret) error { return s.MoveLabel(t.Context(), "AWSCURRENT", "v2") }
+	unlabel := func(s *appsecret.Secret) error { return s.RemoveLabel(t.Context(), "CANDIDATE", "v2") }
 	for _, test := range []struct {
 		name   string
 		change func(*appsecret.Secret) error

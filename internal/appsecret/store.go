@@ -12,15 +12,15 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Problem says why a version could not be read.
-type Problem int
+// ErrorKind says why a version could not be read.
+type ErrorKind int
 
 const (
 	// Unavailable: Secrets Manager is down, slow or limiting. What was read before is still good.
-	Unavailable Problem = iota
-	// Unknown: there is no such secret, it is scheduled for deletion, or no version has the label. GetSecretValue does not
+	Unavailable ErrorKind = iota
+	// NotFound: there is no such secret, it is scheduled for deletion, or no version has the label. GetSecretValue does not
 	// tell these apart.
-	Unknown
+	NotFound
 	// Denied: IAM or the key's policy does not let this function read the secret.
 	Denied
 	// Malformed: the value is not what an app's secret should be.
@@ -31,7 +31,7 @@ const (
 type Error struct {
 	Secret  string // the secret's name
 	Version string // the label or id of the version that was asked for; empty: the secret itself
-	Problem Problem
+	Kind    ErrorKind
 	Err     error
 }
 
@@ -70,22 +70,22 @@ func read(ctx context.Context, client Getter, secret, version string, input *sec
 	failed := &Error{Secret: secret, Version: version}
 	out, err := client.GetSecretValue(ctx, input)
 	if err != nil {
-		failed.Problem, failed.Err = problemOf(err), unquoted(err)
+		failed.Kind, failed.Err = problemOf(err), unquoted(err)
 		return nil, failed
 	}
 	switch {
 	case out.SecretString != nil:
 	case out.SecretBinary != nil:
 		err := errors.New("the value is binary: store it as a string")
-		failed.Problem, failed.Err = Malformed, &valueError{mentionsPrincipals(string(out.SecretBinary)), err}
+		failed.Kind, failed.Err = Malformed, &valueError{mentionsPrincipals(string(out.SecretBinary)), err}
 		return nil, failed
 	default: // AWS refuses to read a version without a value; an emulator may answer without one
-		failed.Problem, failed.Err = Unknown, errors.New("the version has no value yet")
+		failed.Kind, failed.Err = NotFound, errors.New("the version has no value yet")
 		return nil, failed
 	}
 	parsed, err := Parse(aws.ToString(out.VersionId), *out.SecretString)
 	if err != nil {
-		failed.Problem, failed.Err = Malformed, err
+		failed.Kind, failed.Err = Malformed, err
 		return nil, failed
 	}
 	parsed.Created = aws.ToTime(out.CreatedDate)
@@ -102,19 +102,19 @@ func unquoted(err error) error {
 	return err
 }
 
-// IsProblem says whether err is an *Error with this problem.
-func IsProblem(err error, problem Problem) bool {
+// IsKind says whether err is an *Error with this problem.
+func IsKind(err error, problem ErrorKind) bool {
 	failed, ok := errors.AsType[*Error](err)
-	return ok && failed.Problem == problem
+	return ok && failed.Kind == problem
 }
 
 // problemOf sorts what GetSecretValue answers. Source: the operation's page in the Secrets Manager API Reference, "Errors".
-func problemOf(err error) Problem {
+func problemOf(err error) ErrorKind {
 	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
-		return Unknown
+		return NotFound
 	}
 	if _, ok := errors.AsType[*types.InvalidRequestException](err); ok { // scheduled for deletion
-		return Unknown
+		return NotFound
 	}
 	if _, ok := errors.AsType[*types.DecryptionFailure](err); ok { // the key is disabled, deleted or out of reach
 		return Denied

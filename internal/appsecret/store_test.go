@@ -20,13 +20,13 @@ func TestReadWithoutAString(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		with *answer
-		want appsecret.Problem
+		want appsecret.ErrorKind
 	}{
 		{"binary", &answer{SecretBinary: []byte("{}")}, appsecret.Malformed},
-		{"no value yet", &answer{}, appsecret.Unknown},
+		{"no value yet", &answer{}, appsecret.NotFound},
 	} {
 		_, err := appsecret.Reader{Client: tt.with, Prefix: "sftoken/"}.Read(t.Context(), "crm", appsecret.Current)
-		if !appsecret.IsProblem(err, tt.want) {
+		if !appsecret.IsKind(err, tt.want) {
 			t.Errorf("%s: got %v, want problem %d", tt.name, err, tt.want)
 		}
 	}

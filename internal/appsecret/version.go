@@ -29,9 +29,9 @@ const (
 	Compromised = "COMPROMISED"
 )
 
-// Ladder are the labels whose pair is tried when Salesforce refuses that of AWSCURRENT, in this order: while the pair is
+// FallbackLabels are the labels whose pair is tried when Salesforce refuses that of AWSCURRENT, in this order: while the pair is
 // being changed, one of them works.
-var Ladder = []string{Pending, Candidate, Previous}
+var FallbackLabels = []string{Pending, Candidate, Previous}
 
 // Placeholder stands for the pair in a secret that a deployment has made and nobody has filled in yet.
 const Placeholder = "replace-me"
@@ -190,22 +190,24 @@ func (v *Version) IsPlaceholder() bool {
 	return v.ConsumerKey == Placeholder || v.ConsumerSecret.Reveal() == Placeholder
 }
 
-// Rotates says whether the pair can be changed through Salesforce's API.
-func (v *Version) Rotates() bool { return v.AppID != "" && v.ConsumerID != "" && !v.IsPlaceholder() }
-
-// Pair returns the pair.
-func (v *Version) Pair() sfoauth.Pair {
-	return sfoauth.Pair{ConsumerKey: v.ConsumerKey, ConsumerSecret: v.ConsumerSecret}
+// CanSelfRotate says whether the pair can be changed through Salesforce's API.
+func (v *Version) CanSelfRotate() bool {
+	return v.AppID != "" && v.ConsumerID != "" && !v.IsPlaceholder()
 }
 
-// SamePair says whether both versions log in with the same pair in the same org.
-func (v *Version) SamePair(other *Version) bool {
-	return v.Pair().Equal(other.Pair()) && v.BaseURI == other.BaseURI
+// Credentials returns the pair.
+func (v *Version) Credentials() sfoauth.ConsumerCredentials {
+	return sfoauth.ConsumerCredentials{ConsumerKey: v.ConsumerKey, ConsumerSecret: v.ConsumerSecret}
 }
 
-// With returns the value to store for a version that differs in its pair alone. Fields that are not known here stay as they
+// SameCredentials says whether both versions log in with the same pair in the same org.
+func (v *Version) SameCredentials(other *Version) bool {
+	return v.Credentials().Equal(other.Credentials()) && v.BaseURI == other.BaseURI
+}
+
+// WithCredentials returns the value to store for a version that differs in its pair alone. Fields that are not known here stay as they
 // are.
-func (v *Version) With(pair sfoauth.Pair) sfoauth.Secret {
+func (v *Version) WithCredentials(pair sfoauth.ConsumerCredentials) sfoauth.Secret {
 	var fields map[string]json.RawMessage
 	_ = json.Unmarshal(unmarked(v.value.Reveal()), &fields) // Parse has done it before
 	fields["consumerKey"], _ = json.Marshal(pair.ConsumerKey)
@@ -218,18 +220,18 @@ func (v *Version) With(pair sfoauth.Pair) sfoauth.Secret {
 func (v *Version) Value() sfoauth.Secret { return v.value }
 
 // Client returns an OAuth client that logs in with this version.
-func (v *Version) Client(hosts sfoauth.Hosts, client *http.Client) *sfoauth.Client {
+func (v *Version) Client(hosts sfoauth.AllowedHosts, client *http.Client) *sfoauth.Client {
 	return &sfoauth.Client{
-		BaseURL: v.BaseURI, ConsumerKey: v.ConsumerKey, ConsumerSecret: v.ConsumerSecret, Hosts: hosts, HTTPClient: client,
+		BaseURL: v.BaseURI, ConsumerKey: v.ConsumerKey, ConsumerSecret: v.ConsumerSecret, AllowedHosts: hosts, HTTPClient: client,
 	}
 }
 
-// CheckPins refuses a token that belongs to another organization or user than the secret pins.
-func (v *Version) CheckPins(token *sfoauth.Token) error {
-	if v.OrgID != "" && !sfoauth.SameRecord(v.OrgID, token.OrganizationID) {
+// VerifyIdentity refuses a token that belongs to another organization or user than the secret pins.
+func (v *Version) VerifyIdentity(token *sfoauth.Token) error {
+	if v.OrgID != "" && !sfoauth.EqualIDs(v.OrgID, token.OrganizationID) {
 		return fmt.Errorf("the pair logs in to organization %s, but the secret's orgId is %s", token.OrganizationID, v.OrgID)
 	}
-	if v.UserID != "" && !sfoauth.SameRecord(v.UserID, token.UserID) {
+	if v.UserID != "" && !sfoauth.EqualIDs(v.UserID, token.UserID) {
 		return fmt.Errorf("the pair logs in as user %s, but the secret's userId is %s", token.UserID, v.UserID)
 	}
 	return nil

@@ -83,8 +83,8 @@ func TestAListThatCannotBeReadDeniesEveryone(t *testing.T) {
 			t.Errorf("%s: the credentials cannot be used: %v", list, err)
 			continue
 		}
-		if v.PrincipalsErr == nil || !strings.Contains(v.PrincipalsErr.Error(), "allowedPrincipals: ") || v.AllowedPrincipals.Allow("arn:aws:iam::222222222222:root") {
-			t.Errorf("%s: %v, and the account's root user is let in: %t", list, v.PrincipalsErr, v.AllowedPrincipals.Allow("arn:aws:iam::222222222222:root"))
+		if v.PrincipalsErr == nil || !strings.Contains(v.PrincipalsErr.Error(), "allowedPrincipals: ") || v.AllowedPrincipals.Allows("arn:aws:iam::222222222222:root") {
+			t.Errorf("%s: %v, and the account's root user is let in: %t", list, v.PrincipalsErr, v.AllowedPrincipals.Allows("arn:aws:iam::222222222222:root"))
 		}
 	}
 }
@@ -138,7 +138,7 @@ func TestHidesRestriction(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s can be read", test.value)
 		}
-		err = &Error{Problem: Malformed, Err: err}
+		err = &Error{Kind: Malformed, Err: err}
 		if got := HidesRestriction(err, open); got != test.open {
 			t.Errorf("%s over no list: %t", test.value, got)
 		}
@@ -146,7 +146,7 @@ func TestHidesRestriction(t *testing.T) {
 			t.Errorf("%s over a list: %t", test.value, got)
 		}
 	}
-	if HidesRestriction(nil, open) || HidesRestriction(&Error{Problem: Unavailable}, open) {
+	if HidesRestriction(nil, open) || HidesRestriction(&Error{Kind: Unavailable}, open) {
 		t.Error("an outage restricts callers")
 	}
 }
@@ -163,8 +163,8 @@ func TestPrincipals(t *testing.T) {
 	)
 	// The last part of a pattern must end the name: role/app-*-prod must not admit these.
 	prodAdmin, prod := "arn:aws:sts::222222222222:assumed-role/app-x-prod-admin/anna", "arn:aws:sts::222222222222:assumed-role/app-x-prod/anna"
-	if p, err := parsePrincipals(json.RawMessage(`["arn:aws:iam::222222222222:role/app-*-prod"]`)); err != nil || p.Allow(prodAdmin) || !p.Allow(prod) {
-		t.Errorf("app-*-prod (%v) allows app-x-prod-admin: %t, app-x-prod: %t", err, p.Allow(prodAdmin), p.Allow(prod))
+	if p, err := parsePrincipals(json.RawMessage(`["arn:aws:iam::222222222222:role/app-*-prod"]`)); err != nil || p.Allows(prodAdmin) || !p.Allows(prod) {
+		t.Errorf("app-*-prod (%v) allows app-x-prod-admin: %t, app-x-prod: %t", err, p.Allows(prodAdmin), p.Allows(prod))
 	}
 	everyone := []string{session, otherRole, foreign, user, root, gov, federated}
 	for entry, want := range map[string][]string{
@@ -194,7 +194,7 @@ func TestPrincipals(t *testing.T) {
 		}
 		var got []string
 		for _, arn := range everyone {
-			if p.Allow(arn) {
+			if p.Allows(arn) {
 				got = append(got, arn)
 			}
 		}
@@ -202,7 +202,7 @@ func TestPrincipals(t *testing.T) {
 			t.Errorf("%s allows %v, want %v", entry, got, want)
 		}
 		for _, junk := range []string{"", "arn", "arn:aws:iam:::user/anna", "arn:aws:s3::222222222222:role/billing", "222222222222"} {
-			if p.Allow(junk) {
+			if p.Allows(junk) {
 				t.Errorf("%s allows %q", entry, junk)
 			}
 		}
@@ -217,10 +217,10 @@ func TestPrincipals(t *testing.T) {
 			t.Errorf("%q is accepted", bad)
 		}
 	}
-	if empty, err := parsePrincipals(json.RawMessage(`[]`)); err != nil || empty.Allow(session) {
+	if empty, err := parsePrincipals(json.RawMessage(`[]`)); err != nil || empty.Allows(session) {
 		t.Errorf("an empty list: %v; it must allow nobody", err)
 	}
-	if !(*Principals)(nil).Allow(session) {
+	if !(*Principals)(nil).Allows(session) {
 		t.Error("no list must leave the decision to IAM")
 	}
 }

@@ -88,7 +88,7 @@ func run(ctx context.Context) error {
 }
 
 func (b *bench) store(ctx context.Context, org, secrets string) error {
-	key, secret := b.org.AddApp(sfoauthtest.AppOptions{}).Pair()
+	key, secret := b.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	value, err := json.Marshal(map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": org, "allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"}})
 	if err != nil {
 		return err
@@ -180,9 +180,9 @@ func (b *bench) start(ctx context.Context, binaries map[string]string) error {
 
 // first measures the first vend of a process, with a Secrets Manager and a Salesforce that take their time.
 func (b *bench) first(ctx context.Context, binaries map[string]string) error {
-	b.aws.Fail("", localaws.Fault{Delay: latency}, 0)
-	b.org.Fail(sfoauthtest.Everything, sfoauthtest.Latency(latency), 0)
-	calls := b.aws.Calls()["GetSecretValue"] + b.org.Seen().Calls[sfoauthtest.Token]
+	b.aws.InjectFault("", localaws.Fault{Delay: latency}, 0)
+	b.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Latency(latency), 0)
+	calls := b.aws.Calls()["GetSecretValue"] + b.org.Stats().Calls[sfoauthtest.Token]
 	took := map[string][]float64{}
 	var trips []float64
 	for range firsts {
@@ -205,7 +205,7 @@ func (b *bench) first(ctx context.Context, binaries map[string]string) error {
 			took[name] = append(took[name], micros(d)/1000)
 		}
 	}
-	calls = b.aws.Calls()["GetSecretValue"] + b.org.Seen().Calls[sfoauthtest.Token] - calls
+	calls = b.aws.Calls()["GetSecretValue"] + b.org.Stats().Calls[sfoauthtest.Token] - calls
 	if calls != 4*firsts {
 		return fmt.Errorf("%d first vends took %d round trips, not two each", firsts, calls-2*firsts)
 	}

@@ -40,7 +40,7 @@ func (v *visit) address(context.Context) finding {
 		return failed("the address holds a path of the API", "end it before /tokens: "+v.URL[:strings.Index(v.URL, "/tokens")])
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return failed("the address holds more than scheme, host and stage", apiURL)
-	case sftoken.RegionOf(v.URL) != "" && strings.Trim(u.Path, "/") == "":
+	case sftoken.RegionFromURL(v.URL) != "" && strings.Trim(u.Path, "/") == "":
 		return failed("the address names no stage", "append the stage: "+strings.TrimRight(v.URL, "/")+"/v1")
 	case v.region == "" && v.aws.Credentials != nil:
 		return failed("the address does not name its region", "set AWS_REGION to the API's region, for the signature")
@@ -111,7 +111,7 @@ func (v *visit) allowed(ctx context.Context) finding {
 	config := v.aws.Copy()
 	config.Region = v.region
 	source := sftoken.NewTokenSource(config, v.URL, v.App, sftoken.WithHTTPClient(&http.Client{Transport: noting{base, &v.header}}))
-	token, err := source.Get(ctx)
+	token, err := source.Fetch(ctx)
 	var told bool
 	v.denied, told = errors.AsType[*sftoken.Error](err)
 	switch {
@@ -174,7 +174,7 @@ func (v *visit) vend(ctx context.Context) finding {
 // nobody says whether the secret, where it can be read, keeps everybody from the app's tokens.
 func (v *visit) nobody(ctx context.Context) bool {
 	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.App, appsecret.Current)
-	return err == nil && version.PrincipalsErr == nil && version.AllowedPrincipals.Nobody()
+	return err == nil && version.PrincipalsErr == nil && version.AllowedPrincipals.DenyAll()
 }
 
 // me is the caller as policies name it.

@@ -28,7 +28,7 @@ func (v *visit) credentials(ctx context.Context) finding {
 		return failed("the AWS configuration cannot be read: "+because(err), "mend the file that it names, or AWS_PROFILE")
 	}
 	v.aws = config
-	v.region = cmp.Or(sftoken.RegionOf(v.URL), config.Region)
+	v.region = cmp.Or(sftoken.RegionFromURL(v.URL), config.Region)
 	if config.Credentials == nil {
 		return failed("there are none", logIn)
 	}

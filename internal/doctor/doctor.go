@@ -44,11 +44,11 @@ type Result struct {
 type Config struct {
 	// Load finds the AWS configuration, as config.LoadDefaultConfig does.
 	Load     func(context.Context) (aws.Config, error)
-	URL      string        // of the API; that it is empty is a failure
-	App      string        // the app's name
-	Prefix   string        // in front of an app's name in its secret's name
-	AdminApp string        // the app whose login changes the pairs; empty: the app itself
-	Hosts    sfoauth.Hosts // beside Salesforce's own
+	URL      string               // of the API; that it is empty is a failure
+	App      string               // the app's name
+	Prefix   string               // in front of an app's name in its secret's name
+	AdminApp string               // the app whose login changes the pairs; empty: the app itself
+	Hosts    sfoauth.AllowedHosts // beside Salesforce's own
 	// HTTPClient talks to the API and to Salesforce. Nil: http.DefaultClient.
 	HTTPClient *http.Client
 	// APIClient returns what talks to the API in place of http.DefaultClient, where HTTPClient is nil: one that trusts what the AWS

@@ -99,7 +99,7 @@ func (w *world) clean(report *doctor.Report) {
 			w.Errorf("a secret of %d characters is in the report", len(secret))
 		}
 	}
-	if improper := w.org.Improper(); len(improper) > 0 {
+	if improper := w.org.Violations(); len(improper) > 0 {
 		w.Errorf("sent to Salesforce: %q", improper)
 	}
 }
@@ -138,7 +138,7 @@ func TestGoodSetUps(t *testing.T) {
 			w := newWorld(t, b, c.config, nil)
 			c.change(w)
 			w.as = c.as
-			before := w.org.Seen().Logins.Tried
+			before := w.org.Stats().Logins.Attempts
 			var told []doctor.Result
 			w.config.Done = func(r doctor.Result) { told = append(told, r) }
 			report := doctor.Run(t.Context(), w.config)
@@ -159,7 +159,7 @@ func TestGoodSetUps(t *testing.T) {
 			if report.Outcome != doctor.OK || fmt.Sprint(told) != fmt.Sprint(report.Checks) {
 				t.Errorf("outcome %s; told %d of %d results", report.Outcome, len(told), len(report.Checks))
 			}
-			if tried := w.org.Seen().Logins.Tried - before; report.Logins != c.logins || tried != c.logins {
+			if tried := w.org.Stats().Logins.Attempts - before; report.Logins != c.logins || tried != c.logins {
 				t.Errorf("%d logins, and it says %d; want %d", tried, report.Logins, c.logins)
 			}
 			w.clean(report)
@@ -185,7 +185,7 @@ func TestAnInterruptedVisit(t *testing.T) {
 			want = doctor.Skipped
 		}
 	}
-	if w.org.Seen().Calls[sfoauthtest.UserInfo] != 0 {
+	if w.org.Stats().Calls[sfoauthtest.UserInfo] != 0 {
 		t.Error("Salesforce was asked all the same")
 	}
 }
@@ -194,7 +194,7 @@ func TestAnInterruptedVisit(t *testing.T) {
 func (w *world) admin() {
 	w.Helper()
 	user := w.org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true})
-	key, secret := w.org.AddApp(sfoauthtest.AppOptions{Name: "Admin", RunAs: user}).Pair()
+	key, secret := w.org.AddApp(sfoauthtest.AppOptions{Name: "Admin", RunAs: user}).Credentials()
 	w.create("admin", map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL})
 	w.config.AdminApp = "admin"
 }

@@ -39,7 +39,7 @@ func (v *visit) logIn(ctx context.Context) finding {
 	}
 	refused, _ := errors.AsType[*sfoauth.Error](err)
 	found, fix := salesforceSays(refused), mend(refused)
-	if age := time.Since(v.version.Created); refused.RefusesCredentials() && age < 10*time.Minute {
+	if age := time.Since(v.version.Created); refused.IsInvalidClient() && age < 10*time.Minute {
 		fix, _, _ = strings.Cut(fix, ";")
 		fix = "it was stored " + span(age) + " ago, and a new pair may take 10 minutes to work: wait; then " + fix
 	}
@@ -51,24 +51,24 @@ func (v *visit) logIn(ctx context.Context) finding {
 
 // mend says what to do about what Salesforce, or the way there, has answered.
 func mend(e *sfoauth.Error) string {
-	if e.Code != "" && e.Advice() != "" {
-		return e.Advice()
+	if e.Code != "" && e.Hint() != "" {
+		return e.Hint()
 	}
 	switch {
-	case e.Kind == sfoauth.Passing && e.Status == 0:
+	case e.Kind == sfoauth.Temporary && e.Status == 0:
 		host, _, err := net.SplitHostPort(e.Host)
 		if err != nil {
 			host = e.Host
 		}
 		return unreachable(e.Err, host)
-	case e.Kind == sfoauth.Passing:
+	case e.Kind == sfoauth.Temporary:
 		return "Salesforce is down or busy: try again; status.salesforce.com says whether others see it too"
-	case e.Kind == sfoauth.Limiting:
+	case e.Kind == sfoauth.RateLimited:
 		return "too many requests: wait a minute; find who else logs in with this app"
-	case e.Kind == sfoauth.Untrusted:
+	case e.Kind == sfoauth.InvalidResponse:
 		return "the answer is not Salesforce's: check baseUri, and any proxy between here and Salesforce"
-	case e.Advice() != "":
-		return e.Advice()
+	case e.Hint() != "":
+		return e.Hint()
 	}
 	return "try again"
 }
@@ -78,7 +78,7 @@ func (v *visit) pins(context.Context) finding {
 	if v.own == nil {
 		return lacking("login")
 	}
-	if err := v.version.CheckPins(v.own); err != nil {
+	if err := v.version.VerifyIdentity(v.own); err != nil {
 		return failed(err.Error(), "store the pair of the right org, or correct orgId and userId")
 	}
 	found := "org " + v.own.OrganizationID + ", user " + v.own.UserID
@@ -102,9 +102,9 @@ func (v *visit) inUse(ctx context.Context) finding {
 		return ok("the API's token was made with this pair")
 	}
 	tried := []string{v.version.ConsumerKey}
-	for _, label := range appsecret.Ladder {
+	for _, label := range appsecret.FallbackLabels {
 		other := v.labelled(ctx, label)
-		if other == nil || other.SamePair(v.version) {
+		if other == nil || other.SameCredentials(v.version) {
 			continue
 		}
 		tried = append(tried, other.ConsumerKey)

@@ -22,14 +22,14 @@ var pairChecks = []check{
 
 // place is what Salesforce holds of the app's pairs, and the login that may look.
 type place struct {
-	*sfoauth.Credentials
+	*sfoauth.StagedCredentialsClient
 	who  string // whose login it is, for a person
-	main sfoauth.Pair
-	slot []sfoauth.StagedPair
+	main sfoauth.ConsumerCredentials
+	slot []sfoauth.StagedCredentials
 }
 
 func (v *visit) automatic(context.Context) finding {
-	if v.version.Rotates() {
+	if v.version.CanSelfRotate() {
 		return ok("the secret has appId and consumerId: Salesforce can make the next pair")
 	}
 	// Nothing that follows can be looked at, so that this is not a warning that others build on.
@@ -44,7 +44,7 @@ func (v *visit) admin(ctx context.Context) finding {
 	}
 	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.AdminApp, appsecret.Current)
 	switch {
-	case appsecret.IsProblem(err, appsecret.Denied):
+	case appsecret.IsKind(err, appsecret.Denied):
 		return skipped("you may not read the secret of " + v.AdminApp)
 	case err != nil:
 		return failed("the secret of "+v.AdminApp+": "+because(err), "store it: `sftoken secret put "+v.AdminApp+"`, or correct --admin-app")
@@ -61,7 +61,7 @@ func (v *visit) admin(ctx context.Context) finding {
 		refused, _ := errors.AsType[*sfoauth.Error](err)
 		return failed(v.AdminApp+": "+salesforceSays(refused), mend(refused)+"; `sftoken doctor "+v.AdminApp+"` says more")
 	}
-	v.at = &place{Credentials: client.Credentials(token, v.version.AppID, v.version.ConsumerID), who: v.AdminApp}
+	v.at = &place{StagedCredentialsClient: client.StagedCredentialsClient(token, v.version.AppID, v.version.ConsumerID), who: v.AdminApp}
 	return ok(v.AdminApp + " logs in, as user " + token.UserID)
 }
 
@@ -74,7 +74,7 @@ func (v *visit) itself(who string) finding {
 	if token == nil {
 		return lacking("login")
 	}
-	v.at = &place{Credentials: v.client.Credentials(token, v.version.AppID, v.version.ConsumerID), who: "the app"}
+	v.at = &place{StagedCredentialsClient: v.client.StagedCredentialsClient(token, v.version.AppID, v.version.ConsumerID), who: "the app"}
 	return ok(who + " changes its pair; another that does is named by --admin-app")
 }
 
@@ -93,10 +93,10 @@ func (v *visit) permissions(ctx context.Context) finding {
 	if err != nil {
 		return v.forbidden(err, developer)
 	}
-	if v.at.main, err = v.at.Main(ctx); err != nil {
+	if v.at.main, err = v.at.Primary(ctx); err != nil {
 		return v.notTheirs(ctx, apps, err)
 	}
-	if v.at.slot, err = v.at.Staged(ctx); err != nil {
+	if v.at.slot, err = v.at.ListStaged(ctx); err != nil {
 		return v.forbidden(err, viewer)
 	}
 	return ok("the login may read the app's pairs")
@@ -107,7 +107,7 @@ func (v *visit) forbidden(err error, permission string) finding {
 	refused, _ := errors.AsType[*sfoauth.Error](err)
 	found := salesforceSays(refused)
 	switch {
-	case refused.Status == http.StatusForbidden && refused.Kind != sfoauth.Limiting:
+	case refused.Status == http.StatusForbidden && refused.Kind != sfoauth.RateLimited:
 		return failed(found, fmt.Sprintf("give the user of %s the permission %s; if another app changes the pairs, name it: --admin-app", v.at.who, permission))
 	case refused.Status == http.StatusNotFound:
 		return failed(found, fmt.Sprintf("the org has no API %s, or its user of %s lacks the permission %s", sfoauth.APIVersion, v.at.who, permission))
@@ -118,7 +118,7 @@ func (v *visit) forbidden(err error, permission string) finding {
 }
 
 // notTheirs tells a wrong id, a missing permission and the org's switch apart, as far as Salesforce lets it.
-func (v *visit) notTheirs(ctx context.Context, apps []sfoauth.AppUsage, err error) finding {
+func (v *visit) notTheirs(ctx context.Context, apps []sfoauth.ExternalClientApp, err error) finding {
 	refused, _ := errors.AsType[*sfoauth.Error](err)
 	found := salesforceSays(refused)
 	if refused.Status == http.StatusForbidden {
@@ -127,11 +127,11 @@ func (v *visit) notTheirs(ctx context.Context, apps []sfoauth.AppUsage, err erro
 	if refused.Status != http.StatusNotFound {
 		return failed(found, mend(refused))
 	}
-	if !slices.ContainsFunc(apps, func(a sfoauth.AppUsage) bool { return sfoauth.SameRecord(a.ID, v.version.AppID) }) {
+	if !slices.ContainsFunc(apps, func(a sfoauth.ExternalClientApp) bool { return sfoauth.EqualIDs(a.ID, v.version.AppID) }) {
 		return failed(found, "appId "+v.version.AppID+" is not among the org's apps: correct it in the secret")
 	}
 	consumers, err := v.at.Consumers(ctx)
-	if err == nil && !slices.ContainsFunc(consumers, func(c sfoauth.Consumer) bool { return sfoauth.SameRecord(c.ID, v.version.ConsumerID) }) {
+	if err == nil && !slices.ContainsFunc(consumers, func(c sfoauth.Consumer) bool { return sfoauth.EqualIDs(c.ID, v.version.ConsumerID) }) {
 		var ids []string
 		for _, c := range consumers {
 			ids = append(ids, c.ID)
@@ -145,7 +145,7 @@ func (v *visit) notTheirs(ctx context.Context, apps []sfoauth.AppUsage, err erro
 // Salesforce holds only where a version of this secret has, complete, what Salesforce holds for this consumer;
 // otherwise a person must store it.
 func (v *visit) mainPair(ctx context.Context) finding {
-	current := v.version.Pair()
+	current := v.version.Credentials()
 	rotate, store := "`sftoken rotate "+v.App+" --wait`", "`sftoken secret stage "+v.App+" --wait`"
 	if v.at.main.Equal(current) {
 		return ok("the current pair is the main one at Salesforce")
@@ -153,21 +153,21 @@ func (v *visit) mainPair(ctx context.Context) finding {
 	for _, p := range v.at.slot {
 		old := p.State == sfoauth.Rotated && p.ConsumerKey == current.ConsumerKey
 		switch {
-		case old && !p.Pair.Equal(current):
+		case old && !p.ConsumerCredentials.Equal(current):
 			return failed("Salesforce has rotated, and the current consumer secret is not that of the old pair", "store the pair that Setup shows: "+store)
 		case old && p.Expiration.IsZero():
 			return failed("Salesforce has rotated, and the current pair is the old one", rotate+" takes over the main one")
 		case old:
 			return failed("Salesforce has rotated, and the current pair is the old one, which works until "+date(p.Expiration), rotate+" takes over the main one")
-		case p.State == sfoauth.Active && p.Pair.Equal(current):
+		case p.State == sfoauth.Active && p.ConsumerCredentials.Equal(current):
 			return warning("the current pair is only staged at Salesforce", rotate+" makes it the main one")
 		}
 	}
 	if v.at.main.ConsumerKey == current.ConsumerKey {
 		return failed("the consumer secret at Salesforce is another than the current one", "a wrong one was stored, or a new one was made in Setup: store what Setup shows with "+store)
 	}
-	for _, label := range append([]string{appsecret.Rejected}, appsecret.Ladder...) {
-		if other := v.labelled(ctx, label); other != nil && other.Pair().Equal(v.at.main) {
+	for _, label := range append([]string{appsecret.Rejected}, appsecret.FallbackLabels...) {
+		if other := v.labelled(ctx, label); other != nil && other.Credentials().Equal(v.at.main) {
 			return failed("the main pair at Salesforce is the one labelled "+label, rotate+" takes it over")
 		}
 	}

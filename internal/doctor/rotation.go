@@ -48,8 +48,8 @@ const underWay = time.Hour
 
 // unfinished looks for a rotation that has begun and not ended: AWSPENDING on a version that is not current.
 func (v *visit) unfinished(context.Context) finding {
-	pending := v.secret.Holder(appsecret.Pending)
-	if pending == "" || v.secret.Has(pending, appsecret.Current) {
+	pending := v.secret.VersionWithLabel(appsecret.Pending)
+	if pending == "" || v.secret.HasLabel(pending, appsecret.Current) {
 		return ok("no rotation is left half done")
 	}
 	age := time.Since(changed(v.secret))
@@ -63,8 +63,8 @@ func (v *visit) unfinished(context.Context) finding {
 // labels looks for what a person, or a reaction to one, has left.
 func (v *visit) labels(context.Context) finding {
 	s := v.secret
-	current, candidate := s.Holder(appsecret.Current), s.Holder(appsecret.Candidate)
-	rejected, compromised := s.Holder(appsecret.Rejected), s.Holder(appsecret.Compromised)
+	current, candidate := s.VersionWithLabel(appsecret.Current), s.VersionWithLabel(appsecret.Candidate)
+	rejected, compromised := s.VersionWithLabel(appsecret.Rejected), s.VersionWithLabel(appsecret.Compromised)
 	age := time.Since(changed(s))
 	var found, fix []string
 	switch {

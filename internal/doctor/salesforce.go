@@ -21,7 +21,7 @@ var salesforceChecks = []check{
 
 // hosts are those that the token may be sent to. A caller has no list of the hosts that the API's owner allows beside
 // Salesforce's own, and the API has checked the instance against it.
-func (v *visit) hosts(token *sfoauth.Token) sfoauth.Hosts {
+func (v *visit) hosts(token *sfoauth.Token) sfoauth.AllowedHosts {
 	if v.vended == nil {
 		return v.Hosts
 	}
@@ -31,7 +31,7 @@ func (v *visit) hosts(token *sfoauth.Token) sfoauth.Hosts {
 
 // asToken is a client that needs no pair.
 func (v *visit) asToken() *sfoauth.Client {
-	return &sfoauth.Client{BaseURL: v.token().InstanceURL, Hosts: v.hosts(v.token()), HTTPClient: v.HTTPClient}
+	return &sfoauth.Client{BaseURL: v.token().InstanceURL, AllowedHosts: v.hosts(v.token()), HTTPClient: v.HTTPClient}
 }
 
 func (v *visit) scope(context.Context) finding {
@@ -73,7 +73,7 @@ func (v *visit) introspect(ctx context.Context) finding {
 	case err == nil:
 		v.active = active
 		return failed("Salesforce says that the token is dead", v.replace())
-	case refused.Kind == sfoauth.Final:
+	case refused.Kind == sfoauth.Permanent:
 		return warning(salesforceSays(refused), "tokens work, but cost a login every 15 minutes: allow the app to introspect its tokens (OAuth settings, setup step 1)")
 	}
 	return warning(salesforceSays(refused), mend(refused))
@@ -96,7 +96,7 @@ func (v *visit) restAPI(ctx context.Context) finding {
 	if token == nil {
 		return v.tokenless()
 	}
-	err := v.asToken().CheckAPI(ctx, token)
+	err := v.asToken().Ping(ctx, token)
 	if err == nil {
 		return ok(token.InstanceURL + " takes the token")
 	}
@@ -110,8 +110,8 @@ func (v *visit) restAPI(ctx context.Context) finding {
 		return failed(found, mend(refused))
 	case v.scopeless(token):
 		return failed(found, "the token lacks the api scope: see scope")
-	case refused.SessionBlocked():
-		return failed(found, refused.Advice())
+	case refused.IsSessionBlocked():
+		return failed(found, refused.Hint())
 	case v.active != nil && v.active.Active:
 		return failed(found, "the session is alive, so its user may not use it: "+unfreeze)
 	case v.active != nil:
@@ -131,7 +131,7 @@ func (v *visit) scopeless(token *sfoauth.Token) bool {
 func (v *visit) askAgain(ctx context.Context, found string) finding {
 	config := v.aws.Copy()
 	config.Region = v.region
-	next, err := sftoken.NewTokenSource(config, v.URL, v.App, sftoken.WithHTTPClient(v.apiClient())).Replace(ctx, v.vended.ID)
+	next, err := sftoken.NewTokenSource(config, v.URL, v.App, sftoken.WithHTTPClient(v.apiClient())).Refresh(ctx, v.vended.ID)
 	switch {
 	case err != nil:
 		return failed(found, v.replace())
@@ -142,7 +142,7 @@ func (v *visit) askAgain(ctx context.Context, found string) finding {
 		v.logins++
 	}
 	v.vended = next
-	if err := v.asToken().CheckAPI(ctx, v.token()); err != nil {
+	if err := v.asToken().Ping(ctx, v.token()); err != nil {
 		return failed(found, "another token is refused too: "+unfreeze)
 	}
 	return warning(found+"; its session had ended, and the API has replaced it: "+next.ID+" works", "callers should do the same: see rejected in the API's documentation")

@@ -33,10 +33,10 @@ func (v *visit) describe(ctx context.Context) finding {
 	}
 	secret, err := appsecret.Open(ctx, v.secrets(), v.Prefix, name)
 	switch {
-	case appsecret.IsProblem(err, appsecret.Unknown):
+	case appsecret.IsKind(err, appsecret.NotFound):
 		return v.unseen(fmt.Sprintf("account %s has no secret %s in %s", v.account, name, v.region),
 			"in the API's account: `sftoken secret put "+v.App+"`; if it is there under another name, say --prefix")
-	case appsecret.IsProblem(err, appsecret.Denied):
+	case appsecret.IsKind(err, appsecret.Denied):
 		return v.unseen("you may not see the secret "+name, "give --url, or use an identity that may call secretsmanager:DescribeSecret")
 	case err != nil:
 		return v.unseen("Secrets Manager cannot be asked: "+because(err), "try again; in a VPC, check its route to Secrets Manager")
@@ -70,13 +70,13 @@ func (v *visit) read(ctx context.Context) finding {
 	put := "store it: `sftoken secret put " + v.App + "`"
 	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.App, appsecret.Current)
 	switch {
-	case appsecret.IsProblem(err, appsecret.Malformed):
+	case appsecret.IsKind(err, appsecret.Malformed):
 		return failed(because(err), "look at the stored value, then store every field anew: `sftoken secret put "+v.App+" --replace --file …`. Fields that are not given are dropped, allowedPrincipals and pins among them")
-	case appsecret.IsProblem(err, appsecret.Unknown):
+	case appsecret.IsKind(err, appsecret.NotFound):
 		return failed("it has no value yet", put)
-	case appsecret.IsProblem(err, appsecret.Denied) && strings.Contains(err.Error(), "KMS"):
+	case appsecret.IsKind(err, appsecret.Denied) && strings.Contains(err.Error(), "KMS"):
 		return skipped("you may not use the key that encrypts it: " + because(err))
-	case appsecret.IsProblem(err, appsecret.Denied):
+	case appsecret.IsKind(err, appsecret.Denied):
 		return skipped("you may not read it; to have tokens you need not")
 	case err != nil:
 		return skipped("Secrets Manager cannot be asked: " + because(err))
@@ -94,7 +94,7 @@ func (v *visit) read(ctx context.Context) finding {
 
 // Examine makes the checks that need nothing but the value itself, before it is stored, and returns what is not as it should be.
 // The value must be one that appsecret.Parse accepts.
-func Examine(value string, hosts sfoauth.Hosts) []Result {
+func Examine(value string, hosts sfoauth.AllowedHosts) []Result {
 	version, err := appsecret.Parse("", value)
 	if err != nil {
 		return nil
@@ -120,11 +120,11 @@ func (v *visit) principals(context.Context) finding {
 		return failed(line(v.version.PrincipalsErr.Error())+": every caller is denied", "store a list that can be read: `sftoken secret put "+v.App+" --file …`")
 	case allowed == nil:
 		return ok("no allowedPrincipals: IAM alone decides")
-	case allowed.Nobody():
+	case allowed.DenyAll():
 		return ok("allowedPrincipals is empty: nobody is to have this app's tokens")
 	case v.arn == "":
 		return lacking("identity")
-	case !allowed.Allow(v.arn):
+	case !allowed.Allows(v.arn):
 		return warning(v.me()+" is not among allowedPrincipals", "add it, with `sftoken secret put "+v.App+" --file …`, if you are to have this app's tokens")
 	}
 	return ok(v.me() + " is among allowedPrincipals")
@@ -132,7 +132,7 @@ func (v *visit) principals(context.Context) finding {
 
 // labelled reads the version that has the label; nil: there is none that can be read.
 func (v *visit) labelled(ctx context.Context, label string) *appsecret.Version {
-	holder := v.secret.Holder(label)
+	holder := v.secret.VersionWithLabel(label)
 	if holder == "" {
 		return nil
 	}

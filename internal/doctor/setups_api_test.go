@@ -229,6 +229,6 @@ var apiSetUps = []setUp{
 		cause: "token", found: "HTTP 502", fix: "a setting that does not parse"},
 	{name: "Secrets Manager is down for the function", as: caller, change: func(w *world) {
 		w.config.Timeout = 2 * time.Second
-		w.aws.Fail("GetSecretValue", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+		w.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
 	}, cause: "token", found: "temporarily_unavailable", fix: "try again"},
 }

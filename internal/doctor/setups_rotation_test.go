@@ -25,13 +25,13 @@ var salesforceSetUps = []setUp{
 		cause: "scope", found: "without api", fix: "api scope", also: []string{"rest-api", "permissions"}},
 	{name: "too much scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "full" }),
 		cause: "scope", status: doctor.Warning, found: "everything", fix: "api alone"},
-	{name: "a user without API Enabled", as: caller, change: fail(sfoauthtest.REST, sfoauthtest.Refusal(403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization.")),
+	{name: "a user without API Enabled", as: caller, change: fail(sfoauthtest.REST, sfoauthtest.ErrorResponse(403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization.")),
 		cause: "rest-api", found: "API_DISABLED_FOR_ORG", fix: "API Enabled"},
-	{name: "requests spent", as: caller, change: fail(sfoauthtest.REST, sfoauthtest.Refusal(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")),
+	{name: "requests spent", as: caller, change: fail(sfoauthtest.REST, sfoauthtest.ErrorResponse(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")),
 		cause: "rest-api", found: "REQUEST_LIMIT_EXCEEDED", fix: "Company Information"},
 	{name: "Salesforce cannot be reached from here", as: caller, change: func(w *world) {
 		w.vend()
-		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Reset(), 0)
+		w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0)
 	}, cause: "rest-api", found: "reset", fix: "let this machine reach"},
 	{name: "an org of an older release", config: sfoauthtest.Config{APIVersion: 60}, change: func(*world) {},
 		cause: "rest-api", status: doctor.Warning, found: "NOT_FOUND", fix: "rotation does not", also: []string{"permissions"}},
@@ -58,7 +58,7 @@ var rotationSetUps = []setUp{
 		w.must(err)
 	}, cause: "schedule", status: doctor.Warning, found: "rotation is off", fix: "RotationSchedule"},
 	{name: "an app that rotates others, whose tokens nobody is to have", change: func(w *world) {
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.create("rotation", map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL, "allowedPrincipals": []string{}})
 		w.config.App = "rotation"
 	}, cause: "schedule", status: doctor.Warning, found: "rotation is off", fix: "RotationSchedule"},
@@ -81,9 +81,9 @@ var rotationSetUps = []setUp{
 // halfDone has a rotation begin, and end at the call of Secrets Manager that the step makes.
 func (w *world) halfDone(step string) {
 	at := map[string]string{"createSecret": "PutSecretValue", "finishSecret": "UpdateSecretVersionStage"}[step]
-	w.aws.Fail(at, localaws.Fault{Code: "AccessDeniedException"}, 0)
+	w.aws.InjectFault(at, localaws.Fault{Code: "AccessDeniedException"}, 0)
 	w.rotateNow()
-	w.aws.Heal()
+	w.aws.ClearFaults()
 }
 
 var pairSetUps = []setUp{
@@ -95,7 +95,7 @@ var pairSetUps = []setUp{
 		cause: "permissions", found: "INSUFFICIENT_ACCESS", fix: "External Client App Developer"},
 	{name: "a user without View Client Secret", change: func(w *world) { w.userChange(func(u *sfoauthtest.UserOptions) { u.ViewClientSecret = false }) },
 		cause: "permissions", found: "INSUFFICIENT_ACCESS", fix: "View Client Secret"},
-	{name: "an org that gives no secrets over REST", config: sfoauthtest.Config{NoSecretsOverREST: true}, change: func(*world) {},
+	{name: "an org that gives no secrets over REST", config: sfoauthtest.Config{RESTSecretsDisabled: true}, change: func(*world) {},
 		cause: "permissions", found: "NOT_FOUND", fix: "Allow access to External Client App consumer secrets"},
 	{name: "another app's id", change: stored(map[string]any{"appId": "0xI000000000001AAA"}),
 		cause: "permissions", found: "NOT_FOUND", fix: "appId 0xI000000000001AAA is not among"},
@@ -128,10 +128,10 @@ var pairSetUps = []setUp{
 
 // stage stages a pair at Salesforce and stores it nowhere.
 func (w *world) stage() {
-	key, secret := w.app.Pair()
-	client := &sfoauth.Client{BaseURL: w.orgURL, ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret), Hosts: w.config.Hosts}
+	key, secret := w.app.Credentials()
+	client := &sfoauth.Client{BaseURL: w.orgURL, ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret), AllowedHosts: w.config.Hosts}
 	token, err := client.Token(w.Context())
 	w.must(err)
-	_, err = client.Credentials(token, w.app.ID, w.app.ConsumerID).Stage(w.Context())
+	_, err = client.StagedCredentialsClient(token, w.app.ID, w.app.ConsumerID).Stage(w.Context())
 	w.must(err)
 }

@@ -76,7 +76,7 @@ var secretSetUps = []setUp{
 		return strings.Replace(value, `"consumerKey":"`, `"consumerKey":"\"`, 1)
 	}), cause: "characters", found: "quotation marks", fix: "from Setup once more", also: []string{"login", "in-use", "main-pair"}, logins: 2},
 	{name: "key and secret in each other's place", change: func(w *world) {
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.change(map[string]any{"consumerKey": secret, "consumerSecret": key})
 	}, cause: "characters", found: "look swapped", fix: "from Setup once more", also: []string{"login", "in-use", "main-pair"}, logins: 2},
 	{name: "login.salesforce.com", change: stored(map[string]any{"baseUri": "https://login.salesforce.com"}),
@@ -112,7 +112,7 @@ func app(change func(o *sfoauthtest.AppOptions)) func(w *world) {
 func fail(at sfoauthtest.Endpoint, fault sfoauthtest.Fault) func(w *world) {
 	return func(w *world) {
 		w.config.Timeout = 2 * time.Second
-		w.org.Fail(at, fault, 0)
+		w.org.InjectFault(at, fault, 0)
 	}
 }
 
@@ -153,7 +153,7 @@ var loginSetUps = []setUp{
 		cause: "token", found: "no client credentials user", fix: "set the run-as user"},
 	{name: "logins spent", change: func(*world) {}, config: sfoauthtest.Config{LoginsPerHour: 1},
 		cause: "login", found: "login rate", fix: "3,600 logins an hour", also: []string{"token"}},
-	{name: "Salesforce is in maintenance", change: fail(sfoauthtest.Everything, sfoauthtest.Maintenance()),
+	{name: "Salesforce is in maintenance", change: fail(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance()),
 		cause: "login", found: "maintenance", fix: "status.salesforce.com", also: []string{"token"}},
 	{name: "Salesforce limits", change: fail(sfoauthtest.Token, sfoauthtest.TooManyRequests(time.Minute, false)),
 		cause: "login", found: "rate_limit_exceeded", fix: "who else logs in", also: []string{"token"}},
@@ -175,7 +175,7 @@ var loginSetUps = []setUp{
 		cause: "in-use", status: doctor.Warning, found: "labelled AWSPREVIOUS", fix: "see login", also: []string{"login", "main-pair"}, logins: 2},
 	{name: "the API uses another secret", change: func(w *world) {
 		w.config.Prefix = "other/"
-		key, secret := w.org.AddApp(sfoauthtest.AppOptions{IntrospectsAll: true}).Pair()
+		key, secret := w.org.AddApp(sfoauthtest.AppOptions{IntrospectsAll: true}).Credentials()
 		_, err := w.secrets.CreateSecret(w.Context(), &secretsmanager.CreateSecretInput{
 			Name: aws.String("other/crm"), SecretString: aws.String(encode(map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL})),
 		})

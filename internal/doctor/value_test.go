@@ -46,7 +46,7 @@ func TestSuggestions(t *testing.T) {
 			t.Errorf("%q: %s", base, got)
 		}
 		if want != "" {
-			if _, err := (sfoauth.Hosts{}).MyDomain(want); err != nil {
+			if _, err := (sfoauth.AllowedHosts{}).MyDomain(want); err != nil {
 				t.Errorf("%q: %v", want, err)
 			}
 		}

@@ -95,7 +95,7 @@ func newWorld(t *testing.T, b builds, config sfoauthtest.Config, settings map[st
 	w.app = w.org.AddApp(sfoauthtest.AppOptions{Name: "CRM"})
 	w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 	w.orgURL = w.serve(w.org)
-	t.Cleanup(func() { w.org.Heal() })
+	t.Cleanup(func() { w.org.ClearFaults() })
 	w.startAWS(b, settings)
 	w.config = doctor.Config{
 		Load: func(context.Context) (aws.Config, error) {
@@ -104,7 +104,7 @@ func newWorld(t *testing.T, b builds, config sfoauthtest.Config, settings map[st
 				Credentials: credentials.NewStaticCredentialsProvider(w.as.AccessKeyID, w.as.SecretAccessKey, w.as.SessionToken),
 			}, nil
 		},
-		URL: w.api() + "/v1", App: "crm", Prefix: prefix, Hosts: sfoauth.Hosts{host(w.orgURL)}, Timeout: 5 * time.Second,
+		URL: w.api() + "/v1", App: "crm", Prefix: prefix, Hosts: sfoauth.AllowedHosts{host(w.orgURL)}, Timeout: 5 * time.Second,
 	}
 	w.create("crm", w.value())
 	w.schedule("crm")
@@ -188,7 +188,7 @@ func (w *world) gateway() *localaws.Gateway {
 
 // value is what the secret of a good set-up holds.
 func (w *world) value() map[string]any {
-	key, secret := w.app.Pair()
+	key, secret := w.app.Credentials()
 	return map[string]any{
 		"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL, "appId": w.app.ID, "consumerId": w.app.ConsumerID, "orgId": w.org.ID(),
 		"allowedPrincipals": []string{account, "arn:aws:iam::222222222222:role/billing"},

@@ -36,24 +36,24 @@ func TestALabelThatMovesAThousandTimes(t *testing.T) {
 		}
 		versions := []string{w.store("3MVG9wrong1", "wrong", "CANDIDATE"), w.store("3MVG9wrong2", "wrong", "CANDIDATE")}
 		w.deliver()
-		w.org.Forget()
+		w.org.ResetStats()
 		last := ""
 		for n := range 1000 {
 			last = versions[n%2]
-			w.must(w.describe().Move(t.Context(), "CANDIDATE", last))
+			w.must(w.describe().MoveLabel(t.Context(), "CANDIDATE", last))
 			payload := fmt.Appendf(nil, `{"source":"aws.secretsmanager","detail-type":"Secret Label Updated","time":%q,`+
 				`"detail":{"name":"sftoken/crm","labelUpdated":"CANDIDATE","versionId":%q}}`, time.Now().UTC().Format(time.RFC3339), last)
 			invocations.Go(func() { handle(payload) })
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(2 * time.Second)
-		flood := w.org.Seen().Calls[sfoauthtest.Token]
+		flood := w.org.Stats().Calls[sfoauthtest.Token]
 		t.Logf("%d logins, %d invocations at once, the slowest took %s", flood, peak.Load(), time.Duration(slowest.Load()))
 		if flood > 100 || peak.Load() > 40 { // about one in 32 finds the label at home each time
 			t.Errorf("%d logins, and %d invocations at once", flood, peak.Load())
 		}
 		invocations.Wait()
-		if s := w.describe(); !s.Has(last, "REJECTED") || s.Holder("CANDIDATE") != "" {
+		if s := w.describe(); !s.HasLabel(last, "REJECTED") || s.VersionWithLabel("CANDIDATE") != "" {
 			t.Errorf("the version that the label has stayed on was not tried: labels %v", s.Labels)
 		}
 	})
@@ -65,7 +65,7 @@ func TestForgedChecksStayWithinTheLoginBudget(t *testing.T) {
 		w.create("sftoken/broken", map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": "http://" + orgHost})
 		w.deliver()
 		time.Sleep(24 * time.Hour)
-		w.org.Forget()
+		w.org.ResetStats()
 		begun := time.Now()
 		for range 1000 {
 			_, err := w.invoke(t.Context(), []byte(`{"source":"aws.events","detail-type":"Scheduled Event"}`))
@@ -74,7 +74,7 @@ func TestForgedChecksStayWithinTheLoginBudget(t *testing.T) {
 		if took := time.Since(begun); took > time.Minute {
 			t.Errorf("the checks took %s: one must not wait for the budget", took)
 		}
-		if n := w.org.Seen().Logins.Tried; n != 11 { // crm once, and the other one as often as the budget lets it
+		if n := w.org.Stats().Logins.Attempts; n != 11 { // crm once, and the other one as often as the budget lets it
 			t.Errorf("%d logins", n)
 		}
 		w.logged(t, `"app":"crm"`, `"outcome":"skipped"`)
@@ -84,7 +84,7 @@ func TestForgedChecksStayWithinTheLoginBudget(t *testing.T) {
 		time.Sleep(time.Hour)
 		_, err := w.invoke(t.Context(), []byte(`{"source":"aws.events","detail-type":"Scheduled Event"}`))
 		w.must(err)
-		if n := w.org.Seen().ByKey[text(w.at("AWSCURRENT"), "consumerKey")].OK; n != 2 {
+		if n := w.org.Stats().ByKey[text(w.at("AWSCURRENT"), "consumerKey")].Succeeded; n != 2 {
 			t.Errorf("crm was checked %d times: an hour later it is checked again", n)
 		}
 	})
@@ -107,14 +107,14 @@ func TestACheckOfANewVersionIsNotSkipped(t *testing.T) {
 func TestForgedEventsStayWithinTheLoginBudget(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
 		payload := fmt.Appendf(nil, `{"source":"aws.secretsmanager","detail-type":"Secret Label Updated","detail":{"name":"sftoken/crm","labelUpdated":"AWSCURRENT","versionId":%q}}`,
-			w.describe().Holder("AWSCURRENT"))
-		w.org.Forget()
+			w.describe().VersionWithLabel("AWSCURRENT"))
+		w.org.ResetStats()
 		begun := time.Now()
 		for range 200 {
 			_, _ = w.invoke(t.Context(), payload)
 		}
 		allowed := 10 + int(time.Since(begun)/time.Minute)
-		if n := w.org.Seen().Logins.Tried; n > allowed {
+		if n := w.org.Stats().Logins.Attempts; n > allowed {
 			t.Errorf("%d logins in %s", n, time.Since(begun))
 		}
 		w.logged(t, `"LoginBudgetExhausted":1`)
@@ -127,7 +127,7 @@ func TestForgedEventsStayWithinTheLoginBudget(t *testing.T) {
 // The whole wait for new credentials, step by step, fits into the default budget.
 func TestAWaitForPropagationFitsIntoTheBudget(t *testing.T) {
 	inBubble(t, options{org: sfoauthtest.Config{PropagationDelay: 9 * time.Minute}, propagation: 10 * time.Minute}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		w.rotateOnce()
 		if err := w.rotated(oldKey); err != nil || strings.Contains(w.log.String(), "LoginBudgetExhausted") {
 			t.Errorf("%v\n%s", err, w.log.String())
@@ -138,14 +138,14 @@ func TestAWaitForPropagationFitsIntoTheBudget(t *testing.T) {
 // A candidate that a person takes back while it is tried is not judged.
 func TestACandidateThatIsWithdrawnWhileItIsTried(t *testing.T) {
 	for name, moves := range map[string]func(w *world, version string){
-		"taken off": func(w *world, version string) { w.must(w.describe().Unlabel(w.t.Context(), "CANDIDATE", version)) },
+		"taken off": func(w *world, version string) { w.must(w.describe().RemoveLabel(w.t.Context(), "CANDIDATE", version)) },
 		"moved on":  func(w *world, _ string) { w.store("3MVG9wrong2", "wrong", "CANDIDATE") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, options{propagation: 10 * time.Minute}, func(t *testing.T, w *world) {
 				version := w.store("3MVG9wrong", "wrong", "CANDIDATE")
 				// A label keeps the version in existence.
-				w.must(w.describe().Move(t.Context(), "KEPT", version))
+				w.must(w.describe().MoveLabel(t.Context(), "KEPT", version))
 				begun := time.Now()
 				done := make(chan time.Duration)
 				go func() {
@@ -162,7 +162,7 @@ func TestACandidateThatIsWithdrawnWhileItIsTried(t *testing.T) {
 					t.Errorf("it went on for %s", took)
 				}
 				w.logged(t, `"label":"CANDIDATE"`, version, `"outcome":"ok"`, "the label has moved on")
-				if s := w.describe(); s.Has(version, "REJECTED") {
+				if s := w.describe(); s.HasLabel(version, "REJECTED") {
 					t.Errorf("labels %v", s.Labels)
 				}
 			})
@@ -173,22 +173,22 @@ func TestACandidateThatIsWithdrawnWhileItIsTried(t *testing.T) {
 // The same in the last moment, while the verdict is there and the label is not yet moved.
 func TestACandidateThatIsWithdrawnAfterItWorked(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		before := w.describe().Holder("AWSCURRENT")
-		key, secret := w.app.Pair()
+		before := w.describe().VersionWithLabel("AWSCURRENT")
+		key, secret := w.app.Credentials()
 		version := w.store(key, secret, "CANDIDATE")
-		w.must(w.describe().Move(t.Context(), "KEPT", version))
+		w.must(w.describe().MoveLabel(t.Context(), "KEPT", version))
 		var once sync.Once
 		w.watchOrg = func(c sfoauthtest.Call) {
 			if c.Endpoint == sfoauthtest.REST && c.Phase == sfoauthtest.Done {
 				once.Do(func() {
 					w.quiet.Store(true)
-					w.must(w.describe().Unlabel(t.Context(), "CANDIDATE", version))
+					w.must(w.describe().RemoveLabel(t.Context(), "CANDIDATE", version))
 					w.quiet.Store(false)
 				})
 			}
 		}
 		w.deliver()
-		if s := w.describe(); !s.Has(before, "AWSCURRENT") {
+		if s := w.describe(); !s.HasLabel(before, "AWSCURRENT") {
 			t.Errorf("labels %v", s.Labels)
 		}
 	})
@@ -202,11 +202,11 @@ func TestARollBackLabelsTheRejectedVersionFirst(t *testing.T) {
 		w.watchAWS = func(c localaws.Call) {
 			if c.Operation == "UpdateSecretVersionStage" && c.Phase == localaws.Done {
 				s := w.describe()
-				rejectedFirst = rejectedFirst || s.Has(bad, "REJECTED") && s.Has(bad, "AWSCURRENT")
+				rejectedFirst = rejectedFirst || s.HasLabel(bad, "REJECTED") && s.HasLabel(bad, "AWSCURRENT")
 			}
 		}
 		w.deliver()
-		if !rejectedFirst || !w.describe().Has(bad, "REJECTED") {
+		if !rejectedFirst || !w.describe().HasLabel(bad, "REJECTED") {
 			t.Error("AWSCURRENT has moved before REJECTED")
 		}
 	})
@@ -227,7 +227,7 @@ func TestAStaleEventEndsAtOnce(t *testing.T) {
 		version := w.store("3MVG9wrong", "wrong", "CANDIDATE")
 		event := w.eventOf(crm, "CANDIDATE", version)
 		time.Sleep(3 * time.Second)
-		w.must(w.describe().Unlabel(t.Context(), "CANDIDATE", version))
+		w.must(w.describe().RemoveLabel(t.Context(), "CANDIDATE", version))
 		begun := time.Now()
 		_, err := w.invoke(t.Context(), event)
 		w.must(err)

@@ -16,8 +16,8 @@ import (
 
 // phrases are how docs/how-it-works.md calls Salesforce's endpoints.
 var phrases = map[sfoauthtest.Endpoint]string{
-	sfoauthtest.Token: "log in", sfoauthtest.REST: "call the REST API", sfoauthtest.MainPair: "read the main pair", sfoauthtest.StagedPairs: "read the staged pairs",
-	sfoauthtest.Stage: "stage a pair", sfoauthtest.Rotate: "rotate", sfoauthtest.Delete: "delete the leaked pair",
+	sfoauthtest.Token: "log in", sfoauthtest.REST: "call the REST API", sfoauthtest.PrimaryCredentials: "read the main pair", sfoauthtest.ListStaged: "read the staged pairs",
+	sfoauthtest.Stage: "stage a pair", sfoauthtest.Promote: "rotate", sfoauthtest.Delete: "delete the leaked pair",
 }
 
 // TestTheSequencesOfTheDocs compares the diagrams with what the function sends. Reads of secrets are not in them.
@@ -65,7 +65,7 @@ func TestTheLabelsOfTheDocs(t *testing.T) {
 			t.Helper()
 			s := w.describe()
 			for _, label := range []string{"AWSCURRENT", "AWSPENDING"} { // the newest version always has one of them
-				if id := s.Holder(label); id != "" && names[id] == "" {
+				if id := s.VersionWithLabel(label); id != "" && names[id] == "" {
 					names[id] = fmt.Sprintf("v%d", len(names)+1)
 				}
 			}
@@ -77,7 +77,7 @@ func TestTheLabelsOfTheDocs(t *testing.T) {
 					}
 				}
 			}
-			want := []string{event, names[s.Holder("AWSCURRENT")], names[s.Holder("AWSPENDING")], names[s.Holder("AWSPREVIOUS")], strings.Join(others, ", ")}
+			want := []string{event, names[s.VersionWithLabel("AWSCURRENT")], names[s.VersionWithLabel("AWSPENDING")], names[s.VersionWithLabel("AWSPREVIOUS")], strings.Join(others, ", ")}
 			if next >= len(rows) || !slices.Equal(rows[next], want) {
 				t.Errorf("row %d of the table should be %q", next+1, want)
 			}

@@ -18,7 +18,7 @@ func TestATestBeforeTheRotationIsSwitchedOn(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
 		_, err := w.secrets.CancelRotateSecret(t.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: aws.String(crm)})
 		w.must(err)
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.must(w.step("testSecret", w.store(key, secret, "AWSPENDING")))
 	})
 }
@@ -29,12 +29,12 @@ func TestAStagedPairThatIsOfNoUse(t *testing.T) {
 		"it expires within a day": func(*world) { time.Sleep(29*24*time.Hour + 12*time.Hour) },
 		"its secret is not shown": func(w *world) {
 			staged := w.app.Staged()[0]
-			w.org.Fail(sfoauthtest.StagedPairs, sfoauthtest.Body(fmt.Sprintf(`{"stagedCredentials":[{"id":%q,"key":%q,"state":"Active"}]}`, staged.ID, staged.Key)), 1)
+			w.org.InjectFault(sfoauthtest.ListStaged, sfoauthtest.Body(fmt.Sprintf(`{"stagedCredentials":[{"id":%q,"key":%q,"state":"Active"}]}`, staged.ID, staged.Key)), 1)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, options{}, func(t *testing.T, w *world) {
-				oldKey, _ := w.app.Pair()
+				oldKey, _ := w.app.Credentials()
 				w.stageByHand()
 				staged := w.app.Staged()[0]
 				spoil(w)
@@ -42,7 +42,7 @@ func TestAStagedPairThatIsOfNoUse(t *testing.T) {
 				if err := w.rotated(oldKey); err != nil {
 					t.Error(err)
 				}
-				if key, _ := w.app.Pair(); key == staged.Key || w.org.LogsIn(staged.Key, staged.Secret) {
+				if key, _ := w.app.Credentials(); key == staged.Key || w.org.CanLogin(staged.Key, staged.Secret) {
 					t.Error("it was adopted, or left")
 				}
 			})
@@ -52,10 +52,10 @@ func TestAStagedPairThatIsOfNoUse(t *testing.T) {
 
 func TestAPairThatIsLostBeforeTheLastStep(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
-		w.org.Fail(sfoauthtest.Rotate, sfoauthtest.Unavailable(), 1)
+		oldKey, _ := w.app.Credentials()
+		w.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 1)
 		w.must(w.rotate(""))
-		token := w.describe().Holder("AWSPENDING")
+		token := w.describe().VersionWithLabel("AWSPENDING")
 		w.must(w.pairs().Delete(t.Context(), w.app.Staged()[0].ID))
 		if err := w.step("finishSecret", token); err == nil || !strings.Contains(err.Error(), "is not at Salesforce any more") {
 			t.Error(err)
@@ -69,10 +69,10 @@ func TestAPairThatIsLostBeforeTheLastStep(t *testing.T) {
 
 func TestAPairThatWorksSomeTimeAfterItIsTheMainOne(t *testing.T) {
 	inBubble(t, options{adminApp: true, propagation: 10 * time.Minute}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		w.watchOrg = func(c sfoauthtest.Call) {
-			if c.Endpoint == sfoauthtest.Rotate && c.Phase == sfoauthtest.Done {
-				w.org.Fail(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_client_id", "client identifier invalid"), 10)
+			if c.Endpoint == sfoauthtest.Promote && c.Phase == sfoauthtest.Done {
+				w.org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_client_id", "client identifier invalid"), 10)
 			}
 		}
 		w.must(w.rotate(""))
@@ -85,18 +85,18 @@ func TestAPairThatWorksSomeTimeAfterItIsTheMainOne(t *testing.T) {
 // The leaked pair is AWSCURRENT still, and beside the main one at Salesforce: callers live on it.
 func TestALeakedPairThatIsStillInUseIsNotDeleted(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.compromise()
-		w.aws.Fail("UpdateSecretVersionStage", localaws.Fault{Code: "InternalServiceError", Status: 500}, 3)
+		w.aws.InjectFault("UpdateSecretVersionStage", localaws.Fault{Code: "InternalServiceError", Status: 500}, 3)
 		w.must(w.rotate("")) // at Salesforce, and not here
-		w.aws.Heal()
+		w.aws.ClearFaults()
 		w.deliver()
 		if text(w.at("AWSCURRENT"), "consumerKey") != key || !w.logsIn("AWSCURRENT") {
 			t.Errorf("labels %v\n%s", w.describe().Labels, w.log.String())
 		}
 		w.retry()
-		if err := w.rotated(key); err != nil || w.org.LogsIn(key, secret) {
-			t.Errorf("%v; the leaked pair logs in: %t", err, w.org.LogsIn(key, secret))
+		if err := w.rotated(key); err != nil || w.org.CanLogin(key, secret) {
+			t.Errorf("%v; the leaked pair logs in: %t", err, w.org.CanLogin(key, secret))
 		}
 	})
 }
@@ -104,14 +104,14 @@ func TestALeakedPairThatIsStillInUseIsNotDeleted(t *testing.T) {
 // The event that the last step raises would delete it too; where there is none, its retry does.
 func TestALeakedPairThatCouldNotBeDeletedAtFirst(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.compromise()
-		w.org.Fail(sfoauthtest.Delete, sfoauthtest.Unavailable(), 1)
+		w.org.InjectFault(sfoauthtest.Delete, sfoauthtest.Unavailable(), 1)
 		w.must(w.rotate(""))
 		w.logged(t, `"step":"finishSecret"`, `"outcome":"failed"`, "deleting the leaked pair")
-		w.must(w.step("finishSecret", w.describe().Holder("AWSCURRENT")))
-		if w.org.LogsIn(key, secret) || !w.logsIn("AWSCURRENT") {
-			t.Errorf("the leaked pair logs in: %t", w.org.LogsIn(key, secret))
+		w.must(w.step("finishSecret", w.describe().VersionWithLabel("AWSCURRENT")))
+		if w.org.CanLogin(key, secret) || !w.logsIn("AWSCURRENT") {
+			t.Errorf("the leaked pair logs in: %t", w.org.CanLogin(key, secret))
 		}
 	})
 }
@@ -120,10 +120,10 @@ func TestARotationAfterALeakLeavesTheOldPairItsGrace(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
 		w.leak()
 		w.rotateOnce()
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.rotateOnce()
-		if err := w.rotated(key); err != nil || !w.org.LogsIn(key, secret) {
-			t.Errorf("%v; the pair before logs in: %t", err, w.org.LogsIn(key, secret))
+		if err := w.rotated(key); err != nil || !w.org.CanLogin(key, secret) {
+			t.Errorf("%v; the pair before logs in: %t", err, w.org.CanLogin(key, secret))
 		}
 	})
 }
@@ -138,7 +138,7 @@ func (w *world) putAdmin(value map[string]any, label string) {
 
 func TestTheAdminAppOfAnotherOrgIsNotUsed(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		w.putAdmin(map[string]any{"consumerKey": "3MVG9other", "consumerSecret": "other", "baseUri": "https://other.my.salesforce.com"}, "AWSCURRENT")
 		w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 		w.must(w.rotate(""))
@@ -151,7 +151,7 @@ func TestTheAdminAppOfAnotherOrgIsNotUsed(t *testing.T) {
 // Somebody has made the admin app's pair in Setup, which ends the one before, and staged it; its event is late.
 func TestAnAdminAppWhosePairIsBeingChanged(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		admin := w.org.AddApp(sfoauthtest.AppOptions{Name: "Admin 2"})
 		admin.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 		w.putAdmin(w.value(admin, nil), "CANDIDATE")
@@ -166,8 +166,8 @@ func TestAnAdminAppWhosePairIsBeingChanged(t *testing.T) {
 func TestAVersionBeforeThatHasNoValueIsNoneToGoBackTo(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
 		version := w.store("3MVG9wrong", "wrong", "AWSCURRENT")
-		w.aws.Fail("GetSecretValue", localaws.Fault{}, 1) // AWSCURRENT is read
-		w.aws.Fail("GetSecretValue", localaws.Fault{Code: "ResourceNotFoundException"}, 1)
+		w.aws.InjectFault("GetSecretValue", localaws.Fault{}, 1) // AWSCURRENT is read
+		w.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "ResourceNotFoundException"}, 1)
 		w.deliver()
 		w.logged(t, `"outcome":"stuck"`, version)
 		if dead := w.bus.DeadLetters(); len(dead) > 0 {
@@ -178,9 +178,9 @@ func TestAVersionBeforeThatHasNoValueIsNoneToGoBackTo(t *testing.T) {
 
 func TestACandidateThatSomebodyHasMadeCurrent(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		version := w.store(key, secret, "CANDIDATE")
-		w.must(w.describe().Move(t.Context(), "AWSCURRENT", version))
+		w.must(w.describe().MoveLabel(t.Context(), "AWSCURRENT", version))
 		w.deliver()
 		w.logged(t, "the candidate is AWSCURRENT already")
 		w.atRest(version)

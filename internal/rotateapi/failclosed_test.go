@@ -64,7 +64,7 @@ func TestARestrictionIsNotRolledBack(t *testing.T) {
 				after := w.storeValue("AWSCURRENT", test.after)
 				w.deliver()
 				s := w.describe()
-				if want := map[bool]string{true: after, false: before}[test.stays]; !s.Has(want, "AWSCURRENT") {
+				if want := map[bool]string{true: after, false: before}[test.stays]; !s.HasLabel(want, "AWSCURRENT") {
 					t.Errorf("labels %v, before %s\n%s", s.Labels, before, w.log.String())
 				}
 				if strings.HasPrefix(test.name, "a malformed list") {
@@ -85,15 +85,15 @@ func TestACandidateThatWouldDenyEveryoneIsRefused(t *testing.T) {
 	}{"by its event": {options{}, false}, "by a rotation": {options{noIDs: true}, true}} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, c.options, func(t *testing.T, w *world) {
-				before := w.describe().Holder("AWSCURRENT")
-				key, secret := w.app.Pair()
+				before := w.describe().VersionWithLabel("AWSCURRENT")
+				key, secret := w.app.Credentials()
 				version := w.storeValue("CANDIDATE", map[string]any{"consumerKey": key, "consumerSecret": secret, "allowedPrincipals": []string{"2222"}})
 				if c.rotate {
 					w.must(w.rotate(""))
 					w.logged(t, `"step":"createSecret"`, `"outcome":"failed"`, "would deny every caller")
 				}
 				w.deliver()
-				if s := w.describe(); !s.Has(before, "AWSCURRENT") || !s.Has(version, "REJECTED") {
+				if s := w.describe(); !s.HasLabel(before, "AWSCURRENT") || !s.HasLabel(version, "REJECTED") {
 					t.Errorf("labels %v", s.Labels)
 				}
 			})
@@ -123,9 +123,9 @@ func TestASessionThatEndsIsNoRefusal(t *testing.T) {
 				inBubble(t, options{}, func(t *testing.T, w *world) {
 					key, secret := w.app.Regenerate()
 					version := w.store(key, secret, label)
-					w.org.Fail(sfoauthtest.Token, sfoauthtest.SessionEnds(), times)
+					w.org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), times)
 					w.deliver()
-					if s := w.describe(); !s.Has(version, "AWSCURRENT") || s.Holder("REJECTED") != "" {
+					if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") || s.VersionWithLabel("REJECTED") != "" {
 						t.Errorf("labels %v\n%s", s.Labels, w.log.String())
 					}
 				})
@@ -140,7 +140,7 @@ func TestCompromisedCredentialsNeverComeBack(t *testing.T) {
 		"the version before": func(w *world) { w.compromise() },
 		"another version with the same credentials": func(w *world) {
 			w.compromise()
-			key, secret := w.app.Pair()
+			key, secret := w.app.Credentials()
 			w.store(key, secret, "AWSCURRENT")
 		},
 	} {
@@ -151,14 +151,14 @@ func TestCompromisedCredentialsNeverComeBack(t *testing.T) {
 				w.deliver()
 				version := w.store("3MVG9wrong", "wrong", "AWSCURRENT")
 				w.deliver()
-				if s := w.describe(); !s.Has(version, "AWSCURRENT") {
+				if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") {
 					t.Errorf("labels %v\n%s", s.Labels, w.log.String())
 				}
 				w.logged(t, version, `"outcome":"stuck"`, "COMPROMISED")
 				key, secret := leaked, text(w.at("COMPROMISED"), "consumerSecret")
 				candidate := w.store(key, secret, "CANDIDATE")
 				w.deliver()
-				if s := w.describe(); s.Has(candidate, "AWSCURRENT") || !s.Has(candidate, "REJECTED") {
+				if s := w.describe(); s.HasLabel(candidate, "AWSCURRENT") || !s.HasLabel(candidate, "REJECTED") {
 					t.Errorf("as a candidate: labels %v", s.Labels)
 				}
 			})
@@ -169,7 +169,7 @@ func TestCompromisedCredentialsNeverComeBack(t *testing.T) {
 func TestACompromisedCandidateIsNotTakenByARotation(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
 		w.compromise()
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.store(key, secret, "CANDIDATE")
 		w.must(w.rotate(""))
 		w.logged(t, `"step":"createSecret"`, `"outcome":"failed"`, "COMPROMISED")
@@ -187,7 +187,7 @@ func TestARotationWhateverSalesforceLeavesOpen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, options{org: config}, func(t *testing.T, w *world) {
 				for range 3 {
-					oldKey, _ := w.app.Pair()
+					oldKey, _ := w.app.Credentials()
 					w.rotateOnce()
 					if err := w.rotated(oldKey); err != nil {
 						t.Fatalf("%v\n%s", err, w.log.String())
@@ -210,17 +210,17 @@ func TestAStaleAnswerDoesNotAbandonARotation(t *testing.T) {
 	}{
 		"setSecret reads an empty list":               {sfoauthtest.Body(`{"stagedCredentials":[]}`), 1, 1},
 		"setSecret reads an empty list several times": {sfoauthtest.Body(`{"stagedCredentials":[]}`), 5, 1},
-		"setSecret gets 404":                          {sfoauthtest.Refusal(404, "NOT_FOUND", "The requested resource does not exist"), 2, 1},
+		"setSecret gets 404":                          {sfoauthtest.ErrorResponse(404, "NOT_FOUND", "The requested resource does not exist"), 2, 1},
 		"finishSecret reads an empty list":            {sfoauthtest.Body(`{"stagedCredentials":[]}`), 2, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, options{propagation: 10 * time.Minute}, func(t *testing.T, w *world) {
-				oldKey, _ := w.app.Pair()
+				oldKey, _ := w.app.Credentials()
 				reads := 0
 				w.watchOrg = func(call sfoauthtest.Call) {
-					if call.Endpoint == sfoauthtest.StagedPairs && call.Phase == sfoauthtest.Done {
+					if call.Endpoint == sfoauthtest.ListStaged && call.Phase == sfoauthtest.Done {
 						if reads++; reads == c.after {
-							w.org.Fail(sfoauthtest.StagedPairs, c.answer, c.times)
+							w.org.InjectFault(sfoauthtest.ListStaged, c.answer, c.times)
 						}
 					}
 				}
@@ -276,10 +276,10 @@ func TestTheRotationTokenIsPassedBack(t *testing.T) {
 			w.breakOff(1, killedBefore) // AWSPENDING is announced, and has no value
 			client := &recorder{Client: w.secrets}
 			r := &rotation.Rotator{
-				Secrets: client, Lister: w.secrets, Prefix: "sftoken/", Hosts: sfoauth.Hosts{orgHost}, HTTPClient: w.network.Client(), Logins: loginbudget.New(0, 0),
+				Secrets: client, Lister: w.secrets, Prefix: "sftoken/", Hosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: w.network.Client(), Logins: loginbudget.New(0, 0),
 			}
 			t.Cleanup(r.HTTPClient.CloseIdleConnections)
-			_, err := r.Step(t.Context(), rotation.Step{Step: "createSecret", SecretID: crm, Token: w.describe().Holder("AWSPENDING"), RotationToken: token})
+			_, err := r.Step(t.Context(), rotation.Step{Name: "createSecret", SecretID: crm, VersionID: w.describe().VersionWithLabel("AWSPENDING"), RotationToken: token})
 			w.must(err)
 			if len(client.puts) != 1 || aws.ToString(client.puts[0].RotationToken) != token || (client.puts[0].RotationToken == nil) != (token == "") {
 				t.Errorf("%d values were stored, the first with the right token: %t", len(client.puts), len(client.puts) > 0)
@@ -291,7 +291,7 @@ func TestTheRotationTokenIsPassedBack(t *testing.T) {
 // Two events of one roll-back at the same time end in the same state.
 func TestARollBackThatIsRepeated(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		good := w.describe().Holder("AWSCURRENT")
+		good := w.describe().VersionWithLabel("AWSCURRENT")
 		bad := w.store("3MVG9wrong", "wrong", "AWSCURRENT")
 		w.bus.Copies = 3
 		var both sync.WaitGroup
@@ -299,7 +299,7 @@ func TestARollBackThatIsRepeated(t *testing.T) {
 			both.Go(w.deliver)
 		}
 		both.Wait()
-		if s := w.describe(); !s.Has(good, "AWSCURRENT") || !s.Has(bad, "REJECTED") {
+		if s := w.describe(); !s.HasLabel(good, "AWSCURRENT") || !s.HasLabel(bad, "REJECTED") {
 			t.Errorf("labels %v", s.Labels)
 		}
 	})

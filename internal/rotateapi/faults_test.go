@@ -13,10 +13,10 @@ import (
 func TestEveryFaultOfARotation(t *testing.T) {
 	tried := 0
 	for _, at := range []sfoauthtest.Endpoint{
-		sfoauthtest.Token, sfoauthtest.REST, sfoauthtest.MainPair, sfoauthtest.StagedPairs, sfoauthtest.Stage, sfoauthtest.Rotate, sfoauthtest.Delete,
+		sfoauthtest.Token, sfoauthtest.REST, sfoauthtest.PrimaryCredentials, sfoauthtest.ListStaged, sfoauthtest.Stage, sfoauthtest.Promote, sfoauthtest.Delete,
 	} {
 		for _, fault := range sfoauthtest.AllFaults() {
-			if !fault.Fits(at) {
+			if !fault.AppliesTo(at) {
 				continue
 			}
 			tried++
@@ -25,18 +25,18 @@ func TestEveryFaultOfARotation(t *testing.T) {
 					if at == sfoauthtest.Delete { // there is something to delete
 						w.rotateOnce()
 					}
-					oldKey, _ := w.app.Pair()
-					before := w.org.Seen().Calls[at]
-					w.org.Fail(at, fault, 0)
+					oldKey, _ := w.app.Credentials()
+					before := w.org.Stats().Calls[at]
+					w.org.InjectFault(at, fault, 0)
 					_ = w.rotate("")
 					w.retry()
-					if w.org.Seen().Calls[at] == before {
+					if w.org.Stats().Calls[at] == before {
 						t.Error("the fault was never met")
 					}
-					if !w.logsIn("AWSCURRENT") || w.describe().Holder("REJECTED") != "" {
+					if !w.logsIn("AWSCURRENT") || w.describe().VersionWithLabel("REJECTED") != "" {
 						t.Errorf("AWSCURRENT does not log in, or a version is REJECTED: %v", w.describe().Labels)
 					}
-					w.org.Heal()
+					w.org.ClearFaults()
 					for try := 0; try < 3 && w.rotated(oldKey) != nil; try++ {
 						time.Sleep(24 * time.Hour)
 						w.retry()
@@ -59,23 +59,23 @@ func TestEveryFaultOfARotation(t *testing.T) {
 func TestEveryFaultOfACandidateAndOfARollBack(t *testing.T) {
 	for _, label := range []string{"CANDIDATE", "AWSCURRENT"} {
 		for _, fault := range sfoauthtest.AllFaults() {
-			if !fault.Fits(sfoauthtest.Token) {
+			if !fault.AppliesTo(sfoauthtest.Token) {
 				continue
 			}
 			t.Run(label+"/"+fault.String(), func(t *testing.T) {
 				inBubble(t, options{}, func(t *testing.T, w *world) {
-					good := w.describe().Holder("AWSCURRENT")
-					key, secret := w.app.Pair() // a pair that works, and only seems not to
+					good := w.describe().VersionWithLabel("AWSCURRENT")
+					key, secret := w.app.Credentials() // a pair that works, and only seems not to
 					version := w.store(key, secret, label)
-					w.org.Fail(sfoauthtest.Token, fault, 0)
+					w.org.InjectFault(sfoauthtest.Token, fault, 0)
 					w.deliver()
 					s := w.describe()
 					refused := strings.HasPrefix(fault.String(), "400 ") && !passing[fault.String()] // which says that it is final
 					if refused && label == "CANDIDATE" {
-						if !s.Has(version, "REJECTED") || !s.Has(good, "AWSCURRENT") {
+						if !s.HasLabel(version, "REJECTED") || !s.HasLabel(good, "AWSCURRENT") {
 							t.Errorf("labels %v", s.Labels)
 						}
-					} else if fault.String() != "latency of 1s" && (s.Holder("REJECTED") != "" || !s.Has(version, "AWSCURRENT") && label == "AWSCURRENT") {
+					} else if fault.String() != "latency of 1s" && (s.VersionWithLabel("REJECTED") != "" || !s.HasLabel(version, "AWSCURRENT") && label == "AWSCURRENT") {
 						t.Errorf("concluded from a %s: labels %v", fault, s.Labels)
 					}
 					w.noSecrets()

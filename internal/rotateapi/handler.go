@@ -68,7 +68,7 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 	}
 	defer func() {
 		if cause := recover(); cause != nil {
-			panicked := telemetry.Panic(cause)
+			panicked := telemetry.RecoveredError(cause)
 			h.log.Event(slog.LevelError, "panic", []slog.Attr{slog.String("cause", panicked.Error())},
 				telemetry.Metric{Name: "RotationFailures", Unit: "Count", Value: 1})
 			answer, err = nil, errors.New("the rotate function failed: its log says where")
@@ -120,7 +120,7 @@ func describe(payload []byte) string {
 func (h *handler) step(ctx context.Context, e event) error {
 	begun := time.Now()
 	out, err := h.rotator.Step(ctx, rotation.Step{
-		Step: e.Step, SecretID: e.SecretID, Token: e.ClientRequestToken, RotationToken: e.RotationToken,
+		Name: e.Step, SecretID: e.SecretID, VersionID: e.ClientRequestToken, RotationToken: e.RotationToken,
 	})
 	h.write(ctx, "rotation", out, err, time.Since(begun), slog.String("step", e.Step))
 	return err
@@ -136,7 +136,7 @@ func (h *handler) labelMoved(ctx context.Context, e event) error {
 	}
 	begun := time.Now()
 	out, err := h.rotator.LabelMoved(ctx, rotation.LabelMoved{
-		SecretID: id, Label: e.Detail.LabelUpdated, Version: e.Detail.VersionID, Time: e.Time.Time,
+		SecretID: id, Label: e.Detail.LabelUpdated, VersionID: e.Detail.VersionID, Time: e.Time.Time,
 	})
 	h.write(ctx, "label", out, err, time.Since(begun), slog.String("label", e.Detail.LabelUpdated))
 	return err
@@ -160,7 +160,7 @@ func (h *handler) check(ctx context.Context) error {
 // writeHealth writes an app's line. A number that is not known is left out: it would pass for a good one.
 func (h *handler) writeHealth(ctx context.Context, health rotation.Health) {
 	level, outcome := slog.LevelInfo, "ok"
-	attrs := appendRequest(ctx, []slog.Attr{slog.String("app", health.App), slog.String("secret_version", health.Version)})
+	attrs := appendRequest(ctx, []slog.Attr{slog.String("app", health.App), slog.String("secret_version", health.VersionID)})
 	overdue, refused := 0.0, 0.0
 	switch {
 	case health.Warning != "":
@@ -169,7 +169,7 @@ func (h *handler) writeHealth(ctx context.Context, health rotation.Health) {
 	case health.Skipped:
 		outcome = "skipped"
 		attrs = append(attrs, slog.String("warning", "not checked again: it was found well less than an hour ago"))
-	case health.Outage:
+	case health.Transient:
 		level, outcome = slog.LevelWarn, "not_checked"
 	case health.Err != nil:
 		level, outcome, refused = slog.LevelError, "login_failed", 1
@@ -183,17 +183,17 @@ func (h *handler) writeHealth(ctx context.Context, health rotation.Health) {
 		attrs = append(attrs, slog.Bool("overdue", true))
 	}
 	var metrics []telemetry.Metric
-	if health.Described {
-		metrics = append(metrics, telemetry.Metric{Name: "RotationOverdue", Unit: "Count", Value: overdue, By: byApp})
+	if health.Known {
+		metrics = append(metrics, telemetry.Metric{Name: "RotationOverdue", Unit: "Count", Value: overdue, Dimensions: byApp})
 	}
 	if age := health.Age.Truncate(time.Second); age > 0 {
-		metrics = append(metrics, telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: age.Seconds(), By: byApp})
+		metrics = append(metrics, telemetry.Metric{Name: "PairAge", Unit: "Seconds", Value: age.Seconds(), Dimensions: byApp})
 	}
-	if !health.Outage && !health.Skipped && health.Warning == "" {
-		metrics = append(metrics, telemetry.Metric{Name: "LoginFailed", Unit: "Count", Value: refused, By: byApp})
+	if !health.Transient && !health.Skipped && health.Warning == "" {
+		metrics = append(metrics, telemetry.Metric{Name: "LoginFailed", Unit: "Count", Value: refused, Dimensions: byApp})
 	}
-	if appsecret.IsProblem(health.Err, appsecret.Denied) {
-		metrics = append(metrics, telemetry.Metric{Name: "SecretAccessDenied", Unit: "Count", Value: 1, By: byApp})
+	if appsecret.IsKind(health.Err, appsecret.Denied) {
+		metrics = append(metrics, telemetry.Metric{Name: "SecretAccessDenied", Unit: "Count", Value: 1, Dimensions: byApp})
 	}
 	if health.PrincipalsErr != nil {
 		level = slog.LevelError
@@ -223,20 +223,20 @@ var byApp = []string{"app"}
 // write writes the event's line.
 func (h *handler) write(ctx context.Context, name string, out rotation.Outcome, err error, took time.Duration, what ...slog.Attr) {
 	level, outcome := slog.LevelInfo, "ok"
-	attrs := appendRequest(ctx, append(what, slog.String("app", out.App), slog.String("secret_version", out.Version)))
-	if out.Did != "" {
-		attrs = append(attrs, slog.String("did", out.Did))
+	attrs := appendRequest(ctx, append(what, slog.String("app", out.App), slog.String("secret_version", out.VersionID)))
+	if out.Action != "" {
+		attrs = append(attrs, slog.String("did", out.Action))
 	}
 	if out.Warning != "" {
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("warning", out.Warning))
 	}
-	attrs = appendCode(attrs, cmp.Or(err, out.Reason))
+	attrs = appendCode(attrs, cmp.Or(err, out.Rejection))
 	if out.PrincipalsErr != nil {
 		level = slog.LevelError
 		attrs = append(attrs, slog.String("principals_error", out.PrincipalsErr.Error()))
 	}
-	if out.Stuck {
+	if out.LockedOut {
 		level, outcome = slog.LevelError, "stuck"
 	}
 	if err != nil {
@@ -253,15 +253,15 @@ func metrics(out rotation.Outcome, err error) []telemetry.Metric {
 		name    string
 		happens bool
 	}{
-		{"Rotations", out.Rotated}, {"RotationFailures", err != nil || out.Stuck}, {"CandidatesRefused", out.Refused}, {"RolledBack", out.RolledBack},
+		{"Rotations", out.Rotated}, {"RotationFailures", err != nil || out.LockedOut}, {"CandidatesRefused", out.Rejected}, {"RolledBack", out.RolledBack},
 	} {
 		if m.happens && out.App != "" {
-			metrics = append(metrics, telemetry.Metric{Name: m.name, Unit: "Count", Value: 1, By: byApp})
+			metrics = append(metrics, telemetry.Metric{Name: m.name, Unit: "Count", Value: 1, Dimensions: byApp})
 		} else if m.happens {
 			metrics = append(metrics, telemetry.Metric{Name: m.name, Unit: "Count", Value: 1})
 		}
 	}
-	return append(metrics, common(out.Usage, out.PrincipalsErr, cmp.Or(err, out.Reason), out.App != "")...)
+	return append(metrics, common(out.Usage, out.PrincipalsErr, cmp.Or(err, out.Rejection), out.App != "")...)
 }
 
 // common are the metrics that an event of any kind may have.
@@ -273,10 +273,10 @@ func common(usage rotation.Usage, principals, err error, known bool) []telemetry
 		value int
 	}{
 		{"Logins", usage.Logins}, {"LoginBudgetExhausted", count(usage.BudgetExhausted)}, {"PrincipalsUnreadable", count(principals != nil)},
-		{"RunAsUserBlocked", count(refused != nil && refused.SessionBlocked())},
+		{"RunAsUserBlocked", count(refused != nil && refused.IsSessionBlocked())},
 	} {
 		if m.value > 0 && known {
-			metrics = append(metrics, telemetry.Metric{Name: m.name, Unit: "Count", Value: float64(m.value), By: byApp})
+			metrics = append(metrics, telemetry.Metric{Name: m.name, Unit: "Count", Value: float64(m.value), Dimensions: byApp})
 		}
 	}
 	return metrics

@@ -33,13 +33,13 @@ func TestTheWriterOfOneSecretCannotSpendTheAdminsLogins(t *testing.T) {
 				versions := []string{a.put("3MVG9bogus1", "bogus", "COMPROMISED"), a.put("3MVG9bogus2", "bogus", "KEPT")}
 				time.Sleep(time.Hour)
 				adminKey := text(w.atName("sftoken/admin"), "consumerKey")
-				w.org.Forget()
+				w.org.ResetStats()
 				var wg sync.WaitGroup
 				for n := range 300 {
 					secret, err := appsecret.Open(t.Context(), w.secrets, "sftoken/", evil)
 					w.must(err)
 					id := versions[n%2]
-					w.must(secret.Move(t.Context(), "COMPROMISED", id))
+					w.must(secret.MoveLabel(t.Context(), "COMPROMISED", id))
 					payload := w.eventOf(evil, "COMPROMISED", id)
 					wg.Go(func() {
 						if warm {
@@ -55,14 +55,14 @@ func TestTheWriterOfOneSecretCannotSpendTheAdminsLogins(t *testing.T) {
 				if !warm {
 					wg.Wait()
 				}
-				tried := w.org.Seen().ByKey[adminKey]
+				tried := w.org.Stats().ByKey[adminKey]
 				t.Logf("admin logins in 30 s: %+v", tried)
-				if tried.OK > 20 {
-					t.Errorf("%d logins of the admin app", tried.OK)
+				if tried.Succeeded > 20 {
+					t.Errorf("%d logins of the admin app", tried.Succeeded)
 				}
 				if warm {
 					_ = w.rotate("")
-					key, _ := w.app.Pair()
+					key, _ := w.app.Credentials()
 					if text(w.at("AWSCURRENT"), "consumerKey") != key || !strings.Contains(w.log.String(), "made the pending version AWSCURRENT") {
 						t.Errorf("crm's rotation did not happen")
 						for line := range strings.Lines(w.log.String()) {
@@ -89,7 +89,7 @@ func (w *world) atName(name string) map[string]any {
 // The app's run-as user was changed in Salesforce. Old and new credentials both act as the new user.
 func TestAChangedRunAsUserDoesNotStopRotations(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		other := w.org.AddUser(sfoauthtest.UserOptions{})
 		w.app.Change(func(o *sfoauthtest.AppOptions) { o.RunAs = other })
 		_ = w.rotate("")
@@ -103,7 +103,7 @@ func TestAChangedRunAsUserDoesNotStopRotations(t *testing.T) {
 // The same; the steps run in a new process, and the event in one that is warm.
 func TestAChangedRunAsUserDoesNotRollBack(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		warm := w.process.Load()
 		other := w.org.AddUser(sfoauthtest.UserOptions{})
 		w.app.Change(func(o *sfoauthtest.AppOptions) { o.RunAs = other })
@@ -122,13 +122,13 @@ func TestAChangedRunAsUserDoesNotRollBack(t *testing.T) {
 // event of the roll-back is handled. A must stay.
 func TestARollBackIsNotUndone(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
-		good := w.describe().Holder("AWSCURRENT")
+		good := w.describe().VersionWithLabel("AWSCURRENT")
 		other := w.org.AddApp(sfoauthtest.AppOptions{Name: "Other"})
-		key, secret := other.Pair()
+		key, secret := other.Credentials()
 		bad := w.store(key, secret, "AWSCURRENT")
 		_, err := w.invoke(t.Context(), w.eventOf(crm, "AWSCURRENT", bad))
 		w.must(err)
-		if s := w.describe(); !s.Has(good, "AWSCURRENT") || !s.Has(bad, "REJECTED") {
+		if s := w.describe(); !s.HasLabel(good, "AWSCURRENT") || !s.HasLabel(bad, "REJECTED") {
 			t.Fatalf("labels %v", s.Labels)
 		}
 		candidate := w.store("3MVG9wrong", "wrong", "CANDIDATE")
@@ -136,7 +136,7 @@ func TestARollBackIsNotUndone(t *testing.T) {
 		w.must(err)
 		_, err = w.invoke(t.Context(), w.eventOf(crm, "AWSCURRENT", good)) // that of the roll-back
 		w.must(err)
-		if s := w.describe(); !s.Has(good, "AWSCURRENT") {
+		if s := w.describe(); !s.HasLabel(good, "AWSCURRENT") {
 			t.Errorf("labels %v\n%s", s.Labels, w.log.String())
 		}
 	})
@@ -149,18 +149,18 @@ func TestAVersionThatWorksIsNotRejected(t *testing.T) {
 		w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.LoginDenied = true })
 		version := w.store(key, secret, "CANDIDATE")
 		w.deliver()
-		if !w.describe().Has(version, "REJECTED") {
+		if !w.describe().HasLabel(version, "REJECTED") {
 			t.Fatal("not refused")
 		}
 		w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.LoginDenied = false })
-		w.must(w.describe().Move(t.Context(), "CANDIDATE", version))
+		w.must(w.describe().MoveLabel(t.Context(), "CANDIDATE", version))
 		w.deliver()
-		if s := w.describe(); !s.Has(version, "AWSCURRENT") || s.Has(version, "REJECTED") {
+		if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") || s.HasLabel(version, "REJECTED") {
 			t.Errorf("labels %v", s.Labels)
 		}
 		w.store("3MVG9wrong", "wrong", "AWSCURRENT")
 		w.deliver()
-		if s := w.describe(); !s.Has(version, "AWSCURRENT") {
+		if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") {
 			t.Errorf("it was not rolled back to: labels %v\n%s", s.Labels, w.log.String())
 		}
 	})
@@ -172,7 +172,7 @@ func TestABinaryRestrictionIsNotRolledBack(t *testing.T) {
 		out, err := w.secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String(crm), SecretBinary: value})
 		w.must(err)
 		w.deliver()
-		if s := w.describe(); !s.Has(*out.VersionId, "AWSCURRENT") {
+		if s := w.describe(); !s.HasLabel(*out.VersionId, "AWSCURRENT") {
 			t.Errorf("labels %v", s.Labels)
 		}
 	})
@@ -184,7 +184,7 @@ func TestAMisspeltRestrictionInInvalidJSONIsNotRolledBack(t *testing.T) {
 			value, _ := json.Marshal(w.value(w.app, nil))
 			id := w.storeText(strings.TrimSuffix(string(value), "}")+","+field+`:["222222222222"],}`, "AWSCURRENT")
 			w.deliver()
-			if s := w.describe(); !s.Has(id, "AWSCURRENT") {
+			if s := w.describe(); !s.HasLabel(id, "AWSCURRENT") {
 				t.Errorf("%s: labels %v", field, s.Labels)
 			}
 		})
@@ -195,10 +195,10 @@ func TestCompromisedCredentialsDoNotComeBackUnderAnotherSpelling(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
 		w.compromise()
 		w.deliver()
-		leakedKey, leakedSecret := w.app.Pair()
+		leakedKey, leakedSecret := w.app.Credentials()
 		v := w.storeValue("CANDIDATE", map[string]any{"consumerKey": leakedKey, "consumerSecret": leakedSecret, "baseUri": "HTTP://" + orgHost})
 		w.deliver()
-		if s := w.describe(); s.Has(v, "AWSCURRENT") {
+		if s := w.describe(); s.HasLabel(v, "AWSCURRENT") {
 			t.Errorf("labels %v", s.Labels)
 		}
 	})
@@ -227,12 +227,12 @@ func lateRead(t *testing.T, n int) {
 		key, secret := w.app.Regenerate()
 		version := w.store(key, secret, "CANDIDATE")
 		r := &rotation.Rotator{
-			Secrets: &late{Client: w.secrets, n: n, first: before}, Lister: w.secrets, Prefix: "sftoken/", Hosts: sfoauth.Hosts{orgHost}, HTTPClient: w.network.Client(), Logins: loginbudget.New(0, 0),
+			Secrets: &late{Client: w.secrets, n: n, first: before}, Lister: w.secrets, Prefix: "sftoken/", Hosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: w.network.Client(), Logins: loginbudget.New(0, 0),
 		}
 		t.Cleanup(r.HTTPClient.CloseIdleConnections)
-		out, err := r.LabelMoved(t.Context(), rotation.LabelMoved{SecretID: crm, Label: "CANDIDATE", Version: version, Time: time.Now()})
-		if s := w.describe(); !s.Has(version, "AWSCURRENT") {
-			t.Errorf("late read %d: %v %v labels %v", n, out.Did, err, s.Labels)
+		out, err := r.LabelMoved(t.Context(), rotation.LabelMoved{SecretID: crm, Label: "CANDIDATE", VersionID: version, Time: time.Now()})
+		if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") {
+			t.Errorf("late read %d: %v %v labels %v", n, out.Action, err, s.Labels)
 		}
 	})
 }
@@ -241,7 +241,7 @@ func (w *world) handlerLog() *telemetry.Log { return telemetry.New(w.log, 0, "sf
 
 // A person moves AWSCURRENT, while a rotation is under way, to a version whose restriction is misspelt.
 func TestAMisspeltRestrictionDuringARotation(t *testing.T) {
-	for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Rotate} {
+	for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Promote} {
 		t.Run(string(at), func(t *testing.T) {
 			inBubble(t, options{}, func(t *testing.T, w *world) {
 				id := w.storeValue("KEPT", map[string]any{"AllowedPrincipals": []string{"222222222222"}})
@@ -249,13 +249,13 @@ func TestAMisspeltRestrictionDuringARotation(t *testing.T) {
 				w.watchOrg = func(c sfoauthtest.Call) {
 					if c.Endpoint == at && c.Phase == sfoauthtest.Done && !done {
 						done = true
-						w.must(w.describe().Move(context.Background(), "AWSCURRENT", id))
+						w.must(w.describe().MoveLabel(context.Background(), "AWSCURRENT", id))
 					}
 				}
 				_ = w.rotate("")
 				w.watchOrg = nil
 				w.deliver()
-				if s := w.describe(); !s.Has(id, "AWSCURRENT") {
+				if s := w.describe(); !s.HasLabel(id, "AWSCURRENT") {
 					t.Errorf("restricted %s; labels %v", id, s.Labels)
 				}
 			})
@@ -267,13 +267,13 @@ func TestAMisspeltRestrictionDuringARotation(t *testing.T) {
 func TestARollBackComesToRest(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
 		other := w.org.AddApp(sfoauthtest.AppOptions{Name: "Other"})
-		key, secret := other.Pair()
+		key, secret := other.Credentials()
 		w.store(key, secret, "AWSCURRENT")
 		n := 0
 		w.watchAWS = func(c localaws.Call) {
 			if c.Operation == "UpdateSecretVersionStage" && c.Phase == localaws.Done {
 				s := w.describe()
-				if s.Holder("REJECTED") == s.Holder("AWSPREVIOUS") && n < 20 {
+				if s.VersionWithLabel("REJECTED") == s.VersionWithLabel("AWSPREVIOUS") && n < 20 {
 					n++
 					w.quiet.Store(true)
 					w.store(fmt.Sprintf("3MVG9wrong%d", n), "wrong", "REJECTED") // stands for a candidate that is refused
@@ -296,14 +296,14 @@ func TestANewCandidateIsComparedWithOneThatWasRejectedBefore(t *testing.T) {
 		version := w.store(key, secret, "CANDIDATE")
 		w.deliver()
 		w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.LoginDenied = false })
-		w.must(w.describe().Move(t.Context(), "CANDIDATE", version))
+		w.must(w.describe().MoveLabel(t.Context(), "CANDIDATE", version))
 		w.deliver()
 		w.process.Load().kill()
 		other := w.org.AddApp(sfoauthtest.AppOptions{Name: "Other"})
-		k, s := other.Pair()
+		k, s := other.Credentials()
 		v := w.store(k, s, "CANDIDATE")
 		w.deliver()
-		if d := w.describe(); d.Has(v, "AWSCURRENT") {
+		if d := w.describe(); d.HasLabel(v, "AWSCURRENT") {
 			t.Errorf("credentials of another user became current: %v", d.Labels)
 		}
 	})
@@ -319,7 +319,7 @@ func TestCurrentCredentialsAreNotDeletedUnderAnotherSpelling(t *testing.T) {
 		w.deliver()
 		w.storeValue("COMPROMISED", map[string]any{"consumerKey": old["consumerKey"], "consumerSecret": old["consumerSecret"], "baseUri": "HTTP://" + orgHost})
 		w.deliver()
-		if !w.describe().Has(back, "AWSCURRENT") || !w.logsIn("AWSCURRENT") {
+		if !w.describe().HasLabel(back, "AWSCURRENT") || !w.logsIn("AWSCURRENT") {
 			t.Errorf("AWSCURRENT does not log in: %v", w.describe().Labels)
 		}
 	})
@@ -328,7 +328,7 @@ func TestCurrentCredentialsAreNotDeletedUnderAnotherSpelling(t *testing.T) {
 // A malformed CANDIDATE whose event is late must not fail a rotation that has succeeded.
 func TestAMalformedCandidateDoesNotFailARotation(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		w.storeText(`{"consumerKey":"only"}`, "CANDIDATE")
 		_ = w.rotate("")
 		if err := w.rotated(oldKey); err != nil || strings.Contains(w.log.String(), "RotationFailures") {
@@ -347,9 +347,9 @@ func TestTheSmallestBudgetsLetARotationEnd(t *testing.T) {
 	for _, b := range [][2]int{{1, 10}, {5, 10}, {10, 10}, {1, 60}} {
 		t.Run(fmt.Sprint(b), func(t *testing.T) {
 			inBubble(t, options{propagation: 10 * time.Minute}, func(t *testing.T, w *world) {
-				oldKey, _ := w.app.Pair()
+				oldKey, _ := w.app.Credentials()
 				h := &handler{log: w.handlerLog(), rotator: &rotation.Rotator{
-					Secrets: w.secrets, Lister: w.secrets, Prefix: "sftoken/", Hosts: sfoauth.Hosts{orgHost}, HTTPClient: w.network.Client(),
+					Secrets: w.secrets, Lister: w.secrets, Prefix: "sftoken/", Hosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: w.network.Client(),
 					Propagation: 10 * time.Minute, Logins: loginbudget.New(b[0], b[1]),
 				}}
 				t.Cleanup(h.rotator.HTTPClient.CloseIdleConnections)
@@ -374,7 +374,7 @@ func TestWhatIsSaidOfAnotherUser(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
 		w.app.Regenerate()
 		other := w.org.AddApp(sfoauthtest.AppOptions{Name: "Other"})
-		k, s := other.Pair()
+		k, s := other.Credentials()
 		w.store(k, s, "AWSCURRENT")
 		w.deliver()
 		if strings.Contains(w.log.String(), "left the current pair, which does not log in") {
@@ -395,14 +395,14 @@ func TestCredentialsInGraceAfterARotationWasOvertaken(t *testing.T) {
 		id := w.storeValue("KEPT", map[string]any{"allowedPrincipals": []string{"222222222222"}})
 		done := false
 		w.watchOrg = func(c sfoauthtest.Call) {
-			if c.Endpoint == sfoauthtest.Rotate && c.Phase == sfoauthtest.Done && !done {
+			if c.Endpoint == sfoauthtest.Promote && c.Phase == sfoauthtest.Done && !done {
 				done = true
-				w.must(w.describe().Move(context.Background(), "AWSCURRENT", id))
+				w.must(w.describe().MoveLabel(context.Background(), "AWSCURRENT", id))
 			}
 		}
 		_ = w.rotate("")
 		w.watchOrg = nil
-		if s := w.describe(); !s.Has(id, "AWSCURRENT") || s.Holder("AWSPENDING") != "" {
+		if s := w.describe(); !s.HasLabel(id, "AWSCURRENT") || s.VersionWithLabel("AWSPENDING") != "" {
 			t.Fatalf("labels %v", s.Labels)
 		}
 		before := len(w.log.Lines())
@@ -421,13 +421,13 @@ func TestCredentialsInGraceAfterARotationWasOvertaken(t *testing.T) {
 // The events come in their natural order.
 func TestARefusedCandidateDoesNotUndoARollBack(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
-		good := w.describe().Holder("AWSCURRENT")
+		good := w.describe().VersionWithLabel("AWSCURRENT")
 		other := w.org.AddApp(sfoauthtest.AppOptions{Name: "Other"})
-		key, secret := other.Pair()
+		key, secret := other.Credentials()
 		bad := w.store(key, secret, "AWSCURRENT")
 		w.store("3MVG9wrong", "wrong", "CANDIDATE")
 		w.deliver()
-		if s := w.describe(); !s.Has(good, "AWSCURRENT") {
+		if s := w.describe(); !s.HasLabel(good, "AWSCURRENT") {
 			t.Errorf("labels %v, good %s, bad %s", s.Labels, good, bad)
 		}
 	})

@@ -34,7 +34,7 @@ var scenarios = map[string]struct {
 	"an admin app":                       {options: options{adminApp: true}},
 	"flat answers":                       {options: options{org: sfoauthtest.Config{FlatStaged: true}}},
 	"the slot holds the pair before":     {prepare: (*world).rotateOnce},
-	"a new pair beside a rotated one":    {options: options{org: sfoauthtest.Config{StageBesideRotated: true}}, prepare: (*world).rotateOnce},
+	"a new pair beside a rotated one":    {options: options{org: sfoauthtest.Config{StageAlongsideRotated: true}}, prepare: (*world).rotateOnce},
 	"a leak":                             {prepare: (*world).leak},
 	"a leak with an old pair in grace":   {prepare: func(w *world) { w.rotateOnce(); w.leak() }},
 	"a pair that takes time to work":     {options: options{org: sfoauthtest.Config{PropagationDelay: 4 * time.Minute}, propagation: 10 * time.Minute}},
@@ -54,13 +54,13 @@ func (w *world) stageByHand() {
 }
 
 // pairs is a person's access to the app's pairs.
-func (w *world) pairs() *sfoauth.Credentials {
+func (w *world) pairs() *sfoauth.StagedCredentialsClient {
 	w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 	client := w.network.Client()
 	w.t.Cleanup(client.CloseIdleConnections)
-	c := &sfoauth.Client{BaseURL: "http://" + orgHost, Hosts: sfoauth.Hosts{orgHost}, HTTPClient: client}
+	c := &sfoauth.Client{BaseURL: "http://" + orgHost, AllowedHosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: client}
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret(w.app.NewToken())}
-	return c.Credentials(token, w.app.ID, w.app.ConsumerID)
+	return c.StagedCredentialsClient(token, w.app.ID, w.app.ConsumerID)
 }
 
 // leak labels the current version, as `sftoken rotate --compromised` does.
@@ -69,13 +69,13 @@ func (w *world) leak() {
 	w.deliver()
 }
 
-func (w *world) compromise() { w.compromiseVersion(w.describe().Holder("AWSCURRENT")) }
+func (w *world) compromise() { w.compromiseVersion(w.describe().VersionWithLabel("AWSCURRENT")) }
 
 func (w *world) compromiseVersion(version string) {
 	w.t.Helper()
 	s := w.describe()
 	input := &secretsmanager.UpdateSecretVersionStageInput{SecretId: aws.String(crm), VersionStage: aws.String("COMPROMISED"), MoveToVersionId: &version}
-	if from := s.Holder("COMPROMISED"); from != "" {
+	if from := s.VersionWithLabel("COMPROMISED"); from != "" {
 		input.RemoveFromVersionId = &from
 	}
 	_, err := w.secrets.UpdateSecretVersionStage(w.t.Context(), input)
@@ -119,8 +119,8 @@ func TestKilledAnywhere(t *testing.T) {
 // recovers breaks a rotation off and checks that the next one completes it, and that all was well in between.
 func (w *world) recovers(call int, fate fate, newToken bool) {
 	w.t.Helper()
-	oldKey, oldSecret := w.app.Pair()
-	leaked := w.describe().Holder("COMPROMISED") != ""
+	oldKey, oldSecret := w.app.Credentials()
+	leaked := w.describe().VersionWithLabel("COMPROMISED") != ""
 	w.breakOff(call, fate)
 	w.deliver()
 	for try := 0; try == 0 || w.rotated(oldKey) != nil && try < 3; try++ {
@@ -136,7 +136,7 @@ func (w *world) recovers(call int, fate fate, newToken bool) {
 	if err := w.rotated(oldKey); err != nil {
 		w.t.Errorf("%v\n%s", err, w.log.String())
 	}
-	if leaked && w.org.LogsIn(oldKey, oldSecret) {
+	if leaked && w.org.CanLogin(oldKey, oldSecret) {
 		w.t.Error("the leaked pair still logs in")
 	}
 	w.noSecrets()
@@ -145,7 +145,7 @@ func (w *world) recovers(call int, fate fate, newToken bool) {
 // retry runs the steps again with the same token, as Secrets Manager does some time after one has failed.
 func (w *world) retry() {
 	s := w.describe()
-	token := s.Holder("AWSPENDING")
+	token := s.VersionWithLabel("AWSPENDING")
 	if token == "" { // given up: the next rotation is a new one
 		_ = w.rotate("")
 		return
@@ -172,7 +172,7 @@ func (w *world) giveUpToken() {
 	_, err := w.secrets.CancelRotateSecret(ctx, &secretsmanager.CancelRotateSecretInput{SecretId: aws.String(crm)})
 	w.must(err)
 	s := w.describe()
-	if pending := s.Holder("AWSPENDING"); pending != "" && pending != s.Holder("AWSCURRENT") {
+	if pending := s.VersionWithLabel("AWSPENDING"); pending != "" && pending != s.VersionWithLabel("AWSCURRENT") {
 		_, err = w.secrets.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
 			SecretId: aws.String(crm), VersionStage: aws.String("AWSPENDING"), RemoveFromVersionId: &pending,
 		})
@@ -203,7 +203,7 @@ func (w *world) breakOff(call int, fate fate) int {
 		panic(http.ErrAbortHandler)
 	}
 	w.watchOrg = func(c sfoauthtest.Call) {
-		at(c.Phase == sfoauthtest.Arrived, slices.Contains([]sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Rotate, sfoauthtest.Delete}, c.Endpoint), string(c.Endpoint))
+		at(c.Phase == sfoauthtest.Arrived, slices.Contains([]sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Promote, sfoauthtest.Delete}, c.Endpoint), string(c.Endpoint))
 	}
 	w.watchAWS = func(c localaws.Call) {
 		at(c.Phase == localaws.Arrived, c.Operation == "PutSecretValue" || c.Operation == "UpdateSecretVersionStage", c.Operation)

@@ -20,7 +20,7 @@ func TestACandidateThatWorksBecomesCurrent(t *testing.T) {
 		version := w.store(key, secret, "CANDIDATE")
 		w.deliver()
 		s := w.describe()
-		if !s.Has(version, "AWSCURRENT") || s.Holder("CANDIDATE") != "" || s.Holder("REJECTED") != "" || !w.logsIn("AWSCURRENT") {
+		if !s.HasLabel(version, "AWSCURRENT") || s.VersionWithLabel("CANDIDATE") != "" || s.VersionWithLabel("REJECTED") != "" || !w.logsIn("AWSCURRENT") {
 			t.Errorf("labels %v", s.Labels)
 		}
 		w.logged(t, "made the candidate AWSCURRENT", `"Rotations":1`)
@@ -37,15 +37,15 @@ func TestACandidateThatIsRefusedChangesNothing(t *testing.T) {
 		"wrong host": func(w *world) string {
 			return w.storeText(`{"consumerKey":"a","consumerSecret":"b","baseUri":"https://login.salesforce.com"}`, "CANDIDATE")
 		},
-		"wrong secret of a right key": func(w *world) string { key, _ := w.app.Pair(); return w.store(key, "wrong", "CANDIDATE") },
+		"wrong secret of a right key": func(w *world) string { key, _ := w.app.Credentials(); return w.store(key, "wrong", "CANDIDATE") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, options{}, func(t *testing.T, w *world) {
-				before := w.describe().Holder("AWSCURRENT")
+				before := w.describe().VersionWithLabel("AWSCURRENT")
 				version := break_(w)
 				w.deliver()
 				s := w.describe()
-				if !s.Has(version, "REJECTED") || s.Holder("CANDIDATE") != "" || s.Holder("AWSCURRENT") != before {
+				if !s.HasLabel(version, "REJECTED") || s.VersionWithLabel("CANDIDATE") != "" || s.VersionWithLabel("AWSCURRENT") != before {
 					t.Errorf("labels %v", s.Labels)
 				}
 				w.logged(t, "refused the candidate", `"CandidatesRefused":1`)
@@ -59,7 +59,7 @@ func TestACandidateThatIsRefusedChangesNothing(t *testing.T) {
 }
 
 func (w *world) storePinned(org string) string {
-	key, secret := w.app.Pair()
+	key, secret := w.app.Credentials()
 	text, err := json.Marshal(w.value(w.app, map[string]any{"orgId": org, "consumerKey": key, "consumerSecret": secret}))
 	w.must(err)
 	return w.storeText(string(text), "CANDIDATE")
@@ -83,10 +83,10 @@ func (w *world) logged(t *testing.T, texts ...string) {
 func TestAFrozenUsersTokenIsNoProof(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
 		other := w.org.AddApp(sfoauthtest.AppOptions{RunAs: w.org.AddUser(sfoauthtest.UserOptions{Frozen: true})})
-		key, secret := other.Pair()
+		key, secret := other.Credentials()
 		version := w.store(key, secret, "CANDIDATE")
 		w.deliver()
-		if s := w.describe(); !s.Has(version, "REJECTED") || s.Has(version, "AWSCURRENT") {
+		if s := w.describe(); !s.HasLabel(version, "REJECTED") || s.HasLabel(version, "AWSCURRENT") {
 			t.Errorf("labels %v", s.Labels)
 		}
 	})
@@ -98,7 +98,7 @@ func TestABadSecretOverAGoodOneIsRolledBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, options{}, func(t *testing.T, w *world) {
-				good := w.describe().Holder("AWSCURRENT")
+				good := w.describe().VersionWithLabel("AWSCURRENT")
 				var bad string
 				if value == "" {
 					bad = w.store("3MVG9wrong", "wrong", "AWSCURRENT")
@@ -107,7 +107,7 @@ func TestABadSecretOverAGoodOneIsRolledBack(t *testing.T) {
 				}
 				w.deliver()
 				s := w.describe()
-				if !s.Has(good, "AWSCURRENT") || !s.Has(bad, "REJECTED") {
+				if !s.HasLabel(good, "AWSCURRENT") || !s.HasLabel(bad, "REJECTED") {
 					t.Errorf("labels %v", s.Labels)
 				}
 				w.logged(t, "went back to version", `"RolledBack":1`)
@@ -122,7 +122,7 @@ func TestAGoodSecretOverAGoodOneStays(t *testing.T) {
 		key, secret := w.app.Regenerate()
 		version := w.store(key, secret, "AWSCURRENT")
 		w.deliver()
-		if s := w.describe(); !s.Has(version, "AWSCURRENT") || s.Holder("REJECTED") != "" {
+		if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") || s.VersionWithLabel("REJECTED") != "" {
 			t.Errorf("labels %v", s.Labels)
 		}
 	})
@@ -133,7 +133,7 @@ func TestWhereNeitherPairWorksNothingIsMovedAndItIsLoud(t *testing.T) {
 		w.app.Regenerate() // and nobody has stored it
 		version := w.store("3MVG9wrong", "wrong", "AWSCURRENT")
 		w.deliver()
-		if s := w.describe(); !s.Has(version, "AWSCURRENT") || s.Holder("REJECTED") != "" {
+		if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") || s.VersionWithLabel("REJECTED") != "" {
 			t.Errorf("labels %v", s.Labels)
 		}
 		w.logged(t, `"level":"ERROR"`, `"outcome":"stuck"`, `"RotationFailures":1`)
@@ -164,27 +164,27 @@ func TestASecretThatNobodyHasFilledInYetIsNoFailure(t *testing.T) {
 func TestAnOutageIsNeverTakenForARefusal(t *testing.T) {
 	for _, fault := range []sfoauthtest.Fault{
 		sfoauthtest.Maintenance(), sfoauthtest.Reset(), sfoauthtest.Hang(), sfoauthtest.Body("{}"), sfoauthtest.Redirect(302, ""),
-		sfoauthtest.TooManyRequests(time.Minute, false), sfoauthtest.Refusal(400, "invalid_grant", "login rate exceeded"), sfoauthtest.Refusal(500, "server_error", ""),
+		sfoauthtest.TooManyRequests(time.Minute, false), sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded"), sfoauthtest.ErrorResponse(500, "server_error", ""),
 	} {
 		for _, label := range []string{"AWSCURRENT", "CANDIDATE"} {
 			t.Run(fault.String()+" "+label, func(t *testing.T) {
 				inBubble(t, options{}, func(t *testing.T, w *world) {
-					before := w.describe().Holder("AWSCURRENT")
+					before := w.describe().VersionWithLabel("AWSCURRENT")
 					version := w.store("3MVG9wrong", "wrong", label)
-					w.org.Fail(sfoauthtest.Token, fault, 0)
+					w.org.InjectFault(sfoauthtest.Token, fault, 0)
 					w.deliver()
 					s := w.describe()
-					if !s.Has(version, label) || s.Holder("REJECTED") != "" || label == "CANDIDATE" && s.Holder("AWSCURRENT") != before {
+					if !s.HasLabel(version, label) || s.VersionWithLabel("REJECTED") != "" || label == "CANDIDATE" && s.VersionWithLabel("AWSCURRENT") != before {
 						t.Errorf("labels %v", s.Labels)
 					}
 					dead := w.bus.DeadLetters()
 					if len(dead) != 1 {
 						t.Fatalf("%d dead letters", len(dead))
 					}
-					w.org.Heal() // and somebody sends the event again
+					w.org.ClearFaults() // and somebody sends the event again
 					_, err := w.invoke(t.Context(), dead[0])
 					w.must(err)
-					if s := w.describe(); !s.Has(version, "REJECTED") || !s.Has(before, "AWSCURRENT") {
+					if s := w.describe(); !s.HasLabel(version, "REJECTED") || !s.HasLabel(before, "AWSCURRENT") {
 						t.Errorf("afterwards: labels %v", s.Labels)
 					}
 				})
@@ -201,7 +201,7 @@ func TestANewPairIsWaitedFor(t *testing.T) {
 				key, secret := w.app.Regenerate()
 				version := w.store(key, secret, label)
 				w.deliver()
-				if s := w.describe(); !s.Has(version, "AWSCURRENT") || s.Holder("REJECTED") != "" {
+				if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") || s.VersionWithLabel("REJECTED") != "" {
 					t.Errorf("labels %v", s.Labels)
 				}
 			})
@@ -217,12 +217,12 @@ func TestEventsThatAreLateDoubledOrShuffledComeToRest(t *testing.T) {
 				swap(i, n-1-i)
 			}
 		}
-		good := w.describe().Holder("AWSCURRENT")
+		good := w.describe().VersionWithLabel("AWSCURRENT")
 		w.store("3MVG9wrong1", "wrong", "CANDIDATE")
 		w.store("3MVG9wrong2", "wrong", "CANDIDATE")
 		w.store("3MVG9wrong3", "wrong", "AWSCURRENT")
 		w.deliver()
-		if s := w.describe(); !s.Has(good, "AWSCURRENT") || s.Holder("CANDIDATE") != "" {
+		if s := w.describe(); !s.HasLabel(good, "AWSCURRENT") || s.VersionWithLabel("CANDIDATE") != "" {
 			t.Errorf("labels %v", s.Labels)
 		}
 		w.deliver()
@@ -232,7 +232,7 @@ func TestEventsThatAreLateDoubledOrShuffledComeToRest(t *testing.T) {
 func TestStepsThatDoNotBelongChangeNothing(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
 		before := w.describe()
-		current := before.Holder("AWSCURRENT")
+		current := before.VersionWithLabel("AWSCURRENT")
 		steps := []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 		for _, step := range steps {
 			if err := w.step(step, "00000000-0000-4000-8000-000000000000"); err == nil || !strings.Contains(err.Error(), "is not AWSPENDING") {
@@ -251,7 +251,7 @@ func TestStepsThatDoNotBelongChangeNothing(t *testing.T) {
 		if err := w.step("fetchSecret", current); err != nil {
 			t.Errorf("an unknown step of the version that is current: %v", err)
 		}
-		if n := w.org.Seen().Calls[sfoauthtest.Stage]; n != 0 {
+		if n := w.org.Stats().Calls[sfoauthtest.Stage]; n != 0 {
 			t.Errorf("%d pairs were staged", n)
 		}
 		_, err := w.secrets.CancelRotateSecret(t.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: aws.String(crm)})
@@ -261,7 +261,7 @@ func TestStepsThatDoNotBelongChangeNothing(t *testing.T) {
 				t.Errorf("%s without rotation: %v", step, err)
 			}
 		}
-		if after := w.describe(); after.Holder("AWSCURRENT") != current {
+		if after := w.describe(); after.VersionWithLabel("AWSCURRENT") != current {
 			t.Errorf("labels %v", after.Labels)
 		}
 	})
@@ -269,10 +269,10 @@ func TestStepsThatDoNotBelongChangeNothing(t *testing.T) {
 
 func TestEveryStepTwiceAndOutOfOrder(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		// The first attempt dies in createSecret, so that the version is announced and has no value.
 		w.breakOff(1, killedBefore)
-		token := w.describe().Holder("AWSPENDING")
+		token := w.describe().VersionWithLabel("AWSPENDING")
 		for _, step := range []string{"setSecret", "testSecret", "finishSecret"} {
 			if err := w.step(step, token); err == nil {
 				t.Errorf("%s before createSecret succeeds", step)
@@ -286,23 +286,23 @@ func TestEveryStepTwiceAndOutOfOrder(t *testing.T) {
 		if err := w.rotated(oldKey); err != nil {
 			t.Error(err)
 		}
-		seen := w.org.Seen().Calls
-		if seen[sfoauthtest.Stage] != 1 || seen[sfoauthtest.Rotate] != 1 || seen[sfoauthtest.Delete] != 0 {
-			t.Errorf("staged %d, rotated %d, deleted %d times", seen[sfoauthtest.Stage], seen[sfoauthtest.Rotate], seen[sfoauthtest.Delete])
+		seen := w.org.Stats().Calls
+		if seen[sfoauthtest.Stage] != 1 || seen[sfoauthtest.Promote] != 1 || seen[sfoauthtest.Delete] != 0 {
+			t.Errorf("staged %d, rotated %d, deleted %d times", seen[sfoauthtest.Stage], seen[sfoauthtest.Promote], seen[sfoauthtest.Delete])
 		}
 	})
 }
 
 func TestAPairThatSomebodyLeftStagedIsAdopted(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		w.stageByHand()
 		staged := w.app.Staged()[0]
 		w.must(w.rotate(""))
 		if err := w.rotated(oldKey); err != nil {
 			t.Error(err)
 		}
-		if key, _ := w.app.Pair(); key != staged.Key || w.org.Seen().Calls[sfoauthtest.Stage] != 1 {
+		if key, _ := w.app.Credentials(); key != staged.Key || w.org.Stats().Calls[sfoauthtest.Stage] != 1 {
 			t.Error("another pair was staged")
 		}
 	})
@@ -310,8 +310,8 @@ func TestAPairThatSomebodyLeftStagedIsAdopted(t *testing.T) {
 
 func TestAPairThatWasLostAtSalesforceDoesNotBlockTheNextRotation(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
-		w.org.Fail(sfoauthtest.Rotate, sfoauthtest.Unavailable(), 1)
+		oldKey, _ := w.app.Credentials()
+		w.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 1)
 		w.must(w.rotate("")) // staged, stored, tested, not finished
 		time.Sleep(31 * 24 * time.Hour)
 		_ = w.rotate("") // the staged pair has expired
@@ -332,7 +332,7 @@ func TestAnAppThatCannotMakeItsOwnPair(t *testing.T) {
 		version := w.store(key, secret, "CANDIDATE") // its event is late
 		w.must(w.rotate(""))
 		s := w.describe()
-		if !w.logsIn("AWSCURRENT") || text(w.at("AWSCURRENT"), "consumerKey") != key || s.Has(version, "CANDIDATE") {
+		if !w.logsIn("AWSCURRENT") || text(w.at("AWSCURRENT"), "consumerKey") != key || s.HasLabel(version, "CANDIDATE") {
 			t.Errorf("labels %v", s.Labels)
 		}
 		w.deliver()
@@ -344,15 +344,15 @@ func TestAnAppThatCannotMakeItsOwnPair(t *testing.T) {
 
 func TestAPersonWhoWritesWhileARotationRunsWins(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		w.org.Fail(sfoauthtest.Rotate, sfoauthtest.Unavailable(), 1)
+		w.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 1)
 		w.must(w.rotate(""))
-		token := w.describe().Holder("AWSPENDING")
-		key, secret := w.app.Pair()
+		token := w.describe().VersionWithLabel("AWSPENDING")
+		key, secret := w.app.Credentials()
 		version := w.store(key, secret, "AWSCURRENT")
 		if err := w.step("finishSecret", token); err == nil || !strings.Contains(err.Error(), "somebody wrote the secret") {
 			t.Errorf("finishSecret: %v", err)
 		}
-		if !w.describe().Has(version, "AWSCURRENT") {
+		if !w.describe().HasLabel(version, "AWSCURRENT") {
 			t.Error("the person's version is not current")
 		}
 		w.must(w.rotate(""))
@@ -365,24 +365,24 @@ func TestAPersonWhoWritesWhileARotationRunsWins(t *testing.T) {
 func TestACandidateThatOvertakesARotationIsNotOverwritten(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
 		w.fields["allowedPrincipals"] = []string{"222222222222"} // the same pair for fewer callers
-		oldKey, oldSecret := w.app.Pair()
+		oldKey, oldSecret := w.app.Credentials()
 		version := w.store(oldKey, oldSecret, "CANDIDATE") // its event is late
-		w.org.Fail(sfoauthtest.Rotate, sfoauthtest.Unavailable(), 1)
+		w.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 1)
 		w.must(w.rotate("")) // staged, stored, tested, not finished
 		w.deliver()
-		if !w.describe().Has(version, "AWSCURRENT") {
+		if !w.describe().HasLabel(version, "AWSCURRENT") {
 			t.Fatalf("labels %v", w.describe().Labels)
 		}
 		w.retry()
 		w.logged(t, `"step":"finishSecret"`, `"outcome":"failed"`, "was changed while its pair was being rotated")
-		if !w.describe().Has(version, "AWSCURRENT") {
+		if !w.describe().HasLabel(version, "AWSCURRENT") {
 			t.Error("the change is lost")
 		}
 		w.must(w.rotate(""))
 		if err := w.rotated(oldKey); err != nil || fmt.Sprint(w.at("AWSCURRENT")["allowedPrincipals"]) != "[222222222222]" {
 			t.Errorf("%v; allowedPrincipals %v", err, w.at("AWSCURRENT")["allowedPrincipals"])
 		}
-		if n := w.org.Seen().Calls[sfoauthtest.Stage]; n != 1 {
+		if n := w.org.Stats().Calls[sfoauthtest.Stage]; n != 1 {
 			t.Errorf("%d pairs were staged: the first one is to be adopted", n)
 		}
 	})
@@ -407,7 +407,7 @@ func TestPermissionsThatAreMissingAreNamed(t *testing.T) {
 		"no permission": {options{}, func(w *world) {
 			w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ViewClientSecret = false })
 		}, "403"},
-		"toggle off": {options{org: sfoauthtest.Config{NoSecretsOverREST: true}}, nil, "404"},
+		"toggle off": {options{org: sfoauthtest.Config{RESTSecretsDisabled: true}}, nil, "404"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, c.options, func(t *testing.T, w *world) {
@@ -486,24 +486,24 @@ func TestTheDailyCheckTellsAnOutageFromARefusal(t *testing.T) {
 		break_ func(w *world)
 		says   []string
 	}{
-		"Salesforce is down":   {func(w *world) { w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0) }, []string{`"not_checked"`, `"level":"WARN"`, `"PairAge"`}},
-		"the REST API is down": {func(w *world) { w.org.Fail(sfoauthtest.REST, sfoauthtest.Reset(), 0) }, []string{`"not_checked"`}},
+		"Salesforce is down":   {func(w *world) { w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0) }, []string{`"not_checked"`, `"level":"WARN"`, `"PairAge"`}},
+		"the REST API is down": {func(w *world) { w.org.InjectFault(sfoauthtest.REST, sfoauthtest.Reset(), 0) }, []string{`"not_checked"`}},
 		"too many logins": {func(w *world) {
-			w.org.Fail(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_grant", "login rate exceeded"), 0)
+			w.org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded"), 0)
 		}, []string{`"not_checked"`, `"salesforce_error":"invalid_grant"`}},
 		"Secrets Manager is down": {func(w *world) {
-			w.aws.Fail("GetSecretValue", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+			w.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
 		}, []string{`"not_checked"`}},
 		"Secrets Manager tells nothing": {func(w *world) {
-			w.aws.Fail("DescribeSecret", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+			w.aws.InjectFault("DescribeSecret", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
 		}, []string{`"not_checked"`}},
 		"the pair is too new": {func(w *world) {
 			key, secret := w.app.Regenerate()
 			w.store(key, secret, "AWSCURRENT")
-			w.org.Fail(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_client_id", "client identifier invalid"), 0)
+			w.org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_client_id", "client identifier invalid"), 0)
 		}, []string{`"not_checked"`, `"salesforce_error":"invalid_client_id"`}},
-		"the secret cannot be read":       {func(w *world) { w.aws.Fail("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0) }, []string{`"login_failed"`, `"LoginFailed":1`}},
-		"the answer is not trusted":       {func(w *world) { w.org.Fail(sfoauthtest.Token, sfoauthtest.WrongSignature(), 0) }, []string{`"login_failed"`, `"LoginFailed":1`}},
+		"the secret cannot be read":       {func(w *world) { w.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0) }, []string{`"login_failed"`, `"LoginFailed":1`}},
+		"the answer is not trusted":       {func(w *world) { w.org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 0) }, []string{`"login_failed"`, `"LoginFailed":1`}},
 		"the user has been made inactive": {func(w *world) { w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, []string{`"login_failed"`, `"LoginFailed":1`, `"salesforce_error":"invalid_grant"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -528,7 +528,7 @@ func TestAnAppThatDoesNotAnswerKeepsNoOtherFromBeingChecked(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
 		w.create("sftoken/aa", w.value(w.app, nil))
 		w.create("sftoken/zz", map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": "http://" + orgHost})
-		w.aws.Fail("DescribeSecret", localaws.Fault{Secret: "sftoken/aa", Hang: true}, 0)
+		w.aws.InjectFault("DescribeSecret", localaws.Fault{Secret: "sftoken/aa", Hang: true}, 0)
 		_, err := w.invoke(t.Context(), []byte(`{"source":"aws.events","detail-type":"Scheduled Event"}`))
 		w.must(err)
 		w.logged(t, `"app":"aa"`, `"not_checked"`)
@@ -541,10 +541,10 @@ func TestAnEventThatIsLateIsNotActedOn(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
 		w.store("3MVG9wrong1", "wrong", "CANDIDATE")
 		last := w.store("3MVG9wrong2", "wrong", "CANDIDATE")
-		logins := w.org.Seen().Calls[sfoauthtest.Token]
+		logins := w.org.Stats().Calls[sfoauthtest.Token]
 		w.deliver()
 		w.logged(t, `"label":"CANDIDATE"`, "the label has moved on")
-		if n := w.org.Seen().Calls[sfoauthtest.Token] - logins; n != 1 || !w.describe().Has(last, "REJECTED") {
+		if n := w.org.Stats().Calls[sfoauthtest.Token] - logins; n != 1 || !w.describe().HasLabel(last, "REJECTED") {
 			t.Errorf("%d logins", n)
 		}
 	})

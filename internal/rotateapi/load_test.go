@@ -34,13 +34,13 @@ func TestNobodyNotices(t *testing.T) {
 			time.Sleep(7 * time.Minute)
 		}
 		crowd.emergency.Store(true)
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.compromise()
 		w.must(w.rotate(""))
 		w.deliver()
 		time.Sleep(vending.DefaultSecretTTL + time.Second)
 		crowd.emergency.Store(false)
-		if w.org.LogsIn(key, secret) {
+		if w.org.CanLogin(key, secret) {
 			t.Error("the leaked pair still logs in")
 		}
 		time.Sleep(7 * time.Minute)
@@ -73,7 +73,7 @@ func (w *world) gather(n int) *crowd {
 	transport := w.network.Transport()
 	w.t.Cleanup(transport.CloseIdleConnections)
 	vendor := vending.New(vending.Config{
-		Secrets: appsecret.Reader{Client: w.sdk(w.network.Client()), Prefix: "sftoken/"}, Hosts: sfoauth.Hosts{orgHost}, HTTPClient: &http.Client{Transport: transport},
+		Secrets: appsecret.Reader{Client: w.sdk(w.network.Client()), Prefix: "sftoken/"}, Hosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: &http.Client{Transport: transport},
 	})
 	c := &crowd{done: make(chan struct{})}
 	for i := range n {
@@ -86,12 +86,12 @@ func (w *world) gather(n int) *crowd {
 				case <-time.After(2 * time.Second):
 				}
 				c.vends.Add(1)
-				grant, err := vendor.Vend(w.t.Context(), vending.Request{App: "crm", Principal: "arn:aws:iam::222222222222:user/x"}, &vending.Cost{})
+				grant, err := vendor.Vend(w.t.Context(), vending.Request{App: "crm", Principal: "arn:aws:iam::222222222222:user/x"}, &vending.CallStats{})
 				switch {
 				case err != nil:
 					c.failed.Add(1)
 					w.t.Logf("a caller failed: %v", err)
-				case !w.org.Live(grant.Token.AccessToken.Reveal()) && !c.emergency.Load():
+				case !w.org.TokenActive(grant.Token.AccessToken.Reveal()) && !c.emergency.Load():
 					c.dead.Add(1)
 				}
 			}

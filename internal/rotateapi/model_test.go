@@ -33,8 +33,8 @@ var happenings = map[string]func(m *model, n int){
 	"emergency":                       func(m *model, _ int) { m.leak(); _ = m.rotate("") },
 	"a leak, and nobody rotates":      func(m *model, _ int) { m.leak() },
 	"outage": func(m *model, n int) {
-		faults := []sfoauthtest.Fault{sfoauthtest.Maintenance(), sfoauthtest.Reset(), sfoauthtest.ResetAfter(), sfoauthtest.Truncate(), sfoauthtest.TooManyRequests(time.Minute, false), sfoauthtest.Redirect(302, "")}
-		m.org.Fail(sfoauthtest.Everything, faults[n%len(faults)], 1+n%7)
+		faults := []sfoauthtest.Fault{sfoauthtest.Maintenance(), sfoauthtest.Reset(), sfoauthtest.ResetAfterCommit(), sfoauthtest.Truncate(), sfoauthtest.TooManyRequests(time.Minute, false), sfoauthtest.Redirect(302, "")}
+		m.org.InjectFault(sfoauthtest.AllEndpoints, faults[n%len(faults)], 1+n%7)
 	},
 	"crash":            func(m *model, n int) { m.crashIn = 1 + n%15 },
 	"events":           func(m *model, _ int) { m.deliver() },
@@ -126,11 +126,11 @@ func TestWhateverHappens(t *testing.T) {
 // names its app, and otherwise when a person stores the credentials that Setup shows.
 func (m *model) recover() {
 	m.crashIn, m.bus.Copies, m.bus.Shuffle = 0, 1, nil
-	m.org.Heal()
+	m.org.ClearFaults()
 	m.deliver()
 	m.bus.DeadLetters()
 	if text(m.at("AWSCURRENT"), "appId") == "" || !m.logsIn("AWSCURRENT") { // what was made in Setup is stored by a person
-		key, secret := m.app.Pair()
+		key, secret := m.app.Credentials()
 		m.store(key, secret, "AWSCURRENT")
 	}
 	var err error
@@ -146,7 +146,7 @@ func (m *model) recover() {
 	if err != nil {
 		m.broken = append(m.broken, "it does not heal: "+err.Error())
 	}
-	if m.org.LogsIn(m.leakedKey, m.leakedSecret) {
+	if m.org.CanLogin(m.leakedKey, m.leakedSecret) {
 		m.broken = append(m.broken, "the leaked pair lives on")
 	}
 }

@@ -27,10 +27,10 @@ func TestEventsThatOverlap(t *testing.T) {
 		},
 		"a candidate that is refused": func(w *world) string {
 			w.store("3MVG9wrong", "wrong", "CANDIDATE")
-			return w.describe().Holder("AWSCURRENT")
+			return w.describe().VersionWithLabel("AWSCURRENT")
 		},
 		"a current pair that is refused": func(w *world) string {
-			before := w.describe().Holder("AWSCURRENT")
+			before := w.describe().VersionWithLabel("AWSCURRENT")
 			w.store("3MVG9wrong", "wrong", "AWSCURRENT")
 			return before
 		},
@@ -39,16 +39,16 @@ func TestEventsThatOverlap(t *testing.T) {
 			pairs := w.pairs()
 			staged, err := pairs.Stage(w.t.Context())
 			w.must(err)
-			w.must(pairs.Rotate(w.t.Context(), staged.ID))
+			w.must(pairs.Promote(w.t.Context(), staged.ID))
 			return w.store(staged.ConsumerKey, staged.ConsumerSecret.Reveal(), "AWSCURRENT")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, options{}, func(t *testing.T, w *world) {
-				key, secret := w.app.Pair()
+				key, secret := w.app.Credentials()
 				w.bus.Copies = 2
 				for _, slow := range []sfoauthtest.Endpoint{sfoauthtest.Token, sfoauthtest.Delete} {
-					w.org.Fail(slow, sfoauthtest.Latency(time.Second), 0)
+					w.org.InjectFault(slow, sfoauthtest.Latency(time.Second), 0)
 				}
 				current := scenario(w)
 				var both sync.WaitGroup
@@ -56,7 +56,7 @@ func TestEventsThatOverlap(t *testing.T) {
 					both.Go(w.deliver)
 				}
 				both.Wait()
-				if strings.Contains(name, "leaked") && w.org.LogsIn(key, secret) {
+				if strings.Contains(name, "leaked") && w.org.CanLogin(key, secret) {
 					t.Error("the leaked pair logs in")
 				}
 				w.atRest(current)
@@ -68,7 +68,7 @@ func TestEventsThatOverlap(t *testing.T) {
 // atRest checks that the version is current and works, and that nobody was woken.
 func (w *world) atRest(current string) {
 	w.t.Helper()
-	if s := w.describe(); !s.Has(current, "AWSCURRENT") || s.Holder("CANDIDATE") != "" || !w.logsIn("AWSCURRENT") {
+	if s := w.describe(); !s.HasLabel(current, "AWSCURRENT") || s.VersionWithLabel("CANDIDATE") != "" || !w.logsIn("AWSCURRENT") {
 		w.t.Errorf("labels %v", s.Labels)
 	}
 	if log := w.log.String(); strings.Contains(log, "RotationFailures") {
@@ -84,15 +84,15 @@ func TestAPersonWhoCorrectsAMistakeRingsNoAlarm(t *testing.T) {
 		delay  time.Duration
 		change func(w *world) (key, secret string) // to the right pair
 	}{
-		"over a pair that works":          {"AWSCURRENT", 10 * time.Minute, func(w *world) (string, string) { return w.app.Pair() }},
+		"over a pair that works":          {"AWSCURRENT", 10 * time.Minute, func(w *world) (string, string) { return w.app.Credentials() }},
 		"over a pair that Setup killed":   {"AWSCURRENT", 10 * time.Minute, func(w *world) (string, string) { return w.app.Regenerate() }},
 		"as a candidate":                  {"CANDIDATE", 10 * time.Minute, func(w *world) (string, string) { return w.app.Regenerate() }},
 		"as a candidate, and wrong again": {"CANDIDATE", 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, options{propagation: c.delay}, func(t *testing.T, w *world) {
-				current := w.describe().Holder("AWSCURRENT")
-				w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
+				current := w.describe().VersionWithLabel("AWSCURRENT")
+				w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
 				key, secret := "3MVG9wrong2", "wrong"
 				if c.change != nil {
 					key, secret = c.change(w)
@@ -134,11 +134,11 @@ func TestAnEventThatIsAheadOfWhatReadsShow(t *testing.T) {
 			w.must(err)
 			key, secret := w.app.Regenerate()
 			version := w.store(key, secret, label)
-			r := &rotation.Rotator{Secrets: &behind{w.secrets, before, 4}, Prefix: "sftoken/", Hosts: sfoauth.Hosts{orgHost}, HTTPClient: w.network.Client(), Logins: loginbudget.New(0, 0)}
+			r := &rotation.Rotator{Secrets: &behind{w.secrets, before, 4}, Prefix: "sftoken/", Hosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: w.network.Client(), Logins: loginbudget.New(0, 0)}
 			t.Cleanup(r.HTTPClient.CloseIdleConnections)
-			out, err := r.LabelMoved(t.Context(), rotation.LabelMoved{SecretID: crm, Label: label, Version: version})
-			if err != nil || out.Did != want || !w.describe().Has(version, "AWSCURRENT") {
-				t.Errorf("%s: %q, %v; labels %v", label, out.Did, err, w.describe().Labels)
+			out, err := r.LabelMoved(t.Context(), rotation.LabelMoved{SecretID: crm, Label: label, VersionID: version})
+			if err != nil || out.Action != want || !w.describe().HasLabel(version, "AWSCURRENT") {
+				t.Errorf("%s: %q, %v; labels %v", label, out.Action, err, w.describe().Labels)
 			}
 		})
 	}
@@ -146,7 +146,7 @@ func TestAnEventThatIsAheadOfWhatReadsShow(t *testing.T) {
 
 func TestAnEventOfASecretThatIsGoingToBeDeleted(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.store(key, secret, "CANDIDATE")
 		w.store("3MVG9wrong", "wrong", "AWSCURRENT")
 		_, err := w.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(crm)})
@@ -163,11 +163,11 @@ func TestAnEventOfASecretThatIsGoingToBeDeleted(t *testing.T) {
 func TestAMainPairThatOneServerDoesNotKnowYetIsNotRolledBack(t *testing.T) {
 	o := options{org: sfoauthtest.Config{StagedCannotLogIn: true}, propagation: 2 * time.Minute}
 	inBubble(t, o, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		w.must(w.rotate(""))
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_client_id", "client identifier invalid"), 4)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_client_id", "client identifier invalid"), 4)
 		w.deliver()
-		if err := w.rotated(oldKey); err != nil || w.describe().Holder("REJECTED") != "" {
+		if err := w.rotated(oldKey); err != nil || w.describe().VersionWithLabel("REJECTED") != "" {
 			t.Errorf("%v; labels %v", err, w.describe().Labels)
 		}
 	})
@@ -175,7 +175,7 @@ func TestAMainPairThatOneServerDoesNotKnowYetIsNotRolledBack(t *testing.T) {
 
 func TestALeakedPairInANewVersion(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.stageByHand()
 		staged := w.app.Staged()[0]
 		w.leak()
@@ -184,8 +184,8 @@ func TestALeakedPairInANewVersion(t *testing.T) {
 		w.deliver()
 		w.must(w.rotate(""))
 		w.deliver()
-		if err := w.rotated(key); err != nil || w.org.LogsIn(key, secret) || w.org.LogsIn(staged.Key, staged.Secret) {
-			t.Errorf("%v; the leaked pair logs in: %t; the one staged beside it: %t", err, w.org.LogsIn(key, secret), w.org.LogsIn(staged.Key, staged.Secret))
+		if err := w.rotated(key); err != nil || w.org.CanLogin(key, secret) || w.org.CanLogin(staged.Key, staged.Secret) {
+			t.Errorf("%v; the leaked pair logs in: %t; the one staged beside it: %t", err, w.org.CanLogin(key, secret), w.org.CanLogin(staged.Key, staged.Secret))
 		}
 	})
 }
@@ -197,10 +197,10 @@ func TestALastStepThatIsOvertaken(t *testing.T) {
 		person bool // whose version counts, and the rotation has failed
 	}{
 		"by the event of the candidate that it took": {func(w *world, candidate string) {
-			w.must(w.describe().Move(w.t.Context(), "AWSCURRENT", candidate))
+			w.must(w.describe().MoveLabel(w.t.Context(), "AWSCURRENT", candidate))
 		}, false},
 		"by a person": {func(w *world, _ string) {
-			key, secret := w.org.AddApp(sfoauthtest.AppOptions{}).Pair()
+			key, secret := w.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 			w.store(key, secret, "AWSCURRENT")
 		}, true},
 	} {

@@ -33,7 +33,7 @@ func Run(ctx context.Context, getenv func(string) string, version string) error 
 
 // newHandler validates every setting and wires the function. It makes no network calls.
 func newHandler(ctx context.Context, getenv func(string) string, version string) (*handler, error) {
-	env := settings.From(getenv)
+	env := settings.FromEnv(getenv)
 	prefix, namespace, level, hosts := env.Prefix(), env.Namespace(), env.Level("LOG_LEVEL"), env.Hosts("SALESFORCE_HOSTS")
 	admin := env.App("ADMIN_APP")
 	propagation := env.Duration("PROPAGATION", rotation.DefaultPropagation, 0, 14*time.Minute)

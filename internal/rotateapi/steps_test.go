@@ -31,7 +31,7 @@ func TestSettings(t *testing.T) {
 }
 
 func TestAPanicIsAnsweredAndLogged(t *testing.T) {
-	var log localaws.Output
+	var log localaws.SyncBuffer
 	h := &handler{log: telemetry.New(&log, 0, "sftoken", "test")} // without a rotator
 	_, err := h.Invoke(t.Context(), []byte(`{"Step":"createSecret","SecretId":"hush-hush","ClientRequestToken":"x","RotationToken":"hush-hush"}`))
 	if err == nil || !strings.Contains(err.Error(), "its log says where") {
@@ -44,18 +44,18 @@ func TestAPanicIsAnsweredAndLogged(t *testing.T) {
 
 func TestAWrongCandidateIsRefusedByTheRotationThatTakesIt(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
-		good := w.describe().Holder("AWSCURRENT")
+		good := w.describe().VersionWithLabel("AWSCURRENT")
 		candidate := w.store("3MVG9wrong", "wrong", "CANDIDATE") // its event is late
 		w.must(w.rotate(""))
 		s := w.describe()
-		if !s.Has(good, "AWSCURRENT") || s.Has(candidate, "CANDIDATE") || s.Holder("REJECTED") == "" || s.Holder("AWSPENDING") != "" {
+		if !s.HasLabel(good, "AWSCURRENT") || s.HasLabel(candidate, "CANDIDATE") || s.VersionWithLabel("REJECTED") == "" || s.VersionWithLabel("AWSPENDING") != "" {
 			t.Errorf("labels %v", s.Labels)
 		}
 		w.logged(t, `"step":"testSecret"`, `"outcome":"failed"`, `"CandidatesRefused":1`, `"salesforce_error":"invalid_client_id"`)
 		w.deliver()
 		w.must(w.rotate(""))
 		w.logged(t, `"step":"createSecret"`, "sftoken secret stage crm") // a person is reminded again
-		if !w.describe().Has(good, "AWSCURRENT") || !w.logsIn("AWSCURRENT") {
+		if !w.describe().HasLabel(good, "AWSCURRENT") || !w.logsIn("AWSCURRENT") {
 			t.Errorf("labels %v", w.describe().Labels)
 		}
 	})
@@ -70,10 +70,10 @@ func TestATestOfTheCurrentPairRejectsNothing(t *testing.T) {
 			w.must(err)
 			w.logged(t, `"step":"testSecret"`, `"outcome":"failed"`, "invalid_client_id")
 			after := w.describe()
-			if after.Holder("AWSCURRENT") != before.Holder("AWSCURRENT") || after.Holder("REJECTED") != "" || after.Holder("AWSPENDING") != "" || len(after.Labels) != len(before.Labels) {
+			if after.VersionWithLabel("AWSCURRENT") != before.VersionWithLabel("AWSCURRENT") || after.VersionWithLabel("REJECTED") != "" || after.VersionWithLabel("AWSPENDING") != "" || len(after.Labels) != len(before.Labels) {
 				t.Errorf("labels %v, before %v", after.Labels, before.Labels)
 			}
-			if n := w.org.Seen().Calls[sfoauthtest.Stage]; n != 0 {
+			if n := w.org.Stats().Calls[sfoauthtest.Stage]; n != 0 {
 				t.Errorf("%d pairs were staged", n)
 			}
 		})
@@ -94,11 +94,11 @@ func TestTheOnlyPairIsLeftAndItIsLoud(t *testing.T) {
 func TestAnInvocationThatEndsBeforeThePairHasSettledConcludesNothing(t *testing.T) {
 	for _, label := range []string{"AWSCURRENT", "CANDIDATE"} {
 		inBubble(t, options{propagation: 20 * time.Minute}, func(t *testing.T, w *world) { // longer than Lambda lets it run
-			good := w.describe().Holder("AWSCURRENT")
+			good := w.describe().VersionWithLabel("AWSCURRENT")
 			version := w.store("3MVG9wrong", "wrong", label)
 			w.deliver()
 			w.logged(t, `"outcome":"failed"`, "no time left to wait")
-			if s := w.describe(); !s.Has(version, "REJECTED") || !s.Has(good, "AWSCURRENT") { // by the second try, when it has settled
+			if s := w.describe(); !s.HasLabel(version, "REJECTED") || !s.HasLabel(good, "AWSCURRENT") { // by the second try, when it has settled
 				t.Errorf("labels %v", s.Labels)
 			}
 		})
@@ -107,13 +107,13 @@ func TestAnInvocationThatEndsBeforeThePairHasSettledConcludesNothing(t *testing.
 
 func TestASecretThatIsNoAppsIsLeftAlone(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		before := w.org.Seen().Logins.Tried
+		before := w.org.Stats().Logins.Attempts
 		for _, name := range []string{"sftoken/team/crm", "sftoken/README", "other/crm"} {
 			w.create(name, map[string]any{"consumerKey": "3MVG9wrong"})
 		}
 		w.deliver()
-		if dead := w.bus.DeadLetters(); len(dead) != 0 || w.org.Seen().Logins.Tried != before {
-			t.Errorf("%d dead letters, %d logins", len(dead), w.org.Seen().Logins.Tried-before)
+		if dead := w.bus.DeadLetters(); len(dead) != 0 || w.org.Stats().Logins.Attempts != before {
+			t.Errorf("%d dead letters, %d logins", len(dead), w.org.Stats().Logins.Attempts-before)
 		}
 		w.logged(t, `"outcome":"ok"`, "sftoken/team/crm: it is not an app's")
 	})
@@ -121,13 +121,13 @@ func TestASecretThatIsNoAppsIsLeftAlone(t *testing.T) {
 
 func TestAnUnknownStepIsNamed(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		w.org.Fail(sfoauthtest.Rotate, sfoauthtest.Unavailable(), 1)
+		w.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 1)
 		w.must(w.rotate(""))
 		before := w.describe()
-		if err := w.step("fetchSecret", before.Holder("AWSPENDING")); err == nil || !strings.Contains(err.Error(), `unknown rotation step "fetchSecret"`) {
+		if err := w.step("fetchSecret", before.VersionWithLabel("AWSPENDING")); err == nil || !strings.Contains(err.Error(), `unknown rotation step "fetchSecret"`) {
 			t.Errorf("%v", err)
 		}
-		if after := w.describe(); after.Holder("AWSPENDING") != before.Holder("AWSPENDING") {
+		if after := w.describe(); after.VersionWithLabel("AWSPENDING") != before.VersionWithLabel("AWSPENDING") {
 			t.Errorf("labels %v", after.Labels)
 		}
 	})
@@ -136,11 +136,11 @@ func TestAnUnknownStepIsNamed(t *testing.T) {
 func TestAPairWithTheIDsOfAnotherAppIsLeftAlone(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
 		other := w.org.AddApp(sfoauthtest.AppOptions{Name: "ERP", RunAs: w.app.User})
-		key, secret := other.Pair()
+		key, secret := other.Credentials()
 		version := w.store(key, secret, "AWSCURRENT") // and the ids beside it are still CRM's
 		w.deliver()
 		w.must(w.rotate(""))
-		if s := w.describe(); !s.Has(version, "AWSCURRENT") || text(w.at("AWSCURRENT"), "consumerKey") != key || w.at("AWSPENDING") != nil {
+		if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") || text(w.at("AWSCURRENT"), "consumerKey") != key || w.at("AWSPENDING") != nil {
 			t.Errorf("the secret went over to another app: labels %v", s.Labels)
 		}
 		w.logged(t, `"step":"createSecret"`, `"outcome":"failed"`, "belong to another app", "sftoken secret put crm")
@@ -153,7 +153,7 @@ func TestALeakedPairThatOnlyAPersonCanDelete(t *testing.T) {
 		w.compromise()
 		w.deliver()
 		other := w.org.AddApp(sfoauthtest.AppOptions{RunAs: w.app.User})
-		key, secret := other.Pair() // a pair that works, while the leaked one does too
+		key, secret := other.Credentials() // a pair that works, while the leaked one does too
 		w.store(key, secret, "AWSCURRENT")
 		w.deliver()
 		w.logged(t, `"label":"AWSCURRENT"`, `"level":"WARN"`, "delete it in Setup")
@@ -162,16 +162,16 @@ func TestALeakedPairThatOnlyAPersonCanDelete(t *testing.T) {
 
 func TestALeakedPairThatAPersonReplacesIsDeleted(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.leak()
 		pairs := w.pairs()
 		staged, err := pairs.Stage(t.Context())
 		w.must(err)
-		w.must(pairs.Rotate(t.Context(), staged.ID)) // the leaked pair works for 30 days more
+		w.must(pairs.Promote(t.Context(), staged.ID)) // the leaked pair works for 30 days more
 		w.store(staged.ConsumerKey, staged.ConsumerSecret.Reveal(), "AWSCURRENT")
 		w.deliver()
-		if w.org.LogsIn(key, secret) || !w.logsIn("AWSCURRENT") {
-			t.Errorf("the leaked pair logs in: %t; AWSCURRENT: %t\n%s", w.org.LogsIn(key, secret), w.logsIn("AWSCURRENT"), w.log.String())
+		if w.org.CanLogin(key, secret) || !w.logsIn("AWSCURRENT") {
+			t.Errorf("the leaked pair logs in: %t; AWSCURRENT: %t\n%s", w.org.CanLogin(key, secret), w.logsIn("AWSCURRENT"), w.log.String())
 		}
 		w.logged(t, `"label":"AWSCURRENT"`, "deleted the leaked pair")
 	})
@@ -179,7 +179,7 @@ func TestALeakedPairThatAPersonReplacesIsDeleted(t *testing.T) {
 
 func TestALeakedVersionThatDoesNotReadBlocksNoRotation(t *testing.T) {
 	inBubble(t, options{}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
+		oldKey, _ := w.app.Credentials()
 		w.compromiseVersion(w.storeText("not JSON", "OTHER"))
 		w.deliver()
 		w.must(w.rotate(""))
@@ -215,18 +215,18 @@ func TestThePlaceholderOverwritesNoPair(t *testing.T) {
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
 		w.store("replace-me", "replace-me", "AWSCURRENT")
 		w.enable()
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		version := w.store(key, secret, "CANDIDATE") // the first pair; its event is late
-		w.aws.Fail("UpdateSecretVersionStage", localaws.Fault{Code: "InternalServiceError", Status: 500}, 3)
+		w.aws.InjectFault("UpdateSecretVersionStage", localaws.Fault{Code: "InternalServiceError", Status: 500}, 3)
 		w.must(w.rotate("")) // stores the placeholder as AWSPENDING, and is broken off
-		w.aws.Heal()
+		w.aws.ClearFaults()
 		w.deliver()
-		if !w.describe().Has(version, "AWSCURRENT") {
+		if !w.describe().HasLabel(version, "AWSCURRENT") {
 			t.Fatalf("labels %v", w.describe().Labels)
 		}
 		w.retry()
 		w.logged(t, `"step":"finishSecret"`, `"outcome":"failed"`, "that change counts\"")
-		if s := w.describe(); !s.Has(version, "AWSCURRENT") || s.Holder("AWSPENDING") != "" {
+		if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") || s.VersionWithLabel("AWSPENDING") != "" {
 			t.Errorf("labels %v", s.Labels)
 		}
 		w.must(w.rotate(""))
@@ -237,17 +237,17 @@ func TestThePlaceholderOverwritesNoPair(t *testing.T) {
 }
 
 func TestALoginThatMeetsAnotherIsTriedAgain(t *testing.T) {
-	busy := sfoauthtest.Refusal(400, "invalid_grant", "token request is already being processed")
+	busy := sfoauthtest.ErrorResponse(400, "invalid_grant", "token request is already being processed")
 	inBubble(t, options{adminApp: true}, func(t *testing.T, w *world) {
-		oldKey, _ := w.app.Pair()
-		w.org.Fail(sfoauthtest.Token, busy, 3)
+		oldKey, _ := w.app.Credentials()
+		w.org.InjectFault(sfoauthtest.Token, busy, 3)
 		w.must(w.rotate(""))
-		w.org.Fail(sfoauthtest.Token, busy, 3)
+		w.org.InjectFault(sfoauthtest.Token, busy, 3)
 		w.deliver()
 		if err := w.rotated(oldKey); err != nil || strings.Contains(w.log.String(), "RotationFailures") {
 			t.Errorf("%v\n%s", err, w.log.String())
 		}
-		w.org.Fail(sfoauthtest.Token, busy, 0) // for ever
+		w.org.InjectFault(sfoauthtest.Token, busy, 0) // for ever
 		w.must(w.rotate(""))
 		w.logged(t, `"step":"createSecret"`, `"outcome":"failed"`, "already being processed")
 	})
@@ -261,7 +261,7 @@ func TestARotationAfterAPersonHasChangedWhatTheOneBeforeMade(t *testing.T) {
 		"by staging a pair": func(w *world) { key, secret := w.app.Regenerate(); w.store(key, secret, "CANDIDATE") },
 		"by storing who may have tokens": func(w *world) {
 			w.fields["allowedPrincipals"] = []string{"222222222222"}
-			key, secret := w.app.Pair()
+			key, secret := w.app.Credentials()
 			w.store(key, secret, "AWSCURRENT")
 		},
 	} {
@@ -270,7 +270,7 @@ func TestARotationAfterAPersonHasChangedWhatTheOneBeforeMade(t *testing.T) {
 				w.rotateOnce()
 				change(w)
 				w.deliver()
-				key, _ := w.app.Pair()
+				key, _ := w.app.Credentials()
 				w.must(w.rotate(""))
 				if err := w.rotated(key); err != nil || strings.Contains(w.log.String(), "RotationFailures") {
 					t.Errorf("%v; labels %v\n%s", err, w.describe().Labels, w.log.String())

@@ -79,13 +79,13 @@ func TestTheWriterOfASecretReachesNoOtherApp(t *testing.T) {
 		},
 		"credentials of its own": func(a *attack, begin func()) {
 			begin()
-			key, secret := a.own.Pair()
+			key, secret := a.own.Credentials()
 			a.put(key, secret, "AWSCURRENT")
 			a.rotateEvil()
 		},
 		"crm's consumer key with another secret": func(a *attack, begin func()) {
 			begin()
-			key, _ := a.app.Pair()
+			key, _ := a.app.Credentials()
 			a.put(key, "guessed", "AWSCURRENT")
 			a.rotateEvil()
 			a.put(key, "guessed", "CANDIDATE")
@@ -95,7 +95,7 @@ func TestTheWriterOfASecretReachesNoOtherApp(t *testing.T) {
 			a.stageByHand()
 			begin()
 			staged := a.app.Staged()[0]
-			key, secret := a.own.Pair()
+			key, secret := a.own.Credentials()
 			a.put(key, secret, "AWSCURRENT")
 			a.stepsOf(a.put(staged.Key, "guessed", "AWSPENDING"))
 			a.put(staged.Key, "guessed", "AWSCURRENT")
@@ -103,14 +103,14 @@ func TestTheWriterOfASecretReachesNoOtherApp(t *testing.T) {
 		},
 		"a pending version that holds crm's consumer key": func(a *attack, begin func()) {
 			begin()
-			key, _ := a.app.Pair()
+			key, _ := a.app.Credentials()
 			a.stepsOf(a.put(key, "guessed", "AWSPENDING"))
 		},
 		"crm's old consumer key as COMPROMISED": func(a *attack, begin func()) {
-			old, _ := a.app.Pair()
+			old, _ := a.app.Credentials()
 			a.rotateOnce() // the old credentials are in their grace
 			begin()
-			key, secret := a.own.Pair()
+			key, secret := a.own.Credentials()
 			for _, guess := range []string{"", " ", "guessed"} {
 				a.put(key, secret, "AWSCURRENT")
 				a.put(old, guess, "COMPROMISED")
@@ -119,7 +119,7 @@ func TestTheWriterOfASecretReachesNoOtherApp(t *testing.T) {
 			}
 		},
 		"crm's old consumer key, current and COMPROMISED": func(a *attack, begin func()) {
-			old, _ := a.app.Pair()
+			old, _ := a.app.Credentials()
 			a.rotateOnce()
 			begin()
 			a.put(old, "guessed", "COMPROMISED")
@@ -127,9 +127,9 @@ func TestTheWriterOfASecretReachesNoOtherApp(t *testing.T) {
 			a.rotateEvil()
 		},
 		"a version id of crm's": func(a *attack, begin func()) {
-			id := a.describe().Holder("AWSCURRENT")
+			id := a.describe().VersionWithLabel("AWSCURRENT")
 			begin()
-			key, _ := a.app.Pair()
+			key, _ := a.app.Credentials()
 			text := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":"guessed","baseUri":"http://%s","appId":%q,"consumerId":%q}`, key, orgHost, a.app.ID, a.app.ConsumerID)
 			_, err := a.secrets.PutSecretValue(a.t.Context(), &secretsmanager.PutSecretValueInput{
 				SecretId: aws.String(evil), SecretString: &text, ClientRequestToken: &id, VersionStages: []string{"AWSPENDING"},
@@ -163,7 +163,7 @@ func TestTheWriterOfASecretReachesNoOtherApp(t *testing.T) {
 
 // holdings are all credentials that Salesforce has for crm.
 func (w *world) holdings() []string {
-	key, secret := w.app.Pair()
+	key, secret := w.app.Credentials()
 	all := []string{secret, key}
 	for _, p := range w.app.Staged() {
 		all = append(all, p.Secret, p.Key, p.State)
@@ -192,9 +192,9 @@ func (a *attack) unharmed(t *testing.T) {
 // A secret with crm's credentials in full can log in as crm does. It still must not get those that replace them.
 func TestTwoSecretsOfOneSalesforceAppAreRefused(t *testing.T) {
 	for name, key := range map[string]func(w *world) (string, string){
-		"the primary credentials": func(w *world) (string, string) { return w.app.Pair() },
+		"the primary credentials": func(w *world) (string, string) { return w.app.Credentials() },
 		"those before, in their grace": func(w *world) (string, string) {
-			key, secret := w.app.Pair()
+			key, secret := w.app.Credentials()
 			w.rotateOnce()
 			return key, secret
 		},
@@ -206,12 +206,12 @@ func TestTwoSecretsOfOneSalesforceAppAreRefused(t *testing.T) {
 				consumerKey, consumerSecret := key(w)
 				a.put(consumerKey, consumerSecret, "AWSCURRENT")
 				w.deliver()
-				before := w.org.Seen().Calls
+				before := w.org.Stats().Calls
 				a.rotateEvil()
 				w.must(w.rotate(""))
 				w.deliver()
-				after := w.org.Seen().Calls
-				for _, change := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Rotate, sfoauthtest.Delete} {
+				after := w.org.Stats().Calls
+				for _, change := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Promote, sfoauthtest.Delete} {
 					if after[change] != before[change] {
 						t.Errorf("%s was called", change)
 					}
@@ -254,7 +254,7 @@ func TestNewCredentialsActAsTheSameUser(t *testing.T) {
 			for _, oldWorks := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s, pinned %t, the old ones work %t", label, pinned, oldWorks), func(t *testing.T) {
 					inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
-						before := w.describe().Holder("AWSCURRENT")
+						before := w.describe().VersionWithLabel("AWSCURRENT")
 						if !oldWorks { // as whom they logged in is not known to a new process
 							w.process.Load().kill()
 							w.app.Regenerate()
@@ -263,7 +263,7 @@ func TestNewCredentialsActAsTheSameUser(t *testing.T) {
 						if pinned {
 							w.fields["orgId"], w.fields["userId"] = w.org.ID(), other.User.ID
 						}
-						key, secret := other.Pair()
+						key, secret := other.Credentials()
 						version := w.store(key, secret, label)
 						w.deliver()
 						s := w.describe()
@@ -275,12 +275,12 @@ func TestNewCredentialsActAsTheSameUser(t *testing.T) {
 								t.Error("the candidate was current for a while")
 							}
 						}
-						if !s.Has(want, "AWSCURRENT") || s.Has(version, "REJECTED") == (want == version) {
+						if !s.HasLabel(want, "AWSCURRENT") || s.HasLabel(version, "REJECTED") == (want == version) {
 							t.Errorf("labels %v\n%s", s.Labels, w.log.String())
 						}
 						time.Sleep(time.Hour)
 						w.deliver() // it has come to rest
-						if w.bus.Waiting() != 0 || !w.describe().Has(want, "AWSCURRENT") || strings.Contains(w.log.String(), "RotationFailures") {
+						if w.bus.Waiting() != 0 || !w.describe().HasLabel(want, "AWSCURRENT") || strings.Contains(w.log.String(), "RotationFailures") {
 							t.Errorf("labels %v\n%s", w.describe().Labels, w.log.String())
 						}
 					})
@@ -293,14 +293,14 @@ func TestNewCredentialsActAsTheSameUser(t *testing.T) {
 // The same in the steps of a rotation that takes a candidate.
 func TestARotationToAnotherUserFails(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
-		before := w.describe().Holder("AWSCURRENT")
+		before := w.describe().VersionWithLabel("AWSCURRENT")
 		other := w.org.AddApp(sfoauthtest.AppOptions{Name: "Other"})
-		key, secret := other.Pair()
+		key, secret := other.Credentials()
 		w.store(key, secret, "CANDIDATE") // its event is late
 		w.must(w.rotate(""))
 		w.logged(t, `"step":"testSecret"`, `"outcome":"failed"`, other.User.ID, w.app.User.ID)
 		w.deliver()
-		if s := w.describe(); !s.Has(before, "AWSCURRENT") || s.Holder("CANDIDATE") != "" {
+		if s := w.describe(); !s.HasLabel(before, "AWSCURRENT") || s.VersionWithLabel("CANDIDATE") != "" {
 			t.Errorf("labels %v", s.Labels)
 		}
 	})
@@ -309,7 +309,7 @@ func TestARotationToAnotherUserFails(t *testing.T) {
 // The writer of a secret chooses its version ids, and so can repeat those of another one.
 func TestAVersionIDOfAnotherSecretSaysNothing(t *testing.T) {
 	inBubble(t, options{noIDs: true}, func(t *testing.T, w *world) {
-		id := w.describe().Holder("AWSCURRENT")
+		id := w.describe().VersionWithLabel("AWSCURRENT")
 		own := w.org.AddApp(sfoauthtest.AppOptions{Name: "Evil"})
 		value, err := json.Marshal(w.value(own, nil))
 		w.must(err)
@@ -319,7 +319,7 @@ func TestAVersionIDOfAnotherSecretSaysNothing(t *testing.T) {
 		key, secret := w.app.Regenerate()
 		version := w.store(key, secret, "CANDIDATE")
 		w.deliver()
-		if s := w.describe(); !s.Has(version, "AWSCURRENT") {
+		if s := w.describe(); !s.HasLabel(version, "AWSCURRENT") {
 			t.Errorf("labels %v\n%s", s.Labels, w.log.String())
 		}
 	})

@@ -46,8 +46,8 @@ type world struct {
 	bus     *localaws.EventBus
 	secrets *secretsmanager.Client // the test's own
 	options options
-	log     *localaws.Output
-	errors  *localaws.Output // what the function returns: Lambda's runtime writes it into the log, and answers it
+	log     *localaws.SyncBuffer
+	errors  *localaws.SyncBuffer // what the function returns: Lambda's runtime writes it into the log, and answers it
 
 	fields map[string]any // of crm's secret, beside the pair
 
@@ -100,9 +100,9 @@ func inBubble(t *testing.T, o options, test func(t *testing.T, w *world)) {
 
 func newWorld(t *testing.T, o options) *world {
 	t.Helper()
-	w := &world{t: t, options: o, log: &localaws.Output{}, errors: &localaws.Output{}, network: &sfoauthtest.Network{}}
+	w := &world{t: t, options: o, log: &localaws.SyncBuffer{}, errors: &localaws.SyncBuffer{}, network: &sfoauthtest.Network{}}
 	o.org.BaseURL = "http://" + orgHost
-	o.org.Watch = func(c sfoauthtest.Call) {
+	o.org.OnCall = func(c sfoauthtest.Call) {
 		if !w.quiet.Load() && w.watchOrg != nil {
 			w.watchOrg(c)
 		}
@@ -112,7 +112,7 @@ func newWorld(t *testing.T, o options) *world {
 	w.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
 		Account: "111111111111", Region: "us-east-1", LabelMoved: w.bus.LabelMoved,
 		Functions: map[string]localaws.Invoker{functionARN: w.invoke},
-		Watch: func(c localaws.Call) {
+		OnCall: func(c localaws.Call) {
 			if !w.quiet.Load() && w.watchAWS != nil && c.Operation != "RotateSecret" {
 				w.watchAWS(c)
 			}
@@ -154,7 +154,7 @@ func (w *world) newProcess() *process {
 	}
 	h := &handler{
 		rotator: &rotation.Rotator{
-			Secrets: secrets, Lister: secrets, Prefix: "sftoken/", AdminApp: admin, Hosts: sfoauth.Hosts{orgHost}, HTTPClient: client,
+			Secrets: secrets, Lister: secrets, Prefix: "sftoken/", AdminApp: admin, Hosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: client,
 			Propagation: w.options.propagation, Logins: loginbudget.New(0, 0),
 		},
 		log: telemetry.New(w.log, 0, "sftoken", "test"),
@@ -227,7 +227,7 @@ func (w *world) create(name string, value map[string]any) {
 
 // value is a secret's value with the app's main pair.
 func (w *world) value(app *sfoauthtest.App, fields map[string]any) map[string]any {
-	key, secret := app.Pair()
+	key, secret := app.Credentials()
 	value := map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": "http://" + orgHost}
 	maps.Copy(value, fields)
 	return value
@@ -283,7 +283,7 @@ func (w *world) describe() *appsecret.Secret {
 // logsIn says whether the pair of the version with the label works now.
 func (w *world) logsIn(label string) bool {
 	fields := w.at(label)
-	return w.org.LogsIn(text(fields, "consumerKey"), text(fields, "consumerSecret"))
+	return w.org.CanLogin(text(fields, "consumerKey"), text(fields, "consumerSecret"))
 }
 
 // rotate asks for a rotation with this token ("": a new one) and returns when Secrets Manager has tried once.
@@ -308,7 +308,7 @@ func (w *world) deliver() {
 func (w *world) rotated(oldKey string) error {
 	w.t.Helper()
 	fields := w.at("AWSCURRENT")
-	key, secret := w.app.Pair()
+	key, secret := w.app.Credentials()
 	switch {
 	case text(fields, "consumerKey") == oldKey:
 		return errors.New("AWSCURRENT is still the old pair")
@@ -319,12 +319,12 @@ func (w *world) rotated(oldKey string) error {
 	case text(fields, "note") != "kept as it is" || fmt.Sprint(fields["nested"]) != "map[kept:[1 two]]" || text(fields, "appId") != w.app.ID:
 		return errors.New("a field of the secret was lost")
 	}
-	active := slices.DeleteFunc(w.app.Staged(), func(p sfoauthtest.StagedPair) bool { return p.State != "Active" })
+	active := slices.DeleteFunc(w.app.Staged(), func(p sfoauthtest.StagedCredentials) bool { return p.State != "Active" })
 	if len(active) > 0 {
 		return fmt.Errorf("%d pairs are left staged", len(active))
 	}
 	s := w.describe()
-	if pending := s.Holder("AWSPENDING"); pending != "" && pending != s.Holder("AWSCURRENT") {
+	if pending := s.VersionWithLabel("AWSPENDING"); pending != "" && pending != s.VersionWithLabel("AWSCURRENT") {
 		return errors.New("AWSPENDING is left on another version")
 	}
 	return nil

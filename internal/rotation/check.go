@@ -20,12 +20,12 @@ import (
 type Health struct {
 	Usage
 	App       string
-	Version   string        // AWSCURRENT
+	VersionID string        // AWSCURRENT
 	Age       time.Duration // of the version that holds the pair; zero: it could not be read
-	Described bool          // false: nothing is known of the secret
+	Known     bool          // false: nothing is known of the secret
 	Overdue   bool          // its rotation should have happened
 	Err       error         // why the current pair does not log in; nil: it does
-	Outage    bool          // Err says nothing of the pair: Salesforce or Secrets Manager is down, slow or limiting, or the pair too new to work
+	Transient bool          // Err says nothing of the pair: Salesforce or Secrets Manager is down, slow or limiting, or the pair too new to work
 	Skipped   bool          // it was found to log in less than an hour ago, and is not tried again; Age and Err are zero
 	Warning   string        // there is no pair yet to log in with, and how to store one; then Age and Err are zero
 
@@ -85,15 +85,15 @@ func (r *run) checkApp(ctx context.Context, app string) Health {
 	h := Health{App: app}
 	secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, r.Prefix+app)
 	if err != nil {
-		h.Err, h.Outage = err, isOutage(err)
+		h.Err, h.Transient = err, isOutage(err)
 		return h
 	}
-	h.Described, h.Overdue = true, secret.Overdue(time.Now())
-	h.Version = secret.Holder(appsecret.Current)
-	version, err := secret.Read(ctx, h.Version)
+	h.Known, h.Overdue = true, secret.Overdue(time.Now())
+	h.VersionID = secret.VersionWithLabel(appsecret.Current)
+	version, err := secret.Read(ctx, h.VersionID)
 	switch {
 	case err != nil:
-		h.Err, h.Outage = err, isOutage(err)
+		h.Err, h.Transient = err, isOutage(err)
 		return h
 	case version.IsPlaceholder():
 		h.Warning = fill(app)
@@ -112,7 +112,7 @@ func (r *run) checkApp(ctx context.Context, app string) Health {
 		r.noteChecked(version)
 	}
 	h.Err = err
-	h.Outage = isOutage(err) || refusesPair(err) && time.Now().Before(r.settled(version))
+	h.Transient = isOutage(err) || refusesPair(err) && time.Now().Before(r.settled(version))
 	return h
 }
 
@@ -143,7 +143,7 @@ func isOutage(err error) bool {
 		return true
 	}
 	if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
-		return refused.Kind == sfoauth.Passing || refused.Kind == sfoauth.Limiting
+		return refused.Kind == sfoauth.Temporary || refused.Kind == sfoauth.RateLimited
 	}
-	return appsecret.IsProblem(err, appsecret.Unavailable)
+	return appsecret.IsKind(err, appsecret.Unavailable)
 }

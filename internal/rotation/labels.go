@@ -14,10 +14,10 @@ import (
 
 // LabelMoved is the event that a label has moved to another version. Source: Secrets Manager User Guide, "Secret Label Updated".
 type LabelMoved struct {
-	SecretID string // ARN, or name
-	Label    string
-	Version  string
-	Time     time.Time // when, to the second; zero: not known
+	SecretID  string // ARN, or name
+	Label     string
+	VersionID string
+	Time      time.Time // when, to the second; zero: not known
 }
 
 // LabelMoved reacts to a change of the secret. Events come at least once, late and in any order, and our own changes raise
@@ -35,17 +35,17 @@ func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error)
 func (r *run) labelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
 	secret, err := r.openMoved(ctx, e)
 	if errors.Is(err, appsecret.ErrNotAnApp) { // trying again makes it none
-		return Outcome{Version: e.Version, Did: "nothing: " + err.Error()}, nil
+		return Outcome{VersionID: e.VersionID, Action: "nothing: " + err.Error()}, nil
 	}
 	if err != nil {
-		return Outcome{Version: e.Version}, err
+		return Outcome{VersionID: e.VersionID}, err
 	}
-	out := Outcome{App: secret.App, Version: e.Version}
+	out := Outcome{App: secret.App, VersionID: e.VersionID}
 	if !secret.Deleted.IsZero() { // its values cannot be read any more, and restoring it moves no label
-		out.Did = "nothing: the secret is going to be deleted"
+		out.Action = "nothing: the secret is going to be deleted"
 		return out, nil
 	}
-	if !secret.Has(e.Version, e.Label) {
+	if !secret.HasLabel(e.VersionID, e.Label) {
 		return movedOn(out), nil
 	}
 	switch e.Label {
@@ -57,13 +57,13 @@ func (r *run) labelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
 		}
 		return r.tryCurrent(ctx, out, secret)
 	case appsecret.Compromised:
-		if err := debounce(ctx, r.whileLabelled(secret, out.Version, appsecret.Compromised)); err != nil {
+		if err := debounce(ctx, r.whileLabelled(secret, out.VersionID, appsecret.Compromised)); err != nil {
 			return out, err
 		}
-		out.Did = "looked for the leaked pair"
+		out.Action = "looked for the leaked pair"
 		return r.deleteCompromised(ctx, out, secret)
 	default:
-		out.Did = "nothing: this label has no meaning here"
+		out.Action = "nothing: this label has no meaning here"
 		return out, nil
 	}
 }
@@ -75,7 +75,7 @@ func (r *run) openMoved(ctx context.Context, e LabelMoved) (*appsecret.Secret, e
 	until := time.Now().Add(readAgain)
 	for {
 		secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, e.SecretID)
-		if err != nil || secret.Has(e.Version, e.Label) || !secret.Deleted.IsZero() || time.Now().After(until) {
+		if err != nil || secret.HasLabel(e.VersionID, e.Label) || !secret.Deleted.IsZero() || time.Now().After(until) {
 			return secret, err
 		}
 		if !e.Time.IsZero() && secret.LastChanged.After(e.Time.Add(time.Second)) {
@@ -88,15 +88,15 @@ func (r *run) openMoved(ctx context.Context, e LabelMoved) (*appsecret.Secret, e
 }
 
 func movedOn(out Outcome) Outcome {
-	out.Did = "nothing: the label has moved on"
+	out.Action = "nothing: the label has moved on"
 	return out
 }
 
 // tryCandidate makes credentials current that a person has put there to be tried, if they work.
 func (r *run) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
-	if secret.Has(out.Version, appsecret.Current) {
-		out.Did = "nothing: the candidate is AWSCURRENT already"
-		return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
+	if secret.HasLabel(out.VersionID, appsecret.Current) {
+		out.Action = "nothing: the candidate is AWSCURRENT already"
+		return out, secret.RemoveLabel(ctx, appsecret.Candidate, out.VersionID)
 	}
 	refused := r.acceptCandidate(ctx, &out, secret)
 	if refused != nil && !isFinal(refused) {
@@ -106,34 +106,34 @@ func (r *run) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.S
 	if err != nil {
 		return out, err
 	}
-	if !secret.Has(out.Version, appsecret.Candidate) || secret.Has(out.Version, appsecret.Current) {
+	if !secret.HasLabel(out.VersionID, appsecret.Candidate) || secret.HasLabel(out.VersionID, appsecret.Current) {
 		return movedOn(out), nil
 	}
 	if refused != nil {
-		out.Did, out.Refused = "refused the candidate", true
-		out.Warning, out.Reason = refused.Error(), refused
+		out.Action, out.Rejected = "refused the candidate", true
+		out.Warning, out.Rejection = refused.Error(), refused
 		// REJECTED first: a version without any label may vanish.
-		if err := secret.Move(ctx, appsecret.Rejected, out.Version); err != nil {
+		if err := secret.MoveLabel(ctx, appsecret.Rejected, out.VersionID); err != nil {
 			return out, err
 		}
-		return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
+		return out, secret.RemoveLabel(ctx, appsecret.Candidate, out.VersionID)
 	}
-	if err := acquit(ctx, secret, out.Version); err != nil {
+	if err := acquit(ctx, secret, out.VersionID); err != nil {
 		return out, err
 	}
-	if err := secret.Move(ctx, appsecret.Current, out.Version); err != nil {
+	if err := secret.MoveLabel(ctx, appsecret.Current, out.VersionID); err != nil {
 		return out, err
 	}
-	out.Did, out.Rotated = "made the candidate AWSCURRENT", true
-	return out, secret.Unlabel(ctx, appsecret.Candidate, out.Version)
+	out.Action, out.Rotated = "made the candidate AWSCURRENT", true
+	return out, secret.RemoveLabel(ctx, appsecret.Candidate, out.VersionID)
 }
 
 // acquit takes REJECTED off a version that works, which may have been refused before.
 func acquit(ctx context.Context, secret *appsecret.Secret, version string) error {
-	if !secret.Has(version, appsecret.Rejected) {
+	if !secret.HasLabel(version, appsecret.Rejected) {
 		return nil
 	}
-	return secret.Unlabel(ctx, appsecret.Rejected, version)
+	return secret.RemoveLabel(ctx, appsecret.Rejected, version)
 }
 
 // acceptCandidate returns why the candidate must not become current; nil: it may.
@@ -162,8 +162,8 @@ func (r *run) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Sec
 		refused = cmp.Or(r.checkIdentity(ctx, secret, version, token), checkSignature(secret, token))
 	}
 	if refused == nil {
-		out.Did = "logged in with the current pair"
-		if err := acquit(ctx, secret, out.Version); err != nil {
+		out.Action = "logged in with the current pair"
+		if err := acquit(ctx, secret, out.VersionID); err != nil {
 			return out, err
 		}
 		return r.deleteCompromised(ctx, out, secret) // a person, and no rotation, may have replaced a pair that has leaked
@@ -175,35 +175,35 @@ func (r *run) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Sec
 	if err != nil {
 		return out, err
 	}
-	if !secret.Has(out.Version, appsecret.Current) {
+	if !secret.HasLabel(out.VersionID, appsecret.Current) {
 		return movedOn(out), nil
 	}
-	out.Reason = refused
-	previous := secret.Holder(appsecret.Previous)
+	out.Rejection = refused
+	previous := secret.VersionWithLabel(appsecret.Previous)
 	if previous == "" {
-		out.Did, out.Warning = "left AWSCURRENT, which was refused: there is no other version", refused.Error()
-		out.Stuck = !errors.Is(refused, errPlaceholder) // a deployment has made the secret, and nobody has filled it in yet
+		out.Action, out.Warning = "left AWSCURRENT, which was refused: there is no other version", refused.Error()
+		out.LockedOut = !errors.Is(refused, errPlaceholder) // a deployment has made the secret, and nobody has filled it in yet
 		return out, nil
 	}
-	err = r.acceptPrevious(ctx, secret, previous, out.Version, version, refused)
+	err = r.acceptPrevious(ctx, secret, previous, out.VersionID, version, refused)
 	switch {
-	case err != nil && !isFinal(err) && !appsecret.IsProblem(err, appsecret.Unknown):
+	case err != nil && !isFinal(err) && !appsecret.IsKind(err, appsecret.NotFound):
 		return out, err
 	case err != nil:
-		out.Did = "left AWSCURRENT, which was refused: the version before cannot take its place: " + err.Error()
+		out.Action = "left AWSCURRENT, which was refused: the version before cannot take its place: " + err.Error()
 		out.Warning = refused.Error()
-		out.Stuck = !errors.Is(refused, errPlaceholder) || !errors.Is(err, errPlaceholder)
+		out.LockedOut = !errors.Is(refused, errPlaceholder) || !errors.Is(err, errPlaceholder)
 		return out, nil
 	}
 	// REJECTED first: once AWSCURRENT has moved, a repeated event finds nothing more to do.
-	if err := secret.Move(ctx, appsecret.Rejected, out.Version); err != nil {
+	if err := secret.MoveLabel(ctx, appsecret.Rejected, out.VersionID); err != nil {
 		return out, err
 	}
-	if err := secret.Move(ctx, appsecret.Current, previous); err != nil {
+	if err := secret.MoveLabel(ctx, appsecret.Current, previous); err != nil {
 		return out, err
 	}
-	out.Did, out.Warning = fmt.Sprintf("went back to version %s", previous), refused.Error()
-	out.Refused, out.RolledBack = true, true
+	out.Action, out.Warning = fmt.Sprintf("went back to version %s", previous), refused.Error()
+	out.Rejected, out.RolledBack = true, true
 	return out, nil
 }
 
@@ -211,7 +211,7 @@ func (r *run) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Sec
 // nil: it may.
 func (r *run) acceptPrevious(ctx context.Context, secret *appsecret.Secret, id, current string, version *appsecret.Version, refused error) error {
 	for _, label := range []string{appsecret.Compromised, appsecret.Rejected} {
-		if secret.Has(id, label) {
+		if secret.HasLabel(id, label) {
 			return &refusal{errors.New("it is labelled " + label)}
 		}
 	}
@@ -240,11 +240,11 @@ func (r *run) acceptPrevious(ctx context.Context, secret *appsecret.Secret, id, 
 // dropPending takes AWSPENDING off the version that was AWSCURRENT before. A finished rotation has left it there, and Secrets Manager
 // would take it for one that has not ended, and go on with it instead of the next. Source: API Reference, RotateSecret.
 func dropPending(ctx context.Context, secret *appsecret.Secret) error {
-	holder := secret.Holder(appsecret.Pending)
-	if holder == "" || !secret.Has(holder, appsecret.Previous) {
+	holder := secret.VersionWithLabel(appsecret.Pending)
+	if holder == "" || !secret.HasLabel(holder, appsecret.Previous) {
 		return nil
 	}
-	return secret.Unlabel(ctx, appsecret.Pending, holder)
+	return secret.RemoveLabel(ctx, appsecret.Pending, holder)
 }
 
 var errPlaceholder = errors.New("the secret still holds the placeholder")
@@ -288,7 +288,7 @@ func debounce(ctx context.Context, labelled func(context.Context) error) error {
 // Salesforce may know staged ones everywhere only some time after a rotation has made them the primary ones. It gives up where the
 // label moves on. The version is nil where it cannot be read.
 func (r *run) tryVersion(ctx context.Context, out *Outcome, secret *appsecret.Secret, label string) (*appsecret.Version, *sfoauth.Token, error) {
-	version, err := secret.Read(ctx, out.Version)
+	version, err := secret.Read(ctx, out.VersionID)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -41,7 +41,7 @@ type Rotator struct {
 	Prefix  string // in front of an app's name in its secret's name
 	// AdminApp is the app whose login changes the credentials of the apps in the same org. Empty: each app changes its own.
 	AdminApp string
-	Hosts    sfoauth.Hosts // beside Salesforce's own
+	Hosts    sfoauth.AllowedHosts // beside Salesforce's own
 	// HTTPClient talks to Salesforce. Nil: http.DefaultClient.
 	HTTPClient *http.Client
 	// Propagation is how long refused credentials may only be too new. Zero: they are not waited for.
@@ -63,18 +63,18 @@ type Usage struct {
 // Outcome is what came of one event, for the log.
 type Outcome struct {
 	Usage
-	App     string // empty where it is not known
-	Version string // the version id that the event is about
-	Did     string // what was done, in a few words
-	Warning string // what a person should know, though nothing failed
-	Reason  error  // why credentials were refused, though nothing failed
+	App       string // empty where it is not known
+	VersionID string // the version id that the event is about
+	Action    string // what was done, in a few words
+	Warning   string // what a person should know, though nothing failed
+	Rejection error  // why credentials were refused, though nothing failed
 
 	PrincipalsErr error // why the version's allowedPrincipals cannot be read; nil: they can, or the version was not read
 
 	Rotated    bool // AWSCURRENT has moved to new credentials
-	Refused    bool // credentials were tried and refused, and the version is labelled REJECTED
+	Rejected   bool // credentials were tried and refused, and the version is labelled REJECTED
 	RolledBack bool // AWSCURRENT has gone back to AWSPREVIOUS
-	Stuck      bool // AWSCURRENT does not log in, and nothing could be done about it
+	LockedOut  bool // AWSCURRENT does not log in, and nothing could be done about it
 }
 
 // run is the handling of one event.
@@ -96,10 +96,10 @@ func (r *run) try(ctx context.Context, version *appsecret.Version) (*sfoauth.Tok
 		if err != nil {
 			return nil, err
 		}
-		if err := version.CheckPins(token); err != nil {
+		if err := version.VerifyIdentity(token); err != nil {
 			return nil, &refusal{err}
 		}
-		err = client.CheckAPI(ctx, token)
+		err = client.Ping(ctx, token)
 		// The session may have ended since the login: an administrator, a caller's DELETE or the revocation after a leak ends sessions
 		// that several logins share. That says nothing about the credentials.
 		if ended := isDeadSession(err); !ended || attempt == 3 {
@@ -117,7 +117,7 @@ func (r *run) try(ctx context.Context, version *appsecret.Version) (*sfoauth.Tok
 // isDeadSession reports whether the REST API has refused a token whose user is not blocked.
 func isDeadSession(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.Status == http.StatusUnauthorized && !refused.SessionBlocked()
+	return ok && refused.Status == http.StatusUnauthorized && !refused.IsSessionBlocked()
 }
 
 // login asks for a token with the version's credentials, within the login budget of the app that needs it: the writer of one secret
@@ -128,7 +128,7 @@ func isDeadSession(err error) bool {
 // Where the budget is exhausted it waits for it while there is time, or with now returns at once.
 func (r *run) login(ctx context.Context, version *appsecret.Version, app string, now bool) (*sfoauth.Token, error) {
 	client := version.Client(r.Hosts, r.HTTPClient)
-	client.SignatureOptional = true // which secret signs while credentials are staged or rotated is documented nowhere
+	client.AllowUnverifiedSignature = true // which secret signs while credentials are staged or rotated is documented nowhere
 	for busy := 0; ; {
 		err := r.Logins.Take(app)
 		if spent, ok := errors.AsType[*loginbudget.ExhaustedError](err); ok {
@@ -205,7 +205,7 @@ func (r *run) whileLabelled(secret *appsecret.Secret, version, label string) fun
 		if err != nil {
 			return err
 		}
-		if !now.Has(version, label) {
+		if !now.HasLabel(version, label) {
 			return errSuperseded
 		}
 		return nil
@@ -248,29 +248,29 @@ func (r *run) checkIdentity(ctx context.Context, secret *appsecret.Secret, versi
 
 // allows reports whether the token, which version has got, is this identity's, but for what the version pins.
 func (i *identity) allows(version *appsecret.Version, token *sfoauth.Token) bool {
-	return (version.OrgID != "" || sfoauth.SameRecord(i.org, token.OrganizationID)) &&
-		(version.UserID != "" || sfoauth.SameRecord(i.user, token.UserID))
+	return (version.OrgID != "" || sfoauth.EqualIDs(i.org, token.OrganizationID)) &&
+		(version.UserID != "" || sfoauth.EqualIDs(i.user, token.UserID))
 }
 
 // lastIdentity returns as whom the last working version other than this one logs in; nil: there is none any more. It may be what this
 // process remembers; otherwise that is only used where the version does not log in any more.
 func (r *run) lastIdentity(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version, remembered bool) (*identity, error) {
 	for _, label := range []string{appsecret.Current, appsecret.Previous} {
-		id := secret.Holder(label)
-		if id == "" || id == version.ID || secret.Has(id, appsecret.Rejected) {
+		id := secret.VersionWithLabel(label)
+		if id == "" || id == version.ID || secret.HasLabel(id, appsecret.Rejected) {
 			continue
 		}
 		older, err := secret.Read(ctx, id)
 		switch {
-		case appsecret.IsProblem(err, appsecret.Malformed) || appsecret.IsProblem(err, appsecret.Unknown):
+		case appsecret.IsKind(err, appsecret.Malformed) || appsecret.IsKind(err, appsecret.NotFound):
 			continue
 		case err != nil:
 			return nil, err
 		case older.IsPlaceholder():
 			continue
-		case older.SamePair(version):
+		case older.SameCredentials(version):
 			return nil, nil // the same credentials log in as the same user
-		case secret.Has(version.ID, appsecret.Current) && older.Created.After(version.Created):
+		case secret.HasLabel(version.ID, appsecret.Current) && older.Created.After(version.Created):
 			continue // AWSCURRENT has gone back, from this newer one
 		}
 		r.mu.Lock()
@@ -297,9 +297,9 @@ func (r *run) lastIdentity(ctx context.Context, secret *appsecret.Secret, versio
 // checkSignature fails where the signature of the current version's token does not verify, though no other version is about to become
 // current, so that the version's credentials should be the primary ones and have signed it.
 func checkSignature(secret *appsecret.Secret, token *sfoauth.Token) error {
-	current := secret.Holder(appsecret.Current)
+	current := secret.VersionWithLabel(appsecret.Current)
 	for _, label := range []string{appsecret.Pending, appsecret.Candidate} {
-		if next := secret.Holder(label); next != "" && next != current {
+		if next := secret.VersionWithLabel(label); next != "" && next != current {
 			return nil
 		}
 	}
@@ -311,14 +311,14 @@ func checkSignature(secret *appsecret.Secret, token *sfoauth.Token) error {
 
 // admin logs in to the API that changes the app's credentials. A login that is refused is tried with the other versions that
 // may work, since the admin's own credentials are changed in the same way.
-func (r *run) admin(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*sfoauth.Credentials, error) {
+func (r *run) admin(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*sfoauth.StagedCredentialsClient, error) {
 	var first error
-	for _, label := range append([]string{appsecret.Current}, appsecret.Ladder...) {
+	for _, label := range append([]string{appsecret.Current}, appsecret.FallbackLabels...) {
 		by, err := r.adminVersion(ctx, secret.App, label, version.BaseURI)
 		if err == nil {
 			var token *sfoauth.Token
 			if token, err = r.login(ctx, by, secret.App, false); err == nil {
-				return by.Client(r.Hosts, r.HTTPClient).Credentials(token, version.AppID, version.ConsumerID), nil
+				return by.Client(r.Hosts, r.HTTPClient).StagedCredentialsClient(token, version.AppID, version.ConsumerID), nil
 			}
 			err = fmt.Errorf("logging in as the app that changes the credentials of app %s: %w", secret.App, err)
 		}
@@ -358,20 +358,20 @@ func isFinal(err error) bool {
 	if _, ok := errors.AsType[*refusal](err); ok {
 		return true
 	}
-	if appsecret.IsProblem(err, appsecret.Malformed) {
+	if appsecret.IsKind(err, appsecret.Malformed) {
 		return true
 	}
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.Kind == sfoauth.Final && (refused.Code != "" || refused.Status == 0) // 0: the address itself is refused
+	return ok && refused.Kind == sfoauth.Permanent && (refused.Code != "" || refused.Status == 0) // 0: the address itself is refused
 }
 
 // isBusy says whether Salesforce has answered "token request is already being processed", the only invalid_grant that passes.
 func isBusy(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.Code == "invalid_grant" && refused.Kind == sfoauth.Passing
+	return ok && refused.Code == "invalid_grant" && refused.Kind == sfoauth.Temporary
 }
 
 func refusesPair(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.RefusesCredentials()
+	return ok && refused.IsInvalidClient()
 }

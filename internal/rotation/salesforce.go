@@ -19,9 +19,9 @@ import (
 // holding a consumer key and secret that equal the consumer's primary or staged ones. A consumer key alone proves nothing, since
 // it is no secret; nor does a label or a version id, which the writer chooses.
 type orgCredentials struct {
-	*sfoauth.Credentials
-	main sfoauth.Pair
-	slot []sfoauth.StagedPair
+	*sfoauth.StagedCredentialsClient
+	main sfoauth.ConsumerCredentials
+	slot []sfoauth.StagedCredentials
 }
 
 // look asks Salesforce what it holds for the consumer that the version names.
@@ -30,15 +30,15 @@ func (r *run) look(ctx context.Context, secret *appsecret.Secret, version *appse
 	if err != nil {
 		return nil, err
 	}
-	at := &orgCredentials{Credentials: credentials}
+	at := &orgCredentials{StagedCredentialsClient: credentials}
 	return at, at.fetch(ctx)
 }
 
 func (at *orgCredentials) fetch(ctx context.Context) (err error) {
-	if at.main, err = at.Main(ctx); err != nil {
+	if at.main, err = at.Primary(ctx); err != nil {
 		return permission("reading the main pair", err)
 	}
-	at.slot, err = at.Staged(ctx)
+	at.slot, err = at.ListStaged(ctx)
 	if refused, ok := errors.AsType[*sfoauth.Error](err); ok && refused.Status == http.StatusNotFound && refused.Err == nil { // no web page
 		at.slot = nil // the ids and the permissions were good enough for the primary credentials: there are no others
 		return nil
@@ -51,13 +51,13 @@ func (at *orgCredentials) fetch(ctx context.Context) (err error) {
 
 func isNotFound(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.NotFound()
+	return ok && refused.IsNotFound()
 }
 
 // permission says what may be missing where Salesforce does not let the pair be read, which it answers in two ways.
 func permission(doing string, err error) error {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	if ok && refused.Kind == sfoauth.Final && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound) {
+	if ok && refused.Kind == sfoauth.Permanent && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound) {
 		return fmt.Errorf("%s: %w: check appId and consumerId, that the user has the permissions External Client App Developer and View Client Secret, "+
 			"and that the org allows access to consumer secrets through the REST API", doing, err)
 	}
@@ -65,7 +65,7 @@ func permission(doing string, err error) error {
 }
 
 // equal reports whether both are the same consumer key and secret, compared in constant time. Incomplete ones equal nothing.
-func equal(p, other sfoauth.Pair) bool {
+func equal(p, other sfoauth.ConsumerCredentials) bool {
 	complete := p.ConsumerKey != "" && !p.ConsumerSecret.IsZero()
 	return p.Equal(other) && complete
 }
@@ -73,7 +73,7 @@ func equal(p, other sfoauth.Pair) bool {
 // staged returns the id under which the version's credentials are staged; empty: they are not.
 func (at *orgCredentials) staged(version *appsecret.Version) string {
 	for _, p := range at.slot {
-		if p.State == sfoauth.Active && equal(p.Pair, version.Pair()) {
+		if p.State == sfoauth.Active && equal(p.ConsumerCredentials, version.Credentials()) {
 			return p.ID
 		}
 	}
@@ -82,12 +82,12 @@ func (at *orgCredentials) staged(version *appsecret.Version) string {
 
 // holds reports whether the version's credentials are the primary ones, or staged to become them.
 func (at *orgCredentials) holds(version *appsecret.Version) bool {
-	return equal(at.main, version.Pair()) || at.staged(version) != ""
+	return equal(at.main, version.Credentials()) || at.staged(version) != ""
 }
 
 // knows reports whether the consumer has these credentials, as the primary ones or in whatever state beside them.
-func (at *orgCredentials) knows(p sfoauth.Pair) bool {
-	return equal(at.main, p) || slices.ContainsFunc(at.slot, func(s sfoauth.StagedPair) bool { return equal(s.Pair, p) })
+func (at *orgCredentials) knows(p sfoauth.ConsumerCredentials) bool {
+	return equal(at.main, p) || slices.ContainsFunc(at.slot, func(s sfoauth.StagedCredentials) bool { return equal(s.ConsumerCredentials, p) })
 }
 
 // waitFor returns once Salesforce holds the pending credentials, which it may not show everywhere until some time after they were
@@ -122,7 +122,7 @@ func (r *run) prove(ctx context.Context, secret *appsecret.Secret, at *orgCreden
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(versions, func(v *appsecret.Version) bool { return at.knows(v.Pair()) }) {
+	if !slices.ContainsFunc(versions, func(v *appsecret.Version) bool { return at.knows(v.Credentials()) }) {
 		return fmt.Errorf("no version of secret %s holds the credentials that Salesforce has for its appId and consumerId: "+
 			"if they were made in Setup, store them with `sftoken secret stage %s`; if the ids belong to another app, correct them with `sftoken secret put %s`",
 			secret.Name, secret.App, secret.App)
@@ -142,10 +142,10 @@ func (r *run) checkUnshared(ctx context.Context, secret *appsecret.Secret, at *o
 		}
 		other, err := reader.Read(ctx, app, appsecret.Current)
 		switch {
-		case appsecret.IsProblem(err, appsecret.Unavailable):
+		case appsecret.IsKind(err, appsecret.Unavailable):
 			return fmt.Errorf("looking for another secret with the same credentials: %w", err)
 		case err != nil: // it has none that work, or none that can be read here
-		case at.knows(other.Pair()):
+		case at.knows(other.Credentials()):
 			return fmt.Errorf("secrets %s and %s%s hold credentials of the same Salesforce app, and rotating one ends those of the other: "+
 				"keep one of the secrets, or make a Salesforce app for each", secret.Name, r.Prefix, app)
 		}
@@ -154,7 +154,7 @@ func (r *run) checkUnshared(ctx context.Context, secret *appsecret.Secret, at *o
 }
 
 // remove deletes a staged or replaced pair, and says whether it was still there: a step and an event may be at it at the same time.
-func (at *orgCredentials) remove(ctx context.Context, p sfoauth.StagedPair) (deleted bool, err error) {
+func (at *orgCredentials) remove(ctx context.Context, p sfoauth.StagedCredentials) (deleted bool, err error) {
 	err = at.Delete(ctx, p.ID)
 	if isNotFound(err) {
 		return false, nil
@@ -165,7 +165,7 @@ func (at *orgCredentials) remove(ctx context.Context, p sfoauth.StagedPair) (del
 // deleteCompromised deletes the compromised credentials at Salesforce once they are not AWSCURRENT any more. Every other replaced
 // ones keep their 30 days of grace.
 func (r *run) deleteCompromised(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
-	holder := secret.Holder(appsecret.Compromised)
+	holder := secret.VersionWithLabel(appsecret.Compromised)
 	if holder == "" {
 		return out, nil
 	}
@@ -174,16 +174,16 @@ func (r *run) deleteCompromised(ctx context.Context, out Outcome, secret *appsec
 		return out, err
 	}
 	old, err := secret.Read(ctx, holder)
-	if err != nil && !appsecret.IsProblem(err, appsecret.Malformed) {
+	if err != nil && !appsecret.IsKind(err, appsecret.Malformed) {
 		return out, err
 	}
 	switch {
 	case err != nil:
 		out.Warning = "the leaked version does not say which pair to delete: " + err.Error()
 		return out, nil
-	case equal(old.Pair(), current.Pair()): // in whichever spelling of baseUri
+	case equal(old.Credentials(), current.Credentials()): // in whichever spelling of baseUri
 		return out, nil
-	case !current.Rotates():
+	case !current.CanSelfRotate():
 		out.Warning = "the leaked pair cannot be deleted through Salesforce's API: delete it in Setup"
 		return out, nil
 	}
@@ -193,13 +193,13 @@ func (r *run) deleteCompromised(ctx context.Context, out Outcome, secret *appsec
 	}
 	for _, p := range at.slot {
 		switch {
-		case equal(p.Pair, old.Pair()):
+		case equal(p.ConsumerCredentials, old.Credentials()):
 			deleted, err := at.remove(ctx, p)
 			if err != nil {
 				return out, fmt.Errorf("deleting the leaked pair at Salesforce: %w", err)
 			}
 			if deleted {
-				out.Did += "; deleted the leaked pair at Salesforce"
+				out.Action += "; deleted the leaked pair at Salesforce"
 			}
 		case p.ConsumerKey == old.ConsumerKey:
 			out.Warning = "the version labelled COMPROMISED has another consumer secret than Salesforce has for its consumer key: " +
@@ -212,16 +212,16 @@ func (r *run) deleteCompromised(ctx context.Context, out Outcome, secret *appsec
 // isCompromised reports whether the version's credentials are those of the version labelled COMPROMISED: a change of other fields
 // makes a new version of them.
 func (r *run) isCompromised(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (bool, error) {
-	holder := secret.Holder(appsecret.Compromised)
+	holder := secret.VersionWithLabel(appsecret.Compromised)
 	if holder == "" || holder == version.ID {
 		return holder != "", nil
 	}
 	compromised, err := secret.Read(ctx, holder)
 	if err != nil {
-		if appsecret.IsProblem(err, appsecret.Malformed) {
+		if appsecret.IsKind(err, appsecret.Malformed) {
 			err = nil // it names no credentials
 		}
 		return false, err
 	}
-	return equal(compromised.Pair(), version.Pair()), nil
+	return equal(compromised.Credentials(), version.Credentials()), nil
 }

@@ -9,14 +9,14 @@ import (
 
 // A consumer is the secret's own only where a whole consumer key and secret says so.
 func TestProof(t *testing.T) {
-	pair := func(key, secret string) sfoauth.Pair {
-		return sfoauth.Pair{ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret)}
+	pair := func(key, secret string) sfoauth.ConsumerCredentials {
+		return sfoauth.ConsumerCredentials{ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret)}
 	}
-	at := &orgCredentials{main: pair("main", "main-secret"), slot: []sfoauth.StagedPair{
-		{Pair: pair("active", "active-secret"), ID: "1", State: sfoauth.Active},
-		{Pair: pair("rotated", "rotated-secret"), ID: "2", State: sfoauth.Rotated},
-		{Pair: pair("expired", "expired-secret"), ID: "3", State: sfoauth.Expired},
-		{Pair: pair("hidden", ""), ID: "4", State: sfoauth.Active},
+	at := &orgCredentials{main: pair("main", "main-secret"), slot: []sfoauth.StagedCredentials{
+		{ConsumerCredentials: pair("active", "active-secret"), ID: "1", State: sfoauth.Active},
+		{ConsumerCredentials: pair("rotated", "rotated-secret"), ID: "2", State: sfoauth.Rotated},
+		{ConsumerCredentials: pair("expired", "expired-secret"), ID: "3", State: sfoauth.Expired},
+		{ConsumerCredentials: pair("hidden", ""), ID: "4", State: sfoauth.Active},
 	}}
 	for _, test := range []struct {
 		key, secret, staged string
@@ -38,7 +38,7 @@ func TestProof(t *testing.T) {
 		{"", "", "", false, false},
 	} {
 		version := &appsecret.Version{ConsumerKey: test.key, ConsumerSecret: sfoauth.NewSecret(test.secret)}
-		if staged, holds, knows := at.staged(version), at.holds(version), at.knows(version.Pair()); staged != test.staged || holds != test.holds || knows != test.knows {
+		if staged, holds, knows := at.staged(version), at.holds(version), at.knows(version.Credentials()); staged != test.staged || holds != test.holds || knows != test.knows {
 			t.Errorf("%s, %s: staged %q, holds %t, knows %t", test.key, test.secret, staged, holds, knows)
 		}
 	}

@@ -12,9 +12,9 @@ import (
 
 // Step is one step of a rotation as Secrets Manager asks for it. Source: Secrets Manager User Guide, "Lambda rotation functions".
 type Step struct {
-	Step     string // createSecret, setSecret, testSecret, finishSecret
-	SecretID string // ARN, or name
-	Token    string // the id of the version that is to become AWSCURRENT
+	Name      string // createSecret, setSecret, testSecret, finishSecret
+	SecretID  string // ARN, or name
+	VersionID string // the id of the version that is to become AWSCURRENT
 	// RotationToken is passed back with PutSecretValue. Empty where the event has none. It must not be logged.
 	RotationToken string
 }
@@ -28,7 +28,7 @@ func (r *Rotator) Step(ctx context.Context, e Step) (Outcome, error) {
 	run := r.begin()
 	out, err := run.step(ctx, e)
 	if errors.Is(err, errSuperseded) {
-		err = fmt.Errorf("version %s is not AWSPENDING any more: the secret was written, or the rotation cancelled, during %s", e.Token, e.Step)
+		err = fmt.Errorf("version %s is not AWSPENDING any more: the secret was written, or the rotation cancelled, during %s", e.VersionID, e.Name)
 	}
 	out.Usage = run.usage
 	return out, err
@@ -37,24 +37,24 @@ func (r *Rotator) Step(ctx context.Context, e Step) (Outcome, error) {
 func (r *run) step(ctx context.Context, e Step) (Outcome, error) {
 	secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, e.SecretID)
 	if err != nil {
-		return Outcome{Version: e.Token}, err
+		return Outcome{VersionID: e.VersionID}, err
 	}
-	out := Outcome{App: secret.App, Version: e.Token}
+	out := Outcome{App: secret.App, VersionID: e.VersionID}
 	switch {
 	// A test before the rotation is switched on demands nothing of it.
-	case !secret.RotationEnabled && e.Step != "testSecret":
+	case !secret.RotationEnabled && e.Name != "testSecret":
 		return out, fmt.Errorf("secret %s is not enabled for rotation", secret.Name)
-	case secret.Has(e.Token, appsecret.Current):
-		out.Did = "nothing: the version is AWSCURRENT already"
-		if e.Step == "finishSecret" {
+	case secret.HasLabel(e.VersionID, appsecret.Current):
+		out.Action = "nothing: the version is AWSCURRENT already"
+		if e.Name == "finishSecret" {
 			return r.deleteCompromised(ctx, out, secret)
 		}
 		return out, nil
-	case !secret.Has(e.Token, appsecret.Pending):
+	case !secret.HasLabel(e.VersionID, appsecret.Pending):
 		return out, fmt.Errorf("version %s of secret %s is not AWSPENDING: it is not in rotation, or somebody wrote the secret meanwhile, "+
-			"and that version counts; the next rotation takes care of a pair left staged at Salesforce", e.Token, secret.Name)
+			"and that version counts; the next rotation takes care of a pair left staged at Salesforce", e.VersionID, secret.Name)
 	}
-	switch e.Step {
+	switch e.Name {
 	case "createSecret":
 		return r.create(ctx, out, secret, e)
 	case "setSecret":
@@ -64,82 +64,82 @@ func (r *run) step(ctx context.Context, e Step) (Outcome, error) {
 	case "finishSecret":
 		return r.finish(ctx, out, secret)
 	default:
-		return out, fmt.Errorf("unknown rotation step %q", e.Step)
+		return out, fmt.Errorf("unknown rotation step %q", e.Name)
 	}
 }
 
 // create stores a new pair as AWSPENDING.
 func (r *run) create(ctx context.Context, out Outcome, secret *appsecret.Secret, e Step) (Outcome, error) {
-	_, err := secret.Read(ctx, e.Token)
+	_, err := secret.Read(ctx, e.VersionID)
 	if err == nil {
-		out.Did = "nothing: AWSPENDING has a value already"
+		out.Action = "nothing: AWSPENDING has a value already"
 		return out, nil
 	}
-	if !appsecret.IsProblem(err, appsecret.Unknown) {
+	if !appsecret.IsKind(err, appsecret.NotFound) {
 		return out, err
 	}
-	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
+	current, err := secret.Read(ctx, secret.VersionWithLabel(appsecret.Current))
 	if err != nil {
 		return out, err
 	}
 	var value sfoauth.Secret
 	switch {
 	case current.IsPlaceholder():
-		value, out.Did = current.Value(), "kept the placeholder"
+		value, out.Action = current.Value(), "kept the placeholder"
 		out.Warning = fill(secret.App)
-	case current.Rotates():
+	case current.CanSelfRotate():
 		pair, did, err := r.newPair(ctx, secret, current)
 		if err != nil {
 			return out, err
 		}
-		value, out.Did = current.With(pair), did
+		value, out.Action = current.WithCredentials(pair), did
 	default:
 		candidate, err := r.candidate(ctx, secret)
 		if err != nil {
 			return out, err
 		}
-		value, out.Did = candidate.Value(), "took the pair labelled CANDIDATE"
+		value, out.Action = candidate.Value(), "took the pair labelled CANDIDATE"
 	}
-	return out, secret.Put(ctx, e.Token, e.RotationToken, appsecret.Pending, value.Reveal())
+	return out, secret.Put(ctx, e.VersionID, e.RotationToken, appsecret.Pending, value.Reveal())
 }
 
 // newPair returns credentials that Salesforce holds beside those that are AWSCURRENT. What an earlier rotation has left there
 // is adopted; only where there is nothing, new ones are made.
-func (r *run) newPair(ctx context.Context, secret *appsecret.Secret, current *appsecret.Version) (sfoauth.Pair, string, error) {
+func (r *run) newPair(ctx context.Context, secret *appsecret.Secret, current *appsecret.Version) (sfoauth.ConsumerCredentials, string, error) {
 	at, err := r.look(ctx, secret, current)
 	if err != nil {
-		return sfoauth.Pair{}, "", err
+		return sfoauth.ConsumerCredentials{}, "", err
 	}
 	if err := r.prove(ctx, secret, at); err != nil {
-		return sfoauth.Pair{}, "", err
+		return sfoauth.ConsumerCredentials{}, "", err
 	}
-	if !equal(at.main, current.Pair()) { // Salesforce has promoted them, and AWSCURRENT was never moved
+	if !equal(at.main, current.Credentials()) { // Salesforce has promoted them, and AWSCURRENT was never moved
 		if err := r.checkReplaced(ctx, at, secret, current); err != nil {
-			return sfoauth.Pair{}, "", err
+			return sfoauth.ConsumerCredentials{}, "", err
 		}
 		return at.main, "adopted the main pair at Salesforce, which is newer than AWSCURRENT", nil
 	}
 	compromised, err := r.isCompromised(ctx, secret, current)
 	if err != nil {
-		return sfoauth.Pair{}, "", err
+		return sfoauth.ConsumerCredentials{}, "", err
 	}
 	for _, p := range at.slot {
 		// Who had the leaked pair may have read the staged one.
 		if p.State == sfoauth.Active && !compromised && !p.ConsumerSecret.IsZero() && !expiresSoon(p) {
-			return p.Pair, "adopted the pair that was staged at Salesforce", nil
+			return p.ConsumerCredentials, "adopted the pair that was staged at Salesforce", nil
 		}
 		if _, err := at.remove(ctx, p); err != nil {
-			return sfoauth.Pair{}, "", fmt.Errorf("making room for a new pair: %w", err)
+			return sfoauth.ConsumerCredentials{}, "", fmt.Errorf("making room for a new pair: %w", err)
 		}
 	}
 	staged, err := at.Stage(ctx)
-	return staged.Pair, "staged a new pair at Salesforce", err
+	return staged.ConsumerCredentials, "staged a new pair at Salesforce", err
 }
 
 // checkReplaced fails where the current credentials are not the consumer's and log in all the same: the ids beside them are another
 // app's, as after new credentials were stored and the ids forgotten.
 func (r *run) checkReplaced(ctx context.Context, at *orgCredentials, secret *appsecret.Secret, current *appsecret.Version) error {
-	if at.knows(current.Pair()) {
+	if at.knows(current.Credentials()) {
 		return nil
 	}
 	_, err := r.login(ctx, current, secret.App, false)
@@ -151,13 +151,13 @@ func (r *run) checkReplaced(ctx context.Context, at *orgCredentials, secret *app
 	return err
 }
 
-func expiresSoon(p sfoauth.StagedPair) bool {
+func expiresSoon(p sfoauth.StagedCredentials) bool {
 	return !p.Expiration.IsZero() && time.Until(p.Expiration) < 24*time.Hour
 }
 
 // candidate is the new pair of an app that cannot make one itself.
 func (r *run) candidate(ctx context.Context, secret *appsecret.Secret) (*appsecret.Version, error) {
-	holder := secret.Holder(appsecret.Candidate)
+	holder := secret.VersionWithLabel(appsecret.Candidate)
 	if holder == "" {
 		return nil, fmt.Errorf("app %s is due for a new pair, and a person must make it, since its secret has no appId and consumerId: "+
 			"make one in Salesforce's Setup, then `sftoken secret stage %s`", secret.App, secret.App)
@@ -178,12 +178,12 @@ func (r *run) candidate(ctx context.Context, secret *appsecret.Secret) (*appsecr
 
 // set checks that Salesforce still holds the pending pair.
 func (r *run) set(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
-	pending, err := r.pending(ctx, secret, out.Version)
+	pending, err := r.pending(ctx, secret, out.VersionID)
 	if err != nil {
 		return out, err
 	}
-	if !pending.Rotates() {
-		out.Did = "nothing: this app's pair is not made through Salesforce's API"
+	if !pending.CanSelfRotate() {
+		out.Action = "nothing: this app's pair is not made through Salesforce's API"
 		return out, nil
 	}
 	at, err := r.look(ctx, secret, pending)
@@ -195,9 +195,9 @@ func (r *run) set(ctx context.Context, out Outcome, secret *appsecret.Secret) (O
 		return out, err
 	}
 	if !held {
-		return out, r.gone(ctx, secret, out.Version)
+		return out, r.gone(ctx, secret, out.VersionID)
 	}
-	out.Did = "found the pending pair at Salesforce"
+	out.Action = "found the pending pair at Salesforce"
 	return out, nil
 }
 
@@ -205,17 +205,17 @@ func (r *run) set(ctx context.Context, out Outcome, secret *appsecret.Secret) (O
 // Secrets Manager would try this one for ever.
 func (r *run) gone(ctx context.Context, secret *appsecret.Secret, version string) error {
 	err := fmt.Errorf("the pending pair of app %s is not at Salesforce any more: it has expired, or somebody has deleted it; the next rotation makes another", secret.App)
-	return errors.Join(err, secret.Unlabel(ctx, appsecret.Pending, version))
+	return errors.Join(err, secret.RemoveLabel(ctx, appsecret.Pending, version))
 }
 
 // test logs in with the pending pair.
 func (r *run) test(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
-	pending, err := r.pending(ctx, secret, out.Version)
+	pending, err := r.pending(ctx, secret, out.VersionID)
 	if err != nil {
 		return out, err
 	}
 	if pending.IsPlaceholder() {
-		out.Did = "nothing: the secret still holds the placeholder"
+		out.Action = "nothing: the secret still holds the placeholder"
 		out.Warning = fill(secret.App)
 		return out, nil
 	}
@@ -225,44 +225,44 @@ func (r *run) test(ctx context.Context, out Outcome, secret *appsecret.Secret) (
 	}
 	switch {
 	case err == nil:
-		out.Did = "logged in with the pending pair"
+		out.Action = "logged in with the pending pair"
 		if token.SignatureErr != nil {
 			out.Warning = "the pending pair logs in, and the signature of its token does not verify with its consumer secret: Salesforce may sign with another one until the pair is the main one"
 		}
 		return out, nil
 	case !isFinal(err):
 		return out, err
-	case refusesPair(err) && pending.Rotates():
+	case refusesPair(err) && pending.CanSelfRotate():
 		at, failed := r.look(ctx, secret, pending)
 		if failed == nil && at.staged(pending) != "" {
-			out.Did = "found the pending pair at Salesforce, where it does not log in yet"
+			out.Action = "found the pending pair at Salesforce, where it does not log in yet"
 			out.Warning = "the staged pair does not log in; finishSecret makes it the main one and moves AWSCURRENT only when it does"
 			return out, nil
 		}
-	case !pending.Rotates() && !r.isCurrent(ctx, secret, pending):
-		out.Refused = true
-		return out, errors.Join(fmt.Errorf("testing the pending pair: %w", err), secret.Move(ctx, appsecret.Rejected, out.Version),
-			r.dropCandidate(ctx, secret, pending), secret.Unlabel(ctx, appsecret.Pending, out.Version))
+	case !pending.CanSelfRotate() && !r.isCurrent(ctx, secret, pending):
+		out.Rejected = true
+		return out, errors.Join(fmt.Errorf("testing the pending pair: %w", err), secret.MoveLabel(ctx, appsecret.Rejected, out.VersionID),
+			r.dropCandidate(ctx, secret, pending), secret.RemoveLabel(ctx, appsecret.Pending, out.VersionID))
 	}
 	return out, fmt.Errorf("testing the pending pair: %w", err)
 }
 
 // isCurrent says whether the pending version is a copy of AWSCURRENT, as Secrets Manager makes it to try the function.
 func (r *run) isCurrent(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) bool {
-	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
-	return err == nil && pending.SamePair(current)
+	current, err := secret.Read(ctx, secret.VersionWithLabel(appsecret.Current))
+	return err == nil && pending.SameCredentials(current)
 }
 
 // finish makes the pending pair the main one at Salesforce, and AWSCURRENT.
 func (r *run) finish(ctx context.Context, out Outcome, secret *appsecret.Secret) (Outcome, error) {
-	pending, err := r.pending(ctx, secret, out.Version)
+	pending, err := r.pending(ctx, secret, out.VersionID)
 	if err != nil {
 		return out, err
 	}
 	if err := r.overtaken(ctx, secret, pending); err != nil {
 		return out, err
 	}
-	if pending.Rotates() {
+	if pending.CanSelfRotate() {
 		at, err := r.look(ctx, secret, pending)
 		if err != nil {
 			return out, err
@@ -272,10 +272,10 @@ func (r *run) finish(ctx context.Context, out Outcome, secret *appsecret.Secret)
 			return out, err
 		}
 		if !held {
-			return out, r.gone(ctx, secret, out.Version)
+			return out, r.gone(ctx, secret, out.VersionID)
 		}
-		if !equal(at.main, pending.Pair()) {
-			if err := at.Rotate(ctx, at.staged(pending)); err != nil {
+		if !equal(at.main, pending.Credentials()) {
+			if err := at.Promote(ctx, at.staged(pending)); err != nil {
 				return out, fmt.Errorf("making the staged pair the main one: %w", err)
 			}
 		}
@@ -292,7 +292,7 @@ func (r *run) finish(ctx context.Context, out Outcome, secret *appsecret.Secret)
 	if err := r.makeCurrent(ctx, secret, pending); err != nil {
 		return out, err
 	}
-	out.Did, out.Rotated = "made the pending version AWSCURRENT", true
+	out.Action, out.Rotated = "made the pending version AWSCURRENT", true
 	if err := r.dropCandidate(ctx, secret, pending); err != nil {
 		return out, err
 	}
@@ -302,22 +302,22 @@ func (r *run) finish(ctx context.Context, out Outcome, secret *appsecret.Secret)
 // makeCurrent moves AWSCURRENT to the pending version. Where it has moved to a third one since the secret was opened, that one counts,
 // unless it is the candidate that the pending version was made of, and its event has come first.
 func (r *run) makeCurrent(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
-	err := secret.Move(ctx, appsecret.Current, pending.ID)
+	err := secret.MoveLabel(ctx, appsecret.Current, pending.ID)
 	if err == nil {
 		return nil
 	}
 	now, failed := r.again(ctx, secret)
-	if failed != nil || now.Holder(appsecret.Current) == secret.Holder(appsecret.Current) || !now.Has(pending.ID, appsecret.Pending) {
+	if failed != nil || now.VersionWithLabel(appsecret.Current) == secret.VersionWithLabel(appsecret.Current) || !now.HasLabel(pending.ID, appsecret.Pending) {
 		return err
 	}
 	err = r.overtaken(ctx, now, pending)
 	switch {
-	case errors.Is(err, errOvertaken) && pending.Rotates():
+	case errors.Is(err, errOvertaken) && pending.CanSelfRotate():
 		return errors.Join(err, r.handOver(ctx, now, pending))
 	case err != nil:
 		return err
 	}
-	return now.Move(ctx, appsecret.Current, pending.ID)
+	return now.MoveLabel(ctx, appsecret.Current, pending.ID)
 }
 
 // errOvertaken is in the error of giving up a pending version for another change of the secret.
@@ -326,63 +326,63 @@ var errOvertaken = errors.New("that change counts")
 // handOver stores the pending credentials, which are the primary ones by now, with the other fields of AWSCURRENT, as CANDIDATE: the
 // event makes them current. Those of AWSCURRENT work for 30 days more, and are not the primary ones.
 func (r *run) handOver(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
-	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
-	if appsecret.IsProblem(err, appsecret.Malformed) {
+	current, err := secret.Read(ctx, secret.VersionWithLabel(appsecret.Current))
+	if appsecret.IsKind(err, appsecret.Malformed) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if secret.Holder(appsecret.Candidate) != "" || current.AppID != pending.AppID || current.ConsumerID != pending.ConsumerID {
+	if secret.VersionWithLabel(appsecret.Candidate) != "" || current.AppID != pending.AppID || current.ConsumerID != pending.ConsumerID {
 		return nil // a person has other plans
 	}
-	return secret.Put(ctx, pending.ID+"-candidate", "", appsecret.Candidate, current.With(pending.Pair()).Reveal())
+	return secret.Put(ctx, pending.ID+"-candidate", "", appsecret.Candidate, current.WithCredentials(pending.Credentials()).Reveal())
 }
 
 // overtaken gives up a pending version that was made of another version than the one that is AWSCURRENT by now: of that one, its
 // pair alone may be changed. A label that was moved, as for a candidate, does not make Secrets Manager abandon the rotation.
 func (r *run) overtaken(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
-	current, err := secret.Read(ctx, secret.Holder(appsecret.Current))
+	current, err := secret.Read(ctx, secret.VersionWithLabel(appsecret.Current))
 	switch {
-	case appsecret.IsProblem(err, appsecret.Malformed) && !appsecret.HidesRestriction(err, pending):
+	case appsecret.IsKind(err, appsecret.Malformed) && !appsecret.HidesRestriction(err, pending):
 		return nil // there is nothing to keep
-	case appsecret.IsProblem(err, appsecret.Malformed): // the pending version would let in callers whom it keeps out
+	case appsecret.IsKind(err, appsecret.Malformed): // the pending version would let in callers whom it keeps out
 	case err != nil:
 		return err
-	case pending.IsPlaceholder() && current.IsPlaceholder(), !pending.IsPlaceholder() && current.With(pending.Pair()).Equal(pending.Value()):
+	case pending.IsPlaceholder() && current.IsPlaceholder(), !pending.IsPlaceholder() && current.WithCredentials(pending.Credentials()).Equal(pending.Value()):
 		return nil
 	}
 	// The candidate that a person put there for this rotation may differ in more.
-	if holder := secret.Holder(appsecret.Candidate); holder != "" {
+	if holder := secret.VersionWithLabel(appsecret.Candidate); holder != "" {
 		candidate, err := secret.Read(ctx, holder)
 		if err == nil && candidate.Value().Equal(pending.Value()) {
 			return nil
 		}
-		if err != nil && !appsecret.IsProblem(err, appsecret.Malformed) {
+		if err != nil && !appsecret.IsKind(err, appsecret.Malformed) {
 			return err
 		}
 	}
 	err = fmt.Errorf("the secret of app %s was changed while its pair was being rotated, and %w", secret.App, errOvertaken)
-	if pending.Rotates() {
+	if pending.CanSelfRotate() {
 		err = fmt.Errorf("%w; the next rotation adopts the new pair", err)
 	}
-	return errors.Join(err, secret.Unlabel(ctx, appsecret.Pending, pending.ID))
+	return errors.Join(err, secret.RemoveLabel(ctx, appsecret.Pending, pending.ID))
 }
 
 // dropCandidate takes CANDIDATE off the version whose pair has been dealt with.
 func (r *run) dropCandidate(ctx context.Context, secret *appsecret.Secret, done *appsecret.Version) error {
-	holder := secret.Holder(appsecret.Candidate)
+	holder := secret.VersionWithLabel(appsecret.Candidate)
 	if holder == "" {
 		return nil
 	}
 	candidate, err := secret.Read(ctx, holder)
-	if appsecret.IsProblem(err, appsecret.Malformed) || appsecret.IsProblem(err, appsecret.Unknown) {
+	if appsecret.IsKind(err, appsecret.Malformed) || appsecret.IsKind(err, appsecret.NotFound) {
 		return nil // its event judges it
 	}
-	if err != nil || !candidate.SamePair(done) {
+	if err != nil || !candidate.SameCredentials(done) {
 		return err
 	}
-	return secret.Unlabel(ctx, appsecret.Candidate, holder)
+	return secret.RemoveLabel(ctx, appsecret.Candidate, holder)
 }
 
 // pending reads the version in rotation, waiting a little for a value that the step before has written.
@@ -390,7 +390,7 @@ func (r *run) pending(ctx context.Context, secret *appsecret.Secret, version str
 	until := time.Now().Add(readAgain)
 	for {
 		pending, err := secret.Read(ctx, version)
-		if !appsecret.IsProblem(err, appsecret.Unknown) || time.Now().After(until) {
+		if !appsecret.IsKind(err, appsecret.NotFound) || time.Now().After(until) {
 			return pending, err
 		}
 		if err := sleep(ctx, 500*time.Millisecond); err != nil {

@@ -22,8 +22,8 @@ type Env struct {
 	errs   []error
 }
 
-// From returns an Env that looks names up with lookup, as os.Getenv does.
-func From(lookup func(string) string) *Env { return &Env{lookup: lookup} }
+// FromEnv returns an Env that looks names up with lookup, as os.Getenv does.
+func FromEnv(lookup func(string) string) *Env { return &Env{lookup: lookup} }
 
 // Err returns everything that was wrong, each with the name of its setting; nil: nothing.
 func (e *Env) Err() error { return errors.Join(e.errs...) }
@@ -86,8 +86,8 @@ func (e *Env) Level(name string) slog.Level {
 }
 
 // Hosts returns a list of hosts; not set: none.
-func (e *Env) Hosts(name string) sfoauth.Hosts {
-	hosts, err := sfoauth.ParseHosts(e.get(name))
+func (e *Env) Hosts(name string) sfoauth.AllowedHosts {
+	hosts, err := sfoauth.ParseAllowedHosts(e.get(name))
 	if err != nil {
 		e.errs = append(e.errs, fmt.Errorf("%s: %w", name, err))
 	}

@@ -8,7 +8,9 @@ import (
 	"time"
 )
 
-func env(pairs map[string]string) *Env { return From(func(name string) string { return pairs[name] }) }
+func env(pairs map[string]string) *Env {
+	return FromEnv(func(name string) string { return pairs[name] })
+}
 
 func TestNotSetMeansTheDefault(t *testing.T) {
 	for _, unset := range []string{"", "  "} {

@@ -43,8 +43,8 @@ type Metric struct {
 	Name  string
 	Unit  string // one of CloudWatch's StandardUnit names: Count, Milliseconds, …
 	Value float64
-	// By names the line's top-level attributes that the number is broken down by. Empty: none.
-	By []string
+	// Dimensions names the line's top-level attributes that the number is broken down by. Empty: none.
+	Dimensions []string
 }
 
 // New returns a Log that writes to w. Lines of Logger below level are dropped; events never are. Version is in every
@@ -103,7 +103,7 @@ func (l *Log) directive(line jsontext.Object, now time.Time, metrics []Metric) j
 			line = append(line, ',')
 		}
 		line = append(append(line, '{').String("Namespace", l.namespace).Name("Dimensions"), "[["...)
-		for j, name := range m.By {
+		for j, name := range m.Dimensions {
 			if j > 0 {
 				line = append(line, ',')
 			}
@@ -115,9 +115,9 @@ func (l *Log) directive(line jsontext.Object, now time.Time, metrics []Metric) j
 	return append(line, ']').Close()
 }
 
-// Panic turns the cause of a panic into an error with the stack. Only a runtime error's text is known to hold no secret; of
+// RecoveredError turns the cause of a panic into an error with the stack. Only a runtime error's text is known to hold no secret; of
 // anything else the type is kept.
-func Panic(cause any) error {
+func RecoveredError(cause any) error {
 	text := fmt.Sprintf("panic of type %T", cause)
 	if err, ok := cause.(runtime.Error); ok {
 		text = "panic: " + err.Error()

@@ -43,7 +43,7 @@ func TestMetricsAreDeclared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		New(&out, 0, "ns", "v").Event(slog.LevelInfo, "vend", []slog.Attr{slog.String("app", "crm"), slog.String("error", "x")},
-			Metric{Name: "Vends", Unit: "Count", Value: 1, By: []string{"app"}}, Metric{Name: "Refusals", Unit: "Count", Value: 2, By: []string{"app", "error"}},
+			Metric{Name: "Vends", Unit: "Count", Value: 1, Dimensions: []string{"app"}}, Metric{Name: "Refusals", Unit: "Count", Value: 2, Dimensions: []string{"app", "error"}},
 			Metric{Name: "Latency", Unit: "Milliseconds", Value: 0.5})
 		line := decode(t, out.String())
 		metric := func(name, unit string, by ...any) any {
@@ -109,7 +109,7 @@ func TestAPanicSaysWhereAndNotWhat(t *testing.T) {
 		{func() { _ = strings.Fields("one")[1] }, "index out of range"}} {
 		func() {
 			defer func() {
-				text := Panic(recover()).Error()
+				text := RecoveredError(recover()).Error()
 				if !strings.Contains(text, c.says) || !strings.Contains(text, "telemetry_test.go") || strings.Contains(text, "a secret") {
 					t.Errorf("it says %s", text)
 				}

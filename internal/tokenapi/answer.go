@@ -49,7 +49,7 @@ func (e *entry) answer() []byte {
 		code, contentType, body = http.StatusOK, "application/json", e.tokenBody(append(body, '{'))
 	}
 	answer := append(make(jsontext.Object, 0, len(body)+len(body)/4+256), '{').Int("statusCode", int64(code)).Open("headers").
-		Optional("Content-Type", contentType).String("Cache-Control", "no-store").Optional("X-Token-Cache", string(e.grant.Cache))
+		Optional("Content-Type", contentType).String("Cache-Control", "no-store").Optional("X-Token-Cache", string(e.grant.CacheStatus))
 	if failed != nil && failed.RetryAfter > 0 {
 		answer = answer.String("Retry-After", strconv.Itoa(int(math.Ceil(failed.RetryAfter.Seconds()))))
 	}
@@ -64,7 +64,7 @@ func (e *entry) answer() []byte {
 func (e *entry) tokenBody(body jsontext.Object) jsontext.Object {
 	t := e.grant.Token
 	return body.String("access_token", t.AccessToken.Reveal()).String("token_type", t.TokenType).
-		Int("expires_in", int64(e.grant.ExpiresIn.Seconds())).String("token_id", e.grant.ID).
+		Int("expires_in", int64(e.grant.ExpiresIn.Seconds())).String("token_id", e.grant.TokenID).
 		String("instance_url", t.InstanceURL).Optional("api_instance_url", t.APIInstanceURL).String("id", t.ID).
 		Optional("scope", t.Scope).Optional("issued_at", t.IssuedAt).Close()
 }

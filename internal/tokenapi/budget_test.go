@@ -30,7 +30,7 @@ func TestAThousandHostileCallsStayWithinTheLoginBudget(t *testing.T) {
 			return w.revoke()
 		}},
 		"DELETE and GET in turn, where Salesforce does not revoke": {
-			prepare: func(w *world) { w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0) },
+			prepare: func(w *world) { w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0) },
 			call: func(w *world, i int, _ answer) answer {
 				if i%2 == 0 {
 					return w.get()
@@ -47,7 +47,7 @@ func TestAThousandHostileCallsStayWithinTheLoginBudget(t *testing.T) {
 			call:    func(w *world, _ int, last answer) answer { return w.reject(idOr(last)) },
 		},
 		"reported while introspection fails": {
-			prepare: func(w *world) { w.org.Fail(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0) },
+			prepare: func(w *world) { w.org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0) },
 			call:    func(w *world, _ int, last answer) answer { return w.reject(idOr(last)) },
 		},
 		"revoked at Salesforce, where another version stands in": {
@@ -73,12 +73,12 @@ func TestAThousandHostileCallsStayWithinTheLoginBudget(t *testing.T) {
 		"a new version of the secret each time": {
 			options: options{config: vending.Config{SecretTTL: time.Millisecond}},
 			call: func(w *world, _ int, _ answer) answer {
-				w.store(w.pair(w.app.Pair()))
+				w.store(w.pair(w.app.Credentials()))
 				return w.get()
 			},
 		},
 		"sessions that end at once": {
-			prepare: func(w *world) { w.org.Fail(sfoauthtest.Token, sfoauthtest.SessionEnds(), 0) },
+			prepare: func(w *world) { w.org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), 0) },
 			call:    func(w *world, _ int, last answer) answer { return w.reject(idOr(last)) },
 		},
 	} {
@@ -130,7 +130,7 @@ func TestOneAppsLoginsAreNotAnothersToSpend(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		erp := func(e map[string]any) { e["path"], e["pathParameters"] = "/tokens/erp", map[string]any{"app": "erp"} }
 		_, err := w.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-			Name: aws.String("sftoken/erp"), SecretString: aws.String(encode(w.pair(w.org.AddApp(sfoauthtest.AppOptions{}).Pair()))),
+			Name: aws.String("sftoken/erp"), SecretString: aws.String(encode(w.pair(w.org.AddApp(sfoauthtest.AppOptions{}).Credentials()))),
 		})
 		w.must(err)
 		w.exhaust()
@@ -175,7 +175,7 @@ func TestWhatIsAnsweredWhenTheLoginBudgetIsExhausted(t *testing.T) {
 		a := w.get()
 		w.want(a, 200, "miss")
 		w.want(w.revoke(), 204, "")
-		if w.org.Live(a.token()) {
+		if w.org.TokenActive(a.token()) {
 			t.Error("DELETE does not revoke")
 		}
 	})
@@ -184,7 +184,7 @@ func TestWhatIsAnsweredWhenTheLoginBudgetIsExhausted(t *testing.T) {
 func TestATokenThatLivesIsStaleWhileTheLoginBudgetIsExhausted(t *testing.T) {
 	bubble(t, options{config: vending.Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, w *world) {
 		first := w.get()
-		value := w.pair(w.app.Pair())
+		value := w.pair(w.app.Credentials())
 		value["allowedPrincipals"] = []string{"222222222222"}
 		w.store(value)
 		time.Sleep(vending.DefaultSecretTTL)
@@ -192,7 +192,7 @@ func TestATokenThatLivesIsStaleWhileTheLoginBudgetIsExhausted(t *testing.T) {
 		for range 2 { // the failure itself, and the memory of it
 			a := w.get()
 			w.want(a, 200, "stale")
-			if a.id() != first.id() || a.expiresIn() > vending.FirstTTL-vending.DefaultSecretTTL {
+			if a.id() != first.id() || a.expiresIn() > vending.DefaultTokenTTL-vending.DefaultSecretTTL {
 				t.Errorf("got %s", a)
 			}
 		}
@@ -214,7 +214,7 @@ func spent(t *testing.T, test func(t *testing.T, w *world, token answer)) {
 	o := options{config: vending.Config{Logins: loginbudget.New(1, 1), SecretTTL: time.Second}}
 	bubble(t, o, func(t *testing.T, w *world) {
 		token := w.get()
-		value := w.pair(w.app.Pair())
+		value := w.pair(w.app.Credentials())
 		value["allowedPrincipals"] = []string{"222222222222"}
 		w.store(value)
 		time.Sleep(2 * time.Second)
@@ -248,7 +248,7 @@ func TestAReportedTokenThatLivesIsStaleWhileTheLoginBudgetIsExhausted(t *testing
 			w.within(a)
 			time.Sleep(time.Second)
 		}
-		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n < 2 || n > 12 {
+		if n := w.org.Stats().Calls[sfoauthtest.Introspect]; n < 2 || n > 12 {
 			t.Errorf("%d introspections in a minute, want one in 5 seconds at the most", n)
 		}
 		if w.logins() != 1 {
@@ -263,18 +263,18 @@ func TestAReportedTokenThatCannotBeIntrospectedWhileTheLoginBudgetIsExhausted(t 
 		fault sfoauthtest.Fault
 		most  int // introspections in a minute
 	}{
-		"refused": {sfoauthtest.Refusal(403, "invalid_request", "not allowed to introspect"), 1},
+		"refused": {sfoauthtest.ErrorResponse(403, "invalid_request", "not allowed to introspect"), 1},
 		"limited": {sfoauthtest.TooManyRequests(30*time.Second, false), 2},
 		"down":    {sfoauthtest.Unavailable(), 12},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spent(t, func(t *testing.T, w *world, token answer) {
-				w.org.Fail(sfoauthtest.Introspect, c.fault, 0)
+				w.org.InjectFault(sfoauthtest.Introspect, c.fault, 0)
 				for range 60 {
 					w.want(w.reject(token.id()), 200, "stale")
 					time.Sleep(time.Second)
 				}
-				if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n < 1 || n > c.most {
+				if n := w.org.Stats().Calls[sfoauthtest.Introspect]; n < 1 || n > c.most {
 					t.Errorf("%d introspections in a minute, want %d at the most", n, c.most)
 				}
 				if w.logins() != 1 {
@@ -291,7 +291,7 @@ func TestAReportedTokenForAnotherOrgIsNotHandedOutWhileTheLoginBudgetIsExhausted
 	} {
 		t.Run(name, func(t *testing.T) {
 			spent(t, func(t *testing.T, w *world, token answer) {
-				value := w.pair(w.app.Pair())
+				value := w.pair(w.app.Credentials())
 				for field, text := range changed {
 					value[field] = text
 				}
@@ -309,7 +309,7 @@ func TestAReportedTokenForAnotherOrgIsNotHandedOutWhileTheLoginBudgetIsExhausted
 func TestCallersWhoReportATokenAtOnceWaitForOneIntrospectionWhileTheLoginBudgetIsExhausted(t *testing.T) {
 	spent(t, func(t *testing.T, w *world, token answer) {
 		w.org.RevokeAll()
-		w.org.Fail(sfoauthtest.Introspect, sfoauthtest.Latency(time.Second), 1)
+		w.org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Latency(time.Second), 1)
 		var wg sync.WaitGroup
 		for range 10 {
 			wg.Go(func() {
@@ -319,7 +319,7 @@ func TestCallersWhoReportATokenAtOnceWaitForOneIntrospectionWhileTheLoginBudgetI
 			})
 		}
 		wg.Wait()
-		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 1 {
+		if n := w.org.Stats().Calls[sfoauthtest.Introspect]; n != 1 {
 			t.Errorf("%d introspections", n)
 		}
 	})
@@ -339,7 +339,7 @@ func TestAScantBudgetReachesTheVersionThatWorks(t *testing.T) {
 		w.app.Regenerate() // now none works
 		time.Sleep(nextLogin)
 		w.want(w.get(), 502, "app_misconfigured")
-		w.store(w.pair(w.app.Pair()))
+		w.store(w.pair(w.app.Credentials()))
 		time.Sleep(nextLogin)
 		w.want(w.get(), 200, "miss")
 	})
@@ -348,7 +348,7 @@ func TestAScantBudgetReachesTheVersionThatWorks(t *testing.T) {
 // The answer while nobody may log in says what Salesforce said last.
 func TestARefusalIsNotForgottenOverAnExhaustedBudget(t *testing.T) {
 	bubble(t, options{config: vending.Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, w *world) {
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_grant", "ip restricted"), 0)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"), 0)
 		w.want(w.get(), 502, "app_misconfigured")
 		time.Sleep(time.Minute)
 		a := w.get()

@@ -29,7 +29,7 @@ func TestADenialNamesWhatCanBeAdded(t *testing.T) {
 				}
 				_, entry, _ := strings.Cut(want, "to add the ")
 				_, entry, _ = strings.Cut(entry, " ")
-				value := w.pair(w.app.Pair())
+				value := w.pair(w.app.Credentials())
 				value["allowedPrincipals"] = []string{entry}
 				w.store(value)
 				time.Sleep(vending.DefaultSecretTTL)
@@ -46,7 +46,7 @@ func TestAListThatCannotBeReadLetsInNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
 				w.want(w.get(), 200, "miss")
-				value := w.pair(w.app.Pair())
+				value := w.pair(w.app.Credentials())
 				value["allowedPrincipals"] = list
 				w.store(value)
 				time.Sleep(vending.DefaultSecretTTL)
@@ -63,7 +63,7 @@ func TestAListThatCannotBeReadLetsInNobody(t *testing.T) {
 						t.Errorf("metrics %s", got)
 					}
 				}
-				w.store(w.pair(w.app.Pair()))
+				w.store(w.pair(w.app.Credentials()))
 				time.Sleep(vending.DefaultSecretTTL)
 				w.want(w.get(), 200, "miss")
 			})
@@ -104,10 +104,10 @@ func TestAValueThatHidesARestrictionIsNotReplacedByAWiderOne(t *testing.T) {
 					t.Errorf("metrics %s", got)
 				}
 				w.want(w.revoke(), 502, "app_misconfigured")
-				w.store(w.pair(w.app.Pair()))
+				w.store(w.pair(w.app.Credentials()))
 				time.Sleep(time.Second)
 				w.want(w.get(), 200, "miss")
-				if !w.org.Live(first.token()) {
+				if !w.org.TokenActive(first.token()) {
 					t.Error("the token of the old version was revoked: others may hold it")
 				}
 			})
@@ -118,7 +118,7 @@ func TestAValueThatHidesARestrictionIsNotReplacedByAWiderOne(t *testing.T) {
 func TestABinaryValueThatHidesARestrictionKeepsCallersOut(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.get()
-		value := w.pair(w.app.Pair())
+		value := w.pair(w.app.Credentials())
 		value["allowedPrincipals"] = []string{"333333333333"}
 		_, err := w.secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
 			SecretId: aws.String(secretName), SecretBinary: []byte(encode(value)),
@@ -133,7 +133,7 @@ func TestASecretThatMayNoLongerBeReadIsAMetric(t *testing.T) {
 	for code, want := range map[string]bool{"AccessDeniedException": true, "DecryptionFailure": true, "ResourceNotFoundException": false, "InternalServiceError": false} {
 		t.Run(code, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
-				w.aws.Fail("GetSecretValue", localaws.Fault{Code: code}, 0)
+				w.aws.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
 				w.get()
 				w.get() // from memory
 				for _, line := range w.lines() {

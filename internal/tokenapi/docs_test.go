@@ -47,7 +47,7 @@ func TestTheSequencesOfTheDocs(t *testing.T) {
 					calls.add("F: " + phrases[call.Endpoint])
 				}
 			}
-			bubble(t, options{org: sfoauthtest.Config{Watch: watch}}, func(t *testing.T, w *world) {
+			bubble(t, options{org: sfoauthtest.Config{OnCall: watch}}, func(t *testing.T, w *world) {
 				w.handler.vendor.Secrets.Client = noting{w.handler.vendor.Secrets.Client, &calls}
 				if !c.first {
 					w.get()

@@ -20,7 +20,7 @@ type entry struct {
 	requestID, lambdaRequestID string
 	caller                     caller
 	grant                      vending.Grant // with an id alone: the token that was revoked
-	cost                       vending.Cost
+	cost                       vending.CallStats
 	err                        error
 }
 
@@ -32,7 +32,7 @@ func (e *entry) failure() *vending.Error {
 	if failed, ok := errors.AsType[*vending.Error](e.err); ok {
 		return failed
 	}
-	return vending.Unexpected(e.err)
+	return vending.InternalError(e.err)
 }
 
 // write writes the audit line, with the request's metrics.
@@ -54,13 +54,13 @@ func (e *entry) write(log *telemetry.Log, level slog.Level) {
 		slog.String("arn", e.caller.arn), slog.String("account", e.caller.account), slog.String("source_ip", e.caller.sourceIP)))
 	add("request_id", e.requestID)
 	add("lambda_request_id", e.lambdaRequestID)
-	add("cache", string(e.grant.Cache))
-	add("token_id", e.grant.ID)
+	add("cache", string(e.grant.CacheStatus))
+	add("token_id", e.grant.TokenID)
 	if token := e.grant.Token; token != nil {
 		add("org", token.OrganizationID)
 		add("user", token.UserID)
 	}
-	add("secret_version", e.grant.Version)
+	add("secret_version", e.grant.VersionID)
 	attrs = append(attrs, slog.Float64("secretsmanager_ms", milliseconds(e.cost.SecretsManager)),
 		slog.Float64("salesforce_ms", milliseconds(e.cost.Salesforce)))
 	if failed != nil {
@@ -78,15 +78,15 @@ func (e *entry) write(log *telemetry.Log, level slog.Level) {
 // warning is what an auditor should know though the caller has got an answer.
 func (e *entry) warning() string {
 	notes := e.cost.Notes
-	if e.grant.Withheld != nil {
-		notes = append(slices.Clip(notes), "not renewed: "+e.grant.Withheld.Error())
+	if e.grant.RefreshErr != nil {
+		notes = append(slices.Clip(notes), "not renewed: "+e.grant.RefreshErr.Error())
 	}
 	return strings.Join(notes, "; ")
 }
 
 // met reports whether the request met a failure of the kind that is tells, itself or as one that is remembered.
 func (e *entry) met(failed *vending.Error, is func(error) bool) bool {
-	return is(e.cost.Err) || is(e.grant.Withheld) || failed != nil && is(failed)
+	return is(e.cost.Err) || is(e.grant.RefreshErr) || failed != nil && is(failed)
 }
 
 func isExhausted(err error) bool {
@@ -94,7 +94,7 @@ func isExhausted(err error) bool {
 	return ok
 }
 
-func isDenied(err error) bool { return appsecret.IsProblem(err, appsecret.Denied) }
+func isDenied(err error) bool { return appsecret.IsKind(err, appsecret.Denied) }
 
 // salesforceError is the code that Salesforce answered to this request, or to the one that is remembered.
 func (e *entry) salesforceError(failed *vending.Error) string {
@@ -119,21 +119,21 @@ func (e *entry) metrics(failed *vending.Error) []telemetry.Metric {
 	var metrics []telemetry.Metric
 	switch {
 	case failed == nil && e.grant.Token != nil && e.event == "vend":
-		metrics = append(metrics, telemetry.Metric{Name: "Vends", Unit: "Count", Value: 1, By: byApp})
-		if e.grant.Cache == vending.Hit {
-			metrics = append(metrics, telemetry.Metric{Name: "CacheHits", Unit: "Count", Value: 1, By: byApp})
+		metrics = append(metrics, telemetry.Metric{Name: "Vends", Unit: "Count", Value: 1, Dimensions: byApp})
+		if e.grant.CacheStatus == vending.Hit {
+			metrics = append(metrics, telemetry.Metric{Name: "CacheHits", Unit: "Count", Value: 1, Dimensions: byApp})
 		}
 	case failed != nil && e.event == "prefetch" && errors.Is(failed.Err, vending.ErrPlaceholder): // nobody is refused anything yet
-	case failed != nil && failed.Known:
-		metrics = append(metrics, telemetry.Metric{Name: "Refusals", Unit: "Count", Value: 1, By: byAppAndError})
+	case failed != nil && failed.AppExists:
+		metrics = append(metrics, telemetry.Metric{Name: "Refusals", Unit: "Count", Value: 1, Dimensions: byAppAndError})
 	case failed != nil: // the app's name is whatever the caller wrote, and each name would be a metric to pay for
-		metrics = append(metrics, telemetry.Metric{Name: "Refusals", Unit: "Count", Value: 1, By: byError})
+		metrics = append(metrics, telemetry.Metric{Name: "Refusals", Unit: "Count", Value: 1, Dimensions: byError})
 	}
 	if e.met(failed, isExhausted) {
-		metrics = append(metrics, telemetry.Metric{Name: "LoginBudgetExhausted", Unit: "Count", Value: 1, By: byApp})
+		metrics = append(metrics, telemetry.Metric{Name: "LoginBudgetExhausted", Unit: "Count", Value: 1, Dimensions: byApp})
 	}
-	if failed != nil && errors.Is(failed, vending.ErrPrincipals) {
-		metrics = append(metrics, telemetry.Metric{Name: "PrincipalsUnreadable", Unit: "Count", Value: 1, By: byApp})
+	if failed != nil && errors.Is(failed, vending.ErrPrincipalsUnreadable) {
+		metrics = append(metrics, telemetry.Metric{Name: "PrincipalsUnreadable", Unit: "Count", Value: 1, Dimensions: byApp})
 	}
 	if e.met(failed, isDenied) { // without the app, whose name is the caller's
 		metrics = append(metrics, telemetry.Metric{Name: "SecretAccessDenied", Unit: "Count", Value: 1})
@@ -144,8 +144,8 @@ func (e *entry) metrics(failed *vending.Error) []telemetry.Metric {
 			total += took
 		}
 		metrics = append(metrics,
-			telemetry.Metric{Name: "Logins", Unit: "Count", Value: float64(len(e.cost.Logins)), By: byApp},
-			telemetry.Metric{Name: "LoginLatency", Unit: "Milliseconds", Value: milliseconds(total) / float64(len(e.cost.Logins)), By: byApp})
+			telemetry.Metric{Name: "Logins", Unit: "Count", Value: float64(len(e.cost.Logins)), Dimensions: byApp},
+			telemetry.Metric{Name: "LoginLatency", Unit: "Milliseconds", Value: milliseconds(total) / float64(len(e.cost.Logins)), Dimensions: byApp})
 	}
 	return metrics
 }

@@ -76,7 +76,7 @@ var atLogin = map[string]outcome{
 // pinned is a world whose secret pins the org and the user.
 func pinned(t *testing.T) *world {
 	w := newWorld(t, options{})
-	key, secret := w.app.Pair()
+	key, secret := w.app.Credentials()
 	value := w.pair(key, secret)
 	value["orgId"], value["userId"] = w.org.ID(), w.app.User.ID[:15]
 	w.store(value)
@@ -90,7 +90,7 @@ func TestEveryFaultOfALoginWithoutAToken(t *testing.T) {
 			t.Fatalf("no outcome is written down for the fault %q", fault)
 		}
 		w := pinned(t)
-		w.org.Fail(sfoauthtest.Token, fault, 0)
+		w.org.InjectFault(sfoauthtest.Token, fault, 0)
 		got := w.get()
 		w.want(got, want.status, want.err)
 		w.inTime(got)
@@ -104,7 +104,7 @@ func TestEveryFaultOfALoginWithoutAToken(t *testing.T) {
 		if w.get(); want.memory > 0 && w.asked() != asked {
 			t.Errorf("Salesforce was asked again within %s", want.memory)
 		}
-		w.org.Heal()
+		w.org.ClearFaults()
 		time.Sleep(5*time.Minute + time.Second) // the longest memory
 		w.heals()
 	})
@@ -114,20 +114,20 @@ func TestEveryFaultWithATokenThatCouldNotBeConfirmed(t *testing.T) {
 	inBubbles(t, sfoauthtest.Introspect, func(t *testing.T, fault sfoauthtest.Fault) {
 		w := pinned(t)
 		w.want(w.get(), 200, "miss")
-		w.org.Fail(sfoauthtest.Everything, fault, 0)
+		w.org.InjectFault(sfoauthtest.AllEndpoints, fault, 0)
 		time.Sleep(4 * time.Minute)
 		got := w.get()
 		if got.status != 200 || !slices.Contains([]string{"stale", "confirmed", "miss"}, got.cache()) {
 			t.Fatalf("got %s; the token lives for 3 minutes more by what is known", got)
 		}
-		if !w.org.Live(got.token()) {
+		if !w.org.TokenActive(got.token()) {
 			t.Error("a dead token was handed out")
 		}
 		if left := got.expiresIn(); got.cache() == "stale" && (left < time.Second || left > vending.DefaultMinTTL) {
 			t.Errorf("a stale token is said to live for %s", left)
 		}
 		w.inTime(got)
-		w.org.Heal()
+		w.org.ClearFaults()
 		time.Sleep(5*time.Minute + time.Second)
 		w.heals()
 	})
@@ -139,17 +139,17 @@ func TestFailuresAreRememberedForLongerEachTime(t *testing.T) {
 		fault sfoauthtest.Fault
 		gaps  []time.Duration // between the times when Salesforce is asked
 	}{
-		"refused for good": {sfoauthtest.Refusal(400, "invalid_grant", "ip restricted"), []time.Duration{30 * seconds, 60 * seconds, 120 * seconds, 240 * seconds, 300 * seconds, 300 * seconds}},
+		"refused for good": {sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"), []time.Duration{30 * seconds, 60 * seconds, 120 * seconds, 240 * seconds, 300 * seconds, 300 * seconds}},
 		// Jitter takes up to half of the wait, and all of that here.
 		"down":          {sfoauthtest.Unavailable(), []time.Duration{seconds / 2, seconds, 2 * seconds, 4 * seconds, 8 * seconds, 15 * seconds, 15 * seconds}},
 		"not trusted":   {sfoauthtest.WrongSignature(), []time.Duration{seconds / 2, seconds, 2 * seconds, 4 * seconds, 8 * seconds, 15 * seconds, 15 * seconds}},
 		"limiting":      {sfoauthtest.TooManyRequests(7*seconds, false), []time.Duration{7 * seconds, 7 * seconds, 7 * seconds}},
-		"limiting, mum": {sfoauthtest.Refusal(400, "invalid_grant", "login rate exceeded"), []time.Duration{60 * seconds, 60 * seconds}},
+		"limiting, mum": {sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded"), []time.Duration{60 * seconds, 60 * seconds}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, options{})
-				w.org.Fail(sfoauthtest.Token, c.fault, 0)
+				w.org.InjectFault(sfoauthtest.Token, c.fault, 0)
 				var gaps []time.Duration
 				last := time.Now()
 				for len(gaps) < len(c.gaps)+1 {
@@ -166,7 +166,7 @@ func TestFailuresAreRememberedForLongerEachTime(t *testing.T) {
 				if gaps = gaps[1:]; !slices.Equal(gaps, c.gaps) {
 					t.Errorf("Salesforce was asked after %v, want %v", gaps, c.gaps)
 				}
-				w.org.Heal()
+				w.org.ClearFaults()
 				time.Sleep(5 * time.Minute)
 				w.want(w.get(), 200, "miss")
 			})
@@ -177,7 +177,7 @@ func TestFailuresAreRememberedForLongerEachTime(t *testing.T) {
 func TestALimitIsRememberedForASecondAtTheLeast(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		time.Sleep(999 * time.Millisecond)
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.TooManyRequests(time.Second, true), 0) // a date, a millisecond from now
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.TooManyRequests(time.Second, true), 0) // a date, a millisecond from now
 		for range 4 {
 			w.want(w.get(), 503, "temporarily_unavailable")
 			time.Sleep(200 * time.Millisecond)
@@ -186,8 +186,8 @@ func TestALimitIsRememberedForASecondAtTheLeast(t *testing.T) {
 			t.Errorf("%d logins within a second", w.logins())
 		}
 		time.Sleep(time.Second)
-		w.org.Heal()
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.TooManyRequests(7*time.Second, false), 1)
+		w.org.ClearFaults()
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.TooManyRequests(7*time.Second, false), 1)
 		w.get()
 		time.Sleep(500 * time.Millisecond)
 		if after := w.get().header.Get("Retry-After"); after != "7" {
@@ -200,7 +200,7 @@ func TestALimitIsRememberedForASecondAtTheLeast(t *testing.T) {
 func inBubbles(t *testing.T, at sfoauthtest.Endpoint, test func(*testing.T, sfoauthtest.Fault)) {
 	tried := 0
 	for _, fault := range sfoauthtest.AllFaults() {
-		if fault.Fits(at) {
+		if fault.AppliesTo(at) {
 			tried++
 			t.Run(fault.String(), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { test(t, fault) }) })
 		}
@@ -237,10 +237,10 @@ func (w *world) isExplained(a answer) {
 func (w *world) heals() {
 	w.t.Helper()
 	a := w.get()
-	if a.status != 200 || !w.org.Live(a.token()) {
+	if a.status != 200 || !w.org.TokenActive(a.token()) {
 		w.t.Errorf("afterwards: %s", a)
 	}
-	if improper := w.org.Improper(); len(improper) > 0 {
+	if improper := w.org.Violations(); len(improper) > 0 {
 		w.t.Errorf("sent to Salesforce: %q", improper)
 	}
 	w.noSecrets(w.log.String())

@@ -34,7 +34,7 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 func (h *handler) serve(ctx context.Context, payload []byte, e *entry) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			e.err = vending.Unexpected(telemetry.Panic(cause))
+			e.err = vending.InternalError(telemetry.RecoveredError(cause))
 		}
 	}()
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
@@ -71,7 +71,7 @@ func (h *handler) dispatch(ctx context.Context, event *event, e *entry) error {
 	var err error
 	if event.method == http.MethodDelete {
 		e.event = "revoke"
-		e.grant.ID, err = h.vendor.Revoke(ctx, req, &e.cost)
+		e.grant.TokenID, err = h.vendor.Revoke(ctx, req, &e.cost)
 	} else {
 		e.grant, err = h.vendor.Vend(ctx, req, &e.cost)
 	}

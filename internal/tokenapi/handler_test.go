@@ -170,7 +170,7 @@ func TestAPanicIsAnsweredAndLoggedAndTheProcessLives(t *testing.T) {
 		token := w.get()
 		jitter := w.handler.vendor.Jitter
 		w.handler.vendor.Jitter = func() float64 { panic("the secret is " + token.token()) }
-		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Unavailable(), 0)
+		w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Unavailable(), 0)
 		time.Sleep(11 * time.Minute)
 		w.want(w.get(), 500, "server_error") // in the flight
 		w.handler.vendor.Jitter = jitter
@@ -178,7 +178,7 @@ func TestAPanicIsAnsweredAndLoggedAndTheProcessLives(t *testing.T) {
 		w.handler.vendor = nil
 		w.want(w.get(), 500, "server_error") // in the handler
 		w.handler.vendor = vendor
-		w.org.Heal()
+		w.org.ClearFaults()
 		w.want(w.get(), 200, "confirmed")
 		if !strings.Contains(w.log.String(), "panic of type string") || !strings.Contains(w.log.String(), "work.go") {
 			t.Error("the log does not say where it panicked")
@@ -189,13 +189,13 @@ func TestAPanicIsAnsweredAndLoggedAndTheProcessLives(t *testing.T) {
 
 func TestTheAuditLine(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(120*time.Millisecond), 1)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(120*time.Millisecond), 1)
 		first := w.get()
 		w.get()
 		w.reject(first.id())
 		w.revoke()
 		w.call(as("arn:aws:iam::333333333333:root"))
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Refusal(400, "invalid_grant", "ip restricted"), 0)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"), 0)
 		w.revoke()
 		w.get()
 		masked := mask(w, w.log.String())
@@ -301,7 +301,7 @@ func TestANameThatACallerMadeUpIsNoMetric(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		w.aws.Fail("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+		w.aws.InjectFault("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
 		w.want(w.call(madeUp), 503, "temporarily_unavailable")
 		if got := metricNames(w.lines()[0]); got != "Refusals[error]" {
 			t.Errorf("while Secrets Manager is down: metrics %s", got)
@@ -321,14 +321,14 @@ func TestPrefetch(t *testing.T) {
 
 func TestAPrefetchIsNoVendAndEndsInTime(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Hang(), 1)
-		w.aws.Fail("", localaws.Fault{Delay: 3 * time.Second}, 0)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Hang(), 1)
+		w.aws.InjectFault("", localaws.Fault{Delay: 3 * time.Second}, 0)
 		begun := time.Now()
 		w.handler.prefetch(t.Context(), []string{"crm"})
 		if took := time.Since(begun); took > 8*time.Second {
 			t.Errorf("it took %s of the 10 seconds that Lambda gives an initialisation", took)
 		}
-		w.aws.Heal()
+		w.aws.ClearFaults()
 		time.Sleep(time.Second)
 		w.handler.prefetch(t.Context(), []string{"crm"})
 		if m := metricNames(w.lines()[1]); m != "LoginLatency[app] Logins[app]" {

@@ -24,7 +24,7 @@ func TestTheTokenOfALeakedPairIsRevokedOnceThereIsAnother(t *testing.T) {
 				time.Sleep(vending.DefaultSecretTTL)
 				second := w.get()
 				w.want(second, 200, "miss")
-				if w.org.Live(first.token()) || second.id() == first.id() {
+				if w.org.TokenActive(first.token()) || second.id() == first.id() {
 					t.Error("the token of the leaked pair lives on")
 				}
 			})
@@ -34,10 +34,10 @@ func TestTheTokenOfALeakedPairIsRevokedOnceThereIsAnother(t *testing.T) {
 
 func TestTheTokenOfALeakedPairIsRevokedAsSoonAsItCanBe(t *testing.T) {
 	for name, break_ := range map[string]func(w *world){
-		"Salesforce does not revoke": func(w *world) { w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0) },
+		"Salesforce does not revoke": func(w *world) { w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0) },
 		"Secrets Manager is down": func(w *world) {
-			w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 1)
-			time.AfterFunc(time.Second, func() { w.aws.Fail("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0) })
+			w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 1)
+			time.AfterFunc(time.Second, func() { w.aws.InjectFault("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0) })
 		},
 	} {
 		for _, shared := range []bool{false, true} {
@@ -52,21 +52,21 @@ func TestTheTokenOfALeakedPairIsRevokedAsSoonAsItCanBe(t *testing.T) {
 					break_(w)
 					w.lines()
 					w.want(w.get(), 200, "miss")
-					if line := w.lines()[0]; line["call_error"] == nil || !w.org.Live(first.token()) {
+					if line := w.lines()[0]; line["call_error"] == nil || !w.org.TokenActive(first.token()) {
 						t.Fatal("the revocation has not failed, or nobody is told of it")
 					}
 					time.Sleep(time.Minute)
 					w.want(w.get(), 200, "hit") // still down
-					w.org.Heal()
-					w.aws.Heal()
+					w.org.ClearFaults()
+					w.aws.ClearFaults()
 					time.Sleep(time.Minute)
 					w.want(w.get(), 200, map[bool]string{false: "hit", true: "miss"}[shared])
-					if w.org.Live(first.token()) {
+					if w.org.TokenActive(first.token()) {
 						t.Error("the token of the leaked pair lives on")
 					}
-					asked := w.org.Seen().Calls[sfoauthtest.Revoke]
+					asked := w.org.Stats().Calls[sfoauthtest.Revoke]
 					time.Sleep(time.Minute)
-					if w.get(); w.org.Seen().Calls[sfoauthtest.Revoke] != asked {
+					if w.get(); w.org.Stats().Calls[sfoauthtest.Revoke] != asked {
 						t.Error("it is revoked again and again")
 					}
 				})
@@ -78,14 +78,14 @@ func TestTheTokenOfALeakedPairIsRevokedAsSoonAsItCanBe(t *testing.T) {
 func TestTheTokenOfALeakedPairIsRevokedWhicheverVersionItWasIn(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
-		value := w.pair(w.app.Pair())
+		value := w.pair(w.app.Credentials())
 		value["allowedPrincipals"] = []string{"222222222222"}
 		w.store(value) // the same pair in another version, which this instance does not see
 		w.label("COMPROMISED")
 		w.store(w.pair(w.app.Regenerate()))
 		time.Sleep(vending.DefaultSecretTTL)
 		w.want(w.get(), 200, "miss")
-		if w.org.Live(first.token()) {
+		if w.org.TokenActive(first.token()) {
 			t.Error("the token of the leaked pair lives on")
 		}
 	})
@@ -98,15 +98,15 @@ func TestTheTokenOfLeakedCredentialsIsRevokedWhereTheSecretCouldNotBeReadMeanwhi
 				first := w.get()
 				w.label("COMPROMISED")
 				w.store(w.pair(w.app.Regenerate()))
-				w.aws.Fail("", localaws.Fault{Code: code, Status: 400}, 1)
+				w.aws.InjectFault("", localaws.Fault{Code: code, Status: 400}, 1)
 				time.Sleep(time.Minute)
 				if a := w.get(); a.status == 200 {
 					t.Errorf("served without the secret: %s", a)
 				}
-				w.aws.Heal()
+				w.aws.ClearFaults()
 				time.Sleep(time.Minute)
 				w.want(w.get(), 200, "miss")
-				if w.org.Live(first.token()) {
+				if w.org.TokenActive(first.token()) {
 					t.Error("the token of the leaked credentials lives on")
 				}
 			})
@@ -120,13 +120,13 @@ func TestTheTokenOfLeakedCredentialsIsRevokedThoughTheirLabelWasRefusedAtFirst(t
 		w.label("COMPROMISED")
 		w.store(w.pair(w.app.Regenerate()))
 		time.Sleep(time.Minute)
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 1)
-		time.AfterFunc(time.Second, func() { w.aws.Fail("", localaws.Fault{Code: "AccessDeniedException", Status: 400}, 0) })
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 1)
+		time.AfterFunc(time.Second, func() { w.aws.InjectFault("", localaws.Fault{Code: "AccessDeniedException", Status: 400}, 0) })
 		w.want(w.get(), 200, "miss")
-		w.aws.Heal()
+		w.aws.ClearFaults()
 		time.Sleep(time.Minute)
 		w.get()
-		if w.org.Live(first.token()) {
+		if w.org.TokenActive(first.token()) {
 			t.Error("the token of the leaked credentials lives on")
 		}
 	})
@@ -135,14 +135,14 @@ func TestTheTokenOfLeakedCredentialsIsRevokedThoughTheirLabelWasRefusedAtFirst(t
 func TestTheTokenOfLeakedCredentialsIsRevokedHoweverTheirAddressIsWritten(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
-		value := w.pair(w.app.Pair())
+		value := w.pair(w.app.Credentials())
 		value["baseUri"] = "HTTP://" + orgHost
 		w.store(value)
 		w.label("COMPROMISED")
 		w.store(w.pair(w.app.Regenerate()))
 		time.Sleep(vending.DefaultSecretTTL)
 		w.want(w.get(), 200, "miss")
-		if w.org.Live(first.token()) {
+		if w.org.TokenActive(first.token()) {
 			t.Error("the token of the leaked credentials lives on")
 		}
 	})
@@ -151,13 +151,13 @@ func TestTheTokenOfLeakedCredentialsIsRevokedHoweverTheirAddressIsWritten(t *tes
 func TestNoTokenIsRevokedForAnotherOfTheSamePair(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
-		value := w.pair(w.app.Pair())
+		value := w.pair(w.app.Credentials())
 		value["allowedPrincipals"] = []string{"222222222222"}
 		w.store(value)
 		w.label("COMPROMISED") // and there is no other pair yet
 		time.Sleep(vending.DefaultSecretTTL)
 		w.want(w.get(), 200, "miss")
-		if !w.org.Live(first.token()) {
+		if !w.org.TokenActive(first.token()) {
 			t.Error("its holders have lost it for nothing")
 		}
 	})
@@ -170,10 +170,10 @@ func TestATokenThatWasRevokedWithItsPairIsNotHandedOutForLackOfAnother(t *testin
 		key, secret := w.app.Regenerate()
 		w.store(w.pair(key, secret))
 		time.Sleep(vending.DefaultSecretTTL)
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.NoFault(), 1) // answers with the old token, which is then revoked
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.NoFault(), 1) // answers with the old token, which is then revoked
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
 		w.want(w.get(), 503, "temporarily_unavailable")
-		w.org.Heal()
+		w.org.ClearFaults()
 		time.Sleep(time.Second)
 		w.want(w.get(), 200, "miss")
 	})

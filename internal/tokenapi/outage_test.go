@@ -16,7 +16,7 @@ import (
 
 // outages are the ways in which Secrets Manager is down, slow or limiting.
 var outages = map[string]localaws.Fault{
-	"hang": {Hang: true}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "answer lost": {Lost: true}, "not HTTP": {Bare: true},
+	"hang": {Hang: true}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "answer lost": {ResetAfterCommit: true}, "not HTTP": {BodyOnly: true},
 	"500": {Code: "InternalServiceError", Status: 500}, "throttling": {Code: "ThrottlingException"}, "expired credentials": {Code: "ExpiredTokenException"},
 }
 
@@ -26,7 +26,7 @@ func TestWhatIsKnownKeepsWorkingWhileSecretsManagerIsDown(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
 				first := w.get()
 				w.lines()
-				w.aws.Fail("", outage, 0)
+				w.aws.InjectFault("", outage, 0)
 				time.Sleep(vending.DefaultSecretTTL)
 				a := w.get()
 				w.want(a, 200, "confirmed") // Salesforce is up
@@ -48,7 +48,7 @@ func TestWhatIsKnownKeepsWorkingWhileSecretsManagerIsDown(t *testing.T) {
 				w.want(w.get(), 200, "miss")
 
 				key, secret := w.app.Regenerate()
-				w.aws.Heal()
+				w.aws.ClearFaults()
 				w.store(w.pair(key, secret))
 				time.Sleep(31 * time.Second) // the longest memory
 				w.want(w.get(), 200, "miss") // the new version is seen
@@ -62,7 +62,7 @@ func TestAColdStartWhileSecretsManagerIsDown(t *testing.T) {
 	for name, outage := range outages {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
-				w.aws.Fail("", outage, 0)
+				w.aws.InjectFault("", outage, 0)
 				a := w.get()
 				w.want(a, 503, "temporarily_unavailable")
 				w.inTime(a)
@@ -70,7 +70,7 @@ func TestAColdStartWhileSecretsManagerIsDown(t *testing.T) {
 				if w.asked() != 0 {
 					t.Error("Salesforce was asked")
 				}
-				w.aws.Heal()
+				w.aws.ClearFaults()
 				time.Sleep(time.Second)
 				w.want(w.get(), 200, "miss")
 				w.noSecrets(w.log.String())
@@ -90,18 +90,18 @@ func TestASecretThatMayNotBeReadIsUnknownAndTheLogSaysWhy(t *testing.T) {
 				first := w.get()
 				w.want(first, 200, "miss")
 				w.lines()
-				w.aws.Fail("GetSecretValue", localaws.Fault{Code: c.code}, 0)
+				w.aws.InjectFault("GetSecretValue", localaws.Fault{Code: c.code}, 0)
 				time.Sleep(vending.DefaultSecretTTL)
 				a := w.get() // access is taken away: the token is too
 				w.want(a, 404, "unknown_app")
 				if cause, _ := w.lines()[0]["cause"].(string); !strings.Contains(cause, c.says) || strings.Contains(a.text("error_description"), c.says) {
 					t.Errorf("the log says %q, the caller is told %q", cause, a.text("error_description"))
 				}
-				w.aws.Heal()
+				w.aws.ClearFaults()
 				time.Sleep(5 * time.Second)
 				w.want(w.get(), 200, "confirmed")
 				w.want(w.revoke(), 204, "")
-				if w.org.Live(first.token()) {
+				if w.org.TokenActive(first.token()) {
 					t.Error("DELETE does not reach the token from before")
 				}
 			})
@@ -124,7 +124,7 @@ func TestWhoAsksHearsWhatTookSoLong(t *testing.T) {
 	for _, timeout := range []time.Duration{3 * time.Second, 6 * time.Second} {
 		for range 10 { // two timers at the same moment fire in any order
 			bubble(t, options{}, func(t *testing.T, w *world) {
-				w.org.Fail(sfoauthtest.Token, sfoauthtest.Hang(), 0)
+				w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Hang(), 0)
 				a := w.callIn(t.Context(), timeout, nil)
 				w.want(a, 503, "temporarily_unavailable")
 				if text := a.text("error_description"); !strings.Contains(text, "Salesforce cannot be asked") {
@@ -138,19 +138,19 @@ func TestWhoAsksHearsWhatTookSoLong(t *testing.T) {
 func TestEveryAnswerComesBeforeTheLambdaEnds(t *testing.T) {
 	for _, timeout := range []time.Duration{200 * time.Millisecond, time.Second, 3 * time.Second, 15 * time.Second, 29 * time.Second} {
 		for name, break_ := range map[string]func(w *world){
-			"Secrets Manager hangs": func(w *world) { w.aws.Fail("", localaws.Fault{Hang: true}, 0) },
+			"Secrets Manager hangs": func(w *world) { w.aws.InjectFault("", localaws.Fault{Hang: true}, 0) },
 			"Secrets Manager is slow, and then Salesforce hangs": func(w *world) {
-				w.aws.Fail("", localaws.Fault{Delay: 3 * time.Second}, 0)
-				w.org.Fail(sfoauthtest.Everything, sfoauthtest.Hang(), 0)
+				w.aws.InjectFault("", localaws.Fault{Delay: 3 * time.Second}, 0)
+				w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Hang(), 0)
 			},
-			"the login hangs":   func(w *world) { w.org.Fail(sfoauthtest.Token, sfoauthtest.Hang(), 0) },
-			"the body trickles": func(w *world) { w.org.Fail(sfoauthtest.Token, sfoauthtest.Trickle(time.Second), 0) },
+			"the login hangs":   func(w *world) { w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Hang(), 0) },
+			"the body trickles": func(w *world) { w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Trickle(time.Second), 0) },
 			"each login of the ladder is slow": func(w *world) {
 				w.app.Regenerate()
 				for _, label := range []string{"CANDIDATE", "AWSPENDING"} { // a version written by hand takes AWSPENDING off
 					w.store(w.pair("3MVG9"+label, label), label)
 				}
-				w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(5*time.Second), 0)
+				w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(5*time.Second), 0)
 			},
 		} {
 			t.Run(timeout.String()+", "+name, func(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 type running struct {
 	*localaws.Function
 	org *sfoauthtest.Org
-	log localaws.Output
+	log localaws.SyncBuffer
 }
 
 func start(t *testing.T, config localaws.FunctionConfig) *running {
@@ -29,14 +29,14 @@ func start(t *testing.T, config localaws.FunctionConfig) *running {
 	r := &running{org: sfoauthtest.New(sfoauthtest.Config{})}
 	server := httptest.NewServer(r.org)
 	t.Cleanup(server.Close)
-	t.Cleanup(func() { r.org.Heal() })
+	t.Cleanup(func() { r.org.ClearFaults() })
 	secrets := httptest.NewServer(localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))
 	t.Cleanup(secrets.Close)
 	binary, err := localaws.BuildFunction(t.Context(), ".", "../../functions/token", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, secret := r.org.AddApp(sfoauthtest.AppOptions{}).Pair()
+	key, secret := r.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	client := secretsmanager.New(secretsmanager.Options{
 		Region: "us-east-1", BaseEndpoint: &secrets.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
 	})
@@ -69,7 +69,7 @@ func (r *running) vend(t *testing.T) string {
 		ID    string `json:"token_id"`
 		Token string `json:"access_token"`
 	}
-	if json.Unmarshal(raw, &answer) != nil || json.Unmarshal([]byte(answer.Body), &body) != nil || !r.org.Live(body.Token) {
+	if json.Unmarshal(raw, &answer) != nil || json.Unmarshal([]byte(answer.Body), &body) != nil || !r.org.TokenActive(body.Token) {
 		t.Error("the answer is no token, or a dead one")
 	}
 	return body.ID
@@ -77,7 +77,7 @@ func (r *running) vend(t *testing.T) string {
 
 func TestOneProcessServesManyAtOnce(t *testing.T) {
 	r := start(t, localaws.FunctionConfig{PerProcess: 32})
-	r.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(200*time.Millisecond), 1)
+	r.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(200*time.Millisecond), 1)
 	var wg sync.WaitGroup
 	var tokens sync.Map
 	for range 32 {
@@ -90,7 +90,7 @@ func TestOneProcessServesManyAtOnce(t *testing.T) {
 	wg.Wait()
 	different := 0
 	tokens.Range(func(any, any) bool { different++; return true })
-	if n := r.org.Seen().Calls[sfoauthtest.Token]; n != 1 || different != 1 || len(r.PIDs()) != 1 {
+	if n := r.org.Stats().Calls[sfoauthtest.Token]; n != 1 || different != 1 || len(r.PIDs()) != 1 {
 		t.Errorf("%d logins, %d tokens, %d processes", n, different, len(r.PIDs()))
 	}
 	r.Close() // all that it has written is there when it has ended

@@ -19,11 +19,11 @@ func TestDeleteSaysThatATokenIsDeadOnlyWhereSalesforceDoes(t *testing.T) {
 		fault sfoauthtest.Fault
 		err   string // empty: 204
 	}{
-		"dead already":      {sfoauthtest.Refusal(400, "invalid_token", "invalid token"), ""},
-		"it does not do it": {sfoauthtest.Refusal(400, "unsupported_token_type", "this token type is not supported"), "app_misconfigured"},
-		"refused":           {sfoauthtest.Refusal(400, "invalid_request", "token is required"), "app_misconfigured"},
-		"not found":         {sfoauthtest.Refusal(404, "", ""), "temporarily_unavailable"},
-		"busy":              {sfoauthtest.Refusal(420, "", ""), "temporarily_unavailable"},
+		"dead already":      {sfoauthtest.ErrorResponse(400, "invalid_token", "invalid token"), ""},
+		"it does not do it": {sfoauthtest.ErrorResponse(400, "unsupported_token_type", "this token type is not supported"), "app_misconfigured"},
+		"refused":           {sfoauthtest.ErrorResponse(400, "invalid_request", "token is required"), "app_misconfigured"},
+		"not found":         {sfoauthtest.ErrorResponse(404, "", ""), "temporarily_unavailable"},
+		"busy":              {sfoauthtest.ErrorResponse(420, "", ""), "temporarily_unavailable"},
 		"redirected":        {sfoauthtest.Redirect(302, "https://acme.my.salesforce.com/maintenance"), "temporarily_unavailable"},
 		"limited":           {sfoauthtest.TooManyRequests(30*time.Second, false), "temporarily_unavailable"},
 		"down":              {sfoauthtest.Unavailable(), "temporarily_unavailable"},
@@ -31,7 +31,7 @@ func TestDeleteSaysThatATokenIsDeadOnlyWhereSalesforceDoes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
 				first := w.get()
-				w.org.Fail(sfoauthtest.Revoke, c.fault, 1)
+				w.org.InjectFault(sfoauthtest.Revoke, c.fault, 1)
 				a := w.revoke()
 				if a.text("error") != c.err || (a.status == 204) != (c.err == "") {
 					t.Fatalf("got %s", a)
@@ -41,7 +41,7 @@ func TestDeleteSaysThatATokenIsDeadOnlyWhereSalesforceDoes(t *testing.T) {
 				}
 				w.isExplained(a)
 				w.want(w.revoke(), 204, "") // tries again
-				if w.org.Live(first.token()) {
+				if w.org.TokenActive(first.token()) {
 					t.Error("the token lives")
 				}
 			})
@@ -58,7 +58,7 @@ func TestEveryRevocationThatFailedIsTriedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
-				w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+				w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 				var tokens []string
 				for range 4 {
 					a := w.get()
@@ -67,20 +67,20 @@ func TestEveryRevocationThatFailedIsTriedAgain(t *testing.T) {
 					w.want(w.revoke(), 503, "temporarily_unavailable")
 				}
 				for i, token := range tokens {
-					if !w.org.Live(token) {
+					if !w.org.TokenActive(token) {
 						t.Fatalf("token %d is dead: the fault does not do what it should", i)
 					}
 				}
-				w.org.Heal()
+				w.org.ClearFaults()
 				again(w)
 				for i, token := range tokens {
-					if w.org.Live(token) {
+					if w.org.TokenActive(token) {
 						t.Errorf("token %d lives on", i)
 					}
 				}
-				asked := w.org.Seen().Calls[sfoauthtest.Revoke]
+				asked := w.org.Stats().Calls[sfoauthtest.Revoke]
 				time.Sleep(vending.DefaultSecretTTL)
-				if w.get(); w.org.Seen().Calls[sfoauthtest.Revoke] != asked {
+				if w.get(); w.org.Stats().Calls[sfoauthtest.Revoke] != asked {
 					t.Error("what is dead is revoked again and again")
 				}
 			})
@@ -90,7 +90,7 @@ func TestEveryRevocationThatFailedIsTriedAgain(t *testing.T) {
 
 func TestTokensOfTwoLeaksAreRevokedThoughBothFailedAtFirst(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+		w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 		var tokens []string
 		for range 3 {
 			tokens = append(tokens, w.get().token())
@@ -100,16 +100,16 @@ func TestTokensOfTwoLeaksAreRevokedThoughBothFailedAtFirst(t *testing.T) {
 		}
 		last := w.get()
 		w.want(last, 200, "miss")
-		w.org.Heal()
+		w.org.ClearFaults()
 		time.Sleep(vending.DefaultSecretTTL)
 		w.lines()
 		w.get()
 		for i, token := range tokens {
-			if w.org.Live(token) {
+			if w.org.TokenActive(token) {
 				t.Errorf("the token of leaked credentials %d lives on", i)
 			}
 		}
-		if !w.org.Live(last.token()) {
+		if !w.org.TokenActive(last.token()) {
 			t.Error("the token of the present credentials is dead")
 		}
 		if warning, _ := w.lines()[0]["warning"].(string); strings.Count(warning, "revoked token") != 3 {
@@ -121,7 +121,7 @@ func TestTokensOfTwoLeaksAreRevokedThoughBothFailedAtFirst(t *testing.T) {
 func TestRevocationsThatWaitAreBounded(t *testing.T) {
 	const most = 100
 	bubble(t, options{config: vending.Config{Logins: loginbudget.New(2*most, 0)}}, func(t *testing.T, w *world) {
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+		w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 		var tokens []answer
 		for range most + 2 {
 			tokens = append(tokens, w.get())
@@ -131,10 +131,10 @@ func TestRevocationsThatWaitAreBounded(t *testing.T) {
 		if warning := fmt.Sprint(w.lines()[0]["warning"]); !strings.Contains(warning, "gave up revoking token "+tokens[1].id()) {
 			t.Errorf("the log says %q", warning)
 		}
-		w.org.Heal()
+		w.org.ClearFaults()
 		w.want(w.revoke(), 204, "")
 		for i, a := range tokens {
-			if w.org.Live(a.token()) != (i < 2) {
+			if w.org.TokenActive(a.token()) != (i < 2) {
 				t.Errorf("token %d: lives: %t", i, i >= 2)
 			}
 		}
@@ -145,7 +145,7 @@ func TestRevocationsThatWaitAreBounded(t *testing.T) {
 func TestATokenToBeRevokedThatALoginReturnsAgain(t *testing.T) {
 	bubble(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, w *world) {
 		first := w.get()
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 2)
+		w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 2)
 		w.want(w.revoke(), 503, "temporarily_unavailable")
 		same := w.get() // there is no other, and it cannot be revoked yet
 		w.want(same, 200, "miss")
@@ -154,7 +154,7 @@ func TestATokenToBeRevokedThatALoginReturnsAgain(t *testing.T) {
 		}
 		time.Sleep(vending.DefaultSecretTTL)
 		w.want(w.get(), 200, "miss")
-		if w.org.Live(first.token()) {
+		if w.org.TokenActive(first.token()) {
 			t.Error("the token lives on")
 		}
 	})
@@ -162,7 +162,7 @@ func TestATokenToBeRevokedThatALoginReturnsAgain(t *testing.T) {
 
 // The credentials of a token may be refused when it is to be revoked, and so may those that have come after.
 func TestATokenIsRevokedWithWhicheverCredentialsWork(t *testing.T) {
-	refused := sfoauthtest.Refusal(400, "invalid_client", "invalid client credentials")
+	refused := sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials")
 	for name, faults := range map[string][]sfoauthtest.Fault{
 		"the new ones": {sfoauthtest.NoFault(), sfoauthtest.NoFault()}, // the cached token's, and those for the other token
 		"its own":      {sfoauthtest.NoFault(), refused, sfoauthtest.NoFault()},
@@ -170,21 +170,21 @@ func TestATokenIsRevokedWithWhicheverCredentialsWork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
 				first := w.get()
-				w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+				w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 				w.want(w.revoke(), 503, "temporarily_unavailable")
 				key, secret := w.app.Regenerate()
 				w.store(w.pair(key, secret))
 				time.Sleep(vending.DefaultSecretTTL)
 				w.want(w.get(), 200, "miss")
-				w.org.Heal()
+				w.org.ClearFaults()
 				sent := &spy{RoundTripper: w.handler.vendor.HTTPClient.Transport}
 				w.handler.vendor.HTTPClient.Transport = sent
 				for _, fault := range faults {
-					w.org.Fail(sfoauthtest.Revoke, fault, 1)
+					w.org.InjectFault(sfoauthtest.Revoke, fault, 1)
 				}
-				w.org.Fail(sfoauthtest.Revoke, refused, 0)
+				w.org.InjectFault(sfoauthtest.Revoke, refused, 0)
 				w.want(w.revoke(), 204, "")
-				if w.org.Live(first.token()) {
+				if w.org.TokenActive(first.token()) {
 					t.Error("the token lives on")
 				}
 				if len(sent.bodies) != len(faults) || !strings.Contains(sent.bodies[1], key) {
@@ -211,14 +211,14 @@ func (s *spy) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestTheCredentialsForAnotherOrgAreNotSentToTheOneBefore(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
+		w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
 		w.want(w.revoke(), 503, "temporarily_unavailable")
 		w.store(map[string]any{"consumerKey": "other-key", "consumerSecret": "other-secret", "baseUri": "https://other.my.salesforce.com"})
 		time.Sleep(vending.DefaultSecretTTL)
 		seen := &spy{RoundTripper: w.handler.vendor.HTTPClient.Transport}
 		w.handler.vendor.HTTPClient.Transport = seen
 		w.want(w.revoke(), 204, "")
-		if w.org.Live(first.token()) || len(seen.bodies) == 0 {
+		if w.org.TokenActive(first.token()) || len(seen.bodies) == 0 {
 			t.Error("the token of the org before lives on")
 		}
 		if strings.Contains(strings.Join(seen.bodies, " "), "other-secret") {

@@ -25,19 +25,19 @@ func TestATokenIsReusedUntilItsHorizonAndThenConfirmed(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
 		w.want(first, 200, "miss")
-		if first.expiresIn() != vending.FirstTTL {
+		if first.expiresIn() != vending.DefaultTokenTTL {
 			t.Errorf("a new token expires in %s", first.expiresIn())
 		}
-		time.Sleep(vending.FirstTTL - vending.DefaultMinTTL)
+		time.Sleep(vending.DefaultTokenTTL - vending.DefaultMinTTL)
 		w.want(w.get(), 200, "hit")
 		time.Sleep(time.Second)
 		w.want(w.get(), 200, "confirmed")
-		time.Sleep(vending.DefaultConfirmEvery - vending.DefaultMinTTL)
+		time.Sleep(vending.DefaultIntrospectInterval - vending.DefaultMinTTL)
 		w.want(w.get(), 200, "hit")
 		time.Sleep(time.Second)
 		confirmed := w.get()
 		w.want(confirmed, 200, "confirmed")
-		if confirmed.expiresIn() != vending.DefaultConfirmEvery || confirmed.id() != first.id() {
+		if confirmed.expiresIn() != vending.DefaultIntrospectInterval || confirmed.id() != first.id() {
 			t.Errorf("the confirmed token: %s", confirmed)
 		}
 		if w.logins() != 1 {
@@ -70,7 +70,7 @@ func TestWhereIntrospectionIsRefusedLoginsTakeItsPlace(t *testing.T) {
 				for range 61 {
 					a := w.get()
 					w.want(a, 200, a.cache())
-					if e := a.expiresIn(); a.cache() == "miss" && e != vending.FirstTTL {
+					if e := a.expiresIn(); a.cache() == "miss" && e != vending.DefaultTokenTTL {
 						t.Errorf("a token that cannot be introspected expires in %s", e)
 					}
 					time.Sleep(time.Minute)
@@ -78,7 +78,7 @@ func TestWhereIntrospectionIsRefusedLoginsTakeItsPlace(t *testing.T) {
 				if n := w.logins(); n > 17 {
 					t.Errorf("%d logins within an hour", n)
 				}
-				if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 2 {
+				if n := w.org.Stats().Calls[sfoauthtest.Introspect]; n != 2 {
 					t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes, and then tried again", n)
 				}
 			})
@@ -97,7 +97,7 @@ func TestAJWTCarriesItsOwnExpiry(t *testing.T) {
 		w.want(w.get(), 200, "hit")
 		time.Sleep(90 * time.Second)
 		w.want(w.get(), 200, "miss")
-		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 0 {
+		if n := w.org.Stats().Calls[sfoauthtest.Introspect]; n != 0 {
 			t.Errorf("%d introspections of a token that says when it ends", n)
 		}
 	})
@@ -123,10 +123,10 @@ func TestAJWTThatHasEndedAlreadyIsNotHandedOut(t *testing.T) {
 
 func TestTheTimeThatALoginTakesIsTheTokensToo(t *testing.T) {
 	bubble(t, options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute}}, func(t *testing.T, w *world) {
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Trickle(5*time.Millisecond), 1) // the session begins, and then the answer comes slowly
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Trickle(5*time.Millisecond), 1) // the session begins, and then the answer comes slowly
 		a := w.get()
 		w.want(a, 200, "miss")
-		if left := time.Until(w.org.Ends(a.token())); a.took < time.Second || left < a.expiresIn() {
+		if left := time.Until(w.org.TokenExpiry(a.token())); a.took < time.Second || left < a.expiresIn() {
 			t.Errorf("after %s: the token is said to live %s, and has %s", a.took, a.expiresIn(), left)
 		}
 	})
@@ -134,7 +134,7 @@ func TestTheTimeThatALoginTakesIsTheTokensToo(t *testing.T) {
 
 func TestOneLoginForAThousandColdRequests(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
 		var wg sync.WaitGroup
 		answers := make([]answer, 1000)
 		for i := range answers {
@@ -167,7 +167,7 @@ func TestOneLoginForAThousandColdRequests(t *testing.T) {
 
 func TestWhoGivesUpDoesNotCancelTheLoginForTheOthers(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(3*time.Second), 0)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(3*time.Second), 0)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { w.want(w.callIn(ctx, 15*time.Second, nil), 503, "temporarily_unavailable") })
@@ -200,7 +200,7 @@ func TestADayAtARequestASecondTakesTheFewestLogins(t *testing.T) {
 					if a.status != 200 || a.expiresIn() < vending.DefaultMinTTL {
 						t.Fatalf("second %d: %s", second, a)
 					}
-					if left := time.Until(w.org.Ends(a.token())); left < a.expiresIn() {
+					if left := time.Until(w.org.TokenExpiry(a.token())); left < a.expiresIn() {
 						t.Fatalf("second %d: the token is said to live %s, and has %s", second, a.expiresIn(), left)
 					}
 					if c.used && second%60 == 0 {
@@ -244,7 +244,7 @@ func TestNoCallerCanForceLogins(t *testing.T) {
 		if w.logins() != 1 {
 			t.Errorf("%d logins", w.logins())
 		}
-		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n > 21 { // 100 seconds, one in 5
+		if n := w.org.Stats().Calls[sfoauthtest.Introspect]; n > 21 { // 100 seconds, one in 5
 			t.Errorf("%d introspections", n)
 		}
 	})
@@ -269,14 +269,14 @@ func TestEverybodyWhoseTokenWasRefusedWaitsForTheOneWhoAsksSalesforce(t *testing
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
 		w.org.KillSession(first.token())
-		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Latency(time.Second), 0)
+		w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Latency(time.Second), 0)
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() { w.want(w.reject(first.id()), 200, "miss") })
 			time.Sleep(50 * time.Millisecond)
 		}
 		wg.Wait()
-		if n := w.org.Seen().Calls[sfoauthtest.Introspect]; n != 1 || w.logins() != 2 {
+		if n := w.org.Stats().Calls[sfoauthtest.Introspect]; n != 1 || w.logins() != 2 {
 			t.Errorf("%d introspections, %d logins", n, w.logins())
 		}
 	})
@@ -319,7 +319,7 @@ func TestAllowedPrincipalsAreCheckedOnEveryRequest(t *testing.T) {
 func TestANewVersionOfTheSecretMakesTheTokenObsolete(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		value := w.pair(key, secret)
 		value["allowedPrincipals"] = []string{"333333333333"}
 		w.store(value)
@@ -329,7 +329,7 @@ func TestANewVersionOfTheSecretMakesTheTokenObsolete(t *testing.T) {
 		w.want(w.get(), 403, "access_denied")
 		second := w.call(as("arn:aws:sts::333333333333:assumed-role/x/y"))
 		w.want(second, 200, "miss")
-		if second.id() == first.id() || !w.org.Live(first.token()) {
+		if second.id() == first.id() || !w.org.TokenActive(first.token()) {
 			t.Error("the token of the old version must be replaced, and not revoked: others may hold it")
 		}
 	})
@@ -347,27 +347,27 @@ func TestDeleteRevokesTheCachedToken(t *testing.T) {
 		w.want(w.revoke(), 204, "")
 		first := w.get()
 		w.want(w.revoke(), 204, "")
-		if w.org.Live(first.token()) {
+		if w.org.TokenActive(first.token()) {
 			t.Error("the token lives")
 		}
 		w.want(w.get(), 200, "miss")
 
 		second := w.get()
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
+		w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
 		w.want(w.revoke(), 503, "temporarily_unavailable")
 		w.want(w.revoke(), 204, "") // the next try revokes it
-		if w.org.Live(second.token()) {
+		if w.org.TokenActive(second.token()) {
 			t.Error("the token lives")
 		}
 
 		w.want(w.get(), 200, "miss")
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.ResetAfter(), 3)
+		w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.ResetAfterCommit(), 3)
 		w.want(w.revoke(), 503, "temporarily_unavailable") // the answer is lost, and the token is dead
 		w.want(w.get(), 200, "miss")
 
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.ResetAfter(), 3)
+		w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.ResetAfterCommit(), 3)
 		w.want(w.revoke(), 503, "temporarily_unavailable")
-		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+		w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		w.want(w.get(), 503, "temporarily_unavailable") // nobody can say whether the token is dead
 	})
 }
@@ -375,12 +375,12 @@ func TestDeleteRevokesTheCachedToken(t *testing.T) {
 func TestARevocationWhoseCallerGivesUpGoesOn(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
-		w.org.Fail(sfoauthtest.Revoke, sfoauthtest.Latency(3*time.Second), 0)
+		w.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Latency(3*time.Second), 0)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		w.want(w.callIn(ctx, 15*time.Second, func(e map[string]any) { e["httpMethod"] = "DELETE" }), 503, "temporarily_unavailable")
 		time.Sleep(3 * time.Second)
-		if w.org.Live(first.token()) {
+		if w.org.TokenActive(first.token()) {
 			t.Error("the token lives")
 		}
 		w.want(w.get(), 200, "miss")

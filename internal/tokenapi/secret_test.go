@@ -10,7 +10,7 @@ import (
 )
 
 func TestAChangeOfThePairInFlightIsSurvived(t *testing.T) {
-	for _, label := range appsecret.Ladder {
+	for _, label := range appsecret.FallbackLabels {
 		t.Run(label, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
 				key, secret := w.app.Regenerate()
@@ -22,7 +22,7 @@ func TestAChangeOfThePairInFlightIsSurvived(t *testing.T) {
 				}
 				a := w.get()
 				w.want(a, 200, "miss")
-				if seen := w.org.Seen(); seen.Calls[sfoauthtest.Token] != 2 {
+				if seen := w.org.Stats(); seen.Calls[sfoauthtest.Token] != 2 {
 					t.Errorf("%d logins: one for each pair that was tried", seen.Calls[sfoauthtest.Token])
 				}
 				line := w.lines()[0]
@@ -41,22 +41,22 @@ func TestVersionsAreTriedInOrderOneLoginEach(t *testing.T) {
 		for _, label := range []string{appsecret.Previous, appsecret.Candidate, appsecret.Pending} {
 			others[label] = w.org.AddApp(sfoauthtest.AppOptions{})
 		}
-		w.store(w.pair(others[appsecret.Previous].Pair()))
+		w.store(w.pair(others[appsecret.Previous].Credentials()))
 		w.store(w.pair("3MVG9wrong", "wrong"))
-		w.store(w.pair(others[appsecret.Candidate].Pair()), appsecret.Candidate)
-		w.store(w.pair(others[appsecret.Pending].Pair()), appsecret.Pending)
+		w.store(w.pair(others[appsecret.Candidate].Credentials()), appsecret.Candidate)
+		w.store(w.pair(others[appsecret.Pending].Credentials()), appsecret.Pending)
 		for i, label := range []string{appsecret.Pending, appsecret.Candidate, appsecret.Previous} {
-			w.org.Forget()
+			w.org.ResetStats()
 			a := w.get()
 			w.want(a, 200, "miss")
-			if n := w.logins(); n != i+2 || others[label].Logins().OK != 1 {
-				t.Errorf("%d logins, %d of them with the pair of %s, which is the first that works", n, others[label].Logins().OK, label)
+			if n := w.logins(); n != i+2 || others[label].Logins().Succeeded != 1 {
+				t.Errorf("%d logins, %d of them with the pair of %s, which is the first that works", n, others[label].Logins().Succeeded, label)
 			}
 			others[label].Regenerate()
 			w.org.KillSession(a.token())
 			time.Sleep(15 * time.Minute)
 		}
-		w.org.Forget()
+		w.org.ResetStats()
 		w.want(w.get(), 502, "app_misconfigured")
 		if w.logins() != 4 {
 			t.Errorf("%d logins where no version works", w.logins())
@@ -98,7 +98,7 @@ func TestANewAppMayIntrospectThoughTheOldOneMightNot(t *testing.T) {
 		w.get()
 		time.Sleep(11 * time.Minute)
 		w.want(w.get(), 200, "miss")
-		w.store(w.pair(w.org.AddApp(sfoauthtest.AppOptions{}).Pair()))
+		w.store(w.pair(w.org.AddApp(sfoauthtest.AppOptions{}).Credentials()))
 		time.Sleep(vending.DefaultSecretTTL)
 		w.want(w.get(), 200, "miss")
 		time.Sleep(11 * time.Minute)
@@ -111,7 +111,7 @@ func TestAPairForAnotherOrgNeverStandsIn(t *testing.T) {
 		w.store(map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": "http://" + orgHost + "/"})
 		w.want(w.get(), 200, "miss") // AWSPREVIOUS, in the same org
 
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.store(map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": "https://other.my.salesforce.com"})
 		w.store(map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": "http://" + orgHost})
 		time.Sleep(vending.DefaultSecretTTL)
@@ -165,7 +165,7 @@ func TestAPlaceholderSaysWhatToDo(t *testing.T) {
 		if w.asked() != 0 {
 			t.Error("Salesforce was asked with the placeholder")
 		}
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		time.Sleep(time.Second)
 		w.store(w.pair(key, secret))
 		w.want(w.get(), 200, "miss")
@@ -189,7 +189,7 @@ func TestAMalformedSecretLeavesWhatIsKnownInUse(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.store(map[string]any{"consumerKey": "only"})
 		w.want(w.get(), 502, "app_misconfigured")
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		w.store(w.pair(key, secret))
 		time.Sleep(time.Second)
 		w.want(w.get(), 200, "miss")

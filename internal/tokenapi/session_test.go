@@ -12,7 +12,7 @@ import (
 // within fails the test if the token is promised to live for longer than it does.
 func (w *world) within(a answer) {
 	w.t.Helper()
-	if left := time.Until(w.org.Ends(a.token())); a.expiresIn() > left {
+	if left := time.Until(w.org.TokenExpiry(a.token())); a.expiresIn() > left {
 		w.t.Errorf("%s: the token is said to live %s, and has %s", a.cache(), a.expiresIn(), left)
 	}
 }
@@ -45,7 +45,7 @@ func TestATokenThatCannotBeIntrospectedIsBelievedForHalfTheShortestTimeout(t *te
 	for name, noUse := range map[string]bool{"a login is use": false, "a login is no use": true} {
 		t.Run(name, func(t *testing.T) {
 			o := options{
-				org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginIsNoUse: noUse},
+				org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: noUse},
 				app: sfoauthtest.AppOptions{NoIntrospection: true},
 			}
 			bubble(t, o, func(t *testing.T, w *world) {
@@ -72,19 +72,19 @@ func TestATokenThatCannotBeIntrospectedIsBelievedForHalfTheShortestTimeout(t *te
 func TestATokenThatALoginReturnsAgainIsAskedAbout(t *testing.T) {
 	for name, idle := range map[string]time.Duration{"8 minutes left": 7 * time.Minute, "2 minutes left": 13 * time.Minute, "nothing left": 15 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
-			o := options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginIsNoUse: true}}
+			o := options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: true}}
 			bubble(t, o, func(t *testing.T, w *world) {
 				w.want(w.get(), 200, "miss")
 				time.Sleep(idle)
-				value := w.pair(w.app.Pair())
+				value := w.pair(w.app.Credentials())
 				value["allowedPrincipals"] = []string{"222222222222"}
 				w.store(value) // so that a login is due, and not an introspection
 				time.Sleep(time.Until(time.Now().Truncate(time.Second)))
-				introspections := w.org.Seen().Calls[sfoauthtest.Introspect]
+				introspections := w.org.Stats().Calls[sfoauthtest.Introspect]
 				a := w.get()
 				w.want(a, 200, "miss")
 				w.within(a)
-				if n := w.org.Seen().Calls[sfoauthtest.Introspect] - introspections; idle < 15*time.Minute && n != 1 {
+				if n := w.org.Stats().Calls[sfoauthtest.Introspect] - introspections; idle < 15*time.Minute && n != 1 {
 					t.Errorf("%d introspections", n)
 				}
 				logins := w.logins()
@@ -100,11 +100,11 @@ func TestATokenThatALoginReturnsAgainIsAskedAbout(t *testing.T) {
 }
 
 func TestATokenThatALoginReturnsAgainWhileIntrospectionFails(t *testing.T) {
-	o := options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginIsNoUse: true}}
+	o := options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: true}}
 	bubble(t, o, func(t *testing.T, w *world) {
 		w.get()
 		time.Sleep(12 * time.Minute)
-		w.org.Fail(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0)
+		w.org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0)
 		a := w.get()
 		w.want(a, 200, "miss")
 		w.within(a)
@@ -115,7 +115,7 @@ func TestALoginThatReturnsADeadTokenIsNoToken(t *testing.T) {
 	bubble(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, w *world) {
 		first := w.get()
 		w.want(w.revoke(), 204, "")
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Field("access_token", first.token()), 1)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Field("access_token", first.token()), 1)
 		a := w.get()
 		w.want(a, 503, "temporarily_unavailable")
 		w.isExplained(a)
@@ -127,14 +127,14 @@ func TestALoginThatReturnsADeadTokenIsNoToken(t *testing.T) {
 // An answer without an OAuth error code comes from a server in front, and says nothing of the app.
 func TestOnlyAnOAuthErrorSaysThatAnAppMayNotIntrospect(t *testing.T) {
 	for name, fault := range map[string]sfoauthtest.Fault{
-		"420": sfoauthtest.Refusal(420, "", ""), "302": sfoauthtest.Redirect(302, "https://acme.my.salesforce.com/"), "404": sfoauthtest.Refusal(404, "", ""),
+		"420": sfoauthtest.ErrorResponse(420, "", ""), "302": sfoauthtest.Redirect(302, "https://acme.my.salesforce.com/"), "404": sfoauthtest.ErrorResponse(404, "", ""),
 		"a web page": sfoauthtest.Body("<html>"), "down": sfoauthtest.Unavailable(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
 				first := w.get()
 				w.org.KillSession(first.token())
-				w.org.Fail(sfoauthtest.Introspect, fault, 1)
+				w.org.InjectFault(sfoauthtest.Introspect, fault, 1)
 				a := w.reject(first.id())
 				if a.status != 200 || a.cache() != "stale" || w.logins() != 1 {
 					t.Fatalf("got %s, %d logins: one failed introspection must not cause a login", a, w.logins())
@@ -165,7 +165,7 @@ func TestAReportedTokenWhileIntrospectionKeepsFailing(t *testing.T) {
 	bubble(t, options{config: vending.Config{Logins: loginbudget.New(1000, 0)}}, func(t *testing.T, w *world) {
 		first := w.get()
 		w.org.KillSession(first.token())
-		w.org.Fail(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0)
+		w.org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0)
 		begun := time.Now()
 		a := w.reject(first.id())
 		for a.id() == first.id() {
@@ -193,11 +193,11 @@ func TestAReportedTokenWhileIntrospectionKeepsFailing(t *testing.T) {
 
 func TestALoginThatFailsForTheMomentIsTriedAgainSoon(t *testing.T) {
 	for name, fault := range map[string]sfoauthtest.Fault{
-		"420": sfoauthtest.Refusal(420, "", ""), "400": sfoauthtest.Refusal(400, "", ""), "403": sfoauthtest.Refusal(403, "", ""), "404": sfoauthtest.Refusal(404, "", ""), "421": sfoauthtest.Refusal(421, "", ""),
+		"420": sfoauthtest.ErrorResponse(420, "", ""), "400": sfoauthtest.ErrorResponse(400, "", ""), "403": sfoauthtest.ErrorResponse(403, "", ""), "404": sfoauthtest.ErrorResponse(404, "", ""), "421": sfoauthtest.ErrorResponse(421, "", ""),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
-				w.org.Fail(sfoauthtest.Token, fault, 1)
+				w.org.InjectFault(sfoauthtest.Token, fault, 1)
 				a := w.get()
 				w.want(a, 503, "temporarily_unavailable")
 				w.isExplained(a)

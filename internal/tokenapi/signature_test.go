@@ -12,25 +12,25 @@ import (
 )
 
 // admin returns a client for changing the app's credentials at Salesforce.
-func (w *world) admin() *sfoauth.Credentials {
+func (w *world) admin() *sfoauth.StagedCredentialsClient {
 	w.t.Helper()
 	developer := w.org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true})
 	app := w.org.AddApp(sfoauthtest.AppOptions{RunAs: developer})
-	client := w.client(app.Pair())
+	client := w.client(app.Credentials())
 	token, err := client.Token(w.t.Context())
 	w.must(err)
-	w.org.Forget()
-	return client.Credentials(token, w.app.ID, w.app.ConsumerID)
+	w.org.ResetStats()
+	return client.StagedCredentialsClient(token, w.app.ID, w.app.ConsumerID)
 }
 
 func (w *world) client(key, secret string) *sfoauth.Client {
 	return &sfoauth.Client{
-		BaseURL: "http://" + orgHost, ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret), Hosts: sfoauth.Hosts{orgHost}, HTTPClient: w.handler.vendor.HTTPClient,
+		BaseURL: "http://" + orgHost, ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret), AllowedHosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: w.handler.vendor.HTTPClient,
 	}
 }
 
 // stage stages credentials at Salesforce, and stores them under the labels.
-func (w *world) stage(admin *sfoauth.Credentials, labels ...string) sfoauth.StagedPair {
+func (w *world) stage(admin *sfoauth.StagedCredentialsClient, labels ...string) sfoauth.StagedCredentials {
 	w.t.Helper()
 	staged, err := admin.Stage(w.t.Context())
 	w.must(err)
@@ -45,13 +45,13 @@ func TestASignatureOfThePrimarySecretIsTakenWhileCredentialsChange(t *testing.T)
 		"AWSCURRENT is not primary any more, and AWSPENDING is": func(w *world) {
 			admin := w.admin()
 			staged := w.stage(admin, appsecret.Pending)
-			w.must(admin.Rotate(w.t.Context(), staged.ID))
+			w.must(admin.Promote(w.t.Context(), staged.ID))
 		},
 		"AWSCURRENT has gone back to the credentials before": func(w *world) {
-			old := w.pair(w.app.Pair())
+			old := w.pair(w.app.Credentials())
 			admin := w.admin()
 			staged := w.stage(admin)
-			w.must(admin.Rotate(w.t.Context(), staged.ID))
+			w.must(admin.Promote(w.t.Context(), staged.ID))
 			w.store(old)
 		},
 		"AWSCURRENT is refused, and staged credentials stand in": func(w *world) {
@@ -76,8 +76,8 @@ func TestASignatureOfThePrimarySecretIsTakenWhileCredentialsChange(t *testing.T)
 func TestAWrongSignatureIsNotTakenOfThePrimaryCredentials(t *testing.T) {
 	for name, prepare := range map[string]func(w *world){
 		"no other version": func(*world) {},
-		"AWSPREVIOUS has other credentials, and has not signed":    func(w *world) { w.store(w.pair("3MVG9old", "old")); w.store(w.pair(w.app.Pair())) },
-		"AWSPENDING has the same credentials, as after a rotation": func(w *world) { w.store(w.pair(w.app.Pair()), appsecret.Pending, appsecret.Current) },
+		"AWSPREVIOUS has other credentials, and has not signed":    func(w *world) { w.store(w.pair("3MVG9old", "old")); w.store(w.pair(w.app.Credentials())) },
+		"AWSPENDING has the same credentials, as after a rotation": func(w *world) { w.store(w.pair(w.app.Credentials()), appsecret.Pending, appsecret.Current) },
 		"CANDIDATE is for another org": func(w *world) {
 			w.store(map[string]any{"consumerKey": "k", "consumerSecret": "s", "baseUri": "https://other.my.salesforce.com"}, appsecret.Candidate)
 		},
@@ -85,7 +85,7 @@ func TestAWrongSignatureIsNotTakenOfThePrimaryCredentials(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, options{}, func(t *testing.T, w *world) {
 				prepare(w)
-				w.org.Fail(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
+				w.org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
 				w.want(w.get(), 502, "bad_upstream_response")
 				if w.logins() != 1 {
 					t.Errorf("%d logins", w.logins())
@@ -98,10 +98,10 @@ func TestAWrongSignatureIsNotTakenOfThePrimaryCredentials(t *testing.T) {
 func TestAWrongSignatureOfAVersionThatHasBeenReplacedIsNoMatter(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
-		w.store(w.pair(w.org.AddApp(sfoauthtest.AppOptions{}).Pair()))
+		w.store(w.pair(w.org.AddApp(sfoauthtest.AppOptions{}).Credentials()))
 		time.Sleep(vending.DefaultSecretTTL - time.Second) // the new version has not been seen
 		w.org.KillSession(first.token())
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
 		a := w.reject(first.id())
 		w.want(a, 200, "miss")
 		if line := w.lines()[1]; line["secret_version"] != w.current() || w.logins() != 3 {
@@ -111,7 +111,7 @@ func TestAWrongSignatureOfAVersionThatHasBeenReplacedIsNoMatter(t *testing.T) {
 }
 
 func TestTheSignatureIsNotPassedOn(t *testing.T) {
-	bubble(t, options{app: sfoauthtest.AppOptions{MoreFields: true}}, func(t *testing.T, w *world) {
+	bubble(t, options{app: sfoauthtest.AppOptions{ExtraFields: true}}, func(t *testing.T, w *world) {
 		a := w.get()
 		if a.body["signature"] != nil {
 			t.Error("callers get the signature, with which they can try out consumer secrets")

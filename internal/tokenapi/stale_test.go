@@ -11,7 +11,7 @@ import (
 func TestARejectedTokenThatCannotBeConfirmedIsHandedOutAsStale(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
-		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+		w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		a := w.reject(first.id())
 		w.want(a, 200, "stale")
 		if a.expiresIn() != vending.DefaultMinTTL {
@@ -21,7 +21,7 @@ func TestARejectedTokenThatCannotBeConfirmedIsHandedOutAsStale(t *testing.T) {
 		if warning := w.lines()[2]["warning"]; warning == nil {
 			t.Error("the log does not say why the token is stale")
 		}
-		w.org.Heal()
+		w.org.ClearFaults()
 		time.Sleep(time.Second)
 		w.want(w.reject(first.id()), 200, "stale") // it was looked into a moment ago
 		time.Sleep(rejectedEvery)
@@ -34,10 +34,10 @@ func TestATokenThatIsSaidToBeDeadIsNotHandedOutForLackOfAnother(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		first := w.get()
 		w.org.KillSession(first.token())
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
 		w.want(w.reject(first.id()), 503, "temporarily_unavailable") // introspection has just said that it is dead
 		w.want(w.get(), 503, "temporarily_unavailable")
-		w.org.Heal()
+		w.org.ClearFaults()
 		time.Sleep(time.Second)
 		w.want(w.get(), 200, "miss")
 	})
@@ -49,10 +49,10 @@ func TestATokenThatEndsSoonIsStaleForNoLongerThanSalesforceSays(t *testing.T) {
 		time.Sleep(7 * time.Minute)
 		first := w.get()
 		time.Sleep(5 * time.Minute)
-		w.org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
 		a := w.reject(first.id())
 		w.want(a, 200, "stale")
-		if left := time.Until(w.org.Ends(a.token())); a.expiresIn() > left {
+		if left := time.Until(w.org.TokenExpiry(a.token())); a.expiresIn() > left {
 			t.Errorf("the token is said to live %s, and has %s, as Salesforce has just said", a.expiresIn(), left)
 		}
 	})
@@ -62,17 +62,17 @@ func TestWhereIntrospectionIsDownThereIsALoginOnceTheTokenIsOver(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.get()
 		for name, fault := range map[string]sfoauthtest.Fault{"down": sfoauthtest.Unavailable(), "silent": sfoauthtest.Hang(), "odd": sfoauthtest.Body("{")} {
-			w.org.Fail(sfoauthtest.Introspect, fault, 0)
+			w.org.InjectFault(sfoauthtest.Introspect, fault, 0)
 			time.Sleep(6 * time.Minute)
 			w.want(w.get(), 200, "stale")
 			time.Sleep(2 * time.Minute)
 			if a := w.get(); a.cache() != "miss" || a.took > 6*time.Second {
 				t.Fatalf("introspection is %s: after %s, %s", name, a.took, a)
 			}
-			w.org.Heal()
+			w.org.ClearFaults()
 		}
 		time.Sleep(16 * time.Minute)
-		w.org.Fail(sfoauthtest.Introspect, sfoauthtest.TooManyRequests(7*time.Second, false), 1)
+		w.org.InjectFault(sfoauthtest.Introspect, sfoauthtest.TooManyRequests(7*time.Second, false), 1)
 		logins := w.logins()
 		w.want(w.get(), 503, "temporarily_unavailable")
 		if w.logins() != logins {
@@ -84,8 +84,8 @@ func TestWhereIntrospectionIsDownThereIsALoginOnceTheTokenIsOver(t *testing.T) {
 func TestATokenWithoutASecondLeftIsNotHandedOutAsStale(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.get()
-		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
-		time.Sleep(vending.FirstTTL - time.Second)
+		w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
+		time.Sleep(vending.DefaultTokenTTL - time.Second)
 		a := w.get()
 		w.want(a, 200, "stale")
 		if a.expiresIn() != time.Second {
@@ -99,10 +99,10 @@ func TestATokenWithoutASecondLeftIsNotHandedOutAsStale(t *testing.T) {
 func TestATokenOfAnotherHostThanTheSecretNowNamesIsNotHandedOutAsStale(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.get()
-		value := w.pair(w.app.Pair())
+		value := w.pair(w.app.Credentials())
 		value["baseUri"] = "http://localhost:8443"
 		w.store(value)
-		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+		w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		time.Sleep(vending.DefaultSecretTTL)
 		if a := w.get(); a.status == 200 || a.token() != "" {
 			t.Errorf("got %s of the org that the secret named before", a)
@@ -113,11 +113,11 @@ func TestATokenOfAnotherHostThanTheSecretNowNamesIsNotHandedOutAsStale(t *testin
 func TestATokenOfAnotherOrgThanTheSecretNowPinsIsNotHandedOutAsStale(t *testing.T) {
 	bubble(t, options{}, func(t *testing.T, w *world) {
 		w.get()
-		key, secret := w.app.Pair()
+		key, secret := w.app.Credentials()
 		value := w.pair(key, secret)
 		value["orgId"] = "00Dxx0000000009EAA"
 		w.store(value)
-		w.org.Fail(sfoauthtest.Everything, sfoauthtest.Maintenance(), 0)
+		w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		time.Sleep(vending.DefaultSecretTTL)
 		w.want(w.get(), 503, "temporarily_unavailable")
 	})

@@ -45,12 +45,12 @@ func Run(ctx context.Context, getenv func(string) string, version string) error 
 // newHandler validates every setting and wires the function. It makes no network calls. It also returns the apps to
 // prefetch.
 func newHandler(ctx context.Context, getenv func(string) string, version string) (*handler, []string, error) {
-	env := settings.From(getenv)
+	env := settings.FromEnv(getenv)
 	prefix, namespace, level := env.Prefix(), env.Namespace(), env.Level("LOG_LEVEL")
 	hosts, prefetch := env.Hosts("SALESFORCE_HOSTS"), env.Apps("PREFETCH")
 	secretTTL := env.Duration("SECRET_TTL", vending.DefaultSecretTTL, time.Second, 24*time.Hour)
-	minTTL := env.Duration("MIN_TTL", vending.DefaultMinTTL, time.Second, vending.MintHorizon-time.Minute)
-	confirmEvery := env.Duration("CONFIRM_EVERY", vending.DefaultConfirmEvery, minTTL+time.Second, 24*time.Hour)
+	minTTL := env.Duration("MIN_TTL", vending.DefaultMinTTL, time.Second, vending.MinSessionTimeout-time.Minute)
+	confirmEvery := env.Duration("CONFIRM_EVERY", vending.DefaultIntrospectInterval, minTTL+time.Second, 24*time.Hour)
 	logins := env.Budget()
 	if err := env.Err(); err != nil {
 		return nil, nil, fmt.Errorf("settings: %w", err)
@@ -74,7 +74,7 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 			Hosts:      hosts,
 			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()},
 			Logins:     logins,
-			SecretTTL:  secretTTL, MinTTL: minTTL, ConfirmEvery: confirmEvery,
+			SecretTTL:  secretTTL, MinTTL: minTTL, IntrospectInterval: confirmEvery,
 		}),
 		log:       log,
 		anonymous: samLocal(getenv),
@@ -116,7 +116,7 @@ func (h *handler) prefetch(ctx context.Context, apps []string) {
 	for _, app := range apps {
 		wg.Go(func() {
 			e := entry{event: "prefetch", app: app}
-			e.grant, e.err = h.vendor.Warm(ctx, app, &e.cost)
+			e.grant, e.err = h.vendor.Prefetch(ctx, app, &e.cost)
 			level := slog.LevelInfo
 			if e.err != nil {
 				level = slog.LevelWarn

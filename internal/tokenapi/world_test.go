@@ -38,7 +38,7 @@ type world struct {
 	aws     *localaws.SecretsManager
 	secrets *secretsmanager.Client
 	handler *handler
-	log     *localaws.Output
+	log     *localaws.SyncBuffer
 	logged  int // how much of log has been read
 }
 
@@ -53,12 +53,12 @@ func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	network := &sfoauthtest.Network{}
 	o.org.BaseURL = "http://" + orgHost
-	w := &world{t: t, network: network, org: sfoauthtest.New(o.org), log: &localaws.Output{}}
+	w := &world{t: t, network: network, org: sfoauthtest.New(o.org), log: &localaws.SyncBuffer{}}
 	w.app = w.org.AddApp(o.app)
 	w.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})
 	serve(t, network, orgHost, w.org)
 	serve(t, network, awsHost, w.aws)
-	t.Cleanup(func() { w.org.Heal() })
+	t.Cleanup(func() { w.org.ClearFaults() })
 	sdk := network.Client()
 	t.Cleanup(sdk.CloseIdleConnections)
 
@@ -70,12 +70,12 @@ func newWorld(t testing.TB, o options) *world {
 	transport.Proxy, transport.DialContext = nil, network.DialContext
 	t.Cleanup(transport.CloseIdleConnections)
 	o.config.Secrets = appsecret.Reader{Client: w.secrets, Prefix: "sftoken/"}
-	o.config.Hosts = sfoauth.Hosts{orgHost}
+	o.config.Hosts = sfoauth.AllowedHosts{orgHost}
 	o.config.HTTPClient = &http.Client{Transport: transport}
 	o.config.Jitter = func() float64 { return 0 }
 	w.handler = &handler{vendor: vending.New(o.config), log: telemetry.New(w.log, 0, "sftoken", "test")}
 
-	key, secret := w.app.Pair()
+	key, secret := w.app.Credentials()
 	value := map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": "http://" + orgHost}
 	for name, field := range o.secret {
 		value[name] = field
@@ -214,18 +214,18 @@ func (w *world) want(a answer, status int, what string) {
 	if a.status != status || a.cache() != what && a.text("error") != what {
 		w.t.Fatalf("got %s; want %d %s", a, status, what)
 	}
-	if a.token() != "" && !w.org.Live(a.token()) {
+	if a.token() != "" && !w.org.TokenActive(a.token()) {
 		w.t.Fatalf("a dead token was handed out: %s", a)
 	}
 }
 
 // logins returns how many token requests the org has seen.
-func (w *world) logins() int { return w.org.Seen().Calls[sfoauthtest.Token] }
+func (w *world) logins() int { return w.org.Stats().Calls[sfoauthtest.Token] }
 
 // asked returns how many requests the org has seen at all.
 func (w *world) asked() int {
 	total := 0
-	for _, n := range w.org.Seen().Calls {
+	for _, n := range w.org.Stats().Calls {
 		total += n
 	}
 	return total

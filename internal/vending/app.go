@@ -42,7 +42,7 @@ type session struct {
 	horizon time.Time       // until when the token is believed
 	alive   time.Time       // until when it lives by what Salesforce last said; at least horizon
 	reserve time.Duration   // with less than this left before horizon, Salesforce is asked
-	how     Cache           // Miss or Confirmed: what the last flight did
+	how     CacheStatus     // Miss or Confirmed: what the last flight did
 }
 
 func tokenID(token *sfoauth.Token) string {
@@ -56,7 +56,7 @@ func (v *Vendor) newSession(token *sfoauth.Token, client *sfoauth.Client, versio
 	s := &session{token: token, id: tokenID(token), client: client, version: version.ID, madeFor: current.ID, how: Miss}
 	until := token.Expiry
 	if until.IsZero() {
-		until = asked.Add(FirstTTL)
+		until = asked.Add(DefaultTokenTTL)
 	}
 	return v.believe(s, until, asked)
 }
@@ -89,7 +89,7 @@ func (v *Vendor) confirmed(s *session, expiry, asked time.Time) *session {
 	if !s.token.Expiry.IsZero() {
 		return &next
 	}
-	next.horizon, next.alive, next.reserve = asked.Add(v.ConfirmEvery), asked.Add(v.ConfirmEvery), v.MinTTL
+	next.horizon, next.alive, next.reserve = asked.Add(v.IntrospectInterval), asked.Add(v.IntrospectInterval), v.MinTTL
 	if !expiry.IsZero() {
 		next.horizon, next.alive = earlier(next.horizon, expiry), expiry
 	}
@@ -113,14 +113,14 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func (s *session) grant(cache Cache, left time.Duration) Grant {
-	return Grant{Token: s.token, ID: s.id, ExpiresIn: left, Cache: cache, Version: s.version}
+func (s *session) grant(cache CacheStatus, left time.Duration) Grant {
+	return Grant{Token: s.token, TokenID: s.id, ExpiresIn: left, CacheStatus: cache, VersionID: s.version}
 }
 
 // grantStale hands the token out for no longer than most, since it could not be renewed.
 func (s *session) grantStale(most time.Duration, withheld error, now time.Time) Grant {
 	grant := s.grant(Stale, min(left(s.alive, now), most))
-	grant.Withheld = withheld
+	grant.RefreshErr = withheld
 	return grant
 }
 
@@ -130,7 +130,7 @@ type work func(ctx context.Context, f *flight)
 // flight is work under way, which everybody who asks for the same app waits for.
 type flight struct {
 	done chan struct{} // closed when the fields below are final
-	cost Cost
+	cost CallStats
 	made *session // the session that it made or confirmed
 	err  error    // what its own caller is told, where the state does not say it
 }
@@ -150,7 +150,7 @@ func (v *Vendor) start(ctx context.Context, a *app, do work) *flight {
 		defer cancel()
 		defer func() {
 			if cause := recover(); cause != nil {
-				f.err = Unexpected(telemetry.Panic(cause))
+				f.err = InternalError(telemetry.RecoveredError(cause))
 			}
 			a.mu.Lock()
 			a.flight = nil
@@ -259,7 +259,7 @@ func (v *Vendor) replace(a *app, confirm *session, reported bool, now time.Time)
 	}
 	// A token for another org than the secret now names is never handed out.
 	s := a.session
-	if s != nil && left(s.alive, now) >= time.Second && s.client.BaseURL == a.secret.BaseURI && a.secret.CheckPins(s.token) == nil {
+	if s != nil && left(s.alive, now) >= time.Second && s.client.BaseURL == a.secret.BaseURI && a.secret.VerifyIdentity(s.token) == nil {
 		return s.grantStale(v.MinTTL, a.refused.told, now), nil, nil
 	}
 	return Grant{}, nil, a.refused.answer(now)

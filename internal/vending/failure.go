@@ -31,7 +31,7 @@ const (
 type Error struct {
 	Code            Code
 	Description     string
-	Known           bool          // the app exists: its secret has been read
+	AppExists       bool          // the app exists: its secret has been read
 	SalesforceError string        // Salesforce's own error and description; empty where it sent none
 	RetryAfter      time.Duration // when to try again; zero: not before something has been changed
 	Err             error
@@ -66,13 +66,13 @@ var (
 	errDeadToken error = &transientError{"Salesforce's login returned a token that Salesforce says is not active"}
 )
 
-// ErrPrincipals is in the Err of an Error where no caller can get the app's tokens since its allowedPrincipals cannot be
+// ErrPrincipalsUnreadable is in the Err of an Error where no caller can get the app's tokens since its allowedPrincipals cannot be
 // read.
-var ErrPrincipals = errors.New("allowedPrincipals cannot be read")
+var ErrPrincipalsUnreadable = errors.New("allowedPrincipals cannot be read")
 
 // ungranted says what a caller is told when Salesforce gave no token.
 func ungranted(app string, err error) *Error {
-	told := &Error{Known: true, Err: err}
+	told := &Error{AppExists: true, Err: err}
 	if isExhausted(err) {
 		told.Code = TemporarilyUnavailable
 		told.Description = fmt.Sprintf("the token function may not log in again for app %q yet (LOGIN_BURST, LOGINS_PER_HOUR): "+
@@ -97,18 +97,18 @@ func ungranted(app string, err error) *Error {
 		}
 	}
 	switch refused.Kind {
-	case sfoauth.Final:
+	case sfoauth.Permanent:
 		told.Code = AppMisconfigured
-		told.Description = fmt.Sprintf("Salesforce refuses app %q: %s", app, refused.Advice())
+		told.Description = fmt.Sprintf("Salesforce refuses app %q: %s", app, refused.Hint())
 		if refused.Status == 0 || refused.Code == "" && refused.Err != nil {
 			told.Description = fmt.Sprintf("app %q cannot log in: %v", app, refused.Err)
 		}
-	case sfoauth.Untrusted:
+	case sfoauth.InvalidResponse:
 		told.Code = BadUpstreamResponse
 		told.Description = fmt.Sprintf("Salesforce's answer for app %q cannot be trusted: %v", app, refused.Err)
-	case sfoauth.Limiting:
+	case sfoauth.RateLimited:
 		told.Code = TemporarilyUnavailable
-		told.Description = fmt.Sprintf("Salesforce limits the requests of app %q: %s", app, refused.Advice())
+		told.Description = fmt.Sprintf("Salesforce limits the requests of app %q: %s", app, refused.Hint())
 	default:
 		told.Code = TemporarilyUnavailable
 		told.Description = fmt.Sprintf("Salesforce cannot be asked for a token of app %q now: try again", app)
@@ -133,13 +133,13 @@ func unreadable(app string, err error) *Error {
 	told := &Error{Err: err}
 	failed, _ := errors.AsType[*appsecret.Error](err)
 	switch {
-	case failed == nil || failed.Problem == appsecret.Unavailable:
+	case failed == nil || failed.Kind == appsecret.Unavailable:
 		told.Code = TemporarilyUnavailable
 		told.Description = fmt.Sprintf("Secrets Manager cannot be asked for the credentials of app %q now: try again", app)
-	case failed.Problem == appsecret.Malformed:
-		told.Code, told.Known = AppMisconfigured, true
+	case failed.Kind == appsecret.Malformed:
+		told.Code, told.AppExists = AppMisconfigured, true
 		if appsecret.HidesRestriction(err, &appsecret.Version{}) {
-			told.Err = fmt.Errorf("%w: %w", ErrPrincipals, err)
+			told.Err = fmt.Errorf("%w: %w", ErrPrincipalsUnreadable, err)
 		}
 		told.Description = fmt.Sprintf("the secret of app %q cannot be used: %v", app, failed.Err)
 	default:
@@ -151,7 +151,7 @@ func unreadable(app string, err error) *Error {
 
 // authorize returns why the caller may not have the app's tokens; nil: it may. a.mu is held.
 func (a *app) authorize(req Request) error {
-	if req.ourselves || a.secret.AllowedPrincipals.Allow(req.Principal) {
+	if req.ourselves || a.secret.AllowedPrincipals.Allows(req.Principal) {
 		return nil
 	}
 	return denied(a.name, req.Principal, a.secret.PrincipalsErr)
@@ -160,9 +160,9 @@ func (a *app) authorize(req Request) error {
 // denied says what a caller is told whom allowedPrincipals does not let in. unreadable is why that cannot be read; nil:
 // it can.
 func denied(app, principal string, unreadable error) *Error {
-	told := &Error{Code: AccessDenied, Known: true}
+	told := &Error{Code: AccessDenied, AppExists: true}
 	if unreadable != nil {
-		told.Err = fmt.Errorf("%w: %w", ErrPrincipals, unreadable)
+		told.Err = fmt.Errorf("%w: %w", ErrPrincipalsUnreadable, unreadable)
 		told.Description = fmt.Sprintf("the allowedPrincipals of app %q cannot be read, so every caller is denied: "+
 			"the app's owner must fix the list in the secret (%v)", app, unreadable)
 		return told
@@ -199,8 +199,8 @@ func outOfTime(ctx context.Context) *Error {
 	}
 }
 
-// Unexpected is what a caller is told of a defect in this program.
-func Unexpected(err error) *Error {
+// InternalError is what a caller is told of a defect in this program.
+func InternalError(err error) *Error {
 	return &Error{Code: ServerError, Description: "the token function failed: report this with its request_id", Err: err}
 }
 
@@ -253,7 +253,7 @@ func (t trouble) after(told *Error, err error, tried []*appsecret.Version, jitte
 	case told.Code == AppMisconfigured:
 		next.lasting = true
 		next.until = now.Add(wait(30*time.Second, 5*time.Minute))
-	case refused != nil && refused.Kind == sfoauth.Limiting:
+	case refused != nil && refused.Kind == sfoauth.RateLimited:
 		next.until = now.Add(limitOf(err))
 	default:
 		down := wait(time.Second, 30*time.Second)
@@ -271,7 +271,7 @@ func isFinal(err error) bool {
 		return true
 	}
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.Kind == sfoauth.Final
+	return ok && refused.Kind == sfoauth.Permanent
 }
 
 func isExhausted(err error) bool {
@@ -288,7 +288,7 @@ func limitOf(err error) time.Duration {
 
 func isLimiting(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.Kind == sfoauth.Limiting
+	return ok && refused.Kind == sfoauth.RateLimited
 }
 
 // refusesIntrospection reports whether Salesforce does not let the app introspect its tokens. Only an OAuth error says
@@ -296,10 +296,10 @@ func isLimiting(err error) bool {
 // does not count either.
 func refusesIntrospection(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.Kind == sfoauth.Final && refused.Code != "" && !refused.RefusesCredentials()
+	return ok && refused.Kind == sfoauth.Permanent && refused.Code != "" && !refused.IsInvalidClient()
 }
 
 func refusesPair(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.RefusesCredentials()
+	return ok && refused.IsInvalidClient()
 }

@@ -93,7 +93,7 @@ func (v *Vendor) leaked(
 		return nil, false
 	}
 	version, err := v.read(ctx, f, name, appsecret.Compromised)
-	if appsecret.IsProblem(err, appsecret.Unavailable) || appsecret.IsProblem(err, appsecret.Denied) {
+	if appsecret.IsKind(err, appsecret.Unavailable) || appsecret.IsKind(err, appsecret.Denied) {
 		f.cost.Err = err
 		return nil, true
 	}
@@ -115,14 +115,14 @@ func (v *Vendor) revokeOne(ctx context.Context, f *flight, s *session, client *s
 	return err
 }
 
-func pairOf(client *sfoauth.Client) sfoauth.Pair {
-	return sfoauth.Pair{ConsumerKey: client.ConsumerKey, ConsumerSecret: client.ConsumerSecret}
+func pairOf(client *sfoauth.Client) sfoauth.ConsumerCredentials {
+	return sfoauth.ConsumerCredentials{ConsumerKey: client.ConsumerKey, ConsumerSecret: client.ConsumerSecret}
 }
 
 // sameCredentials reports whether the client has the version's consumer key and secret. The address does not count: it
 // can be written in other ways. nil is no version.
 func sameCredentials(client *sfoauth.Client, version *appsecret.Version) bool {
-	return version != nil && version.Pair().Equal(pairOf(client))
+	return version != nil && version.Credentials().Equal(pairOf(client))
 }
 
 // madeBy reports whether the session began with the version's credentials, which may be in other versions too: a person
@@ -140,7 +140,7 @@ func (v *Vendor) revokeAgain(ctx context.Context, f *flight, a *app, client *sfo
 	a.noteRevoked(rest, dead)
 }
 
-func (c *Cost) noteRevoked(tokens []string) {
+func (c *CallStats) noteRevoked(tokens []string) {
 	for _, id := range tokens {
 		c.notef("revoked token %s", id)
 	}
@@ -158,7 +158,7 @@ func (a *app) noteRevoked(rest []revocation, dead []string) {
 // there are none it does nothing. A token that is not known to be dead afterwards is not handed out any more, and its
 // revocation is tried again. Unlike Vend it asks Salesforce even while a failure is remembered: it is for emergencies.
 // It returns the id of the cached token, or of the first other one that it has revoked.
-func (v *Vendor) Revoke(ctx context.Context, req Request, cost *Cost) (string, error) {
+func (v *Vendor) Revoke(ctx context.Context, req Request, cost *CallStats) (string, error) {
 	a, err := v.app(req.App)
 	if err != nil {
 		return "", err

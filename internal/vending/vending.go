@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Secrets appsecret.Reader
 	// Hosts may be talked to beside Salesforce's own.
-	Hosts sfoauth.Hosts
+	Hosts sfoauth.AllowedHosts
 	// HTTPClient talks to Salesforce. Nil: http.DefaultClient.
 	HTTPClient *http.Client
 	// Logins limits the logins of each app. Nil: a budget of its own with the defaults.
@@ -27,29 +27,29 @@ type Config struct {
 	SecretTTL time.Duration
 	// MinTTL is what a token must have left to be handed out without asking Salesforce.
 	MinTTL time.Duration
-	// ConfirmEvery bounds how long a token is believed after Salesforce has confirmed it.
-	ConfirmEvery time.Duration
+	// IntrospectInterval bounds how long a token is believed after Salesforce has confirmed it.
+	IntrospectInterval time.Duration
 	// Jitter returns numbers in [0, 1) that spread retries. Nil: math/rand/v2.
 	Jitter func() float64
 }
 
 // Defaults of Config.
 const (
-	DefaultSecretTTL    = 5 * time.Minute
-	DefaultMinTTL       = 5 * time.Minute
-	DefaultConfirmEvery = 15 * time.Minute
+	DefaultSecretTTL          = 5 * time.Minute
+	DefaultMinTTL             = 5 * time.Minute
+	DefaultIntrospectInterval = 15 * time.Minute
 )
 
-// MintHorizon is the shortest session timeout that Salesforce lets an administrator set. Source: Salesforce Help,
+// MinSessionTimeout is the shortest session timeout that Salesforce lets an administrator set. Source: Salesforce Help,
 // "Modify Session Security Settings".
-const MintHorizon = 15 * time.Minute
+const MinSessionTimeout = 15 * time.Minute
 
 const (
-	// FirstTTL is how long a token is believed that a login has just returned. The answer carries no expiry, and
+	// DefaultTokenTTL is how long a token is believed that a login has just returned. The answer carries no expiry, and
 	// Salesforce does not document whether a login begins a session or returns one that still lives, which another
 	// process may have begun. A login uses its session, and use in the second half of the timeout extends it, so at
 	// least half of the shortest timeout is left. Source: as above.
-	FirstTTL = MintHorizon / 2
+	DefaultTokenTTL = MinSessionTimeout / 2
 	// unprovenTTL is how long a token is believed that a login has returned again, while introspection fails.
 	unprovenTTL = time.Minute
 	// flightTime bounds one round of work for an app: reading its secret, confirming its token, a login and the ladder.
@@ -83,14 +83,14 @@ const (
 	maxApps = 1000
 )
 
-// Cache says where a token came from, as X-Token-Cache does.
-type Cache string
+// CacheStatus says where a token came from, as X-Token-Cache does.
+type CacheStatus string
 
 const (
-	Hit       Cache = "hit"       // it was there and believed
-	Miss      Cache = "miss"      // a login
-	Confirmed Cache = "confirmed" // it was there, and Salesforce has just said that it is active
-	Stale     Cache = "stale"     // it was there, could not be confirmed, and is still inside what Salesforce last said
+	Hit       CacheStatus = "hit"       // it was there and believed
+	Miss      CacheStatus = "miss"      // a login
+	Confirmed CacheStatus = "confirmed" // it was there, and Salesforce has just said that it is active
+	Stale     CacheStatus = "stale"     // it was there, could not be confirmed, and is still inside what Salesforce last said
 )
 
 // Request is one caller's wish.
@@ -104,12 +104,12 @@ type Request struct {
 
 // Grant is a token handed out.
 type Grant struct {
-	Token     *sfoauth.Token
-	ID        string // the first 16 hex digits of the token's SHA-256
-	ExpiresIn time.Duration
-	Cache     Cache
-	Version   string // id of the secret's version that the token was made with
-	Withheld  error  // why a Stale token was not renewed; nil for the others
+	Token       *sfoauth.Token
+	TokenID     string // the first 16 hex digits of the token's SHA-256
+	ExpiresIn   time.Duration
+	CacheStatus CacheStatus
+	VersionID   string // id of the secret's version that the token was made with
+	RefreshErr  error  // why a Stale token was not renewed; nil for the others
 }
 
 // Vendor hands out tokens. It is safe for concurrent use.
@@ -125,7 +125,7 @@ func New(config Config) *Vendor {
 	for _, setting := range []struct {
 		value     *time.Duration
 		byDefault time.Duration
-	}{{&v.SecretTTL, DefaultSecretTTL}, {&v.MinTTL, DefaultMinTTL}, {&v.ConfirmEvery, DefaultConfirmEvery}} {
+	}{{&v.SecretTTL, DefaultSecretTTL}, {&v.MinTTL, DefaultMinTTL}, {&v.IntrospectInterval, DefaultIntrospectInterval}} {
 		if *setting.value == 0 {
 			*setting.value = setting.byDefault
 		}
@@ -141,7 +141,7 @@ func New(config Config) *Vendor {
 
 // Vend returns a token for the caller, or an *Error. It returns when ctx ends; work that others wait for goes on. What it
 // cost is added to cost, also where it fails; work that somebody else had under way costs nothing.
-func (v *Vendor) Vend(ctx context.Context, req Request, cost *Cost) (Grant, error) {
+func (v *Vendor) Vend(ctx context.Context, req Request, cost *CallStats) (Grant, error) {
 	a, err := v.app(req.App)
 	if err != nil {
 		return Grant{}, err
@@ -160,7 +160,7 @@ func (v *Vendor) Vend(ctx context.Context, req Request, cost *Cost) (Grant, erro
 // await asks decide what to do until it asks for no more work. One piece of work is done at a time for an app, whoever
 // asked for it; the others wait for it and decide anew. decide is called with a.mu held, and with the session that the
 // work waited for has made.
-func (v *Vendor) await(ctx context.Context, a *app, cost *Cost, decide func(made *session, now time.Time) (work, error)) error {
+func (v *Vendor) await(ctx context.Context, a *app, cost *CallStats, decide func(made *session, now time.Time) (work, error)) error {
 	var made *session
 	for {
 		f, own, err := v.next(ctx, a, made, decide)
@@ -197,8 +197,8 @@ func (v *Vendor) next(ctx context.Context, a *app, made *session, decide func(*s
 	return v.start(ctx, a, do), true, nil
 }
 
-// Warm makes sure that the app has a token, whoever may have it, for PREFETCH.
-func (v *Vendor) Warm(ctx context.Context, name string, cost *Cost) (Grant, error) {
+// Prefetch makes sure that the app has a token, whoever may have it, for PREFETCH.
+func (v *Vendor) Prefetch(ctx context.Context, name string, cost *CallStats) (Grant, error) {
 	return v.Vend(ctx, Request{App: name, ourselves: true}, cost)
 }
 

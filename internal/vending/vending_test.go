@@ -40,14 +40,14 @@ func newVendor(t *testing.T, config sfoauthtest.Config) (*Vendor, *sfoauthtest.O
 	t.Cleanup(stop)
 	client := network.Client()
 	t.Cleanup(client.CloseIdleConnections)
-	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Pair()
+	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":"http://%s"}`, key, secret, host)
-	return New(Config{Secrets: appsecret.Reader{Client: stored(value)}, Hosts: sfoauth.Hosts{host}, HTTPClient: client}), org
+	return New(Config{Secrets: appsecret.Reader{Client: stored(value)}, Hosts: sfoauth.AllowedHosts{host}, HTTPClient: client}), org
 }
 
 func (v *Vendor) vend(t *testing.T) Grant {
 	t.Helper()
-	grant, err := v.Vend(t.Context(), Request{App: "crm"}, &Cost{})
+	grant, err := v.Vend(t.Context(), Request{App: "crm"}, &CallStats{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,10 +78,10 @@ func TestTimeGoesOnWhileTheProcessIsFrozen(t *testing.T) {
 	before := *a.session
 	before.horizon, before.alive = frozen(t, before.horizon, time.Hour), frozen(t, before.alive, time.Hour)
 	a.session = &before
-	if next := v.vend(t); next.Cache != Confirmed || next.ID != first.ID {
-		t.Errorf("after an hour the token is a %s: nobody has asked Salesforce about it", next.Cache)
+	if next := v.vend(t); next.CacheStatus != Confirmed || next.TokenID != first.TokenID {
+		t.Errorf("after an hour the token is a %s: nobody has asked Salesforce about it", next.CacheStatus)
 	}
-	if n := org.Seen().Logins.OK; n != 1 {
+	if n := org.Stats().Logins.Succeeded; n != 1 {
 		t.Errorf("%d logins", n)
 	}
 	now := time.Now()
@@ -105,8 +105,8 @@ func TestAClockThatIsSetBackMakesNoTokenLiveLonger(t *testing.T) {
 	back := *a.session // its 15 minutes are over, but the clock on the wall has lost an hour
 	back.horizon = frozen(t, time.Now().Add(-time.Second), -time.Hour)
 	a.session = &back
-	if next := v.vend(t); next.Cache != Confirmed {
-		t.Errorf("the token is a %s", next.Cache)
+	if next := v.vend(t); next.CacheStatus != Confirmed {
+		t.Errorf("the token is a %s", next.CacheStatus)
 	}
 }
 
@@ -138,7 +138,7 @@ func TestAPanicLeavesTheAppUnlocked(t *testing.T) {
 // TestARevocationThatOutlivesItsCallerSharesNothingWithIt is for the race detector.
 func TestARevocationThatOutlivesItsCallerSharesNothingWithIt(t *testing.T) {
 	var giveUp context.CancelFunc
-	v, org := newVendor(t, sfoauthtest.Config{Watch: func(c sfoauthtest.Call) {
+	v, org := newVendor(t, sfoauthtest.Config{OnCall: func(c sfoauthtest.Call) {
 		if c.Endpoint == sfoauthtest.Revoke && c.Phase == sfoauthtest.Arrived {
 			giveUp()
 		}
@@ -147,7 +147,7 @@ func TestARevocationThatOutlivesItsCallerSharesNothingWithIt(t *testing.T) {
 		token := v.vend(t).Token.AccessToken.Reveal()
 		ctx, cancel := context.WithCancel(t.Context())
 		giveUp = cancel
-		_, _ = v.Revoke(ctx, Request{App: "crm"}, &Cost{})
+		_, _ = v.Revoke(ctx, Request{App: "crm"}, &CallStats{})
 		for a := v.apps["crm"]; ; {
 			a.mu.Lock()
 			f := a.flight
@@ -157,7 +157,7 @@ func TestARevocationThatOutlivesItsCallerSharesNothingWithIt(t *testing.T) {
 			}
 			<-f.done
 		}
-		if org.Live(token) {
+		if org.TokenActive(token) {
 			t.Fatal("the token lives")
 		}
 	}
@@ -169,12 +169,12 @@ func TestNamesThatCallersMakeUpTakeNoMoreAndMoreMemory(t *testing.T) {
 		v.vend(t)
 		v.Secrets.Client = nothing{}
 		for i := range 3 * maxApps {
-			_, _ = v.Vend(t.Context(), Request{App: fmt.Sprint("made-up-", i)}, &Cost{})
+			_, _ = v.Vend(t.Context(), Request{App: fmt.Sprint("made-up-", i)}, &CallStats{})
 		}
 		if len(v.apps) > maxApps {
 			t.Errorf("%d apps are remembered", len(v.apps))
 		}
-		if v.vend(t).Cache != Hit {
+		if v.vend(t).CacheStatus != Hit {
 			t.Error("an app that is known was forgotten")
 		}
 	})

@@ -12,8 +12,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// Cost is what was spent on a request.
-type Cost struct {
+// CallStats is what was spent on a request.
+type CallStats struct {
 	SecretsManager time.Duration   // waited for Secrets Manager
 	Salesforce     time.Duration   // waited for Salesforce
 	Logins         []time.Duration // how long each token request to Salesforce took
@@ -21,11 +21,11 @@ type Cost struct {
 	Notes          []string        // what an auditor should know beside, such as a token that was revoked; no secrets
 }
 
-func (c *Cost) notef(format string, args ...any) {
+func (c *CallStats) notef(format string, args ...any) {
 	c.Notes = append(c.Notes, fmt.Sprintf(format, args...))
 }
 
-func (c *Cost) add(other Cost) {
+func (c *CallStats) add(other CallStats) {
 	c.SecretsManager += other.SecretsManager
 	c.Salesforce += other.Salesforce
 	c.Logins = append(c.Logins, other.Logins...)
@@ -74,7 +74,7 @@ func (a *app) noteUnread(err error, jitter func() float64, now time.Time) {
 
 // untried says whether a version that a login might use has a pair that has not been refused yet.
 func (v *Vendor) untried(ctx context.Context, f *flight, name string, current *appsecret.Version, tried []*appsecret.Version) bool {
-	for _, label := range appsecret.Ladder {
+	for _, label := range appsecret.FallbackLabels {
 		if version, err := v.read(ctx, f, name, label); err == nil && worthTrying(version, current, tried) {
 			return true
 		}
@@ -89,7 +89,7 @@ func worthTrying(version, current *appsecret.Version, tried []*appsecret.Version
 
 // isAmong reports whether one of the versions has this one's credentials.
 func isAmong(version *appsecret.Version, versions []*appsecret.Version) bool {
-	return slices.ContainsFunc(versions, version.SamePair)
+	return slices.ContainsFunc(versions, version.SameCredentials)
 }
 
 // renew gets the app a token that can be believed: the given one, where it is not nil and Salesforce confirms it, or
@@ -333,7 +333,7 @@ func (r *renewal) mint(ctx context.Context, f *flight) (*session, error) {
 	if unsigned != nil {
 		return unsigned, r.checkSigner(ctx, f, unsigned)
 	}
-	for _, label := range appsecret.Ladder {
+	for _, label := range appsecret.FallbackLabels {
 		version, failed := r.read(ctx, f, r.app.name, label)
 		if failed != nil || !worthTrying(version, r.current, r.tried) {
 			continue
@@ -360,23 +360,23 @@ func (r *renewal) mint(ctx context.Context, f *flight) (*session, error) {
 // signs with for others. So it is while another version's are on their way to replace them, or where AWSPREVIOUS has
 // made the signature.
 func (r *renewal) checkSigner(ctx context.Context, f *flight, made *session) error {
-	for _, label := range appsecret.Ladder {
+	for _, label := range appsecret.FallbackLabels {
 		version, err := r.read(ctx, f, r.app.name, label)
 		if err != nil || !worthTrying(version, r.current, []*appsecret.Version{r.current}) {
 			continue
 		}
-		if label != appsecret.Previous || r.client(version).CheckSignature(made.token) == nil {
+		if label != appsecret.Previous || r.client(version).VerifySignature(made.token) == nil {
 			f.cost.noteUnsigned(made)
 			return nil
 		}
 	}
-	err := &sfoauth.Error{Op: "token", Status: http.StatusOK, Kind: sfoauth.Untrusted, Err: made.token.SignatureErr}
+	err := &sfoauth.Error{Op: "token", Status: http.StatusOK, Kind: sfoauth.InvalidResponse, Err: made.token.SignatureErr}
 	f.cost.Err = err
 	return err
 }
 
 // noteUnsigned notes that a token is used though its signature does not verify.
-func (c *Cost) noteUnsigned(made *session) {
+func (c *CallStats) noteUnsigned(made *session) {
 	c.notef("version %s, whose credentials may not be the primary ones: %v", made.version, made.token.SignatureErr)
 }
 
@@ -403,14 +403,14 @@ func (v *Vendor) login(
 		return nil, err
 	}
 	client := v.client(version)
-	client.SignatureOptional = true // the caller decides
+	client.AllowUnverifiedSignature = true // the caller decides
 	begun := time.Now()
 	token, err := client.Token(ctx)
 	took := time.Since(begun)
 	f.cost.Salesforce += took
 	f.cost.Logins = append(f.cost.Logins, took)
 	if err == nil {
-		if pinned := version.CheckPins(token); pinned != nil {
+		if pinned := version.VerifyIdentity(token); pinned != nil {
 			err = &setupError{pinned.Error() + ": fix the secret, or the app's run-as user"}
 		}
 	}

@@ -31,13 +31,13 @@ type Client struct {
 	// ConsumerKey and ConsumerSecret are the app's pair.
 	ConsumerKey    string
 	ConsumerSecret Secret
-	// SignatureOptional lets Token return a token whose signature does not verify, with the reason in
+	// AllowUnverifiedSignature lets Token return a token whose signature does not verify, with the reason in
 	// Token.SignatureErr. It is for credentials that are staged or have been rotated out: Salesforce does not
 	// document whether it signs with their secret or with that of the primary credentials. Of primary credentials
 	// leave it false: a wrong signature is then an error.
-	SignatureOptional bool
-	// Hosts are allowed beside Salesforce's own. Nil: none.
-	Hosts Hosts
+	AllowUnverifiedSignature bool
+	// AllowedHosts are allowed beside Salesforce's own. Nil: none.
+	AllowedHosts AllowedHosts
 	// HTTPClient sends the requests; its CheckRedirect is ignored. Nil: http.DefaultClient. In a process that is
 	// frozen between requests, as on AWS Lambda, give it a NewTransport.
 	HTTPClient *http.Client
@@ -87,7 +87,7 @@ func (c *Client) post(op, base, path string, form url.Values, own ...Secret) cal
 func (c *Client) do(ctx context.Context, req call, allowed func(string) (*url.URL, error)) ([]byte, error) {
 	base, err := allowed(req.base)
 	if err != nil {
-		return nil, &Error{Op: req.op, Kind: Final, Err: err}
+		return nil, &Error{Op: req.op, Kind: Permanent, Err: err}
 	}
 	timeout := c.Timeout
 	if timeout <= 0 {
@@ -113,7 +113,7 @@ func (c *Client) do(ctx context.Context, req call, allowed func(string) (*url.UR
 	case resp.StatusCode != http.StatusOK && !(req.rest && resp.StatusCode/100 == 2):
 		return nil, c.refused(failed, resp, base, body, req.own)
 	case len(body) > maxBody:
-		failed.Kind, failed.Err = Untrusted, fmt.Errorf("the answer has more than %d bytes", maxBody)
+		failed.Kind, failed.Err = InvalidResponse, fmt.Errorf("the answer has more than %d bytes", maxBody)
 		return nil, failed
 	}
 	return body, nil
@@ -175,7 +175,7 @@ func (c *Client) refused(failed *Error, resp *http.Response, base *url.URL, body
 	case resp.StatusCode/100 == 3:
 		failed.Err = redirectError(failed)
 	case failed.Code != "":
-	case failed.Kind == Untrusted:
+	case failed.Kind == InvalidResponse:
 		failed.Err = fmt.Errorf("unexpected HTTP %d", resp.StatusCode)
 	case mediaType == "text/html":
 		failed.Err = fmt.Errorf("HTTP %d with a web page, as in maintenance", resp.StatusCode)
@@ -189,7 +189,7 @@ func redirectError(e *Error) error {
 	if e.Location != "" {
 		to = " to " + e.Location
 	}
-	if e.Kind == Final {
+	if e.Kind == Permanent {
 		return fmt.Errorf("HTTP %d redirects%s, which is not followed: baseUri must be the org's present My Domain", e.Status, to)
 	}
 	return fmt.Errorf("HTTP %d redirects%s, which is not followed", e.Status, to)
@@ -228,9 +228,9 @@ func kindOf(err error) Kind {
 	var authority x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
 	if errors.As(err, &host) || errors.As(err, &authority) || errors.As(err, &invalid) {
-		return Untrusted
+		return InvalidResponse
 	}
-	return Passing
+	return Temporary
 }
 
 // decode reads one JSON object and nothing after it.

@@ -29,7 +29,7 @@ func connect(t *testing.T, config sfoauthtest.Config, options sfoauthtest.AppOpt
 	}
 	t.Cleanup(stop)
 	app := org.AddApp(options)
-	key, secret := app.Pair()
+	key, secret := app.Credentials()
 	transport := network.Transport()
 	t.Cleanup(transport.CloseIdleConnections)
 	return org, app, &sfoauth.Client{
@@ -40,7 +40,7 @@ func connect(t *testing.T, config sfoauthtest.Config, options sfoauthtest.AppOpt
 
 func TestTheLifeOfAToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{MoreFields: true})
+		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{ExtraFields: true})
 		token, err := client.Token(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -56,10 +56,10 @@ func TestTheLifeOfAToken(t *testing.T) {
 		if who, err := client.UserInfo(t.Context(), token); err != nil || who.UserID != app.User.ID || who.OrganizationID != org.ID() {
 			t.Errorf("userinfo %+v, %v", who, err)
 		}
-		if err := client.CheckAPI(t.Context(), token); err != nil {
+		if err := client.Ping(t.Context(), token); err != nil {
 			t.Error(err)
 		}
-		if err := client.Revoke(t.Context(), token); err != nil || org.Live(token.AccessToken.Reveal()) {
+		if err := client.Revoke(t.Context(), token); err != nil || org.TokenActive(token.AccessToken.Reveal()) {
 			t.Errorf("revoking: %v", err)
 		}
 		if err := client.Revoke(t.Context(), token); err != nil {
@@ -69,16 +69,16 @@ func TestTheLifeOfAToken(t *testing.T) {
 			t.Errorf("introspection of a dead token: %+v, %v", said, err)
 		}
 		_, err = client.UserInfo(t.Context(), token)
-		if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Code != "Bad_OAuth_Token" || refused.Kind != sfoauth.Final {
+		if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Code != "Bad_OAuth_Token" || refused.Kind != sfoauth.Permanent {
 			t.Errorf("userinfo of a dead token: %v", err)
 		}
-		if err := client.CheckAPI(t.Context(), token); err == nil || !strings.Contains(err.Error(), "INVALID_SESSION_ID") {
+		if err := client.Ping(t.Context(), token); err == nil || !strings.Contains(err.Error(), "INVALID_SESSION_ID") {
 			t.Errorf("the API with a dead token: %v", err)
 		}
-		if improper := org.Improper(); len(improper) > 0 {
+		if improper := org.Violations(); len(improper) > 0 {
 			t.Errorf("sent to Salesforce: %q", improper)
 		}
-		if seen := org.Seen(); seen.Logins.Tried != 1 || seen.Basic != 0 {
+		if seen := org.Stats(); seen.Logins.Attempts != 1 || seen.Basic != 0 {
 			t.Errorf("one token took %+v", seen.Logins)
 		}
 	})
@@ -111,11 +111,11 @@ func TestATokenThatFailsACheckIsNotReturned(t *testing.T) {
 func TestACallEndsWithItsContextOrItsTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-		for _, fault := range []sfoauthtest.Fault{sfoauthtest.Hang(), sfoauthtest.HangAfter(), sfoauthtest.Trickle(time.Second)} {
-			org.Fail(sfoauthtest.Token, fault, 0)
+		for _, fault := range []sfoauthtest.Fault{sfoauthtest.Hang(), sfoauthtest.HangAfterCommit(), sfoauthtest.Trickle(time.Second)} {
+			org.InjectFault(sfoauthtest.Token, fault, 0)
 			begun := time.Now()
 			_, err := client.Token(t.Context())
-			if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Kind != sfoauth.Passing || !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 10*time.Second {
+			if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Kind != sfoauth.Temporary || !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 10*time.Second {
 				t.Errorf("%s: %v after %s", fault, err, time.Since(begun))
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -124,7 +124,7 @@ func TestACallEndsWithItsContextOrItsTimeout(t *testing.T) {
 				t.Errorf("%s: %v after %s", fault, err, time.Since(begun))
 			}
 			cancel()
-			org.Heal()
+			org.ClearFaults()
 		}
 	})
 }
@@ -132,8 +132,8 @@ func TestACallEndsWithItsContextOrItsTimeout(t *testing.T) {
 func TestAnAnswerThatIsNotHTTPIsNotQuoted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-		for _, fault := range []sfoauthtest.Fault{sfoauthtest.Headless(), sfoauthtest.HeaderOfBody(), sfoauthtest.Redirect(302, "://"+client.ConsumerSecret.Reveal())} {
-			org.Fail(sfoauthtest.Token, fault, 0)
+		for _, fault := range []sfoauthtest.Fault{sfoauthtest.BodyOnly(), sfoauthtest.BodyAsHeader(), sfoauthtest.Redirect(302, "://"+client.ConsumerSecret.Reveal())} {
+			org.InjectFault(sfoauthtest.Token, fault, 0)
 			_, err := client.Token(t.Context())
 			if err == nil {
 				t.Fatalf("%s: no error", fault)
@@ -143,7 +143,7 @@ func TestAnAnswerThatIsNotHTTPIsNotQuoted(t *testing.T) {
 					t.Errorf("%s: the error holds a secret of %d characters", fault, len(secret))
 				}
 			}
-			org.Heal()
+			org.ClearFaults()
 		}
 	})
 }
@@ -154,14 +154,14 @@ func TestAPostIsRepeatedOnAConnectionThatWasClosedWhileIdle(t *testing.T) {
 		if _, err := client.Token(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		org.Fail(sfoauthtest.Token, sfoauthtest.Reset(), 1) // meets the kept-alive connection
+		org.InjectFault(sfoauthtest.Token, sfoauthtest.Reset(), 1) // meets the kept-alive connection
 		if _, err := client.Token(t.Context()); err != nil {
 			t.Errorf("on a connection that had died: %v", err)
 		}
-		org.Fail(sfoauthtest.Token, sfoauthtest.Reset(), 0)
-		asked := org.Seen().Calls[sfoauthtest.Token]
-		if _, err := client.Token(t.Context()); err == nil || org.Seen().Calls[sfoauthtest.Token]-asked > 3 {
-			t.Errorf("a server that resets every connection is asked %d times: %v", org.Seen().Calls[sfoauthtest.Token]-asked, err)
+		org.InjectFault(sfoauthtest.Token, sfoauthtest.Reset(), 0)
+		asked := org.Stats().Calls[sfoauthtest.Token]
+		if _, err := client.Token(t.Context()); err == nil || org.Stats().Calls[sfoauthtest.Token]-asked > 3 {
+			t.Errorf("a server that resets every connection is asked %d times: %v", org.Stats().Calls[sfoauthtest.Token]-asked, err)
 		}
 	})
 }
@@ -180,14 +180,14 @@ func stageAndRotate(t *testing.T, config sfoauthtest.Config) {
 	app.User.Change(func(o *sfoauthtest.UserOptions) { o.ExternalClientAppDeveloper, o.ViewClientSecret = true, true })
 	token, err := client.Token(ctx)
 	must(t, err)
-	pairs := client.Credentials(token, app.ID, app.ConsumerID)
+	pairs := client.StagedCredentialsClient(token, app.ID, app.ConsumerID)
 
-	main, err := pairs.Main(ctx)
+	main, err := pairs.Primary(ctx)
 	must(t, err)
 	if main.ConsumerKey != client.ConsumerKey || !main.ConsumerSecret.Equal(client.ConsumerSecret) {
 		t.Error("the main pair is not the app's")
 	}
-	if slot, err := pairs.Staged(ctx); err != nil || len(slot) != 0 {
+	if slot, err := pairs.ListStaged(ctx); err != nil || len(slot) != 0 {
 		t.Errorf("the empty slot: %v, %v", slot, err)
 	}
 	staged, err := pairs.Stage(ctx)
@@ -198,20 +198,20 @@ func stageAndRotate(t *testing.T, config sfoauthtest.Config) {
 	if _, err := pairs.Stage(ctx); err == nil {
 		t.Error("a second pair was staged")
 	}
-	slot, err := pairs.Staged(ctx)
+	slot, err := pairs.ListStaged(ctx)
 	must(t, err)
-	if len(slot) != 1 || !slot[0].Equal(staged.Pair) || slot[0].ID != staged.ID {
+	if len(slot) != 1 || !slot[0].Equal(staged.ConsumerCredentials) || slot[0].ID != staged.ID {
 		t.Errorf("the slot holds %+v", slot)
 	}
 	next := *client
 	next.ConsumerKey, next.ConsumerSecret = staged.ConsumerKey, staged.ConsumerSecret
 	_, err = next.Token(ctx)
 	must(t, err)
-	must(t, pairs.Rotate(ctx, staged.ID))
-	if main, err = pairs.Main(ctx); err != nil || !main.Equal(staged.Pair) {
+	must(t, pairs.Promote(ctx, staged.ID))
+	if main, err = pairs.Primary(ctx); err != nil || !main.Equal(staged.ConsumerCredentials) {
 		t.Errorf("after the rotation the main pair is another: %v", err)
 	}
-	slot, err = pairs.Staged(ctx)
+	slot, err = pairs.ListStaged(ctx)
 	must(t, err)
 	if len(slot) != 1 || slot[0].State != sfoauth.Rotated || slot[0].ConsumerKey != client.ConsumerKey {
 		t.Fatalf("the slot holds %+v", slot)
@@ -222,7 +222,7 @@ func stageAndRotate(t *testing.T, config sfoauthtest.Config) {
 	if _, err = client.Token(ctx); err == nil {
 		t.Error("the deleted pair logs in")
 	}
-	if improper := org.Improper(); len(improper) > 0 {
+	if improper := org.Violations(); len(improper) > 0 {
 		t.Errorf("sent to Salesforce: %q", improper)
 	}
 }
@@ -239,14 +239,14 @@ func TestASignatureMayBeOptional(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		for _, fault := range []sfoauthtest.Fault{sfoauthtest.WrongSignature(), sfoauthtest.Field("signature", "not base64!")} {
-			org.Fail(sfoauthtest.Token, fault, 2)
+			org.InjectFault(sfoauthtest.Token, fault, 2)
 			if _, err := client.Token(t.Context()); err == nil {
 				t.Errorf("%s: no error", fault)
 			}
 			optional := *client
-			optional.SignatureOptional = true
+			optional.AllowUnverifiedSignature = true
 			token, err := optional.Token(t.Context())
-			if err != nil || token.SignatureErr == nil || !org.Live(token.AccessToken.Reveal()) {
+			if err != nil || token.SignatureErr == nil || !org.TokenActive(token.AccessToken.Reveal()) {
 				t.Fatalf("%s: %v", fault, err)
 			}
 			for _, secret := range org.Secrets() {
@@ -256,11 +256,11 @@ func TestASignatureMayBeOptional(t *testing.T) {
 			}
 		}
 		optional := *client
-		optional.SignatureOptional = true
+		optional.AllowUnverifiedSignature = true
 		if token, err := optional.Token(t.Context()); err != nil || token.SignatureErr != nil {
 			t.Errorf("a signature that verifies: %v, %v", token.SignatureErr, err)
 		}
-		org.Fail(sfoauthtest.Token, sfoauthtest.Field("instance_url", "https://attacker.example"), 1)
+		org.InjectFault(sfoauthtest.Token, sfoauthtest.Field("instance_url", "https://attacker.example"), 1)
 		if _, err := optional.Token(t.Context()); err == nil {
 			t.Error("an answer that fails another check is accepted")
 		}
@@ -273,11 +273,11 @@ func TestARenamedMyDomainIsNamed(t *testing.T) {
 		org.Rename("https://new.my.salesforce.com")
 		_, err := client.Token(t.Context())
 		refused, ok := errors.AsType[*sfoauth.Error](err)
-		if !ok || refused.Kind != sfoauth.Final || refused.Location != "https://new.my.salesforce.com" || !strings.Contains(refused.Advice(), refused.Location) ||
+		if !ok || refused.Kind != sfoauth.Permanent || refused.Location != "https://new.my.salesforce.com" || !strings.Contains(refused.Hint(), refused.Location) ||
 			!strings.Contains(err.Error(), refused.Location) {
 			t.Errorf("%v", err)
 		}
-		if org.Seen().Logins.Tried != 0 || org.Seen().Redirects != 0 {
+		if org.Stats().Logins.Attempts != 0 || org.Stats().Redirects != 0 {
 			t.Error("the credentials were sent to where the redirect points")
 		}
 	})
@@ -320,7 +320,7 @@ func TestTheAddressesOfATokenAreSalesforces(t *testing.T) {
 		{"instance_url", "https://acme.my.salesforce.com#", false},
 		{"instance_url", "http://acme.localhost:8443", false},
 	} {
-		client := &sfoauth.Client{Hosts: sfoauth.Hosts{"127.0.0.1:8443", "proxy.example:8443", "acme.localhost:8443"}}
+		client := &sfoauth.Client{AllowedHosts: sfoauth.AllowedHosts{"127.0.0.1:8443", "proxy.example:8443", "acme.localhost:8443"}}
 		fields := map[string]string{
 			"access_token": "00Dxx!abc", "token_type": "Bearer", "instance_url": "https://acme.my.salesforce.com", "id": "https://acme.my.salesforce.com" + path,
 		}
@@ -346,7 +346,7 @@ func TestAnOversizedAnswerIsNotRead(t *testing.T) {
 			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body)}, nil
 		})}}
 		_, err := client.Introspect(t.Context(), token)
-		if refused, _ := errors.AsType[*sfoauth.Error](err); (err == nil) != accepted || err != nil && refused.Kind != sfoauth.Untrusted {
+		if refused, _ := errors.AsType[*sfoauth.Error](err); (err == nil) != accepted || err != nil && refused.Kind != sfoauth.InvalidResponse {
 			t.Errorf("an answer of %d bytes: %v, want accepted: %t", size, err, accepted)
 		}
 		if read := size - body.Len(); read > limit+1 {

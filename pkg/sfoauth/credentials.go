@@ -14,7 +14,7 @@ const APIVersion = "v65.0"
 
 const credentialsPath = "/services/data/" + APIVersion + "/apps/oauth/credentials/"
 
-// Credentials changes the pair of an External Client App's consumer through the Connect REST API. A new pair is staged
+// StagedCredentialsClient changes the pair of an External Client App's consumer through the Connect REST API. A new pair is staged
 // beside the main one, tried, and then made the main one; the old main pair goes on working for 30 days unless it is
 // deleted. A consumer has one slot for a pair beside the main one. It is safe for concurrent use.
 //
@@ -22,23 +22,23 @@ const credentialsPath = "/services/data/" + APIVersion + "/apps/oauth/credential
 // to consumer secrets through the REST API. Where one of them is missing, Salesforce answers 403 INSUFFICIENT_ACCESS
 // or 404.
 //
-// Source: Salesforce Help, "Stage, Rotate, and Delete OAuth Credentials for an External Client App"; Connect REST API
+// Source: Salesforce Help, "Stage, Rotate, and Delete OAuth StagedCredentialsClient for an External Client App"; Connect REST API
 // Developer Guide.
-type Credentials struct {
+type StagedCredentialsClient struct {
 	client     *Client
 	token      *Token
 	appID      string
 	consumerID string
 }
 
-// Pair is a consumer key and its secret. Both change together.
-type Pair struct {
+// ConsumerCredentials is a consumer key and its secret. Both change together.
+type ConsumerCredentials struct {
 	ConsumerKey    string
 	ConsumerSecret Secret
 }
 
 // Equal compares two pairs.
-func (p Pair) Equal(other Pair) bool {
+func (p ConsumerCredentials) Equal(other ConsumerCredentials) bool {
 	return p.ConsumerKey == other.ConsumerKey && p.ConsumerSecret.Equal(other.ConsumerSecret)
 }
 
@@ -51,9 +51,9 @@ const (
 	Rotated State = "Rotated" // was the main pair, and logs in until ExpirationDate
 )
 
-// StagedPair is the pair in the slot.
-type StagedPair struct {
-	Pair
+// StagedCredentials is the pair in the slot.
+type StagedCredentials struct {
+	ConsumerCredentials
 	ID         string
 	State      State
 	Expiration time.Time // zero where the answer does not say
@@ -67,30 +67,30 @@ type Consumer struct {
 	Name        string `json:"name"`
 }
 
-// AppUsage is one app as the org lists it.
-type AppUsage struct {
+// ExternalClientApp is one app as the org lists it.
+type ExternalClientApp struct {
 	ID   string `json:"identifier"` // 0xI…
 	Name string `json:"name"`
 }
 
-// Credentials returns access to the pairs of the consumer of an app, with the rights of the token's user. The client's own
+// StagedCredentialsClient returns access to the pairs of the consumer of an app, with the rights of the token's user. The client's own
 // pair takes no part in it.
-func (c *Client) Credentials(token *Token, appID, consumerID string) *Credentials {
-	return &Credentials{client: c, token: token, appID: appID, consumerID: consumerID}
+func (c *Client) StagedCredentialsClient(token *Token, appID, consumerID string) *StagedCredentialsClient {
+	return &StagedCredentialsClient{client: c, token: token, appID: appID, consumerID: consumerID}
 }
 
 // Apps lists the org's apps; the app and consumer ids are not needed for it.
-func (c *Credentials) Apps(ctx context.Context) ([]AppUsage, error) {
+func (c *StagedCredentialsClient) Apps(ctx context.Context) ([]ExternalClientApp, error) {
 	var a struct {
-		Apps  []AppUsage `json:"apps"`
-		Usage []AppUsage `json:"usage"`
+		Apps  []ExternalClientApp `json:"apps"`
+		Usage []ExternalClientApp `json:"usage"`
 	}
 	err := c.get(ctx, "usage", "/services/data/"+APIVersion+"/apps/oauth/usage", &a)
 	return append(a.Apps, a.Usage...), err
 }
 
 // Consumers lists the app's consumers; the consumer id is not needed for it.
-func (c *Credentials) Consumers(ctx context.Context) ([]Consumer, error) {
+func (c *StagedCredentialsClient) Consumers(ctx context.Context) ([]Consumer, error) {
 	var a struct {
 		Consumers []Consumer `json:"consumers"`
 	}
@@ -101,25 +101,25 @@ func (c *Credentials) Consumers(ctx context.Context) ([]Consumer, error) {
 	return a.Consumers, err
 }
 
-// Main returns the main pair.
-func (c *Credentials) Main(ctx context.Context) (Pair, error) {
+// Primary returns the main pair.
+func (c *StagedCredentialsClient) Primary(ctx context.Context) (ConsumerCredentials, error) {
 	var a stagedAnswer
 	path, err := c.path("main pair", "")
 	if err != nil {
-		return Pair{}, err
+		return ConsumerCredentials{}, err
 	}
 	if err := c.get(ctx, "main pair", path+"?part=keyandsecret", &a); err != nil {
-		return Pair{}, err
+		return ConsumerCredentials{}, err
 	}
 	pair := a.pair()
 	if pair.ConsumerKey == "" || pair.ConsumerSecret.IsZero() {
-		return Pair{}, c.untrusted("main pair", errors.New("the answer holds no pair"))
+		return ConsumerCredentials{}, c.untrusted("main pair", errors.New("the answer holds no pair"))
 	}
 	return pair, nil
 }
 
-// Staged returns the pairs beside the main one: one at most, as far as is known.
-func (c *Credentials) Staged(ctx context.Context) ([]StagedPair, error) {
+// ListStaged returns the pairs beside the main one: one at most, as far as is known.
+func (c *StagedCredentialsClient) ListStaged(ctx context.Context) ([]StagedCredentials, error) {
 	path, err := c.path("staged pairs", "/staged")
 	if err != nil {
 		return nil, err
@@ -133,40 +133,40 @@ func (c *Credentials) Staged(ctx context.Context) ([]StagedPair, error) {
 
 // Stage makes a new pair beside the main one. It fails where the slot is taken. When the answer is lost, Staged tells
 // whether it took effect.
-func (c *Credentials) Stage(ctx context.Context) (StagedPair, error) {
+func (c *StagedCredentialsClient) Stage(ctx context.Context) (StagedCredentials, error) {
 	path, err := c.path("stage", "/staged")
 	if err != nil {
-		return StagedPair{}, err
+		return StagedCredentials{}, err
 	}
 	body, err := c.send(ctx, "stage", http.MethodPost, path, "{}")
 	if err != nil {
-		return StagedPair{}, err
+		return StagedCredentials{}, err
 	}
 	var a stagedAnswer
 	if err := decode(body, &a); err != nil {
-		return StagedPair{}, c.untrusted("stage", err)
+		return StagedCredentials{}, c.untrusted("stage", err)
 	}
 	pairs := a.all()
 	if len(pairs) != 1 || pairs[0].ConsumerKey == "" || pairs[0].ConsumerSecret.IsZero() {
-		return StagedPair{}, c.untrusted("stage", errors.New("the answer does not hold one new pair"))
+		return StagedCredentials{}, c.untrusted("stage", errors.New("the answer does not hold one new pair"))
 	}
 	return pairs[0], nil
 }
 
-// Rotate makes the staged pair the main one. The old main pair takes its place in the slot, as Rotated.
-func (c *Credentials) Rotate(ctx context.Context, stagedID string) error {
+// Promote makes the staged pair the main one. The old main pair takes its place in the slot, as Rotated.
+func (c *StagedCredentialsClient) Promote(ctx context.Context, stagedID string) error {
 	return c.change(ctx, "rotate", http.MethodPatch, stagedID, `{"command":"rotate"}`)
 }
 
 // Delete empties the slot. The pair in it stops working at once.
-func (c *Credentials) Delete(ctx context.Context, stagedID string) error {
+func (c *StagedCredentialsClient) Delete(ctx context.Context, stagedID string) error {
 	return c.change(ctx, "delete staged pair", http.MethodDelete, stagedID, "")
 }
 
-func (c *Credentials) change(ctx context.Context, op, method, stagedID, body string) error {
+func (c *StagedCredentialsClient) change(ctx context.Context, op, method, stagedID, body string) error {
 	path, err := c.path(op, "/staged/"+stagedID)
 	if err == nil && (stagedID == "" || len(stagedID) > 64 || strings.Trim(stagedID, alphanumeric) != "") {
-		err = &Error{Op: op, Kind: Final, Err: errors.New("the staged pair's id must be letters and digits")}
+		err = &Error{Op: op, Kind: Permanent, Err: errors.New("the staged pair's id must be letters and digits")}
 	}
 	if err != nil {
 		return err
@@ -176,14 +176,14 @@ func (c *Credentials) change(ctx context.Context, op, method, stagedID, body str
 }
 
 // path is built from the ids and never from the URLs in an answer.
-func (c *Credentials) path(op, rest string) (string, error) {
+func (c *StagedCredentialsClient) path(op, rest string) (string, error) {
 	if !isRecordID(c.appID) || !isRecordID(c.consumerID) {
 		return "", c.unnamed(op)
 	}
 	return credentialsPath + c.appID + "/" + c.consumerID + rest, nil
 }
 
-func (c *Credentials) get(ctx context.Context, op, path string, into any) error {
+func (c *StagedCredentialsClient) get(ctx context.Context, op, path string, into any) error {
 	body, err := c.send(ctx, op, http.MethodGet, path, "")
 	if err != nil {
 		return err
@@ -194,20 +194,20 @@ func (c *Credentials) get(ctx context.Context, op, path string, into any) error 
 	return nil
 }
 
-func (c *Credentials) send(ctx context.Context, op, method, path, body string) ([]byte, error) {
+func (c *StagedCredentialsClient) send(ctx context.Context, op, method, path, body string) ([]byte, error) {
 	req := call{
 		op: op, method: method, base: c.client.instance(c.token), path: path, json: body, rest: true,
 		bearer: c.token.AccessToken, own: []Secret{c.token.AccessToken, c.client.ConsumerSecret},
 	}
-	return c.client.do(ctx, req, c.client.Hosts.Instance)
+	return c.client.do(ctx, req, c.client.AllowedHosts.Instance)
 }
 
-func (c *Credentials) untrusted(op string, err error) error {
+func (c *StagedCredentialsClient) untrusted(op string, err error) error {
 	return c.client.untrusted(call{op: op, base: c.client.instance(c.token)}, err)
 }
 
-func (c *Credentials) unnamed(op string) error {
-	return &Error{Op: op, Kind: Final, Err: errors.New("appId (0xI…) and consumerId (888…) must be record ids of 15 or 18 letters and digits")}
+func (c *StagedCredentialsClient) unnamed(op string) error {
+	return &Error{Op: op, Kind: Permanent, Err: errors.New("appId (0xI…) and consumerId (888…) must be record ids of 15 or 18 letters and digits")}
 }
 
 // stagedAnswer takes both forms in which pairs are answered: a list under stagedCredentials, and the object itself.
@@ -225,16 +225,18 @@ type stagedObject struct {
 	Created    timestamp `json:"createdDate"`
 }
 
-func (o stagedObject) pair() Pair { return Pair{o.Key, NewSecret(o.Secret)} }
+func (o stagedObject) pair() ConsumerCredentials {
+	return ConsumerCredentials{o.Key, NewSecret(o.Secret)}
+}
 
-func (a stagedAnswer) all() []StagedPair {
+func (a stagedAnswer) all() []StagedCredentials {
 	objects := a.List
 	if a.ID != "" {
 		objects = append(objects, a.stagedObject)
 	}
-	var pairs []StagedPair
+	var pairs []StagedCredentials
 	for _, o := range objects {
-		pairs = append(pairs, StagedPair{o.pair(), o.ID, o.State, o.Expiration.Time, o.Created.Time})
+		pairs = append(pairs, StagedCredentials{o.pair(), o.ID, o.State, o.Expiration.Time, o.Created.Time})
 	}
 	return pairs
 }

@@ -17,18 +17,18 @@ func TestAppsAndConsumersAreListed(t *testing.T) {
 		app.User.Change(func(o *sfoauthtest.UserOptions) { o.ExternalClientAppDeveloper, o.ViewClientSecret = true, true })
 		token, err := client.Token(t.Context())
 		must(t, err)
-		apps, err := client.Credentials(token, "", "").Apps(t.Context())
-		if err != nil || len(apps) != 1 || apps[0] != (sfoauth.AppUsage{ID: app.ID, Name: "CRM"}) {
+		apps, err := client.StagedCredentialsClient(token, "", "").Apps(t.Context())
+		if err != nil || len(apps) != 1 || apps[0] != (sfoauth.ExternalClientApp{ID: app.ID, Name: "CRM"}) {
 			t.Errorf("apps %+v, %v", apps, err)
 		}
-		consumers, err := client.Credentials(token, app.ID[:15], "").Consumers(t.Context())
+		consumers, err := client.StagedCredentialsClient(token, app.ID[:15], "").Consumers(t.Context())
 		if err != nil || len(consumers) != 1 || consumers[0] != (sfoauth.Consumer{ID: app.ConsumerID, ConsumerKey: client.ConsumerKey, Name: "CRM"}) {
 			t.Errorf("consumers %+v, %v", consumers, err)
 		}
-		if main, err := client.Credentials(token, app.ID[:15], app.ConsumerID[:15]).Main(t.Context()); err != nil || main.ConsumerKey != client.ConsumerKey {
+		if main, err := client.StagedCredentialsClient(token, app.ID[:15], app.ConsumerID[:15]).Primary(t.Context()); err != nil || main.ConsumerKey != client.ConsumerKey {
 			t.Errorf("with ids of 15 characters: %v", err)
 		}
-		if improper := org.Improper(); len(improper) > 0 {
+		if improper := org.Violations(); len(improper) > 0 {
 			t.Errorf("sent to Salesforce: %q", improper)
 		}
 	})
@@ -42,26 +42,26 @@ func TestNothingButIDsGoesIntoAPath(t *testing.T) {
 		for _, ids := range [][2]string{
 			{"", app.ConsumerID}, {app.ID, ""}, {"../../sobjects/x", app.ConsumerID}, {app.ID, "888?part=keyand"}, {app.ID + "0", app.ConsumerID}, {app.ID, "888000000000é0"},
 		} {
-			c := client.Credentials(token, ids[0], ids[1])
-			_, err := c.Main(t.Context())
-			_, err2 := c.Staged(t.Context())
+			c := client.StagedCredentialsClient(token, ids[0], ids[1])
+			_, err := c.Primary(t.Context())
+			_, err2 := c.ListStaged(t.Context())
 			_, err3 := c.Stage(t.Context())
-			for _, err := range []error{err, err2, err3, c.Rotate(t.Context(), "1"), c.Delete(t.Context(), "1")} {
-				if failed, ok := errors.AsType[*sfoauth.Error](err); !ok || failed.Kind != sfoauth.Final || failed.Status != 0 {
+			for _, err := range []error{err, err2, err3, c.Promote(t.Context(), "1"), c.Delete(t.Context(), "1")} {
+				if failed, ok := errors.AsType[*sfoauth.Error](err); !ok || failed.Kind != sfoauth.Permanent || failed.Status != 0 {
 					t.Errorf("ids %q: %v", ids, err)
 				}
 			}
 		}
-		if _, err := client.Credentials(token, "../usage", "").Consumers(t.Context()); err == nil {
+		if _, err := client.StagedCredentialsClient(token, "../usage", "").Consumers(t.Context()); err == nil {
 			t.Error("consumers of an app that is no id")
 		}
-		c := client.Credentials(token, app.ID, app.ConsumerID)
+		c := client.StagedCredentialsClient(token, app.ID, app.ConsumerID)
 		for _, id := range []string{"", "../x", "a/b", "a?b", "a b", strings.Repeat("a", 65)} {
-			if c.Rotate(t.Context(), id) == nil || c.Delete(t.Context(), id) == nil {
+			if c.Promote(t.Context(), id) == nil || c.Delete(t.Context(), id) == nil {
 				t.Errorf("the staged pair %q", id)
 			}
 		}
-		if calls := org.Seen().Calls; len(calls) > 0 {
+		if calls := org.Stats().Calls; len(calls) > 0 {
 			t.Errorf("Salesforce was asked: %v", calls)
 		}
 	})
@@ -72,8 +72,8 @@ func TestMissingPermissionsAreFinal(t *testing.T) {
 		_, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		token, err := client.Token(t.Context())
 		must(t, err)
-		_, err = client.Credentials(token, app.ID, app.ConsumerID).Main(t.Context())
-		if failed, ok := errors.AsType[*sfoauth.Error](err); !ok || failed.Kind != sfoauth.Final || failed.Status != http.StatusForbidden || failed.Code != "INSUFFICIENT_ACCESS" || failed.Advice() == "" {
+		_, err = client.StagedCredentialsClient(token, app.ID, app.ConsumerID).Primary(t.Context())
+		if failed, ok := errors.AsType[*sfoauth.Error](err); !ok || failed.Kind != sfoauth.Permanent || failed.Status != http.StatusForbidden || failed.Code != "INSUFFICIENT_ACCESS" || failed.Hint() == "" {
 			t.Errorf("without permissions: %v", err)
 		}
 	})
@@ -87,7 +87,7 @@ func TestSameRecord(t *testing.T) {
 		{"00Dxx0000000001", "00Dxx0000000001", true}, {"00Dxx0000000001", "00Dxx0000000001AAA", true}, {"00Dxx0000000001EAC", "00Dxx0000000001", true},
 		{"00Dxx0000000001", "00Dxx0000000002", false}, {"00Dxx0000000001", "00DXX0000000001", false}, {"00Dxx", "00Dxx", false}, {"", "", false},
 	} {
-		if got := sfoauth.SameRecord(c.a, c.b); got != c.same {
+		if got := sfoauth.EqualIDs(c.a, c.b); got != c.same {
 			t.Errorf("%q and %q: %t", c.a, c.b, got)
 		}
 	}
@@ -107,10 +107,10 @@ func TestPrimaryCredentialsAreAKeyAndASecret(t *testing.T) {
 		`{}`: false,
 		`{"stagedCredentials":[{"id":"0xJ","key":"k","secret":"s","state":"Active"}]}`: false,
 	} {
-		credentials := answering(200, "application/json", body).Credentials(token, "0xIxx0000000001", "888xx0000000001")
-		main, err := credentials.Main(t.Context())
+		credentials := answering(200, "application/json", body).StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001")
+		main, err := credentials.Primary(t.Context())
 		refused, _ := errors.AsType[*sfoauth.Error](err)
-		if (err == nil) != complete || err != nil && (refused == nil || refused.Kind != sfoauth.Untrusted) || err == nil && (main.ConsumerKey != "k" || main.ConsumerSecret.Reveal() != "s") {
+		if (err == nil) != complete || err != nil && (refused == nil || refused.Kind != sfoauth.InvalidResponse) || err == nil && (main.ConsumerKey != "k" || main.ConsumerSecret.Reveal() != "s") {
 			t.Errorf("%s: %v, want accepted: %t", body, err, complete)
 		}
 		if err != nil && (main.ConsumerKey != "" || !main.ConsumerSecret.IsZero()) {

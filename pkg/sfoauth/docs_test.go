@@ -21,7 +21,7 @@ func TestEveryKnownErrorIsInTheDocs(t *testing.T) {
 			documented = append(documented, strings.TrimSpace(strings.ReplaceAll(line, `\<`, "<")))
 		}
 	}
-	kinds := map[Kind]string{Final: "for good", Passing: "passing", Limiting: "limit"}
+	kinds := map[Kind]string{Permanent: "for good", Temporary: "passing", RateLimited: "limit"}
 	var known []string
 	for i, e := range knownErrors {
 		says, advice := e.says, e.advice

@@ -13,26 +13,26 @@ import (
 type Kind int
 
 const (
-	// Passing: Salesforce is down, slow or busy. Try again later.
-	Passing Kind = iota
-	// Final: the same request fails until a person changes something; see Error.Advice.
-	Final
-	// Limiting: too many requests. Try again after Error.RetryAfter, or a minute where that is zero.
-	Limiting
-	// Untrusted: the answer is not one that Salesforce gives: malformed, wrongly signed, or naming a foreign host.
+	// Temporary: Salesforce is down, slow or busy. Try again later.
+	Temporary Kind = iota
+	// Permanent: the same request fails until a person changes something; see Error.Advice.
+	Permanent
+	// RateLimited: too many requests. Try again after Error.RetryAfter, or a minute where that is zero.
+	RateLimited
+	// InvalidResponse: the answer is not one that Salesforce gives: malformed, wrongly signed, or naming a foreign host.
 	// Nothing of it may be used.
-	Untrusted
+	InvalidResponse
 )
 
 func (k Kind) String() string {
 	switch k {
-	case Passing:
+	case Temporary:
 		return "passing"
-	case Final:
+	case Permanent:
 		return "final"
-	case Limiting:
+	case RateLimited:
 		return "limiting"
-	case Untrusted:
+	case InvalidResponse:
 		return "untrusted"
 	default:
 		return fmt.Sprintf("Kind(%d)", int(k))
@@ -76,37 +76,37 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// RefusesCredentials says whether Salesforce refused the consumer key or secret themselves. Another version of the pair
+// IsInvalidClient says whether Salesforce refused the consumer key or secret themselves. Another version of the pair
 // may still work: the pair is being rotated, or the new one has not reached every server yet, which takes 2 to 10
 // minutes.
-func (e *Error) RefusesCredentials() bool {
-	return e.Kind == Final && (e.Code == "invalid_client" || e.Code == "invalid_client_id")
+func (e *Error) IsInvalidClient() bool {
+	return e.Kind == Permanent && (e.Code == "invalid_client" || e.Code == "invalid_client_id")
 }
 
-// SessionBlocked reports whether the REST API refused a session that Salesforce itself has just issued: the user is
+// IsSessionBlocked reports whether the REST API refused a session that Salesforce itself has just issued: the user is
 // frozen, or the org accepts a session only from certain addresses. Introspection says of such a session that it is
 // active. A token without the api scope is refused in the same words, so look at Token.Scope first.
-func (e *Error) SessionBlocked() bool {
+func (e *Error) IsSessionBlocked() bool {
 	return e.Status == http.StatusUnauthorized && e.Code == "INVALID_SESSION_ID" &&
 		strings.Contains(strings.ToLower(e.Description), blockedSession)
 }
 
 const blockedSession = "not valid for use with the rest api"
 
-// NotFound reports whether Salesforce itself said that what was asked for does not exist, or that the user may not
+// IsNotFound reports whether Salesforce itself said that what was asked for does not exist, or that the user may not
 // see it. A web page with 404 says neither.
-func (e *Error) NotFound() bool { return e.Kind == Final && e.Status == http.StatusNotFound }
+func (e *Error) IsNotFound() bool { return e.Kind == Permanent && e.Status == http.StatusNotFound }
 
-// Advice says what a person should check, as the step of the app's setup that is missing or wrong. It is empty where
+// Hint says what a person should check, as the step of the app's setup that is missing or wrong. It is empty where
 // waiting is all there is to do.
-func (e *Error) Advice() string {
+func (e *Error) Hint() string {
 	known := lookUp(e.Code, e.Description)
 	switch {
 	case known != nil:
 		return strings.ReplaceAll(known.advice, "<host>", e.Host)
-	case e.Kind == Final && namesMyDomain(e.Location):
+	case e.Kind == Permanent && namesMyDomain(e.Location):
 		return "the org's My Domain may have been renamed: if " + e.Location + " is the org's, set baseUri to it (setup step 3)"
-	case e.Kind == Final:
+	case e.Kind == Permanent:
 		return "check that baseUri is the org's My Domain and that the app's consumer key, flow and run-as user are set up"
 	default:
 		return ""
@@ -124,45 +124,45 @@ type knownError struct {
 // The first match counts. Source: Salesforce Help, "OAuth Authorization Errors" and "OAuth 2.0 Client Credentials Flow
 // for Server-to-Server Integration"; REST API Developer Guide, "Status Codes and Error Responses".
 var knownErrors = []knownError{
-	{"invalid_client_id", "", Final, "check consumerKey; a new key takes 2 to 10 minutes to work everywhere"},
-	{"invalid_client", "", Final, "check consumerSecret: it does not belong to consumerKey, or was regenerated in Setup"},
-	{"invalid_grant", "no client credentials user", Final, "set the run-as user in the app's client credentials flow policy (setup step 2)"},
-	{"invalid_grant", "not supported on this domain", Final, "set baseUri to the org's My Domain, https://<MyDomain>.my.salesforce.com (setup step 3)"},
-	{"invalid_grant", "no valid scopes", Final, "give the app the api scope (setup step 1)"},
-	{"invalid_grant", "hasn't approved", Final, "let an administrator pre-authorize the app for the run-as user's profile or permission set (setup step 2)"},
-	{"invalid_grant", "invalid login hours", Final, "one of two causes: the function's address is outside " +
+	{"invalid_client_id", "", Permanent, "check consumerKey; a new key takes 2 to 10 minutes to work everywhere"},
+	{"invalid_client", "", Permanent, "check consumerSecret: it does not belong to consumerKey, or was regenerated in Setup"},
+	{"invalid_grant", "no client credentials user", Permanent, "set the run-as user in the app's client credentials flow policy (setup step 2)"},
+	{"invalid_grant", "not supported on this domain", Permanent, "set baseUri to the org's My Domain, https://<MyDomain>.my.salesforce.com (setup step 3)"},
+	{"invalid_grant", "no valid scopes", Permanent, "give the app the api scope (setup step 1)"},
+	{"invalid_grant", "hasn't approved", Permanent, "let an administrator pre-authorize the app for the run-as user's profile or permission set (setup step 2)"},
+	{"invalid_grant", "invalid login hours", Permanent, "one of two causes: the function's address is outside " +
 		"the run-as user's login IP ranges, or the time is outside its profile's login hours (setup step 2)"},
-	{"invalid_grant", "ip restricted", Final, "relax the app's IP policy, or add the function's addresses to the run-as user's login IP ranges (setup step 2)"},
-	{"invalid_grant", "inactive user", Final, "activate the run-as user, or choose another (setup step 2)"},
-	{"invalid_grant", "inactive organization", Final, "the org at <host> is locked, closed or suspended: ask Salesforce; if it is not the right org, correct baseUri (setup step 3)"},
-	{"invalid_grant", "already being processed", Passing, ""},
-	{"invalid_grant", "login rate", Limiting, "the run-as user has spent its 3,600 logins an hour: find who else logs in as this user"},
-	{"invalid_grant", "", Final, "check the run-as user: active, API enabled, allowed to use the app (setup step 2)"},
-	{"invalid_app_access", "", Final, "let an administrator pre-authorize the app for the run-as user's profile or permission set (setup step 2)"},
-	{"app_not_found", "", Final, "install the app in this org, or unblock it under Connected Apps OAuth Usage (setup step 1)"},
-	{"OAUTH_APP_BLOCKED", "", Final, "unblock the app under Connected Apps OAuth Usage in Setup (setup step 1)"},
-	{"unsupported_grant_type", "", Final, "switch on the client credentials flow in the app's OAuth settings (setup step 1)"},
-	{"unauthorized_client", "", Final, "switch on the client credentials flow in the app's OAuth settings (setup step 1)"},
-	{"inactive_user", "", Final, "activate the run-as user, or choose another (setup step 2)"},
-	{"inactive_org", "", Final, "the org at <host> is locked, closed or suspended: ask Salesforce; if it is not the right org, correct baseUri (setup step 3)"},
-	{"invalid_request", "", Final, "the token endpoint did not accept the request: check that baseUri is the org's My Domain"},
-	{"invalid_scope", "", Final, "give the app the api scope (setup step 1)"},
-	{"rate_limit_exceeded", "", Limiting, "the org limits its token requests: find who else logs in with this app"},
-	{"REQUEST_LIMIT_EXCEEDED", "", Limiting, "the org has spent its API requests for the day: see Company Information in Setup"},
-	{"API_DISABLED_FOR_ORG", "", Final, "give the run-as user the permission API Enabled; without it in the org's edition, ask Salesforce (setup step 2)"},
-	{"API_CURRENTLY_DISABLED", "", Final, "give the run-as user the permission API Enabled; without it in the org's edition, ask Salesforce (setup step 2)"},
-	{"INSUFFICIENT_ACCESS", "", Final, "give the API's user the permission that the request needs"},
-	{"INVALID_SESSION_ID", blockedSession, Final, "the run-as user is frozen, or the org binds sessions to addresses: " +
+	{"invalid_grant", "ip restricted", Permanent, "relax the app's IP policy, or add the function's addresses to the run-as user's login IP ranges (setup step 2)"},
+	{"invalid_grant", "inactive user", Permanent, "activate the run-as user, or choose another (setup step 2)"},
+	{"invalid_grant", "inactive organization", Permanent, "the org at <host> is locked, closed or suspended: ask Salesforce; if it is not the right org, correct baseUri (setup step 3)"},
+	{"invalid_grant", "already being processed", Temporary, ""},
+	{"invalid_grant", "login rate", RateLimited, "the run-as user has spent its 3,600 logins an hour: find who else logs in as this user"},
+	{"invalid_grant", "", Permanent, "check the run-as user: active, API enabled, allowed to use the app (setup step 2)"},
+	{"invalid_app_access", "", Permanent, "let an administrator pre-authorize the app for the run-as user's profile or permission set (setup step 2)"},
+	{"app_not_found", "", Permanent, "install the app in this org, or unblock it under Connected Apps OAuth Usage (setup step 1)"},
+	{"OAUTH_APP_BLOCKED", "", Permanent, "unblock the app under Connected Apps OAuth Usage in Setup (setup step 1)"},
+	{"unsupported_grant_type", "", Permanent, "switch on the client credentials flow in the app's OAuth settings (setup step 1)"},
+	{"unauthorized_client", "", Permanent, "switch on the client credentials flow in the app's OAuth settings (setup step 1)"},
+	{"inactive_user", "", Permanent, "activate the run-as user, or choose another (setup step 2)"},
+	{"inactive_org", "", Permanent, "the org at <host> is locked, closed or suspended: ask Salesforce; if it is not the right org, correct baseUri (setup step 3)"},
+	{"invalid_request", "", Permanent, "the token endpoint did not accept the request: check that baseUri is the org's My Domain"},
+	{"invalid_scope", "", Permanent, "give the app the api scope (setup step 1)"},
+	{"rate_limit_exceeded", "", RateLimited, "the org limits its token requests: find who else logs in with this app"},
+	{"REQUEST_LIMIT_EXCEEDED", "", RateLimited, "the org has spent its API requests for the day: see Company Information in Setup"},
+	{"API_DISABLED_FOR_ORG", "", Permanent, "give the run-as user the permission API Enabled; without it in the org's edition, ask Salesforce (setup step 2)"},
+	{"API_CURRENTLY_DISABLED", "", Permanent, "give the run-as user the permission API Enabled; without it in the org's edition, ask Salesforce (setup step 2)"},
+	{"INSUFFICIENT_ACCESS", "", Permanent, "give the API's user the permission that the request needs"},
+	{"INVALID_SESSION_ID", blockedSession, Permanent, "the run-as user is frozen, or the org binds sessions to addresses: " +
 		"unfreeze the user, and in Session Settings switch off " +
 		`"Lock sessions to the IP address from which they originated" and "Enforce login IP ranges on every request"; ` +
 		"or the app lacks the api scope (setup steps 1 and 2)"},
-	{"INVALID_SESSION_ID", "", Final, "the token is dead, or its app lacks the api scope"},
-	{"Bad_OAuth_Token", "", Final, "the token is dead, or its app lacks the api scope"},
-	{"server_error", "", Passing, ""},
-	{"temporarily_unavailable", "", Passing, ""},
-	{"unknown_error", "", Passing, ""},
-	{"UNKNOWN_EXCEPTION", "", Passing, ""},
-	{"SERVER_UNAVAILABLE", "", Passing, ""},
+	{"INVALID_SESSION_ID", "", Permanent, "the token is dead, or its app lacks the api scope"},
+	{"Bad_OAuth_Token", "", Permanent, "the token is dead, or its app lacks the api scope"},
+	{"server_error", "", Temporary, ""},
+	{"temporarily_unavailable", "", Temporary, ""},
+	{"unknown_error", "", Temporary, ""},
+	{"UNKNOWN_EXCEPTION", "", Temporary, ""},
+	{"SERVER_UNAVAILABLE", "", Temporary, ""},
 }
 
 func lookUp(code, description string) *knownError {
@@ -184,17 +184,17 @@ func classify(op string, status int, code, description string) Kind {
 	case known != nil:
 		return known.kind
 	case status == http.StatusTooManyRequests:
-		return Limiting
+		return RateLimited
 	case status < 300:
-		return Untrusted
+		return InvalidResponse
 	case op == opToken && status < 400:
-		return Final
+		return Permanent
 	case status == http.StatusRequestTimeout || status == statusEnhanceYourCalm || status >= 500:
-		return Passing
+		return Temporary
 	case isCode(code):
-		return Final
+		return Permanent
 	default:
-		return Passing
+		return Temporary
 	}
 }
 
@@ -223,7 +223,7 @@ func location(resp *http.Response, base *url.URL, own []Secret) string {
 
 // namesMyDomain reports whether address is the origin of a My Domain.
 func namesMyDomain(address string) bool {
-	_, err := Hosts(nil).MyDomain(address)
+	_, err := AllowedHosts(nil).MyDomain(address)
 	return err == nil
 }
 

@@ -32,7 +32,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 func TestErrorsAreClassified(t *testing.T) {
 	const (
-		final, passing, limiting, untrusted = sfoauth.Final, sfoauth.Passing, sfoauth.Limiting, sfoauth.Untrusted
+		final, passing, limiting, untrusted = sfoauth.Permanent, sfoauth.Temporary, sfoauth.RateLimited, sfoauth.InvalidResponse
 	)
 	for _, c := range []struct {
 		status      int
@@ -91,11 +91,11 @@ func TestErrorsAreClassified(t *testing.T) {
 			t.Errorf("%d %s: error of type %T", c.status, c.code, err)
 			continue
 		}
-		if got.Kind != c.kind || got.Status != c.status || got.Code != c.code || got.Description != c.text || got.RefusesCredentials() != c.refusesPair {
+		if got.Kind != c.kind || got.Status != c.status || got.Code != c.code || got.Description != c.text || got.IsInvalidClient() != c.refusesPair {
 			t.Errorf("%d %s %q: got %+v", c.status, c.code, c.text, *got)
 		}
-		if !strings.Contains(got.Advice(), c.advises) || c.kind == passing && got.Advice() != "" {
-			t.Errorf("%d %s %q advises %q, want %q in it", c.status, c.code, c.text, got.Advice(), c.advises)
+		if !strings.Contains(got.Hint(), c.advises) || c.kind == passing && got.Hint() != "" {
+			t.Errorf("%d %s %q advises %q, want %q in it", c.status, c.code, c.text, got.Hint(), c.advises)
 		}
 		if c.code != "" && !strings.Contains(err.Error(), c.code) || !strings.Contains(err.Error(), "acme.my.salesforce.com") {
 			t.Errorf("%d %s: the error says %q", c.status, c.code, err)
@@ -111,11 +111,11 @@ func TestARedirectIsPermanentAtTheTokenEndpointAlone(t *testing.T) {
 		_, login := c.Token(t.Context())
 		_, introspect := c.Introspect(t.Context(), token)
 		_, userInfo := c.UserInfo(t.Context(), token)
-		_, staged := c.Credentials(token, "0xIxx0000000001", "888xx0000000001").Staged(t.Context())
-		for _, err := range []error{login, introspect, userInfo, staged, c.Revoke(t.Context(), token), c.CheckAPI(t.Context(), token)} {
-			want := sfoauth.Passing
+		_, staged := c.StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
+		for _, err := range []error{login, introspect, userInfo, staged, c.Revoke(t.Context(), token), c.Ping(t.Context(), token)} {
+			want := sfoauth.Temporary
 			if err == login {
-				want = sfoauth.Final
+				want = sfoauth.Permanent
 			}
 			if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want || got.Location != "https://acme.my.salesforce.com" {
 				t.Errorf("%d: %v, want %v", status, err, want)
@@ -139,7 +139,7 @@ func TestARedirectsTargetIsInTheError(t *testing.T) {
 	} {
 		_, err := answering(301, "text/html", "", "Location", location).Token(t.Context())
 		got, ok := errors.AsType[*sfoauth.Error](err)
-		if !ok || got.Location != want || got.Kind != sfoauth.Final || !strings.Contains(err.Error(), want) {
+		if !ok || got.Location != want || got.Kind != sfoauth.Permanent || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", location, err, want)
 		}
 	}
@@ -159,15 +159,15 @@ func TestABlockedSession(t *testing.T) {
 		{401, `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`, false},
 		{401, "<html>This session is not valid for use with the REST API</html>", false},
 	} {
-		err := answering(c.status, "application/json", c.body).CheckAPI(t.Context(), token)
-		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.SessionBlocked() != c.want {
+		err := answering(c.status, "application/json", c.body).Ping(t.Context(), token)
+		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.IsSessionBlocked() != c.want {
 			t.Errorf("%d %s: %v, want blocked: %t", c.status, c.body, err, c.want)
 		}
 	}
-	got, _ := errors.AsType[*sfoauth.Error](answering(401, "application/json", blocked).CheckAPI(t.Context(), token))
+	got, _ := errors.AsType[*sfoauth.Error](answering(401, "application/json", blocked).Ping(t.Context(), token))
 	for _, cause := range []string{"frozen", "Lock sessions to the IP address from which they originated", "Enforce login IP ranges on every request"} {
-		if !strings.Contains(got.Advice(), cause) {
-			t.Errorf("the advice does not name %q: %s", cause, got.Advice())
+		if !strings.Contains(got.Hint(), cause) {
+			t.Errorf("the advice does not name %q: %s", cause, got.Hint())
 		}
 	}
 }
@@ -184,8 +184,8 @@ func TestNotFoundIsSalesforcesWord(t *testing.T) {
 		{404, `{"error":"Not Found","path":"/services"}`, false},
 		{403, `[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`, false},
 	} {
-		_, err := answering(c.status, "text/html", c.body).Credentials(token, "0xIxx0000000001", "888xx0000000001").Staged(t.Context())
-		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.NotFound() != c.want {
+		_, err := answering(c.status, "text/html", c.body).StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
+		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.IsNotFound() != c.want {
 			t.Errorf("%d %s: %v, want not found: %t", c.status, c.body, err, c.want)
 		}
 	}
@@ -215,10 +215,10 @@ func TestOnlyAnInvalidTokenIsDead(t *testing.T) {
 
 func TestRESTErrorsAreClassified(t *testing.T) {
 	for body, want := range map[string]sfoauth.Kind{
-		`[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`: sfoauth.Limiting,
-		`[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`:        sfoauth.Final,
-		`[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`:                               sfoauth.Final,
-		"Bad_OAuth_Token": sfoauth.Final,
+		`[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`: sfoauth.RateLimited,
+		`[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`:        sfoauth.Permanent,
+		`[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`:                               sfoauth.Permanent,
+		"Bad_OAuth_Token": sfoauth.Permanent,
 	} {
 		_, err := answering(403, "text/plain", body).UserInfo(t.Context(), &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")})
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want || got.Code == "" {

@@ -17,13 +17,13 @@ func ExampleClient_Token() {
 		return
 	}
 	defer server.Close()
-	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Pair()
+	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 
 	client := &sfoauth.Client{
 		BaseURL:        server.URL, // of a real org: https://<MyDomain>.my.salesforce.com
 		ConsumerKey:    key,
 		ConsumerSecret: sfoauth.NewSecret(secret),
-		Hosts:          sfoauth.Hosts{server.URL[len("http://"):]}, // of a real org: none
+		AllowedHosts:   sfoauth.AllowedHosts{server.URL[len("http://"):]}, // of a real org: none
 	}
 	token, err := client.Token(context.Background())
 	if err != nil {
@@ -42,13 +42,13 @@ func ExampleError() {
 		return
 	}
 	defer server.Close()
-	key, secret := org.AddApp(sfoauthtest.AppOptions{NoRunAsUser: true}).Pair()
+	key, secret := org.AddApp(sfoauthtest.AppOptions{NoRunAsUser: true}).Credentials()
 
-	client := &sfoauth.Client{BaseURL: server.URL, ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret), Hosts: sfoauth.Hosts{server.URL[len("http://"):]}}
+	client := &sfoauth.Client{BaseURL: server.URL, ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret), AllowedHosts: sfoauth.AllowedHosts{server.URL[len("http://"):]}}
 	_, err = client.Token(context.Background())
 	if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
 		fmt.Println(refused.Kind, refused.Code)
-		fmt.Println(refused.Advice())
+		fmt.Println(refused.Hint())
 	}
 	// Output:
 	// final invalid_grant

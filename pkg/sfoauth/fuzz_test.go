@@ -47,11 +47,11 @@ func FuzzAnswers(f *testing.F) {
 		}
 		checkError(t, err, "top-secret", "00Dxx-old-token")
 		_, err = c.UserInfo(ctx, token)
-		credentials := c.Credentials(token, "0xIxx0000000001", "888xx0000000001")
-		main, err2 := credentials.Main(ctx)
+		credentials := c.StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001")
+		main, err2 := credentials.Primary(ctx)
 		staged, err3 := credentials.Stage(ctx)
-		_, err4 := credentials.Staged(ctx)
-		for _, err := range []error{err, err2, err3, err4, c.Revoke(ctx, token), c.CheckAPI(ctx, token), credentials.Rotate(ctx, "x")} {
+		_, err4 := credentials.ListStaged(ctx)
+		for _, err := range []error{err, err2, err3, err4, c.Revoke(ctx, token), c.Ping(ctx, token), credentials.Promote(ctx, "x")} {
 			checkError(t, err, "top-secret", "00Dxx-old-token")
 		}
 		if err2 == nil && (main.ConsumerKey == "" || main.ConsumerSecret.IsZero()) || err3 == nil && (staged.ConsumerKey == "" || staged.ConsumerSecret.IsZero()) {

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// Hosts lists the hosts, beside Salesforce's own domains, that may be sent credentials and may be named in an answer. An
+// AllowedHosts lists the hosts, beside Salesforce's own domains, that may be sent credentials and may be named in an answer. An
 // entry matches a URL's host exactly, with its port where it has one ("127.0.0.1:8443"). The zero value allows
 // Salesforce's own domains alone. Plain http is accepted only for a loopback host that is listed.
-type Hosts []string
+type AllowedHosts []string
 
 // A My Domain host ends in one of these: commercial (production, sandbox, develop, scratch and trailblaze orgs alike),
 // Government Cloud, and China. Source: Salesforce Help, "My Domain URL Formats".
@@ -20,10 +20,10 @@ var myDomains = []string{".my.salesforce.com", ".my.salesforce.mil", ".my.sfcrmp
 // An answer's instance_url may name any host of Salesforce's own.
 var ownDomains = []string{".salesforce.com", ".salesforce.mil", ".sfcrmproducts.cn"}
 
-// ParseHosts reads a comma-separated list. Empty entries are dropped; one that is not host or host:port is an error
+// ParseAllowedHosts reads a comma-separated list. Empty entries are dropped; one that is not host or host:port is an error
 // that names it.
-func ParseHosts(list string) (Hosts, error) {
-	var hosts Hosts
+func ParseAllowedHosts(list string) (AllowedHosts, error) {
+	var hosts AllowedHosts
 	for entry := range strings.SplitSeq(list, ",") {
 		entry = strings.ToLower(strings.TrimSpace(entry))
 		if entry == "" {
@@ -40,7 +40,7 @@ func ParseHosts(list string) (Hosts, error) {
 
 // MyDomain checks that raw is an address that credentials may be sent to: the https origin of a My Domain, or a
 // listed host. White space around it and a trailing slash are forgiven.
-func (h Hosts) MyDomain(raw string) (*url.URL, error) {
+func (h AllowedHosts) MyDomain(raw string) (*url.URL, error) {
 	u, err := h.origin(raw)
 	switch {
 	case err != nil:
@@ -53,7 +53,7 @@ func (h Hosts) MyDomain(raw string) (*url.URL, error) {
 }
 
 // Instance checks that raw, taken from an answer, is the https origin of a host of Salesforce's own, or a listed host.
-func (h Hosts) Instance(raw string) (*url.URL, error) {
+func (h AllowedHosts) Instance(raw string) (*url.URL, error) {
 	u, err := h.origin(raw)
 	switch {
 	case err != nil:
@@ -65,7 +65,7 @@ func (h Hosts) Instance(raw string) (*url.URL, error) {
 	}
 }
 
-func (h Hosts) origin(raw string) (*url.URL, error) {
+func (h AllowedHosts) origin(raw string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(strings.TrimSpace(raw), "/"))
 	if err != nil {
 		return nil, fmt.Errorf("not a URL") // url.Error would print the input, whatever a person pasted there
@@ -84,7 +84,7 @@ func (h Hosts) origin(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-func (h Hosts) listed(u *url.URL) bool { return slices.Contains(h, u.Host) }
+func (h AllowedHosts) listed(u *url.URL) bool { return slices.Contains(h, u.Host) }
 
 func underAny(u *url.URL, suffixes []string) bool {
 	return slices.ContainsFunc(suffixes, func(suffix string) bool {

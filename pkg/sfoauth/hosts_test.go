@@ -7,7 +7,7 @@ import (
 )
 
 func TestHosts(t *testing.T) {
-	hosts, err := sfoauth.ParseHosts(" 127.0.0.1:8443, localhost:1 ,acme.localhost:1,proxy.example.com,[::1]:9,,")
+	hosts, err := sfoauth.ParseAllowedHosts(" 127.0.0.1:8443, localhost:1 ,acme.localhost:1,proxy.example.com,[::1]:9,,")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestHosts(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"https://a.example", "a.example/path", "*.example.com", "a b", "a@b", ":80"} {
-		if hosts, err := sfoauth.ParseHosts(bad); err == nil {
+		if hosts, err := sfoauth.ParseAllowedHosts(bad); err == nil {
 			t.Errorf("ParseHosts(%q) = %v, want an error", bad, hosts)
 		}
 	}

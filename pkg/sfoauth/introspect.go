@@ -33,7 +33,7 @@ type Introspection struct {
 func (c *Client) Introspect(ctx context.Context, token *Token) (*Introspection, error) {
 	form := url.Values{"token": {token.AccessToken.Reveal()}, "token_type_hint": {"access_token"}}
 	req := c.post("introspect", c.instance(token), introspectPath, form, token.AccessToken)
-	body, err := c.do(ctx, req, c.Hosts.Instance)
+	body, err := c.do(ctx, req, c.AllowedHosts.Instance)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (c *Client) Introspect(ctx context.Context, token *Token) (*Introspection, 
 // it lives on, and that is an error (RFC 7009 section 2.2.1).
 func (c *Client) Revoke(ctx context.Context, token *Token) error {
 	req := c.post("revoke", c.instance(token), revokePath, url.Values{"token": {token.AccessToken.Reveal()}}, token.AccessToken)
-	_, err := c.do(ctx, req, c.Hosts.Instance)
+	_, err := c.do(ctx, req, c.AllowedHosts.Instance)
 	if refused, ok := errors.AsType[*Error](err); ok && refused.Status == http.StatusBadRequest && refused.Code == "invalid_token" {
 		return nil
 	}
@@ -93,7 +93,7 @@ func (c *Client) UserInfo(ctx context.Context, token *Token) (*UserInfo, error) 
 		op: "userinfo", method: http.MethodGet, base: c.instance(token), path: userInfoPath,
 		bearer: token.AccessToken, own: []Secret{token.AccessToken, c.ConsumerSecret},
 	}
-	body, err := c.do(ctx, req, c.Hosts.Instance)
+	body, err := c.do(ctx, req, c.AllowedHosts.Instance)
 	if err != nil {
 		return nil, err
 	}
@@ -107,13 +107,13 @@ func (c *Client) UserInfo(ctx context.Context, token *Token) (*UserInfo, error) 
 	return &info, nil
 }
 
-// CheckAPI makes the least call to the REST API that a token is needed for, which lists its resources. It tells a token that
+// Ping makes the least call to the REST API that a token is needed for, which lists its resources. It tells a token that
 // works from one that was issued and is refused all the same, as that of a frozen user is. It counts as use of the session.
-func (c *Client) CheckAPI(ctx context.Context, token *Token) error {
+func (c *Client) Ping(ctx context.Context, token *Token) error {
 	_, err := c.do(ctx, call{
 		op: "REST API", method: http.MethodGet, base: c.instance(token), path: "/services/data/" + APIVersion, rest: true,
 		bearer: token.AccessToken, own: []Secret{token.AccessToken, c.ConsumerSecret},
-	}, c.Hosts.Instance)
+	}, c.AllowedHosts.Instance)
 	return err
 }
 
@@ -126,10 +126,10 @@ func (c *Client) instance(token *Token) string {
 
 func (c *Client) untrusted(req call, err error) error {
 	host := ""
-	if base, err := c.Hosts.Instance(req.base); err == nil {
+	if base, err := c.AllowedHosts.Instance(req.base); err == nil {
 		host = base.Host
 	}
-	return &Error{Op: req.op, Host: host, Status: http.StatusOK, Kind: Untrusted, Err: err}
+	return &Error{Op: req.op, Host: host, Status: http.StatusOK, Kind: InvalidResponse, Err: err}
 }
 
 // seconds is a NumericDate (RFC 7519 section 2); zero where absent.

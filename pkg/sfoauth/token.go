@@ -42,7 +42,7 @@ type Token struct {
 // 3,600 an hour. It never sends a scope, which this flow refuses.
 func (c *Client) Token(ctx context.Context) (*Token, error) {
 	req := c.post(opToken, c.BaseURL, tokenPath, url.Values{"grant_type": {"client_credentials"}})
-	body, err := c.do(ctx, req, c.Hosts.MyDomain)
+	body, err := c.do(ctx, req, c.AllowedHosts.MyDomain)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +75,8 @@ func (c *Client) ParseToken(body []byte) (*Token, error) {
 		AccessToken: NewSecret(a.AccessToken), TokenType: a.TokenType, InstanceURL: a.InstanceURL,
 		APIInstanceURL: a.APIInstanceURL, ID: a.ID, Scope: a.Scope, IssuedAt: a.IssuedAt, Signature: NewSecret(a.Signature),
 	}
-	signature := c.CheckSignature(t)
-	if c.SignatureOptional {
+	signature := c.VerifySignature(t)
+	if c.AllowUnverifiedSignature {
 		t.SignatureErr, signature = signature, nil
 	}
 	if err := errors.Join(checkBearer(t), signature, c.checkAddresses(t)); err != nil {
@@ -105,9 +105,9 @@ func checkBearer(t *Token) error {
 	return nil
 }
 
-// CheckSignature returns why the token's signature was not made with this client's ConsumerSecret; nil: it was, or
+// VerifySignature returns why the token's signature was not made with this client's ConsumerSecret; nil: it was, or
 // there is none.
-func (c *Client) CheckSignature(t *Token) error {
+func (c *Client) VerifySignature(t *Token) error {
 	if t.Signature.IsZero() {
 		return nil
 	}
@@ -122,13 +122,13 @@ func (c *Client) CheckSignature(t *Token) error {
 
 // checkAddresses checks the addresses, and leaves scheme and host alone of those that are called.
 func (c *Client) checkAddresses(t *Token) error {
-	instance, err := c.Hosts.Instance(t.InstanceURL)
+	instance, err := c.AllowedHosts.Instance(t.InstanceURL)
 	if err != nil {
 		return fmt.Errorf("instance_url: %w", err)
 	}
 	t.InstanceURL = instance.String()
 	if t.APIInstanceURL != "" {
-		api, err := c.Hosts.Instance(t.APIInstanceURL)
+		api, err := c.AllowedHosts.Instance(t.APIInstanceURL)
 		if err == nil && api.Scheme != "https" {
 			err = fmt.Errorf("host %q: want https", api.Host)
 		}
@@ -153,7 +153,7 @@ func (c *Client) checkID(t *Token) error {
 	if origin == "" || !isRecordID(org) || !isRecordID(user) {
 		return malformed
 	}
-	u, err := c.Hosts.Instance(origin)
+	u, err := c.AllowedHosts.Instance(origin)
 	switch {
 	case err != nil:
 		return fmt.Errorf("id: %w", err)
@@ -174,9 +174,9 @@ func isRecordID(s string) bool {
 
 const alphanumeric = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-// SameRecord compares two record ids, each in the 15 or the 18 character form. The first 15 are case-sensitive and name
+// EqualIDs compares two record ids, each in the 15 or the 18 character form. The first 15 are case-sensitive and name
 // the record; the last three only repeat their case.
-func SameRecord(a, b string) bool {
+func EqualIDs(a, b string) bool {
 	return len(a) >= 15 && len(b) >= 15 && a[:15] == b[:15]
 }
 

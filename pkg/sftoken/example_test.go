@@ -33,12 +33,12 @@ func Example() {
 }
 
 // A library that takes an http.Client and the org's address gets both from the same source.
-func ExampleSource_Get() {
+func ExampleTokenSource_Fetch() {
 	apiURL, cfg, stop := deployment()
 	defer stop()
 
 	source := sftoken.NewTokenSource(cfg, apiURL, "crm")
-	token, err := source.Get(context.Background())
+	token, err := source.Fetch(context.Background())
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -81,7 +81,7 @@ func ExampleError() {
 	apiURL, cfg, stop := deployment()
 	defer stop()
 
-	_, err := sftoken.NewTokenSource(cfg, apiURL, "payroll").Get(context.Background())
+	_, err := sftoken.NewTokenSource(cfg, apiURL, "payroll").Fetch(context.Background())
 	if failed, ok := errors.AsType[*sftoken.Error](err); ok {
 		fmt.Println(failed.Status, failed.Code)
 		fmt.Println(failed.Description)

@@ -27,7 +27,7 @@ const (
 )
 
 // fetch asks the API for a token.
-func (s *Source) fetch(ctx context.Context, rejected string) (*Token, error) {
+func (s *TokenSource) fetch(ctx context.Context, rejected string) (*Token, error) {
 	query := ""
 	if rejected != "" {
 		query = "?rejected=" + url.QueryEscape(rejected)
@@ -43,7 +43,7 @@ func (s *Source) fetch(ctx context.Context, rejected string) (*Token, error) {
 }
 
 // revoke asks the API to end the app's token.
-func (s *Source) revoke(ctx context.Context) error {
+func (s *TokenSource) revoke(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	resp, body, err := s.send(ctx, http.MethodDelete, "")
@@ -57,7 +57,7 @@ func (s *Source) revoke(ctx context.Context) error {
 }
 
 // send makes one request. It is signed anew each time, since a signature is good for five minutes.
-func (s *Source) send(ctx context.Context, method, query string) (*http.Response, []byte, error) {
+func (s *TokenSource) send(ctx context.Context, method, query string) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, s.url+"/tokens/"+s.app+query, nil)
 	if err != nil {
 		return nil, nil, fmt.Errorf("sftoken: %w", err)
@@ -81,7 +81,7 @@ func (s *Source) send(ctx context.Context, method, query string) (*http.Response
 	return resp, body, nil
 }
 
-func (s *Source) sign(req *http.Request) error {
+func (s *TokenSource) sign(req *http.Request) error {
 	if s.config.Credentials == nil {
 		return errors.New("sftoken: the AWS configuration has no credentials")
 	}

@@ -31,7 +31,7 @@ type caller struct {
 }
 
 // get returns a token for the caller. It is the rejected one only where the API insists on it.
-func (s *Source) get(ctx context.Context, c caller) (*Token, error) {
+func (s *TokenSource) get(ctx context.Context, c caller) (*Token, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
@@ -64,7 +64,7 @@ func (s *Source) get(ctx context.Context, c caller) (*Token, error) {
 
 // next says what the caller does now: wait for the flight; or pause and ask again, where there is time for that; or take the
 // token or the error.
-func (s *Source) next(ctx context.Context, c *caller) (token *Token, f *flight, pause time.Duration, err error) {
+func (s *TokenSource) next(ctx context.Context, c *caller) (token *Token, f *flight, pause time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -99,7 +99,7 @@ func left(t, now time.Time) time.Duration {
 }
 
 // start begins a request. s.mu is held.
-func (s *Source) start(ctx context.Context, rejected string) *flight {
+func (s *TokenSource) start(ctx context.Context, rejected string) *flight {
 	f := &flight{done: make(chan struct{})}
 	s.flight = f
 	go func() {

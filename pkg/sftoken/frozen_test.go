@@ -28,24 +28,24 @@ func frozen(t *testing.T, at time.Time, since time.Duration) time.Time {
 // A caller may be a Lambda function too. This runs outside a synctest bubble, where time has no monotonic part.
 func TestNothingIsRememberedForLongerInAProcessThatWasFrozen(t *testing.T) {
 	for name, c := range map[string]struct {
-		source func(now time.Time) *Source
+		source func(now time.Time) *TokenSource
 		caller caller
 		asks   bool
 	}{
-		"a failure": {func(now time.Time) *Source {
-			return &Source{held: hold{err: errors.New("down"), until: frozen(t, now.Add(20*time.Second), time.Hour)}}
+		"a failure": {func(now time.Time) *TokenSource {
+			return &TokenSource{held: hold{err: errors.New("down"), until: frozen(t, now.Add(20*time.Second), time.Hour)}}
 		}, caller{}, true},
-		"a failure of just now": {func(now time.Time) *Source {
-			return &Source{held: hold{err: errors.New("down"), until: now.Add(20 * time.Second)}}
+		"a failure of just now": {func(now time.Time) *TokenSource {
+			return &TokenSource{held: hold{err: errors.New("down"), until: now.Add(20 * time.Second)}}
 		}, caller{}, false},
-		"a failure, and a clock that was set back": {func(now time.Time) *Source {
-			return &Source{held: hold{err: errors.New("down"), until: frozen(t, now.Add(-time.Second), -time.Hour)}}
+		"a failure, and a clock that was set back": {func(now time.Time) *TokenSource {
+			return &TokenSource{held: hold{err: errors.New("down"), until: frozen(t, now.Add(-time.Second), -time.Hour)}}
 		}, caller{}, true},
-		"that the API has looked": {func(now time.Time) *Source {
-			return &Source{cached: &Token{ID: "1", Expiry: now.Add(time.Hour), renew: now.Add(time.Hour)}, asked: frozen(t, now, time.Minute), sure: true}
+		"that the API has looked": {func(now time.Time) *TokenSource {
+			return &TokenSource{cached: &Token{ID: "1", Expiry: now.Add(time.Hour), renew: now.Add(time.Hour)}, asked: frozen(t, now, time.Minute), sure: true}
 		}, caller{rejected: "1"}, true},
-		"that the API has just looked": {func(now time.Time) *Source {
-			return &Source{cached: &Token{ID: "1", Expiry: now.Add(time.Hour), renew: now.Add(time.Hour)}, asked: now, sure: true}
+		"that the API has just looked": {func(now time.Time) *TokenSource {
+			return &TokenSource{cached: &Token{ID: "1", Expiry: now.Add(time.Hour), renew: now.Add(time.Hour)}, asked: now, sure: true}
 		}, caller{rejected: "1"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -35,9 +35,9 @@ type Token struct {
 	renew time.Time // from when on a Source asks for another one
 }
 
-// Source fetches an app's token and keeps it until shortly before it expires. It is an oauth2.TokenSource, and safe for
+// TokenSource fetches an app's token and keeps it until shortly before it expires. It is an oauth2.TokenSource, and safe for
 // concurrent use: one request is under way at a time, everybody waits for it, and who gives up does not cancel it for the others.
-type Source struct {
+type TokenSource struct {
 	config aws.Config
 	url    string
 	region string
@@ -54,15 +54,15 @@ type Source struct {
 }
 
 // Option changes a Source.
-type Option func(*Source)
+type Option func(*TokenSource)
 
 // WithHTTPClient makes the Source send its requests with this client; its CheckRedirect is ignored, since redirects are not
 // followed. Default: http.DefaultClient.
-func WithHTTPClient(client *http.Client) Option { return func(s *Source) { s.client = client } }
+func WithHTTPClient(client *http.Client) Option { return func(s *TokenSource) { s.client = client } }
 
 // WithRegion sets the region that requests are signed for, where the API's address does not say it and config.Region is
 // another.
-func WithRegion(region string) Option { return func(s *Source) { s.region = region } }
+func WithRegion(region string) Option { return func(s *TokenSource) { s.region = region } }
 
 var (
 	appName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
@@ -75,9 +75,9 @@ var (
 // NewTokenSource returns a source of tokens of the app at the API with this address, the ApiUrl that the deployment
 // put out or a custom domain name with its base path. It must be https, or http at a loopback address or localhost.
 // Wrong arguments show at the first Token. Credentials are asked of config at each request, so that they may change.
-func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *Source {
-	s := &Source{config: config, url: strings.TrimRight(strings.TrimSpace(apiURL), "/"), app: app, region: config.Region}
-	if region := RegionOf(s.url); region != "" {
+func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *TokenSource {
+	s := &TokenSource{config: config, url: strings.TrimRight(strings.TrimSpace(apiURL), "/"), app: app, region: config.Region}
+	if region := RegionFromURL(s.url); region != "" {
 		s.region = region
 	}
 	for _, option := range options {
@@ -100,8 +100,8 @@ func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *S
 	return s
 }
 
-// RegionOf returns the region that an API's own address names. Empty: the address names none, as a custom domain's does not.
-func RegionOf(apiURL string) string {
+// RegionFromURL returns the region that an API's own address names. Empty: the address names none, as a custom domain's does not.
+func RegionFromURL(apiURL string) string {
 	u, err := url.Parse(strings.TrimSpace(apiURL))
 	if err != nil {
 		return ""
@@ -123,8 +123,8 @@ func private(u *url.URL) bool {
 
 // Token returns the token as package oauth2 has it, with the extra fields instance_url, token_id and scope. Its errors are of
 // type *Error where the API answered. It tries for a minute at the most.
-func (s *Source) Token() (*oauth2.Token, error) {
-	t, err := s.Get(context.Background())
+func (s *TokenSource) Token() (*oauth2.Token, error) {
+	t, err := s.Fetch(context.Background())
 	if err != nil {
 		return nil, err
 	}
@@ -132,23 +132,23 @@ func (s *Source) Token() (*oauth2.Token, error) {
 	return token.WithExtra(map[string]any{"instance_url": t.InstanceURL, "token_id": t.ID, "scope": t.Scope}), nil
 }
 
-// Get returns the cached token, or fetches one. What may pass is tried again: a 503 of the API and a 429, after the time that it
+// Fetch returns the cached token, or fetches one. What may pass is tried again: a 503 of the API and a 429, after the time that it
 // says, for as long as ctx lasts (a minute where it has no deadline); an answer of API Gateway's own that the function failed, and a
 // connection that broke, three times. Errors are of type *Error where the API answered.
-func (s *Source) Get(ctx context.Context) (*Token, error) {
+func (s *TokenSource) Fetch(ctx context.Context) (*Token, error) {
 	return s.get(ctx, caller{})
 }
 
-// Replace returns a token after Salesforce has refused the one with this id. It is the same one where the API finds that
+// Refresh returns a token after Salesforce has refused the one with this id. It is the same one where the API finds that
 // Salesforce has not ended it. The API looks into that once in a few seconds; where somebody else has just asked, Replace waits
 // for its turn, as long as ctx allows.
-func (s *Source) Replace(ctx context.Context, rejected string) (*Token, error) {
+func (s *TokenSource) Refresh(ctx context.Context, rejected string) (*Token, error) {
 	return s.get(ctx, caller{rejected: rejected})
 }
 
 // Revoke has the app's cached token revoked at Salesforce, for everybody who holds it. It is for emergencies, and takes the
 // right to invoke DELETE on the app's path. It tries again as Get does.
-func (s *Source) Revoke(ctx context.Context) error {
+func (s *TokenSource) Revoke(ctx context.Context) error {
 	if s.err != nil {
 		return s.err
 	}

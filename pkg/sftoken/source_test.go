@@ -23,14 +23,14 @@ import (
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
-var _ oauth2.TokenSource = (*sftoken.Source)(nil)
+var _ oauth2.TokenSource = (*sftoken.TokenSource)(nil)
 
 func TestTokenIsReusedUntilShortlyBeforeItExpires(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		source := w.source("crm")
 		first, err := source.Token()
 		w.must(err)
-		if !w.org.Live(first.AccessToken) || first.Type() != "Bearer" || time.Until(first.Expiry) != vending.FirstTTL {
+		if !w.org.TokenActive(first.AccessToken) || first.Type() != "Bearer" || time.Until(first.Expiry) != vending.DefaultTokenTTL {
 			t.Errorf("a %s that lives for %s", first.Type(), time.Until(first.Expiry))
 		}
 		for _, name := range []string{"instance_url", "token_id", "scope"} {
@@ -38,14 +38,14 @@ func TestTokenIsReusedUntilShortlyBeforeItExpires(t *testing.T) {
 				t.Errorf("no %s", name)
 			}
 		}
-		time.Sleep(vending.FirstTTL - 31*time.Second)
-		again, err := source.Get(t.Context())
+		time.Sleep(vending.DefaultTokenTTL - 31*time.Second)
+		again, err := source.Fetch(t.Context())
 		w.must(err)
 		if again.AccessToken.Reveal() != first.AccessToken || again.Cache != "miss" || len(w.requests()) != 1 {
 			t.Error("the token was not reused")
 		}
 		time.Sleep(2 * time.Second)
-		again, err = source.Get(t.Context())
+		again, err = source.Fetch(t.Context())
 		w.must(err)
 		if again.Cache != "confirmed" || len(w.requests()) != 1 {
 			t.Errorf("half a minute before it expires: %s", again.Cache)
@@ -63,7 +63,7 @@ func TestATokenOfAShortLifeIsNotAskedForAtEachCall(t *testing.T) {
 			requests int
 		}{{0, 1}, {9 * time.Second, 0}, {2 * time.Second, 1}} {
 			time.Sleep(c.after)
-			_, err := source.Get(t.Context())
+			_, err := source.Fetch(t.Context())
 			w.must(err)
 			if n := len(w.requests()); n != c.requests {
 				t.Errorf("%s later: %d requests", c.after, n)
@@ -80,7 +80,7 @@ func TestOneRequestForEverybody(t *testing.T) {
 		var callers sync.WaitGroup
 		begun := time.Now()
 		callers.Go(func() {
-			_, err := source.Get(impatient) // the one whose call began the request
+			_, err := source.Fetch(impatient) // the one whose call began the request
 			if !errors.Is(err, context.Canceled) || time.Since(begun) != time.Second {
 				t.Errorf("after %s: %v", time.Since(begun), err)
 			}
@@ -88,7 +88,7 @@ func TestOneRequestForEverybody(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		for range 100 {
 			callers.Go(func() {
-				if _, err := source.Get(t.Context()); err != nil || time.Since(begun) != 3*time.Second {
+				if _, err := source.Fetch(t.Context()); err != nil || time.Since(begun) != 3*time.Second {
 					t.Errorf("after %s: %v", time.Since(begun), err)
 				}
 			})
@@ -108,12 +108,12 @@ func TestWhatEverybodyGaveUpIsNotLost(t *testing.T) {
 		source := w.source("crm")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := source.Get(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := source.Fetch(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a caller with a second of time: %v", err)
 		}
 		time.Sleep(2*time.Second + time.Millisecond)
 		begun := time.Now()
-		if _, err := source.Get(t.Context()); err != nil || time.Since(begun) > 0 || len(w.requests()) != 1 {
+		if _, err := source.Fetch(t.Context()); err != nil || time.Since(begun) > 0 || len(w.requests()) != 1 {
 			t.Errorf("what the first caller began has not been kept: %v", err)
 		}
 	})
@@ -147,7 +147,7 @@ func TestWhatMayPassIsTriedAgain(t *testing.T) {
 				var callers sync.WaitGroup
 				for range 10 {
 					callers.Go(func() {
-						_, err := source.Get(t.Context())
+						_, err := source.Fetch(t.Context())
 						if took := time.Since(begun); err != nil || took < try.from || took > try.to {
 							t.Errorf("after %s: %v", took, err)
 						}
@@ -168,7 +168,7 @@ func TestTriesEnd(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		source, begun := w.source("crm"), time.Now()
-		_, err := source.Get(ctx)
+		_, err := source.Fetch(ctx)
 		if failed, ok := errors.AsType[*sftoken.Error](err); !ok || failed.Status != 503 || failed.RetryAfter != 8*time.Second {
 			t.Errorf("as long as there is time: %v", err)
 		}
@@ -178,7 +178,7 @@ func TestTriesEnd(t *testing.T) {
 		asked := len(w.requests())
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := source.Get(short); err == nil || len(w.requests()) != 0 || asked > 4 {
+		if _, err := source.Fetch(short); err == nil || len(w.requests()) != 0 || asked > 4 {
 			t.Errorf("the API is not left alone when it has said when to come back: %d requests, then %v", asked, err)
 		}
 		begun = time.Now()
@@ -189,7 +189,7 @@ func TestTriesEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.inPlace(slices.Repeat([]func(http.ResponseWriter){breaks}, 100)...)
 		begun := time.Now()
-		_, err := w.source("crm").Get(t.Context())
+		_, err := w.source("crm").Fetch(t.Context())
 		if asked := w.requests(); err == nil || len(asked) != 4 || time.Since(begun) > 4*time.Second {
 			t.Errorf("a connection that always breaks: %d requests, %v after %s", len(asked), err, time.Since(begun))
 		}
@@ -227,7 +227,7 @@ func TestWhatDoesNotPassIsNotTriedAgain(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.serve("elsewhere.example:80", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed with a signature") }))
 				w.inPlace(try.answer)
-				_, err := w.source("crm").Get(t.Context())
+				_, err := w.source("crm").Fetch(t.Context())
 				failed, ok := errors.AsType[*sftoken.Error](err)
 				if !ok || *failed != try.want {
 					t.Fatalf("got %+v, %v", failed, err)
@@ -252,14 +252,14 @@ func TestNotTheAPI(t *testing.T) {
 	} {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.inPlace(says(200, body))
-			if _, err := w.source("crm").Get(t.Context()); err == nil || !strings.Contains(err.Error(), "is this the address of the sftoken API?") {
+			if _, err := w.source("crm").Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "is this the address of the sftoken API?") {
 				t.Errorf("%s: %v", name, err)
 			}
 		})
 	}
 	inBubble(t, func(t *testing.T, w *world) {
 		begun := time.Now()
-		if _, err := w.sourceAt("https://nosuch.example/v1", "crm").Get(t.Context()); err == nil || time.Since(begun) > 0 {
+		if _, err := w.sourceAt("https://nosuch.example/v1", "crm").Fetch(t.Context()); err == nil || time.Since(begun) > 0 {
 			t.Errorf("a host that does not exist, after %s: %v", time.Since(begun), err)
 		}
 	})
@@ -268,7 +268,7 @@ func TestNotTheAPI(t *testing.T) {
 	server.Config.ErrorLog = log.New(&tries, "", 0)
 	server.StartTLS()
 	config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}
-	_, err := sftoken.NewTokenSource(config, server.URL, "crm").Get(t.Context())
+	_, err := sftoken.NewTokenSource(config, server.URL, "crm").Fetch(t.Context())
 	server.Close()
 	if err == nil || !strings.Contains(err.Error(), "certificate") || tries.Load() > 1 {
 		t.Errorf("a certificate that nobody trusts, %d handshakes: %v", tries.Load(), err)
@@ -286,12 +286,12 @@ func (c *counter) Write(p []byte) (int, error) {
 func TestTokenThatStillLivesBridgesAnOutage(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		source := w.source("crm")
-		_, err := source.Get(t.Context())
+		_, err := source.Fetch(t.Context())
 		w.must(err)
-		time.Sleep(vending.FirstTTL - 15*time.Second)
+		time.Sleep(vending.DefaultTokenTTL - 15*time.Second)
 		w.inPlace(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 60")}, 9)...)
 		for range 10 {
-			if _, err := source.Get(t.Context()); err != nil {
+			if _, err := source.Fetch(t.Context()); err != nil {
 				t.Errorf("15 seconds before the token expires: %v", err)
 			}
 		}
@@ -301,7 +301,7 @@ func TestTokenThatStillLivesBridgesAnOutage(t *testing.T) {
 		time.Sleep(15 * time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if _, err := source.Get(ctx); err == nil {
+		if _, err := source.Fetch(ctx); err == nil {
 			t.Error("an expired token was handed out")
 		}
 	})
@@ -310,15 +310,15 @@ func TestTokenThatStillLivesBridgesAnOutage(t *testing.T) {
 func TestReplace(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		source := w.source("crm")
-		first, err := source.Get(t.Context())
+		first, err := source.Fetch(t.Context())
 		w.must(err)
-		same, err := source.Replace(t.Context(), first.ID)
+		same, err := source.Refresh(t.Context(), first.ID)
 		w.must(err)
 		if same.ID != first.ID || same.Cache != "confirmed" {
 			t.Errorf("a token that lives was replaced: %s", same.Cache)
 		}
 		for range 10 {
-			_, err = source.Replace(t.Context(), first.ID)
+			_, err = source.Refresh(t.Context(), first.ID)
 			w.must(err)
 		}
 		if asked := w.requests(); !slices.Equal(asked, []string{"", first.ID}) {
@@ -329,7 +329,7 @@ func TestReplace(t *testing.T) {
 		var callers sync.WaitGroup
 		for range 10 {
 			callers.Go(func() {
-				if next, err := source.Replace(t.Context(), first.ID); err != nil || next.ID == first.ID || !w.org.Live(next.AccessToken.Reveal()) {
+				if next, err := source.Refresh(t.Context(), first.ID); err != nil || next.ID == first.ID || !w.org.TokenActive(next.AccessToken.Reveal()) {
 					t.Errorf("a dead token was not replaced: %v", err)
 				}
 			})
@@ -346,23 +346,23 @@ func TestReplace(t *testing.T) {
 func TestReplaceWaitsForTheAPIToLook(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		source := w.source("crm")
-		first, err := source.Get(t.Context())
+		first, err := source.Fetch(t.Context())
 		w.must(err)
 		w.org.RevokeAll()
-		second, err := source.Replace(t.Context(), first.ID)
+		second, err := source.Refresh(t.Context(), first.ID)
 		w.must(err)
 		w.org.RevokeAll()
 		begun := time.Now()
-		third, err := source.Replace(t.Context(), second.ID)
+		third, err := source.Refresh(t.Context(), second.ID)
 		w.must(err)
-		if third.ID == second.ID || !w.org.Live(third.AccessToken.Reveal()) || time.Since(begun) > 6*time.Second {
+		if third.ID == second.ID || !w.org.TokenActive(third.AccessToken.Reveal()) || time.Since(begun) > 6*time.Second {
 			t.Errorf("after %s the dead token was not replaced", time.Since(begun))
 		}
 		w.org.RevokeAll()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begun = time.Now()
-		if same, err := source.Replace(ctx, third.ID); err != nil || same.ID != third.ID || time.Since(begun) > 0 {
+		if same, err := source.Refresh(ctx, third.ID); err != nil || same.ID != third.ID || time.Since(begun) > 0 {
 			t.Errorf("without the time to wait, after %s: %v", time.Since(begun), err)
 		}
 	})
@@ -371,14 +371,14 @@ func TestReplaceWaitsForTheAPIToLook(t *testing.T) {
 func TestRevoke(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		source := w.source("crm")
-		first, err := source.Get(t.Context())
+		first, err := source.Fetch(t.Context())
 		w.must(err)
 		w.inPlace(down("Retry-After: 2"), breaks)
 		w.must(source.Revoke(t.Context()))
-		if w.org.Live(first.AccessToken.Reveal()) {
+		if w.org.TokenActive(first.AccessToken.Reveal()) {
 			t.Error("the token lives")
 		}
-		next, err := source.Get(t.Context())
+		next, err := source.Fetch(t.Context())
 		w.must(err)
 		if next.ID == first.ID {
 			t.Error("the revoked token is still handed out")
@@ -404,7 +404,7 @@ func TestRegionAndAddress(t *testing.T) {
 		"https://notexecute-api.eu-west-1.amazonaws.com/v1":                        "",
 		"http://localhost:4566/v1":                                                 "",
 	} {
-		if got := sftoken.RegionOf(address); got != region {
+		if got := sftoken.RegionFromURL(address); got != region {
 			t.Errorf("%s: region %q", address, got)
 		}
 		inBubble(t, func(t *testing.T, w *world) {
@@ -421,7 +421,7 @@ func TestRegionAndAddress(t *testing.T) {
 			w.serve(host+":"+port, w)
 			config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}
 			source := sftoken.NewTokenSource(config, address, "crm", append(options, sftoken.WithHTTPClient(w.client))...)
-			if _, err := source.Get(t.Context()); err != nil {
+			if _, err := source.Fetch(t.Context()); err != nil {
 				t.Errorf("%s: %v", address, err)
 			}
 		})
@@ -431,7 +431,7 @@ func TestRegionAndAddress(t *testing.T) {
 func TestWrongArguments(t *testing.T) {
 	good := aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}
 	const address = "https://api.example/v1"
-	for want, source := range map[string]*sftoken.Source{
+	for want, source := range map[string]*sftoken.TokenSource{
 		"must be a URL, like":       sftoken.NewTokenSource(good, "", "crm"),
 		"must be a URL":             sftoken.NewTokenSource(good, "api.example", "crm"),
 		"the API's address must be": sftoken.NewTokenSource(good, address+"?x=1", "crm"),
@@ -469,17 +469,17 @@ func (noCredentials) Retrieve(context.Context) (aws.Credentials, error) {
 func TestNothingSecretIsPrinted(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		source := w.source("crm")
-		token, err := source.Get(t.Context())
+		token, err := source.Fetch(t.Context())
 		w.must(err)
 		wrong := localaws.Principal{AccessKeyID: billing.AccessKeyID, SecretAccessKey: "another-secret", SessionToken: billing.SessionToken}
 		config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(wrong)}
-		_, refused := sftoken.NewTokenSource(config, "http://"+apiHost+"/v1", "crm", sftoken.WithHTTPClient(w.client)).Get(t.Context())
+		_, refused := sftoken.NewTokenSource(config, "http://"+apiHost+"/v1", "crm", sftoken.WithHTTPClient(w.client)).Fetch(t.Context())
 		w.inPlace(slices.Repeat([]func(http.ResponseWriter){breaks}, 20)...)
-		_, broken := w.source("crm").Get(t.Context())
+		_, broken := w.source("crm").Fetch(t.Context())
 		w.inPlace(slices.Repeat([]func(http.ResponseWriter){bare}, 20)...)
-		_, garbled := w.source("crm").Get(t.Context())
+		_, garbled := w.source("crm").Fetch(t.Context())
 		w.inPlace()
-		w.org.Fail(sfoauthtest.REST, sfoauthtest.Reset(), 0)
+		w.org.InjectFault(sfoauthtest.REST, sfoauthtest.Reset(), 0)
 		_, lost := w.salesforce().Get("/services/data")
 		printed := fmt.Sprintf("%v %+v %#v %s %v %v %v %v %+v", token, *token, token, token.JSON, refused, broken, lost, garbled, garbled)
 		for _, secret := range append(w.org.Secrets(), billing.SecretAccessKey, billing.SessionToken, "another-secret", "Signature=") {

@@ -21,7 +21,7 @@ import (
 // (http.Request.GetBody). An answer for which the API knows no better token is returned as it is: it is also
 // Salesforce's for a missing scope. It is safe for concurrent use.
 type Transport struct {
-	Source *Source
+	Source *TokenSource
 	// Base sends the requests. Nil: http.DefaultTransport.
 	Base http.RoundTripper
 }
@@ -32,7 +32,7 @@ const maxRepeats = 3
 
 // RoundTrip implements http.RoundTripper. Its errors are of type *Error where the API had no token.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	token, err := t.Source.Get(req.Context())
+	token, err := t.Source.Fetch(req.Context())
 	if err != nil {
 		closeBody(req)
 		return nil, err
@@ -43,7 +43,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			break
 		}
 		// A request that cannot be repeated has the token replaced as well, for those that follow.
-		next, failed := t.Source.Replace(req.Context(), token.ID)
+		next, failed := t.Source.Refresh(req.Context(), token.ID)
 		if failed == nil && next.ID == token.ID {
 			break
 		}

@@ -54,12 +54,12 @@ func TestTransportSendsTheTokenNowhereElse(t *testing.T) {
 			}
 		}
 		for _, status := range []int{302, 307} {
-			w.org.Fail(sfoauthtest.REST, sfoauthtest.Redirect(status, "http://elsewhere.example"), 1)
+			w.org.InjectFault(sfoauthtest.REST, sfoauthtest.Redirect(status, "http://elsewhere.example"), 1)
 			if _, err := client.Get(limits); err == nil || !strings.Contains(err.Error(), "is not sent to") {
 				t.Errorf("Salesforce redirects elsewhere with %d: %v", status, err)
 			}
 		}
-		if improper := w.org.Improper(); len(improper) > 0 {
+		if improper := w.org.Violations(); len(improper) > 0 {
 			t.Errorf("the org was sent %q", improper)
 		}
 	})
@@ -110,7 +110,7 @@ func TestAMalformedTokenIsRefused(t *testing.T) {
 				t.Errorf("%q: it is returned", token)
 			}
 		}
-		if calls := w.org.Seen().Calls[sfoauthtest.REST]; calls > 0 {
+		if calls := w.org.Stats().Calls[sfoauthtest.REST]; calls > 0 {
 			t.Errorf("Salesforce was sent %d requests", calls)
 		}
 	})
@@ -145,7 +145,7 @@ func TestTransportReplacesADeadToken(t *testing.T) {
 		}, sfoauthtest.NoFault(), 201},
 		"POST with an empty one": {func() *http.Request { return request("POST", limits, http.NoBody) }, sfoauthtest.NoFault(), 405},
 		"userinfo":               {func() *http.Request { return request("GET", "/services/oauth2/userinfo", nil) }, sfoauthtest.NoFault(), 200},
-		"a compressed answer":    {func() *http.Request { return compressed(request("GET", limits, nil)) }, sfoauthtest.HugeCompressed(10), 200},
+		"a compressed answer":    {func() *http.Request { return compressed(request("GET", limits, nil)) }, sfoauthtest.OversizedGzip(10), 200},
 		"an answer in XML":       {func() *http.Request { return request("GET", limits, nil) }, sfoauthtest.NoFault(), 200},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestTransportReplacesADeadToken(t *testing.T) {
 				client := w.salesforce()
 				w.get(client, limits)
 				w.org.RevokeAll()
-				w.org.Fail(sfoauthtest.REST, try.fault, 1)
+				w.org.InjectFault(sfoauthtest.REST, try.fault, 1)
 				resp, err := client.Do(try.request())
 				w.must(err)
 				_ = resp.Body.Close()
@@ -200,14 +200,14 @@ func TestTransportAndABodyThatCannotBeRepeated(t *testing.T) {
 func TestTransportDoesNotRefreshForAMissingScope(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		client := w.salesforce()
-		w.org.Fail(sfoauthtest.REST, sfoauthtest.Refusal(401, "INVALID_SESSION_ID", "This session is not valid for use with the REST API"), 0)
+		w.org.InjectFault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", "This session is not valid for use with the REST API"), 0)
 		begun := time.Now()
 		for range 10 {
 			if status := w.get(client, limits); status != 401 {
 				t.Errorf("HTTP %d", status)
 			}
 		}
-		calls := w.org.Seen().Calls
+		calls := w.org.Stats().Calls
 		if calls[sfoauthtest.Token] != 1 || calls[sfoauthtest.Introspect] != 1 || calls[sfoauthtest.REST] != 10 || time.Since(begun) > 0 {
 			t.Errorf("after %s: %v", time.Since(begun), calls)
 		}
@@ -240,7 +240,7 @@ func TestTransportGetsOverTheDeadTokensOfTwoInstances(t *testing.T) {
 		source := w.source("crm")
 		client := &http.Client{Transport: &sftoken.Transport{Source: source, Base: w.client.Transport}}
 		w.get(client, limits)
-		first, err := source.Get(t.Context())
+		first, err := source.Fetch(t.Context())
 		w.must(err)
 		w.org.RevokeAll()
 		const other = "0123456789abcdef"
@@ -331,7 +331,7 @@ func TestTransportReplacesADeadTokenOfBulk(t *testing.T) {
 				w.get(client, limits)
 				w.org.RevokeAll()
 				if try.compressed {
-					w.org.Fail(sfoauthtest.Bulk, sfoauthtest.HugeCompressed(10), 1)
+					w.org.InjectFault(sfoauthtest.Bulk, sfoauthtest.OversizedGzip(10), 1)
 				}
 				r := request("POST", jobs, strings.NewReader(try.body))
 				r.Header.Set("Content-Type", try.kind)
@@ -345,7 +345,7 @@ func TestTransportReplacesADeadTokenOfBulk(t *testing.T) {
 				if asked := w.requests(); resp.StatusCode != 201 || len(asked) != 2 {
 					t.Errorf("HTTP %d after %d requests for a token", resp.StatusCode, len(asked))
 				}
-				if improper := w.org.Improper(); len(improper) > 0 {
+				if improper := w.org.Violations(); len(improper) > 0 {
 					t.Errorf("the org was sent %q", improper)
 				}
 			})

@@ -67,7 +67,7 @@ func newWorld(t *testing.T) *world {
 		Region: "us-east-1", BaseEndpoint: aws.String("http://" + awsHost), HTTPClient: w.client, Credentials: credentialsOf(billing),
 	})
 	w.vendor = vending.New(vending.Config{
-		Secrets: appsecret.Reader{Client: sdk, Prefix: "sftoken/"}, Hosts: sfoauth.Hosts{orgHost}, HTTPClient: w.client,
+		Secrets: appsecret.Reader{Client: sdk, Prefix: "sftoken/"}, Hosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: w.client,
 	})
 	w.gateway = &localaws.Gateway{
 		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: localaws.NewKeys(billing), AllowedAccounts: []string{billing.Account},
@@ -76,7 +76,7 @@ func newWorld(t *testing.T) *world {
 	w.serve(orgHost, w.org)
 	w.serve(awsHost, secrets)
 	w.serve(apiHost, w)
-	key, secret := w.org.AddApp(sfoauthtest.AppOptions{}).Pair()
+	key, secret := w.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	value, _ := json.Marshal(map[string]string{"consumerKey": key, "consumerSecret": secret, "baseUri": "http://" + orgHost})
 	if _, err := sdk.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("sftoken/crm"), SecretString: aws.String(string(value))}); err != nil {
 		t.Fatal(err)
@@ -98,11 +98,11 @@ func credentialsOf(p localaws.Principal) aws.CredentialsProvider {
 }
 
 // source returns a source of the app's tokens for billing.
-func (w *world) source(app string) *sftoken.Source {
+func (w *world) source(app string) *sftoken.TokenSource {
 	return w.sourceAt("http://"+apiHost+"/v1/", app) // a slash at the end is forgiven
 }
 
-func (w *world) sourceAt(url, app string) *sftoken.Source {
+func (w *world) sourceAt(url, app string) *sftoken.TokenSource {
 	config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}
 	return sftoken.NewTokenSource(config, url, app, sftoken.WithHTTPClient(w.client))
 }
@@ -146,17 +146,17 @@ func (w *world) function(ctx context.Context, payload []byte) ([]byte, error) {
 	w.mu.Unlock()
 	req := vending.Request{App: appOf(payload), Principal: event.RequestContext.Identity.UserArn, Rejected: rejected}
 	if event.HTTPMethod == http.MethodDelete {
-		if _, err := w.vendor.Revoke(ctx, req, &vending.Cost{}); err != nil {
+		if _, err := w.vendor.Revoke(ctx, req, &vending.CallStats{}); err != nil {
 			return nil, err
 		}
 		return []byte(`{"statusCode":204}`), nil
 	}
-	grant, err := w.vendor.Vend(ctx, req, &vending.Cost{})
+	grant, err := w.vendor.Vend(ctx, req, &vending.CallStats{})
 	if failed, ok := errors.AsType[*vending.Error](err); ok {
 		return answer(404, nil, map[string]any{"error": failed.Code, "error_description": failed.Description, "request_id": "req-1"}), nil
 	}
-	return answer(200, map[string]string{"X-Token-Cache": string(grant.Cache)}, map[string]any{
-		"access_token": grant.Token.AccessToken.Reveal(), "token_type": "Bearer", "expires_in": int64(grant.ExpiresIn.Seconds()), "token_id": grant.ID,
+	return answer(200, map[string]string{"X-Token-Cache": string(grant.CacheStatus)}, map[string]any{
+		"access_token": grant.Token.AccessToken.Reveal(), "token_type": "Bearer", "expires_in": int64(grant.ExpiresIn.Seconds()), "token_id": grant.TokenID,
 		"instance_url": grant.Token.InstanceURL, "id": grant.Token.ID, "scope": grant.Token.Scope,
 	}), err
 }

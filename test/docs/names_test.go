@@ -32,7 +32,7 @@ func settings(t *testing.T) map[string][]string {
 func TestTheSettingsOfTheReadme(t *testing.T) {
 	template := read(t, "template.yaml")
 	defaults := map[string]time.Duration{
-		"SECRET_TTL": vending.DefaultSecretTTL, "MIN_TTL": vending.DefaultMinTTL, "CONFIRM_EVERY": vending.DefaultConfirmEvery, "PROPAGATION": rotation.DefaultPropagation,
+		"SECRET_TTL": vending.DefaultSecretTTL, "MIN_TTL": vending.DefaultMinTTL, "CONFIRM_EVERY": vending.DefaultIntrospectInterval, "PROPAGATION": rotation.DefaultPropagation,
 	}
 	inCode := settings(t)
 	var documented []string

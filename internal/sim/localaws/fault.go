@@ -11,14 +11,14 @@ import (
 
 // Fault is one way in which Secrets Manager fails.
 type Fault struct {
-	Secret string        // name or ARN: only requests for this secret meet the fault; empty: those for any
-	Delay  time.Duration // before anything else
-	Code   string        // answer this error instead of doing what is asked: AccessDeniedException, ThrottlingException, …
-	Status int           // of that error; zero: 400
-	Reset  bool          // break the connection instead of doing what is asked
-	Lost   bool          // do what is asked, and break the connection without an answer
-	Bare   bool          // do what is asked, and answer with the body alone, which is not HTTP
-	Hang   bool          // neither do what is asked nor answer, until the client gives up
+	Secret           string        // name or ARN: only requests for this secret meet the fault; empty: those for any
+	Delay            time.Duration // before anything else
+	Code             string        // answer this error instead of doing what is asked: AccessDeniedException, ThrottlingException, …
+	Status           int           // of that error; zero: 400
+	Reset            bool          // break the connection instead of doing what is asked
+	ResetAfterCommit bool          // do what is asked, and break the connection without an answer
+	BodyOnly         bool          // do what is asked, and answer with the body alone, which is not HTTP
+	Hang             bool          // neither do what is asked nor answer, until the client gives up
 }
 
 type pendingFault struct {
@@ -26,16 +26,16 @@ type pendingFault struct {
 	left int // how many more requests meet it; zero: until Heal
 }
 
-// Fail makes the next times requests of the operation ("": of any) meet the fault; zero: all of them, until Heal. Faults of
+// InjectFault makes the next times requests of the operation ("": of any) meet the fault; zero: all of them, until Heal. Faults of
 // one operation are met one after another, those of any operation after them.
-func (m *SecretsManager) Fail(operation string, f Fault, times int) {
+func (m *SecretsManager) InjectFault(operation string, f Fault, times int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.faults[operation] = append(m.faults[operation], pendingFault{f, times})
 }
 
-// Heal clears all faults. Requests that hang go on hanging until their client gives up.
-func (m *SecretsManager) Heal() {
+// ClearFaults clears all faults. Requests that hang go on hanging until their client gives up.
+func (m *SecretsManager) ClearFaults() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.faults)

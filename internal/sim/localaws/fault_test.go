@@ -52,16 +52,16 @@ func TestErrorsOnDemand(t *testing.T) {
 		for _, f := range []Fault{
 			{Code: "InternalServiceError", Status: 500}, {Code: "ThrottlingException"}, {Code: "AccessDeniedException"},
 		} {
-			m.Fail("PutSecretValue", f, 2)
+			m.InjectFault("PutSecretValue", f, 2)
 			s.ok(s.get("", "")) // another operation
 			s.fails(f.Code, s.tryPut("two", token2))
 			s.fails(f.Code, s.tryPut("two", token2))
 			s.fails("ResourceNotFoundException", s.get(token2, "")) // nothing was done
 		}
-		m.Fail("", Fault{Code: "ThrottlingException"}, 0)
+		m.InjectFault("", Fault{Code: "ThrottlingException"}, 0)
 		s.fails("ThrottlingException", s.get("", ""))
 		s.fails("ThrottlingException", s.tryPut("two", token2))
-		m.Heal()
+		m.ClearFaults()
 		s.put("two", token2)
 		if calls := m.Calls(); calls["PutSecretValue"] != 8 || calls["GetSecretValue"] != 7 || calls["CreateSecret"] != 1 {
 			t.Errorf("calls %v", calls)
@@ -75,15 +75,15 @@ func TestAFaultOfOneSecret(t *testing.T) {
 		other.create("other", token1)
 		out, err := s.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: s.name})
 		s.ok(err)
-		m.Fail("GetSecretValue", Fault{Secret: *out.ARN, Code: "AccessDeniedException"}, 0)
-		m.Fail("", Fault{Secret: "erp", Code: "ThrottlingException"}, 1)
+		m.InjectFault("GetSecretValue", Fault{Secret: *out.ARN, Code: "AccessDeniedException"}, 0)
+		m.InjectFault("", Fault{Secret: "erp", Code: "ThrottlingException"}, 1)
 		s.fails("AccessDeniedException", s.get("", "")) // by its name
 		other.fails("ThrottlingException", other.get("", ""))
 		other.ok(other.get("", ""))
 		s.name = out.ARN
 		s.fails("AccessDeniedException", s.get("", ""))
 		s.ok(s.tryPut("two", token2))
-		m.Fail("", Fault{Secret: "new", Code: "AccessDeniedException"}, 0)
+		m.InjectFault("", Fault{Secret: "new", Code: "AccessDeniedException"}, 0)
 		_, err = s.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("new")})
 		s.fails("AccessDeniedException", err)
 	})
@@ -92,12 +92,12 @@ func TestAFaultOfOneSecret(t *testing.T) {
 func TestSlowAndSilent(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		start := time.Now()
-		m.Fail("GetSecretValue", Fault{Delay: 3 * time.Second}, 1)
+		m.InjectFault("GetSecretValue", Fault{Delay: 3 * time.Second}, 1)
 		s.ok(s.get("", ""))
 		if took := time.Since(start); took != 3*time.Second {
 			t.Errorf("it took %s", took)
 		}
-		m.Fail("PutSecretValue", Fault{Hang: true}, 1)
+		m.InjectFault("PutSecretValue", Fault{Hang: true}, 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, err := s.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: s.name, SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
@@ -111,12 +111,12 @@ func TestSlowAndSilent(t *testing.T) {
 
 func TestBrokenConnections(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *SecretsManager, s *suite) {
-		m.Fail("PutSecretValue", Fault{Reset: true}, 1)
+		m.InjectFault("PutSecretValue", Fault{Reset: true}, 1)
 		if err := s.tryPut("two", token2); err == nil {
 			t.Error("a broken connection has answered")
 		}
 		s.value("", "", "one", token1) // not done
-		m.Fail("PutSecretValue", Fault{Lost: true}, 1)
+		m.InjectFault("PutSecretValue", Fault{ResetAfterCommit: true}, 1)
 		if err := s.tryPut("two", token2); err == nil {
 			t.Error("a lost answer has come")
 		}
@@ -127,7 +127,7 @@ func TestBrokenConnections(t *testing.T) {
 	server := httptest.NewServer(m)
 	defer server.Close()
 	s := newSuite(t, server.URL)
-	m.Fail("", Fault{Reset: true}, 1)
+	m.InjectFault("", Fault{Reset: true}, 1)
 	if err := s.get("", ""); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("over TCP: %v, want a reset", err)
 	}
@@ -137,7 +137,7 @@ func TestWatchSeesEveryCallTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []Call
 		var s *suite
-		m := NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1", Watch: func(c Call) { seen = append(seen, c) }})
+		m := NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1", OnCall: func(c Call) { seen = append(seen, c) }})
 		s = &suite{TB: t, name: aws.String("crm"), client: inMemory(t, m)}
 		s.create("one", token1)
 		want := []Call{{"CreateSecret", Arrived}, {"CreateSecret", Done}}
@@ -149,7 +149,7 @@ func TestWatchSeesEveryCallTwice(t *testing.T) {
 
 func TestVersionsWithoutALabelMayVanish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1", Vanish: true}))}
+		s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1", DropUnlabelled: true}))}
 		s.create("one", token1)
 		s.put("two", token2)
 		s.put("three", token3)

@@ -19,7 +19,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("UpdateSecretVersionStage", `{"SecretId":"crm","VersionStage":"AWSCURRENT","MoveToVersionId":"`+token2+`","RemoveFromVersionId":"`+token1+`"}`)
 	f.Add("PutSecretValue", `{"SecretId":"crm","SecretBinary":"eA==","VersionStages":["A","A","AWSPENDING"],"RotationToken":"x"}`)
 	f.Fuzz(func(t *testing.T, operation, body string) {
-		m := NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1", Vanish: len(body)%2 == 0, Functions: map[string]Invoker{
+		m := NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1", DropUnlabelled: len(body)%2 == 0, Functions: map[string]Invoker{
 			lambdaARN: func(context.Context, []byte) ([]byte, error) { return nil, context.Canceled },
 		}})
 		for _, call := range [][2]string{

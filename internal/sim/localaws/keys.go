@@ -66,7 +66,7 @@ var (
 	ErrMissingToken = &AuthError{"MissingAuthenticationToken", "Missing Authentication Token"}
 	ErrIncomplete   = &AuthError{"IncompleteSignature", "Authorization header requires existence of 'Credential', 'SignedHeaders' and 'Signature' parameters, and of a date"}
 	ErrUnknownKey   = &AuthError{"UnrecognizedClient", "The security token included in the request is invalid."}
-	ErrSessionEnded = &AuthError{"ExpiredToken", "The security token included in the request is expired"}
+	ErrExpiredToken = &AuthError{"ExpiredToken", "The security token included in the request is expired"}
 	ErrSignature    = &AuthError{"InvalidSignature", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method."}
 )
 
@@ -97,7 +97,7 @@ func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now 
 	case !known || p.SessionToken != r.Header.Get("X-Amz-Security-Token"):
 		return Principal{}, ErrUnknownKey
 	case !p.Expires.IsZero() && !now.Before(p.Expires):
-		return Principal{}, ErrSessionEnded
+		return Principal{}, ErrExpiredToken
 	case now.Sub(at).Abs() > skew:
 		return Principal{}, untimely(at, now)
 	case !slices.Contains(signed, "host") || !slices.Contains(signed, "x-amz-date"):

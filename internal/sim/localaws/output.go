@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Output keeps what functions and commands write. It is safe for concurrent use, and its zero value is ready.
-type Output struct {
+// SyncBuffer keeps what functions and commands write. It is safe for concurrent use, and its zero value is ready.
+type SyncBuffer struct {
 	To io.Writer // gets a copy of everything; nil: nobody
 
 	mu   sync.Mutex
@@ -16,7 +16,7 @@ type Output struct {
 }
 
 // Write implements io.Writer.
-func (o *Output) Write(p []byte) (int, error) {
+func (o *SyncBuffer) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.text.Write(p)
@@ -27,13 +27,13 @@ func (o *Output) Write(p []byte) (int, error) {
 }
 
 // String returns everything so far.
-func (o *Output) String() string {
+func (o *SyncBuffer) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
 }
 
 // Lines returns everything so far, line by line.
-func (o *Output) Lines() []string {
+func (o *SyncBuffer) Lines() []string {
 	return strings.Split(strings.TrimSuffix(o.String(), "\n"), "\n")
 }

@@ -116,7 +116,7 @@ func (m *SecretsManager) create(in *input) (*secret, error) {
 	}
 	s := &secret{
 		name: in.Name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account, in.Name, m.suffix(in.Name)),
-		description: in.Description, kmsKey: in.KmsKeyId, tags: map[string]string{}, versions: map[string]*version{}, created: m.config.Now(), vanish: m.config.Vanish,
+		description: in.Description, kmsKey: in.KmsKeyId, tags: map[string]string{}, versions: map[string]*version{}, created: m.config.Now(), vanish: m.config.DropUnlabelled,
 	}
 	for _, tag := range in.Tags {
 		s.tags[tag.Key] = tag.Value

@@ -25,9 +25,9 @@ type SecretsManagerConfig struct {
 	Functions map[string]Invoker
 	// LabelMoved is told of each "Secret Label Updated" event, after the call that raised it has taken effect. Nil: nobody is.
 	LabelMoved func(LabelMoved)
-	// Watch is called twice for each request: when it has arrived, and when it has taken effect and nothing has been
+	// OnCall is called twice for each request: when it has arrived, and when it has taken effect and nothing has been
 	// answered yet. It may block, for a test that ends a client there. Nil: none.
-	Watch func(Call)
+	OnCall func(Call)
 	// Retries is how often a failed rotation is tried again, with the same token. Zero: not at all. AWS documents neither their
 	// number nor the time between them.
 	Retries int
@@ -36,8 +36,8 @@ type SecretsManagerConfig struct {
 	// Background runs a rotation in a goroutine that its owner waits for, while RotateSecret answers, as AWS does. Nil: the
 	// rotation is over when RotateSecret answers.
 	Background func(rotation func(context.Context))
-	// Vanish drops a version as soon as it has no label, which AWS may do at any time. False: only those beyond the limit go.
-	Vanish bool
+	// DropUnlabelled drops a version as soon as it has no label, which AWS may do at any time. False: only those beyond the limit go.
+	DropUnlabelled bool
 }
 
 // Invoker calls a Lambda function synchronously.
@@ -140,9 +140,9 @@ func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	maps.Copy(w.Header(), header)
 	m.watch(Call{operation, Done})
 	switch {
-	case f.Lost:
+	case f.ResetAfterCommit:
 		panic(http.ErrAbortHandler)
-	case f.Bare:
+	case f.BodyOnly:
 		bare(w, answer)
 	default:
 		write(w, answer, err)
@@ -150,8 +150,8 @@ func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *SecretsManager) watch(c Call) {
-	if m.config.Watch != nil {
-		m.config.Watch(c)
+	if m.config.OnCall != nil {
+		m.config.OnCall(c)
 	}
 }
 

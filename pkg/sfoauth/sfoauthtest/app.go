@@ -25,7 +25,7 @@ type AppOptions struct {
 
 	JWT         bool          // tokens are JWTs (RFC 9068) with an end of their own, which use does not extend
 	JWTLifetime time.Duration // zero: 30 minutes
-	MoreFields  bool          // token answers also have token_format, api_instance_url, sfdc_community_url and _id
+	ExtraFields bool          // token answers also have token_format, api_instance_url, sfdc_community_url and _id
 }
 
 // App is an app of the org with one consumer. Its methods are safe for concurrent use.
@@ -118,8 +118,8 @@ func (u *User) Username() string {
 	return u.options.Username
 }
 
-// Pair returns the main consumer key and secret, as Setup shows them.
-func (a *App) Pair() (key, secret string) {
+// Credentials returns the main consumer key and secret, as Setup shows them.
+func (a *App) Credentials() (key, secret string) {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
 	return a.main.key, a.main.secret

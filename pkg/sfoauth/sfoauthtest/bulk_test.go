@@ -37,7 +37,7 @@ func TestBulk(t *testing.T) {
 			t.Errorf("%s %s: %d %s, want %s", c.method, c.path, got.status, got.body, c.want)
 		}
 	}
-	if improper := w.org.Improper(); improper != nil {
+	if improper := w.org.Violations(); improper != nil {
 		t.Errorf("improper: %v", improper)
 	}
 }
@@ -58,7 +58,7 @@ func TestBulkAndADeadSession(t *testing.T) {
 		t.Errorf("a token in the Authorization header alone: %d", got.status)
 	}
 	w.do("GET", "/services/data/v65.0", "", map[string]string{"X-SFDC-Session": live})
-	if improper := w.org.Improper(); len(improper) != 1 || !strings.Contains(improper[0], "X-Sfdc-Session") {
+	if improper := w.org.Violations(); len(improper) != 1 || !strings.Contains(improper[0], "X-Sfdc-Session") {
 		t.Errorf("a token in this header at the REST API: %v", improper)
 	}
 }

@@ -30,8 +30,8 @@ type Config struct {
 	// LoginHost makes the org answer logins like login.salesforce.com, which does not support the flow. Requests whose Host
 	// is login.salesforce.com or test.salesforce.com are answered so in any case.
 	LoginHost bool
-	// NoSecretsOverREST switches off "Allow access to External Client App consumer secrets via REST API".
-	NoSecretsOverREST bool
+	// RESTSecretsDisabled switches off "Allow access to External Client App consumer secrets via REST API".
+	RESTSecretsDisabled bool
 	// FlatStaged makes the answers about a staged pair one object, where others wrap it in a list under
 	// stagedCredentials. Both shapes have been seen.
 	FlatStaged bool
@@ -41,21 +41,21 @@ type Config struct {
 	// SignWithPrimary makes the org sign every token with the secret of the app's primary credentials, also where the
 	// login was with staged or rotated ones. Salesforce does not document which secret signs.
 	SignWithPrimary bool
-	// LoginIsNoUse makes a login that returns an existing session (SharedSessions) not count as use of it, so that
+	// LoginDoesNotExtend makes a login that returns an existing session (SharedSessions) not count as use of it, so that
 	// the session may have any time left, down to none. Salesforce does not document whether it counts.
-	LoginIsNoUse bool
+	LoginDoesNotExtend bool
 	// StagedCannotLogIn makes the token endpoint refuse a staged pair until it has been rotated.
 	StagedCannotLogIn bool
-	// StageBesideRotated lets a pair be staged while the last one rotated out is still there, so that there can be two.
+	// StageAlongsideRotated lets a pair be staged while the last one rotated out is still there, so that there can be two.
 	// Salesforce documents one slot, yet answers with a list.
-	StageBesideRotated bool
+	StageAlongsideRotated bool
 	// RenamedTo is the base URL of the My Domain that replaces the present one. Requests to any other host get 301 to
 	// it, and nothing is done for them. Empty: the org has not been renamed. Org.Rename sets it later.
 	// Source: Salesforce Help, "My Domain Redirections".
 	RenamedTo string
-	// Watch is called when a request has arrived, and again when the org has done what it asks for but not yet answered; not
+	// OnCall is called when a request has arrived, and again when the org has done what it asks for but not yet answered; not
 	// again for one that a fault loses. It may block, call the org's methods, or end the process. Nil: none.
-	Watch func(Call)
+	OnCall func(Call)
 }
 
 // complete fills in the defaults.

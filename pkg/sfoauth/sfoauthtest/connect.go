@@ -25,8 +25,8 @@ const (
 	stagedLifetime     = 30 * 24 * time.Hour
 )
 
-// StagedPair is a pair beside the main one.
-type StagedPair struct {
+// StagedCredentials is a pair beside the main one.
+type StagedCredentials struct {
 	ID      string
 	Key     string
 	Secret  string
@@ -36,13 +36,13 @@ type StagedPair struct {
 }
 
 // Staged returns the pairs beside the main one, one at most unless Config.StageBesideRotated is set.
-func (a *App) Staged() []StagedPair {
+func (a *App) Staged() []StagedCredentials {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
 	a.expire()
-	var list []StagedPair
+	var list []StagedCredentials
 	for _, p := range a.beside {
-		list = append(list, StagedPair{p.id, p.key, p.secret, p.state, p.created, p.expires})
+		list = append(list, StagedCredentials{p.id, p.key, p.secret, p.state, p.created, p.expires})
 	}
 	return list
 }
@@ -61,7 +61,7 @@ func (o *Org) connect(r *request) *answer {
 		return restError(http.StatusForbidden, "INSUFFICIENT_ACCESS", "You do not have the level of access necessary to perform the operation you requested.")
 	case r.endpoint == Usage:
 		return o.usage(r)
-	case o.config.NoSecretsOverREST:
+	case o.config.RESTSecretsDisabled:
 		return notFound()
 	}
 	app := o.findApp(r.ids["app"])
@@ -72,16 +72,16 @@ func (o *Org) connect(r *request) *answer {
 	switch r.endpoint {
 	case Consumers:
 		return o.consumers(r, app)
-	case MainPair:
+	case PrimaryCredentials:
 		return mainPair(r, app)
-	case StagedPairs:
+	case ListStaged:
 		if len(app.beside) == 0 && o.config.EmptyStagedNotFound {
 			return notFound()
 		}
 		return o.staged(r, app, http.StatusOK, app.beside...)
 	case Stage:
 		return o.stage(r, app, s.user)
-	case Rotate:
+	case Promote:
 		return o.rotate(r, app)
 	default:
 		return o.delete(r, app)
@@ -151,7 +151,7 @@ func (o *Org) stage(r *request, app *App, by *User) *answer {
 		return refused
 	}
 	for _, p := range app.beside {
-		if p.state != stateRotated || !o.config.StageBesideRotated {
+		if p.state != stateRotated || !o.config.StageAlongsideRotated {
 			return restError(http.StatusBadRequest, "INVALID_INPUT", "The consumer already has staged credentials.")
 		}
 	}

@@ -43,7 +43,7 @@ func (r *rotation) as(app *sfoauthtest.App, method, path, body string) reply {
 	return r.do(method, path, body, header)
 }
 
-func (r *rotation) stage() sfoauthtest.StagedPair {
+func (r *rotation) stage() sfoauthtest.StagedCredentials {
 	r.Helper()
 	if got := r.as(r.admin, "POST", r.path+"/staged", "{}"); got.status != http.StatusCreated {
 		r.Fatalf("stage: %d %s", got.status, got.errorCode())
@@ -59,8 +59,8 @@ func (r *rotation) rotate(id string) reply {
 func (r *rotation) mustLogIn(name, key, secret string, want string) {
 	r.Helper()
 	got := r.form("/services/oauth2/token", r.grant("client_id", key, "client_secret", secret)).errorCode()
-	if got != want || r.org.LogsIn(key, secret) != (want == "") {
-		r.Errorf("login with the %s pair: %q, want %q; LogsIn %t", name, got, want, r.org.LogsIn(key, secret))
+	if got != want || r.org.CanLogin(key, secret) != (want == "") {
+		r.Errorf("login with the %s pair: %q, want %q; LogsIn %t", name, got, want, r.org.CanLogin(key, secret))
 	}
 }
 
@@ -68,7 +68,7 @@ const unknownKey = "invalid_client_id: client identifier invalid"
 
 func TestRotation(t *testing.T) {
 	r := newRotation(t, sfoauthtest.Config{})
-	oldKey, oldSecret := r.app.Pair()
+	oldKey, oldSecret := r.app.Credentials()
 
 	staged := r.stage()
 	if staged.State != "Active" || staged.Expires.Sub(r.now) != 30*day || staged.Key == oldKey || staged.Secret == oldSecret {
@@ -80,7 +80,7 @@ func TestRotation(t *testing.T) {
 	if got := r.rotate(staged.ID); got.status != http.StatusOK {
 		t.Fatalf("rotate: %d %s", got.status, got.errorCode())
 	}
-	if key, secret := r.app.Pair(); key != staged.Key || secret != staged.Secret {
+	if key, secret := r.app.Credentials(); key != staged.Key || secret != staged.Secret {
 		t.Error("the staged pair is not the main one")
 	}
 	rotated := r.app.Staged()
@@ -97,7 +97,7 @@ func TestRotation(t *testing.T) {
 	if len(r.app.Staged()) != 0 {
 		t.Error("the slot is not free after 30 days")
 	}
-	if improper := r.org.Improper(); improper != nil {
+	if improper := r.org.Violations(); improper != nil {
 		t.Errorf("improper: %v", improper)
 	}
 }
@@ -149,8 +149,8 @@ func TestSlotHoldsOnePair(t *testing.T) {
 }
 
 func TestStageBesideRotated(t *testing.T) {
-	r := newRotation(t, sfoauthtest.Config{StageBesideRotated: true})
-	first, _ := r.app.Pair()
+	r := newRotation(t, sfoauthtest.Config{StageAlongsideRotated: true})
+	first, _ := r.app.Credentials()
 	r.rotate(r.stage().ID)
 	staged := r.stage()
 	if got := r.app.Staged(); len(got) != 2 || got[0].State != "Rotated" || got[1].State != "Active" {
@@ -195,7 +195,7 @@ func TestShapes(t *testing.T) {
 
 func TestUsageConsumersMainPair(t *testing.T) {
 	r := newRotation(t, sfoauthtest.Config{})
-	key, secret := r.app.Pair()
+	key, secret := r.app.Credentials()
 	usage := r.as(r.admin, "GET", "/services/data/v65.0/apps/oauth/usage", "")
 	if !strings.Contains(usage.body, `"identifier":"`+r.app.ID+`","name":"CRM"`) {
 		t.Errorf("usage: %d %s", usage.status, usage.body)
@@ -257,7 +257,7 @@ func TestConnectRefuses(t *testing.T) {
 	if got := r.as(r.admin, "GET", "/services/data/v65.0/apps/oauth/usage", ""); got.status != http.StatusOK {
 		t.Errorf("usage without View Client Secret: %d %s", got.status, got.errorCode())
 	}
-	off := newRotation(t, sfoauthtest.Config{NoSecretsOverREST: true})
+	off := newRotation(t, sfoauthtest.Config{RESTSecretsDisabled: true})
 	if got := off.as(off.admin, "GET", off.path+"/staged", ""); got.status != http.StatusNotFound {
 		t.Errorf("with the org's setting off: %d", got.status)
 	}
@@ -276,7 +276,7 @@ func TestStagedPairLogsInLate(t *testing.T) {
 	r = newRotation(t, sfoauthtest.Config{StagedCannotLogIn: true})
 	staged = r.stage()
 	r.mustLogIn("staged", staged.Key, staged.Secret, unknownKey)
-	oldKey, oldSecret := r.app.Pair()
+	oldKey, oldSecret := r.app.Credentials()
 	r.rotate(staged.ID)
 	r.mustLogIn("new main", staged.Key, staged.Secret, "")
 	r.mustLogIn("rotated", oldKey, oldSecret, "")
@@ -285,7 +285,7 @@ func TestStagedPairLogsInLate(t *testing.T) {
 func TestRegenerateLeavesTheStagedPair(t *testing.T) {
 	r := newRotation(t, sfoauthtest.Config{})
 	staged := r.stage()
-	oldKey, oldSecret := r.app.Pair()
+	oldKey, oldSecret := r.app.Credentials()
 	key, secret := r.app.Regenerate()
 	r.mustLogIn("old", oldKey, oldSecret, unknownKey)
 	r.mustLogIn("regenerated", key, secret, "")
@@ -301,12 +301,12 @@ func TestChangesSurviveLostAnswers(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		fault := sfoauthtest.Reset()
 		if after {
-			fault = sfoauthtest.ResetAfter()
+			fault = sfoauthtest.ResetAfterCommit()
 		}
 		r := newRotation(t, sfoauthtest.Config{})
 		lose := func(e sfoauthtest.Endpoint, send func() reply) {
 			t.Helper()
-			r.org.Fail(e, fault, 1)
+			r.org.InjectFault(e, fault, 1)
 			defer func() {
 				if recover() == nil {
 					t.Errorf("%s: the answer was not lost", e)
@@ -332,7 +332,7 @@ func TestChangesSurviveLostAnswers(t *testing.T) {
 		if !after {
 			r.stage()
 		}
-		lose(sfoauthtest.Rotate, func() reply { return r.rotate(r.app.Staged()[0].ID) })
+		lose(sfoauthtest.Promote, func() reply { return r.rotate(r.app.Staged()[0].ID) })
 		mustBe("Active", "Rotated")
 		lose(sfoauthtest.Delete, func() reply { return r.as(r.admin, "DELETE", r.path+"/staged/"+r.app.Staged()[0].ID, "") })
 		mustBe("Active", "")
@@ -354,7 +354,7 @@ func TestTheSecretThatSigns(t *testing.T) {
 	for _, primary := range []bool{false, true} {
 		r := newRotation(t, sfoauthtest.Config{SignWithPrimary: primary})
 		staged := r.stage()
-		_, secret := r.app.Pair()
+		_, secret := r.app.Credentials()
 		if !primary {
 			secret = staged.Secret
 		}

@@ -12,28 +12,28 @@ type Endpoint string
 
 // The endpoints, in the order of a token's life, then those that change an app's pair.
 const (
-	Token       Endpoint = "token"        // POST /services/oauth2/token
-	Introspect  Endpoint = "introspect"   // POST /services/oauth2/introspect
-	Revoke      Endpoint = "revoke"       // POST /services/oauth2/revoke
-	UserInfo    Endpoint = "userinfo"     // GET /services/oauth2/userinfo, and the identity URL, /id/{org}/{user}
-	REST        Endpoint = "rest"         // /services/data and whatever of it has no name of its own below
-	Bulk        Endpoint = "bulk"         // /services/async, which is Bulk API 1.0
-	Usage       Endpoint = "usage"        // GET …/apps/oauth/usage
-	Consumers   Endpoint = "consumers"    // GET …/apps/oauth/credentials/{appId}
-	MainPair    Endpoint = "main pair"    // GET …/apps/oauth/credentials/{appId}/{consumerId}
-	StagedPairs Endpoint = "staged pairs" // GET …/{consumerId}/staged
-	Stage       Endpoint = "stage"        // POST …/{consumerId}/staged
-	Rotate      Endpoint = "rotate"       // PATCH …/{consumerId}/staged/{id}
-	Delete      Endpoint = "delete"       // DELETE …/{consumerId}/staged/{id}
-	Other       Endpoint = "other"        // any other path
+	Token              Endpoint = "token"        // POST /services/oauth2/token
+	Introspect         Endpoint = "introspect"   // POST /services/oauth2/introspect
+	Revoke             Endpoint = "revoke"       // POST /services/oauth2/revoke
+	UserInfo           Endpoint = "userinfo"     // GET /services/oauth2/userinfo, and the identity URL, /id/{org}/{user}
+	REST               Endpoint = "rest"         // /services/data and whatever of it has no name of its own below
+	Bulk               Endpoint = "bulk"         // /services/async, which is Bulk API 1.0
+	Usage              Endpoint = "usage"        // GET …/apps/oauth/usage
+	Consumers          Endpoint = "consumers"    // GET …/apps/oauth/credentials/{appId}
+	PrimaryCredentials Endpoint = "main pair"    // GET …/apps/oauth/credentials/{appId}/{consumerId}
+	ListStaged         Endpoint = "staged pairs" // GET …/{consumerId}/staged
+	Stage              Endpoint = "stage"        // POST …/{consumerId}/staged
+	Promote            Endpoint = "rotate"       // PATCH …/{consumerId}/staged/{id}
+	Delete             Endpoint = "delete"       // DELETE …/{consumerId}/staged/{id}
+	Other              Endpoint = "other"        // any other path
 
-	// Everything stands for all of them, in Fail and Heal.
-	Everything Endpoint = "everything"
+	// AllEndpoints stands for all of them, in Fail and Heal.
+	AllEndpoints Endpoint = "everything"
 )
 
 // Endpoints returns all endpoints but Other and Everything.
 func Endpoints() []Endpoint {
-	return []Endpoint{Token, Introspect, Revoke, UserInfo, REST, Bulk, Usage, Consumers, MainPair, StagedPairs, Stage, Rotate, Delete}
+	return []Endpoint{Token, Introspect, Revoke, UserInfo, REST, Bulk, Usage, Consumers, PrimaryCredentials, ListStaged, Stage, Promote, Delete}
 }
 
 // oauth says whether the endpoint belongs to OAuth and not to the REST API.
@@ -86,15 +86,15 @@ func locate(r *http.Request) (Endpoint, map[string]string) {
 	case len(parts) == 1 && r.Method == http.MethodGet:
 		return Consumers, ids
 	case len(parts) == 2 && r.Method == http.MethodGet:
-		return MainPair, ids
+		return PrimaryCredentials, ids
 	case len(parts) < 3 || len(parts) > 4 || parts[2] != "staged":
 		return REST, ids
 	case len(parts) == 3 && r.Method == http.MethodGet:
-		return StagedPairs, ids
+		return ListStaged, ids
 	case len(parts) == 3 && r.Method == http.MethodPost:
 		return Stage, ids
 	case len(parts) == 4 && r.Method == http.MethodPatch:
-		return Rotate, ids
+		return Promote, ids
 	case len(parts) == 4 && r.Method == http.MethodDelete:
 		return Delete, ids
 	default:

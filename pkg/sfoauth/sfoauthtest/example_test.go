@@ -22,7 +22,7 @@ func Example() {
 	}
 	defer server.Close()
 
-	key, secret := app.Pair()
+	key, secret := app.Credentials()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {key}, "client_secret": {secret}}
 	resp, err := http.PostForm(server.URL+"/services/oauth2/token", form)
 	if err != nil {
@@ -36,9 +36,9 @@ func Example() {
 	if err := json.NewDecoder(resp.Body).Decode(&token); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(resp.StatusCode, token.TokenType, "live:", org.Live(token.AccessToken))
+	fmt.Println(resp.StatusCode, token.TokenType, "live:", org.TokenActive(token.AccessToken))
 
-	org.Fail(sfoauthtest.Token, sfoauthtest.Maintenance(), 1)
+	org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 1)
 	resp, err = http.PostForm(server.URL+"/services/oauth2/token", form)
 	if err != nil {
 		log.Fatal(err)
@@ -46,11 +46,11 @@ func Example() {
 	defer resp.Body.Close()
 	fmt.Println(resp.StatusCode)
 
-	fmt.Printf("logins: %+v, improper: %v\n", org.Seen().Logins, org.Improper())
+	fmt.Printf("logins: %+v, violations: %v\n", org.Stats().Logins, org.Violations())
 	// Output:
 	// 200 Bearer live: true
 	// 503
-	// logins: {Tried:1 OK:1}, improper: []
+	// logins: {Attempts:1 Succeeded:1}, violations: []
 }
 
 // An administrator's app stages a new pair for another app through the Connect REST API.
@@ -82,7 +82,7 @@ func Example_rotation() {
 
 	staged := app.Staged()[0]
 	fmt.Println(resp.StatusCode, staged.State, "until", staged.Expires.Format(time.DateOnly))
-	fmt.Println("logs in:", org.LogsIn(staged.Key, staged.Secret))
+	fmt.Println("logs in:", org.CanLogin(staged.Key, staged.Secret))
 	// Output:
 	// 201 Active until 2026-01-31
 	// logs in: true

@@ -28,29 +28,29 @@ type fault struct {
 // String returns the fault's name, which is unique among AllFaults.
 func (f Fault) String() string { return f.name }
 
-// Fits says whether the fault makes a difference at the endpoint.
-func (f Fault) Fits(e Endpoint) bool { return f.fits == nil || f.fits(e) }
+// AppliesTo says whether the fault makes a difference at the endpoint.
+func (f Fault) AppliesTo(e Endpoint) bool { return f.fits == nil || f.fits(e) }
 
-// TakesEffect says whether the org does what the request asks for, though the answer is lost or wrong.
-func (f Fault) TakesEffect() bool { return !f.lost && f.instead == nil }
+// Commits says whether the org does what the request asks for, though the answer is lost or wrong.
+func (f Fault) Commits() bool { return !f.lost && f.instead == nil }
 
 // NoFault lets a request pass. Fail(e, NoFault(), 3) before another Fail makes that one begin with the fourth request.
 func NoFault() Fault { return Fault{name: "none"} }
 
-// Fail makes the next times requests to the endpoint meet the fault, or all of them until Heal where times is zero.
+// InjectFault makes the next times requests to the endpoint meet the fault, or all of them until Heal where times is zero.
 // Faults of one endpoint queue up; those of Everything come after those of the endpoint itself.
-func (o *Org) Fail(e Endpoint, f Fault, times int) {
+func (o *Org) InjectFault(e Endpoint, f Fault, times int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.faults[e] = append(o.faults[e], &fault{f, times})
 }
 
-// Heal clears the faults of the endpoints, or all faults where none is named, and lets go of the requests that hang or wait. What
+// ClearFaults clears the faults of the endpoints, or all faults where none is named, and lets go of the requests that hang or wait. What
 // was set for Everything is cleared only with everything.
-func (o *Org) Heal(endpoints ...Endpoint) {
+func (o *Org) ClearFaults(endpoints ...Endpoint) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(endpoints) == 0 || slices.Contains(endpoints, Everything) {
+	if len(endpoints) == 0 || slices.Contains(endpoints, AllEndpoints) {
 		clear(o.faults)
 	}
 	for _, e := range endpoints {
@@ -62,7 +62,7 @@ func (o *Org) Heal(endpoints ...Endpoint) {
 
 // nextFault takes the fault that the next request to the endpoint meets.
 func (o *Org) nextFault(e Endpoint) Fault {
-	for _, e := range []Endpoint{e, Everything} {
+	for _, e := range []Endpoint{e, AllEndpoints} {
 		queue := o.faults[e]
 		if len(queue) == 0 {
 			continue
@@ -84,14 +84,14 @@ func Latency(d time.Duration) Fault { return Fault{name: "latency of " + d.Strin
 // Hang takes the request and neither carries it out nor answers, until the client gives up or Heal is called.
 func Hang() Fault { return Fault{name: "hang", lost: true, send: hang} }
 
-// HangAfter carries the request out and does not answer.
-func HangAfter() Fault { return Fault{name: "hang after the change", send: hang} }
+// HangAfterCommit carries the request out and does not answer.
+func HangAfterCommit() Fault { return Fault{name: "hang after the change", send: hang} }
 
 // Reset breaks the connection before the request is carried out.
 func Reset() Fault { return Fault{name: "reset", lost: true, send: reset} }
 
-// ResetAfter carries the request out and breaks the connection: the answer is lost after the success.
-func ResetAfter() Fault { return Fault{name: "reset after the change", send: reset} }
+// ResetAfterCommit carries the request out and breaks the connection: the answer is lost after the success.
+func ResetAfterCommit() Fault { return Fault{name: "reset after the change", send: reset} }
 
 // Truncate carries the request out, announces the whole answer and breaks off in the middle of the body.
 func Truncate() Fault { return Fault{name: "truncated body", send: truncate} }
@@ -102,12 +102,12 @@ func TruncateHeader() Fault { return Fault{name: "truncated header", send: trunc
 // NotHTTP carries the request out and answers with something that is not HTTP.
 func NotHTTP() Fault { return Fault{name: "not HTTP", send: notHTTP} }
 
-// Headless carries the request out and sends the body alone, without a status line and a header. What a client says of that
+// BodyOnly carries the request out and sends the body alone, without a status line and a header. What a client says of that
 // may quote the body.
-func Headless() Fault { return Fault{name: "body without a header", send: headless} }
+func BodyOnly() Fault { return Fault{name: "body without a header", send: headless} }
 
-// HeaderOfBody carries the request out and sends the body in place of the header, one field a line.
-func HeaderOfBody() Fault { return Fault{name: "body as a header", fits: hasBody, send: headerOfBody} }
+// BodyAsHeader carries the request out and sends the body in place of the header, one field a line.
+func BodyAsHeader() Fault { return Fault{name: "body as a header", fits: hasBody, send: headerOfBody} }
 
 func hasBody(e Endpoint) bool { return e != Revoke && e != Delete }
 
@@ -120,21 +120,21 @@ func Trickle(interval time.Duration) Fault {
 	}
 }
 
-// Huge sends the right answer behind size bytes of white space, which JSON allows.
-func Huge(size int) Fault {
+// OversizedBody sends the right answer behind size bytes of white space, which JSON allows.
+func OversizedBody(size int) Fault {
 	return Fault{name: "huge body", change: func(_ *Org, a *answer, _ *request) { a.pad(size) }}
 }
 
-// HugeCompressed is Huge with a gzip body, a thousandth as large on the wire, for clients that accept gzip.
-func HugeCompressed(size int) Fault {
+// OversizedGzip is Huge with a gzip body, a thousandth as large on the wire, for clients that accept gzip.
+func OversizedGzip(size int) Fault {
 	return Fault{name: "huge compressed body", change: func(_ *Org, a *answer, r *request) {
 		a.pad(size)
 		a.compress(r)
 	}}
 }
 
-// HugeHeader sends the right answer with a header of size bytes.
-func HugeHeader(size int) Fault {
+// OversizedHeader sends the right answer with a header of size bytes.
+func OversizedHeader(size int) Fault {
 	return Fault{name: "huge header", change: func(_ *Org, a *answer, _ *request) { a.setHeader("X-Padding", string(spaces(size, 'x'))) }}
 }
 
@@ -173,9 +173,9 @@ func OtherOrg() Fault {
 	})
 }
 
-// SessionEnds logs in and ends the session at once, as an administrator or the revocation of the same token by
+// EndSession logs in and ends the session at once, as an administrator or the revocation of the same token by
 // another holder may. The answer is a good one, so that the fault is not among AllFaults.
-func SessionEnds() Fault {
+func EndSession() Fault {
 	return tokenFault("session that ends at once", false, func(o *Org, a *answer, _ *request) {
 		if token, ok := a.fields["access_token"].(string); ok {
 			o.sessions[token].killed = true

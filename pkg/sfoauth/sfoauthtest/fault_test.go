@@ -36,14 +36,14 @@ func TestFaults(t *testing.T) {
 			}
 			names[fault.String()] = true
 			for _, endpoint := range []sfoauthtest.Endpoint{sfoauthtest.Token, sfoauthtest.Introspect, sfoauthtest.Revoke, sfoauthtest.UserInfo, sfoauthtest.REST} {
-				if !fault.Fits(endpoint) {
+				if !fault.AppliesTo(endpoint) {
 					continue
 				}
 				c.prepare()
-				c.org.Fail(endpoint, fault, 1)
+				c.org.InjectFault(endpoint, fault, 1)
 				lines = append(lines, fmt.Sprintf("%s: %s: %s", endpoint, fault, c.outcome(endpoint)))
-				if endpoint == sfoauthtest.Token && c.effect() != fault.TakesEffect() {
-					t.Errorf("%s: takes effect %t, but TakesEffect says %t", fault, c.effect(), fault.TakesEffect())
+				if endpoint == sfoauthtest.Token && c.effect() != fault.Commits() {
+					t.Errorf("%s: takes effect %t, but TakesEffect says %t", fault, c.effect(), fault.Commits())
 				}
 				c.prepare()
 				if got := c.outcome(endpoint); !strings.HasPrefix(got, "200") || strings.Contains(got, "wrong") {
@@ -114,14 +114,14 @@ func (c *caller) prepare() {
 		c.t.Fatal(err)
 	}
 	c.token = answer.Token
-	c.logins = c.app.Logins().OK
+	c.logins = c.app.Logins().Succeeded
 }
 
 // effect says whether the call was a login.
-func (c *caller) effect() bool { return c.app.Logins().OK > c.logins }
+func (c *caller) effect() bool { return c.app.Logins().Succeeded > c.logins }
 
 func (c *caller) send(ctx context.Context, endpoint sfoauthtest.Endpoint) (*http.Response, error) {
-	key, secret := c.app.Pair()
+	key, secret := c.app.Credentials()
 	form := url.Values{"client_id": {key}, "client_secret": {secret}, "token": {c.token}}
 	method, path := "POST", "/services/oauth2/"+string(endpoint)
 	switch endpoint {
@@ -189,11 +189,11 @@ func (c *caller) wrong(body []byte) string {
 	if err := json.Unmarshal(body, &answer); err != nil || answer == nil {
 		return ", wrong: not a JSON object"
 	}
-	_, secret := c.app.Pair()
+	_, secret := c.app.Credentials()
 	token, _ := answer["access_token"].(string)
 	var wrong []string
 	for field, good := range map[string]bool{
-		"access_token":     c.org.Live(token),
+		"access_token":     c.org.TokenActive(token),
 		"token_type":       answer["token_type"] == "Bearer",
 		"instance_url":     answer["instance_url"] == base,
 		"api_instance_url": answer["api_instance_url"] == nil,
@@ -230,7 +230,7 @@ func describe(err error) string {
 // The faults that meddle with the connection do the same over TCP.
 func TestFaultsOverTCP(t *testing.T) {
 	arrived := make(chan struct{}, 1)
-	org := sfoauthtest.New(sfoauthtest.Config{Watch: func(c sfoauthtest.Call) {
+	org := sfoauthtest.New(sfoauthtest.Config{OnCall: func(c sfoauthtest.Call) {
 		if c.Endpoint == sfoauthtest.REST && c.Phase == sfoauthtest.Arrived {
 			arrived <- struct{}{}
 		}
@@ -249,19 +249,19 @@ func TestFaultsOverTCP(t *testing.T) {
 		cancel bool // give up once the request has arrived
 	}{
 		{sfoauthtest.Reset(), "connection reset by peer", false},
-		{sfoauthtest.ResetAfter(), "connection reset by peer", false},
+		{sfoauthtest.ResetAfterCommit(), "connection reset by peer", false},
 		{sfoauthtest.Truncate(), "unexpected EOF", false},
 		{sfoauthtest.TruncateHeader(), "unexpected EOF", false},
 		{sfoauthtest.NotHTTP(), "malformed HTTP", false},
-		{sfoauthtest.Headless(), "malformed HTTP", false},
-		{sfoauthtest.HeaderOfBody(), "malformed MIME header", false},
+		{sfoauthtest.BodyOnly(), "malformed HTTP", false},
+		{sfoauthtest.BodyAsHeader(), "malformed MIME header", false},
 		{sfoauthtest.Hang(), "context canceled", true},
-		{sfoauthtest.HangAfter(), "context canceled", true},
+		{sfoauthtest.HangAfterCommit(), "context canceled", true},
 		{sfoauthtest.Trickle(time.Hour), "context canceled", true},
 		{sfoauthtest.Latency(time.Hour), "context canceled", true},
 		{sfoauthtest.NoFault(), "", false},
 	} {
-		org.Fail(sfoauthtest.REST, test.fault, 1)
+		org.InjectFault(sfoauthtest.REST, test.fault, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			<-arrived
@@ -290,7 +290,7 @@ func TestLatencyCarriesOutWhatNobodyWaitsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCaller(t)
 		c.prepare()
-		c.org.Fail(sfoauthtest.Token, sfoauthtest.Latency(time.Minute), 1)
+		c.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(time.Minute), 1)
 		if got := c.outcome(sfoauthtest.Token); got != "context deadline exceeded" {
 			t.Errorf("outcome %s", got)
 		}
@@ -303,9 +303,9 @@ func TestLatencyCarriesOutWhatNobodyWaitsFor(t *testing.T) {
 
 func TestFaultsQueueUp(t *testing.T) {
 	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	w.org.Fail(sfoauthtest.Token, sfoauthtest.NoFault(), 2)
-	w.org.Fail(sfoauthtest.Token, sfoauthtest.Unavailable(), 1)
-	w.org.Fail(sfoauthtest.Everything, sfoauthtest.TooManyRequests(time.Second, false), 0)
+	w.org.InjectFault(sfoauthtest.Token, sfoauthtest.NoFault(), 2)
+	w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Unavailable(), 1)
+	w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.TooManyRequests(time.Second, false), 0)
 	var got []int
 	for range 5 {
 		got = append(got, w.login().status)
@@ -313,16 +313,16 @@ func TestFaultsQueueUp(t *testing.T) {
 	if want := []int{200, 200, 503, 429, 429}; !slices.Equal(got, want) {
 		t.Errorf("statuses %v, want %v", got, want)
 	}
-	w.org.Heal(sfoauthtest.Token)
+	w.org.ClearFaults(sfoauthtest.Token)
 	if status := w.login().status; status != 429 {
 		t.Errorf("after Heal of the endpoint: %d", status)
 	}
-	w.org.Heal()
+	w.org.ClearFaults()
 	if status := w.login().status; status != 200 {
 		t.Errorf("after Heal: %d", status)
 	}
-	if seen := w.org.Seen(); seen.Calls[sfoauthtest.Token] != 7 || seen.Logins.Tried != 3 {
-		t.Errorf("%d calls and %d logins, want 7 and 3", seen.Calls[sfoauthtest.Token], seen.Logins.Tried)
+	if seen := w.org.Stats(); seen.Calls[sfoauthtest.Token] != 7 || seen.Logins.Attempts != 3 {
+		t.Errorf("%d calls and %d logins, want 7 and 3", seen.Calls[sfoauthtest.Token], seen.Logins.Attempts)
 	}
 }
 
@@ -330,14 +330,14 @@ func TestHealLetsGoOfHangingRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCaller(t)
 		c.prepare()
-		c.org.Fail(sfoauthtest.Everything, sfoauthtest.Hang(), 0)
+		c.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Hang(), 0)
 		got := make(chan error)
 		go func() {
 			_, err := c.send(t.Context(), sfoauthtest.REST)
 			got <- err
 		}()
 		synctest.Wait()
-		c.org.Heal()
+		c.org.ClearFaults()
 		if err := <-got; describe(err) != "EOF" {
 			t.Errorf("%v, want EOF", err)
 		}
@@ -350,7 +350,7 @@ func TestFollowedRedirectIsRecorded(t *testing.T) {
 		c := newCaller(t)
 		c.client.CheckRedirect = nil
 		for _, status := range []int{http.StatusFound, http.StatusTemporaryRedirect} {
-			c.org.Fail(sfoauthtest.Token, sfoauthtest.Redirect(status, ""), 1)
+			c.org.InjectFault(sfoauthtest.Token, sfoauthtest.Redirect(status, ""), 1)
 			c.outcome(sfoauthtest.Token)
 		}
 		want := []string{
@@ -358,7 +358,7 @@ func TestFollowedRedirectIsRecorded(t *testing.T) {
 			"POST other: a redirect was followed",
 			"POST other: credentials or a token where they are not wanted",
 		}
-		if got := c.org.Improper(); !slices.Equal(got, want) || c.org.Seen().Redirects != 2 {
+		if got := c.org.Violations(); !slices.Equal(got, want) || c.org.Stats().Redirects != 2 {
 			t.Errorf("improper: %q, want %q", got, want)
 		}
 	})

@@ -52,8 +52,8 @@ func TooManyRequests(after time.Duration, asDate bool) Fault {
 	})
 }
 
-// Refusal answers with the status and an error in the form of the endpoint: OAuth's or the REST API's.
-func Refusal(status int, code, text string) Fault {
+// ErrorResponse answers with the status and an error in the form of the endpoint: OAuth's or the REST API's.
+func ErrorResponse(status int, code, text string) Fault {
 	return instead(fmt.Sprintf("%d %s %s", status, code, text), func(_ *Org, r *request) *answer {
 		return refusal(r, status, code, text)
 	})
@@ -111,7 +111,7 @@ func OAuthErrors() []Fault {
 		{"unknown_error", "retry your request"},
 		{"unsupported_grant_type", "grant type not supported"},
 	} {
-		f := Refusal(http.StatusBadRequest, e[0], e[1])
+		f := ErrorResponse(http.StatusBadRequest, e[0], e[1])
 		f.fits = func(at Endpoint) bool { return at == Token }
 		faults = append(faults, f)
 	}
@@ -122,13 +122,13 @@ func OAuthErrors() []Fault {
 // Codes and Error Responses".
 func RESTErrors() []Fault {
 	faults := []Fault{
-		Refusal(http.StatusUnauthorized, "INVALID_SESSION_ID", "Session expired or invalid"),
-		Refusal(http.StatusUnauthorized, "INVALID_SESSION_ID", "This session is not valid for use with the REST API"),
-		Refusal(http.StatusForbidden, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."),
-		Refusal(http.StatusForbidden, "INSUFFICIENT_ACCESS", "insufficient access rights on cross-reference id"),
-		Refusal(http.StatusNotFound, "NOT_FOUND", "The requested resource does not exist"),
-		Refusal(http.StatusInternalServerError, "UNKNOWN_EXCEPTION", "An unexpected error occurred."),
-		Refusal(http.StatusServiceUnavailable, "SERVER_UNAVAILABLE", "Server is temporarily unavailable"),
+		ErrorResponse(http.StatusUnauthorized, "INVALID_SESSION_ID", "Session expired or invalid"),
+		ErrorResponse(http.StatusUnauthorized, "INVALID_SESSION_ID", "This session is not valid for use with the REST API"),
+		ErrorResponse(http.StatusForbidden, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."),
+		ErrorResponse(http.StatusForbidden, "INSUFFICIENT_ACCESS", "insufficient access rights on cross-reference id"),
+		ErrorResponse(http.StatusNotFound, "NOT_FOUND", "The requested resource does not exist"),
+		ErrorResponse(http.StatusInternalServerError, "UNKNOWN_EXCEPTION", "An unexpected error occurred."),
+		ErrorResponse(http.StatusServiceUnavailable, "SERVER_UNAVAILABLE", "Server is temporarily unavailable"),
 	}
 	for i := range faults {
 		faults[i].fits = func(at Endpoint) bool { return !at.oauth() && at != Bulk }
@@ -139,11 +139,11 @@ func RESTErrors() []Fault {
 // AllFaults returns one of every kind, each with a name of its own, for tests that go through all of them.
 func AllFaults() []Fault {
 	faults := []Fault{
-		Latency(time.Second), Hang(), HangAfter(), Reset(), ResetAfter(), Truncate(), TruncateHeader(), NotHTTP(), Headless(), HeaderOfBody(),
-		Trickle(time.Second), Huge(2 << 20), HugeCompressed(2 << 20), HugeHeader(2 << 20),
+		Latency(time.Second), Hang(), HangAfterCommit(), Reset(), ResetAfterCommit(), Truncate(), TruncateHeader(), NotHTTP(), BodyOnly(), BodyAsHeader(),
+		Trickle(time.Second), OversizedBody(2 << 20), OversizedGzip(2 << 20), OversizedHeader(2 << 20),
 		Unavailable(), Maintenance(), TooManyRequests(30*time.Second, false), TooManyRequests(time.Minute, true),
-		Refusal(http.StatusInternalServerError, "server_error", "an unexpected error occurred"),
-		Refusal(http.StatusBadGateway, "temporarily_unavailable", "upstream failed"),
+		ErrorResponse(http.StatusInternalServerError, "server_error", "an unexpected error occurred"),
+		ErrorResponse(http.StatusBadGateway, "temporarily_unavailable", "upstream failed"),
 		WebPage(http.StatusBadRequest), WebPage(http.StatusForbidden), WebPage(http.StatusNotFound), WebPage(420), WebPage(http.StatusMisdirectedRequest),
 		Redirect(http.StatusMovedPermanently, ""), Redirect(http.StatusFound, ""), Redirect(http.StatusTemporaryRedirect, ""), Redirect(http.StatusPermanentRedirect, ""),
 		Body("").named("empty body"), Body(`{"access_token":"x`).named("malformed JSON"), Body(`null`).named("JSON null"),

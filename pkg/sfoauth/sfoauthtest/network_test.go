@@ -119,16 +119,16 @@ func TestOrgIsSafeForConcurrentUse(t *testing.T) {
 					return
 				}
 				resp.Body.Close()
-				org.Fail(sfoauthtest.REST, sfoauthtest.Unavailable(), 1)
-				app.Change(func(o *sfoauthtest.AppOptions) { o.MoreFields = !o.MoreFields })
+				org.InjectFault(sfoauthtest.REST, sfoauthtest.Unavailable(), 1)
+				app.Change(func(o *sfoauthtest.AppOptions) { o.ExtraFields = !o.ExtraFields })
 				app.Regenerate()
-				_, _, _, _ = org.Seen(), org.Secrets(), org.RevokeAll(), app.Staged()
-				org.Heal()
+				_, _, _, _ = org.Stats(), org.Secrets(), org.RevokeAll(), app.Staged()
+				org.ClearFaults()
 			}
 		})
 	}
 	wg.Wait()
-	if got := org.Seen().Calls[sfoauthtest.Token]; got != 40 {
+	if got := org.Stats().Calls[sfoauthtest.Token]; got != 40 {
 		t.Errorf("%d calls, want 40", got)
 	}
 }

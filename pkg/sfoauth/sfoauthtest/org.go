@@ -33,7 +33,7 @@ type Org struct {
 	sessions map[string]*session // by token
 	faults   map[Endpoint][]*fault
 	healed   chan struct{} // closed when faults are cleared, to let go of requests that hang
-	seen     Seen
+	seen     Stats
 	secrets  []string
 	known    map[string]bool // the members of secrets
 	locked   bool
@@ -148,8 +148,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 }
 
 func (o *Org) watch(c Call) {
-	if o.config.Watch != nil {
-		o.config.Watch(c)
+	if o.config.OnCall != nil {
+		o.config.OnCall(c)
 	}
 }
 

@@ -88,7 +88,7 @@ func (w *world) form(path string, form url.Values) reply {
 
 // grant is the form of a token request with the app's main pair, and what is to be different in it.
 func (w *world) grant(with ...string) url.Values {
-	key, secret := w.app.Pair()
+	key, secret := w.app.Credentials()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {key}, "client_secret": {secret}}
 	for i := 0; i < len(with); i += 2 {
 		form.Set(with[i], with[i+1])
@@ -129,7 +129,7 @@ func TestTokenAnswerIsSalesforces(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(r.fields)); !slices.Equal(got, want) {
 		t.Errorf("fields %v, want %v: no expires_in", got, want)
 	}
-	_, secret := w.app.Pair()
+	_, secret := w.app.Credentials()
 	for field, want := range map[string]string{
 		"instance_url": base, "token_type": "Bearer", "scope": "id api", "issued_at": "1767323045000",
 		"id":        base + "/id/" + w.org.ID() + "/" + w.app.User.ID,
@@ -139,14 +139,14 @@ func TestTokenAnswerIsSalesforces(t *testing.T) {
 			t.Errorf("%s is %q, want %q", field, r.text(field), want)
 		}
 	}
-	if !strings.HasPrefix(r.text("access_token"), w.org.ID()[:15]+"!") || !w.org.Live(r.text("access_token")) {
+	if !strings.HasPrefix(r.text("access_token"), w.org.ID()[:15]+"!") || !w.org.TokenActive(r.text("access_token")) {
 		t.Error("the token has another form, or is not live")
 	}
 	if len(w.org.ID()) != 18 || len(w.app.User.ID) != 18 || len(w.app.ID) != 18 || len(w.app.ConsumerID) != 18 || len(secret) != 64 {
 		t.Error("ids have 18 characters and secrets 64")
 	}
 
-	w.app.Change(func(o *sfoauthtest.AppOptions) { o.MoreFields = true })
+	w.app.Change(func(o *sfoauthtest.AppOptions) { o.ExtraFields = true })
 	if r := w.login(); r.text("token_format") != "opaque" || r.text("api_instance_url") == "" || r.text("sfdc_community_id") == "" {
 		t.Errorf("MoreFields: only %v", slices.Sorted(maps.Keys(r.fields)))
 	}
@@ -190,7 +190,7 @@ func TestTokenRequestIsChecked(t *testing.T) {
 			if status := map[bool]int{true: 200, false: 400}[test.want == ""]; r.status != status || r.errorCode() != test.want {
 				t.Errorf("%d %q, want %d %q", r.status, r.errorCode(), status, test.want)
 			}
-			improper := strings.Join(w.org.Improper(), "\n")
+			improper := strings.Join(w.org.Violations(), "\n")
 			if (improper == "") != (test.improper == "") || !strings.Contains(improper, test.improper) {
 				t.Errorf("improper: %q, want %q", improper, test.improper)
 			}
@@ -199,7 +199,7 @@ func TestTokenRequestIsChecked(t *testing.T) {
 }
 
 func (w *world) basic(body string) reply {
-	key, secret := w.app.Pair()
+	key, secret := w.app.Credentials()
 	req := &http.Request{Header: http.Header{}}
 	req.SetBasicAuth(url.QueryEscape(key), url.QueryEscape(secret))
 	return w.do("POST", "/services/oauth2/token", body, map[string]string{"Content-Type": formType, "Authorization": req.Header.Get("Authorization")})
@@ -232,14 +232,14 @@ func TestSetupRefusesLogins(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-			key, secret := w.app.Pair()
+			key, secret := w.app.Credentials()
 			test.setup(w)
 			r := w.login()
-			if r.errorCode() != test.want || w.org.LogsIn(key, secret) != (test.want == "") {
-				t.Errorf("%q, want %q; LogsIn %t", r.errorCode(), test.want, w.org.LogsIn(key, secret))
+			if r.errorCode() != test.want || w.org.CanLogin(key, secret) != (test.want == "") {
+				t.Errorf("%q, want %q; LogsIn %t", r.errorCode(), test.want, w.org.CanLogin(key, secret))
 			}
 			if test.name == "frozen user" {
-				if got := w.get("/services/data/v65.0/limits", r.text("access_token")); got.status != http.StatusUnauthorized || w.org.Live(r.text("access_token")) {
+				if got := w.get("/services/data/v65.0/limits", r.text("access_token")); got.status != http.StatusUnauthorized || w.org.TokenActive(r.text("access_token")) {
 					t.Errorf("the token of a frozen user works: %d", got.status)
 				}
 			}
@@ -264,18 +264,18 @@ func TestLoginsAreCountedAndLimited(t *testing.T) {
 	w.token()
 	w.form("/services/oauth2/token", w.grant("client_secret", "wrong"))
 
-	seen := w.org.Seen()
-	if want := (sfoauthtest.Logins{Tried: 6, OK: 4}); seen.Logins != want {
+	seen := w.org.Stats()
+	if want := (sfoauthtest.Logins{Attempts: 6, Succeeded: 4}); seen.Logins != want {
 		t.Errorf("logins %+v, want %+v", seen.Logins, want)
 	}
-	if got, want := first.Logins(), (sfoauthtest.Logins{Tried: 5, OK: 3}); got != want {
+	if got, want := first.Logins(), (sfoauthtest.Logins{Attempts: 5, Succeeded: 3}); got != want {
 		t.Errorf("logins of the first app %+v, want %+v", got, want)
 	}
 	if seen.Calls[sfoauthtest.Token] != 6 || seen.Form != 6 || seen.Basic != 0 {
 		t.Errorf("seen %+v", seen)
 	}
-	w.org.Forget()
-	if seen := w.org.Seen(); seen.Logins.Tried != 0 || len(seen.Calls) != 0 {
+	w.org.ResetStats()
+	if seen := w.org.Stats(); seen.Logins.Attempts != 0 || len(seen.Calls) != 0 {
 		t.Errorf("seen after Forget %+v", seen)
 	}
 }
@@ -291,7 +291,7 @@ func TestRegeneratedPairPropagates(t *testing.T) {
 	}
 	w.now = w.now.Add(5 * time.Minute)
 	w.token()
-	if !w.org.Live(live) {
+	if !w.org.TokenActive(live) {
 		t.Error("the session died with the pair")
 	}
 }
@@ -331,10 +331,10 @@ func TestOtherHostsAndPaths(t *testing.T) {
 
 func TestSecretsListsAll(t *testing.T) {
 	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	_, old := w.app.Pair()
+	_, old := w.app.Credentials()
 	r := w.login()
 	_, secret := w.app.Regenerate()
-	w.org.Fail(sfoauthtest.Token, sfoauthtest.Field("access_token", "not a token"), 1)
+	w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Field("access_token", "not a token"), 1)
 	w.login()
 	for _, want := range []string{old, secret, r.text("access_token"), r.text("signature"), "not a token"} {
 		if !slices.Contains(w.org.Secrets(), want) {
@@ -346,7 +346,7 @@ func TestSecretsListsAll(t *testing.T) {
 func TestImproperNeverHoldsValues(t *testing.T) {
 	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 	token := w.token()
-	_, secret := w.app.Pair()
+	_, secret := w.app.Credentials()
 	w.do("GET", "/services/data/v65.0/query?q="+url.QueryEscape(token), "", nil)
 	w.do("GET", "/services/data/"+url.PathEscape(token), "", nil)
 	w.do("GET", "/nothing", "", map[string]string{"Authorization": "Bearer " + token})
@@ -354,7 +354,7 @@ func TestImproperNeverHoldsValues(t *testing.T) {
 	w.do("POST", "/services/data", "x="+secret, nil)
 	w.do("GET", "/services/data", "", map[string]string{"X-Debug": "sent " + token})
 	w.get("/services/data", secret)
-	got := w.org.Improper()
+	got := w.org.Violations()
 	want := []string{
 		"GET rest: credentials or a token in the query string",
 		"GET rest: credentials or a token in the path",
@@ -384,7 +384,7 @@ func TestSessionTimeoutBounds(t *testing.T) {
 
 func TestWatchSeesArrivedAndDone(t *testing.T) {
 	var calls []sfoauthtest.Call
-	w := newWorld(t, sfoauthtest.Config{Watch: func(c sfoauthtest.Call) { calls = append(calls, c) }}, sfoauthtest.AppOptions{})
+	w := newWorld(t, sfoauthtest.Config{OnCall: func(c sfoauthtest.Call) { calls = append(calls, c) }}, sfoauthtest.AppOptions{})
 	w.token()
 	want := []sfoauthtest.Call{
 		{Endpoint: sfoauthtest.Token, Phase: sfoauthtest.Arrived},

@@ -52,8 +52,8 @@ func (o *Org) findPair(key string) (*App, *pair) {
 	return nil, nil
 }
 
-// LogsIn says whether a login with the pair would succeed now. Asking is no login and leaves no trace.
-func (o *Org) LogsIn(key, secret string) bool {
+// CanLogin says whether a login with the pair would succeed now. Asking is no login and leaves no trace.
+func (o *Org) CanLogin(key, secret string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	app, p := o.findPair(key)

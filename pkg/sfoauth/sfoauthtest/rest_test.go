@@ -86,7 +86,7 @@ func TestRecordsLiveFromCreateToDelete(t *testing.T) {
 	if found := r.names(data + "queryAll/" + find); len(found) != 1 {
 		t.Errorf("queryAll does not find the deleted record")
 	}
-	if improper := r.org.Improper(); improper != nil {
+	if improper := r.org.Violations(); improper != nil {
 		t.Errorf("improper: %q", improper)
 	}
 }

@@ -11,37 +11,37 @@ import (
 
 // Logins counts logins.
 type Logins struct {
-	Tried int // requests for a token that reached the org, good or bad
-	OK    int // those for which it made one, whether or not the answer arrived
+	Attempts  int // requests for a token that reached the org, good or bad
+	Succeeded int // those for which it made one, whether or not the answer arrived
 }
 
-// Seen is what an org has recorded.
-type Seen struct {
-	Calls     map[Endpoint]int  // requests, by endpoint, before any fault
-	Logins    Logins            // those that a fault answered are not among them
-	ByKey     map[string]Logins // by consumer key, of which each version of an app's pair has its own; unknown keys are left out
-	Basic     int               // token requests with the pair in a Basic header
-	Form      int               // token requests with the pair in the form
-	Redirects int               // requests that followed a redirect of this org
-	Improper  []string          // what should not have been sent, each once, in the order of its first appearance; never a value
+// Stats is what an org has recorded.
+type Stats struct {
+	Calls      map[Endpoint]int  // requests, by endpoint, before any fault
+	Logins     Logins            // those that a fault answered are not among them
+	ByKey      map[string]Logins // by consumer key, of which each version of an app's pair has its own; unknown keys are left out
+	Basic      int               // token requests with the pair in a Basic header
+	Form       int               // token requests with the pair in the form
+	Redirects  int               // requests that followed a redirect of this org
+	Violations []string          // what should not have been sent, each once, in the order of its first appearance; never a value
 }
 
-func newSeen() Seen {
-	return Seen{Calls: map[Endpoint]int{}, ByKey: map[string]Logins{}}
+func newSeen() Stats {
+	return Stats{Calls: map[Endpoint]int{}, ByKey: map[string]Logins{}}
 }
 
-// Seen returns a copy of what the org has recorded since it was made or last forgot.
-func (o *Org) Seen() Seen {
+// Stats returns a copy of what the org has recorded since it was made or last forgot.
+func (o *Org) Stats() Stats {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	seen := o.seen
-	seen.Calls, seen.ByKey, seen.Improper = maps.Clone(seen.Calls), maps.Clone(seen.ByKey), slices.Clone(seen.Improper)
+	seen.Calls, seen.ByKey, seen.Violations = maps.Clone(seen.Calls), maps.Clone(seen.ByKey), slices.Clone(seen.Violations)
 	return seen
 }
 
-// Improper returns what was sent to the org that should not have been: a secret or a token in a URL, in a cookie or at an
+// Violations returns what was sent to the org that should not have been: a secret or a token in a URL, in a cookie or at an
 // endpoint that it is not for, a pair sent twice, a scope, a redirect followed with a POST. It is empty for a good client.
-func (o *Org) Improper() []string { return o.Seen().Improper }
+func (o *Org) Violations() []string { return o.Stats().Violations }
 
 // Logins returns the logins with the app's present pairs, added up.
 func (a *App) Logins() Logins {
@@ -54,12 +54,14 @@ func (a *App) Logins() Logins {
 	return sum
 }
 
-func (l Logins) plus(more Logins) Logins { return Logins{l.Tried + more.Tried, l.OK + more.OK} }
+func (l Logins) plus(more Logins) Logins {
+	return Logins{l.Attempts + more.Attempts, l.Succeeded + more.Succeeded}
+}
 
-func (s *Seen) count(key string, more Logins) { s.ByKey[key] = s.ByKey[key].plus(more) }
+func (s *Stats) count(key string, more Logins) { s.ByKey[key] = s.ByKey[key].plus(more) }
 
-// Forget empties the record. Sessions, pairs and faults stay, and so does Secrets.
-func (o *Org) Forget() {
+// ResetStats empties the record. Sessions, pairs and faults stay, and so does Secrets.
+func (o *Org) ResetStats() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seen = newSeen()
@@ -72,8 +74,8 @@ const redirected = "/sfoauthtest/redirected"
 func (o *Org) inspect(r *request) {
 	improper := func(what string) {
 		text := fmt.Sprintf("%s %s: %s", r.Method, r.endpoint, what)
-		if !slices.Contains(o.seen.Improper, text) {
-			o.seen.Improper = append(o.seen.Improper, text)
+		if !slices.Contains(o.seen.Violations, text) {
+			o.seen.Violations = append(o.seen.Violations, text)
 		}
 	}
 	if strings.HasPrefix(r.URL.Path, redirected) {

@@ -36,7 +36,7 @@ func (o *Org) newSession(base string, app *App, used *pair) *session {
 	if o.config.SharedSessions && !app.options.JWT {
 		for _, s := range o.sessions {
 			if s.app == app && s.user == user && o.alive(s) {
-				if !o.config.LoginIsNoUse {
+				if !o.config.LoginDoesNotExtend {
 					o.touch(s)
 				}
 				return s
@@ -111,15 +111,15 @@ func (o *Org) use(r *request) *session {
 	return s
 }
 
-// Live says whether the REST API takes the token now. Asking does not count as use.
-func (o *Org) Live(token string) bool {
+// TokenActive says whether the REST API takes the token now. Asking does not count as use.
+func (o *Org) TokenActive(token string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.works(o.sessions[token])
 }
 
-// Ends returns when the token's session ends if nobody uses it, or the zero time where it has ended.
-func (o *Org) Ends(token string) time.Time {
+// TokenExpiry returns when the token's session ends if nobody uses it, or the zero time where it has ended.
+func (o *Org) TokenExpiry(token string) time.Time {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if s := o.sessions[token]; o.alive(s) {

@@ -23,7 +23,7 @@ func (w *world) introspect(token string) reply {
 
 func (w *world) mustLive(token string, want bool) {
 	w.Helper()
-	if got := w.org.Live(token); got != want {
+	if got := w.org.TokenActive(token); got != want {
 		w.Errorf("at %s the token is live: %t, want %t", w.now.Format(time.TimeOnly), got, want)
 	}
 }
@@ -38,7 +38,7 @@ func TestSessionEndsAfterInactivity(t *testing.T) {
 	if r := w.get(limits, token); r.status != http.StatusUnauthorized || r.errorCode() != "INVALID_SESSION_ID" {
 		t.Errorf("REST with a dead token: %d %s", r.status, r.body)
 	}
-	if !w.org.Ends(token).IsZero() {
+	if !w.org.TokenExpiry(token).IsZero() {
 		t.Error("a dead session has an end to come")
 	}
 }
@@ -63,7 +63,7 @@ func TestUseInTheSecondHalfExtendsASession(t *testing.T) {
 			start, token := w.now, w.token()
 			w.now = start.Add(test.at)
 			test.use(w, token)
-			if got := w.org.Ends(token).Sub(start); got != test.end {
+			if got := w.org.TokenExpiry(token).Sub(start); got != test.end {
 				t.Errorf("ends after %v, want %v", got, test.end)
 			}
 		})
@@ -80,7 +80,7 @@ func TestSharedSessions(t *testing.T) {
 	if w.token() == first {
 		t.Error("a login returned a dead session")
 	}
-	if w.org.Seen().Logins.OK != 3 {
+	if w.org.Stats().Logins.Succeeded != 3 {
 		t.Error("logins that share a session are not counted")
 	}
 }
@@ -157,8 +157,8 @@ func TestRevokeRefuses(t *testing.T) {
 	if r := w.do("GET", "/services/oauth2/revoke?token="+url.QueryEscape(w.token()), "", nil); r.status != http.StatusBadRequest {
 		t.Errorf("a token in the query string: %d", r.status)
 	}
-	if len(w.org.Improper()) != 1 {
-		t.Errorf("improper: %v", w.org.Improper())
+	if len(w.org.Violations()) != 1 {
+		t.Errorf("improper: %v", w.org.Violations())
 	}
 }
 
@@ -166,14 +166,14 @@ func TestIntrospect(t *testing.T) {
 	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 	token := w.token()
 	r := w.introspect(token)
-	key, _ := w.app.Pair()
+	key, _ := w.app.Credentials()
 	if r.fields["active"] != true || r.text("client_id") != key || r.text("username") != w.app.User.Username() || r.text("token_type") != "access_token" {
 		t.Errorf("active token: active %v, token_type %q", r.fields["active"], r.text("token_type"))
 	}
 	if got, want := int64(r.fields["exp"].(float64)), w.now.Add(2*time.Hour).Unix(); got != want {
 		t.Errorf("exp %d, want %d", got, want)
 	}
-	if w.org.Seen().Logins.Tried != 1 {
+	if w.org.Stats().Logins.Attempts != 1 {
 		t.Error("introspection counted as a login")
 	}
 
@@ -263,8 +263,8 @@ func TestREST(t *testing.T) {
 	if r := w.get(limits, w.token()); r.status != 401 || r.errorCode() != "INVALID_SESSION_ID" {
 		t.Errorf("without the api scope: %d %s", r.status, r.body)
 	}
-	if w.org.Improper() != nil {
-		t.Errorf("improper: %v", w.org.Improper())
+	if w.org.Violations() != nil {
+		t.Errorf("improper: %v", w.org.Violations())
 	}
 }
 
@@ -295,19 +295,19 @@ func TestABlockedSession(t *testing.T) {
 
 func TestASessionThatEndsAtOnce(t *testing.T) {
 	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	w.org.Fail(sfoauthtest.Token, sfoauthtest.SessionEnds(), 1)
-	if first, second := w.token(), w.token(); w.org.Live(first) || !w.org.Live(second) {
-		t.Errorf("the first session lives: %t, the second: %t", w.org.Live(first), w.org.Live(second))
+	w.org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), 1)
+	if first, second := w.token(), w.token(); w.org.TokenActive(first) || !w.org.TokenActive(second) {
+		t.Errorf("the first session lives: %t, the second: %t", w.org.TokenActive(first), w.org.TokenActive(second))
 	}
 }
 
 func TestALoginThatIsNoUse(t *testing.T) {
 	for isNoUse, left := range map[bool]time.Duration{false: 15 * time.Minute, true: time.Minute} {
-		w := newWorld(t, sfoauthtest.Config{SharedSessions: true, SessionTimeout: 15 * time.Minute, LoginIsNoUse: isNoUse}, sfoauthtest.AppOptions{})
+		w := newWorld(t, sfoauthtest.Config{SharedSessions: true, SessionTimeout: 15 * time.Minute, LoginDoesNotExtend: isNoUse}, sfoauthtest.AppOptions{})
 		token := w.token()
 		w.now = w.now.Add(14 * time.Minute)
-		if again := w.token(); again != token || w.org.Ends(token).Sub(w.now) != left {
-			t.Errorf("LoginIsNoUse %t: the same token: %t, for %v", isNoUse, again == token, w.org.Ends(token).Sub(w.now))
+		if again := w.token(); again != token || w.org.TokenExpiry(token).Sub(w.now) != left {
+			t.Errorf("LoginIsNoUse %t: the same token: %t, for %v", isNoUse, again == token, w.org.TokenExpiry(token).Sub(w.now))
 		}
 	}
 }
@@ -320,7 +320,7 @@ func TestARenamedMyDomain(t *testing.T) {
 			t.Errorf("%s: %d to %q", path, got.status, got.header.Get("Location"))
 		}
 	}
-	if w.org.Seen().Logins.Tried != 0 {
+	if w.org.Stats().Logins.Attempts != 0 {
 		t.Error("a login is tried at the old My Domain")
 	}
 	got := w.do("POST", "https://new.my.salesforce.com/services/oauth2/token", w.grant().Encode(), map[string]string{"Content-Type": "application/x-www-form-urlencoded"})

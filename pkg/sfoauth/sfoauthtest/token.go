@@ -17,7 +17,7 @@ import (
 // Source: Salesforce Help, "OAuth 2.0 Client Credentials Flow for Server-to-Server Integration" and "OAuth 2.0
 // Authorization Errors".
 func (o *Org) login(r *request) *answer {
-	o.seen.Logins.Tried++
+	o.seen.Logins.Attempts++
 	form, ok := r.form()
 	switch {
 	case r.Method != http.MethodPost:
@@ -36,7 +36,7 @@ func (o *Org) login(r *request) *answer {
 	}
 	app, used, refused := o.authenticate(r, form)
 	if used != nil {
-		o.seen.count(used.key, Logins{Tried: 1})
+		o.seen.count(used.key, Logins{Attempts: 1})
 	}
 	if refused != nil {
 		return refused
@@ -46,8 +46,8 @@ func (o *Org) login(r *request) *answer {
 		return refused
 	}
 	user.logins = append(user.logins, o.config.Now())
-	o.seen.Logins.OK++
-	o.seen.count(used.key, Logins{OK: 1})
+	o.seen.Logins.Succeeded++
+	o.seen.count(used.key, Logins{Succeeded: 1})
 	return r.inFormat(o.granted(r, o.newSession(r.base, app, used), used))
 }
 
@@ -121,14 +121,14 @@ func (o *Org) granted(r *request, s *session, used *pair) *answer {
 		"scope":        s.app.options.Scope,
 		"issued_at":    strconv.FormatInt(o.config.Now().UnixMilli(), 10),
 	}}
-	if s.app.options.MoreFields || s.app.options.JWT {
+	if s.app.options.ExtraFields || s.app.options.JWT {
 		a.fields["token_format"] = "opaque"
 		a.fields["api_instance_url"] = "https://api.salesforce.com"
 	}
 	if s.app.options.JWT {
 		a.fields["token_format"] = "jwt"
 	}
-	if s.app.options.MoreFields {
+	if s.app.options.ExtraFields {
 		a.fields["sfdc_community_url"] = r.base + "/partners"
 		a.fields["sfdc_community_id"] = newID("0DB")
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 // source returns a source of tokens for the account billing.
-func source(t *testing.T) *sftoken.Source {
+func source(t *testing.T) *sftoken.TokenSource {
 	t.Helper()
 	text, err := os.ReadFile(os.Getenv("SFTOKEN_LOCAL"))
 	if err != nil {
@@ -41,9 +41,9 @@ func source(t *testing.T) *sftoken.Source {
 	return sftoken.NewTokenSource(config, local.URL, "crm")
 }
 
-func get(t *testing.T, s *sftoken.Source) *sftoken.Token {
+func get(t *testing.T, s *sftoken.TokenSource) *sftoken.Token {
 	t.Helper()
-	token, err := s.Get(t.Context())
+	token, err := s.Fetch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,9 +80,9 @@ func obey(org *sfoauthtest.Org, apps map[string]*sfoauthtest.App, c command) (an
 	case "fail":
 		return nil, fail(org, c)
 	case "heal":
-		org.Heal()
+		org.ClearFaults()
 	case "seen":
-		return org.Seen(), nil
+		return org.Stats(), nil
 	case "secrets":
 		return org.Secrets(), nil
 	default:
@@ -92,14 +92,14 @@ func obey(org *sfoauthtest.Org, apps map[string]*sfoauthtest.App, c command) (an
 }
 
 func describe(app *sfoauthtest.App) map[string]string {
-	key, secret := app.Pair()
+	key, secret := app.Credentials()
 	return map[string]string{"appId": app.ID, "consumerId": app.ConsumerID, "consumerKey": key, "consumerSecret": secret}
 }
 
 func fail(org *sfoauthtest.Org, c command) error {
 	for _, f := range sfoauthtest.AllFaults() {
 		if f.String() == c.Fault {
-			org.Fail(sfoauthtest.Endpoint(c.Endpoint), f, c.Times)
+			org.InjectFault(sfoauthtest.Endpoint(c.Endpoint), f, c.Times)
 			return nil
 		}
 	}

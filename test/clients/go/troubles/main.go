@@ -29,7 +29,7 @@ func run(file string) error {
 		if err != nil {
 			return err
 		}
-		org.Fail(sfoauthtest.Token, fault, 0)
+		org.InjectFault(sfoauthtest.Token, fault, 0)
 		key, secret := org.AddApp(options).Pair()
 		hosts = append(hosts, strings.TrimPrefix(server.URL, "http://"))
 		secrets[fmt.Sprintf("app-%02d", len(secrets))] = map[string]any{
