@@ -147,7 +147,7 @@ func TestGoSalesforceWithTheTokenAlone(t *testing.T) {
 	if err := client.Query("SELECT Id FROM Account LIMIT 1", &found); err == nil {
 		t.Error("a dead token works")
 	}
-	next, err := s.Replace(t.Context(), token.ID)
+	next, err := s.Refresh(t.Context(), token.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

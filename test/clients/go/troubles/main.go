@@ -30,7 +30,7 @@ func run(file string) error {
 			return err
 		}
 		org.InjectFault(sfoauthtest.Token, fault, 0)
-		key, secret := org.AddApp(options).Pair()
+		key, secret := org.AddApp(options).Credentials()
 		hosts = append(hosts, strings.TrimPrefix(server.URL, "http://"))
 		secrets[fmt.Sprintf("app-%02d", len(secrets))] = map[string]any{
 			"consumerKey": key, "consumerSecret": secret, "baseUri": server.URL, "orgId": org.ID(), "fault": name, "healthy": healthy,
