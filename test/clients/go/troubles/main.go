@@ -38,7 +38,7 @@ func run(file string) error {
 		return nil
 	}
 	for _, fault := range sfoauthtest.AllFaults() {
-		if !fault.Fits(sfoauthtest.Token) {
+		if !fault.AppliesTo(sfoauthtest.Token) {
 			continue
 		}
 		// Another user's token is none's business where the secret does not pin the user.
