@@ -18,16 +18,16 @@ import (
 )
 
 var apiChecks = []check{
-	{"api", "address", nil, (*visit).address},
-	{"api", "reachable", []string{"address"}, (*visit).reachable},
-	{"api", "allowed", []string{"credentials", "reachable"}, (*visit).allowed},
-	{"api", "token", []string{"allowed"}, (*visit).vend},
+	{"api", "address", nil, (*session).address},
+	{"api", "reachable", []string{"address"}, (*session).reachable},
+	{"api", "allowed", []string{"credentials", "reachable"}, (*session).allowed},
+	{"api", "token", []string{"allowed"}, (*session).vend},
 }
 
 const apiURL = "take the ApiUrl that the deployment put out, like https://<id>.execute-api.<region>.amazonaws.com/v1"
 
 // address looks at the API's URL, without a request.
-func (v *visit) address(context.Context) finding {
+func (v *session) address(context.Context) outcome {
 	u, err := url.Parse(strings.TrimSpace(v.URL))
 	switch {
 	case v.URL == "":
@@ -57,7 +57,7 @@ func loopback(host string) bool {
 }
 
 // reachable asks without a signature, which API Gateway must refuse.
-func (v *visit) reachable(ctx context.Context) finding {
+func (v *session) reachable(ctx context.Context) outcome {
 	u, _ := url.Parse(strings.TrimSpace(v.URL)) // address has read it
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(u.String(), "/")+"/tokens/"+url.PathEscape(v.App), nil)
 	if err != nil {
@@ -67,7 +67,7 @@ func (v *visit) reachable(ctx context.Context) finding {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := client.Do(req)
 	if err != nil {
-		return failed(u.Host+" does not answer: "+because(err), unreachable(err, u.Host))
+		return failed(u.Host+" does not answer: "+shortError(err), unreachable(err, u.Host))
 	}
 	defer resp.Body.Close()
 	var a struct{ Error, Message string } // API Gateway writes "message" and "Message"
@@ -88,13 +88,13 @@ func (v *visit) reachable(ctx context.Context) finding {
 	return failed(fmt.Sprintf("%s answers HTTP %d, which this API does not", u.Host, resp.StatusCode), apiURL)
 }
 
-// noting keeps the header of the last answer.
-type noting struct {
+// headerRecorder keeps the header of the last answer.
+type headerRecorder struct {
 	base   http.RoundTripper
 	header *http.Header
 }
 
-func (n noting) RoundTrip(req *http.Request) (*http.Response, error) {
+func (n headerRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := n.base.RoundTrip(req)
 	if err == nil {
 		*n.header = resp.Header
@@ -103,14 +103,14 @@ func (n noting) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // allowed asks for a token. Whether API Gateway lets the request through is this check; what the function answers is the next.
-func (v *visit) allowed(ctx context.Context) finding {
+func (v *session) allowed(ctx context.Context) outcome {
 	base := v.apiClient().Transport
 	if base == nil {
 		base = http.DefaultTransport
 	}
 	config := v.aws.Copy()
 	config.Region = v.region
-	source := sftoken.NewTokenSource(config, v.URL, v.App, sftoken.WithHTTPClient(&http.Client{Transport: noting{base, &v.header}}))
+	source := sftoken.NewTokenSource(config, v.URL, v.App, sftoken.WithHTTPClient(&http.Client{Transport: headerRecorder{base, &v.header}}))
 	token, err := source.Fetch(ctx)
 	var told bool
 	v.denied, told = errors.AsType[*sftoken.Error](err)
@@ -121,9 +121,9 @@ func (v *visit) allowed(ctx context.Context) finding {
 			v.logins++
 		}
 	case !told && v.header == nil:
-		return failed("no answer: "+because(err), "try again; if it stays so, see the access log of the API")
+		return failed("no answer: "+shortError(err), "try again; if it stays so, see the access log of the API")
 	case !told:
-		return failed(because(err), apiURL)
+		return failed(shortError(err), apiURL)
 	case v.denied.Code == "" && v.denied.Status == http.StatusForbidden:
 		return v.refusal(v.denied.Description)
 	case v.denied.Code == "" && v.denied.Status == http.StatusNotFound:
@@ -133,7 +133,7 @@ func (v *visit) allowed(ctx context.Context) finding {
 }
 
 // vend is what the token function has answered.
-func (v *visit) vend(ctx context.Context) finding {
+func (v *session) vend(ctx context.Context) outcome {
 	if v.vended != nil {
 		left := "good for " + span(time.Until(v.vended.Expiry))
 		found := fmt.Sprintf("%s (%s), %s, for %s", v.vended.ID, cmp.Or(v.vended.Cache, "unknown"), left, v.vended.InstanceURL)
@@ -152,10 +152,10 @@ func (v *visit) vend(ctx context.Context) finding {
 	}
 	found = line(found)
 	switch {
-	case e.Code == "access_denied" && v.nobody(ctx):
+	case e.Code == "access_denied" && v.deniesAll(ctx):
 		return skipped("allowedPrincipals is empty: nobody is to have this app's tokens")
 	case e.Code == "access_denied":
-		return failed(found, "the app's owner adds "+v.me()+" to allowedPrincipals in its secret")
+		return failed(found, "the app's owner adds "+v.callerName()+" to allowedPrincipals in its secret")
 	case e.Code == "unknown_app":
 		return failed(found, "check the app's name; the owner stores it with `sftoken secret put "+v.App+"`; if it is there, the function may not read it: its log says why")
 	case e.Code == "server_error":
@@ -171,16 +171,16 @@ func (v *visit) vend(ctx context.Context) finding {
 		"see the token function's log: a setting that does not parse stops its start")
 }
 
-// nobody says whether the secret, where it can be read, keeps everybody from the app's tokens.
-func (v *visit) nobody(ctx context.Context) bool {
+// deniesAll says whether the secret, where it can be read, keeps everybody from the app's tokens.
+func (v *session) deniesAll(ctx context.Context) bool {
 	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.App, appsecret.Current)
 	return err == nil && version.PrincipalsErr == nil && version.AllowedPrincipals.DenyAll()
 }
 
-// me is the caller as policies name it.
-func (v *visit) me() string {
-	if v.arn == "" {
+// callerName is the caller as policies name it.
+func (v *session) callerName() string {
+	if v.callerARN == "" {
 		return "your role"
 	}
-	return role(v.arn)
+	return role(v.callerARN)
 }

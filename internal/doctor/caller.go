@@ -15,17 +15,17 @@ import (
 )
 
 var callerChecks = []check{
-	{"caller", "credentials", nil, (*visit).credentials},
-	{"caller", "identity", []string{"credentials"}, (*visit).identity},
+	{"caller", "credentials", nil, (*session).credentials},
+	{"caller", "identity", []string{"credentials"}, (*session).identity},
 }
 
 const logIn = "log in to AWS: aws sso login, aws configure, or set AWS_PROFILE"
 
 // credentials looks for AWS credentials on this machine, as the AWS CLI does.
-func (v *visit) credentials(ctx context.Context) finding {
+func (v *session) credentials(ctx context.Context) outcome {
 	config, err := v.Load(ctx)
 	if err != nil {
-		return failed("the AWS configuration cannot be read: "+because(err), "mend the file that it names, or AWS_PROFILE")
+		return failed("the AWS configuration cannot be read: "+shortError(err), "mend the file that it names, or AWS_PROFILE")
 	}
 	v.aws = config
 	v.region = cmp.Or(sftoken.RegionFromURL(v.URL), config.Region)
@@ -34,12 +34,12 @@ func (v *visit) credentials(ctx context.Context) finding {
 	}
 	credentials, err := config.Credentials.Retrieve(ctx)
 	if err != nil {
-		return failed("there are none: "+because(err), logIn)
+		return failed("there are none: "+shortError(err), logIn)
 	}
 	if !credentials.HasKeys() {
 		return failed("they are empty", logIn)
 	}
-	v.session = credentials.SessionToken != ""
+	v.temporary = credentials.SessionToken != ""
 	found := "access key " + credentials.AccessKeyID
 	if credentials.CanExpire {
 		found += ", until " + date(credentials.Expires)
@@ -52,23 +52,23 @@ func (v *visit) credentials(ctx context.Context) finding {
 const maxSkew = 5 * time.Minute
 
 // identity asks AWS who the caller is, for which nobody needs a permission.
-func (v *visit) identity(ctx context.Context) finding {
+func (v *session) identity(ctx context.Context) outcome {
 	client := sts.NewFromConfig(v.aws, func(o *sts.Options) { o.Region = cmp.Or(v.region, "us-east-1") })
 	out, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return v.unidentified(err)
 	}
-	v.arn, v.account = aws.ToString(out.Arn), aws.ToString(out.Account)
+	v.callerARN, v.accountID = aws.ToString(out.Arn), aws.ToString(out.Account)
 	// The SDK mends its own signatures by AWS's clock. Other clients of this machine do not.
 	if skew, measured := awsmiddleware.GetAttemptSkew(out.ResultMetadata); measured && skew.Abs() > maxSkew {
-		return failed(v.arn+"; the clock of this machine is "+offBy(skew), setClock)
+		return failed(v.callerARN+"; the clock of this machine is "+offBy(skew), setClock)
 	}
-	return ok(v.arn)
+	return ok(v.callerARN)
 }
 
 // unidentified says why AWS does not tell who the caller is.
-func (v *visit) unidentified(err error) finding {
-	said := because(err)
+func (v *session) unidentified(err error) outcome {
+	said := shortError(err)
 	switch code(err) {
 	case "":
 		return skipped("STS cannot be asked: " + said)
@@ -89,9 +89,9 @@ func (v *visit) unidentified(err error) finding {
 }
 
 // unknownKey says what to do about a key that AWS does not know. Source: IAM User Guide, "Manage AWS STS in an AWS Region".
-func (v *visit) unknownKey() string {
+func (v *session) unknownKey() string {
 	fix := "it was deleted or switched off, or AWS_SESSION_TOKEN is missing or another session's; "
-	if v.session {
+	if v.temporary {
 		fix += "in an opt-in region (one that an account must enable) a session of the global endpoint of STS is not valid: get one from a regional endpoint, with AWS_STS_REGIONAL_ENDPOINTS=regional; "
 	}
 	return fix + logIn

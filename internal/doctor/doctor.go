@@ -87,27 +87,27 @@ func (r *Report) Count(status Status) int {
 type check struct {
 	group, name string
 	needs       []string // names of earlier checks without whose success there is nothing to find out
-	run         func(*visit, context.Context) finding
+	run         func(*session, context.Context) outcome
 }
 
-// finding is what a check returns.
-type finding struct {
+// outcome is what a check returns.
+type outcome struct {
 	status     Status
 	found, fix string
 	needs      string
 }
 
-func ok(found string) finding           { return finding{status: OK, found: found} }
-func skipped(why string) finding        { return finding{status: Skipped, found: why} }
-func warning(found, fix string) finding { return finding{status: Warning, found: found, fix: fix} }
-func failed(found, fix string) finding  { return finding{status: Failed, found: found, fix: fix} }
-func lacking(check string) finding {
-	return finding{status: Skipped, found: "needs " + check, needs: check}
+func ok(found string) outcome           { return outcome{status: OK, found: found} }
+func skipped(why string) outcome        { return outcome{status: Skipped, found: why} }
+func warning(found, fix string) outcome { return outcome{status: Warning, found: found, fix: fix} }
+func failed(found, fix string) outcome  { return outcome{status: Failed, found: found, fix: fix} }
+func blockedBy(check string) outcome {
+	return outcome{status: Skipped, found: "needs " + check, needs: check}
 }
 
 // checks in the order in which they are made. A check uses what those before it have left in the visit.
 func checks() []check {
-	return slices.Concat(callerChecks, apiChecks, secretChecks, loginChecks, salesforceChecks, rotationChecks, pairChecks)
+	return slices.Concat(callerChecks, apiChecks, secretChecks, loginChecks, salesforceChecks, rotationChecks, credentialChecks)
 }
 
 // Run makes all checks. When the context ends, the one under way fails and those that are left are skipped.
@@ -115,7 +115,7 @@ func Run(ctx context.Context, config Config) *Report {
 	if config.Timeout <= 0 {
 		config.Timeout = 30 * time.Second
 	}
-	v := &visit{Config: config}
+	v := &session{Config: config}
 	report := &Report{App: config.App, URL: config.URL, Outcome: OK}
 	unmet := map[string]string{} // by check that has not succeeded: the one at the root of it
 	for _, c := range checks() {
@@ -124,7 +124,7 @@ func Run(ctx context.Context, config Config) *Report {
 		for _, need := range c.needs {
 			root = cmp.Or(root, unmet[need])
 		}
-		f := lacking(root)
+		f := blockedBy(root)
 		switch {
 		case root != "":
 		case ctx.Err() != nil:
@@ -144,11 +144,11 @@ func Run(ctx context.Context, config Config) *Report {
 			v.Done(result)
 		}
 	}
-	report.Caller, report.Logins = v.arn, v.logins
+	report.Caller, report.Logins = v.callerARN, v.logins
 	return report
 }
 
-func (v *visit) make(ctx context.Context, c check) finding {
+func (v *session) make(ctx context.Context, c check) outcome {
 	if v.Begin != nil {
 		v.Begin(c.name)
 	}

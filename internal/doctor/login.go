@@ -13,21 +13,21 @@ import (
 )
 
 var loginChecks = []check{
-	{"login", "login", []string{"value", "my-domain"}, (*visit).logIn},
-	{"login", "pins", []string{"login"}, (*visit).pins},
-	{"login", "in-use", []string{"token", "value"}, (*visit).inUse},
+	{"login", "login", []string{"value", "my-domain"}, (*session).logIn},
+	{"login", "pins", []string{"login"}, (*session).orgUser},
+	{"login", "in-use", []string{"token", "value"}, (*session).issuedBy},
 }
 
 // logIn logs in with the current pair, unless the API has just done so: its token is new, and Salesforce tells this
 // pair that the token was made for this consumer key.
-func (v *visit) logIn(ctx context.Context) finding {
+func (v *session) logIn(ctx context.Context) outcome {
 	if v.vended != nil && v.vended.Cache == "miss" {
 		made, err := v.client.ParseToken([]byte(v.vended.JSON.Reveal()))
 		if err == nil {
 			v.active, err = v.client.Introspect(ctx, made)
 		}
 		if err == nil && v.active.ClientID == v.version.ConsumerKey {
-			v.own, v.shown = made, true
+			v.own, v.loginShown = made, true
 			return ok("the API has just logged in with this pair")
 		}
 	}
@@ -38,7 +38,7 @@ func (v *visit) logIn(ctx context.Context) finding {
 		return ok("the pair logs in at " + v.version.BaseURI)
 	}
 	refused, _ := errors.AsType[*sfoauth.Error](err)
-	found, fix := salesforceSays(refused), mend(refused)
+	found, fix := salesforceError(refused), fixFor(refused)
 	if age := time.Since(v.version.Created); refused.IsInvalidClient() && age < 10*time.Minute {
 		fix, _, _ = strings.Cut(fix, ";")
 		fix = "it was stored " + span(age) + " ago, and a new pair may take 10 minutes to work: wait; then " + fix
@@ -49,8 +49,8 @@ func (v *visit) logIn(ctx context.Context) finding {
 	return failed(found, fix)
 }
 
-// mend says what to do about what Salesforce, or the way there, has answered.
-func mend(e *sfoauth.Error) string {
+// fixFor says what to do about what Salesforce, or the way there, has answered.
+func fixFor(e *sfoauth.Error) string {
 	if e.Code != "" && e.Hint() != "" {
 		return e.Hint()
 	}
@@ -73,10 +73,10 @@ func mend(e *sfoauth.Error) string {
 	return "try again"
 }
 
-// pins compares who the pair logs in as with what the secret says.
-func (v *visit) pins(context.Context) finding {
+// orgUser compares who the pair logs in as with what the secret says.
+func (v *session) orgUser(context.Context) outcome {
 	if v.own == nil {
-		return lacking("login")
+		return blockedBy("login")
 	}
 	if err := v.version.VerifyIdentity(v.own); err != nil {
 		return failed(err.Error(), "store the pair of the right org, or correct orgId and userId")
@@ -88,10 +88,10 @@ func (v *visit) pins(context.Context) finding {
 	return ok(found + ", as pinned")
 }
 
-// inUse finds out which pair the token of the API was made with: Salesforce tells an app that knows its own
+// issuedBy finds out which pair the token of the API was made with: Salesforce tells an app that knows its own
 // credentials.
-func (v *visit) inUse(ctx context.Context) finding {
-	if v.shown {
+func (v *session) issuedBy(ctx context.Context) outcome {
+	if v.loginShown {
 		return ok("the API's token was made with this pair")
 	}
 	var err error
@@ -121,7 +121,7 @@ func (v *visit) inUse(ctx context.Context) finding {
 	}
 	switch {
 	case err != nil:
-		return skipped("Salesforce does not tell this pair what the API's token was made with: " + because(err))
+		return skipped("Salesforce does not tell this pair what the API's token was made with: " + shortError(err))
 	case !v.active.Active || v.active.ClientID == "":
 		return skipped("Salesforce does not tell what the API's token was made with: it is dead, or another app's")
 	case slices.Contains(tried, v.active.ClientID):

@@ -10,13 +10,13 @@ import (
 )
 
 var rotationChecks = []check{
-	{"rotation", "schedule", []string{"secret"}, (*visit).schedule},
-	{"rotation", "dates", []string{"secret"}, (*visit).dates},
-	{"rotation", "unfinished", []string{"secret"}, (*visit).unfinished},
-	{"rotation", "labels", []string{"secret"}, (*visit).labels},
+	{"rotation", "schedule", []string{"secret"}, (*session).schedule},
+	{"rotation", "dates", []string{"secret"}, (*session).rotationDates},
+	{"rotation", "unfinished", []string{"secret"}, (*session).stuckRotation},
+	{"rotation", "labels", []string{"secret"}, (*session).labels},
 }
 
-func (v *visit) schedule(context.Context) finding {
+func (v *session) schedule(context.Context) outcome {
 	switch {
 	case !v.secret.RotationEnabled:
 		return warning("rotation is off: the pair stays until a person changes it",
@@ -27,7 +27,7 @@ func (v *visit) schedule(context.Context) finding {
 	return ok("on, " + v.secret.Schedule)
 }
 
-func (v *visit) dates(context.Context) finding {
+func (v *session) rotationDates(context.Context) outcome {
 	s := v.secret
 	last := "never rotated"
 	if !s.LastRotated.IsZero() {
@@ -46,8 +46,8 @@ func (v *visit) dates(context.Context) finding {
 // underWay is how long a rotation may take, all its steps and their retries.
 const underWay = time.Hour
 
-// unfinished looks for a rotation that has begun and not ended: AWSPENDING on a version that is not current.
-func (v *visit) unfinished(context.Context) finding {
+// stuckRotation looks for a rotation that has begun and not ended: AWSPENDING on a version that is not current.
+func (v *session) stuckRotation(context.Context) outcome {
 	pending := v.secret.VersionWithLabel(appsecret.Pending)
 	if pending == "" || v.secret.HasLabel(pending, appsecret.Current) {
 		return ok("no rotation is left half done")
@@ -61,7 +61,7 @@ func (v *visit) unfinished(context.Context) finding {
 }
 
 // labels looks for what a person, or a reaction to one, has left.
-func (v *visit) labels(context.Context) finding {
+func (v *session) labels(context.Context) outcome {
 	s := v.secret
 	current, candidate := s.VersionWithLabel(appsecret.Current), s.VersionWithLabel(appsecret.Candidate)
 	rejected, compromised := s.VersionWithLabel(appsecret.Rejected), s.VersionWithLabel(appsecret.Compromised)

@@ -13,15 +13,15 @@ import (
 )
 
 var salesforceChecks = []check{
-	{"salesforce", "scope", nil, (*visit).scope},
-	{"salesforce", "introspection", []string{"login"}, (*visit).introspect},
-	{"salesforce", "rest-api", nil, (*visit).restAPI},
-	{"salesforce", "user", []string{"rest-api"}, (*visit).user},
+	{"salesforce", "scope", nil, (*session).scope},
+	{"salesforce", "introspection", []string{"login"}, (*session).introspect},
+	{"salesforce", "rest-api", nil, (*session).restAPI},
+	{"salesforce", "user", []string{"rest-api"}, (*session).user},
 }
 
 // hosts are those that the token may be sent to. A caller has no list of the hosts that the API's owner allows beside
 // Salesforce's own, and the API has checked the instance against it.
-func (v *visit) hosts(token *sfoauth.Token) sfoauth.AllowedHosts {
+func (v *session) hosts(token *sfoauth.Token) sfoauth.AllowedHosts {
 	if v.vended == nil {
 		return v.Hosts
 	}
@@ -29,15 +29,15 @@ func (v *visit) hosts(token *sfoauth.Token) sfoauth.AllowedHosts {
 	return append(slices.Clone(v.Hosts), strings.ToLower(host))
 }
 
-// asToken is a client that needs no pair.
-func (v *visit) asToken() *sfoauth.Client {
+// bearerClient is a client that needs no pair.
+func (v *session) bearerClient() *sfoauth.Client {
 	return &sfoauth.Client{BaseURL: v.token().InstanceURL, AllowedHosts: v.hosts(v.token()), HTTPClient: v.HTTPClient}
 }
 
-func (v *visit) scope(context.Context) finding {
+func (v *session) scope(context.Context) outcome {
 	token := v.token()
 	if token == nil {
-		return v.tokenless()
+		return v.needsToken()
 	}
 	scopes := strings.Fields(token.Scope)
 	switch {
@@ -52,10 +52,10 @@ func (v *visit) scope(context.Context) finding {
 }
 
 // introspect asks Salesforce about the token, which costs no login. The token function does the same to keep a token longer.
-func (v *visit) introspect(ctx context.Context) finding {
+func (v *session) introspect(ctx context.Context) outcome {
 	token := v.token()
 	if token == nil {
-		return v.tokenless()
+		return v.needsToken()
 	}
 	active, err := v.active, error(nil)
 	if active == nil {
@@ -74,13 +74,13 @@ func (v *visit) introspect(ctx context.Context) finding {
 		v.active = active
 		return failed("Salesforce says that the token is dead", v.replace())
 	case refused.Kind == sfoauth.Permanent:
-		return warning(salesforceSays(refused), "tokens work, but cost a login every 15 minutes: allow the app to introspect its tokens (OAuth settings, setup step 1)")
+		return warning(salesforceError(refused), "tokens work, but cost a login every 15 minutes: allow the app to introspect its tokens (OAuth settings, setup step 1)")
 	}
-	return warning(salesforceSays(refused), mend(refused))
+	return warning(salesforceError(refused), fixFor(refused))
 }
 
 // replace says how to get another token in place of one that has died.
-func (v *visit) replace() string {
+func (v *session) replace() string {
 	if v.vended == nil {
 		return "somebody ends this user's sessions: see Session Management in Setup"
 	}
@@ -91,23 +91,23 @@ const unfreeze = "unfreeze the run-as user: its page in Setup has the button (se
 
 // restAPI calls the REST API with the token. A token that is dead, one of a frozen user and one without the scope are refused
 // with the same code.
-func (v *visit) restAPI(ctx context.Context) finding {
+func (v *session) restAPI(ctx context.Context) outcome {
 	token := v.token()
 	if token == nil {
-		return v.tokenless()
+		return v.needsToken()
 	}
-	err := v.asToken().Ping(ctx, token)
+	err := v.bearerClient().Ping(ctx, token)
 	if err == nil {
 		return ok(token.InstanceURL + " takes the token")
 	}
 	refused, _ := errors.AsType[*sfoauth.Error](err)
-	found := salesforceSays(refused)
+	found := salesforceError(refused)
 	switch {
 	case refused.Code != "INVALID_SESSION_ID":
 		if refused.Status == http.StatusNotFound {
 			return warning(found, "the org has no API "+sfoauth.APIVersion+": tokens work with older versions, rotation does not")
 		}
-		return failed(found, mend(refused))
+		return failed(found, fixFor(refused))
 	case v.scopeless(token):
 		return failed(found, "the token lacks the api scope: see scope")
 	case refused.IsSessionBlocked():
@@ -119,16 +119,16 @@ func (v *visit) restAPI(ctx context.Context) finding {
 	case v.vended == nil || v.vended.Cache == "miss":
 		return failed(found, "the token is new, so its user may not use it: "+unfreeze)
 	}
-	return v.askAgain(ctx, found)
+	return v.recheck(ctx, found)
 }
 
 // scopeless reports whether the token says that it lacks the api scope.
-func (v *visit) scopeless(token *sfoauth.Token) bool {
+func (v *session) scopeless(token *sfoauth.Token) bool {
 	return token.Scope != "" && !slices.ContainsFunc(strings.Fields(token.Scope), func(s string) bool { return s == "api" || s == "full" })
 }
 
-// askAgain lets the API find out whether the token is dead, for a caller who cannot.
-func (v *visit) askAgain(ctx context.Context, found string) finding {
+// recheck lets the API find out whether the token is dead, for a caller who cannot.
+func (v *session) recheck(ctx context.Context, found string) outcome {
 	config := v.aws.Copy()
 	config.Region = v.region
 	next, err := sftoken.NewTokenSource(config, v.URL, v.App, sftoken.WithHTTPClient(v.apiClient())).Refresh(ctx, v.vended.ID)
@@ -142,18 +142,18 @@ func (v *visit) askAgain(ctx context.Context, found string) finding {
 		v.logins++
 	}
 	v.vended = next
-	if err := v.asToken().Ping(ctx, v.token()); err != nil {
+	if err := v.bearerClient().Ping(ctx, v.token()); err != nil {
 		return failed(found, "another token is refused too: "+unfreeze)
 	}
 	return warning(found+"; its session had ended, and the API has replaced it: "+next.ID+" works", "callers should do the same: see rejected in the API's documentation")
 }
 
 // user asks who the token acts as.
-func (v *visit) user(ctx context.Context) finding {
-	info, err := v.asToken().UserInfo(ctx, v.token())
+func (v *session) user(ctx context.Context) outcome {
+	info, err := v.bearerClient().UserInfo(ctx, v.token())
 	if err != nil {
 		refused, _ := errors.AsType[*sfoauth.Error](err)
-		return warning(salesforceSays(refused), "the REST API takes the token, so this is for information only")
+		return warning(salesforceError(refused), "the REST API takes the token, so this is for information only")
 	}
 	return ok(info.PreferredUsername + " (" + info.UserID + ") in org " + info.OrganizationID)
 }

@@ -15,9 +15,9 @@ import (
 
 // characters looks for what a copy from Setup, an editor or a chat leaves around a value. What sftoken forgives,
 // others that read the same secret may not.
-func (v *visit) characters(context.Context) finding {
+func (v *session) characters(context.Context) outcome {
 	var wrong, odd []string
-	text, marked := strings.CutPrefix(v.raw.Reveal(), "\ufeff")
+	text, marked := strings.CutPrefix(v.value.Reveal(), "\ufeff")
 	if marked {
 		odd = append(odd, "the value begins with a byte order mark")
 	}
@@ -41,7 +41,7 @@ func (v *visit) characters(context.Context) finding {
 			wrong = append(wrong, name+" holds quotation marks or brackets")
 		}
 	}
-	if looksLikeKey(v.version.ConsumerSecret.Reveal()) && !looksLikeKey(v.version.ConsumerKey) {
+	if isConsumerKey(v.version.ConsumerSecret.Reveal()) && !isConsumerKey(v.version.ConsumerKey) {
 		wrong = append(wrong, "consumerKey and consumerSecret look swapped")
 	}
 	const again = "copy both from Setup once more, and store them again"
@@ -60,11 +60,11 @@ func misspelt(name string) string {
 	return map[string]string{"instanceurl": "baseUri", "organizationid": "orgId", "principals": "allowedPrincipals"}[strings.ToLower(name)]
 }
 
-// looksLikeKey says whether text begins as Salesforce's consumer keys do.
-func looksLikeKey(text string) bool { return strings.HasPrefix(text, "3MVG9") }
+// isConsumerKey says whether text begins as Salesforce's consumer keys do.
+func isConsumerKey(text string) bool { return strings.HasPrefix(text, "3MVG9") }
 
 // myDomain looks at the address that the pair is sent to.
-func (v *visit) myDomain(context.Context) finding {
+func (v *session) myDomain(context.Context) outcome {
 	base := v.version.BaseURI
 	u, err := v.Hosts.MyDomain(base)
 	if err == nil {
@@ -142,7 +142,7 @@ func orgName(host, domain string) string {
 
 // ids looks at the form of the record ids. Source of the prefixes: Salesforce Help, "Standard Field Record ID Prefix
 // Decoder".
-func (v *visit) ids(context.Context) finding {
+func (v *session) ids(context.Context) outcome {
 	var wrong, odd []string
 	for _, id := range []struct{ name, value, prefix, what string }{
 		{"appId", v.version.AppID, "0xI", "an External Client App's"}, {"consumerId", v.version.ConsumerID, "888", "a consumer's"},

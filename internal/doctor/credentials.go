@@ -12,44 +12,44 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-var pairChecks = []check{
-	{"rotation", "automatic", []string{"value"}, (*visit).automatic},
-	{"rotation", "admin", []string{"automatic", "my-domain"}, (*visit).admin},
-	{"rotation", "permissions", []string{"admin"}, (*visit).permissions},
-	{"rotation", "main-pair", []string{"permissions"}, (*visit).mainPair},
-	{"rotation", "pairs", []string{"permissions"}, (*visit).beside},
+var credentialChecks = []check{
+	{"rotation", "automatic", []string{"value"}, (*session).selfRotation},
+	{"rotation", "admin", []string{"automatic", "my-domain"}, (*session).admin},
+	{"rotation", "permissions", []string{"admin"}, (*session).permissions},
+	{"rotation", "main-pair", []string{"permissions"}, (*session).primaryCredentials},
+	{"rotation", "pairs", []string{"permissions"}, (*session).stagedCheck},
 }
 
-// place is what Salesforce holds of the app's pairs, and the login that may look.
-type place struct {
+// orgCredentials is what Salesforce holds of the app's pairs, and the login that may look.
+type orgCredentials struct {
 	*sfoauth.StagedCredentialsClient
-	who  string // whose login it is, for a person
-	main sfoauth.ConsumerCredentials
-	slot []sfoauth.StagedCredentials
+	loginName string // whose login it is, for a person
+	primary   sfoauth.ConsumerCredentials
+	staged    []sfoauth.StagedCredentials
 }
 
-func (v *visit) automatic(context.Context) finding {
+func (v *session) selfRotation(context.Context) outcome {
 	if v.version.CanSelfRotate() {
 		return ok("the secret has appId and consumerId: Salesforce can make the next pair")
 	}
 	// Nothing that follows can be looked at, so that this is not a warning that others build on.
-	return finding{status: Skipped, found: "the secret has no appId and consumerId: a person makes each new pair",
+	return outcome{status: Skipped, found: "the secret has no appId and consumerId: a person makes each new pair",
 		fix: "for automatic rotation add both; else make a pair in Setup when one is due, and `sftoken secret stage " + v.App + "`"}
 }
 
 // admin finds the login that changes the app's pair, and uses it.
-func (v *visit) admin(ctx context.Context) finding {
+func (v *session) admin(ctx context.Context) outcome {
 	if v.AdminApp == "" || v.AdminApp == v.App {
-		return v.itself("the app itself")
+		return v.useOwnLogin("the app itself")
 	}
 	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.AdminApp, appsecret.Current)
 	switch {
 	case appsecret.IsKind(err, appsecret.Denied):
 		return skipped("you may not read the secret of " + v.AdminApp)
 	case err != nil:
-		return failed("the secret of "+v.AdminApp+": "+because(err), "store it: `sftoken secret put "+v.AdminApp+"`, or correct --admin-app")
+		return failed("the secret of "+v.AdminApp+": "+shortError(err), "store it: `sftoken secret put "+v.AdminApp+"`, or correct --admin-app")
 	case version.BaseURI != v.version.BaseURI:
-		return v.itself(v.AdminApp + " is in another org, so the app itself")
+		return v.useOwnLogin(v.AdminApp + " is in another org, so the app itself")
 	}
 	if version.ConsumerKey == v.version.ConsumerKey {
 		return failed("the secrets of "+v.AdminApp+" and "+v.App+" hold the same Salesforce app: each rotation of one would end the other", "give each an app of its own in Salesforce")
@@ -59,78 +59,78 @@ func (v *visit) admin(ctx context.Context) finding {
 	token, err := client.Token(ctx)
 	if err != nil {
 		refused, _ := errors.AsType[*sfoauth.Error](err)
-		return failed(v.AdminApp+": "+salesforceSays(refused), mend(refused)+"; `sftoken doctor "+v.AdminApp+"` says more")
+		return failed(v.AdminApp+": "+salesforceError(refused), fixFor(refused)+"; `sftoken doctor "+v.AdminApp+"` says more")
 	}
-	v.at = &place{StagedCredentialsClient: client.StagedCredentialsClient(token, v.version.AppID, v.version.ConsumerID), who: v.AdminApp}
+	v.inOrg = &orgCredentials{StagedCredentialsClient: client.StagedCredentialsClient(token, v.version.AppID, v.version.ConsumerID), loginName: v.AdminApp}
 	return ok(v.AdminApp + " logs in, as user " + token.UserID)
 }
 
-// itself uses the app's own login for its own pair.
-func (v *visit) itself(who string) finding {
+// useOwnLogin uses the app's own login for its own pair.
+func (v *session) useOwnLogin(who string) outcome {
 	token := v.own
 	if token == nil {
 		token = v.token()
 	}
 	if token == nil {
-		return lacking("login")
+		return blockedBy("login")
 	}
-	v.at = &place{StagedCredentialsClient: v.client.StagedCredentialsClient(token, v.version.AppID, v.version.ConsumerID), who: "the app"}
+	v.inOrg = &orgCredentials{StagedCredentialsClient: v.client.StagedCredentialsClient(token, v.version.AppID, v.version.ConsumerID), loginName: "the app"}
 	return ok(who + " changes its pair; another that does is named by --admin-app")
 }
 
 // The settings that let a login read and change pairs. Source: Salesforce Help, "Stage, Rotate, and Delete OAuth
 // Credentials for an External Client App".
 const (
-	developer = "External Client App Developer"
-	viewer    = "View Client Secret"
-	toggle    = "Allow access to External Client App consumer secrets via REST API"
+	permECADeveloper  = "External Client App Developer"
+	permViewSecret    = "View Client Secret"
+	settingRESTAccess = "Allow access to External Client App consumer secrets via REST API"
 )
 
 // permissions makes the calls that a rotation begins with. Salesforce does not say what is missing; the order of the
 // calls does.
-func (v *visit) permissions(ctx context.Context) finding {
-	apps, err := v.at.Apps(ctx)
+func (v *session) permissions(ctx context.Context) outcome {
+	apps, err := v.inOrg.Apps(ctx)
 	if err != nil {
-		return v.forbidden(err, developer)
+		return v.forbidden(err, permECADeveloper)
 	}
-	if v.at.main, err = v.at.Primary(ctx); err != nil {
-		return v.notTheirs(ctx, apps, err)
+	if v.inOrg.primary, err = v.inOrg.Primary(ctx); err != nil {
+		return v.diagnoseNotFound(ctx, apps, err)
 	}
-	if v.at.slot, err = v.at.ListStaged(ctx); err != nil {
-		return v.forbidden(err, viewer)
+	if v.inOrg.staged, err = v.inOrg.ListStaged(ctx); err != nil {
+		return v.forbidden(err, permViewSecret)
 	}
 	return ok("the login may read the app's pairs")
 }
 
 // forbidden names the permission that is likely to be missing.
-func (v *visit) forbidden(err error, permission string) finding {
+func (v *session) forbidden(err error, permission string) outcome {
 	refused, _ := errors.AsType[*sfoauth.Error](err)
-	found := salesforceSays(refused)
+	found := salesforceError(refused)
 	switch {
 	case refused.Status == http.StatusForbidden && refused.Kind != sfoauth.RateLimited:
-		return failed(found, fmt.Sprintf("give the user of %s the permission %s; if another app changes the pairs, name it: --admin-app", v.at.who, permission))
+		return failed(found, fmt.Sprintf("give the user of %s the permission %s; if another app changes the pairs, name it: --admin-app", v.inOrg.loginName, permission))
 	case refused.Status == http.StatusNotFound:
-		return failed(found, fmt.Sprintf("the org has no API %s, or its user of %s lacks the permission %s", sfoauth.APIVersion, v.at.who, permission))
+		return failed(found, fmt.Sprintf("the org has no API %s, or its user of %s lacks the permission %s", sfoauth.APIVersion, v.inOrg.loginName, permission))
 	case refused.Code == "INVALID_SESSION_ID":
-		return failed(found, "the REST API refuses the login of "+v.at.who+": see rest-api")
+		return failed(found, "the REST API refuses the login of "+v.inOrg.loginName+": see rest-api")
 	}
-	return failed(found, mend(refused))
+	return failed(found, fixFor(refused))
 }
 
-// notTheirs tells a wrong id, a missing permission and the org's switch apart, as far as Salesforce lets it.
-func (v *visit) notTheirs(ctx context.Context, apps []sfoauth.ExternalClientApp, err error) finding {
+// diagnoseNotFound tells a wrong id, a missing permission and the org's switch apart, as far as Salesforce lets it.
+func (v *session) diagnoseNotFound(ctx context.Context, apps []sfoauth.ExternalClientApp, err error) outcome {
 	refused, _ := errors.AsType[*sfoauth.Error](err)
-	found := salesforceSays(refused)
+	found := salesforceError(refused)
 	if refused.Status == http.StatusForbidden {
-		return v.forbidden(err, viewer)
+		return v.forbidden(err, permViewSecret)
 	}
 	if refused.Status != http.StatusNotFound {
-		return failed(found, mend(refused))
+		return failed(found, fixFor(refused))
 	}
 	if !slices.ContainsFunc(apps, func(a sfoauth.ExternalClientApp) bool { return sfoauth.EqualIDs(a.ID, v.version.AppID) }) {
 		return failed(found, "appId "+v.version.AppID+" is not among the org's apps: correct it in the secret")
 	}
-	consumers, err := v.at.Consumers(ctx)
+	consumers, err := v.inOrg.Consumers(ctx)
 	if err == nil && !slices.ContainsFunc(consumers, func(c sfoauth.Consumer) bool { return sfoauth.EqualIDs(c.ID, v.version.ConsumerID) }) {
 		var ids []string
 		for _, c := range consumers {
@@ -138,19 +138,19 @@ func (v *visit) notTheirs(ctx context.Context, apps []sfoauth.ExternalClientApp,
 		}
 		return failed(found, "consumerId "+v.version.ConsumerID+" is not the app's, which is "+strings.Join(ids, ", ")+": correct it in the secret")
 	}
-	return failed(found, "switch on \""+toggle+"\" (External Client App Settings in Setup)")
+	return failed(found, "switch on \""+settingRESTAccess+"\" (External Client App Settings in Setup)")
 }
 
-// mainPair compares the pair that is current here with the one that is at Salesforce. A rotation takes over what
+// primaryCredentials compares the pair that is current here with the one that is at Salesforce. A rotation takes over what
 // Salesforce holds only where a version of this secret has, complete, what Salesforce holds for this consumer;
 // otherwise a person must store it.
-func (v *visit) mainPair(ctx context.Context) finding {
+func (v *session) primaryCredentials(ctx context.Context) outcome {
 	current := v.version.Credentials()
 	rotate, store := "`sftoken rotate "+v.App+" --wait`", "`sftoken secret stage "+v.App+" --wait`"
-	if v.at.main.Equal(current) {
+	if v.inOrg.primary.Equal(current) {
 		return ok("the current pair is the main one at Salesforce")
 	}
-	for _, p := range v.at.slot {
+	for _, p := range v.inOrg.staged {
 		old := p.State == sfoauth.Rotated && p.ConsumerKey == current.ConsumerKey
 		switch {
 		case old && !p.ConsumerCredentials.Equal(current):
@@ -163,21 +163,21 @@ func (v *visit) mainPair(ctx context.Context) finding {
 			return warning("the current pair is only staged at Salesforce", rotate+" makes it the main one")
 		}
 	}
-	if v.at.main.ConsumerKey == current.ConsumerKey {
+	if v.inOrg.primary.ConsumerKey == current.ConsumerKey {
 		return failed("the consumer secret at Salesforce is another than the current one", "a wrong one was stored, or a new one was made in Setup: store what Setup shows with "+store)
 	}
 	for _, label := range append([]string{appsecret.Rejected}, appsecret.FallbackLabels...) {
-		if other := v.labelled(ctx, label); other != nil && other.Credentials().Equal(v.at.main) {
+		if other := v.labelled(ctx, label); other != nil && other.Credentials().Equal(v.inOrg.primary) {
 			return failed("the main pair at Salesforce is the one labelled "+label, rotate+" takes it over")
 		}
 	}
 	return failed("the main pair at Salesforce is another than the current one", "a new one was made in Setup, and no rotation takes it over: store it with "+store)
 }
 
-// beside looks at the pair in the slot beside the main one.
-func (v *visit) beside(ctx context.Context) finding {
+// stagedCheck looks at the pair in the slot beside the main one.
+func (v *session) stagedCheck(ctx context.Context) outcome {
 	var found []string
-	for _, p := range v.at.slot {
+	for _, p := range v.inOrg.staged {
 		until := ""
 		if !p.Expiration.IsZero() {
 			until = " until " + date(p.Expiration)

@@ -20,51 +20,51 @@ import (
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
-// visit is one run of the checks, and what they have found so far.
-type visit struct {
+// session is one run of the checks, and what they have found so far.
+type session struct {
 	Config
 
-	aws     aws.Config
-	region  string // the API's, where its address says; that of the configuration otherwise
-	arn     string // who the caller is; empty: not known
-	account string
-	session bool // the caller's credentials are a session's
+	aws       aws.Config
+	region    string // the API's, where its address says; that of the configuration otherwise
+	callerARN string // who the caller is; empty: not known
+	accountID string
+	temporary bool // the caller's credentials are a session's
 
 	header http.Header    // of the API's answer to the signed request
 	vended *sftoken.Token // what the API handed out; nil: nothing
 	denied *sftoken.Error // what it answered instead; nil: nothing
 
 	secret  *appsecret.Secret  // as DescribeSecret shows it; nil: not shown
-	raw     sfoauth.Secret     // the value of AWSCURRENT; empty: not read
+	value   sfoauth.Secret     // the value of AWSCURRENT; empty: not read
 	version *appsecret.Version // the same; nil: not read, or malformed
 
-	client *sfoauth.Client // of version
-	own    *sfoauth.Token  // of a login of the visit's own
-	shown  bool            // the API's token has shown that version works
-	logins int
+	client     *sfoauth.Client // of version
+	own        *sfoauth.Token  // of a login of the visit's own
+	loginShown bool            // the API's token has shown that version works
+	logins     int
 
-	active *sfoauth.Introspection // what Salesforce says of the token; nil: nothing
-	at     *place                 // what Salesforce holds of the app's pairs
+	active      *sfoauth.Introspection // what Salesforce says of the token; nil: nothing
+	inOrg      *orgCredentials        // what Salesforce holds of the app's pairs
 }
 
 // token is what Salesforce is asked with: the one that callers get, or that of the visit's own login; nil: there is none.
-func (v *visit) token() *sfoauth.Token {
+func (v *session) token() *sfoauth.Token {
 	if v.vended == nil {
 		return v.own
 	}
 	return &sfoauth.Token{AccessToken: v.vended.AccessToken, InstanceURL: v.vended.InstanceURL, Scope: v.vended.Scope}
 }
 
-// tokenless is what a check is that needs a token, where there is none.
-func (v *visit) tokenless() finding {
+// needsToken is what a check is that needs a token, where there is none.
+func (v *session) needsToken() outcome {
 	if v.URL == "" {
-		return lacking("login")
+		return blockedBy("login")
 	}
-	return lacking("token")
+	return blockedBy("token")
 }
 
 // apiClient talks to the API.
-func (v *visit) apiClient() *http.Client {
+func (v *session) apiClient() *http.Client {
 	switch {
 	case v.HTTPClient != nil:
 		return v.HTTPClient
@@ -75,7 +75,7 @@ func (v *visit) apiClient() *http.Client {
 }
 
 // answered says whether the token function has said something of the app, other than that there is no such app.
-func (v *visit) answered() bool {
+func (v *session) answered() bool {
 	return v.vended != nil || v.denied != nil && v.denied.Code != "" && v.denied.Code != "unknown_app"
 }
 
@@ -90,13 +90,13 @@ func line(text string) string {
 	return text
 }
 
-// because is what an error of AWS, of Salesforce or of the network says, without the wrapping that names this program's parts.
-func because(err error) string {
+// shortError is what an error of AWS, of Salesforce or of the network says, without the wrapping that names this program's parts.
+func shortError(err error) string {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return line(api.ErrorCode() + ": " + api.ErrorMessage())
 	}
 	if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
-		return salesforceSays(refused)
+		return salesforceError(refused)
 	}
 	if unread, ok := errors.AsType[*appsecret.Error](err); ok {
 		err = unread.Err
@@ -110,8 +110,8 @@ func because(err error) string {
 	return line(err.Error())
 }
 
-// salesforceSays is what Salesforce, or the way there, has answered.
-func salesforceSays(e *sfoauth.Error) string {
+// salesforceError is what Salesforce, or the way there, has answered.
+func salesforceError(e *sfoauth.Error) string {
 	switch {
 	case e.Code != "":
 		return line(strings.TrimSuffix(e.Code+": "+e.Description, ": "))

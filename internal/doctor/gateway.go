@@ -14,7 +14,7 @@ import (
 // Source of the messages: AWS re:Post, "How do I troubleshoot signature mismatch errors when making SigV4 signed requests with IAM
 // authentication to API Gateway?"; API Gateway Developer Guide, "Gateway response types"; IAM User Guide, "Troubleshoot signed
 // requests for AWS APIs".
-func (v *visit) refusal(message string) finding {
+func (v *session) refusal(message string) outcome {
 	says := func(text string) bool { return strings.Contains(message, text) }
 	switch {
 	case says("not authorized to perform"):
@@ -31,7 +31,7 @@ func (v *visit) refusal(message string) finding {
 		return failed("AWS does not know the access key", v.unknownKey())
 	case says("Credential should be scoped to a valid"):
 		return failed("the request was signed for "+v.region+", which is not the API's region", "set AWS_REGION to the API's region")
-	case says("does not match") && v.arn != "":
+	case says("does not match") && v.callerARN != "":
 		return failed("the signature is wrong, though AWS accepts the same key elsewhere",
 			"a proxy on the way changes the request (host, path or headers): go round it, or use the API's own address")
 	case says("does not match"):
@@ -41,7 +41,7 @@ func (v *visit) refusal(message string) finding {
 }
 
 // skew is how far this machine's clock is off, by the answer that refused it.
-func (v *visit) skew() string {
+func (v *session) skew() string {
 	at, err := http.ParseTime(v.header.Get("Date"))
 	if err != nil {
 		return "wrong"
@@ -55,23 +55,23 @@ var invoked = regexp.MustCompile(`arn:([a-z-]+):execute-api:([a-z0-9-]+):[*x]*([
 // unauthorized says whose policy must change. In the API's own account an identity policy is enough; another account needs the
 // API's resource policy as well. Source: API Gateway Developer Guide, "How API Gateway resource policies affect authorization
 // workflow".
-func (v *visit) unauthorized(message string) finding {
-	found := v.me() + " may not GET /tokens/" + v.App
+func (v *session) unauthorized(message string) outcome {
+	found := v.callerName() + " may not GET /tokens/" + v.App
 	parts := invoked.FindStringSubmatch(message)
 	if parts == nil {
 		return failed(found, "allow execute-api:Invoke on this path, and admit your account to the API")
 	}
-	own := v.account != "" && parts[3] != "" && strings.HasSuffix(v.account, parts[3])
+	own := v.accountID != "" && parts[3] != "" && strings.HasSuffix(v.accountID, parts[3])
 	owner := "*"
 	if own {
-		owner = v.account
+		owner = v.accountID
 	}
 	resource := fmt.Sprintf("arn:%s:execute-api:%s:%s:%s", parts[1], parts[2], owner, parts[4])
-	identity := "allow " + v.me() + " execute-api:Invoke on " + resource
+	identity := "allow " + v.callerName() + " execute-api:Invoke on " + resource
 	if own {
-		identity = "attach the policy CallerPolicyArn of the deployment to " + v.me() + ", or " + identity
+		identity = "attach the policy CallerPolicyArn of the deployment to " + v.callerName() + ", or " + identity
 	}
-	admit := "the API's owner deploys with account " + cmp.Or(v.account, "(yours)") + " among AllowedAccounts, or its OrganizationId"
+	admit := "the API's owner deploys with account " + cmp.Or(v.accountID, "(yours)") + " among AllowedAccounts, or its OrganizationId"
 	switch {
 	case strings.Contains(message, "explicit deny"):
 		return failed(found+": a policy denies it explicitly",
@@ -85,6 +85,6 @@ func (v *visit) unauthorized(message string) finding {
 }
 
 // noSuchAPI is what "Forbidden" alone means, signed or not.
-func noSuchAPI() finding {
+func noSuchAPI() outcome {
 	return failed("API Gateway knows no such API or stage: Forbidden", apiURL+"; in a VPC, an endpoint for execute-api with private DNS answers in place of every public API")
 }
