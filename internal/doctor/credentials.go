@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -13,72 +12,89 @@ import (
 )
 
 var credentialChecks = []check{
-	{"rotation", "automatic", []string{"value"}, (*session).selfRotation},
-	{"rotation", "admin", []string{"automatic", "my-domain"}, (*session).admin},
+	{"rotation", "self-rotation", []string{"value"}, (*session).selfRotation},
+	{"rotation", "admin", []string{"self-rotation", "my-domain"}, (*session).admin},
 	{"rotation", "permissions", []string{"admin"}, (*session).permissions},
-	{"rotation", "main-pair", []string{"permissions"}, (*session).primaryCredentials},
-	{"rotation", "pairs", []string{"permissions"}, (*session).stagedCheck},
+	{"rotation", "primary", []string{"permissions"}, (*session).primaryCredentials},
+	{"rotation", "staged", []string{"permissions"}, (*session).stagedCheck},
 }
 
-// orgCredentials is what Salesforce holds of the app's pairs, and the login that may look.
+// orgCredentials are the app's credentials as the org has them, and the login that may read them.
 type orgCredentials struct {
 	*sfoauth.StagedCredentialsClient
-	loginName string // whose login it is, for a person
+	loginName string // for messages
 	primary   sfoauth.ConsumerCredentials
 	staged    []sfoauth.StagedCredentials
 }
 
-func (v *session) selfRotation(context.Context) outcome {
-	if v.version.CanSelfRotate() {
-		return ok("the secret has appId and consumerId: Salesforce can make the next pair")
+func (s *session) selfRotation(context.Context) outcome {
+	if s.version.CanSelfRotate() {
+		return ok("the secret has appId and consumerId: Salesforce can make new credentials")
 	}
-	// Nothing that follows can be looked at, so that this is not a warning that others build on.
-	return outcome{status: Skipped, found: "the secret has no appId and consumerId: a person makes each new pair",
-		fix: "for automatic rotation add both; else make a pair in Setup when one is due, and `sftoken secret stage " + v.App + "`"}
+	// Skipped, not a warning: the checks that follow cannot run.
+	return outcome{
+		status: Skipped, found: "the secret has no appId and consumerId: a person must make new credentials",
+		fix: "for automatic rotation, add both. Otherwise make new credentials in Setup when they are due, then run " +
+			"`sftoken secret stage " + s.App + "`",
+	}
 }
 
-// admin finds the login that changes the app's pair, and uses it.
-func (v *session) admin(ctx context.Context) outcome {
-	if v.AdminApp == "" || v.AdminApp == v.App {
-		return v.useOwnLogin("the app itself")
+// admin finds the login that rotates the app's credentials, and uses it.
+func (s *session) admin(ctx context.Context) outcome {
+	if s.AdminApp == "" || s.AdminApp == s.App {
+		return s.useOwnLogin("the app rotates its own credentials; use --admin-app if another app does")
 	}
-	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.AdminApp, appsecret.Current)
+	version, err := s.reader().Read(ctx, s.AdminApp, appsecret.Current)
 	switch {
 	case appsecret.IsKind(err, appsecret.Denied):
-		return skipped("you may not read the secret of " + v.AdminApp)
+		return skipped("you may not read the secret of " + s.AdminApp)
 	case err != nil:
-		return failed("the secret of "+v.AdminApp+": "+shortError(err), "store it: `sftoken secret put "+v.AdminApp+"`, or correct --admin-app")
-	case version.BaseURI != v.version.BaseURI:
-		return v.useOwnLogin(v.AdminApp + " is in another org, so the app itself")
+		return failed("cannot read the secret of "+s.AdminApp+": "+shortError(err),
+			"store it: `sftoken secret put "+s.AdminApp+"`, or correct --admin-app")
+	case version.BaseURI != s.version.BaseURI:
+		return s.useOwnLogin(s.AdminApp + " is in another org, so that the app rotates its own credentials")
+	case version.ConsumerKey == s.version.ConsumerKey:
+		return failed("the secrets of "+s.AdminApp+" and "+s.App+" hold the same Salesforce app: each rotation of one "+
+			"would invalidate the other", "use a Salesforce app for each")
 	}
-	if version.ConsumerKey == v.version.ConsumerKey {
-		return failed("the secrets of "+v.AdminApp+" and "+v.App+" hold the same Salesforce app: each rotation of one would end the other", "give each an app of its own in Salesforce")
-	}
-	client := version.Client(v.Hosts, v.HTTPClient)
-	v.logins++
+	client := version.Client(s.Hosts, s.HTTPClient)
+	s.logins++
 	token, err := client.Token(ctx)
 	if err != nil {
-		refused, _ := errors.AsType[*sfoauth.Error](err)
-		return failed(v.AdminApp+": "+salesforceError(refused), fixFor(refused)+"; `sftoken doctor "+v.AdminApp+"` says more")
+		refused := orgError(err)
+		return failed(
+			s.AdminApp+": "+salesforceError(refused),
+			fixFor(refused)+"; for details, run `sftoken doctor "+s.AdminApp+"`",
+		)
 	}
-	v.inOrg = &orgCredentials{StagedCredentialsClient: client.StagedCredentialsClient(token, v.version.AppID, v.version.ConsumerID), loginName: v.AdminApp}
-	return ok(v.AdminApp + " logs in, as user " + token.UserID)
+	s.useLogin(client, token, s.AdminApp)
+	return ok(s.AdminApp + " logs in, as user " + token.UserID)
 }
 
-// useOwnLogin uses the app's own login for its own pair.
-func (v *session) useOwnLogin(who string) outcome {
-	token := v.own
+// useOwnLogin uses the app's own login for its credentials.
+func (s *session) useOwnLogin(found string) outcome {
+	token := s.ownToken
 	if token == nil {
-		token = v.token()
+		token = s.token()
 	}
 	if token == nil {
 		return blockedBy("login")
 	}
-	v.inOrg = &orgCredentials{StagedCredentialsClient: v.client.StagedCredentialsClient(token, v.version.AppID, v.version.ConsumerID), loginName: "the app"}
-	return ok(who + " changes its pair; another that does is named by --admin-app")
+	s.useLogin(s.client, token, "the app")
+	return ok(found)
 }
 
-// The settings that let a login read and change pairs. Source: Salesforce Help, "Stage, Rotate, and Delete OAuth
+func (s *session) useLogin(client *sfoauth.Client, token *sfoauth.Token, name string) {
+	s.inOrg = &orgCredentials{
+		StagedCredentialsClient: client.StagedCredentialsClient(
+			token,
+			s.version.AppID,
+			s.version.ConsumerID,
+		), loginName: name,
+	}
+}
+
+// What lets a login read and change credentials. Source: Salesforce Help, "Stage, Rotate, and Delete OAuth
 // Credentials for an External Client App".
 const (
 	permECADeveloper  = "External Client App Developer"
@@ -86,122 +102,134 @@ const (
 	settingRESTAccess = "Allow access to External Client App consumer secrets via REST API"
 )
 
-// permissions makes the calls that a rotation begins with. Salesforce does not say what is missing; the order of the
-// calls does.
-func (v *session) permissions(ctx context.Context) outcome {
-	apps, err := v.inOrg.Apps(ctx)
+// permissions makes the calls with which a rotation begins. Salesforce does not name the missing permission, but the
+// call that fails does.
+func (s *session) permissions(ctx context.Context) outcome {
+	apps, err := s.inOrg.Apps(ctx)
 	if err != nil {
-		return v.forbidden(err, permECADeveloper)
+		return s.forbidden(err, permECADeveloper)
 	}
-	if v.inOrg.primary, err = v.inOrg.Primary(ctx); err != nil {
-		return v.diagnoseNotFound(ctx, apps, err)
+	if s.inOrg.primary, err = s.inOrg.Primary(ctx); err != nil {
+		return s.diagnoseNotFound(ctx, apps, err)
 	}
-	if v.inOrg.staged, err = v.inOrg.ListStaged(ctx); err != nil {
-		return v.forbidden(err, permViewSecret)
+	if s.inOrg.staged, err = s.inOrg.ListStaged(ctx); err != nil {
+		return s.forbidden(err, permViewSecret)
 	}
-	return ok("the login may read the app's pairs")
+	return ok("the login may read the app's credentials")
 }
 
-// forbidden names the permission that is likely to be missing.
-func (v *session) forbidden(err error, permission string) outcome {
-	refused, _ := errors.AsType[*sfoauth.Error](err)
+// forbidden names the permission that is probably missing.
+func (s *session) forbidden(err error, permission string) outcome {
+	refused := orgError(err)
 	found := salesforceError(refused)
 	switch {
 	case refused.Status == http.StatusForbidden && refused.Kind != sfoauth.RateLimited:
-		return failed(found, fmt.Sprintf("give the user of %s the permission %s; if another app changes the pairs, name it: --admin-app", v.inOrg.loginName, permission))
+		return failed(found, fmt.Sprintf("give the user of %s the permission %s; use --admin-app if another app rotates the "+
+			"credentials", s.inOrg.loginName, permission))
 	case refused.Status == http.StatusNotFound:
-		return failed(found, fmt.Sprintf("the org has no API %s, or its user of %s lacks the permission %s", sfoauth.APIVersion, v.inOrg.loginName, permission))
+		return failed(found, fmt.Sprintf("the org has no API %s, or the user of %s lacks the permission %s",
+			sfoauth.APIVersion, s.inOrg.loginName, permission))
 	case refused.Code == "INVALID_SESSION_ID":
-		return failed(found, "the REST API refuses the login of "+v.inOrg.loginName+": see rest-api")
+		return failed(found, "the REST API rejects the login of "+s.inOrg.loginName+": see rest-api")
 	}
 	return failed(found, fixFor(refused))
 }
 
-// diagnoseNotFound tells a wrong id, a missing permission and the org's switch apart, as far as Salesforce lets it.
-func (v *session) diagnoseNotFound(ctx context.Context, apps []sfoauth.ExternalClientApp, err error) outcome {
-	refused, _ := errors.AsType[*sfoauth.Error](err)
+// diagnoseNotFound tells a wrong ID, a missing permission and the org's setting apart, as far as Salesforce's
+// responses do.
+func (s *session) diagnoseNotFound(ctx context.Context, apps []sfoauth.ExternalClientApp, err error) outcome {
+	refused := orgError(err)
 	found := salesforceError(refused)
 	if refused.Status == http.StatusForbidden {
-		return v.forbidden(err, permViewSecret)
+		return s.forbidden(err, permViewSecret)
 	}
 	if refused.Status != http.StatusNotFound {
 		return failed(found, fixFor(refused))
 	}
-	if !slices.ContainsFunc(apps, func(a sfoauth.ExternalClientApp) bool { return sfoauth.EqualIDs(a.ID, v.version.AppID) }) {
-		return failed(found, "appId "+v.version.AppID+" is not among the org's apps: correct it in the secret")
+	isApp := func(a sfoauth.ExternalClientApp) bool { return sfoauth.EqualIDs(a.ID, s.version.AppID) }
+	if !slices.ContainsFunc(apps, isApp) {
+		return failed(found, "the org has no app with the appId "+s.version.AppID+": correct it in the secret")
 	}
-	consumers, err := v.inOrg.Consumers(ctx)
-	if err == nil && !slices.ContainsFunc(consumers, func(c sfoauth.Consumer) bool { return sfoauth.EqualIDs(c.ID, v.version.ConsumerID) }) {
+	consumers, err := s.inOrg.Consumers(ctx)
+	isConsumer := func(c sfoauth.Consumer) bool { return sfoauth.EqualIDs(c.ID, s.version.ConsumerID) }
+	if err == nil && !slices.ContainsFunc(consumers, isConsumer) {
 		var ids []string
 		for _, c := range consumers {
 			ids = append(ids, c.ID)
 		}
-		return failed(found, "consumerId "+v.version.ConsumerID+" is not the app's, which is "+strings.Join(ids, ", ")+": correct it in the secret")
+		return failed(found, fmt.Sprintf("the app has no consumer %s, but %s: correct consumerId in the secret",
+			s.version.ConsumerID, strings.Join(ids, ", ")))
 	}
 	return failed(found, "switch on \""+settingRESTAccess+"\" (External Client App Settings in Setup)")
 }
 
-// primaryCredentials compares the pair that is current here with the one that is at Salesforce. A rotation takes over what
-// Salesforce holds only where a version of this secret has, complete, what Salesforce holds for this consumer;
-// otherwise a person must store it.
-func (v *session) primaryCredentials(ctx context.Context) outcome {
-	current := v.version.Credentials()
-	rotate, store := "`sftoken rotate "+v.App+" --wait`", "`sftoken secret stage "+v.App+" --wait`"
-	if v.inOrg.primary.Equal(current) {
-		return ok("the current pair is the main one at Salesforce")
+// primaryCredentials compares the current credentials with the primary ones at Salesforce. A rotation adopts the
+// primary credentials only if a version of the secret holds them completely. Otherwise a person must store them.
+func (s *session) primaryCredentials(ctx context.Context) outcome {
+	current := s.version.Credentials()
+	if s.inOrg.primary.Equal(current) {
+		return ok("the current credentials are the primary ones at Salesforce")
 	}
-	for _, p := range v.inOrg.staged {
-		old := p.State == sfoauth.Rotated && p.ConsumerKey == current.ConsumerKey
+	for _, staged := range s.inOrg.staged {
+		rotated := staged.State == sfoauth.Rotated && staged.ConsumerKey == current.ConsumerKey
 		switch {
-		case old && !p.ConsumerCredentials.Equal(current):
-			return failed("Salesforce has rotated, and the current consumer secret is not that of the old pair", "store the pair that Setup shows: "+store)
-		case old && p.Expiration.IsZero():
-			return failed("Salesforce has rotated, and the current pair is the old one", rotate+" takes over the main one")
-		case old:
-			return failed("Salesforce has rotated, and the current pair is the old one, which works until "+date(p.Expiration), rotate+" takes over the main one")
-		case p.State == sfoauth.Active && p.ConsumerCredentials.Equal(current):
-			return warning("the current pair is only staged at Salesforce", rotate+" makes it the main one")
+		case rotated && !staged.ConsumerCredentials.Equal(current):
+			return failed("Salesforce has rotated, and the current consumer secret is not that of the rotated credentials",
+				"store the credentials that Setup shows: "+s.stageCommand())
+		case rotated:
+			found := "Salesforce has rotated, and the current credentials are the old ones"
+			if !staged.Expiration.IsZero() {
+				found += ", which work until " + date(staged.Expiration)
+			}
+			return failed(found, s.rotateCommand()+" adopts the primary ones")
+		case staged.State == sfoauth.Active && staged.ConsumerCredentials.Equal(current):
+			return warning("the current credentials are only staged at Salesforce", s.rotateCommand()+" makes them primary")
 		}
 	}
-	if v.inOrg.primary.ConsumerKey == current.ConsumerKey {
-		return failed("the consumer secret at Salesforce is another than the current one", "a wrong one was stored, or a new one was made in Setup: store what Setup shows with "+store)
+	if s.inOrg.primary.ConsumerKey == current.ConsumerKey {
+		return failed(
+			"Salesforce has another consumer secret than the current one",
+			"a wrong one was stored, or a new one was "+
+				"made in Setup: store what Setup shows with "+s.stageCommand(),
+		)
 	}
 	for _, label := range append([]string{appsecret.Rejected}, appsecret.FallbackLabels...) {
-		if other := v.labelled(ctx, label); other != nil && other.Credentials().Equal(v.inOrg.primary) {
-			return failed("the main pair at Salesforce is the one labelled "+label, rotate+" takes it over")
+		if other := s.labelled(ctx, label); other != nil && other.Credentials().Equal(s.inOrg.primary) {
+			return failed("the primary credentials at Salesforce are those labelled "+label, s.rotateCommand()+" adopts them")
 		}
 	}
-	return failed("the main pair at Salesforce is another than the current one", "a new one was made in Setup, and no rotation takes it over: store it with "+store)
+	return failed("the primary credentials at Salesforce are not the current ones",
+		"new ones were made in Setup, and no rotation adopts them: store them with "+s.stageCommand())
 }
 
-// stagedCheck looks at the pair in the slot beside the main one.
-func (v *session) stagedCheck(ctx context.Context) outcome {
+// stagedCheck looks at the credentials that Salesforce accepts in addition to the primary ones.
+func (s *session) stagedCheck(ctx context.Context) outcome {
 	var found []string
-	for _, p := range v.inOrg.staged {
+	for _, staged := range s.inOrg.staged {
 		until := ""
-		if !p.Expiration.IsZero() {
-			until = " until " + date(p.Expiration)
+		if !staged.Expiration.IsZero() {
+			until = " until " + date(staged.Expiration)
 		}
-		leaked := v.labelled(ctx, appsecret.Compromised)
-		pending := v.labelled(ctx, appsecret.Pending)
+		compromised, pending := s.labelled(ctx, appsecret.Compromised), s.labelled(ctx, appsecret.Pending)
 		switch {
-		case leaked != nil && leaked.ConsumerKey == p.ConsumerKey:
-			return failed("the leaked pair still works at Salesforce"+until, "`sftoken rotate "+v.App+" --compromised` deletes it")
-		case p.State == sfoauth.Rotated:
-			found = append(found, "the pair before works"+until)
-		case p.State == sfoauth.Expired:
-			found = append(found, "a staged pair has expired in the slot; the next rotation deletes it")
-		case pending != nil && pending.ConsumerKey == p.ConsumerKey:
-			found = append(found, "the pending pair is staged"+until)
-		case p.ConsumerKey == v.version.ConsumerKey:
-			found = append(found, "the current pair is staged"+until)
+		case compromised != nil && compromised.ConsumerKey == staged.ConsumerKey:
+			return failed("the compromised credentials still work at Salesforce"+until,
+				"`sftoken rotate "+s.App+" --compromised` deletes them")
+		case staged.State == sfoauth.Rotated:
+			found = append(found, "the previous credentials work"+until)
+		case staged.State == sfoauth.Expired:
+			found = append(found, "staged credentials have expired; the next rotation deletes them")
+		case pending != nil && pending.ConsumerKey == staged.ConsumerKey:
+			found = append(found, "the pending credentials are staged"+until)
+		case staged.ConsumerKey == s.version.ConsumerKey:
+			found = append(found, "the current credentials are staged"+until)
 		default:
-			return warning("a pair is staged"+until+" that is in no version of the secret",
-				"an interrupted rotation has left it, and the next one takes it; if somebody uses it elsewhere, tell them")
+			return warning("credentials are staged"+until+" that no version of the secret has",
+				"an interrupted rotation left them, and the next one uses them. If another system uses them, tell its owner")
 		}
 	}
 	if len(found) == 0 {
-		return ok("none beside the main one")
+		return ok("there are none")
 	}
 	return ok(strings.Join(found, "; "))
 }

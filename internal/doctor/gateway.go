@@ -9,82 +9,85 @@ import (
 	"time"
 )
 
-// refusal explains why API Gateway itself has refused the signed request, from its message.
+// gatewayDenial explains why API Gateway rejected the signed request, from its message.
 //
-// Source of the messages: AWS re:Post, "How do I troubleshoot signature mismatch errors when making SigV4 signed requests with IAM
-// authentication to API Gateway?"; API Gateway Developer Guide, "Gateway response types"; IAM User Guide, "Troubleshoot signed
-// requests for AWS APIs".
-func (v *session) refusal(message string) outcome {
-	says := func(text string) bool { return strings.Contains(message, text) }
+// Source of the messages: AWS re:Post, "How do I troubleshoot signature mismatch errors when making SigV4 signed
+// requests with IAM authentication to API Gateway?"; API Gateway Developer Guide, "Gateway response types"; IAM User
+// Guide, "Troubleshoot signed requests for AWS APIs".
+func (s *session) gatewayDenial(message string) outcome {
+	contains := func(text string) bool { return strings.Contains(message, text) }
 	switch {
-	case says("not authorized to perform"):
-		return v.unauthorized(message)
-	case says("Missing Authentication Token"):
-		return failed("API Gateway knows no such path, and says so with \"Missing Authentication Token\"", apiURL)
+	case contains("not authorized to perform"):
+		return s.unauthorized(message)
+	case contains("Missing Authentication Token"):
+		return failed(`API Gateway has no such path, which it reports as "Missing Authentication Token"`, useAPIURL)
 	case message == "Forbidden":
 		return noSuchAPI()
-	case says("Signature expired"), says("Signature not yet current"):
-		return failed("the clock of this machine is "+v.skew(), setClock)
-	case says("token included in the request is expired"):
+	case contains("Signature expired"), contains("Signature not yet current"):
+		return failed("the clock of this machine is "+s.skew(), setClock)
+	case contains("token included in the request is expired"):
 		return failed("the session has expired", logIn)
-	case says("token included in the request is invalid"):
-		return failed("AWS does not know the access key", v.unknownKey())
-	case says("Credential should be scoped to a valid"):
-		return failed("the request was signed for "+v.region+", which is not the API's region", "set AWS_REGION to the API's region")
-	case says("does not match") && v.callerARN != "":
-		return failed("the signature is wrong, though AWS accepts the same key elsewhere",
-			"a proxy on the way changes the request (host, path or headers): go round it, or use the API's own address")
-	case says("does not match"):
+	case contains("token included in the request is invalid"):
+		return failed("AWS does not recognize the access key", s.unknownKeyFix())
+	case contains("Credential should be scoped to a valid"):
+		return failed("the request was signed for "+s.region+", which is not the API's region",
+			"set AWS_REGION to the API's region")
+	case contains("does not match") && s.callerARN != "":
+		return failed("the signature is wrong, though STS accepts the same key",
+			"a proxy changes the request's host, path or headers: bypass it, or use the API's own address")
+	case contains("does not match"):
 		return failed("the signature is wrong: the secret access key does not belong to the access key", logIn)
 	}
-	return failed("API Gateway refuses: "+line(message), "see the access log of the API")
+	return failed("API Gateway rejects the request: "+line(message), "see the API's access log")
 }
 
-// skew is how far this machine's clock is off, by the answer that refused it.
-func (v *session) skew() string {
-	at, err := http.ParseTime(v.header.Get("Date"))
+// skew formats by how much this machine's clock is off, from the time of the API's response.
+func (s *session) skew() string {
+	at, err := http.ParseTime(s.header.Get("Date"))
 	if err != nil {
 		return "wrong"
 	}
-	return offBy(time.Until(at))
+	return formatSkew(time.Until(at))
 }
 
-// What API Gateway says it is that was not allowed. It hides the owner's account but for the last four digits.
-var invoked = regexp.MustCompile(`arn:([a-z-]+):execute-api:([a-z0-9-]+):[*x]*([0-9]*):(\S+)`)
+// invokedARN matches the resource in API Gateway's message. All but the last four digits of the account are masked.
+var invokedARN = regexp.MustCompile(`arn:([a-z-]+):execute-api:([a-z0-9-]+):[*x]*([0-9]*):(\S+)`)
 
-// unauthorized says whose policy must change. In the API's own account an identity policy is enough; another account needs the
-// API's resource policy as well. Source: API Gateway Developer Guide, "How API Gateway resource policies affect authorization
-// workflow".
-func (v *session) unauthorized(message string) outcome {
-	found := v.callerName() + " may not GET /tokens/" + v.App
-	parts := invoked.FindStringSubmatch(message)
+// unauthorized names the policy that must change. In the API's own account an identity policy is enough; another
+// account needs the API's resource policy as well. Source: API Gateway Developer Guide, "How API Gateway resource
+// policies affect authorization workflow".
+func (s *session) unauthorized(message string) outcome {
+	found := s.callerName() + " may not GET /tokens/" + s.App
+	parts := invokedARN.FindStringSubmatch(message)
 	if parts == nil {
 		return failed(found, "allow execute-api:Invoke on this path, and admit your account to the API")
 	}
-	own := v.accountID != "" && parts[3] != "" && strings.HasSuffix(v.accountID, parts[3])
+	sameAccount := s.accountID != "" && parts[3] != "" && strings.HasSuffix(s.accountID, parts[3])
 	owner := "*"
-	if own {
-		owner = v.accountID
+	if sameAccount {
+		owner = s.accountID
 	}
 	resource := fmt.Sprintf("arn:%s:execute-api:%s:%s:%s", parts[1], parts[2], owner, parts[4])
-	identity := "allow " + v.callerName() + " execute-api:Invoke on " + resource
-	if own {
-		identity = "attach the policy CallerPolicyArn of the deployment to " + v.callerName() + ", or " + identity
+	identity := "allow " + s.callerName() + " execute-api:Invoke on " + resource
+	if sameAccount {
+		identity = "attach the deployment's policy CallerPolicyArn to " + s.callerName() + ", or " + identity
 	}
-	admit := "the API's owner deploys with account " + cmp.Or(v.accountID, "(yours)") + " among AllowedAccounts, or its OrganizationId"
+	admit := "the API's owner must deploy with account " + cmp.Or(s.accountID, "(yours)") +
+		" in AllowedAccounts, or with its OrganizationId"
 	switch {
 	case strings.Contains(message, "explicit deny"):
 		return failed(found+": a policy denies it explicitly",
-			"find the Deny: in your role's policies, your organization's service control policies, or the API's resource policy")
+			"find the Deny in your role's policies, your organization's service control policies or the API's resource policy")
 	case strings.Contains(message, "no resource-based policy"):
 		return failed(found+": the API does not admit your account", admit)
-	case strings.Contains(message, "no identity-based policy"), own:
-		return failed(found+": no policy of yours allows it", identity)
+	case strings.Contains(message, "no identity-based policy"), sameAccount:
+		return failed(found+": none of your policies allows it", identity)
 	}
 	return failed(found, "both are needed in another account: "+identity+"; and "+admit)
 }
 
-// noSuchAPI is what "Forbidden" alone means, signed or not.
+// noSuchAPI explains the message "Forbidden", which API Gateway sends whether or not a request is signed.
 func noSuchAPI() outcome {
-	return failed("API Gateway knows no such API or stage: Forbidden", apiURL+"; in a VPC, an endpoint for execute-api with private DNS answers in place of every public API")
+	return failed("API Gateway has no such API or stage: Forbidden", useAPIURL+
+		". In a VPC, an endpoint for execute-api with private DNS answers in place of every public API")
 }

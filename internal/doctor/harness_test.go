@@ -50,8 +50,8 @@ var (
 	}
 )
 
-// harness is an app that is set up rightly: a simulated org, stand-ins for AWS, and the real functions between them. Everything is
-// reached over HTTP.
+// harness is an app that is set up rightly: a simulated org, stand-ins for AWS, and the real functions between them.
+// Everything is reached over HTTP.
 type harness struct {
 	*testing.T
 	org      *sfoauthtest.Org

@@ -1,21 +1,14 @@
 package doctor
 
 import (
-	"context"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/smithy-go"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
-	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
@@ -25,129 +18,89 @@ type session struct {
 	Config
 
 	aws       aws.Config
-	region    string // the API's, where its address says; that of the configuration otherwise
-	callerARN string // who the caller is; empty: not known
+	region    string // that of the API's address, or else of the AWS configuration
+	callerARN string // empty if unknown
 	accountID string
-	temporary bool // the caller's credentials are a session's
+	temporary bool // the caller's AWS credentials have a session token
 
-	header http.Header    // of the API's answer to the signed request
-	vended *sftoken.Token // what the API handed out; nil: nothing
-	denied *sftoken.Error // what it answered instead; nil: nothing
+	header http.Header    // of the API's response to the signed request
+	vended *sftoken.Token // from the API; nil if it returned none
+	denied *sftoken.Error // from the API in place of a token
 
-	secret  *appsecret.Secret  // as DescribeSecret shows it; nil: not shown
-	value   sfoauth.Secret     // the value of AWSCURRENT; empty: not read
-	version *appsecret.Version // the same; nil: not read, or malformed
+	secret  *appsecret.Secret  // the metadata; nil if not readable
+	value   sfoauth.Secret     // of AWSCURRENT; empty if not readable
+	version *appsecret.Version // the parsed value; nil if not readable or malformed
 
-	client     *sfoauth.Client // of version
-	own        *sfoauth.Token  // of a login of the visit's own
-	loginShown bool            // the API's token has shown that version works
+	client     *sfoauth.Client // logs in with version
+	ownToken   *sfoauth.Token  // of a login by this run
+	loginShown bool            // the API's new token shows that version logs in
 	logins     int
 
-	active      *sfoauth.Introspection // what Salesforce says of the token; nil: nothing
-	inOrg      *orgCredentials        // what Salesforce holds of the app's pairs
+	active *sfoauth.Introspection // of the token; nil if unknown
+	inOrg  *orgCredentials        // the app's credentials as the org has them
 }
 
-// token is what Salesforce is asked with: the one that callers get, or that of the visit's own login; nil: there is none.
-func (v *session) token() *sfoauth.Token {
-	if v.vended == nil {
-		return v.own
+// token returns the API's token or, if there is none, that of the run's own login. It may be nil.
+func (s *session) token() *sfoauth.Token {
+	if s.vended == nil {
+		return s.ownToken
 	}
-	return &sfoauth.Token{AccessToken: v.vended.AccessToken, InstanceURL: v.vended.InstanceURL, Scope: v.vended.Scope}
+	return &sfoauth.Token{
+		AccessToken: s.vended.AccessToken, InstanceURL: s.vended.InstanceURL, Scope: s.vended.Scope,
+	}
 }
 
-// needsToken is what a check is that needs a token, where there is none.
-func (v *session) needsToken() outcome {
-	if v.URL == "" {
+// needsToken is the outcome of a check that needs a token if there is none.
+func (s *session) needsToken() outcome {
+	if s.URL == "" {
 		return blockedBy("login")
 	}
 	return blockedBy("token")
 }
 
-// apiClient talks to the API.
-func (v *session) apiClient() *http.Client {
+// apiClient returns the HTTP client for the API.
+func (s *session) apiClient() *http.Client {
 	switch {
-	case v.HTTPClient != nil:
-		return v.HTTPClient
-	case v.APIClient != nil:
-		return v.APIClient(v.aws)
+	case s.HTTPClient != nil:
+		return s.HTTPClient
+	case s.APIClient != nil:
+		return s.APIClient(s.aws)
 	}
 	return http.DefaultClient
 }
 
-// answered says whether the token function has said something of the app, other than that there is no such app.
-func (v *session) answered() bool {
-	return v.vended != nil || v.denied != nil && v.denied.Code != "" && v.denied.Code != "unknown_app"
+// source returns a source of the app's tokens.
+func (s *session) source(client *http.Client) *sftoken.TokenSource {
+	config := s.aws.Copy()
+	config.Region = s.region
+	return sftoken.NewTokenSource(config, s.URL, s.App, sftoken.WithHTTPClient(client))
 }
 
-// line makes a text fit to be shown: one line of bounded length. AWS follows its message on a wrong signature with the request,
-// the session's token included, on further lines.
-func line(text string) string {
-	text, _, _ = strings.Cut(text, "\n")
-	text = printable.Line(text)
-	if runes := []rune(text); len(runes) > 300 {
-		text = string(runes[:300]) + "…"
-	}
-	return text
+// reader returns a reader of the apps' secrets.
+func (s *session) reader() appsecret.Reader {
+	return appsecret.Reader{Client: s.secrets(), Prefix: s.Prefix}
 }
 
-// shortError is what an error of AWS, of Salesforce or of the network says, without the wrapping that names this program's parts.
-func shortError(err error) string {
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return line(api.ErrorCode() + ": " + api.ErrorMessage())
-	}
-	if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
-		return salesforceError(refused)
-	}
-	if unread, ok := errors.AsType[*appsecret.Error](err); ok {
-		err = unread.Err
-	}
-	if failed, ok := errors.AsType[*url.Error](err); ok {
-		err = failed.Err
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return "no answer in time"
-	}
-	return line(err.Error())
+// appKnown reports whether the token function's response shows that the app exists.
+func (s *session) appKnown() bool {
+	return s.vended != nil || s.denied != nil && s.denied.Code != "" && s.denied.Code != "unknown_app"
 }
 
-// salesforceError is what Salesforce, or the way there, has answered.
-func salesforceError(e *sfoauth.Error) string {
-	switch {
-	case e.Code != "":
-		return line(strings.TrimSuffix(e.Code+": "+e.Description, ": "))
-	case e.Location != "":
-		return fmt.Sprintf("%s redirects to %s (HTTP %d)", e.Host, line(e.Location), e.Status)
-	case e.Err == nil:
-		return fmt.Sprintf("%s answers HTTP %d", e.Host, e.Status)
-	case e.Host != "":
-		return line(e.Host + ": " + e.Err.Error())
+// callerName is the caller as policies name it. The ARN of an assumed role's session holds the role's name and a name
+// that the caller has chosen for the session.
+func (s *session) callerName() string {
+	if s.callerARN == "" {
+		return "your role"
 	}
-	return line(e.Err.Error())
+	head, rest, session := strings.Cut(s.callerARN, ":assumed-role/")
+	if !session {
+		return s.callerARN
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return strings.Replace(head, ":sts:", ":iam:", 1) + ":role/" + name
 }
 
-// code is the code of an error that AWS answered; empty: it answered none.
-func code(err error) string {
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return api.ErrorCode()
-	}
-	return ""
-}
-
-// unreachable says what to do about a network that does not let a request through to host.
-func unreachable(err error, host string) string {
-	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
-		return "there is no host " + host + ": check its spelling; behind a VPN or in a VPC, check the name servers"
-	}
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return "somebody else answers in the name of " + host + ": check the proxy between here and there"
-	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "the certificate of " + host + " is signed by nobody who is trusted here: behind a proxy that opens TLS, trust its authority"
-	}
-	return "let this machine reach " + host + ": check the firewall, the proxy (HTTPS_PROXY) and the VPC's routes"
-}
-
-// span is a length of time, for a person.
+// span formats a duration in one unit.
 func span(d time.Duration) string {
 	switch {
 	case d < 2*time.Minute:
@@ -160,5 +113,12 @@ func span(d time.Duration) string {
 	return plural(int(d/(24*time.Hour)), "day")
 }
 
-// date is a day and an hour, in UTC as AWS's consoles and logs have it.
+func plural(n int, unit string) string {
+	if n == 1 {
+		return "1 " + unit
+	}
+	return fmt.Sprintf("%d %ss", n, unit)
+}
+
+// date formats a time in UTC, as AWS's consoles and logs do.
 func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
