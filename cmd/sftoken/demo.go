@@ -20,7 +20,7 @@ import (
 
 func newDemo() *cobra.Command {
 	return &cobra.Command{
-		Use: "demo", GroupID: hereGroup,
+		Use: "demo", GroupID: localGroup,
 		Short: "Show the main job once, on this machine, and check it",
 		Long: `Show the main job once, on this machine: the real functions between a
 simulated Salesforce org and stand-ins for AWS. Each line is printed after it
@@ -83,7 +83,7 @@ func (d *demo) told(so bool, format string, args ...any) error {
 		return fmt.Errorf("%w: %s", errNotAsTold, text)
 	}
 	d.step++
-	newScreen(d.out).column(fmt.Sprintf("  %2d. ", d.step), 6, text)
+	newTerminal(d.out).column(fmt.Sprintf("  %2d. ", d.step), 6, text)
 	return nil
 }
 

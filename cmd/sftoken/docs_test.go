@@ -107,7 +107,7 @@ func parses(line string) error {
 // TestTheExitCodesOfTheDocs holds the table of docs/errors.md against the constants, which --help lists.
 func TestTheExitCodesOfTheDocs(t *testing.T) {
 	rows := mdtest.Tables(mdtest.Read(t, "../../docs/errors.md").Section(t, "Exit codes of the command"))[0]
-	for i, code := range []int{0, exitFailed, exitUsage, exitRefused, exitLater, exitMisconfigured} {
+	for i, code := range []int{0, exitFailed, exitUsage, exitDenied, exitRetry, exitConfig} {
 		if i >= len(rows) || rows[i][0] != strconv.Itoa(code) {
 			t.Errorf("row %d is not about exit code %d", i+1, code)
 		}

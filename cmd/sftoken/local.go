@@ -17,7 +17,7 @@ func newLocal() *cobra.Command {
 	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "local", GroupID: hereGroup,
+		Use: "local", GroupID: localGroup,
 		Short: "Run the whole of sftoken on this machine, until Ctrl-C",
 		Long: `Run the whole of sftoken on this machine, until Ctrl-C: the real functions
 between a simulated Salesforce org and stand-ins for Secrets Manager,

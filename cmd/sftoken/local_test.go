@@ -100,7 +100,7 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.as(t, s.keys.owner)
+	s.useKey(t, s.keys.owner)
 	if _, stderr, code := command(t, "", "rotate", "erp", "--wait"); code != exitFailed || !strings.Contains(stderr, "rotation function") {
 		t.Errorf("rotate: exit %d: %s", code, stderr)
 	}
@@ -167,15 +167,15 @@ func TestLocalWantsSettingsWithAValue(t *testing.T) {
 
 func TestExitCodesOfFailures(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 	s.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
-	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitLater || strings.Count(stderr, "sftoken: ") != 1 {
+	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitRetry || strings.Count(stderr, "sftoken: ") != 1 {
 		t.Errorf("Salesforce is down: exit %d: %s", code, stderr)
 	}
 	s.org.ClearFaults()
 	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
 	s.token.Kill() // it remembers that Salesforce was down
-	if _, stderr, code := command(t, "", "get", "crm"); code != exitMisconfigured {
+	if _, stderr, code := command(t, "", "get", "crm"); code != exitConfig {
 		t.Errorf("the flow is off: exit %d: %s", code, stderr)
 	}
 }
@@ -183,7 +183,7 @@ func TestExitCodesOfFailures(t *testing.T) {
 // Whoever handles a leak must not be told that all is well when the tokens could not be revoked.
 func TestAnEmergencySaysThatTokensWereNotRevoked(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "10s", "--url", "http://127.0.0.1:1/v1")
 	if code != exitFailed || !strings.Contains(stderr, "the credentials are changed, and the cached token is not revoked") {
 		t.Errorf("exit %d: %s", code, stderr)

@@ -334,7 +334,7 @@ func (s *stack) fill(ctx context.Context, secrets map[string]json.RawMessage) er
 			continue
 		}
 		_, err = s.secrets.RotateSecret(ctx, &secretsmanager.RotateSecretInput{
-			SecretId: aws.String(prefix + app), RotationLambdaARN: aws.String(rotateARN), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(newToken()),
+			SecretId: aws.String(prefix + app), RotationLambdaARN: aws.String(rotateARN), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(newRequestToken()),
 			RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(rotationDays)},
 		})
 		if err != nil {

@@ -45,7 +45,7 @@ func tellAStory(t *testing.T) *story {
 	access := &accessLog{format: accessFormat(t)}
 	run := func(as localaws.Principal, code int, stdin string, args ...string) string {
 		t.Helper()
-		s.as(t, as)
+		s.useKey(t, as)
 		stdout, stderr, got := command(t, stdin, args...)
 		if got != code {
 			t.Fatalf("%q: exit %d: %s%s", args, got, stdout, stderr)
@@ -68,7 +68,7 @@ func tellAStory(t *testing.T) *story {
 		t.Fatal(err)
 	}
 	access.add(billingKey.ARN, http.MethodGet, http.StatusOK, "-")
-	run(strangerKey, exitRefused, "", "get", "crm")
+	run(strangerKey, exitDenied, "", "get", "crm")
 	access.add(strangerKey.ARN, http.MethodGet, http.StatusForbidden, "-") // the function's own refusal
 	refusedByIAM(t, (&demo{stack: s}).as(strangerKey).Revoke(t.Context()))
 	access.add(strangerKey.ARN, http.MethodDelete, http.StatusForbidden, "ACCESS_DENIED")
@@ -94,7 +94,7 @@ func tellAStory(t *testing.T) *story {
 	s.tellOfOtherApps(t, &log, run)
 	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
 	s.token.Kill()
-	run(billingKey, exitMisconfigured, "", "get", "crm")
+	run(billingKey, exitConfig, "", "get", "crm")
 	s.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 	run(ownerKey, 0, "", "rotate", "crm")
 
@@ -212,16 +212,16 @@ func (s *stack) tellOfOtherApps(t *testing.T, log *localaws.SyncBuffer, run func
 			t.Fatal(err)
 		}
 	}
-	run(ownerKey, exitRefused, "", "get", "unreadable")
+	run(ownerKey, exitDenied, "", "get", "unreadable")
 	s.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
-	run(ownerKey, exitRefused, "", "get", "denied")
+	run(ownerKey, exitDenied, "", "get", "denied")
 	s.aws.ClearFaults()
 	s.token.Kill() // so that one process makes all the logins that follow
 	for range 60 {
 		run(ownerKey, 0, "", "get", "spent", "-o", "none")
 		run(ownerKey, 0, "", "revoke", "spent")
 	}
-	run(ownerKey, exitLater, "", "get", "spent", "--timeout", "1s")
+	run(ownerKey, exitRetry, "", "get", "spent", "--timeout", "1s")
 	if _, err := s.rotate.Invoke(t.Context(), []byte(`{"detail-type":"Scheduled Event"}`)); err != nil {
 		t.Fatal(err)
 	}
