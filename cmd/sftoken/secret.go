@@ -15,6 +15,9 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
+// prefix is the default of --prefix.
+const prefix = "sftoken/"
+
 // secretFlags are those of the commands that talk to Secrets Manager.
 type secretFlags struct {
 	prefix string

@@ -17,13 +17,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 // story is what happened, and what an auditor should find out about it.
 type story struct {
-	*stack
+	*testStack
 	groups  map[string]*insights
 	names   *strings.Replacer // fills in what a query leaves to its reader
 	answers map[string][]row  // of each question, rows that must be among the result's, each in part; a *regexp.Regexp stands for what matches
@@ -32,16 +33,11 @@ type story struct {
 func tellAStory(t *testing.T) *story {
 	t.Helper()
 	var log localaws.SyncBuffer
-	const anyPort = "127.0.0.1:0"
-	s, err := newStack(t.Context(), stackOptions{
-		api: anyPort, aws: anyPort, org: anyPort, log: &log, timeout: 4 * time.Second,
-		env:    []string{"SECRET_TTL=1s", "PROPAGATION=1s", "PREFETCH=erp", "LOGIN_BURST=60", "LOGINS_PER_HOUR=60"},
-		behind: 2 * rotationDays * 24 * time.Hour, // so that the rotation is overdue
+	s := startStack(t, stack.Config{
+		Log: &log, Timeout: 4 * time.Second,
+		Env:         []string{"SECRET_TTL=1s", "PROPAGATION=1s", "PREFETCH=erp", "LOGIN_BURST=60", "LOGINS_PER_HOUR=60"},
+		ClockOffset: 2 * stack.RotationDays * 24 * time.Hour, // so that the rotation is overdue
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
 	access := &accessLog{format: accessFormat(t)}
 	run := func(as localaws.Principal, code int, stdin string, args ...string) string {
 		t.Helper()
@@ -64,41 +60,41 @@ func tellAStory(t *testing.T) *story {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.token.Invoke(t.Context(), session); err != nil {
+	if _, err := s.Token.Invoke(t.Context(), session); err != nil {
 		t.Fatal(err)
 	}
 	access.add(billingKey.ARN, http.MethodGet, http.StatusOK, "-")
 	run(strangerKey, exitRefused, "", "get", "crm")
 	access.add(strangerKey.ARN, http.MethodGet, http.StatusForbidden, "-") // the function's own refusal
-	refusedByIAM(t, (&demo{stack: s}).as(strangerKey).Revoke(t.Context()))
+	refusedByIAM(t, s.SourceFor(strangerKey).Revoke(t.Context()))
 	access.add(strangerKey.ARN, http.MethodDelete, http.StatusForbidden, "ACCESS_DENIED")
 	access.add("-", http.MethodGet, http.StatusForbidden, "MISSING_AUTHENTICATION_TOKEN")
 	leaked := s.current(t)
 
-	s.org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Maintenance(), 0)
+	s.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Maintenance(), 0)
 	run(billingKey, 0, "", "get", "crm", "--rejected", first.ID, "-o", "none")
-	s.org.ClearFaults()
+	s.Org.ClearFaults()
 	run(ownerKey, 0, "", "rotate", "crm", "--compromised", "--yes")
 	second := s.current(t)
 	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
 	run(ownerKey, exitFailed, wrong, "secret", "stage", "crm", "--wait")
 	run(ownerKey, 0, wrong, "secret", "put", "crm", "--no-verify")
-	if err := s.settle(t.Context()); err != nil {
+	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.token.Kill()
+	s.Token.Kill()
 	run(billingKey, 0, "", "get", "crm", "-o", "none")
-	if _, err := s.rotate.Invoke(t.Context(), []byte(`{"detail-type":"Scheduled Event"}`)); err != nil {
+	if _, err := s.Rotate.Invoke(t.Context(), []byte(`{"detail-type":"Scheduled Event"}`)); err != nil {
 		t.Fatal(err)
 	}
 	s.tellOfOtherApps(t, &log, run)
-	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
-	s.token.Kill()
+	s.App.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
+	s.Token.Kill()
 	run(billingKey, exitMisconfigured, "", "get", "crm")
-	s.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
+	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 	run(ownerKey, 0, "", "rotate", "crm")
 
-	told := &story{stack: s, groups: map[string]*insights{}}
+	told := &story{testStack: s, groups: map[string]*insights{}}
 	for name, lines := range map[string][]string{
 		"TokenLogs": withMessage(log.Lines(), "vend", "revoke", "prefetch"), "RotateLogs": withMessage(log.Lines(), "rotation", "label", "check", "checked"), "AccessLogs": access.lines,
 	} {
@@ -190,9 +186,9 @@ func withMessage(lines []string, messages ...string) []string {
 	})
 }
 
-func (s *stack) current(t *testing.T) string {
+func (s *testStack) current(t *testing.T) string {
 	t.Helper()
-	secret, err := (&demo{stack: s}).secret(t.Context())
+	secret, err := s.Secret(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,28 +197,28 @@ func (s *stack) current(t *testing.T) string {
 
 // tellOfOtherApps is what happens to apps beside crm: a list of principals that cannot be read, a secret that is denied,
 // a user that is frozen, and a caller who spends an app's logins.
-func (s *stack) tellOfOtherApps(t *testing.T, log *localaws.SyncBuffer, run func(as localaws.Principal, code int, stdin string, args ...string) string) {
+func (s *testStack) tellOfOtherApps(t *testing.T, log *localaws.SyncBuffer, run func(as localaws.Principal, code int, stdin string, args ...string) string) {
 	t.Helper()
 	for app, more := range map[string]string{"unreadable": `,"allowedPrincipals":"everyone"`, "denied": "", "spent": "", "blocked": ""} {
-		user := s.org.AddUser(sfoauthtest.UserOptions{Frozen: app == "blocked"})
-		key, secret := s.org.AddApp(sfoauthtest.AppOptions{Name: app, RunAs: user}).Credentials()
-		value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q%s}`, key, secret, s.orgURL, more)
+		user := s.Org.AddUser(sfoauthtest.UserOptions{Frozen: app == "blocked"})
+		key, secret := s.Org.AddApp(sfoauthtest.AppOptions{Name: app, RunAs: user}).Credentials()
+		value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q%s}`, key, secret, s.OrgURL, more)
 		input := &secretsmanager.CreateSecretInput{Name: aws.String(prefix + app), SecretString: &value}
-		if _, err := s.secrets.CreateSecret(t.Context(), input); err != nil {
+		if _, err := s.Secrets.CreateSecret(t.Context(), input); err != nil {
 			t.Fatal(err)
 		}
 	}
 	run(ownerKey, exitRefused, "", "get", "unreadable")
-	s.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+	s.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
 	run(ownerKey, exitRefused, "", "get", "denied")
-	s.aws.ClearFaults()
-	s.token.Kill() // so that one process makes all the logins that follow
+	s.AWS.ClearFaults()
+	s.Token.Kill() // so that one process makes all the logins that follow
 	for range 60 {
 		run(ownerKey, 0, "", "get", "spent", "-o", "none")
 		run(ownerKey, 0, "", "revoke", "spent")
 	}
 	run(ownerKey, exitLater, "", "get", "spent", "--timeout", "1s")
-	if _, err := s.rotate.Invoke(t.Context(), []byte(`{"detail-type":"Scheduled Event"}`)); err != nil {
+	if _, err := s.Rotate.Invoke(t.Context(), []byte(`{"detail-type":"Scheduled Event"}`)); err != nil {
 		t.Fatal(err)
 	}
 	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) { // a process's lines may come after its answer
