@@ -14,7 +14,7 @@ import (
 
 func newDemo() *cobra.Command {
 	return &cobra.Command{
-		Use: "demo", GroupID: hereGroup,
+		Use: "demo", GroupID: localGroup,
 		Short: "Run the end-to-end demo locally",
 		Long: `Run the end-to-end demo locally: the real functions between a simulated
 Salesforce org and simulated AWS services. Each line is printed after its check
@@ -23,7 +23,7 @@ has passed. The demo ends at the first check that fails.`,
 		Annotations: sections{}.exits(map[int]string{0: "every check passed", 1: "a check failed"}),
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			w := newScreen(cmd.OutOrStdout())
+			w := newTerminal(cmd.OutOrStdout())
 			return demo.Run(cmd.Context(), demo.Config{
 				Out:               w,
 				Step:              func(number int, text string) { w.column(fmt.Sprintf("  %2d. ", number), 6, text) },
@@ -43,5 +43,5 @@ func rotateCompromised(ctx context.Context, s *stack.Stack) error {
 		client: s.Secrets, secret: secret, Leaked: secret.VersionWithLabel(appsecret.Current), timeout: defaultWait,
 		out: io.Discard, progress: io.Discard,
 	}
-	return r.replaceLeaked(ctx)
+	return r.rotateCompromised(ctx)
 }

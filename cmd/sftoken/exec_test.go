@@ -38,7 +38,7 @@ func oddAPI(t *testing.T, text string) {
 	}))
 	t.Cleanup(api.Close)
 	s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 }
 
 func TestAShellReadsWhatGetPrints(t *testing.T) {

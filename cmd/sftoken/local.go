@@ -18,7 +18,7 @@ func newLocal() *cobra.Command {
 	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "local", GroupID: hereGroup,
+		Use: "local", GroupID: localGroup,
 		Short: "Run all of sftoken on this machine, until Ctrl-C",
 		Long: `Run all of sftoken on this machine, until Ctrl-C: the real functions between a
 simulated Salesforce org and simulated AWS services (Secrets Manager, STS, API

@@ -96,7 +96,7 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startStack(t, stack.Config{Secrets: secrets, Env: []string{"SALESFORCE_HOSTS=" + host}})
-	s.as(t, s.Keys.Owner)
+	s.useKey(t, s.Keys.Owner)
 	if _, stderr, code := command(t, "", "rotate", "erp", "--wait"); code != exitFailed || !strings.Contains(stderr, "rotation function") {
 		t.Errorf("rotate: exit %d: %s", code, stderr)
 	}
@@ -158,15 +158,15 @@ func TestLocalWantsSettingsWithAValue(t *testing.T) {
 
 func TestExitCodesOfFailures(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
-	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitLater || strings.Count(stderr, "sftoken: ") != 1 {
+	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitRetry || strings.Count(stderr, "sftoken: ") != 1 {
 		t.Errorf("Salesforce is down: exit %d: %s", code, stderr)
 	}
 	s.Org.ClearFaults()
 	s.App.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
 	s.Token.Kill() // it remembers that Salesforce was down
-	if _, stderr, code := command(t, "", "get", "crm"); code != exitMisconfigured {
+	if _, stderr, code := command(t, "", "get", "crm"); code != exitConfig {
 		t.Errorf("the flow is off: exit %d: %s", code, stderr)
 	}
 }
@@ -174,7 +174,7 @@ func TestExitCodesOfFailures(t *testing.T) {
 // Whoever handles a leak must not be told that all is well when the tokens could not be revoked.
 func TestAnEmergencySaysThatTokensWereNotRevoked(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "10s", "--url", "http://127.0.0.1:1/v1")
 	if code != exitFailed || !strings.Contains(stderr, "the credentials are changed, and the cached token is not revoked") {
 		t.Errorf("exit %d: %s", code, stderr)

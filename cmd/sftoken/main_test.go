@@ -53,8 +53,8 @@ func startStack(t *testing.T, c stack.Config) *testStack {
 	return &testStack{s}
 }
 
-// as makes the commands that follow run as p.
-func (s *testStack) as(t *testing.T, p localaws.Principal) {
+// useKey makes the commands that follow run as p.
+func (s *testStack) useKey(t *testing.T, p localaws.Principal) {
 	t.Helper()
 	for name, value := range map[string]string{
 		"SFTOKEN_URL": s.URL, "AWS_REGION": region, "AWS_ACCESS_KEY_ID": p.AccessKeyID,

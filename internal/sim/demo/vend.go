@@ -124,11 +124,8 @@ func (d *demo) maintenance(ctx context.Context, token *sftoken.Token) error {
 		return err
 	}
 	d.stack.Org.ClearFaults()
-	var recovered *sftoken.Token
-	if err := waitFor(ctx, "a confirmed token", func() (ok bool, err error) {
-		recovered, err = d.fetch(ctx, billing)
-		return err == nil && recovered.Cache != "stale", err
-	}); err != nil {
+	recovered, err := d.fetch(ctx, billing)
+	if err != nil {
 		return err
 	}
 	if status, err = callREST(ctx, recovered); err != nil {

@@ -38,7 +38,7 @@ func run(file string) error {
 		return nil
 	}
 	for _, fault := range sfoauthtest.AllFaults() {
-		if !fault.Fits(sfoauthtest.Token) {
+		if !fault.AppliesTo(sfoauthtest.Token) {
 			continue
 		}
 		// Another user's token is none's business where the secret does not pin the user.
@@ -48,7 +48,7 @@ func run(file string) error {
 		}
 	}
 	for name, options := range map[string]sfoauthtest.AppOptions{
-		"none": {}, "a JWT": {JWT: true}, "more fields": {MoreFields: true}, "no introspection": {NoIntrospection: true},
+		"none": {}, "a JWT": {JWT: true}, "more fields": {ExtraFields: true}, "no introspection": {NoIntrospection: true},
 	} {
 		if err := add(sfoauthtest.NoFault(), options, name, true); err != nil {
 			return err
