@@ -7,16 +7,17 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// A consumer is the secret's own only where a whole consumer key and secret says so.
-func TestProof(t *testing.T) {
-	pair := func(key, secret string) sfoauth.ConsumerCredentials {
+// A consumer belongs to the secret only if a complete consumer key and secret prove it.
+func TestOwnership(t *testing.T) {
+	t.Parallel()
+	credentials := func(key, secret string) sfoauth.ConsumerCredentials {
 		return sfoauth.ConsumerCredentials{ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret)}
 	}
-	at := &orgCredentials{primary: pair("main", "main-secret"), staged: []sfoauth.StagedCredentials{
-		{ConsumerCredentials: pair("active", "active-secret"), ID: "1", State: sfoauth.Active},
-		{ConsumerCredentials: pair("rotated", "rotated-secret"), ID: "2", State: sfoauth.Rotated},
-		{ConsumerCredentials: pair("expired", "expired-secret"), ID: "3", State: sfoauth.Expired},
-		{ConsumerCredentials: pair("hidden", ""), ID: "4", State: sfoauth.Active},
+	at := &orgCredentials{primary: credentials("main", "main-secret"), staged: []sfoauth.StagedCredentials{
+		{ConsumerCredentials: credentials("active", "active-secret"), ID: "1", State: sfoauth.Active},
+		{ConsumerCredentials: credentials("rotated", "rotated-secret"), ID: "2", State: sfoauth.Rotated},
+		{ConsumerCredentials: credentials("expired", "expired-secret"), ID: "3", State: sfoauth.Expired},
+		{ConsumerCredentials: credentials("hidden", ""), ID: "4", State: sfoauth.Active},
 	}}
 	for _, test := range []struct {
 		key, secret, staged string
@@ -38,7 +39,8 @@ func TestProof(t *testing.T) {
 		{"", "", "", false, false},
 	} {
 		version := &appsecret.Version{ConsumerKey: test.key, ConsumerSecret: sfoauth.NewSecret(test.secret)}
-		if staged, holds, knows := at.stagedID(version), at.holds(version), at.knows(version.Credentials()); staged != test.staged || holds != test.holds || knows != test.knows {
+		staged, holds, knows := at.stagedID(version), at.holds(version), at.knows(version.Credentials())
+		if staged != test.staged || holds != test.holds || knows != test.knows {
 			t.Errorf("%s, %s: staged %q, holds %t, knows %t", test.key, test.secret, staged, holds, knows)
 		}
 	}
