@@ -18,6 +18,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/printable"
+	simstack "github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -34,6 +35,7 @@ const (
 )
 
 func main() {
+	simstack.RunFunction(version)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, whatever it still does

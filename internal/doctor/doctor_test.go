@@ -29,14 +29,13 @@ type setup struct {
 }
 
 func TestBrokenSetUps(t *testing.T) {
-	b := build(t)
 	all := slices.Concat(callerSetUps, apiSetUps, secretSetUps, loginSetUps, salesforceSetUps, rotationSetUps, pairSetUps)
 	if len(all) < 25 {
 		t.Fatalf("only %d", len(all))
 	}
 	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
-			w := newHarness(t, b, c.config, c.settings)
+			w := newHarness(t, c.config, c.settings)
 			if c.as.AccessKeyID != "" {
 				w.as = c.as
 			}
@@ -105,10 +104,9 @@ func (w *harness) clean(report *doctor.Report) {
 }
 
 func TestGoodSetUps(t *testing.T) {
-	b := build(t)
 	// What each of the three people cannot find out.
-	unread := []string{"characters", "my-domain", "ids", "principals", "login", "pins", "in-use", "introspection", "automatic", "admin", "permissions", "main-pair", "pairs"}
-	unseen := append([]string{"value", "schedule", "dates", "unfinished", "labels"}, unread...)
+	unread := []string{"characters", "my-domain", "ids", "principals", "login", "org-user", "issued-by", "introspection", "self-rotation", "admin", "permissions", "primary", "staged"}
+	unseen := append([]string{"value", "schedule", "rotation-dates", "stuck-rotation", "labels"}, unread...)
 	for _, c := range []struct {
 		name    string
 		as      localaws.Principal
@@ -135,7 +133,7 @@ func TestGoodSetUps(t *testing.T) {
 			append([]string{"secret"}, unseen...), 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newHarness(t, b, c.config, nil)
+			w := newHarness(t, c.config, nil)
 			c.change(w)
 			w.as = c.as
 			before := w.org.Stats().Logins.Attempts
@@ -168,7 +166,7 @@ func TestGoodSetUps(t *testing.T) {
 }
 
 func TestAnInterruptedVisit(t *testing.T) {
-	w := newHarness(t, build(t), sfoauthtest.Config{}, nil)
+	w := newHarness(t, sfoauthtest.Config{}, nil)
 	ctx, interrupt := context.WithCancel(t.Context())
 	w.config.Done = func(r doctor.Result) {
 		if r.Check == "reachable" {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/doctor"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -72,23 +74,13 @@ type harness struct {
 	as     localaws.Principal
 }
 
-// builds are the functions' executables.
-type builds struct{ token, rotate string }
-
-func build(t *testing.T) builds {
-	t.Helper()
-	var b builds
-	dir := t.TempDir()
-	for name, into := range map[string]*string{"token": &b.token, "rotate": &b.rotate} {
-		var err error
-		if *into, err = localaws.BuildFunction(t.Context(), "../..", "./functions/"+name, dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return b
+// TestMain lets the tests run this program as a function.
+func TestMain(m *testing.M) {
+	stack.RunFunction("test")
+	os.Exit(m.Run())
 }
 
-func newHarness(t *testing.T, b builds, config sfoauthtest.Config, settings map[string]string) *harness {
+func newHarness(t *testing.T, config sfoauthtest.Config, settings map[string]string) *harness {
 	t.Helper()
 	w := &harness{T: t, as: owner, keys: localaws.NewKeys(owner, oncall, caller, functions)}
 	w.org = sfoauthtest.New(config)
@@ -96,7 +88,7 @@ func newHarness(t *testing.T, b builds, config sfoauthtest.Config, settings map[
 	w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 	w.orgURL = w.serve(w.org)
 	t.Cleanup(func() { w.org.ClearFaults() })
-	w.startAWS(b, settings)
+	w.startAWS(settings)
 	w.config = doctor.Config{
 		Load: func(context.Context) (aws.Config, error) {
 			return aws.Config{
@@ -122,7 +114,7 @@ func (w *harness) serve(h http.Handler) string {
 // awsNow is the time at AWS.
 func (w *harness) awsNow() time.Time { return time.Now().Add(time.Duration(w.awsAhead.Load())) }
 
-func (w *harness) startAWS(b builds, settings map[string]string) {
+func (w *harness) startAWS(settings map[string]string) {
 	const rotateARN = "arn:aws:lambda:us-east-1:111111111111:function:rotate"
 	w.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
 		Account: account, Region: region, Authenticate: w.authenticate,
@@ -143,17 +135,17 @@ func (w *harness) startAWS(b builds, settings map[string]string) {
 		w.aws.ServeHTTP(rw, r)
 	}))
 	env := map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": w.awsURL, "SALESFORCE_HOSTS": host(w.orgURL), "SECRET_TTL": "1s"}
-	function := func(name, binary string) *localaws.Function {
+	function := func(name string) *localaws.Function {
 		f := localaws.NewFunction(localaws.FunctionConfig{
-			Name: name, Binary: binary, Account: account, Region: region, Env: env, Credentials: functions, Stdout: io.Discard, Stderr: io.Discard,
+			Name: name, Main: name, Account: account, Region: region, Env: env, Credentials: functions, Stdout: io.Discard, Stderr: io.Discard,
 		})
 		w.Cleanup(f.Close)
 		return f
 	}
-	w.rotate = function("rotate", b.rotate)
+	w.rotate = function(stack.RotateMain)
 	env = maps.Clone(env)
 	maps.Copy(env, settings)
-	w.token = function("token", b.token)
+	w.token = function(stack.TokenMain)
 	w.secrets = secretsmanager.New(secretsmanager.Options{
 		Region: region, BaseEndpoint: &w.awsURL, Credentials: credentials.NewStaticCredentialsProvider(owner.AccessKeyID, owner.SecretAccessKey, ""),
 	})

@@ -39,11 +39,11 @@ var callerSetUps = []setup{
 		w.Setenv("AWS_PROFILE", "nosuch")
 	}, cause: "credentials", found: "nosuch", fix: "AWS_PROFILE"},
 	{name: "an access key that AWS does not know", change: func(w *harness) { w.as.AccessKeyID = "AKIADELETED" },
-		cause: "identity", found: "does not know the access key", fix: "deleted or switched off", also: []string{"allowed"}},
+		cause: "identity", found: "does not recognize the access key", fix: "deleted or deactivated", also: []string{"allowed"}},
 	{name: "a session without its token", as: oncall, change: func(w *harness) { w.as.SessionToken = "" },
-		cause: "identity", found: "does not know the access key", fix: "AWS_SESSION_TOKEN", also: []string{"allowed"}},
+		cause: "identity", found: "does not recognize the access key", fix: "AWS_SESSION_TOKEN", also: []string{"allowed"}},
 	{name: "a session's token that is not valid here", as: oncall, change: func(w *harness) { w.as.SessionToken = "of-the-global-endpoint" },
-		cause: "identity", found: "does not know the access key", fix: "opt-in region", also: []string{"allowed"}},
+		cause: "identity", found: "does not recognize the access key", fix: "opt-in region", also: []string{"allowed"}},
 	{name: "a session that has expired", as: caller, change: func(w *harness) {
 		expired := caller
 		expired.Expires = time.Now().Add(-time.Minute)
@@ -122,9 +122,9 @@ const unauthorized = `{"Message":"User: arn:aws:sts::222222222222:assumed-role/b
 
 var apiSetUps = []setup{
 	{name: "no address, and no sight of the secret", as: caller, change: url(func(string) string { return "" }),
-		cause: "address", found: "is not given", fix: "set SFTOKEN_URL"},
+		cause: "address", found: "is not set", fix: "set SFTOKEN_URL"},
 	{name: "no address, for the owner", change: url(func(string) string { return "" }),
-		cause: "address", found: "is not given", fix: "--url"},
+		cause: "address", found: "is not set", fix: "--url"},
 	{name: "an address that is no URL", as: caller, change: url(func(string) string { return "api.example" }),
 		cause: "address", found: "not a URL", fix: "ApiUrl"},
 	{name: "http to another machine", as: caller, change: url(func(string) string { return "http://api.example/v1" }),
@@ -141,19 +141,19 @@ var apiSetUps = []setup{
 		w.elsewhere("eu-west-1")
 		w.config.URL = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/v1"
 		w.overTLS(w.config.URL)
-	}, cause: "address", status: doctor.Warning, found: "us-east-1 and AWS_REGION says eu-west-1", fix: "AWS_REGION=us-east-1"},
+	}, cause: "address", status: doctor.Warning, found: "is in us-east-1, but AWS_REGION is eu-west-1", fix: "AWS_REGION=us-east-1"},
 	{name: "a certificate that nobody here trusts", as: caller, change: func(w *harness) { w.config.URL = w.tls().URL + "/v1" },
-		cause: "reachable", found: "certificate", fix: "trust its authority"},
+		cause: "reachable", found: "certificate", fix: "trust its certificate authority"},
 	{name: "a certificate in another name", as: caller, change: func(w *harness) {
 		w.config.URL = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/v1"
 		w.overTLS("https://example.com")
-	}, cause: "reachable", found: "certificate", fix: "somebody else answers in the name of a1b2c3.execute-api"},
+	}, cause: "reachable", found: "certificate", fix: "another server answers in place of a1b2c3.execute-api"},
 	{name: "an API whose name is not known here", as: caller, change: func(w *harness) {
 		w.config.URL = "https://a1b2c4.execute-api.us-east-1.amazonaws.com/v1"
 		w.config.HTTPClient = &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a1b2c4.execute-api.us-east-1.amazonaws.com", IsNotFound: true}}
 		}}}
-	}, cause: "reachable", found: "no such host", fix: "there is no host a1b2c4.execute-api"},
+	}, cause: "reachable", found: "no such host", fix: "the name a1b2c4.execute-api.us-east-1.amazonaws.com does not resolve"},
 	{name: "nothing listens", as: caller, change: url(func(string) string { return "http://127.0.0.1:1/v1" }),
 		cause: "reachable", found: "refused", fix: "firewall"},
 	{name: "a page in place of the API", as: caller, change: instead(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 404) }),
@@ -163,7 +163,7 @@ var apiSetUps = []setup{
 	}),
 		cause: "reachable", found: "redirects", fix: "between here and AWS"},
 	{name: "an API that anybody may call", as: caller, change: instead(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"access_token":"x"}`) }),
-		cause: "reachable", found: "nobody has signed", fix: "AWS_IAM"},
+		cause: "reachable", found: "accepts unsigned requests", fix: "AWS_IAM"},
 	{name: "a proxy that changes requests", as: caller, change: func(w *harness) {
 		api := w.config.URL
 		instead(func(rw http.ResponseWriter, r *http.Request) {
@@ -177,7 +177,7 @@ var apiSetUps = []setup{
 			rw.WriteHeader(resp.StatusCode)
 			_, _ = io.Copy(rw, resp.Body)
 		})(w)
-	}, cause: "allowed", found: "signature is wrong, though AWS accepts", fix: "proxy"},
+	}, cause: "allowed", found: "signature is wrong, though STS accepts", fix: "proxy"},
 	{name: "a Deny in some policy", as: caller, change: gateway(403, unauthorized+` with an explicit deny in a service control policy"}`),
 		cause: "allowed", found: "denies it explicitly", fix: "service control policies"},
 	{name: "a refusal that gives no reason", as: caller, change: gateway(403, unauthorized+`"}`),
@@ -189,7 +189,7 @@ var apiSetUps = []setup{
 	{name: "too many requests", as: caller, change: gateway(429, `{"message":"Too Many Requests"}`),
 		cause: "token", found: "throttles", fix: "reuse a token"},
 	{name: "a function that takes too long", as: caller, change: gateway(504, `{"message":"Endpoint request timed out"}`),
-		cause: "token", found: "in time", fix: "salesforce_ms"},
+		cause: "token", found: "timed out", fix: "salesforce_ms"},
 	{name: "an answer that is no token", as: caller, change: gateway(200, `{}`), cause: "allowed", found: "not a token", fix: "ApiUrl"},
 	{name: "a defect of the function", as: caller, change: gateway(500, `{"error":"server_error","error_description":"x","request_id":"r1"}`),
 		cause: "token", found: "[request r1]", fix: "report it"},
@@ -197,7 +197,7 @@ var apiSetUps = []setup{
 		p := owner
 		p.Invoke = []string{"GET/tokens/erp"}
 		w.keys.Add(p)
-	}, cause: "allowed", found: "no policy of yours", fix: "arn:aws:execute-api:us-east-1:111111111111:a1b2c3/v1/GET/tokens/crm"},
+	}, cause: "allowed", found: "none of your policies allows it", fix: "arn:aws:execute-api:us-east-1:111111111111:a1b2c3/v1/GET/tokens/crm"},
 	{name: "another account without an identity policy", as: caller, change: func(w *harness) {
 		p := caller
 		p.Invoke = nil
@@ -206,11 +206,11 @@ var apiSetUps = []setup{
 	{name: "an account that the API does not admit", as: caller, change: func(w *harness) {
 		w.as.AccessKeyID, w.as.Account, w.as.ARN = "ASIATESTFOREIGN", "333333333333", "arn:aws:sts::333333333333:assumed-role/reports/eve"
 		w.keys.Add(w.as)
-	}, cause: "allowed", found: "does not admit your account", fix: "account 333333333333 among AllowedAccounts"},
+	}, cause: "allowed", found: "does not admit your account", fix: "account 333333333333 in AllowedAccounts"},
 	{name: "a role that the secret does not list", as: caller, change: func(w *harness) {
 		w.change(map[string]any{"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/other"}})
 	},
-		cause: "token", found: "access_denied", fix: "adds arn:aws:iam::222222222222:role/billing to allowedPrincipals"},
+		cause: "token", found: "access_denied", fix: "must add arn:aws:iam::222222222222:role/billing to allowedPrincipals"},
 	{name: "the owner, whom the secret does not list", change: func(w *harness) { w.change(map[string]any{"allowedPrincipals": []string{"222222222222"}}) },
 		cause: "token", found: "access_denied", fix: "user/owner to allowedPrincipals", also: []string{"principals"}},
 	{name: "an app that there is not, for a caller", as: caller, change: func(w *harness) { w.config.App = "erp" },
@@ -226,7 +226,7 @@ var apiSetUps = []setup{
 		}
 	}, cause: "token", found: "unknown_app", fix: "the function may not read it"},
 	{name: "a function with a setting that does not parse", as: caller, settings: map[string]string{"MIN_TTL": "never"}, change: func(*harness) {},
-		cause: "token", found: "HTTP 502", fix: "a setting that does not parse"},
+		cause: "token", found: "HTTP 502", fix: "an invalid setting"},
 	{name: "Secrets Manager is down for the function", as: caller, change: func(w *harness) {
 		w.config.Timeout = 2 * time.Second
 		w.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)

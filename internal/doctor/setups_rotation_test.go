@@ -24,7 +24,7 @@ var salesforceSetUps = []setup{
 	{name: "no api scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "id" }),
 		cause: "scope", found: "without api", fix: "api scope", also: []string{"rest-api", "permissions"}},
 	{name: "too much scope", change: app(func(o *sfoauthtest.AppOptions) { o.Scope = "full" }),
-		cause: "scope", status: doctor.Warning, found: "everything", fix: "api alone"},
+		cause: "scope", status: doctor.Warning, found: "full access", fix: "api alone"},
 	{name: "a user without API Enabled", as: caller, change: fail(sfoauthtest.REST, sfoauthtest.ErrorResponse(403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization.")),
 		cause: "rest-api", found: "API_DISABLED_FOR_ORG", fix: "API Enabled"},
 	{name: "requests spent", as: caller, change: fail(sfoauthtest.REST, sfoauthtest.ErrorResponse(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")),
@@ -36,13 +36,13 @@ var salesforceSetUps = []setup{
 	{name: "an org of an older release", config: sfoauthtest.Config{APIVersion: 60}, change: func(*harness) {},
 		cause: "rest-api", status: doctor.Warning, found: "NOT_FOUND", fix: "rotation does not", also: []string{"permissions"}},
 	{name: "a session that was ended", change: func(w *harness) { w.vend(); w.org.RevokeAll() },
-		cause: "introspection", found: "dead", fix: "--rejected", also: []string{"rest-api"}},
+		cause: "introspection", found: "inactive", fix: "--rejected", also: []string{"rest-api"}},
 	{name: "a session that was ended, as a caller sees it", as: caller, change: func(w *harness) { w.vend(); w.org.RevokeAll() },
 		cause: "rest-api", status: doctor.Warning, found: "the API has replaced it", fix: "callers should do the same"},
 	{name: "an app that may not introspect", change: app(func(o *sfoauthtest.AppOptions) { o.NoIntrospection = true }),
 		cause: "introspection", status: doctor.Warning, found: "not allowed to introspect", fix: "every 15 minutes", logins: 2},
 	{name: "userinfo is down", as: caller, change: fail(sfoauthtest.UserInfo, sfoauthtest.Unavailable()),
-		cause: "user", status: doctor.Warning, found: "503", fix: "for information"},
+		cause: "user", status: doctor.Warning, found: "503", fix: "the REST API accepts the token"},
 }
 
 // long ago: what is stored from here on is so old.
@@ -63,15 +63,15 @@ var rotationSetUps = []setup{
 		w.config.App = "rotation"
 	}, cause: "schedule", status: doctor.Warning, found: "rotation is off", fix: "RotationSchedule"},
 	{name: "a rotation that is overdue", change: func(w *harness) { w.ago(40*24*time.Hour, func() { w.put(w.value()) }) },
-		cause: "dates", found: "overdue", fix: "sftoken rotate crm --wait"},
+		cause: "rotation-dates", found: "overdue", fix: "sftoken rotate crm --wait"},
 	{name: "a rotation that may be under way", as: oncall, change: func(w *harness) { w.halfDone("createSecret") },
-		cause: "unfinished", status: doctor.Warning, found: "AWSPENDING", fix: "look again"},
+		cause: "stuck-rotation", status: doctor.Warning, found: "AWSPENDING", fix: "check again"},
 	{name: "a rotation that is stuck", as: oncall, change: func(w *harness) { w.ago(3*time.Hour, func() { w.put(w.value()); w.halfDone("createSecret") }) },
-		cause: "unfinished", found: "unchanged for 3 hours", fix: "goes on with it"},
+		cause: "stuck-rotation", found: "unchanged for 3 hours", fix: "continues it"},
 	{name: "a candidate that waits", as: oncall, change: func(w *harness) { w.put(w.value(), "CANDIDATE") },
 		cause: "labels", status: doctor.Warning, found: "CANDIDATE", fix: "within minutes"},
 	{name: "a candidate that nobody has tried", as: oncall, change: func(w *harness) { w.ago(5*time.Hour, func() { w.put(w.value(), "CANDIDATE") }) },
-		cause: "labels", found: "for 5 hours", fix: "dead letters"},
+		cause: "labels", found: "has waited for 5 hours", fix: "dead letters"},
 	{name: "a pair that was refused", as: oncall, change: func(w *harness) { w.put(w.value(), "REJECTED") },
 		cause: "labels", status: doctor.Warning, found: "REJECTED", fix: "sftoken secret stage crm"},
 	{name: "a leaked pair that is current", as: oncall, change: func(w *harness) { w.label("COMPROMISED", w.current()) },
@@ -88,7 +88,7 @@ func (w *harness) halfDone(step string) {
 
 var pairSetUps = []setup{
 	{name: "an app whose pair a person changes", change: stored(map[string]any{"appId": nil, "consumerId": nil}),
-		cause: "automatic", status: doctor.Skipped, found: "a person makes each new pair"},
+		cause: "self-rotation", status: doctor.Skipped, found: "a person must make new credentials"},
 	{name: "a user without External Client App Developer", change: func(w *harness) {
 		w.userChange(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper = false })
 	},
@@ -98,32 +98,32 @@ var pairSetUps = []setup{
 	{name: "an org that gives no secrets over REST", config: sfoauthtest.Config{RESTSecretsDisabled: true}, change: func(*harness) {},
 		cause: "permissions", found: "NOT_FOUND", fix: "Allow access to External Client App consumer secrets"},
 	{name: "another app's id", change: stored(map[string]any{"appId": "0xI000000000001AAA"}),
-		cause: "permissions", found: "NOT_FOUND", fix: "appId 0xI000000000001AAA is not among"},
+		cause: "permissions", found: "NOT_FOUND", fix: "no app with the appId 0xI000000000001AAA"},
 	{name: "another consumer's id", change: stored(map[string]any{"consumerId": "888000000000001AAA"}),
-		cause: "permissions", found: "NOT_FOUND", fix: "consumerId 888000000000001AAA is not the app's"},
+		cause: "permissions", found: "NOT_FOUND", fix: "the app has no consumer 888000000000001AAA"},
 	{name: "an admin app that nobody has stored", change: func(w *harness) { w.config.AdminApp = "admin" },
 		cause: "admin", found: "the secret of admin", fix: "sftoken secret put admin"},
 	{name: "an admin app that is the app itself under another name", change: func(w *harness) {
 		w.create("admin", w.value())
 		w.config.AdminApp = "admin"
-	}, cause: "admin", found: "hold the same Salesforce app", fix: "an app of its own"},
+	}, cause: "admin", found: "hold the same Salesforce app", fix: "a Salesforce app for each"},
 	{name: "an admin app that is refused", change: func(w *harness) {
 		w.create("admin", map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": w.orgURL})
 		w.config.AdminApp = "admin"
 	}, cause: "admin", found: "invalid_client_id", fix: "sftoken doctor admin", logins: 2},
 	{name: "a pair replaced in Setup, while the API has a token", change: func(w *harness) { w.vend(); w.app.Regenerate() },
-		cause: "main-pair", found: "another than the current one", fix: "sftoken secret stage crm --wait", also: []string{"login"}},
+		cause: "primary", found: "are not the current ones", fix: "sftoken secret stage crm --wait", also: []string{"login"}},
 	{name: "a rotation that Salesforce has done and the secret has not", change: func(w *harness) {
 		w.halfDone("finishSecret")
 		w.token.Kill()
-	}, cause: "main-pair", found: "the current pair is the old one, which works until", fix: "`sftoken rotate crm --wait` takes over", also: []string{"unfinished"}},
+	}, cause: "primary", found: "the current credentials are the old ones, which work until", fix: "`sftoken rotate crm --wait` adopts", also: []string{"stuck-rotation"}},
 	{name: "a pair staged by an interrupted rotation", change: func(w *harness) { w.stage() },
-		cause: "pairs", status: doctor.Warning, found: "in no version of the secret", fix: "the next one takes it"},
+		cause: "staged", status: doctor.Warning, found: "that no version of the secret has", fix: "the next one uses them"},
 	{name: "a leaked pair that still works", change: func(w *harness) {
 		leaked := w.current()
 		w.rotateNow()
 		w.label("COMPROMISED", leaked)
-	}, cause: "pairs", found: "the leaked pair still works", fix: "--compromised", also: []string{"labels"}},
+	}, cause: "staged", found: "the compromised credentials still work", fix: "--compromised", also: []string{"labels"}},
 }
 
 // stage stages a pair at Salesforce and stores it nowhere.

@@ -36,7 +36,7 @@ var secretSetUps = []setup{
 	{name: "a secret that is going to be deleted", change: func(w *harness) {
 		_, err := w.secrets.DeleteSecret(w.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String("sftoken/crm")})
 		w.must(err)
-	}, cause: "secret", found: "going to be deleted", fix: "restore-secret", also: []string{"token"}},
+	}, cause: "secret", found: "scheduled for deletion", fix: "restore-secret", also: []string{"token"}},
 	{name: "a secret without a value", change: func(w *harness) {
 		w.config.App = "new"
 		_, err := w.secrets.CreateSecret(w.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("sftoken/new")})
@@ -71,14 +71,14 @@ var secretSetUps = []setup{
 		cause: "characters", status: doctor.Warning, found: "do you mean allowedPrincipals", fix: "store it again"},
 	{name: "a character that does not show", change: with(func(_ *harness, value string) string {
 		return strings.Replace(value, `"consumerSecret":"`, `"consumerSecret":"\u200b`, 1)
-	}), cause: "characters", found: "characters that do not show", fix: "from Setup once more", also: []string{"login", "in-use", "main-pair"}, logins: 2},
+	}), cause: "characters", found: "invisible characters", fix: "from Setup again", also: []string{"login", "issued-by", "primary"}, logins: 2},
 	{name: "quotation marks inside a value", change: with(func(_ *harness, value string) string {
 		return strings.Replace(value, `"consumerKey":"`, `"consumerKey":"\"`, 1)
-	}), cause: "characters", found: "quotation marks", fix: "from Setup once more", also: []string{"login", "in-use", "main-pair"}, logins: 2},
+	}), cause: "characters", found: "quotation marks", fix: "from Setup again", also: []string{"login", "issued-by", "primary"}, logins: 2},
 	{name: "key and secret in each other's place", change: func(w *harness) {
 		key, secret := w.app.Credentials()
 		w.change(map[string]any{"consumerKey": secret, "consumerSecret": key})
-	}, cause: "characters", found: "look swapped", fix: "from Setup once more", also: []string{"login", "in-use", "main-pair"}, logins: 2},
+	}, cause: "characters", found: "look swapped", fix: "from Setup again", also: []string{"login", "issued-by", "primary"}, logins: 2},
 	{name: "login.salesforce.com", change: stored(map[string]any{"baseUri": "https://login.salesforce.com"}),
 		cause: "my-domain", found: "login.salesforce.com", fix: "serves all orgs", also: []string{"token"}},
 	{name: "test.salesforce.com", change: stored(map[string]any{"baseUri": "https://test.salesforce.com/"}),
@@ -96,9 +96,9 @@ var secretSetUps = []setup{
 	{name: "a host that is nobody's", change: stored(map[string]any{"baseUri": "https://salesforce.acme.example"}),
 		cause: "my-domain", found: "not a My Domain", fix: "SALESFORCE_HOSTS", also: []string{"token"}},
 	{name: "an app id that is none", change: stored(map[string]any{"appId": "CRM"}),
-		cause: "ids", found: "appId is not a record id", fix: "apps/oauth/usage", also: []string{"permissions"}},
+		cause: "ids", found: "appId is not a record ID", fix: "apps/oauth/usage", also: []string{"permissions"}},
 	{name: "the id of something else", change: func(w *harness) { w.change(map[string]any{"orgId": w.app.User.ID}) },
-		cause: "ids", status: doctor.Warning, found: "orgId does not begin with 00D", fix: "Company Information", also: []string{"token", "pins"}},
+		cause: "ids", status: doctor.Warning, found: "orgId does not begin with 00D", fix: "Company Information", also: []string{"token", "org-user"}},
 	{name: "half of what rotation needs", change: stored(map[string]any{"consumerId": nil}),
 		cause: "ids", status: doctor.Warning, found: "only one of", fix: "apps/oauth/usage"},
 }
@@ -120,7 +120,7 @@ var loginSetUps = []setup{
 	{name: "a pair that was replaced in Setup", change: func(w *harness) { w.app.Regenerate() },
 		cause: "login", found: "invalid_client_id", fix: "check consumerKey", also: []string{"token"}},
 	{name: "a consumer secret that is another's", change: stored(map[string]any{"consumerSecret": strings.Repeat("A", 64)}),
-		cause: "login", found: "invalid_client: ", fix: "check consumerSecret", also: []string{"in-use", "main-pair"}, logins: 2},
+		cause: "login", found: "invalid_client: ", fix: "check consumerSecret", also: []string{"issued-by", "primary"}, logins: 2},
 	{name: "a pair that is too new", change: func(w *harness) { w.behind.Store(int64(-time.Second)); w.app.Regenerate(); w.change(nil) }, config: sfoauthtest.Config{PropagationDelay: time.Hour},
 		cause: "login", found: "invalid_client_id", fix: "may take 10 minutes", also: []string{"token"}},
 	{name: "the flow is off", change: app(func(o *sfoauthtest.AppOptions) { o.FlowOff = true }),
@@ -156,7 +156,7 @@ var loginSetUps = []setup{
 	{name: "Salesforce is in maintenance", change: fail(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance()),
 		cause: "login", found: "maintenance", fix: "status.salesforce.com", also: []string{"token"}},
 	{name: "Salesforce limits", change: fail(sfoauthtest.Token, sfoauthtest.TooManyRequests(time.Minute, false)),
-		cause: "login", found: "rate_limit_exceeded", fix: "who else logs in", also: []string{"token"}},
+		cause: "login", found: "rate_limit_exceeded", fix: "what else logs in", also: []string{"token"}},
 	{name: "Salesforce hangs up", change: fail(sfoauthtest.Token, sfoauthtest.Reset()),
 		cause: "login", found: "reset", fix: "let this machine reach", also: []string{"token"}},
 	{name: "an answer that is not Salesforce's", change: fail(sfoauthtest.Token, sfoauthtest.WrongSignature()),
@@ -166,13 +166,13 @@ var loginSetUps = []setup{
 	{name: "a pair that never worked, with the secret of the one before", change: func(w *harness) {
 		w.vend()
 		w.change(map[string]any{"consumerKey": "3MVG9wrong"})
-	}, cause: "in-use", status: doctor.Warning, found: "labelled AWSPREVIOUS", fix: "see login", also: []string{"login", "main-pair"}},
+	}, cause: "issued-by", status: doctor.Warning, found: "labelled AWSPREVIOUS", fix: "see login", also: []string{"login", "primary"}},
 	{name: "a pair of another org", change: stored(map[string]any{"orgId": "00D000000000001AAA"}),
-		cause: "pins", found: "orgId is 00D000000000001AAA", fix: "the right org", also: []string{"token"}},
+		cause: "org-user", found: "orgId is 00D000000000001AAA", fix: "the right org", also: []string{"token"}},
 	{name: "a pair of another user", change: stored(map[string]any{"userId": "005000000000001AAA"}),
-		cause: "pins", found: "userId is 005000000000001AAA", fix: "orgId and userId", also: []string{"token"}},
+		cause: "org-user", found: "userId is 005000000000001AAA", fix: "orgId and userId", also: []string{"token"}},
 	{name: "callers live on the pair before", change: stored(map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong"}),
-		cause: "in-use", status: doctor.Warning, found: "labelled AWSPREVIOUS", fix: "see login", also: []string{"login", "main-pair"}, logins: 2},
+		cause: "issued-by", status: doctor.Warning, found: "labelled AWSPREVIOUS", fix: "see login", also: []string{"login", "primary"}, logins: 2},
 	{name: "the API uses another secret", change: func(w *harness) {
 		w.config.Prefix = "other/"
 		key, secret := w.org.AddApp(sfoauthtest.AppOptions{IntrospectsAll: true}).Credentials()
@@ -180,5 +180,5 @@ var loginSetUps = []setup{
 			Name: aws.String("other/crm"), SecretString: aws.String(encode(map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL})),
 		})
 		w.must(err)
-	}, cause: "in-use", status: doctor.Warning, found: "not in this secret", fix: "--prefix", also: []string{"schedule"}, logins: 2},
+	}, cause: "issued-by", status: doctor.Warning, found: "not in this secret", fix: "--prefix", also: []string{"schedule"}, logins: 2},
 }
