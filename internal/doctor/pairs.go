@@ -61,7 +61,7 @@ func (v *visit) admin(ctx context.Context) finding {
 		refused, _ := errors.AsType[*sfoauth.Error](err)
 		return failed(v.AdminApp+": "+salesforceSays(refused), mend(refused)+"; `sftoken doctor "+v.AdminApp+"` says more")
 	}
-	v.at = &place{StagedCredentialsClient: client.StagedCredentialsClient(token, v.version.AppID, v.version.ConsumerID), who: v.AdminApp}
+	v.at = &place{StagedCredentialsClient: client.StagedCredentials(token, v.version.AppID, v.version.ConsumerID), who: v.AdminApp}
 	return ok(v.AdminApp + " logs in, as user " + token.UserID)
 }
 
@@ -74,7 +74,7 @@ func (v *visit) itself(who string) finding {
 	if token == nil {
 		return lacking("login")
 	}
-	v.at = &place{StagedCredentialsClient: v.client.StagedCredentialsClient(token, v.version.AppID, v.version.ConsumerID), who: "the app"}
+	v.at = &place{StagedCredentialsClient: v.client.StagedCredentials(token, v.version.AppID, v.version.ConsumerID), who: "the app"}
 	return ok(who + " changes its pair; another that does is named by --admin-app")
 }
 

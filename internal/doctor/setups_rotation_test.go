@@ -132,6 +132,6 @@ func (w *world) stage() {
 	client := &sfoauth.Client{BaseURL: w.orgURL, ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret), AllowedHosts: w.config.Hosts}
 	token, err := client.Token(w.Context())
 	w.must(err)
-	_, err = client.StagedCredentialsClient(token, w.app.ID, w.app.ConsumerID).Stage(w.Context())
+	_, err = client.StagedCredentials(token, w.app.ID, w.app.ConsumerID).Stage(w.Context())
 	w.must(err)
 }

@@ -318,7 +318,7 @@ func (r *run) admin(ctx context.Context, secret *appsecret.Secret, version *apps
 		if err == nil {
 			var token *sfoauth.Token
 			if token, err = r.login(ctx, by, secret.App, false); err == nil {
-				return by.Client(r.Hosts, r.HTTPClient).StagedCredentialsClient(token, version.AppID, version.ConsumerID), nil
+				return by.Client(r.Hosts, r.HTTPClient).StagedCredentials(token, version.AppID, version.ConsumerID), nil
 			}
 			err = fmt.Errorf("logging in as the app that changes the credentials of app %s: %w", secret.App, err)
 		}

@@ -180,7 +180,7 @@ func stageAndRotate(t *testing.T, config sfoauthtest.Config) {
 	app.User.Change(func(o *sfoauthtest.UserOptions) { o.ExternalClientAppDeveloper, o.ViewClientSecret = true, true })
 	token, err := client.Token(ctx)
 	must(t, err)
-	pairs := client.StagedCredentialsClient(token, app.ID, app.ConsumerID)
+	pairs := client.StagedCredentials(token, app.ID, app.ConsumerID)
 
 	main, err := pairs.Primary(ctx)
 	must(t, err)

@@ -111,7 +111,7 @@ func TestARedirectIsPermanentAtTheTokenEndpointAlone(t *testing.T) {
 		_, login := c.Token(t.Context())
 		_, introspect := c.Introspect(t.Context(), token)
 		_, userInfo := c.UserInfo(t.Context(), token)
-		_, staged := c.StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
+		_, staged := c.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
 		for _, err := range []error{login, introspect, userInfo, staged, c.Revoke(t.Context(), token), c.Ping(t.Context(), token)} {
 			want := sfoauth.Temporary
 			if err == login {
@@ -184,7 +184,7 @@ func TestNotFoundIsSalesforcesWord(t *testing.T) {
 		{404, `{"error":"Not Found","path":"/services"}`, false},
 		{403, `[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`, false},
 	} {
-		_, err := answering(c.status, "text/html", c.body).StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
+		_, err := answering(c.status, "text/html", c.body).StagedCredentials(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.IsNotFound() != c.want {
 			t.Errorf("%d %s: %v, want not found: %t", c.status, c.body, err, c.want)
 		}

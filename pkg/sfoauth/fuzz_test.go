@@ -47,7 +47,7 @@ func FuzzAnswers(f *testing.F) {
 		}
 		checkError(t, err, "top-secret", "00Dxx-old-token")
 		_, err = c.UserInfo(ctx, token)
-		credentials := c.StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001")
+		credentials := c.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001")
 		main, err2 := credentials.Primary(ctx)
 		staged, err3 := credentials.Stage(ctx)
 		_, err4 := credentials.ListStaged(ctx)

@@ -42,8 +42,8 @@ func (e *Error) Error() string {
 	return text
 }
 
-// failure reads the API's own form of an error, and API Gateway's, which writes "message" or "Message".
-func failure(resp *http.Response, body []byte) *Error {
+// apiError reads the API's own form of an error, and API Gateway's, which writes "message" or "Message".
+func apiError(resp *http.Response, body []byte) *Error {
 	var a struct {
 		Error           string `json:"error"`
 		Description     string `json:"error_description"`
@@ -67,68 +67,68 @@ func failure(resp *http.Response, body []byte) *Error {
 	return e
 }
 
-// brokenError is a request that got no answer.
-type brokenError struct {
+// transportError is a request that got no answer.
+type transportError struct {
 	text string
 	err  error
 }
 
-// broken says what was wrong, without the method and URL that net/http puts around it, and without what it quotes of an answer
+// newTransportError says what was wrong, without the method and URL that net/http puts around it, and without what it quotes of an answer
 // that is not HTTP, which may be the token.
-func broken(doing string, err error) *brokenError {
+func newTransportError(doing string, err error) *transportError {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	text, _, _ := strings.Cut(err.Error(), `"`)
-	return &brokenError{"sftoken: " + doing + strings.TrimRight(text, " :"), err}
+	return &transportError{"sftoken: " + doing + strings.TrimRight(text, " :"), err}
 }
 
-func (e *brokenError) Error() string { return e.text }
+func (e *transportError) Error() string { return e.text }
 
-func (e *brokenError) Unwrap() error { return e.err }
+func (e *transportError) Unwrap() error { return e.err }
 
-// maxTries is how often a caller tries what may pass, where the API has not said that it will.
-const maxTries = 4
+// defaultAttempts is how often a caller tries what may pass, where the API has not said that it will.
+const defaultAttempts = 4
 
-// worth says how many tries a caller makes in spite of the error.
-func worth(err error) int {
+// maxAttempts says how many tries a caller makes in spite of the error.
+func maxAttempts(err error) int {
 	if failed, ok := errors.AsType[*Error](err); ok {
 		switch {
 		case failed.Status == http.StatusServiceUnavailable, failed.Status == http.StatusTooManyRequests:
 			return math.MaxInt
 		case failed.Code == "" && failed.Status >= 500: // API Gateway had no answer of the function
-			return maxTries
+			return defaultAttempts
 		}
 		return 1
 	}
-	if _, ok := errors.AsType[*brokenError](err); !ok {
+	if _, ok := errors.AsType[*transportError](err); !ok {
 		return 1
 	}
 	unknown, isName := errors.AsType[*net.DNSError](err)
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || isName && unknown.IsNotFound {
 		return 1
 	}
-	return maxTries
+	return defaultAttempts
 }
 
-// hold is a failure after which the API is left alone for a while, whoever wants a token.
-type hold struct {
-	err   error
-	until time.Time
-	times int // in a row
+// backoff is a failure after which the API is left alone for a while, whoever wants a token.
+type backoff struct {
+	err      error
+	until    time.Time
+	failures int // in a row
 }
 
 const (
-	firstPause   = 250 * time.Millisecond // doubles with each failure in a row
-	longestPause = 8 * time.Second
+	minDelay = 250 * time.Millisecond // doubles with each failure in a row
+	maxDelay = 8 * time.Second
 )
 
-// after returns the hold after one more failure: for as long as the API says, and a little more, so that not everybody comes
+// next returns the hold after one more failure: for as long as the API says, and a little more, so that not everybody comes
 // back at the same moment.
-func (h hold) after(err error) hold {
-	pause := min(firstPause<<min(h.times, 8), longestPause)
+func (h backoff) next(err error) backoff {
+	pause := min(minDelay<<min(h.failures, 8), maxDelay)
 	if failed, ok := errors.AsType[*Error](err); ok && failed.RetryAfter > 0 {
 		pause = failed.RetryAfter
 	}
-	return hold{err: err, until: time.Now().Add(pause + rand.N(pause/4)), times: h.times + 1}
+	return backoff{err: err, until: time.Now().Add(pause + rand.N(pause/4)), failures: h.failures + 1}
 }

@@ -20,10 +20,10 @@ import (
 )
 
 const (
-	// maxAnswer bounds what is read of an answer, in bytes.
-	maxAnswer = 256 << 10
-	// margin is how long before its expiry a token is replaced, or half of its life where that is shorter.
-	margin = 30 * time.Second
+	// maxBody bounds what is read of an answer, in bytes.
+	maxBody = 256 << 10
+	// expiryMargin is how long before its expiry a token is replaced, or half of its life where that is shorter.
+	expiryMargin = 30 * time.Second
 )
 
 // fetch asks the API for a token.
@@ -37,21 +37,21 @@ func (s *TokenSource) fetch(ctx context.Context, rejected string) (*Token, error
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, failure(resp, body)
+		return nil, apiError(resp, body)
 	}
 	return parseToken(resp, body)
 }
 
 // revoke asks the API to end the app's token.
 func (s *TokenSource) revoke(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	resp, body, err := s.send(ctx, http.MethodDelete, "")
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusNoContent {
-		return failure(resp, body)
+		return apiError(resp, body)
 	}
 	return nil
 }
@@ -71,12 +71,12 @@ func (s *TokenSource) send(ctx context.Context, method, query string) (*http.Res
 	unredirected.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := unredirected.Do(req)
 	if err != nil {
-		return nil, nil, broken("no answer of the API: ", err)
+		return nil, nil, newTransportError("no answer of the API: ", err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return nil, nil, broken("the API's answer broke off: ", err)
+		return nil, nil, newTransportError("the API's answer broke off: ", err)
 	}
 	return resp, body, nil
 }
@@ -118,7 +118,7 @@ func parseToken(resp *http.Response, body []byte) (*Token, error) {
 	now := time.Now().Round(0) // by the clock on the wall, which goes on while a process is frozen
 	return &Token{
 		AccessToken: sfoauth.NewSecret(a.AccessToken), ID: a.TokenID, InstanceURL: a.InstanceURL, APIInstanceURL: a.APIInstanceURL, Scope: a.Scope,
-		Expiry: now.Add(life), renew: now.Add(life - min(margin, life/2)), Cache: resp.Header.Get("X-Token-Cache"),
+		Expiry: now.Add(life), refreshAt: now.Add(life - min(expiryMargin, life/2)), Cache: resp.Header.Get("X-Token-Cache"),
 		JSON: sfoauth.NewSecret(string(bytes.TrimSpace(body))),
 	}, nil
 }

@@ -29,29 +29,29 @@ func frozen(t *testing.T, at time.Time, since time.Duration) time.Time {
 func TestNothingIsRememberedForLongerInAProcessThatWasFrozen(t *testing.T) {
 	for name, c := range map[string]struct {
 		source func(now time.Time) *TokenSource
-		caller caller
+		caller waiter
 		asks   bool
 	}{
 		"a failure": {func(now time.Time) *TokenSource {
-			return &TokenSource{held: hold{err: errors.New("down"), until: frozen(t, now.Add(20*time.Second), time.Hour)}}
-		}, caller{}, true},
+			return &TokenSource{backoff: backoff{err: errors.New("down"), until: frozen(t, now.Add(20*time.Second), time.Hour)}}
+		}, waiter{}, true},
 		"a failure of just now": {func(now time.Time) *TokenSource {
-			return &TokenSource{held: hold{err: errors.New("down"), until: now.Add(20 * time.Second)}}
-		}, caller{}, false},
+			return &TokenSource{backoff: backoff{err: errors.New("down"), until: now.Add(20 * time.Second)}}
+		}, waiter{}, false},
 		"a failure, and a clock that was set back": {func(now time.Time) *TokenSource {
-			return &TokenSource{held: hold{err: errors.New("down"), until: frozen(t, now.Add(-time.Second), -time.Hour)}}
-		}, caller{}, true},
+			return &TokenSource{backoff: backoff{err: errors.New("down"), until: frozen(t, now.Add(-time.Second), -time.Hour)}}
+		}, waiter{}, true},
 		"that the API has looked": {func(now time.Time) *TokenSource {
-			return &TokenSource{cached: &Token{ID: "1", Expiry: now.Add(time.Hour), renew: now.Add(time.Hour)}, asked: frozen(t, now, time.Minute), sure: true}
-		}, caller{rejected: "1"}, true},
+			return &TokenSource{cached: &Token{ID: "1", Expiry: now.Add(time.Hour), refreshAt: now.Add(time.Hour)}, confirmedAt: frozen(t, now, time.Minute), confirmed: true}
+		}, waiter{rejected: "1"}, true},
 		"that the API has just looked": {func(now time.Time) *TokenSource {
-			return &TokenSource{cached: &Token{ID: "1", Expiry: now.Add(time.Hour), renew: now.Add(time.Hour)}, asked: now, sure: true}
-		}, caller{rejected: "1"}, false},
+			return &TokenSource{cached: &Token{ID: "1", Expiry: now.Add(time.Hour), refreshAt: now.Add(time.Hour)}, confirmedAt: now, confirmed: true}
+		}, waiter{rejected: "1"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := c.source(time.Now())
 			s.config, s.url, s.app = aws.Config{}, "http://127.0.0.1", "crm" // without credentials nothing is sent
-			_, f, _, _ := s.next(t.Context(), &c.caller)
+			_, f, _, _ := s.step(t.Context(), &c.caller)
 			if asks := f != nil; asks != c.asks {
 				t.Errorf("asks the API: %t", asks)
 			}

@@ -32,7 +32,7 @@ type Token struct {
 	Cache          string    // hit, miss, confirmed or stale: how the API came by it
 	JSON           sfoauth.Secret
 
-	renew time.Time // from when on a Source asks for another one
+	refreshAt time.Time // from when on a Source asks for another one
 }
 
 // TokenSource fetches an app's token and keeps it until shortly before it expires. It is an oauth2.TokenSource, and safe for
@@ -45,12 +45,12 @@ type TokenSource struct {
 	client *http.Client
 	err    error // what was wrong with the arguments
 
-	mu     sync.Mutex // guards what follows; never held during a request
-	flight *flight    // the request under way; nil: none
-	cached *Token     // nil: none
-	asked  time.Time  // when the API last gave the cached token out again, though it was said to be refused
-	sure   bool       // it had Salesforce asked then
-	held   hold
+	mu          sync.Mutex // guards what follows; never held during a request
+	inFlight    *call      // the request under way; nil: none
+	cached      *Token     // nil: none
+	confirmedAt time.Time  // when the API last gave the cached token out again, though it was said to be refused
+	confirmed   bool       // it had Salesforce asked then
+	backoff     backoff
 }
 
 // Option changes a Source.
@@ -90,7 +90,7 @@ func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *T
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(s.url, "?#") || u.Scheme != "https" && u.Scheme != "http":
 		s.err = errors.New("sftoken: the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
-	case !private(u):
+	case !isHTTPSOrLoopback(u):
 		s.err = fmt.Errorf("sftoken: the API's address must be https: a token would go over the network in plain text from %s", u.Host)
 	case !appName.MatchString(app):
 		s.err = fmt.Errorf("sftoken: app %q: a name must match %s", app, appName)
@@ -113,9 +113,9 @@ func RegionFromURL(apiURL string) string {
 	return parts[1]
 }
 
-// private reports whether what goes to u is encrypted or does not leave this machine. A name below localhost may
+// isHTTPSOrLoopback reports whether what goes to u is encrypted or does not leave this machine. A name below localhost may
 // resolve to any address.
-func private(u *url.URL) bool {
+func isHTTPSOrLoopback(u *url.URL) bool {
 	name := u.Hostname()
 	ip := net.ParseIP(name)
 	return u.Scheme == "https" || u.Scheme == "http" && (strings.EqualFold(name, "localhost") || ip != nil && ip.IsLoopback())
@@ -136,14 +136,14 @@ func (s *TokenSource) Token() (*oauth2.Token, error) {
 // says, for as long as ctx lasts (a minute where it has no deadline); an answer of API Gateway's own that the function failed, and a
 // connection that broke, three times. Errors are of type *Error where the API answered.
 func (s *TokenSource) Fetch(ctx context.Context) (*Token, error) {
-	return s.get(ctx, caller{})
+	return s.get(ctx, waiter{})
 }
 
 // Refresh returns a token after Salesforce has refused the one with this id. It is the same one where the API finds that
 // Salesforce has not ended it. The API looks into that once in a few seconds; where somebody else has just asked, Replace waits
 // for its turn, as long as ctx allows.
 func (s *TokenSource) Refresh(ctx context.Context, rejected string) (*Token, error) {
-	return s.get(ctx, caller{rejected: rejected})
+	return s.get(ctx, waiter{rejected: rejected})
 }
 
 // Revoke has the app's cached token revoked at Salesforce, for everybody who holds it. It is for emergencies, and takes the
@@ -152,9 +152,9 @@ func (s *TokenSource) Revoke(ctx context.Context) error {
 	if s.err != nil {
 		return s.err
 	}
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withDefaultTimeout(ctx)
 	defer cancel()
-	var held hold
+	var held backoff
 	for tries := 1; ; tries++ {
 		err := s.revoke(ctx)
 		if err == nil {
@@ -163,7 +163,7 @@ func (s *TokenSource) Revoke(ctx context.Context) error {
 			s.cached = nil
 			return nil
 		}
-		if held = held.after(err); tries >= worth(err) || !sleep(ctx, time.Until(held.until)) {
+		if held = held.next(err); tries >= maxAttempts(err) || !sleep(ctx, time.Until(held.until)) {
 			return err
 		}
 	}

@@ -26,9 +26,9 @@ type Transport struct {
 	Base http.RoundTripper
 }
 
-// maxRepeats is how often a request is repeated with another token. Each instance of the API may have a token of its own, and
+// maxReplacements is how often a request is repeated with another token. Each instance of the API may have a token of its own, and
 // all of them end at once when an administrator ends the user's sessions.
-const maxRepeats = 3
+const maxReplacements = 3
 
 // RoundTrip implements http.RoundTripper. Its errors are of type *Error where the API had no token.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -38,7 +38,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := t.send(req, token)
-	for range maxRepeats {
+	for range maxReplacements {
 		if err != nil || !sessionEnded(req, resp) {
 			break
 		}
@@ -47,7 +47,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if failed == nil && next.ID == token.ID {
 			break
 		}
-		again := repeated(req)
+		again := cloneForRetry(req)
 		if again == nil {
 			break
 		}
@@ -69,7 +69,7 @@ func (t *Transport) send(req *http.Request, token *Token) (*http.Response, error
 		base = http.DefaultTransport
 	}
 	out := req.Clone(req.Context())
-	if err := direct(out, token); err != nil {
+	if err := rewriteURL(out, token); err != nil {
 		closeBody(req)
 		return nil, err
 	}
@@ -80,8 +80,8 @@ func (t *Transport) send(req *http.Request, token *Token) (*http.Response, error
 	return base.RoundTrip(out)
 }
 
-// repeated returns the request with its body from the start, or nil where that is not to be had.
-func repeated(req *http.Request) *http.Request {
+// cloneForRetry returns the request with its body from the start, or nil where that is not to be had.
+func cloneForRetry(req *http.Request) *http.Request {
 	again := req.Clone(req.Context())
 	if req.Body == nil || req.Body == http.NoBody {
 		return again
@@ -97,10 +97,10 @@ func repeated(req *http.Request) *http.Request {
 	return again
 }
 
-// direct points the request to the token's instance, or checks that it goes there.
-func direct(req *http.Request, token *Token) error {
+// rewriteURL points the request to the token's instance, or checks that it goes there.
+func rewriteURL(req *http.Request, token *Token) error {
 	instance, err := url.Parse(token.InstanceURL)
-	if err != nil || instance.Host == "" || !private(instance) {
+	if err != nil || instance.Host == "" || !isHTTPSOrLoopback(instance) {
 		return fmt.Errorf("sftoken: the token's instance_url is not an https URL")
 	}
 	if req.URL.Host == "" {
@@ -108,7 +108,7 @@ func direct(req *http.Request, token *Token) error {
 		return nil
 	}
 	api, err := url.Parse(token.APIInstanceURL)
-	if sameOrigin(req.URL, instance) || err == nil && private(api) && sameOrigin(req.URL, api) {
+	if sameOrigin(req.URL, instance) || err == nil && isHTTPSOrLoopback(api) && sameOrigin(req.URL, api) {
 		return nil
 	}
 	return fmt.Errorf("sftoken: the token belongs to %s and is not sent to %s", instance.Host, req.URL.Host)
@@ -147,12 +147,12 @@ func sessionEnded(req *http.Request, resp *http.Response) bool {
 	if req.Method == http.MethodHead {
 		return resp.StatusCode == http.StatusUnauthorized // there is no body to say more
 	}
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	head, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	resp.Body = struct {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	return err == nil && ended(plain(resp, head))
+	return err == nil && ended(gunzip(resp, head))
 }
 
 // bulkCode returns the exceptionCode of an error of Bulk API 1.0, in JSON or XML. Empty: the body is another.
@@ -166,8 +166,8 @@ func bulkCode(body []byte) string {
 	return answer.Code
 }
 
-// plain returns a body as it was before it was compressed, which is the caller's to undo where the caller has asked for it.
-func plain(resp *http.Response, body []byte) []byte {
+// gunzip returns a body as it was before it was compressed, which is the caller's to undo where the caller has asked for it.
+func gunzip(resp *http.Response, body []byte) []byte {
 	if resp.Header.Get("Content-Encoding") != "gzip" {
 		return body
 	}
@@ -175,7 +175,7 @@ func plain(resp *http.Response, body []byte) []byte {
 	if err != nil {
 		return nil
 	}
-	text, _ := io.ReadAll(io.LimitReader(r, maxAnswer))
+	text, _ := io.ReadAll(io.LimitReader(r, maxBody))
 	return text
 }
 
