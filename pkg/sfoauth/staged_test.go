@@ -12,6 +12,7 @@ import (
 )
 
 func TestAppsAndConsumersAreListed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{Name: "CRM"})
 		app.User.Change(func(o *sfoauthtest.UserOptions) { o.ExternalClientAppDeveloper, o.ViewClientSecret = true, true })
@@ -22,10 +23,12 @@ func TestAppsAndConsumersAreListed(t *testing.T) {
 			t.Errorf("apps %+v, %v", apps, err)
 		}
 		consumers, err := client.StagedCredentials(token, app.ID[:15], "").Consumers(t.Context())
-		if err != nil || len(consumers) != 1 || consumers[0] != (sfoauth.Consumer{ID: app.ConsumerID, ConsumerKey: client.ConsumerKey, Name: "CRM"}) {
+		if err != nil || len(consumers) != 1 ||
+			consumers[0] != (sfoauth.Consumer{ID: app.ConsumerID, ConsumerKey: client.ConsumerKey, Name: "CRM"}) {
 			t.Errorf("consumers %+v, %v", consumers, err)
 		}
-		if main, err := client.StagedCredentials(token, app.ID[:15], app.ConsumerID[:15]).Primary(t.Context()); err != nil || main.ConsumerKey != client.ConsumerKey {
+		if main, err := client.StagedCredentials(token, app.ID[:15], app.ConsumerID[:15]).Primary(t.Context()); err != nil ||
+			main.ConsumerKey != client.ConsumerKey {
 			t.Errorf("with ids of 15 characters: %v", err)
 		}
 		if improper := org.Violations(); len(improper) > 0 {
@@ -36,6 +39,7 @@ func TestAppsAndConsumersAreListed(t *testing.T) {
 
 // What stands in a secret goes into a path: nothing but ids does.
 func TestNothingButIDsGoesIntoAPath(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		token := &sfoauth.Token{AccessToken: sfoauth.NewSecret(app.NewToken())}
@@ -68,18 +72,23 @@ func TestNothingButIDsGoesIntoAPath(t *testing.T) {
 }
 
 func TestMissingPermissionsAreFinal(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		token, err := client.Token(t.Context())
 		must(t, err)
 		_, err = client.StagedCredentials(token, app.ID, app.ConsumerID).Primary(t.Context())
-		if failed, ok := errors.AsType[*sfoauth.Error](err); !ok || failed.Kind != sfoauth.Permanent || failed.Status != http.StatusForbidden || failed.Code != "INSUFFICIENT_ACCESS" || failed.Hint() == "" {
+		if failed, ok := errors.AsType[*sfoauth.Error](err); !ok || failed.Kind != sfoauth.Permanent ||
+			failed.Status != http.StatusForbidden ||
+			failed.Code != "INSUFFICIENT_ACCESS" ||
+			failed.Hint() == "" {
 			t.Errorf("without permissions: %v", err)
 		}
 	})
 }
 
 func TestSameRecord(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		a, b string
 		same bool
@@ -96,6 +105,7 @@ func TestSameRecord(t *testing.T) {
 // Without "Allow access to External Client App consumer secrets via REST API", or without part=keyandsecret, the answer may hold
 // a key and no secret.
 func TestPrimaryCredentialsAreAKeyAndASecret(t *testing.T) {
+	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!abc")}
 	for body, complete := range map[string]bool{
 		`{"id":"888xx0000000001","key":"k","secret":"s"}`:  true,
@@ -110,7 +120,8 @@ func TestPrimaryCredentialsAreAKeyAndASecret(t *testing.T) {
 		credentials := answering(200, "application/json", body).StagedCredentials(token, "0xIxx0000000001", "888xx0000000001")
 		main, err := credentials.Primary(t.Context())
 		refused, _ := errors.AsType[*sfoauth.Error](err)
-		if (err == nil) != complete || err != nil && (refused == nil || refused.Kind != sfoauth.InvalidResponse) || err == nil && (main.ConsumerKey != "k" || main.ConsumerSecret.Reveal() != "s") {
+		if (err == nil) != complete || err != nil && (refused == nil || refused.Kind != sfoauth.InvalidResponse) ||
+			err == nil && (main.ConsumerKey != "k" || main.ConsumerSecret.Reveal() != "s") {
 			t.Errorf("%s: %v, want accepted: %t", body, err, complete)
 		}
 		if err != nil && (main.ConsumerKey != "" || !main.ConsumerSecret.IsZero()) {

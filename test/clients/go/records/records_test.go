@@ -95,6 +95,7 @@ func (h *harness) names(path string) []string {
 
 // What the handler does not serve, and every token, is the org's.
 func TestOrgDecides(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	for _, test := range []struct {
 		path   string
@@ -129,18 +130,23 @@ func TestOrgDecides(t *testing.T) {
 }
 
 func TestRecordLifecycle(t *testing.T) {
+	t.Parallel()
 	r := newHarness(t)
 	created := r.call("POST", data+"sobjects/Account", `{"Name":"Umbrella","NumberOfEmployees":7,"phone":"1"}`)
 	id := created.text("id")
-	if created.status != http.StatusCreated || len(id) != 18 || created.fields["success"] != true || created.header.Get("Location") != data+"sobjects/Account/"+id {
+	if created.status != http.StatusCreated || len(id) != 18 || created.fields["success"] != true ||
+		created.header.Get("Location") != data+"sobjects/Account/"+id {
 		t.Fatalf("created: %d %s %s", created.status, created.body, created.header.Get("Location"))
 	}
 	got := r.call("GET", data+"sobjects/Account/"+id[:15], "")
-	if got.status != 200 || got.text("Name") != "Umbrella" || got.fields["NumberOfEmployees"] != 7.0 || got.text("Phone") != "1" ||
-		got.fields["Industry"] != nil || got.text("CreatedDate") != "2026-01-02T03:04:05.000+0000" {
+	if got.status != 200 || got.text("Name") != "Umbrella" || got.fields["NumberOfEmployees"] != 7.0 ||
+		got.text("Phone") != "1" ||
+		got.fields["Industry"] != nil ||
+		got.text("CreatedDate") != "2026-01-02T03:04:05.000+0000" {
 		t.Errorf("read: %d %s", got.status, got.body)
 	}
-	if got := r.call("PATCH", data+"sobjects/account/"+id, `{"Industry":"Biotechnology","Phone":null}`); got.status != http.StatusNoContent || got.body != "" {
+	if got := r.call("PATCH", data+"sobjects/account/"+id, `{"Industry":"Biotechnology","Phone":null}`); got.status != http.StatusNoContent ||
+		got.body != "" {
 		t.Errorf("changed: %d %s", got.status, got.body)
 	}
 	got = r.call("GET", data+"sobjects/Account/"+id+"?fields=Industry,Phone", "")
@@ -151,7 +157,8 @@ func TestRecordLifecycle(t *testing.T) {
 		t.Errorf("deleted: %d %s", got.status, got.body)
 	}
 	for _, method := range []string{"GET", "PATCH", "DELETE"} {
-		if got := r.call(method, data+"sobjects/Account/"+id, "{}"); got.status != http.StatusNotFound || got.errorCode() != "ENTITY_IS_DELETED" {
+		if got := r.call(method, data+"sobjects/Account/"+id, "{}"); got.status != http.StatusNotFound ||
+			got.errorCode() != "ENTITY_IS_DELETED" {
 			t.Errorf("%s after that: %d %s", method, got.status, got.body)
 		}
 	}
@@ -168,6 +175,7 @@ func TestRecordLifecycle(t *testing.T) {
 }
 
 func TestSaveErrors(t *testing.T) {
+	t.Parallel()
 	r := newHarness(t)
 	const acme = "/001000000000001AAA"
 	for _, test := range []struct {
@@ -196,22 +204,40 @@ func TestSaveErrors(t *testing.T) {
 		{"DELETE", "Account", "", 405, "METHOD_NOT_ALLOWED"},
 		{"POST", "Account/describe", `{}`, 405, "METHOD_NOT_ALLOWED"},
 	} {
-		if got := r.call(test.method, data+"sobjects/"+test.path, test.body); got.status != test.status || !strings.Contains(got.body, test.want) {
-			t.Errorf("%s %s %s: %d %s, want %d %s", test.method, test.path, test.body, got.status, got.body, test.status, test.want)
+		if got := r.call(test.method, data+"sobjects/"+test.path, test.body); got.status != test.status ||
+			!strings.Contains(got.body, test.want) {
+			t.Errorf(
+				"%s %s %s: %d %s, want %d %s",
+				test.method,
+				test.path,
+				test.body,
+				got.status,
+				got.body,
+				test.status,
+				test.want,
+			)
 		}
 	}
-	if got := r.names(data + "query?q=SELECT+Name+FROM+Account"); !slices.Equal(got, []string{"Acme", "Global Media", "Edge Communications"}) {
+	if got := r.names(data + "query?q=SELECT+Name+FROM+Account"); !slices.Equal(
+		got,
+		[]string{"Acme", "Global Media", "Edge Communications"},
+	) {
 		t.Errorf("the accounts are now %q", got)
 	}
 }
 
 func TestCompressedBody(t *testing.T) {
+	t.Parallel()
 	r := newHarness(t)
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	_, _ = z.Write([]byte(`{"Name":"Umbrella"}`))
 	_ = z.Close()
-	header := map[string]string{"Authorization": "Bearer " + r.token, "Content-Type": "application/json", "Content-Encoding": "gzip"}
+	header := map[string]string{
+		"Authorization":    "Bearer " + r.token,
+		"Content-Type":     "application/json",
+		"Content-Encoding": "gzip",
+	}
 	if got := r.do("POST", data+"sobjects/Account", b.String(), header); got.status != http.StatusCreated {
 		t.Errorf("%d %s", got.status, got.body)
 	}
@@ -251,18 +277,30 @@ func results(t *testing.T, got reply) (codes, ids []string) {
 }
 
 func TestCollections(t *testing.T) {
+	t.Parallel()
 	r := newHarness(t)
 	const path = data + "composite/sobjects"
 	good, bad := `{"attributes":{"type":"Account"},"Name":"Umbrella"}`, `{"attributes":{"type":"Account"}}`
 	codes, _ := results(t, r.call("POST", path, `{"allOrNone":true,"records":[`+good+","+bad+`]}`))
-	if !slices.Equal(codes, []string{"ALL_OR_NONE_OPERATION_ROLLED_BACK", "REQUIRED_FIELD_MISSING"}) || len(r.names(data+"query?q=SELECT+Name+FROM+Account")) != 3 {
+	if !slices.Equal(codes, []string{"ALL_OR_NONE_OPERATION_ROLLED_BACK", "REQUIRED_FIELD_MISSING"}) ||
+		len(r.names(data+"query?q=SELECT+Name+FROM+Account")) != 3 {
 		t.Errorf("all or none: %q", codes)
 	}
-	codes, ids := results(t, r.call("POST", path+"/", `{"allOrNone":false,"records":[`+good+","+bad+`,{"Name":"untyped"},`+good+`]}`))
+	codes, ids := results(
+		t,
+		r.call("POST", path+"/", `{"allOrNone":false,"records":[`+good+","+bad+`,{"Name":"untyped"},`+good+`]}`),
+	)
 	if !slices.Equal(codes, []string{"", "REQUIRED_FIELD_MISSING", "INVALID_TYPE", ""}) {
 		t.Errorf("allOrNone false: %q", codes)
 	}
-	codes, _ = results(t, r.call("PATCH", path, `{"records":[{"attributes":{"type":"Account"},"id":"`+ids[0]+`","Industry":"Media"},{"attributes":{"type":"Account"},"Id":"001000000000009AAA"}]}`))
+	codes, _ = results(
+		t,
+		r.call(
+			"PATCH",
+			path,
+			`{"records":[{"attributes":{"type":"Account"},"id":"`+ids[0]+`","Industry":"Media"},{"attributes":{"type":"Account"},"Id":"001000000000009AAA"}]}`,
+		),
+	)
 	if !slices.Equal(codes, []string{"", "NOT_FOUND"}) {
 		t.Errorf("changed: %q", codes)
 	}
@@ -270,11 +308,13 @@ func TestCollections(t *testing.T) {
 		t.Errorf("after the change: %s", got.body)
 	}
 	codes, _ = results(t, r.call("DELETE", path+"?allOrNone=true&ids="+ids[0]+",001000000000009AAA", ""))
-	if !slices.Equal(codes, []string{"ALL_OR_NONE_OPERATION_ROLLED_BACK", "NOT_FOUND"}) || r.call("GET", data+"sobjects/Account/"+ids[0], "").status != 200 {
+	if !slices.Equal(codes, []string{"ALL_OR_NONE_OPERATION_ROLLED_BACK", "NOT_FOUND"}) ||
+		r.call("GET", data+"sobjects/Account/"+ids[0], "").status != 200 {
 		t.Errorf("deleted, all or none: %q", codes)
 	}
 	codes, _ = results(t, r.call("DELETE", path+"?ids="+ids[0]+",nothing,"+ids[3], ""))
-	if !slices.Equal(codes, []string{"", "MALFORMED_ID", ""}) || len(r.names(data+"query?q=SELECT+Name+FROM+Account")) != 3 {
+	if !slices.Equal(codes, []string{"", "MALFORMED_ID", ""}) ||
+		len(r.names(data+"query?q=SELECT+Name+FROM+Account")) != 3 {
 		t.Errorf("deleted: %q", codes)
 	}
 	for body, want := range map[string]string{
@@ -290,6 +330,7 @@ func TestCollections(t *testing.T) {
 }
 
 func TestQueryBatches(t *testing.T) {
+	t.Parallel()
 	r := newHarness(t)
 	for range 11 {
 		var records []string
@@ -311,11 +352,17 @@ func TestQueryBatches(t *testing.T) {
 		var sizes []int
 		path := data + test.path + "/?q=SELECT+Id+FROM+Account"
 		for path != "" {
-			got := r.do("GET", path, "", map[string]string{"Authorization": "Bearer " + r.token, "Sforce-Query-Options": test.option})
+			got := r.do(
+				"GET",
+				path,
+				"",
+				map[string]string{"Authorization": "Bearer " + r.token, "Sforce-Query-Options": test.option},
+			)
 			rows, _ := got.fields["records"].([]any)
 			sizes = append(sizes, len(rows))
 			path = got.text("nextRecordsUrl")
-			if got.status != 200 || got.fields["totalSize"] != 2203.0 || got.fields["done"] != (path == "") || path != "" && !strings.HasPrefix(path, data+"query/01g") {
+			if got.status != 200 || got.fields["totalSize"] != 2203.0 || got.fields["done"] != (path == "") ||
+				path != "" && !strings.HasPrefix(path, data+"query/01g") {
 				t.Fatalf("%d, done %v, next %q", got.status, got.fields["done"], path)
 			}
 		}
@@ -335,6 +382,7 @@ func TestQueryBatches(t *testing.T) {
 }
 
 func TestSOQL(t *testing.T) {
+	t.Parallel()
 	r := newHarness(t)
 	r.call("POST", data+"sobjects/Account", `{"Name":"O'Hara 100%","NumberOfEmployees":10}`)
 	r.call("POST", data+"sobjects/Account", `{"Name":"bit","NumberOfEmployees":9}`)
@@ -377,6 +425,7 @@ func TestSOQL(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
+	t.Parallel()
 	r := newHarness(t)
 	var names []string
 	all, _ := r.call("GET", data+"sobjects", "").fields["sobjects"].([]any)
@@ -388,10 +437,12 @@ func TestDescribe(t *testing.T) {
 	}
 	got := r.call("GET", data+"sobjects/account/describe/", "")
 	fields, _ := got.fields["fields"].([]any)
-	if got.text("name") != "Account" || got.fields["createable"] != true || len(fields) < 8 || !strings.Contains(got.body, `"name":"NumberOfEmployees"`) {
+	if got.text("name") != "Account" || got.fields["createable"] != true || len(fields) < 8 ||
+		!strings.Contains(got.body, `"name":"NumberOfEmployees"`) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	if got := r.call("GET", data+"sobjects/Organization", ""); got.status != 200 || !strings.Contains(got.body, `"createable":false`) {
+	if got := r.call("GET", data+"sobjects/Organization", ""); got.status != 200 ||
+		!strings.Contains(got.body, `"createable":false`) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	if got := r.call("GET", data+"sobjects/Nothing/describe", ""); got.status != http.StatusNotFound {
