@@ -348,7 +348,7 @@ func TestTheSmallestBudgetsLetARotationEnd(t *testing.T) {
 		t.Run(fmt.Sprint(b), func(t *testing.T) {
 			inBubble(t, options{propagation: 10 * time.Minute}, func(t *testing.T, w *world) {
 				oldKey, _ := w.app.Credentials()
-				h := &handler{log: w.handlerLog(), rotator: &rotation.Rotator{
+				h := &Handler{Log: w.handlerLog(), rotator: &rotation.Rotator{
 					Secrets: w.secrets, Lister: w.secrets, Prefix: "sftoken/", Hosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: w.network.Client(),
 					Propagation: 10 * time.Minute, Logins: loginbudget.New(b[0], b[1]),
 				}}
