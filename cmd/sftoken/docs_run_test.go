@@ -119,13 +119,13 @@ func (s *stack) current(t *testing.T) string {
 func (s *reader) prepare(t *testing.T, b mdtest.Block) {
 	t.Helper()
 	switch {
-	case strings.Contains(b.Text, "pair.json"): // somebody has regenerated the pair
+	case strings.Contains(b.Text, "credentials.json"): // somebody has regenerated the pair
 		key, pair := s.app.Regenerate()
 		text, err := json.Marshal(map[string]string{"consumerKey": key, "consumerSecret": pair})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(s.dir, "pair.json"), text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.dir, "credentials.json"), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	case b.Heading == "A rotation is stuck":
