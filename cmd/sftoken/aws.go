@@ -19,10 +19,10 @@ import (
 	"github.com/sftoken/sftoken/internal/printable"
 )
 
-// loadFor returns a function that finds the AWS configuration as the AWS CLI does. A profile that asks for an MFA
+// configLoader returns a function that finds the AWS configuration as the AWS CLI does. A profile that asks for an MFA
 // code has it asked for at the command's terminal, after before is called (nil: nothing is). What the SDK would log
 // of its search is in the error, where it fails.
-func loadFor(cmd *cobra.Command, before func()) func(context.Context) (aws.Config, error) {
+func configLoader(cmd *cobra.Command, before func()) func(context.Context) (aws.Config, error) {
 	return func(ctx context.Context) (aws.Config, error) {
 		return config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
 			o.TokenProvider = func() (string, error) { return askMFA(cmd, aws.ToString(o.SerialNumber), before) }
@@ -33,7 +33,7 @@ func loadFor(cmd *cobra.Command, before func()) func(context.Context) (aws.Confi
 // askMFA asks for the code of an MFA device. A prompt without a reader would wait forever, so it is shown only at a
 // terminal.
 func askMFA(cmd *cobra.Command, device string, before func()) (string, error) {
-	if terminalOf(cmd) == nil {
+	if inputTerminal(cmd) == nil {
 		return "", errors.New("the AWS profile wants an MFA code, and there is no terminal to ask for it: use credentials of `aws sts get-session-token`, or aws sso login")
 	}
 	if before != nil {
@@ -48,7 +48,7 @@ func askMFA(cmd *cobra.Command, device string, before func()) (string, error) {
 
 // awsConfig is the configuration, with errors that say what to do where there are no credentials.
 func awsConfig(cmd *cobra.Command) (aws.Config, error) {
-	cfg, err := loadFor(cmd, nil)(cmd.Context())
+	cfg, err := configLoader(cmd, nil)(cmd.Context())
 	if err != nil {
 		return cfg, fmt.Errorf("AWS configuration: %w", err)
 	}
@@ -63,9 +63,9 @@ func awsConfig(cmd *cobra.Command) (aws.Config, error) {
 	return cfg, nil
 }
 
-// trusting is a client that trusts what the configuration has AWS's own clients trust: AWS_CA_BUNDLE, or ca_bundle of
+// apiHTTPClient is a client that trusts what the configuration has AWS's own clients trust: AWS_CA_BUNDLE, or ca_bundle of
 // the profile.
-func trusting(cfg aws.Config) *http.Client {
+func apiHTTPClient(cfg aws.Config) *http.Client {
 	if client, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		return &http.Client{Transport: client.GetTransport()}
 	}
@@ -77,9 +77,9 @@ type noCredentials struct{ error }
 
 func (e *noCredentials) Unwrap() error { return e.error }
 
-// ofAWS is an error of AWS without the words of the SDK, and with what a person can do about it; empty: it is another
+// awsMessage is an error of AWS without the words of the SDK, and with what a person can do about it; empty: it is another
 // error.
-func ofAWS(err error) string {
+func awsMessage(err error) string {
 	if none, ok := errors.AsType[*noCredentials](err); ok {
 		return "no AWS credentials: log in with `aws sso login` or `aws configure`, or set AWS_PROFILE: " + none.Error()
 	}

@@ -12,7 +12,7 @@ import (
 // Whoever has a deleted secret before them must see that it is, and that it can be had back.
 func TestASecretThatIsToBeDeleted(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	if stdout, stderr, code := command(t, "", "secret", "status", "crm"); code != 0 || strings.Contains(stdout, "deleted") {
 		t.Errorf("status before: exit %d: %s%s", code, stdout, stderr)
 	}

@@ -28,7 +28,7 @@ func mfaProfile(t *testing.T) (code *string) {
 	}))
 	t.Cleanup(api.Close)
 	s := &stack{url: api.URL + "/v1", awsURL: sts.URL}
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 	file := filepath.Join(t.TempDir(), "config")
 	config := "[profile mfa]\nrole_arn = arn:aws:iam::222222222222:role/billing\nsource_profile = base\nmfa_serial = arn:aws:iam::222222222222:mfa/anna\n" +
 		"[profile base]\naws_access_key_id = AKIA\naws_secret_access_key = s\n"
@@ -66,7 +66,7 @@ func TestTheCABundleCountsForTheAPI(t *testing.T) {
 	api.StartTLS()
 	defer api.Close()
 	s := &stack{url: api.URL + "/v1", awsURL: api.URL}
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "5s"); code != exitFailed || !strings.Contains(stderr, "certificate") {
 		t.Errorf("without: exit %d: %s", code, stderr)

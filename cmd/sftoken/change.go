@@ -204,7 +204,7 @@ func (d *demo) handleLeak(ctx context.Context, l *load) error {
 	}
 	l.leaks.Add(1)
 	r := &rotation{client: d.stack.secrets, secret: secret, Leaked: secret.VersionWithLabel(appsecret.Current), timeout: defaultWait, out: io.Discard, progress: io.Discard}
-	if err := r.replaceLeaked(ctx); err != nil {
+	if err := r.rotateCompromised(ctx); err != nil {
 		return err
 	}
 	if err := d.as(ownerKey).Revoke(ctx); err != nil {
@@ -237,7 +237,7 @@ func (d *demo) store(ctx context.Context, key, pair, label string) (version stri
 	if err != nil {
 		return "", err
 	}
-	version = newToken()
+	version = newRequestToken()
 	_, err = d.stack.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
 		SecretId: aws.String(prefix + "crm"), SecretString: aws.String(string(value)), ClientRequestToken: &version, VersionStages: []string{label},
 	})

@@ -9,8 +9,8 @@ import (
 	"github.com/sftoken/sftoken/internal/appsecret"
 )
 
-// find finds the version that has leaked, and refuses one about which nothing can be done.
-func (r *rotation) find(ctx context.Context, flags *rotateFlags) error {
+// findCompromised finds the version that has leaked, and refuses one about which nothing can be done.
+func (r *rotation) findCompromised(ctx context.Context, flags *rotateFlags) error {
 	r.Leaked = r.secret.VersionWithLabel(appsecret.Current)
 	switch {
 	case flags.version != "":
@@ -25,15 +25,15 @@ func (r *rotation) find(ctx context.Context, flags *rotateFlags) error {
 			return fmt.Errorf("secret %s has no version %q: see `sftoken secret status %s`", r.secret.Name, flags.version, r.secret.App)
 		}
 	}
-	if r.leakedIsCurrent(ctx) {
-		return r.possible(ctx, true)
+	if r.compromisedIsCurrent(ctx) {
+		return r.checkRotatable(ctx, true)
 	}
 	return nil
 }
 
-// leakedIsCurrent reports whether the credentials that have leaked are those that are current. Where it cannot be
+// compromisedIsCurrent reports whether the credentials that have leaked are those that are current. Where it cannot be
 // found out, they are.
-func (r *rotation) leakedIsCurrent(ctx context.Context) bool {
+func (r *rotation) compromisedIsCurrent(ctx context.Context) bool {
 	holder := r.secret.VersionWithLabel(appsecret.Current)
 	if holder == r.Leaked {
 		return true
@@ -43,12 +43,12 @@ func (r *rotation) leakedIsCurrent(ctx context.Context) bool {
 	return err != nil || err2 != nil || leaked.SameCredentials(current)
 }
 
-// replaceLeaked labels the leaked version COMPROMISED first: the rotate function then deletes its credentials at
+// rotateCompromised labels the leaked version COMPROMISED first: the rotate function then deletes its credentials at
 // Salesforce once others are current, and the token function revokes the tokens made with them. If nothing is
 // rotated, the label comes off again.
-func (r *rotation) replaceLeaked(ctx context.Context) error {
+func (r *rotation) rotateCompromised(ctx context.Context) error {
 	before := r.secret.VersionWithLabel(appsecret.Compromised)
-	needed := r.leakedIsCurrent(ctx)
+	needed := r.compromisedIsCurrent(ctx)
 	err := r.secret.MoveLabel(ctx, appsecret.Compromised, r.Leaked)
 	if err == nil {
 		r.Compromised = true
@@ -62,7 +62,7 @@ func (r *rotation) replaceLeaked(ctx context.Context) error {
 	if err == nil || before == r.Leaked {
 		return err
 	}
-	return r.undo(ctx, before, err)
+	return r.removeLabel(ctx, before, err)
 }
 
 // replace gives up a rotation that was begun before, and rotates.
@@ -79,9 +79,9 @@ func (r *rotation) replace(ctx context.Context) error {
 // undoTime bounds what is done after Ctrl-C. A second one ends the process at once.
 const undoTime = 10 * time.Second
 
-// undo takes the label off again, after err, if nothing was rotated: later on, a forgotten label would have
+// removeLabel takes the label off again, after err, if nothing was rotated: later on, a forgotten label would have
 // credentials deleted unexpectedly.
-func (r *rotation) undo(ctx context.Context, before string, err error) error {
+func (r *rotation) removeLabel(ctx context.Context, before string, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
 	now, failed := r.open(ctx)
@@ -92,7 +92,7 @@ func (r *rotation) undo(ctx context.Context, before string, err error) error {
 		r.Compromised = false
 		return err
 	}
-	if r.made(ctx, now) {
+	if r.hasNewCredentials(ctx, now) {
 		return fmt.Errorf("%w; new credentials have been made, and version %s stays labelled COMPROMISED: continue with `sftoken rotate %s --compromised`", err, r.Leaked, now.App)
 	}
 	if now.Labels[before] != nil {
@@ -107,11 +107,11 @@ func (r *rotation) undo(ctx context.Context, before string, err error) error {
 	return fmt.Errorf("%w; nothing was rotated, and the label COMPROMISED is off version %s again", err, r.Leaked)
 }
 
-// made reports whether the rotation has got anywhere: other credentials are current, or are stored as AWSPENDING.
+// hasNewCredentials reports whether the rotation has got anywhere: other credentials are current, or are stored as AWSPENDING.
 // Where it cannot be found out, it has.
-func (r *rotation) made(ctx context.Context, now *appsecret.Secret) bool {
+func (r *rotation) hasNewCredentials(ctx context.Context, now *appsecret.Secret) bool {
 	current, pending := now.VersionWithLabel(appsecret.Current), now.VersionWithLabel(appsecret.Pending)
-	if !r.isStill(ctx, now, current) {
+	if !r.stillCurrent(ctx, now, current) {
 		return true
 	}
 	if pending == "" || pending == current {

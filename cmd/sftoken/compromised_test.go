@@ -20,7 +20,7 @@ import (
 
 func TestAnEmergencyIsConfirmed(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	before := s.current(t)
 	if _, stderr, code := command(t, "yes\n", "rotate", "crm", "--compromised"); code != exitUsage || !strings.Contains(stderr, "--yes") || !strings.Contains(stderr, "sftoken/crm in account 111111111111") {
 		t.Errorf("no terminal: exit %d: %s", code, stderr)
@@ -46,7 +46,7 @@ func TestAnEmergencyIsConfirmed(t *testing.T) {
 // The credentials before have leaked, and are still in their grace: they go, and the current ones stay.
 func TestTheVersionBeforeHasLeaked(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	oldKey, oldSecret := s.app.Credentials()
 	if _, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr)
@@ -78,7 +78,7 @@ func TestTheVersionBeforeHasLeaked(t *testing.T) {
 // A label that is forgotten would have credentials deleted later on.
 func TestTheLabelOfAnEmergencyComesOffWhenNothingWasRotated(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	before := s.current(t)
 	s.org.InjectFault(sfoauthtest.Stage, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
 	begun := time.Now()
@@ -120,7 +120,7 @@ func (s *stack) labelled(t *testing.T, label string) string {
 }
 
 // rotating switches the rotation on, and has every step wait for as long as it says.
-func (v *vault) rotating(step func(context.Context) error) {
+func (v *fakeSecrets) rotating(step func(context.Context) error) {
 	v.t.Helper()
 	v.rotate = func(context.Context, []byte) ([]byte, error) { return nil, errors.New("not yet") }
 	_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
@@ -142,7 +142,7 @@ func TestCtrlCInAnEmergency(t *testing.T) {
 		"when there are new credentials":  {true, 5 * time.Second, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inVault(t, func(v *vault) {
+			runSynctest(t, func(v *fakeSecrets) {
 				v.put("made", "AWSCURRENT")
 				v.rotating(func(context.Context) error {
 					if c.makes {
@@ -157,7 +157,7 @@ func TestCtrlCInAnEmergency(t *testing.T) {
 				ctx, interrupt := context.WithCancel(v.t.Context())
 				time.AfterFunc(c.after, interrupt)
 				begun, r := time.Now(), v.rotation()
-				err := r.replaceLeaked(ctx)
+				err := r.rotateCompromised(ctx)
 				if took := time.Since(begun); took > c.after+undoTime {
 					v.t.Errorf("it took %v", took)
 				}
@@ -174,7 +174,7 @@ func TestCtrlCInAnEmergency(t *testing.T) {
 
 func TestARotationThatFailsIsReportedAtOnce(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	s.org.InjectFault(sfoauthtest.PrimaryCredentials, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
 	begun := time.Now()
 	for range 2 { // a new one; one that is continued
@@ -196,7 +196,7 @@ func TestARotationThatFailsIsReportedAtOnce(t *testing.T) {
 
 // Secrets Manager itself does not report that a rotation has failed.
 func TestARotationThatStandsStill(t *testing.T) {
-	inVault(t, func(v *vault) {
+	runSynctest(t, func(v *fakeSecrets) {
 		v.put("made", "AWSCURRENT")
 		v.rotating(func(context.Context) error { return errors.New("known only to the log") })
 		said := &bytes.Buffer{}
@@ -216,12 +216,12 @@ func TestARotationThatStandsStill(t *testing.T) {
 }
 
 func TestTheTimeoutOfAWait(t *testing.T) {
-	inVault(t, func(v *vault) {
-		s := v.store(v.t.Context(), "CANDIDATE", pairOf("staged"))
+	runSynctest(t, func(v *fakeSecrets) {
+		s := v.store(v.t.Context(), "CANDIDATE", credentialsJSON("staged"))
 		version, err := s.store("")
 		v.must(err)
 		begun := time.Now()
-		if _, err := s.verdict(version, 90*time.Second); err == nil || !strings.Contains(err.Error(), "no result after 1m30s") || time.Since(begun) != 90*time.Second {
+		if _, err := s.waitForResult(version, 90*time.Second); err == nil || !strings.Contains(err.Error(), "no result after 1m30s") || time.Since(begun) != 90*time.Second {
 			v.t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		v.put("made", "AWSCURRENT")

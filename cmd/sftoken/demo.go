@@ -20,18 +20,15 @@ import (
 
 func newDemo() *cobra.Command {
 	return &cobra.Command{
-		Use: "demo", GroupID: hereGroup,
+		Use: "demo", GroupID: localGroup,
 		Short: "Show the main job once, on this machine, and check it",
-		Long: `Show the main job once, on this machine: the real function binaries between a
+		Long: `Show the main job once, on this machine: the real functions between a
 simulated Salesforce org and stand-ins for AWS. Each line is printed after it
-has been checked; the first thing that does not happen as told ends the demo.
-
-Needs Go and a checkout of sftoken.`,
+has been checked; the first thing that does not happen as told ends the demo.`,
 		Example:     `  sftoken demo`,
 		Annotations: sections{}.exits(map[int]string{0: "everything happened as told", 1: "something did not"}),
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fmt.Fprintln(cmd.ErrOrStderr(), "building the functions …")
 			d := &demo{out: cmd.OutOrStdout(), log: &localaws.SyncBuffer{}}
 			var err error
 			const anyPort = "127.0.0.1:0"
@@ -75,7 +72,7 @@ func (d *demo) run(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", chapter.title, err)
 		}
 	}
-	fmt.Fprintln(d.out, "\nTo try it yourself: go run ./cmd/sftoken local")
+	fmt.Fprintln(d.out, "\nTo try it yourself: sftoken local")
 	return nil
 }
 
@@ -86,7 +83,7 @@ func (d *demo) told(so bool, format string, args ...any) error {
 		return fmt.Errorf("%w: %s", errNotAsTold, text)
 	}
 	d.step++
-	newScreen(d.out).column(fmt.Sprintf("  %2d. ", d.step), 6, text)
+	newTerminal(d.out).column(fmt.Sprintf("  %2d. ", d.step), 6, text)
 	return nil
 }
 

@@ -68,7 +68,7 @@ func (s *reader) run(t *testing.T, b mdtest.Block) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	stdout, _, _ := command(t, "", "get", "crm", "-o", "token")
 	t.Setenv("TOKEN", strings.TrimSpace(stdout))
 	s.prepare(t, b)
@@ -130,7 +130,7 @@ func (s *reader) prepare(t *testing.T, b mdtest.Block) {
 		}
 	case b.Heading == "A rotation is stuck":
 		s.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Maintenance(), 0)
-		if _, err := start(t.Context(), s.secrets, prefix+"crm"); err != nil {
+		if _, err := startRotation(t.Context(), s.secrets, prefix+"crm"); err != nil {
 			t.Fatal(err)
 		}
 		s.org.ClearFaults()
@@ -171,7 +171,7 @@ func main() {
 // TestReadmeGo compiles the Go of the README and runs it against the local stack.
 func TestReadmeGo(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 	ran := 0
 	for _, b := range mdtest.Read(t, "../../README.md").Blocks {
 		if b.Language != "go" {

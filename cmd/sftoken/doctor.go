@@ -41,23 +41,23 @@ failed.`,
 		Example: `  sftoken doctor crm
   sftoken doctor crm --admin-app admin
   sftoken doctor crm --json | jq '.checks[] | select(.status == "failed")'`,
-		Annotations: describe(
+		Annotations: environment(
 			"SFTOKEN_URL", "the API's address", "SECRET_PREFIX", "as --prefix", "ADMIN_APP", "as --admin-app", "SALESFORCE_HOSTS", "as --salesforce-hosts",
 			awsVariables, awsMeaning, "NO_COLOR", "if set, no colours",
 		).exits(map[int]string{0: "nothing failed; there may be warnings", 1: "something failed"}),
-		Args: oneApp,
+		Args: appArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := positive("--timeout", api.timeout); err != nil {
+			if err := requirePositive("--timeout", api.timeout); err != nil {
 				return err
 			}
 			allowed, err := sfoauth.ParseAllowedHosts(hosts)
 			if err != nil {
 				return &usageError{fmt.Errorf("--salesforce-hosts: %w", err)}
 			}
-			out, progress := &rendering{screen: newScreen(cmd.OutOrStdout())}, newPatience(cmd.ErrOrStderr())
+			out, progress := &reportPrinter{terminal: newTerminal(cmd.OutOrStdout())}, newProgress(cmd.ErrOrStderr())
 			c := doctor.Config{
-				Load:      loadFor(cmd, progress.done),
-				APIClient: trusting,
+				Load:      configLoader(cmd, progress.done),
+				APIClient: apiHTTPClient,
 				URL:       api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
 				Begin: progress.wait,
 				Done: func(r doctor.Result) {
@@ -88,9 +88,9 @@ failed.`,
 	return cmd
 }
 
-// rendering shows the results of the checks as they come.
-type rendering struct {
-	*screen
+// reportPrinter shows the results of the checks as they come.
+type reportPrinter struct {
+	*terminal
 	group   string   // of the results under the last heading
 	needs   string   // a check that has not succeeded
 	skipped []string // those that were not made for it, to be shown in one line
@@ -112,14 +112,14 @@ const (
 	fixColumn  = 13
 )
 
-func (p *rendering) result(r doctor.Result) {
+func (p *reportPrinter) result(r doctor.Result) {
 	if r.Group != p.group {
 		p.flush()
 		if p.group != "" {
 			fmt.Fprintln(p)
 		}
 		p.group = r.Group
-		fmt.Fprintln(p, p.paint(groups[r.Group], bold))
+		fmt.Fprintln(p, p.color(groups[r.Group], bold))
 	}
 	if r.Needs != p.needs {
 		p.flush()
@@ -134,17 +134,17 @@ func (p *rendering) result(r doctor.Result) {
 	}
 	p.column(p.label(r.Status)+fmt.Sprintf("  %-14s", r.Check), textColumn, found)
 	if r.Fix != "" {
-		p.column("        "+p.paint("fix:", bold)+" ", fixColumn, r.Fix)
+		p.column("        "+p.color("fix:", bold)+" ", fixColumn, r.Fix)
 	}
 }
 
-func (p *rendering) label(status doctor.Status) string {
+func (p *reportPrinter) label(status doctor.Status) string {
 	label := labels[status]
-	return "  " + p.paint(fmt.Sprintf("%-4s", label.text), label.colour)
+	return "  " + p.color(fmt.Sprintf("%-4s", label.text), label.colour)
 }
 
 // flush shows what was skipped.
-func (p *rendering) flush() {
+func (p *reportPrinter) flush() {
 	if len(p.skipped) > 0 {
 		p.column(p.label(doctor.Skipped)+"  ", 8, "not checked without "+p.needs+": "+strings.Join(p.skipped, ", "))
 	}
@@ -152,7 +152,7 @@ func (p *rendering) flush() {
 }
 
 // summary says how it came out.
-func (p *rendering) summary(r *doctor.Report) {
+func (p *reportPrinter) summary(r *doctor.Report) {
 	p.flush()
 	var bad []string
 	for _, c := range r.Checks {
@@ -160,9 +160,9 @@ func (p *rendering) summary(r *doctor.Report) {
 			bad = append(bad, c.Check)
 		}
 	}
-	text := p.paint("Nothing failed", green)
+	text := p.color("Nothing failed", green)
 	if len(bad) > 0 {
-		text = p.paint(fmt.Sprintf("%d failed: %s", len(bad), strings.Join(bad, ", ")), red)
+		text = p.color(fmt.Sprintf("%d failed: %s", len(bad), strings.Join(bad, ", ")), red)
 	}
 	for _, more := range []struct {
 		n    int

@@ -15,7 +15,7 @@ import (
 
 func TestInAnEmergencyAPairThatWasStagedBeforeIsNotUsed(t *testing.T) {
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	leakedKey, leakedSecret := s.app.Credentials()
 	s.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 2) // Secrets Manager tries it twice
 	if _, stderr, code := command(t, "", "rotate", "crm"); code != 0 || len(s.app.Staged()) != 1 {
@@ -40,7 +40,7 @@ func TestInAnEmergencyAPairThatWasStagedBeforeIsNotUsed(t *testing.T) {
 
 func TestAnAppThatCannotRotateItselfIsSaidAtOnce(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	value, err := s.secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")})
 	if err != nil {
 		t.Fatal(err)

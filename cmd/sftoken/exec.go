@@ -37,14 +37,14 @@ The token is fetched once. A command that outlives it asks for another with
       printf "Authorization: Bearer %s" $SF_ACCESS_TOKEN |
       curl -H @- $SF_INSTANCE_URL/services/data/v65.0/limits'`,
 		Annotations: apiSections("").exits(map[int]string{
-			0: "the command succeeded; otherwise what it exits with", exitFailed: "no token, or:", exitRefused: refused, exitLater: later, exitMisconfigured: misconfigured,
+			0: "the command succeeded; otherwise what it exits with", exitFailed: "no token, or:", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
 			exitCannotRun: "the command cannot be run", exitNotFound: "there is no such command", exitSignal: "and above: a signal has ended the command",
 		}),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
 				return &usageError{errors.New("want: sftoken exec APP -- COMMAND")}
 			}
-			return oneApp(cmd, args[:1])
+			return appArg(cmd, args[:1])
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			token, err := flags.fetch(cmd, args[0], "")
@@ -75,7 +75,7 @@ func runChild(child *exec.Cmd) error {
 		return &exitError{err.Error(), code}
 	}
 	ended := make(chan struct{})
-	go pass(signals, child.Process, ended)
+	go forwardSignals(signals, child.Process, ended)
 	err := child.Wait()
 	close(ended)
 	exit, ok := errors.AsType[*exec.ExitError](err)
@@ -95,9 +95,9 @@ func waitStatus(exit *exec.ExitError) (status syscall.WaitStatus, ok bool) {
 	return status, ok
 }
 
-// pass hands signals to the process until it has ended. A terminal sends Ctrl-C to the process by itself, whichever of its streams are
+// forwardSignals hands signals to the process until it has ended. A terminal sends Ctrl-C to the process by itself, whichever of its streams are
 // redirected; many programs take a second one as the order to give up without tidying.
-func pass(signals <-chan os.Signal, to *os.Process, ended <-chan struct{}) {
+func forwardSignals(signals <-chan os.Signal, to *os.Process, ended <-chan struct{}) {
 	terminal := slices.ContainsFunc([]*os.File{os.Stdin, os.Stdout, os.Stderr}, func(f *os.File) bool {
 		_, is := columns(f)
 		return is

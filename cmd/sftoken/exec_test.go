@@ -37,7 +37,7 @@ func oddAPI(t *testing.T, text string) {
 	}))
 	t.Cleanup(api.Close)
 	s := &stack{url: api.URL + "/v1", awsURL: api.URL}
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 }
 
 func TestAShellReadsWhatGetPrints(t *testing.T) {

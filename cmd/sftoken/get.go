@@ -34,8 +34,8 @@ func (f *apiFlags) add(cmd *cobra.Command) {
 
 // apiSections are the sections of help of the commands that call the API.
 func apiSections(done string) sections {
-	return describe("SFTOKEN_URL", "the API's address, where --url does not give it", awsVariables, awsMeaning).
-		exits(map[int]string{0: done, exitFailed: "failed", exitRefused: refused, exitLater: later, exitMisconfigured: misconfigured})
+	return environment("SFTOKEN_URL", "the API's address, where --url does not give it", awsVariables, awsMeaning).
+		exits(map[int]string{0: done, exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp})
 }
 
 // address is the API's, empty where it is not given.
@@ -43,7 +43,7 @@ func (f *apiFlags) address() string { return cmp.Or(f.url, os.Getenv("SFTOKEN_UR
 
 // check refuses flags that make no sense.
 func (f *apiFlags) check() error {
-	if err := positive("--timeout", f.timeout); err != nil {
+	if err := requirePositive("--timeout", f.timeout); err != nil {
 		return err
 	}
 	address := f.address()
@@ -57,8 +57,8 @@ func (f *apiFlags) check() error {
 	return nil
 }
 
-// positive refuses a duration that leaves no time.
-func positive(flag string, d time.Duration) error {
+// requirePositive refuses a duration that leaves no time.
+func requirePositive(flag string, d time.Duration) error {
 	if d <= 0 {
 		return &usageError{fmt.Errorf("%s %s: want more than 0, like 30s or 5m", flag, d)}
 	}
@@ -78,12 +78,12 @@ func (f *apiFlags) source(cmd *cobra.Command, app string) (*sftoken.TokenSource,
 		return nil, nil, nil, &usageError{errors.New("no region: the API's address names none, so set AWS_REGION to the API's region")}
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
-	return f.with(cfg, app), ctx, cancel, nil
+	return f.tokenSource(cfg, app), ctx, cancel, nil
 }
 
-// with is a source that asks the API with this configuration.
-func (f *apiFlags) with(cfg aws.Config, app string) *sftoken.TokenSource {
-	return sftoken.NewTokenSource(cfg, f.address(), app, sftoken.WithHTTPClient(trusting(cfg)))
+// tokenSource is a source that asks the API with this configuration.
+func (f *apiFlags) tokenSource(cfg aws.Config, app string) *sftoken.TokenSource {
+	return sftoken.NewTokenSource(cfg, f.address(), app, sftoken.WithHTTPClient(apiHTTPClient(cfg)))
 }
 
 func newGet() *cobra.Command {
@@ -103,7 +103,7 @@ and replace it if it is.`,
       https://acme.my.salesforce.com/services/data/v65.0/limits
   eval "$(sftoken get crm -o env)"`,
 		Annotations:       apiSections("done"),
-		Args:              oneApp,
+		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(outputs, output) {
@@ -130,7 +130,7 @@ func (f *apiFlags) fetch(cmd *cobra.Command, app, rejected string) (*sftoken.Tok
 		return nil, err
 	}
 	defer cancel()
-	progress := newPatience(cmd.ErrOrStderr())
+	progress := newProgress(cmd.ErrOrStderr())
 	progress.wait("waiting for the API")
 	defer progress.done()
 	return source.Refresh(ctx, rejected)
@@ -215,7 +215,7 @@ one of them is reached. If the app's pair has leaked, use
 "sftoken rotate APP --compromised", which reaches all.`,
 		Example:           `  sftoken revoke crm`,
 		Annotations:       apiSections("done: there is no cached token any more"),
-		Args:              oneApp,
+		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			source, ctx, cancel, err := flags.source(cmd, args[0])
@@ -223,7 +223,7 @@ one of them is reached. If the app's pair has leaked, use
 				return err
 			}
 			defer cancel()
-			progress := newPatience(cmd.ErrOrStderr())
+			progress := newProgress(cmd.ErrOrStderr())
 			progress.wait("waiting for the API")
 			defer progress.done()
 			return source.Revoke(ctx)

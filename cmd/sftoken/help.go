@@ -50,8 +50,8 @@ const (
 // sections are a command's further sections of help.
 type sections map[string]string
 
-// describe begins with the environment variables, each followed by its meaning.
-func describe(variables ...string) sections {
+// environment begins with the environment variables, each followed by its meaning.
+func environment(variables ...string) sections {
 	width := 0
 	for i := 0; i < len(variables); i += 2 {
 		width = max(width, len([]rune(variables[i])))

@@ -17,10 +17,10 @@ func newLocal() *cobra.Command {
 	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "local", GroupID: hereGroup,
+		Use: "local", GroupID: localGroup,
 		Short: "Run the whole of sftoken on this machine, until Ctrl-C",
-		Long: `Run the whole of sftoken on this machine, until Ctrl-C: the real function
-binaries between a simulated Salesforce org and stand-ins for Secrets Manager,
+		Long: `Run the whole of sftoken on this machine, until Ctrl-C: the real functions
+between a simulated Salesforce org and stand-ins for Secrets Manager,
 STS, API Gateway and Lambda. Everything listens on this machine alone and is
 kept in memory.
 
@@ -36,9 +36,7 @@ no other user of this machine and no web page reads the secrets. Without
 
 With --org-ca the simulated org answers https too, at the same address: for
 clients that speak nothing else. They must trust the certificate in FILE:
-REQUESTS_CA_BUNDLE for Python's requests, NODE_EXTRA_CA_CERTS for Node.
-
-Needs Go and a checkout of sftoken.`,
+REQUESTS_CA_BUNDLE for Python's requests, NODE_EXTRA_CA_CERTS for Node.`,
 		Example: `  sftoken local
   sftoken local --set SECRET_TTL=10s
   sftoken local --secrets secrets.json`,
@@ -60,9 +58,6 @@ Needs Go and a checkout of sftoken.`,
 				if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
 					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s can be read by others: chmod 600 %s\n", file, file)
 				}
-			}
-			if !o.noFunctions {
-				fmt.Fprintln(cmd.ErrOrStderr(), "building the functions …")
 			}
 			o.log = cmd.ErrOrStderr()
 			s, err := newStack(cmd.Context(), o)

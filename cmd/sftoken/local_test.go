@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -45,7 +46,7 @@ func (c cue) Write(p []byte) (int, error) {
 }
 
 func TestLocalForScripts(t *testing.T) {
-	stdout, stderr := runLocal(t, "}", "--json")
+	stdout, _ := runLocal(t, "}", "--json")
 	var got struct {
 		URL, SecretsManager, Org, Region string
 		Keys                             map[string]struct{ AccessKeyID, SecretAccessKey, ARN string }
@@ -60,9 +61,6 @@ func TestLocalForScripts(t *testing.T) {
 		if key := got.Keys[name]; key.AccessKeyID == "" || key.SecretAccessKey == "" || key.ARN == "" {
 			t.Errorf("key %s: %+v", name, key)
 		}
-	}
-	if !strings.Contains(stderr, "building the functions") {
-		t.Error("no progress on standard error")
 	}
 }
 
@@ -102,7 +100,7 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.as(t, s.keys.owner)
+	s.useKey(t, s.keys.owner)
 	if _, stderr, code := command(t, "", "rotate", "erp", "--wait"); code != exitFailed || !strings.Contains(stderr, "rotation function") {
 		t.Errorf("rotate: exit %d: %s", code, stderr)
 	}
@@ -169,15 +167,15 @@ func TestLocalWantsSettingsWithAValue(t *testing.T) {
 
 func TestExitCodesOfFailures(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 	s.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
-	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitLater || strings.Count(stderr, "sftoken: ") != 1 {
+	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitRetry || strings.Count(stderr, "sftoken: ") != 1 {
 		t.Errorf("Salesforce is down: exit %d: %s", code, stderr)
 	}
 	s.org.ClearFaults()
 	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
 	s.token.Kill() // it remembers that Salesforce was down
-	if _, stderr, code := command(t, "", "get", "crm"); code != exitMisconfigured {
+	if _, stderr, code := command(t, "", "get", "crm"); code != exitConfig {
 		t.Errorf("the flow is off: exit %d: %s", code, stderr)
 	}
 }
@@ -185,7 +183,7 @@ func TestExitCodesOfFailures(t *testing.T) {
 // Whoever handles a leak must not be told that all is well when the tokens could not be revoked.
 func TestAnEmergencySaysThatTokensWereNotRevoked(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "10s", "--url", "http://127.0.0.1:1/v1")
 	if code != exitFailed || !strings.Contains(stderr, "the credentials are changed, and the cached token is not revoked") {
 		t.Errorf("exit %d: %s", code, stderr)
@@ -193,5 +191,52 @@ func TestAnEmergencySaysThatTokensWereNotRevoked(t *testing.T) {
 	t.Setenv("SFTOKEN_URL", "")
 	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stderr, "no --url") {
 		t.Errorf("without the API's address: exit %d: %s", code, stderr)
+	}
+}
+
+// The program needs neither Go nor a checkout: nothing but itself.
+func TestInstalledProgramNeedsNothingElse(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped with -short: builds the program")
+	}
+	t.Parallel()
+	binary := buildProgram(t)
+	sftoken := func(env []string, args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), binary, args...)
+		cmd.Dir = t.TempDir()
+		cmd.Env = append([]string{"PATH=", "HOME=" + cmd.Dir}, env...)
+		return cmd
+	}
+	local := sftoken(nil, "local", "--json", "--listen", "127.0.0.1:0", "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0")
+	stdout, err := local.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := local.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = local.Process.Signal(os.Interrupt); _ = local.Wait() })
+	var got struct {
+		URL, SecretsManager string
+		Keys                map[string]struct{ AccessKeyID, SecretAccessKey string }
+	}
+	if err := json.NewDecoder(stdout).Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{
+		"SFTOKEN_URL=" + got.URL, "AWS_ENDPOINT_URL=" + got.SecretsManager, "AWS_REGION=" + region,
+		"AWS_ACCESS_KEY_ID=" + got.Keys["owner"].AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + got.Keys["owner"].SecretAccessKey,
+	}
+	for _, args := range [][]string{{"get", "crm", "-o", "none"}, {"rotate", "crm", "--wait"}} {
+		if text, err := sftoken(env, args...).CombinedOutput(); err != nil {
+			t.Errorf("%q: %v: %s", args, err, text)
+		}
+	}
+	// In a real Lambda function, and with a variable that was left over, it is the command-line tool.
+	for _, left := range []string{"", "SFTOKEN_SIMULATED_FUNCTION=token@127.0.0.1:1"} {
+		text, err := sftoken([]string{"AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001", left}, "version").CombinedOutput()
+		if err != nil || string(text) != "dev\n" {
+			t.Errorf("in a Lambda function, %q: %v: %s", left, err, text)
+		}
 	}
 }

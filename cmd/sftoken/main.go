@@ -18,6 +18,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/printable"
+	simstack "github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -26,14 +27,15 @@ var version = "dev"
 
 // Exit codes, as `sftoken --help` lists them.
 const (
-	exitFailed        = 1
-	exitUsage         = 2
-	exitRefused       = 3
-	exitLater         = 4
-	exitMisconfigured = 5
+	exitFailed = 1
+	exitUsage  = 2
+	exitDenied = 3
+	exitRetry  = 4
+	exitConfig = 5
 )
 
 func main() {
+	simstack.RunFunction(version)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, whatever it still does
@@ -48,29 +50,29 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if text := complaint(err); text != "" {
+	if text := userMessage(err); text != "" {
 		fmt.Fprintf(stderr, "sftoken: %s\n", text)
 	}
 	return exitCode(err)
 }
 
-// complaint is an error as a person reads it; empty: there is nothing to say.
-func complaint(err error) string {
+// userMessage is an error as a person reads it; empty: there is nothing to say.
+func userMessage(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := cmp.Or(ofAWS(err), err.Error())
+	text := cmp.Or(awsMessage(err), err.Error())
 	// AWS follows its message on a wrong signature with the request that was to be signed, the session's token included.
 	text, _, _ = strings.Cut(text, "\n\nThe Canonical String")
 	text = strings.TrimPrefix(text, "sftoken: ") // package sftoken says it too
 	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Code == "" && failed.Status != 429 {
 		text += "; `sftoken doctor APP` says what to mend" // API Gateway's own words do not
 	}
-	return printable.Line(oneLine.Replace(text))
+	return printable.Line(singleLine.Replace(text))
 }
 
-// oneLine has what is wrong in one line, and in words that are not Go's.
-var oneLine = strings.NewReplacer("\n\n", "; ", "\n", "; ", "context deadline exceeded", "no answer in time", "context canceled", "interrupted")
+// singleLine has what is wrong in one line, and in words that are not Go's.
+var singleLine = strings.NewReplacer("\n\n", "; ", "\n", "; ", "context deadline exceeded", "no answer in time", "context canceled", "interrupted")
 
 // usageError is a command line that makes no sense.
 type usageError struct{ error }
@@ -97,11 +99,11 @@ func exitCode(err error) int {
 	case !ok:
 		return exitFailed
 	case failed.Status == 403 || failed.Status == 404:
-		return exitRefused
+		return exitDenied
 	case failed.Status == 503:
-		return exitLater
+		return exitRetry
 	case failed.Status == 502:
-		return exitMisconfigured
+		return exitConfig
 	default:
 		return exitFailed
 	}
@@ -119,10 +121,10 @@ Begin with "sftoken doctor APP": it says what works, and what mends the rest.`,
 		Example: `  export SFTOKEN_URL=https://<id>.execute-api.<region>.amazonaws.com/v1
   sftoken get crm
   sftoken exec crm -- python report.py`,
-		Annotations: describe(
+		Annotations: environment(
 			"SFTOKEN_URL", "the API's address, the ApiUrl of the deployment", "SECRET_PREFIX", "in front of an app's name in its secret's name",
 			awsVariables, awsMeaning,
-		).exits(map[int]string{0: "done", 1: "failed", 3: refused, 4: later, 5: misconfigured}),
+		).exits(map[int]string{0: "done", 1: "failed", 3: deniedHelp, 4: retryHelp, 5: configHelp}),
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -133,10 +135,10 @@ Begin with "sftoken doctor APP": it says what works, and what mends the rest.`,
 	root.SetHelpTemplate(helpTemplate)
 	root.AddGroup(
 		&cobra.Group{ID: callerGroup, Title: "For callers:"}, &cobra.Group{ID: ownerGroup, Title: "For the API's owner:"},
-		&cobra.Group{ID: hereGroup, Title: "On this machine:"},
+		&cobra.Group{ID: localGroup, Title: "On this machine:"},
 	)
-	root.SetHelpCommandGroupID(hereGroup)
-	root.SetCompletionCommandGroupID(hereGroup)
+	root.SetHelpCommandGroupID(localGroup)
+	root.SetCompletionCommandGroupID(localGroup)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(newGet(), newExec(), newRevoke(), newDoctor(), newSecret(), newRotate(), newLocal(), newDemo(), newVersion())
 	return root
@@ -146,14 +148,14 @@ Begin with "sftoken doctor APP": it says what works, and what mends the rest.`,
 const (
 	callerGroup = "caller"
 	ownerGroup  = "owner"
-	hereGroup   = "here"
+	localGroup  = "here"
 )
 
 // What the exit codes of the commands that call the API mean.
 const (
-	refused       = "refused by IAM or by allowedPrincipals, or no such app"
-	later         = "try again later"
-	misconfigured = "the app is set up wrongly: sftoken doctor says how"
+	deniedHelp = "refused by IAM or by allowedPrincipals, or no such app"
+	retryHelp  = "try again later"
+	configHelp = "the app is set up wrongly: sftoken doctor says how"
 )
 
 // helpOrUnknown is what a command does that only has others below it.
@@ -171,7 +173,7 @@ func helpOrUnknown(cmd *cobra.Command, args []string) error {
 func newVersion() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "version", GroupID: hereGroup, Short: "Print the version", Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
+		Use: "version", GroupID: localGroup, Short: "Print the version", Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		Annotations: sections{}.exits(map[int]string{0: "done"}),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON {
@@ -200,8 +202,8 @@ func noArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// oneApp wants the app's name as the only argument.
-func oneApp(_ *cobra.Command, args []string) error {
+// appArg wants the app's name as the only argument.
+func appArg(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return &usageError{fmt.Errorf("want one argument, the app's name; got %d", len(args))}
 	}

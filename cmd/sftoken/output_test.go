@@ -48,7 +48,7 @@ func TestOutsideTextReachesATerminalClean(t *testing.T) {
 			api := httptest.NewServer(handler)
 			defer api.Close()
 			s := &stack{url: api.URL + "/v1", awsURL: api.URL}
-			s.as(t, billingKey)
+			s.useKey(t, billingKey)
 			t.Setenv("AWS_MAX_ATTEMPTS", "1")
 			for _, args := range [][]string{
 				{"get", "crm", "--timeout", "2s"}, {"get", "crm", "-o", "token", "--timeout", "2s"}, {"get", "crm", "-o", "env", "--timeout", "2s"}, {"get", "crm", "-o", "header", "--timeout", "2s"},
@@ -70,7 +70,7 @@ func TestAHeaderIsOneHeader(t *testing.T) {
 			_ = json.NewEncoder(w).Encode(map[string]any{"access_token": text, "token_id": "0123456789abcdef", "instance_url": "https://x", "expires_in": 600})
 		}))
 		s := &stack{url: api.URL + "/v1", awsURL: api.URL}
-		s.as(t, billingKey)
+		s.useKey(t, billingKey)
 		if stdout, stderr, code := command(t, "", "get", "crm", "-o", "header"); code != exitFailed || stdout != "" || !strings.Contains(stderr, "characters that do not print") || strings.Contains(stderr, text) {
 			t.Errorf("%q: exit %d: %q %s", text, code, stdout, stderr)
 		}
@@ -88,7 +88,7 @@ func TestAHeaderIsOneHeader(t *testing.T) {
 
 func TestUsageErrorsExitWith2(t *testing.T) {
 	s := &stack{url: "http://127.0.0.1:1/v1", awsURL: "http://127.0.0.1:1"}
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	for _, args := range [][]string{
 		{"get", "crm", "--url", "foo"}, {"revoke", "crm", "--url", "foo"}, {"exec", "crm", "--url", "foo", "--", "true"}, {"rotate", "crm", "--compromised", "--yes", "--url", "foo"},
 		{"get", "crm", "--timeout", "-1s"}, {"get", "crm", "--timeout", "0s"}, {"exec", "crm", "--timeout", "-1s", "--", "true"}, {"revoke", "crm", "--timeout", "-1s"}, {"doctor", "crm", "--timeout", "-1s"},
@@ -140,20 +140,20 @@ func TestLocalWithARealOrgIsForItsUserAlone(t *testing.T) {
 	}
 	s := start()
 	for _, p := range []principals{simulatedKeys, randomKeys()} {
-		s.as(t, p.owner)
+		s.useKey(t, p.owner)
 		if _, stderr, code := command(t, "", "secret", "status", "erp"); code == 0 || !strings.Contains(stderr, "UnrecognizedClient") {
 			t.Errorf("with other keys: exit %d: %s", code, stderr)
 		}
-		s.as(t, p.function) // that of the functions may read the secret
+		s.useKey(t, p.function) // that of the functions may read the secret
 		if _, _, code := command(t, "", "secret", "status", "erp"); code == 0 {
 			t.Error("with another key of the functions the secret is shown")
 		}
-		s.as(t, p.billing)
-		if _, _, code := command(t, "", "get", "erp"); code != exitRefused {
+		s.useKey(t, p.billing)
+		if _, _, code := command(t, "", "get", "erp"); code != exitDenied {
 			t.Errorf("with other keys, of the API: exit %d", code)
 		}
 	}
-	s.as(t, s.keys.billing)
+	s.useKey(t, s.keys.billing)
 	if _, stderr, code := command(t, "", "get", "erp", "-o", "none"); code != 0 {
 		t.Errorf("with its own: exit %d: %s", code, stderr)
 	}

@@ -29,7 +29,7 @@ func (f *rotateFlags) check(api *apiFlags) error {
 	case f.compromised && api.address() != "":
 		return api.check()
 	}
-	return positive("--timeout", api.timeout)
+	return requirePositive("--timeout", api.timeout)
 }
 
 func newRotate() *cobra.Command {
@@ -59,9 +59,9 @@ Where nothing happens for a minute, --wait says so and where to look.`,
 		Example: `  sftoken rotate crm --wait
   sftoken rotate crm --compromised --url "$SFTOKEN_URL"
   sftoken rotate crm --compromised --label AWSPREVIOUS --yes`,
-		Annotations: describe("SFTOKEN_URL", "the API's address, where --url does not give it", "SECRET_PREFIX", "as --prefix", awsVariables, awsMeaning).
+		Annotations: environment("SFTOKEN_URL", "the API's address, where --url does not give it", "SECRET_PREFIX", "as --prefix", awsVariables, awsMeaning).
 			exits(map[int]string{0: "begun; with --wait or --compromised: done", 1: "failed; with --compromised: or a token may not be revoked"}),
-		Args:              oneApp,
+		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.check(&api); err != nil {
@@ -106,32 +106,32 @@ Where nothing happens for a minute, --wait says so and where to look.`,
 // run does what the flags say.
 func (r *rotation) run(ctx context.Context, cmd *cobra.Command, flags *rotateFlags, revoke func() error) error {
 	if flags.compromised {
-		if err := r.find(ctx, flags); err != nil {
+		if err := r.findCompromised(ctx, flags); err != nil {
 			return err
 		}
 		what := fmt.Sprintf("Version %s of secret %s will be labelled COMPROMISED: its credentials are deleted at Salesforce, and its tokens revoked.", r.Leaked, r.target)
 		if err := confirm(cmd, flags.yes, what); err != nil {
 			return err
 		}
-	} else if err := r.possible(ctx, false); err != nil {
+	} else if err := r.checkRotatable(ctx, false); err != nil {
 		return err
 	}
 	fmt.Fprintln(r.progress, "rotating", r.target)
 	switch {
 	case flags.compromised:
-		if err := r.replaceLeaked(ctx); err != nil {
+		if err := r.rotateCompromised(ctx); err != nil {
 			return err
 		}
 		return revoke()
 	case flags.wait:
 		return r.rotate(ctx)
 	}
-	failure, err := start(ctx, r.client, r.secret.ARN)
+	failure, err := startRotation(ctx, r.client, r.secret.ARN)
 	if err != nil {
 		return err
 	}
 	if failure != "" {
-		newScreen(r.progress).column("warning: ", 9, "the rotate function has failed: "+failure)
+		newTerminal(r.progress).column("warning: ", 9, "the rotate function has failed: "+failure)
 	}
 	fmt.Fprintf(r.out, "the rotation of %s has begun: see `sftoken secret status %s`\n", r.secret.Name, r.secret.App)
 	return nil
@@ -143,13 +143,13 @@ const revokeTime = 30 * time.Second
 // revokeKnown revokes the token that the API has cached.
 func (r *rotation) revokeKnown(ctx context.Context, api *apiFlags, cfg aws.Config) error {
 	if api.address() == "" {
-		newScreen(r.progress).column("", 0, "no --url: the tokens that the API has cached are revoked when it next reads the secret, within SECRET_TTL")
+		newTerminal(r.progress).column("", 0, "no --url: the tokens that the API has cached are revoked when it next reads the secret, within SECRET_TTL")
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(revokeTime, api.timeout))
 	defer cancel()
-	if err := api.with(cfg, r.secret.App).Revoke(ctx); err != nil { // the API's own exit codes would say that nothing was done
-		return &exitError{fmt.Sprintf("the credentials are changed, and the cached token is not revoked: try `sftoken revoke %s`, and not this again: %s", r.secret.App, complaint(err)), exitFailed}
+	if err := api.tokenSource(cfg, r.secret.App).Revoke(ctx); err != nil { // the API's own exit codes would say that nothing was done
+		return &exitError{fmt.Sprintf("the credentials are changed, and the cached token is not revoked: try `sftoken revoke %s`, and not this again: %s", r.secret.App, userMessage(err)), exitFailed}
 	}
 	r.Revoked = true
 	fmt.Fprintln(r.out, "the cached token is revoked")

@@ -35,18 +35,18 @@ type rotation struct {
 	out, progress io.Writer
 }
 
-// start asks for a rotation, or for an unfinished one to be tried again. Secrets Manager answers before the rotate
+// startRotation asks for a rotation, or for an unfinished one to be tried again. Secrets Manager answers before the rotate
 // function runs, so that its error is not known; the stand-in of `sftoken local` answers afterwards, and then failure
 // is that error.
-func start(ctx context.Context, client *secretsmanager.Client, arn string) (failure string, err error) {
-	out, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(newToken()), RotateImmediately: aws.Bool(true)})
+func startRotation(ctx context.Context, client *secretsmanager.Client, arn string) (failure string, err error) {
+	out, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(newRequestToken()), RotateImmediately: aws.Bool(true)})
 	if err == nil {
 		response, _ := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
-		return failureIn(response), nil
+		return rotationError(response), nil
 	}
 	if unfinished, ok := errors.AsType[*types.InvalidRequestException](err); ok && strings.Contains(unfinished.ErrorMessage(), "previous rotation") {
 		if answered, ok := errors.AsType[*awshttp.ResponseError](err); ok {
-			failure = failureIn(answered.Response)
+			failure = rotationError(answered.Response)
 		}
 		return failure, nil // Secrets Manager goes on with it
 	} else if ok && strings.Contains(unfinished.ErrorMessage(), "No Lambda rotation function") {
@@ -55,15 +55,15 @@ func start(ctx context.Context, client *secretsmanager.Client, arn string) (fail
 	return "", err
 }
 
-func failureIn(response *smithyhttp.Response) string {
+func rotationError(response *smithyhttp.Response) string {
 	if response == nil || response.Response == nil {
 		return ""
 	}
 	return printable.Line(response.Header.Get(localaws.RotationErrorHeader))
 }
 
-// possible says at once what the rotate function would say in its log alone: that a person must make the new pair.
-func (r *rotation) possible(ctx context.Context, compromised bool) error {
+// checkRotatable says at once what the rotate function would say in its log alone: that a person must make the new pair.
+func (r *rotation) checkRotatable(ctx context.Context, compromised bool) error {
 	current, err := r.secret.Read(ctx, r.secret.VersionWithLabel(appsecret.Current))
 	if err != nil || current.CanSelfRotate() || current.IsPlaceholder() || r.secret.VersionWithLabel(appsecret.Candidate) != "" && !compromised {
 		return nil
@@ -85,7 +85,7 @@ func (r *rotation) open(ctx context.Context) (*appsecret.Secret, error) {
 func (r *rotation) rotate(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	failure, err := start(limited, r.client, r.secret.ARN)
+	failure, err := startRotation(limited, r.client, r.secret.ARN)
 	switch {
 	case err != nil && ctx.Err() == nil && limited.Err() != nil:
 		return fmt.Errorf("no answer of Secrets Manager within %s", r.timeout)
@@ -93,14 +93,14 @@ func (r *rotation) rotate(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(r.progress, "waiting for the new credentials to become current; it may take 10 minutes")
-	watch := &watch{since: time.Now()}
+	watch := &stallDetector{since: time.Now()}
 	return poll(ctx, r.timeout, func(ctx context.Context) (bool, error) {
 		now, err := r.open(ctx)
 		if err != nil {
 			return false, err
 		}
 		version := now.VersionWithLabel(appsecret.Current)
-		if !r.isStill(ctx, now, version) {
+		if !r.stillCurrent(ctx, now, version) {
 			r.Current = version
 			fmt.Fprintf(r.out, "version %s is AWSCURRENT\n", version)
 			return true, nil
@@ -110,22 +110,22 @@ func (r *rotation) rotate(ctx context.Context) error {
 		}
 		if pending := now.VersionWithLabel(appsecret.Pending); pending != "" && pending != version {
 			if watch.stalled(now) {
-				newScreen(r.progress).column("", 0, r.stall(ctx, now, pending))
+				newTerminal(r.progress).column("", 0, r.stallMessage(ctx, now, pending))
 			}
 			return false, nil
 		}
 		// It was given up: another one begins.
-		if err := (&rotation{secret: now}).possible(ctx, r.Compromised); err != nil {
+		if err := (&rotation{secret: now}).checkRotatable(ctx, r.Compromised); err != nil {
 			return false, fmt.Errorf("the rotation was given up, as `sftoken secret status %s` shows: %w", now.App, err)
 		}
-		failure, err = start(ctx, r.client, r.secret.ARN)
+		failure, err = startRotation(ctx, r.client, r.secret.ARN)
 		return false, err
 	})
 }
 
-// isStill reports whether the version is the one that was current before or, where that has leaked, another one with
+// stillCurrent reports whether the version is the one that was current before or, where that has leaked, another one with
 // its pair, as is made when a person changes who may have tokens.
-func (r *rotation) isStill(ctx context.Context, now *appsecret.Secret, version string) bool {
+func (r *rotation) stillCurrent(ctx context.Context, now *appsecret.Secret, version string) bool {
 	before := r.secret.VersionWithLabel(appsecret.Current)
 	if version == before || !r.Compromised {
 		return version == before
@@ -138,30 +138,30 @@ func (r *rotation) isStill(ctx context.Context, now *appsecret.Secret, version s
 	return err == nil && current.SameCredentials(leaked)
 }
 
-// watch notices that nothing happens.
-type watch struct {
-	seen  string    // what was last different
-	since time.Time // when that was
-	told  bool
+// stallDetector notices that nothing happens.
+type stallDetector struct {
+	seen     string    // what was last different
+	since    time.Time // when that was
+	reported bool
 }
 
 // stallTime is how long a rotation may stand still before it is mentioned.
 const stallTime = time.Minute
 
 // stalled reports, once for each standstill, that the secret has not changed for a minute.
-func (w *watch) stalled(now *appsecret.Secret) bool {
+func (w *stallDetector) stalled(now *appsecret.Secret) bool {
 	if seen := fmt.Sprint(now.Labels, now.LastChanged); seen != w.seen {
-		*w = watch{seen: seen, since: time.Now()}
+		*w = stallDetector{seen: seen, since: time.Now()}
 	}
-	if w.told || time.Since(w.since) < stallTime {
+	if w.reported || time.Since(w.since) < stallTime {
 		return false
 	}
-	w.told = true
+	w.reported = true
 	return true
 }
 
-// stall returns what it may mean that nothing happens, and where to look. Secrets Manager gives no reason.
-func (r *rotation) stall(ctx context.Context, now *appsecret.Secret, pending string) string {
+// stallMessage returns what it may mean that nothing happens, and where to look. Secrets Manager gives no reason.
+func (r *rotation) stallMessage(ctx context.Context, now *appsecret.Secret, pending string) string {
 	state := "new credentials are stored as AWSPENDING and are not current yet. Salesforce may take 10 minutes to accept them everywhere; or the rotate function fails"
 	if _, err := now.Read(ctx, pending); appsecret.IsKind(err, appsecret.NotFound) {
 		state = "the rotate function has made no new credentials, so it fails or does not run"

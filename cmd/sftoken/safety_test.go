@@ -27,7 +27,7 @@ func newQuietStack(t *testing.T) *stack {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	return s
 }
 
@@ -55,7 +55,7 @@ func (s *stack) overwrite(t *testing.T, input *secretsmanager.PutSecretValueInpu
 	}
 }
 
-func (s *stack) pair() string {
+func (s *stack) credentialsJSON() string {
 	key, secret := s.app.Credentials()
 	return fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
 }
@@ -86,7 +86,7 @@ func TestPutKeepsWhatIsStored(t *testing.T) {
 			s.overwrite(t, c.stored)
 			before := s.current(t)
 			for _, verb := range []string{"put", "stage"} {
-				_, stderr, code := command(t, s.pair(), "secret", verb, "crm")
+				_, stderr, code := command(t, s.credentialsJSON(), "secret", verb, "crm")
 				if c.says == "" && code != 0 || c.says != "" && (code != exitFailed || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, "--replace")) {
 					t.Errorf("%s: exit %d: %s", verb, code, stderr)
 				}
@@ -125,7 +125,7 @@ func encoded(order binary.AppendByteOrder, text string) (out []byte) {
 
 func TestFilesAsEditorsAndShellsWriteThem(t *testing.T) {
 	s := newQuietStack(t)
-	pair := strings.TrimSuffix(s.pair(), "}") + `,"note":"Zürich 🙂"}` + "\r\n"
+	pair := strings.TrimSuffix(s.credentialsJSON(), "}") + `,"note":"Zürich 🙂"}` + "\r\n"
 	for name, c := range map[string]struct {
 		file []byte
 		says string // empty: it is stored
@@ -219,7 +219,7 @@ func TestPutLogsInBeforeItStores(t *testing.T) {
 			c.change(s)
 			before, given := s.current(t), c.given
 			if given == "" {
-				given = s.pair()
+				given = s.credentialsJSON()
 			}
 			stdout, stderr, code := command(t, given, "secret", "put", "crm")
 			switch {
@@ -266,7 +266,7 @@ func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
 	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
 		t.Fatal("AWSPREVIOUS is not the working version")
 	}
-	for _, given := range []string{wrongToo, wrong, `{"allowedPrincipals":["111111111111"]}`, s.pair()} {
+	for _, given := range []string{wrongToo, wrong, `{"allowedPrincipals":["111111111111"]}`, s.credentialsJSON()} {
 		says := put(given, exitFailed, "--no-verify")
 		if !strings.Contains(says, "nothing was stored: AWSCURRENT is not known to work") || !strings.Contains(says, "--force") || !strings.Contains(says, working) {
 			t.Errorf("not said: %s", says)
@@ -327,14 +327,14 @@ func TestASecretIsMadeOnlyWhenAsked(t *testing.T) {
 // A profile may select another account than was meant: each command that writes says where it does.
 func TestWhatIsWrittenIsNamed(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	const arn = "arn:aws:secretsmanager:us-east-1:111111111111:secret:sftoken/crm-"
 	for _, args := range [][]string{{"secret", "put", "crm"}, {"secret", "stage", "crm"}, {"rotate", "crm"}, {"rotate", "crm", "--wait"}, {"rotate", "crm", "--compromised", "--yes"}} {
-		stdout, stderr, code := command(t, s.pair(), args...)
+		stdout, stderr, code := command(t, s.credentialsJSON(), args...)
 		if code != 0 || !strings.Contains(stderr, "sftoken/crm in account 111111111111, region us-east-1 ("+arn) {
 			t.Errorf("%q: exit %d: %s%s", args, code, stdout, stderr)
 		}
-		stdout, stderr, code = command(t, s.pair(), append(args, "--json")...)
+		stdout, stderr, code = command(t, s.credentialsJSON(), append(args, "--json")...)
 		var got target
 		if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || !strings.HasPrefix(got.ARN, arn) || got.Account != owner || got.Region != region || got.Secret != "sftoken/crm" {
 			t.Errorf("%q --json: exit %d: %s%s", args, code, stdout, stderr)

@@ -26,7 +26,7 @@ func (f *secretFlags) add(cmd *cobra.Command) {
 
 // secretSections are the sections of help of the commands that talk to Secrets Manager.
 func secretSections() sections {
-	return describe("SECRET_PREFIX", "as --prefix", awsVariables, awsMeaning)
+	return environment("SECRET_PREFIX", "as --prefix", awsVariables, awsMeaning)
 }
 
 // client returns a client of Secrets Manager, and the configuration that it was made of.
@@ -107,10 +107,10 @@ the current ones stay. This command itself does not log in.`
 		Use: name + " APP", Short: short, Long: long + storeFields,
 		Example:           "  sftoken secret " + name + " crm\n  sftoken secret " + name + " crm --file pair.json\n  vault read … | sftoken secret " + name + " crm --file -",
 		Annotations:       secretSections().exits(map[int]string{0: "stored; with --wait: and in use", 1: "failed; with --wait: or refused"}),
-		Args:              oneApp,
+		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := positive("--timeout", timeout); err != nil {
+			if err := requirePositive("--timeout", timeout); err != nil {
 				return err
 			}
 			if s.kmsKey != "" && !s.create {
@@ -125,7 +125,7 @@ the current ones stay. This command itself does not log in.`
 				return err
 			}
 			s.cmd, s.client, s.app, s.name, s.label, s.login = cmd, client, args[0], flags.prefix+args[0], label, login{hosts: hosts}
-			s.account = func(ctx context.Context) string { return accountOf(ctx, cfg) }
+			s.account = func(ctx context.Context) string { return callerAccount(ctx, cfg) }
 			version, err := s.store(file)
 			if err != nil {
 				return err
@@ -136,11 +136,11 @@ the current ones stay. This command itself does not log in.`
 			}
 			became := label
 			if wait {
-				became, err = s.verdict(version, timeout)
+				became, err = s.waitForResult(version, timeout)
 			}
 			switch {
 			case asJSON && became != "":
-				return errors.Join(printJSON(cmd, stored{s.to, version, became, s.verified, s.lost}), err)
+				return errors.Join(printJSON(cmd, storeResult{s.to, version, became, s.verified, s.lost}), err)
 			case wait && err == nil:
 				fmt.Fprintln(cmd.OutOrStdout(), "it works, and is "+became)
 			}
@@ -159,13 +159,13 @@ the current ones stay. This command itself does not log in.`
 	cmd.Flags().BoolVar(&s.force, "force", false, "store though the last version that works may lose its last label")
 	cmd.Flags().BoolVar(&s.create, "create", false, "make the secret, where there is none")
 	cmd.Flags().StringVar(&s.kmsKey, "kms-key-id", "", "with --create: the `KEY` that encrypts the secret, the deployment's KeyArn (default: the account's aws/secretsmanager)")
-	cmd.Annotations = describe("SECRET_PREFIX", "as --prefix", "SALESFORCE_HOSTS", "hosts beside Salesforce's own, as of the deployment", awsVariables, awsMeaning).
+	cmd.Annotations = environment("SECRET_PREFIX", "as --prefix", "SALESFORCE_HOSTS", "hosts beside Salesforce's own, as of the deployment", awsVariables, awsMeaning).
 		exits(map[int]string{0: "stored", 1: "failed, or Salesforce refuses the credentials: nothing was stored"})
 	return cmd
 }
 
-// stored is what --json prints of a version that was stored.
-type stored struct {
+// storeResult is what --json prints of a version that was stored.
+type storeResult struct {
 	target
 	Version  string   `json:"version"`
 	Label    string   `json:"label"`

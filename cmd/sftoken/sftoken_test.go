@@ -36,8 +36,8 @@ func newTestStack(t *testing.T, log io.Writer, settings ...string) *stack {
 	return s
 }
 
-// as makes the commands that follow run as somebody.
-func (s *stack) as(t *testing.T, p localaws.Principal) {
+// useKey makes the commands that follow run as somebody.
+func (s *stack) useKey(t *testing.T, p localaws.Principal) {
 	t.Helper()
 	for name, value := range map[string]string{
 		"SFTOKEN_URL": s.url, "AWS_REGION": region, "AWS_ACCESS_KEY_ID": p.AccessKeyID, "AWS_SECRET_ACCESS_KEY": p.SecretAccessKey,
@@ -60,7 +60,7 @@ func TestCommands(t *testing.T) {
 	log := &localaws.SyncBuffer{}
 	s := newTestStack(t, log, "SECRET_TTL=1s", "PROPAGATION=1s")
 	key, _ := s.app.Credentials()
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 
 	stdout, _, code := command(t, "", "get", "crm")
 	var token map[string]any
@@ -90,13 +90,13 @@ func TestCommands(t *testing.T) {
 		{"an unknown flag", []string{"get", "crm", "--nonsense"}, exitUsage, "nonsense"},
 		{"an unknown format", []string{"get", "crm", "-o", "xml"}, exitUsage, "json, token, header, env or none"},
 		{"no API", []string{"get", "crm", "--url", " "}, exitUsage, "must be a URL"},
-		{"an unknown app", []string{"get", "nosuch"}, exitRefused, "unknown_app"},
+		{"an unknown app", []string{"get", "nosuch"}, exitDenied, "unknown_app"},
 		{"a bad name", []string{"get", "CRM"}, exitUsage, "lower-case letters"},
-		{"an address without the stage", []string{"get", "crm", "--url", strings.TrimSuffix(s.url, "/v1")}, exitRefused, "`sftoken doctor APP` says"},
+		{"an address without the stage", []string{"get", "crm", "--url", strings.TrimSuffix(s.url, "/v1")}, exitDenied, "`sftoken doctor APP` says"},
 		{"an address where nothing listens", []string{"get", "crm", "--url", "http://127.0.0.1:1/v1", "--timeout", "1s"}, exitFailed, "no answer of the API: dial tcp"},
 		{"a secret that the caller may not see", []string{"secret", "status", "crm"}, exitFailed, "sftoken: secret sftoken/crm: DescribeSecret: AccessDeniedException: User: "},
 		{"an unknown command of secret", []string{"secret", "statu"}, exitUsage, "do you mean status?"},
-		{"what IAM does not allow", []string{"revoke", "crm"}, exitRefused, "not authorized"},
+		{"what IAM does not allow", []string{"revoke", "crm"}, exitDenied, "not authorized"},
 		{"exec without a command", []string{"exec", "crm"}, exitUsage, "COMMAND"},
 		{"exec without a dash", []string{"exec", "crm", "true"}, exitUsage, "COMMAND"},
 		{"a token that is not dead", []string{"get", "crm", "--rejected", fmt.Sprint(token["token_id"]), "-o", "token"}, 0, ""},
@@ -106,7 +106,7 @@ func TestCommands(t *testing.T) {
 		}
 	}
 
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	if stdout, stderr, code := command(t, "", "secret", "status", "crm"); code != 0 || !strings.Contains(stdout, "AWSCURRENT") || !strings.Contains(stdout, "rotation") {
 		t.Errorf("secret status: exit %d: %s%s", code, stdout, stderr)
 	}
@@ -140,9 +140,9 @@ func TestCommands(t *testing.T) {
 		!strings.Contains(stderr, `warning: "remark" is no field that sftoken reads`) || strings.Count(stderr, "warning: ") != 2 {
 		t.Errorf("secret put of unknown fields: exit %d: %s", code, stderr)
 	}
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 	leaked, _, _ := command(t, "", "get", "crm", "-o", "token")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stdout, "COMPROMISED") || !strings.Contains(stdout, "revoked") {
 		t.Errorf("rotate --compromised: exit %d: %s%s", code, stdout, stderr)
 	}
@@ -170,7 +170,7 @@ func TestCommands(t *testing.T) {
 
 func TestCommandsForMachines(t *testing.T) {
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=0s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	ask := func(stdin string, want int, args ...string) map[string]any {
 		t.Helper()
 		stdout, stderr, code := command(t, stdin, append(args, "--json")...)
@@ -228,7 +228,7 @@ func TestCommandsForMachines(t *testing.T) {
 func TestComplaintsHoldNoSessionToken(t *testing.T) {
 	err := errors.New("operation error STS: GetCallerIdentity, api error SignatureDoesNotMatch: The request signature we calculated does not match the signature you provided." +
 		"\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:the-token\n'")
-	if text := complaint(err); strings.Contains(text, "the-token") || !strings.HasSuffix(text, "you provided.") {
+	if text := userMessage(err); strings.Contains(text, "the-token") || !strings.HasSuffix(text, "you provided.") {
 		t.Errorf("%q", text)
 	}
 }
@@ -244,7 +244,7 @@ func TestComplaintsLeadToTheDoctor(t *testing.T) {
 		{sftoken.Error{Status: 429, Description: "Too Many Requests"}, false},
 		{sftoken.Error{Status: 404, Code: "unknown_app", Description: "there is no app"}, false},
 	} {
-		if text := complaint(fmt.Errorf("a token: %w", &c.err)); strings.Contains(text, "sftoken doctor") != c.led {
+		if text := userMessage(fmt.Errorf("a token: %w", &c.err)); strings.Contains(text, "sftoken doctor") != c.led {
 			t.Errorf("%q", text)
 		}
 	}
@@ -300,7 +300,7 @@ func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.as(t, s.keys.billing)
+	s.useKey(t, s.keys.billing)
 	if stdout, stderr, code := command(t, "", "get", "erp", "-o", "token"); code != 0 || !org.TokenActive(strings.TrimSpace(stdout)) {
 		t.Errorf("get: exit %d: %s", code, stderr)
 	}
@@ -378,7 +378,7 @@ func slow(fault sfoauthtest.Fault) bool {
 // tell runs a command as somebody and keeps what it writes.
 func (s *stack) tell(t *testing.T, to io.Writer, p localaws.Principal, args ...string) {
 	t.Helper()
-	s.as(t, p)
+	s.useKey(t, p)
 	if args[0] == "get" || args[0] == "revoke" {
 		args = append(args, "--timeout", "1s") // a 503 is not tried again
 	}
@@ -399,7 +399,7 @@ func (s *stack) tokenID(t *testing.T) string {
 // every call is shown in functions/rotate.
 func TestARotationWhoseProcessIsKilled(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Promote, sfoauthtest.Token} {
 		oldKey, _ := s.app.Credentials()
 		before := s.org.Stats().Calls[at]
@@ -411,7 +411,7 @@ func TestARotationWhoseProcessIsKilled(t *testing.T) {
 			}
 			s.rotate.Kill()
 		})
-		_, _ = start(t.Context(), s.secrets, prefix+"crm") // Secrets Manager tries it twice
+		_, _ = startRotation(t.Context(), s.secrets, prefix+"crm") // Secrets Manager tries it twice
 		killer.Wait()
 		s.org.ClearFaults()
 		d := &demo{stack: s}
@@ -428,7 +428,7 @@ func TestARotationWhoseProcessIsKilled(t *testing.T) {
 			if try == 3 {
 				t.Fatalf("killed at %s: the rotation does not complete: %v", at, err)
 			}
-			_, _ = start(t.Context(), s.secrets, prefix+"crm")
+			_, _ = startRotation(t.Context(), s.secrets, prefix+"crm")
 		}
 	}
 }

@@ -29,6 +29,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	simstack "github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -37,7 +38,6 @@ const (
 	region = "us-east-1"
 	prefix = "sftoken/"
 	stage  = "v1"
-	module = "github.com/sftoken/sftoken"
 
 	rotateARN = "arn:aws:lambda:" + region + ":" + owner + ":function:sftoken-rotate"
 
@@ -102,7 +102,7 @@ type stackOptions struct {
 	behind        time.Duration // by how much the clock of Secrets Manager is slow
 }
 
-// stack is the whole of sftoken on this machine: the real function binaries between a simulated org and stand-ins for AWS.
+// stack is the whole of sftoken on this machine: the real functions between a simulated org and stand-ins for AWS.
 type stack struct {
 	keys     principals
 	org      *sfoauthtest.Org // nil where the secrets are of a real org
@@ -117,14 +117,13 @@ type stack struct {
 	secrets  *secretsmanager.Client
 	apps     []string     // those that have a secret, in order
 	behind   atomic.Int64 // by how many nanoseconds the clock of Secrets Manager is slow
-	dir      string
 	closers  []func()
 	arrivals chan struct{}
 	events   atomic.Int64 // that have not been delivered yet
 	wg       sync.WaitGroup
 }
 
-// newStack builds the functions and starts everything. Close it.
+// newStack starts everything. Close it.
 func newStack(ctx context.Context, o stackOptions) (_ *stack, err error) {
 	s := &stack{arrivals: make(chan struct{}, 1), keys: simulatedKeys}
 	if o.secrets != nil {
@@ -136,16 +135,6 @@ func newStack(ctx context.Context, o stackOptions) (_ *stack, err error) {
 			s.Close()
 		}
 	}()
-	if s.dir, err = os.MkdirTemp("", "sftoken-"); err != nil {
-		return nil, err
-	}
-	s.closers = append(s.closers, func() { _ = os.RemoveAll(s.dir) })
-	var binaries map[string]string
-	if !o.noFunctions {
-		if binaries, err = build(ctx, s.dir); err != nil {
-			return nil, err
-		}
-	}
 	hosts := ""
 	if o.secrets == nil {
 		if err := s.startOrg(o); err != nil {
@@ -153,23 +142,10 @@ func newStack(ctx context.Context, o stackOptions) (_ *stack, err error) {
 		}
 		hosts = strings.TrimPrefix(s.orgURL, "http://")
 	}
-	if err := s.startAWS(o, binaries, hosts); err != nil {
+	if err := s.startAWS(o, hosts); err != nil {
 		return nil, err
 	}
 	return s, s.fill(ctx, o.secrets)
-}
-
-// build builds both functions, one after the other: they share most of their packages.
-func build(ctx context.Context, dir string) (map[string]string, error) {
-	binaries := map[string]string{}
-	for _, name := range []string{"token", "rotate"} {
-		binary, err := localaws.BuildFunction(ctx, "", module+"/functions/"+name, dir)
-		if err != nil {
-			return nil, fmt.Errorf("%w\nrun this in a checkout of sftoken, with Go on the PATH", err)
-		}
-		binaries[name] = binary
-	}
-	return binaries, nil
 }
 
 // serve serves h at addr, which the flag gives, until the stack is closed, by TLS too where secure is not nil.
@@ -206,7 +182,7 @@ func (s *stack) startOrg(o stackOptions) (err error) {
 	return err
 }
 
-func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts string) (err error) {
+func (s *stack) startAWS(o stackOptions, hosts string) (err error) {
 	keys := localaws.NewKeys(s.keys.owner, s.keys.billing, s.keys.stranger, s.keys.function)
 	s.bus = &localaws.EventBus{
 		Labels: []string{appsecret.Current, appsecret.Candidate, appsecret.Compromised}, Pause: time.Second,
@@ -269,13 +245,13 @@ func (s *stack) startAWS(o stackOptions, binaries map[string]string, hosts strin
 	}
 	function := func(name string, timeout time.Duration) *localaws.Function {
 		f := localaws.NewFunction(localaws.FunctionConfig{
-			Name: "sftoken-" + name, Binary: binaries[name], Account: owner, Region: region, Env: env, Credentials: s.keys.function,
+			Name: "sftoken-" + name, Main: name, Account: owner, Region: region, Env: env, Credentials: s.keys.function,
 			Timeout: timeout, Environments: 4, Stdout: o.log, Stderr: o.log,
 		})
 		s.closers = append(s.closers, f.Close)
 		return f
 	}
-	s.token, s.rotate = function("token", cmp.Or(o.timeout, 15*time.Second)), function("rotate", 15*time.Minute)
+	s.token, s.rotate = function(simstack.TokenMain, cmp.Or(o.timeout, 15*time.Second)), function(simstack.RotateMain, 15*time.Minute)
 	gateway := &localaws.Gateway{
 		Account: owner, Region: region, APIID: "l0ca1", Stage: stage, Keys: keys, AllowedAccounts: []string{s.keys.billing.Account, s.keys.stranger.Account},
 		Function: s.token.Invoke,
@@ -358,7 +334,7 @@ func (s *stack) fill(ctx context.Context, secrets map[string]json.RawMessage) er
 			continue
 		}
 		_, err = s.secrets.RotateSecret(ctx, &secretsmanager.RotateSecretInput{
-			SecretId: aws.String(prefix + app), RotationLambdaARN: aws.String(rotateARN), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(newToken()),
+			SecretId: aws.String(prefix + app), RotationLambdaARN: aws.String(rotateARN), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(newRequestToken()),
 			RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(rotationDays)},
 		})
 		if err != nil {

@@ -29,7 +29,7 @@ ended), CANDIDATE one that is to be tried, REJECTED one that was refused,
 COMPROMISED one that has leaked.`,
 		Example:           "  sftoken secret status crm\n  sftoken secret status crm --json",
 		Annotations:       secretSections().exits(map[int]string{0: "shown", 1: "failed"}),
-		Args:              oneApp,
+		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := flags.client(cmd)

@@ -40,13 +40,13 @@ type store struct {
 	keep     string             // the version that must keep AWSPREVIOUS; empty: it follows AWSCURRENT, as Secrets Manager has it
 }
 
-// held is what a secret holds before a version is stored.
-type held struct {
+// snapshot is what a secret holds before a version is stored.
+type snapshot struct {
 	secret *appsecret.Secret // nil: there is no such secret
 	base   string            // the version that is AWSCURRENT; empty: none
 	fields fields            // of that version; nil: it cannot be read
 	err    error             // why it cannot be read
-	told   []string          // the fields that it seems to have, where it cannot be read
+	named  []string          // the fields that it seems to have, where it cannot be read
 }
 
 // store stores a version and returns its id. Where it fails, nothing was stored.
@@ -63,23 +63,23 @@ func (s *store) store(file string) (version string, err error) {
 }
 
 func (s *store) try(ctx context.Context, file string) (string, error) {
-	now, err := s.present(ctx)
+	now, err := s.load(ctx)
 	if err == nil {
-		err = s.mayMerge(now)
+		err = s.checkMergeable(now)
 	}
 	if err != nil {
 		return "", err
 	}
-	given, err := interruptible(s.cmd, func() (fields, error) { return s.given(file, s.kept(now)) })
+	given, err := interruptible(s.cmd, func() (fields, error) { return s.readInput(file, s.keptFields(now)) })
 	if err == nil {
-		err = together(given)
+		err = requireBoth(given)
 	}
 	if err != nil {
 		return "", err
 	}
 	// Once more: what was read before somebody typed may be the pair before by now.
-	if now, err = s.present(ctx); err == nil {
-		err = s.mayMerge(now)
+	if now, err = s.load(ctx); err == nil {
+		err = s.checkMergeable(now)
 	}
 	if err != nil {
 		return "", err
@@ -94,8 +94,8 @@ func (s *store) try(ctx context.Context, file string) (string, error) {
 	return s.write(ctx, now, value)
 }
 
-// together refuses half of what logs in: the other half that is stored belongs to other credentials.
-func together(given fields) error {
+// requireBoth refuses half of what logs in: the other half that is stored belongs to other credentials.
+func requireBoth(given fields) error {
 	_, key := given["consumerKey"]
 	_, secret := given["consumerSecret"]
 	switch {
@@ -107,16 +107,16 @@ func together(given fields) error {
 	return nil
 }
 
-// present reads what the secret holds now.
-func (s *store) present(ctx context.Context) (*held, error) {
+// load reads what the secret holds now.
+func (s *store) load(ctx context.Context) (*snapshot, error) {
 	secret, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
 	if isNotFound(err) {
-		return &held{fields: fields{}}, nil
+		return &snapshot{fields: fields{}}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	now := &held{secret: secret, base: secret.VersionWithLabel(appsecret.Current), fields: fields{}}
+	now := &snapshot{secret: secret, base: secret.VersionWithLabel(appsecret.Current), fields: fields{}}
 	s.to = targetOf(s.name, secret.ARN)
 	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.name})
 	switch {
@@ -131,7 +131,7 @@ func (s *store) present(ctx context.Context) (*held, error) {
 		return now, nil
 	}
 	if now.fields, now.err = appsecret.Fields(*out.SecretString); now.err != nil {
-		now.fields, now.told = nil, seeming(*out.SecretString)
+		now.fields, now.named = nil, seeming(*out.SecretString)
 	}
 	return now, nil
 }
@@ -151,13 +151,13 @@ func seeming(value string) []string {
 	return names
 }
 
-// mayMerge refuses what would be lost or made without anybody having asked for it.
-func (s *store) mayMerge(now *held) error {
+// checkMergeable refuses what would be lost or made without anybody having asked for it.
+func (s *store) checkMergeable(now *snapshot) error {
 	switch {
 	case now.secret == nil && s.label != appsecret.Current:
-		return fmt.Errorf("there is no secret %s: begin with `sftoken secret put %s --create`", s.absent(), s.app)
+		return fmt.Errorf("there is no secret %s: begin with `sftoken secret put %s --create`", s.missingTarget(), s.app)
 	case now.secret == nil && !s.create:
-		return fmt.Errorf("there is no secret %s. Check the app's name, --prefix and AWS_PROFILE; --create makes it", s.absent())
+		return fmt.Errorf("there is no secret %s. Check the app's name, --prefix and AWS_PROFILE; --create makes it", s.missingTarget())
 	case now.secret != nil && s.kmsKey != "":
 		return &usageError{fmt.Errorf("--kms-key-id is for a secret that --create makes: %s is there already", s.to)}
 	case now.err != nil && !s.replace:
@@ -166,8 +166,8 @@ func (s *store) mayMerge(now *held) error {
 	return nil
 }
 
-// absent names the secret that there is not, and where it was looked for.
-func (s *store) absent() target {
+// missingTarget names the secret that there is not, and where it was looked for.
+func (s *store) missingTarget() target {
 	s.to = target{Secret: s.name, Region: s.client.Options().Region, Account: "unknown"}
 	if s.account != nil {
 		s.to.Account = s.account(s.cmd.Context())
@@ -176,12 +176,12 @@ func (s *store) absent() target {
 }
 
 // losses names what is stored and not among the given fields.
-func losses(now *held, given fields) string {
+func losses(now *snapshot, given fields) string {
 	return strings.Join(lostFields(now, given), ", ")
 }
 
-func lostFields(now *held, given fields) []string {
-	names := slices.DeleteFunc(append(slices.Collect(maps.Keys(now.fields)), now.told...), func(name string) bool {
+func lostFields(now *snapshot, given fields) []string {
+	names := slices.DeleteFunc(append(slices.Collect(maps.Keys(now.fields)), now.named...), func(name string) bool {
 		_, kept := given[name]
 		return kept
 	})
@@ -192,8 +192,8 @@ func lostFields(now *held, given fields) []string {
 	return append([]string{"the whole value"}, names...)
 }
 
-// kept are the stored fields that stay as they are where they are not given.
-func (s *store) kept(now *held) fields {
+// keptFields are the stored fields that stay as they are where they are not given.
+func (s *store) keptFields(now *snapshot) fields {
 	if s.replace {
 		return fields{}
 	}
@@ -201,8 +201,8 @@ func (s *store) kept(now *held) fields {
 }
 
 // merge returns the value to store, and refuses one that the functions could not use as it is meant.
-func (s *store) merge(now *held, given fields) (string, error) {
-	merged := s.kept(now)
+func (s *store) merge(now *snapshot, given fields) (string, error) {
+	merged := s.keptFields(now)
 	maps.Copy(merged, given)
 	value, parsed, err := usableValue(merged)
 	if err != nil && !s.replace && now.base != "" {
@@ -242,7 +242,7 @@ func usableValue(all fields) (string, *appsecret.Version, error) {
 }
 
 // check is what is made sure of before a value is stored that has been read already.
-func (s *store) check(ctx context.Context, now *held, value string) error {
+func (s *store) check(ctx context.Context, now *snapshot, value string) error {
 	s.warn(value)
 	if s.label != appsecret.Current { // the rotate function tries it
 		return nil
@@ -257,7 +257,7 @@ func (s *store) check(ctx context.Context, now *held, value string) error {
 		return nil
 	}
 	if !s.force {
-		keep, err := s.keepsWorking(ctx, now.secret, s.stored)
+		keep, err := s.protectLastWorking(ctx, now.secret, s.stored)
 		if err != nil {
 			return err
 		}
@@ -281,24 +281,24 @@ func (s *store) warn(value string) {
 }
 
 func (s *store) warning(text string) {
-	newScreen(s.cmd.ErrOrStderr()).column("warning: ", 9, text)
+	newTerminal(s.cmd.ErrOrStderr()).column("warning: ", 9, text)
 }
 
 // write stores the value. Its error leaves it open whether it is stored.
-func (s *store) write(ctx context.Context, now *held, value string) (version string, err error) {
+func (s *store) write(ctx context.Context, now *snapshot, value string) (version string, err error) {
 	// The token is made once, so that the SDK's retries after a lost answer find the version there.
-	token := newToken()
+	token := newRequestToken()
 	if now.secret != nil {
 		s.announce("writing", s.to)
 		_, err = s.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
 			SecretId: &s.to.ARN, SecretString: &value, ClientRequestToken: &token, VersionStages: []string{s.label},
 		})
 		if err == nil {
-			s.keepPrevious(ctx, s.keep)
+			s.restorePrevious(ctx, s.keep)
 		}
 		return token, err
 	}
-	s.announce("creating", s.absent())
+	s.announce("creating", s.missingTarget())
 	input := &secretsmanager.CreateSecretInput{Name: &s.name, SecretString: &value, ClientRequestToken: &token}
 	if s.kmsKey != "" {
 		input.KmsKeyId = &s.kmsKey
@@ -317,9 +317,9 @@ func (s *store) announce(doing string, to target) {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), doing, to)
 }
 
-// verdict waits until the candidate has been made current or refused, and returns the label that it then has: empty
+// waitForResult waits until the candidate has been made current or refused, and returns the label that it then has: empty
 // where that is not known.
-func (s *store) verdict(version string, timeout time.Duration) (label string, err error) {
+func (s *store) waitForResult(version string, timeout time.Duration) (label string, err error) {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), "waiting for the rotate function to try it; it may take 10 minutes")
 	seen := false
 	err = poll(s.cmd.Context(), timeout, func(ctx context.Context) (bool, error) {
@@ -336,9 +336,9 @@ func (s *store) verdict(version string, timeout time.Duration) (label string, er
 			seen = secret.HasLabel(version, appsecret.Candidate)
 			return false, nil
 		// A rotation that takes a candidate stores its pair as a version of its own.
-		case s.isPairOf(ctx, secret, appsecret.Current):
+		case s.hasCredentialsOf(ctx, secret, appsecret.Current):
 			label = appsecret.Current
-		case s.isPairOf(ctx, secret, appsecret.Rejected):
+		case s.hasCredentialsOf(ctx, secret, appsecret.Rejected):
 			label = appsecret.Rejected
 		default:
 			return false, fmt.Errorf("another pair has been stored in place of this one: see `sftoken secret status %s`", s.app)
@@ -351,8 +351,8 @@ func (s *store) verdict(version string, timeout time.Duration) (label string, er
 	return label, err
 }
 
-// isPairOf says whether the version with the label holds the pair that was stored.
-func (s *store) isPairOf(ctx context.Context, secret *appsecret.Secret, label string) bool {
+// hasCredentialsOf says whether the version with the label holds the pair that was stored.
+func (s *store) hasCredentialsOf(ctx context.Context, secret *appsecret.Secret, label string) bool {
 	holder := secret.VersionWithLabel(label)
 	if holder == "" {
 		return false

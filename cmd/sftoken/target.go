@@ -34,9 +34,9 @@ func (t target) String() string {
 	return fmt.Sprintf("%s in account %s, region %s (%s)", t.Secret, t.Account, t.Region, t.ARN)
 }
 
-// accountOf asks AWS whose credentials these are. What it cannot tell is shown as unknown: it is for information
+// callerAccount asks AWS whose credentials these are. What it cannot tell is shown as unknown: it is for information
 // only.
-func accountOf(ctx context.Context, cfg aws.Config) string {
+func callerAccount(ctx context.Context, cfg aws.Config) string {
 	out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return "unknown"

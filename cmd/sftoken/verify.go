@@ -28,15 +28,15 @@ type refusedError struct{ error }
 
 func (e *refusedError) Unwrap() error { return e.error }
 
-// try returns nil where the version works.
-func (l login) try(ctx context.Context, version *appsecret.Version) error {
+// verify returns nil where the version works.
+func (l login) verify(ctx context.Context, version *appsecret.Version) error {
 	ctx, cancel := context.WithTimeout(ctx, loginTime)
 	defer cancel()
 	client := version.Client(l.hosts, l.httpClient)
 	for again := true; ; again = false {
 		token, err := l.token(ctx, client)
 		if err != nil {
-			return conclude(err)
+			return classify(err)
 		}
 		if err := version.VerifyIdentity(token); err != nil {
 			return &refusedError{err}
@@ -44,7 +44,7 @@ func (l login) try(ctx context.Context, version *appsecret.Version) error {
 		err = client.Ping(ctx, token)
 		ended, ok := errors.AsType[*sfoauth.Error](err)
 		if err == nil || !again || !ok || ended.Status != http.StatusUnauthorized {
-			return conclude(err)
+			return classify(err)
 		}
 		// The session may have been ended between the two calls: by an administrator, or a revocation of the same
 		// token.
@@ -68,9 +68,9 @@ func (l login) token(ctx context.Context, client *sfoauth.Client) (*sfoauth.Toke
 	}
 }
 
-// conclude tells a refusal from what says nothing about the credentials: an outage, a limit, an address from which
+// classify tells a refusal from what says nothing about the credentials: an outage, a limit, an address from which
 // alone they are refused.
-func conclude(err error) error {
+func classify(err error) error {
 	failed, ok := errors.AsType[*sfoauth.Error](err)
 	if err == nil || !ok || failed.Kind != sfoauth.Permanent || strings.Contains(strings.ToLower(failed.Description), "ip restricted") {
 		return err
@@ -89,7 +89,7 @@ func isRefused(err error) bool {
 // verify tries the credentials that are about to be stored.
 func (s *store) verify(ctx context.Context, version *appsecret.Version, exists bool) error {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), "logging in with these credentials before they are stored")
-	err := s.login.try(ctx, version)
+	err := s.login.verify(ctx, version)
 	stage := ""
 	if exists {
 		stage = "`sftoken secret stage " + s.app + " --wait` has the rotate function try them, from its own address and for as long as a new key may take; "
@@ -107,18 +107,18 @@ func (s *store) verify(ctx context.Context, version *appsecret.Version, exists b
 	return fmt.Errorf("whether the credentials work could not be found out from here: %w. %s--no-verify stores them untried", err, stage)
 }
 
-// keepsWorking looks after the last version that is known to work. Secrets Manager moves AWSPREVIOUS to the version
+// protectLastWorking looks after the last version that is known to work. Secrets Manager moves AWSPREVIOUS to the version
 // that is AWSCURRENT now; the one that has had it may then vanish. If AWSCURRENT is not known to work and AWSPREVIOUS
 // may, credentials that have logged in are stored all the same, and keep is the version that must get AWSPREVIOUS
 // back afterwards; others are refused. An empty keep: nothing is to be done.
-func (s *store) keepsWorking(ctx context.Context, secret *appsecret.Secret, value *appsecret.Version) (keep string, err error) {
+func (s *store) protectLastWorking(ctx context.Context, secret *appsecret.Secret, value *appsecret.Version) (keep string, err error) {
 	holder := secret.VersionWithLabel(appsecret.Previous)
 	for _, label := range secret.Labels[holder] {
 		if label != appsecret.Previous && label != appsecret.Pending { // AWSPENDING is taken off when a person stores a version
 			return "", nil
 		}
 	}
-	previous, err := s.usable(ctx, secret, holder)
+	previous, err := s.readUsable(ctx, secret, holder)
 	switch {
 	case err != nil && s.verified:
 		return holder, nil
@@ -128,7 +128,7 @@ func (s *store) keepsWorking(ctx context.Context, secret *appsecret.Secret, valu
 		return "", nil
 	}
 	why, fate := s.currentWorks(ctx, secret, value, previous)
-	if why == nil || fate || isRefused(s.login.try(ctx, previous)) {
+	if why == nil || fate || isRefused(s.login.verify(ctx, previous)) {
 		return "", nil
 	}
 	switch {
@@ -144,7 +144,7 @@ func (s *store) keepsWorking(ctx context.Context, secret *appsecret.Secret, valu
 // currentWorks returns nil where AWSCURRENT works, and otherwise why that is not known; refused reports that
 // AWSPREVIOUS has the same credentials and is refused with it.
 func (s *store) currentWorks(ctx context.Context, secret *appsecret.Secret, value, previous *appsecret.Version) (why error, refused bool) {
-	current, err := s.usable(ctx, secret, secret.VersionWithLabel(appsecret.Current))
+	current, err := s.readUsable(ctx, secret, secret.VersionWithLabel(appsecret.Current))
 	switch {
 	case err != nil:
 		return err, false
@@ -153,12 +153,12 @@ func (s *store) currentWorks(ctx context.Context, secret *appsecret.Secret, valu
 	case s.verified && current.SameCredentials(value):
 		return nil, false
 	}
-	why = s.login.try(ctx, current)
+	why = s.login.verify(ctx, current)
 	return why, previous.SameCredentials(current) && isRefused(why)
 }
 
-// keepPrevious gives AWSPREVIOUS back to the version that must keep it.
-func (s *store) keepPrevious(ctx context.Context, keep string) {
+// restorePrevious gives AWSPREVIOUS back to the version that must keep it.
+func (s *store) restorePrevious(ctx context.Context, keep string) {
 	if keep == "" {
 		return
 	}
@@ -171,8 +171,8 @@ func (s *store) keepPrevious(ctx context.Context, keep string) {
 	}
 }
 
-// usable reads a version; nil: there is none, or its value cannot have worked.
-func (s *store) usable(ctx context.Context, secret *appsecret.Secret, id string) (*appsecret.Version, error) {
+// readUsable reads a version; nil: there is none, or its value cannot have worked.
+func (s *store) readUsable(ctx context.Context, secret *appsecret.Secret, id string) (*appsecret.Version, error) {
 	if id == "" {
 		return nil, nil
 	}

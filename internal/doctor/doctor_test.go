@@ -13,13 +13,13 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// setUp is one way to have set an app up wrongly, and what doctor must say of it.
-type setUp struct {
+// setup is one way to have set an app up wrongly, and what doctor must say of it.
+type setup struct {
 	name     string
 	as       localaws.Principal // who runs doctor; zero: the owner
 	config   sfoauthtest.Config // of the org
 	settings map[string]string  // of the token function
-	change   func(w *world)     // what is wrong
+	change   func(w *harness)   // what is wrong
 	cause    string             // the check that must find it
 	status   doctor.Status      // zero: failed
 	found    string             // text that the check must have found
@@ -29,14 +29,13 @@ type setUp struct {
 }
 
 func TestBrokenSetUps(t *testing.T) {
-	b := build(t)
 	all := slices.Concat(callerSetUps, apiSetUps, secretSetUps, loginSetUps, salesforceSetUps, rotationSetUps, pairSetUps)
 	if len(all) < 25 {
 		t.Fatalf("only %d", len(all))
 	}
 	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, b, c.config, c.settings)
+			w := newHarness(t, c.config, c.settings)
 			if c.as.AccessKeyID != "" {
 				w.as = c.as
 			}
@@ -48,7 +47,7 @@ func TestBrokenSetUps(t *testing.T) {
 }
 
 // check compares the whole report with what it must be: the cause, and nothing beyond what follows from it.
-func (w *world) check(c setUp, report *doctor.Report) {
+func (w *harness) check(c setup, report *doctor.Report) {
 	w.Helper()
 	want := doctor.Failed
 	if c.status != "" {
@@ -86,7 +85,7 @@ func (w *world) check(c setUp, report *doctor.Report) {
 }
 
 // clean looks for secrets in the report.
-func (w *world) clean(report *doctor.Report) {
+func (w *harness) clean(report *doctor.Report) {
 	w.Helper()
 	text, err := json.Marshal(report)
 	w.must(err)
@@ -105,7 +104,6 @@ func (w *world) clean(report *doctor.Report) {
 }
 
 func TestGoodSetUps(t *testing.T) {
-	b := build(t)
 	// What each of the three people cannot find out.
 	unread := []string{"characters", "my-domain", "ids", "principals", "login", "pins", "in-use", "introspection", "automatic", "admin", "permissions", "main-pair", "pairs"}
 	unseen := append([]string{"value", "schedule", "dates", "unfinished", "labels"}, unread...)
@@ -113,29 +111,29 @@ func TestGoodSetUps(t *testing.T) {
 		name    string
 		as      localaws.Principal
 		config  sfoauthtest.Config
-		change  func(w *world)
+		change  func(w *harness)
 		skipped []string
 		logins  int
 	}{
-		{"the owner", owner, sfoauthtest.Config{}, func(*world) {}, nil, 1},
-		{"the owner, the API having a token already", owner, sfoauthtest.Config{}, (*world).vend, nil, 1},
-		{"an on-call engineer, who may not read the secret", oncall, sfoauthtest.Config{}, func(*world) {}, append([]string{"value"}, unread...), 1},
-		{"a caller in another account", caller, sfoauthtest.Config{}, func(*world) {}, append([]string{"secret"}, unseen...), 1},
-		{"a caller in another account, the API having a token already", caller, sfoauthtest.Config{}, (*world).vend, append([]string{"secret"}, unseen...), 0},
-		{"a caller whose network has no STS", caller, sfoauthtest.Config{}, func(w *world) { w.noSTS = true }, append([]string{"secret", "identity"}, unseen...), 1},
-		{"an app that an admin app rotates", owner, sfoauthtest.Config{}, func(w *world) {
+		{"the owner", owner, sfoauthtest.Config{}, func(*harness) {}, nil, 1},
+		{"the owner, the API having a token already", owner, sfoauthtest.Config{}, (*harness).vend, nil, 1},
+		{"an on-call engineer, who may not read the secret", oncall, sfoauthtest.Config{}, func(*harness) {}, append([]string{"value"}, unread...), 1},
+		{"a caller in another account", caller, sfoauthtest.Config{}, func(*harness) {}, append([]string{"secret"}, unseen...), 1},
+		{"a caller in another account, the API having a token already", caller, sfoauthtest.Config{}, (*harness).vend, append([]string{"secret"}, unseen...), 0},
+		{"a caller whose network has no STS", caller, sfoauthtest.Config{}, func(w *harness) { w.noSTS = true }, append([]string{"secret", "identity"}, unseen...), 1},
+		{"an app that an admin app rotates", owner, sfoauthtest.Config{}, func(w *harness) {
 			w.userChange(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = false, false })
 			w.admin()
 		}, nil, 2},
-		{"after a rotation", owner, sfoauthtest.Config{}, (*world).rotateNow, nil, 1},
-		{"with JWTs", owner, sfoauthtest.Config{}, func(w *world) { w.app.Change(func(o *sfoauthtest.AppOptions) { o.JWT = true }) }, nil, 1},
-		{"with flat answers of staged pairs", owner, sfoauthtest.Config{FlatStaged: true}, (*world).rotateNow, nil, 1},
-		{"with sessions that logins share", owner, sfoauthtest.Config{SharedSessions: true}, (*world).vend, nil, 1},
-		{"without a list of principals", caller, sfoauthtest.Config{}, func(w *world) { w.change(map[string]any{"allowedPrincipals": nil}) },
+		{"after a rotation", owner, sfoauthtest.Config{}, (*harness).rotateNow, nil, 1},
+		{"with JWTs", owner, sfoauthtest.Config{}, func(w *harness) { w.app.Change(func(o *sfoauthtest.AppOptions) { o.JWT = true }) }, nil, 1},
+		{"with flat answers of staged pairs", owner, sfoauthtest.Config{FlatStaged: true}, (*harness).rotateNow, nil, 1},
+		{"with sessions that logins share", owner, sfoauthtest.Config{SharedSessions: true}, (*harness).vend, nil, 1},
+		{"without a list of principals", caller, sfoauthtest.Config{}, func(w *harness) { w.change(map[string]any{"allowedPrincipals": nil}) },
 			append([]string{"secret"}, unseen...), 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, b, c.config, nil)
+			w := newHarness(t, c.config, nil)
 			c.change(w)
 			w.as = c.as
 			before := w.org.Stats().Logins.Attempts
@@ -168,7 +166,7 @@ func TestGoodSetUps(t *testing.T) {
 }
 
 func TestAnInterruptedVisit(t *testing.T) {
-	w := newWorld(t, build(t), sfoauthtest.Config{}, nil)
+	w := newHarness(t, sfoauthtest.Config{}, nil)
 	ctx, interrupt := context.WithCancel(t.Context())
 	w.config.Done = func(r doctor.Result) {
 		if r.Check == "reachable" {
@@ -191,7 +189,7 @@ func TestAnInterruptedVisit(t *testing.T) {
 }
 
 // admin adds an app whose user may change pairs, and stores it as the admin app.
-func (w *world) admin() {
+func (w *harness) admin() {
 	w.Helper()
 	user := w.org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true})
 	key, secret := w.org.AddApp(sfoauthtest.AppOptions{Name: "Admin", RunAs: user}).Credentials()

@@ -19,7 +19,7 @@ import (
 )
 
 // alone takes everything from the environment that AWS credentials could come from.
-func (w *world) alone() {
+func (w *harness) alone() {
 	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} {
 		w.Setenv(name, "")
@@ -32,34 +32,34 @@ func (w *world) alone() {
 	}
 }
 
-var callerSetUps = []setUp{
-	{name: "no AWS credentials on this machine", change: (*world).alone, cause: "credentials", found: "there are none", fix: "aws sso login"},
-	{name: "an AWS profile that there is not", change: func(w *world) {
+var callerSetUps = []setup{
+	{name: "no AWS credentials on this machine", change: (*harness).alone, cause: "credentials", found: "there are none", fix: "aws sso login"},
+	{name: "an AWS profile that there is not", change: func(w *harness) {
 		w.alone()
 		w.Setenv("AWS_PROFILE", "nosuch")
 	}, cause: "credentials", found: "nosuch", fix: "AWS_PROFILE"},
-	{name: "an access key that AWS does not know", change: func(w *world) { w.as.AccessKeyID = "AKIADELETED" },
+	{name: "an access key that AWS does not know", change: func(w *harness) { w.as.AccessKeyID = "AKIADELETED" },
 		cause: "identity", found: "does not know the access key", fix: "deleted or switched off", also: []string{"allowed"}},
-	{name: "a session without its token", as: oncall, change: func(w *world) { w.as.SessionToken = "" },
+	{name: "a session without its token", as: oncall, change: func(w *harness) { w.as.SessionToken = "" },
 		cause: "identity", found: "does not know the access key", fix: "AWS_SESSION_TOKEN", also: []string{"allowed"}},
-	{name: "a session's token that is not valid here", as: oncall, change: func(w *world) { w.as.SessionToken = "of-the-global-endpoint" },
+	{name: "a session's token that is not valid here", as: oncall, change: func(w *harness) { w.as.SessionToken = "of-the-global-endpoint" },
 		cause: "identity", found: "does not know the access key", fix: "opt-in region", also: []string{"allowed"}},
-	{name: "a session that has expired", as: caller, change: func(w *world) {
+	{name: "a session that has expired", as: caller, change: func(w *harness) {
 		expired := caller
 		expired.Expires = time.Now().Add(-time.Minute)
 		w.keys.Add(expired)
 	}, cause: "identity", found: "expired", fix: "log in to AWS", also: []string{"allowed"}},
-	{name: "the secret access key of another key", as: caller, change: func(w *world) { w.as.SecretAccessKey = "another" },
+	{name: "the secret access key of another key", as: caller, change: func(w *harness) { w.as.SecretAccessKey = "another" },
 		cause: "identity", found: "does not belong", fix: "log in to AWS", also: []string{"allowed"}},
-	{name: "a clock that is slow", change: func(w *world) { w.awsAhead.Store(int64(10 * time.Minute)) },
+	{name: "a clock that is slow", change: func(w *harness) { w.awsAhead.Store(int64(10 * time.Minute)) },
 		cause: "identity", found: "10 minutes slow", fix: "NTP", also: []string{"allowed"}},
-	{name: "a clock that is fast", as: caller, change: func(w *world) { w.awsAhead.Store(int64(-10 * time.Minute)) },
+	{name: "a clock that is fast", as: caller, change: func(w *harness) { w.awsAhead.Store(int64(-10 * time.Minute)) },
 		cause: "identity", found: "minutes fast", fix: "NTP", also: []string{"allowed"}},
-	{name: "another region than the API's", change: func(w *world) { w.elsewhere("eu-west-1") },
+	{name: "another region than the API's", change: func(w *harness) { w.elsewhere("eu-west-1") },
 		cause: "identity", found: "eu-west-1", fix: "AWS_REGION", also: []string{"allowed"}},
 }
 
-func (w *world) elsewhere(region string) {
+func (w *harness) elsewhere(region string) {
 	load := w.config.Load
 	w.config.Load = func(ctx context.Context) (aws.Config, error) {
 		config, err := load(ctx)
@@ -69,17 +69,17 @@ func (w *world) elsewhere(region string) {
 }
 
 // url changes the API's address.
-func url(change func(string) string) func(w *world) {
-	return func(w *world) { w.config.URL = change(w.config.URL) }
+func url(change func(string) string) func(w *harness) {
+	return func(w *harness) { w.config.URL = change(w.config.URL) }
 }
 
 // instead serves something else in place of the API.
-func instead(h http.HandlerFunc) func(w *world) {
-	return func(w *world) { w.config.URL = w.serve(h) + "/v1" }
+func instead(h http.HandlerFunc) func(w *harness) {
+	return func(w *harness) { w.config.URL = w.serve(h) + "/v1" }
 }
 
 // tls serves the API with a certificate for example.com.
-func (w *world) tls() *httptest.Server {
+func (w *harness) tls() *httptest.Server {
 	server := httptest.NewUnstartedServer(w.gateway())
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
 	server.StartTLS()
@@ -88,7 +88,7 @@ func (w *world) tls() *httptest.Server {
 }
 
 // overTLS makes doctor find the API at AWS's own address, as DNS would, and takes its certificate for the name's.
-func (w *world) overTLS(name string) {
+func (w *harness) overTLS(name string) {
 	server := w.tls()
 	transport := server.Client().Transport.(*http.Transport)
 	if strings.HasSuffix(strings.TrimSuffix(name, "/v1"), "amazonaws.com") {
@@ -104,7 +104,7 @@ func (w *world) overTLS(name string) {
 }
 
 // gateway serves an API Gateway that answers so to every signed request.
-func gateway(status int, body string) func(w *world) {
+func gateway(status int, body string) func(w *harness) {
 	return instead(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "" {
 			rw.WriteHeader(http.StatusForbidden)
@@ -120,7 +120,7 @@ func gateway(status int, body string) func(w *world) {
 const unauthorized = `{"Message":"User: arn:aws:sts::222222222222:assumed-role/billing/bob is not authorized to perform: ` +
 	`execute-api:Invoke on resource: arn:aws:execute-api:us-east-1:********1111:a1b2c3/v1/GET/tokens/crm`
 
-var apiSetUps = []setUp{
+var apiSetUps = []setup{
 	{name: "no address, and no sight of the secret", as: caller, change: url(func(string) string { return "" }),
 		cause: "address", found: "is not given", fix: "set SFTOKEN_URL"},
 	{name: "no address, for the owner", change: url(func(string) string { return "" }),
@@ -137,18 +137,18 @@ var apiSetUps = []setUp{
 		cause: "reachable", found: "Forbidden", fix: "ApiUrl"},
 	{name: "a path that there is not", as: caller, change: url(func(u string) string { return u + "/api" }),
 		cause: "allowed", found: "Missing Authentication Token", fix: "ApiUrl"},
-	{name: "AWS_REGION is another than the API's", change: func(w *world) {
+	{name: "AWS_REGION is another than the API's", change: func(w *harness) {
 		w.elsewhere("eu-west-1")
 		w.config.URL = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/v1"
 		w.overTLS(w.config.URL)
 	}, cause: "address", status: doctor.Warning, found: "us-east-1 and AWS_REGION says eu-west-1", fix: "AWS_REGION=us-east-1"},
-	{name: "a certificate that nobody here trusts", as: caller, change: func(w *world) { w.config.URL = w.tls().URL + "/v1" },
+	{name: "a certificate that nobody here trusts", as: caller, change: func(w *harness) { w.config.URL = w.tls().URL + "/v1" },
 		cause: "reachable", found: "certificate", fix: "trust its authority"},
-	{name: "a certificate in another name", as: caller, change: func(w *world) {
+	{name: "a certificate in another name", as: caller, change: func(w *harness) {
 		w.config.URL = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/v1"
 		w.overTLS("https://example.com")
 	}, cause: "reachable", found: "certificate", fix: "somebody else answers in the name of a1b2c3.execute-api"},
-	{name: "an API whose name is not known here", as: caller, change: func(w *world) {
+	{name: "an API whose name is not known here", as: caller, change: func(w *harness) {
 		w.config.URL = "https://a1b2c4.execute-api.us-east-1.amazonaws.com/v1"
 		w.config.HTTPClient = &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a1b2c4.execute-api.us-east-1.amazonaws.com", IsNotFound: true}}
@@ -164,7 +164,7 @@ var apiSetUps = []setUp{
 		cause: "reachable", found: "redirects", fix: "between here and AWS"},
 	{name: "an API that anybody may call", as: caller, change: instead(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"access_token":"x"}`) }),
 		cause: "reachable", found: "nobody has signed", fix: "AWS_IAM"},
-	{name: "a proxy that changes requests", as: caller, change: func(w *world) {
+	{name: "a proxy that changes requests", as: caller, change: func(w *harness) {
 		api := w.config.URL
 		instead(func(rw http.ResponseWriter, r *http.Request) {
 			on, _ := http.NewRequestWithContext(r.Context(), r.Method, strings.TrimSuffix(api, "/v1")+r.URL.Path+"?via=proxy", nil)
@@ -193,31 +193,31 @@ var apiSetUps = []setUp{
 	{name: "an answer that is no token", as: caller, change: gateway(200, `{}`), cause: "allowed", found: "not a token", fix: "ApiUrl"},
 	{name: "a defect of the function", as: caller, change: gateway(500, `{"error":"server_error","error_description":"x","request_id":"r1"}`),
 		cause: "token", found: "[request r1]", fix: "report it"},
-	{name: "the owner's account without an identity policy", change: func(w *world) {
+	{name: "the owner's account without an identity policy", change: func(w *harness) {
 		p := owner
 		p.Invoke = []string{"GET/tokens/erp"}
 		w.keys.Add(p)
 	}, cause: "allowed", found: "no policy of yours", fix: "arn:aws:execute-api:us-east-1:111111111111:a1b2c3/v1/GET/tokens/crm"},
-	{name: "another account without an identity policy", as: caller, change: func(w *world) {
+	{name: "another account without an identity policy", as: caller, change: func(w *harness) {
 		p := caller
 		p.Invoke = nil
 		w.keys.Add(p)
 	}, cause: "allowed", found: "role/billing may not", fix: "arn:aws:execute-api:us-east-1:*:a1b2c3/v1/GET/tokens/crm"},
-	{name: "an account that the API does not admit", as: caller, change: func(w *world) {
+	{name: "an account that the API does not admit", as: caller, change: func(w *harness) {
 		w.as.AccessKeyID, w.as.Account, w.as.ARN = "ASIATESTFOREIGN", "333333333333", "arn:aws:sts::333333333333:assumed-role/reports/eve"
 		w.keys.Add(w.as)
 	}, cause: "allowed", found: "does not admit your account", fix: "account 333333333333 among AllowedAccounts"},
-	{name: "a role that the secret does not list", as: caller, change: func(w *world) {
+	{name: "a role that the secret does not list", as: caller, change: func(w *harness) {
 		w.change(map[string]any{"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/other"}})
 	},
 		cause: "token", found: "access_denied", fix: "adds arn:aws:iam::222222222222:role/billing to allowedPrincipals"},
-	{name: "the owner, whom the secret does not list", change: func(w *world) { w.change(map[string]any{"allowedPrincipals": []string{"222222222222"}}) },
+	{name: "the owner, whom the secret does not list", change: func(w *harness) { w.change(map[string]any{"allowedPrincipals": []string{"222222222222"}}) },
 		cause: "token", found: "access_denied", fix: "user/owner to allowedPrincipals", also: []string{"principals"}},
-	{name: "an app that there is not, for a caller", as: caller, change: func(w *world) { w.config.App = "erp" },
+	{name: "an app that there is not, for a caller", as: caller, change: func(w *harness) { w.config.App = "erp" },
 		cause: "token", found: "unknown_app", fix: "check the app's name", also: []string{"secret"}},
-	{name: "an app that nobody has stored", change: func(w *world) { w.config.App = "erp" },
+	{name: "an app that nobody has stored", change: func(w *harness) { w.config.App = "erp" },
 		cause: "secret", found: "has no secret sftoken/erp", fix: "sftoken secret put erp", also: []string{"token"}},
-	{name: "a secret that the function may not read", change: func(w *world) {
+	{name: "a secret that the function may not read", change: func(w *harness) {
 		w.refuse = func(p localaws.Principal, _ string) error {
 			if p.AccessKeyID != functions.AccessKeyID {
 				return nil
@@ -225,9 +225,9 @@ var apiSetUps = []setUp{
 			return &localaws.AuthError{Type: "AccessDenied", Message: "no"}
 		}
 	}, cause: "token", found: "unknown_app", fix: "the function may not read it"},
-	{name: "a function with a setting that does not parse", as: caller, settings: map[string]string{"MIN_TTL": "never"}, change: func(*world) {},
+	{name: "a function with a setting that does not parse", as: caller, settings: map[string]string{"MIN_TTL": "never"}, change: func(*harness) {},
 		cause: "token", found: "HTTP 502", fix: "a setting that does not parse"},
-	{name: "Secrets Manager is down for the function", as: caller, change: func(w *world) {
+	{name: "Secrets Manager is down for the function", as: caller, change: func(w *harness) {
 		w.config.Timeout = 2 * time.Second
 		w.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
 	}, cause: "token", found: "temporarily_unavailable", fix: "try again"},

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -49,6 +51,13 @@ type result struct {
 
 // startEnvironment starts a process and waits until it asks for an event.
 func startEnvironment(ctx context.Context, config *FunctionConfig) (*environment, error) {
+	program := config.Binary
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return nil, err
+		}
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -58,8 +67,8 @@ func startEnvironment(ctx context.Context, config *FunctionConfig) (*environment
 	}
 	e.server = &http.Server{Handler: e.routes()}
 	go func() { _ = e.server.Serve(listener) }()
-	e.cmd = exec.Command(config.Binary)
-	e.cmd.Dir = filepath.Dir(config.Binary)
+	e.cmd = exec.Command(program)
+	e.cmd.Dir = filepath.Dir(program)
 	e.cmd.Env = e.variables(listener.Addr().String())
 	e.cmd.Stdout, e.cmd.Stderr = config.Stdout, config.Stderr
 	if err := e.cmd.Start(); err != nil {
@@ -134,8 +143,9 @@ func (e *environment) variables(api string) []string {
 	if c.PerProcess > 1 {
 		variables["AWS_LAMBDA_MAX_CONCURRENCY"] = strconv.Itoa(c.PerProcess)
 	}
-	for name, value := range c.Env {
-		variables[name] = value
+	maps.Copy(variables, c.Env)
+	if c.Binary == "" {
+		variables[bootstrapVar] = c.Main + "@" + api
 	}
 	list := make([]string, 0, len(variables))
 	for name, value := range variables {

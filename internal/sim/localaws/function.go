@@ -5,17 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"time"
 )
 
 // FunctionConfig is how a Lambda function is configured.
 type FunctionConfig struct {
-	Name    string
-	Binary  string // the bootstrap executable
+	Name string
+	// Binary is the bootstrap executable. Empty: this program, as one of the functions that it gave to RunFunction.
+	Binary  string
+	Main    string // the name of that function
 	Account string
 	Region  string
 	// Env are the function's own variables. The process gets them, and those that Lambda sets, and nothing of this
@@ -210,17 +209,4 @@ func (f *Function) PIDs() []int {
 		}
 	}
 	return pids
-}
-
-// BuildFunction builds the main package (an import path or ./dir, seen from dir) for this machine, with the flags of a
-// release, and returns the executable's path.
-func BuildFunction(ctx context.Context, dir, pkg, outDir string) (string, error) {
-	out := filepath.Join(outDir, filepath.Base(pkg), "bootstrap")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w -buildid=", "-o", out, pkg)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, text)
-	}
-	return out, nil
 }

@@ -1,22 +1,77 @@
 package localaws
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
 )
+
+// TestMain lets the tests run this program as a function.
+func TestMain(m *testing.M) {
+	RunFunction(map[string]func() error{"echo": echo})
+	os.Exit(m.Run())
+}
+
+// echo is a function that does what its event asks for.
+func echo() error {
+	if os.Getenv("FAIL_AT_START") != "" {
+		os.Exit(3)
+	}
+	calls := 0
+	lambda.Start(func(ctx context.Context, in struct {
+		Do string
+		MS int
+	}) (any, error) {
+		calls++
+		switch in.Do {
+		case "fail":
+			return nil, errors.New("as asked")
+		case "exit":
+			os.Exit(1)
+		case "sleep":
+			time.Sleep(time.Duration(in.MS) * time.Millisecond)
+		case "environment":
+			return os.Environ(), nil
+		}
+		deadline, _ := ctx.Deadline()
+		return map[string]any{"pid": os.Getpid(), "calls": calls, "left": time.Until(deadline).Seconds()}, nil
+	})
+	return nil
+}
+
+func TestRunFunctionNeedsTheAddressOfItsRuntimeAPI(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		simulated, api string
+		name           string
+		ok             bool
+	}{
+		{"token@127.0.0.1:1234", "127.0.0.1:1234", "token", true},
+		{"", "127.0.0.1:9001", "", false}, // a real Lambda function
+		{"token@127.0.0.1:1234", "127.0.0.1:9001", "token", false},
+		{"token@127.0.0.1:1234", "", "token", false},
+		{"token@", "", "token", false},
+		{"token", "127.0.0.1:9001", "token", false},
+		{"@127.0.0.1:9001", "127.0.0.1:9001", "", false},
+	} {
+		variables := map[string]string{bootstrapVar: c.simulated, "AWS_LAMBDA_RUNTIME_API": c.api}
+		if name, ok := functionName(func(name string) string { return variables[name] }); name != c.name || ok != c.ok {
+			t.Errorf("%v: %q, %v", variables, name, ok)
+		}
+	}
+}
 
 func newEcho(t *testing.T, config FunctionConfig) *Function {
 	t.Helper()
-	binary, err := BuildFunction(t.Context(), ".", "./testdata/echo", t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Name, config.Account, config.Region, config.Binary = "echo", "111111111111", "us-east-1", binary
+	config.Name, config.Account, config.Region, config.Main = "echo", "111111111111", "us-east-1", "echo"
 	f := NewFunction(config)
 	t.Cleanup(f.Close)
 	return f

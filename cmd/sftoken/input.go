@@ -27,10 +27,10 @@ type fields = map[string]json.RawMessage
 // UTF-16 doubles it.
 const maxInput = 128 << 10
 
-// given reads the fields from a file or standard input, or asks for them.
-func (s *store) given(file string, present fields) (fields, error) {
+// readInput reads the fields from a file or standard input, or asks for them.
+func (s *store) readInput(file string, present fields) (fields, error) {
 	input := s.cmd.InOrStdin()
-	switch at := terminalOf(s.cmd); {
+	switch at := inputTerminal(s.cmd); {
 	case file != "" && file != "-":
 		opened, err := os.Open(file)
 		if err != nil {
@@ -39,7 +39,7 @@ func (s *store) given(file string, present fields) (fields, error) {
 		defer opened.Close()
 		input = opened
 	case file == "" && at != nil:
-		return s.ask(at, present)
+		return s.prompt(at, present)
 	}
 	raw, err := io.ReadAll(io.LimitReader(input, maxInput+1))
 	if err != nil {
@@ -61,7 +61,7 @@ func (s *store) given(file string, present fields) (fields, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		if _, near := appsecret.NearMiss(name); !near && !appsecret.IsField(name) { // what is nearly a field is refused
-			newScreen(s.cmd.ErrOrStderr()).column("warning: ", 9, fmt.Sprintf("%q is no field that sftoken reads: it is stored as it is", name))
+			newTerminal(s.cmd.ErrOrStderr()).column("warning: ", 9, fmt.Sprintf("%q is no field that sftoken reads: it is stored as it is", name))
 		}
 	}
 	return found, nil
@@ -123,8 +123,8 @@ func decodeUTF16(text []byte, order binary.ByteOrder) (string, error) {
 	return decoded, nil
 }
 
-// ask asks a person. What is secret is not shown.
-func (s *store) ask(at *os.File, present fields) (fields, error) {
+// prompt asks a person. What is secret is not shown.
+func (s *store) prompt(at *os.File, present fields) (fields, error) {
 	answers := fields{}
 	lines := bufio.NewReader(at)
 	for _, field := range []struct{ name, prompt string }{

@@ -41,7 +41,7 @@ func TestSuggestions(t *testing.T) {
 		"acme_x.lightning.force.com":                        "",
 		"":                                                  "",
 	} {
-		got := suggestion(base)
+		got := suggestBaseURI(base)
 		if want == "" && !strings.Contains(got, "as My Domain in Setup shows it") || want != "" && got != "set baseUri to "+want && !strings.HasPrefix(got, "set baseUri to "+want+": ") {
 			t.Errorf("%q: %s", base, got)
 		}

@@ -12,17 +12,17 @@ import (
 	"golang.org/x/term"
 )
 
-// screen writes for a person: no wider than 80 columns, and in colour on a terminal where NO_COLOR is not set.
-type screen struct {
+// terminal writes for a person: no wider than 80 columns, and in colour on a terminal where NO_COLOR is not set.
+type terminal struct {
 	io.Writer
-	colour bool
-	width  int
+	colored bool
+	width   int
 }
 
-func newScreen(w io.Writer) *screen {
-	s := &screen{Writer: w, width: 80}
+func newTerminal(w io.Writer) *terminal {
+	s := &terminal{Writer: w, width: 80}
 	if columns, terminal := columns(w); terminal {
-		s.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" // https://no-color.org
+		s.colored = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" // https://no-color.org
 		s.width = min(max(columns, 40), s.width)
 	}
 	return s
@@ -50,28 +50,28 @@ const (
 	bold   = "1"
 )
 
-func (s *screen) paint(text, colour string) string {
-	if !s.colour {
+func (s *terminal) color(text, colour string) string {
+	if !s.colored {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
 // column writes a text behind a head: its lines begin at the column where the head ends, or at indent where the head is longer.
-func (s *screen) column(head string, indent int, text string) {
-	fmt.Fprint(s, head, strings.Join(fold(text, s.width-indent), "\n"+strings.Repeat(" ", indent)), "\n")
+func (s *terminal) column(head string, indent int, text string) {
+	fmt.Fprint(s, head, strings.Join(wrap(text, s.width-indent), "\n"+strings.Repeat(" ", indent)), "\n")
 }
 
-// fold breaks a text into lines of so many characters, at its spaces. What stands in backquotes is not broken, so that it can be
+// wrap breaks a text into lines of so many characters, at its spaces. What stands in backquotes is not broken, so that it can be
 // copied, unless it is longer than a line; a longer word stands alone.
-func fold(text string, width int) []string {
+func wrap(text string, width int) []string {
 	var lines []string
 	line := ""
 	for _, word := range words(text, width) {
 		switch {
 		case line == "":
 			line = word
-		case length(line)+1+length(word) <= width:
+		case displayWidth(line)+1+displayWidth(word) <= width:
 			line += " " + word
 		default:
 			lines = append(lines, line)
@@ -85,7 +85,7 @@ func words(text string, width int) []string {
 	var all []string
 	open := false
 	for _, word := range strings.Fields(text) {
-		if last := len(all) - 1; open && length(all[last])+1+length(word) <= width {
+		if last := len(all) - 1; open && displayWidth(all[last])+1+displayWidth(word) <= width {
 			all[last] += " " + word
 		} else {
 			all = append(all, word)
@@ -97,8 +97,8 @@ func words(text string, width int) []string {
 	return all
 }
 
-// length is how many columns a text takes. Its colours take none.
-func length(text string) int {
+// displayWidth is how many columns a text takes. Its colours take none.
+func displayWidth(text string) int {
 	n := utf8.RuneCountInString(text)
 	for rest := text; ; {
 		_, after, found := strings.Cut(rest, "\x1b[")
@@ -111,8 +111,8 @@ func length(text string) int {
 	}
 }
 
-// patience tells somebody at a terminal what is waited for, once it takes longer than a second. Elsewhere it is silent.
-type patience struct {
+// progress tells somebody at a terminal what is waited for, once it takes longer than a second. Elsewhere it is silent.
+type progress struct {
 	w io.Writer
 
 	mu    sync.Mutex
@@ -120,15 +120,15 @@ type patience struct {
 	shown bool
 }
 
-func newPatience(w io.Writer) *patience {
+func newProgress(w io.Writer) *progress {
 	if _, terminal := columns(w); !terminal {
 		w = nil
 	}
-	return &patience{w: w}
+	return &progress{w: w}
 }
 
 // wait begins to wait for something, in place of what was waited for before.
-func (p *patience) wait(what string) {
+func (p *progress) wait(what string) {
 	p.done()
 	if p.w == nil {
 		return
@@ -146,7 +146,7 @@ func (p *patience) wait(what string) {
 }
 
 // done ends the wait, and takes off the terminal what was written there.
-func (p *patience) done() {
+func (p *progress) done() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.timer != nil {

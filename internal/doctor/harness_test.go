@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/doctor"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -50,9 +52,9 @@ var (
 	}
 )
 
-// world is an app that is set up rightly: a simulated org, stand-ins for AWS, and the real functions between them. Everything is
-// reached over HTTP.
-type world struct {
+// harness is an app that is set up rightly: a simulated org, stand-ins for AWS, and the real functions between them.
+// Everything is reached over HTTP.
+type harness struct {
 	*testing.T
 	org      *sfoauthtest.Org
 	app      *sfoauthtest.App
@@ -72,31 +74,21 @@ type world struct {
 	as     localaws.Principal
 }
 
-// builds are the functions' executables.
-type builds struct{ token, rotate string }
-
-func build(t *testing.T) builds {
-	t.Helper()
-	var b builds
-	dir := t.TempDir()
-	for name, into := range map[string]*string{"token": &b.token, "rotate": &b.rotate} {
-		var err error
-		if *into, err = localaws.BuildFunction(t.Context(), "../..", "./functions/"+name, dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return b
+// TestMain lets the tests run this program as a function.
+func TestMain(m *testing.M) {
+	stack.RunFunction("test")
+	os.Exit(m.Run())
 }
 
-func newWorld(t *testing.T, b builds, config sfoauthtest.Config, settings map[string]string) *world {
+func newHarness(t *testing.T, config sfoauthtest.Config, settings map[string]string) *harness {
 	t.Helper()
-	w := &world{T: t, as: owner, keys: localaws.NewKeys(owner, oncall, caller, functions)}
+	w := &harness{T: t, as: owner, keys: localaws.NewKeys(owner, oncall, caller, functions)}
 	w.org = sfoauthtest.New(config)
 	w.app = w.org.AddApp(sfoauthtest.AppOptions{Name: "CRM"})
 	w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 	w.orgURL = w.serve(w.org)
 	t.Cleanup(func() { w.org.ClearFaults() })
-	w.startAWS(b, settings)
+	w.startAWS(settings)
 	w.config = doctor.Config{
 		Load: func(context.Context) (aws.Config, error) {
 			return aws.Config{
@@ -113,16 +105,16 @@ func newWorld(t *testing.T, b builds, config sfoauthtest.Config, settings map[st
 
 func host(url string) string { return strings.TrimPrefix(url, "http://") }
 
-func (w *world) serve(h http.Handler) string {
+func (w *harness) serve(h http.Handler) string {
 	server := httptest.NewServer(h)
 	w.Cleanup(server.Close)
 	return server.URL
 }
 
 // awsNow is the time at AWS.
-func (w *world) awsNow() time.Time { return time.Now().Add(time.Duration(w.awsAhead.Load())) }
+func (w *harness) awsNow() time.Time { return time.Now().Add(time.Duration(w.awsAhead.Load())) }
 
-func (w *world) startAWS(b builds, settings map[string]string) {
+func (w *harness) startAWS(settings map[string]string) {
 	const rotateARN = "arn:aws:lambda:us-east-1:111111111111:function:rotate"
 	w.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
 		Account: account, Region: region, Authenticate: w.authenticate,
@@ -143,24 +135,24 @@ func (w *world) startAWS(b builds, settings map[string]string) {
 		w.aws.ServeHTTP(rw, r)
 	}))
 	env := map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": w.awsURL, "SALESFORCE_HOSTS": host(w.orgURL), "SECRET_TTL": "1s"}
-	function := func(name, binary string) *localaws.Function {
+	function := func(name string) *localaws.Function {
 		f := localaws.NewFunction(localaws.FunctionConfig{
-			Name: name, Binary: binary, Account: account, Region: region, Env: env, Credentials: functions, Stdout: io.Discard, Stderr: io.Discard,
+			Name: name, Main: name, Account: account, Region: region, Env: env, Credentials: functions, Stdout: io.Discard, Stderr: io.Discard,
 		})
 		w.Cleanup(f.Close)
 		return f
 	}
-	w.rotate = function("rotate", b.rotate)
+	w.rotate = function(stack.RotateMain)
 	env = maps.Clone(env)
 	maps.Copy(env, settings)
-	w.token = function("token", b.token)
+	w.token = function(stack.TokenMain)
 	w.secrets = secretsmanager.New(secretsmanager.Options{
 		Region: region, BaseEndpoint: &w.awsURL, Credentials: credentials.NewStaticCredentialsProvider(owner.AccessKeyID, owner.SecretAccessKey, ""),
 	})
 }
 
 // authenticate lets in whom AWS lets in: the owner's account, and of it the on-call engineer only to look.
-func (w *world) authenticate(r *http.Request, body []byte) error {
+func (w *harness) authenticate(r *http.Request, body []byte) error {
 	p, err := w.keys.Verify(r, body, "secretsmanager", region, time.Now())
 	if err != nil {
 		return err
@@ -177,9 +169,9 @@ func (w *world) authenticate(r *http.Request, body []byte) error {
 }
 
 // api is the address of the API, without the stage.
-func (w *world) api() string { return w.serve(w.gateway()) }
+func (w *harness) api() string { return w.serve(w.gateway()) }
 
-func (w *world) gateway() *localaws.Gateway {
+func (w *harness) gateway() *localaws.Gateway {
 	return &localaws.Gateway{
 		Account: account, Region: region, APIID: "a1b2c3", Stage: "v1", Keys: w.keys, AllowedAccounts: []string{caller.Account}, Now: w.awsNow,
 		Function: func(ctx context.Context, payload []byte) ([]byte, error) { return w.token.Invoke(ctx, payload) },
@@ -187,7 +179,7 @@ func (w *world) gateway() *localaws.Gateway {
 }
 
 // value is what the secret of a good set-up holds.
-func (w *world) value() map[string]any {
+func (w *harness) value() map[string]any {
 	key, secret := w.app.Credentials()
 	return map[string]any{
 		"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL, "appId": w.app.ID, "consumerId": w.app.ConsumerID, "orgId": w.org.ID(),
@@ -203,14 +195,14 @@ func encode(value any) string {
 	return string(text)
 }
 
-func (w *world) create(app string, value any) {
+func (w *harness) create(app string, value any) {
 	w.Helper()
 	_, err := w.secrets.CreateSecret(w.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + app), SecretString: aws.String(encode(value))})
 	w.must(err)
 }
 
 // change stores the value with some fields changed; nil removes one.
-func (w *world) change(fields map[string]any) {
+func (w *harness) change(fields map[string]any) {
 	w.Helper()
 	value := w.value()
 	maps.Copy(value, fields)
@@ -219,7 +211,7 @@ func (w *world) change(fields map[string]any) {
 }
 
 // put stores a value under labels; none: as the current one.
-func (w *world) put(value any, labels ...string) (version string) {
+func (w *harness) put(value any, labels ...string) (version string) {
 	w.Helper()
 	out, err := w.secrets.PutSecretValue(w.Context(), &secretsmanager.PutSecretValueInput{
 		SecretId: aws.String(prefix + "crm"), SecretString: aws.String(encode(value)), VersionStages: labels,
@@ -228,7 +220,7 @@ func (w *world) put(value any, labels ...string) (version string) {
 	return aws.ToString(out.VersionId)
 }
 
-func (w *world) label(label, version string) {
+func (w *harness) label(label, version string) {
 	w.Helper()
 	_, err := w.secrets.UpdateSecretVersionStage(w.Context(), &secretsmanager.UpdateSecretVersionStageInput{
 		SecretId: aws.String(prefix + "crm"), VersionStage: &label, MoveToVersionId: &version,
@@ -236,14 +228,14 @@ func (w *world) label(label, version string) {
 	w.must(err)
 }
 
-func (w *world) current() string {
+func (w *harness) current() string {
 	w.Helper()
 	out, err := w.secrets.GetSecretValue(w.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")})
 	w.must(err)
 	return aws.ToString(out.VersionId)
 }
 
-func (w *world) schedule(app string) {
+func (w *harness) schedule(app string) {
 	w.Helper()
 	_, err := w.secrets.RotateSecret(w.Context(), &secretsmanager.RotateSecretInput{
 		SecretId: aws.String(prefix + app), RotationLambdaARN: aws.String(w.rotate.ARN()), RotateImmediately: aws.Bool(false),
@@ -253,11 +245,11 @@ func (w *world) schedule(app string) {
 }
 
 // rotateNow has the real rotate function change the pair. Whether it can is the caller's business.
-func (w *world) rotateNow() {
+func (w *harness) rotateNow() {
 	_, _ = w.secrets.RotateSecret(w.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotateImmediately: aws.Bool(true)})
 }
 
-func (w *world) must(err error) {
+func (w *harness) must(err error) {
 	w.Helper()
 	if err != nil {
 		w.Fatal(err)
@@ -265,7 +257,7 @@ func (w *world) must(err error) {
 }
 
 // vend has the API fetch a token, so that it has one cached.
-func (w *world) vend() {
+func (w *harness) vend() {
 	w.Helper()
 	config := w.config
 	config.App = "crm"
@@ -275,7 +267,7 @@ func (w *world) vend() {
 	}
 }
 
-func (w *world) userChange(change func(*sfoauthtest.UserOptions)) { w.app.User.Change(change) }
+func (w *harness) userChange(change func(*sfoauthtest.UserOptions)) { w.app.User.Change(change) }
 
 func find(report *doctor.Report, check string) doctor.Result {
 	i := slices.IndexFunc(report.Checks, func(r doctor.Result) bool { return r.Check == check })

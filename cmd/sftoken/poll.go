@@ -35,8 +35,8 @@ func poll(ctx context.Context, timeout time.Duration, done func(context.Context)
 	}
 }
 
-// newToken returns a random version id.
-func newToken() string {
+// newRequestToken returns a random version id.
+func newRequestToken() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])

@@ -14,9 +14,9 @@ import (
 // errInterrupted is in the error of a question or a read that Ctrl-C has ended.
 var errInterrupted = errors.New("interrupted")
 
-// terminalOf returns the terminal at which the command can ask a person: one that it reads from while its messages
+// inputTerminal returns the terminal at which the command can ask a person: one that it reads from while its messages
 // are shown at one. Nil: there is none.
-func terminalOf(cmd *cobra.Command) *os.File {
+func inputTerminal(cmd *cobra.Command) *os.File {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if _, shown := columns(cmd.ErrOrStderr()); !ok || !shown || !term.IsTerminal(int(in.Fd())) {
 		return nil
@@ -55,11 +55,11 @@ func confirm(cmd *cobra.Command, yes bool, what string) error {
 	if yes {
 		return nil
 	}
-	in := terminalOf(cmd)
+	in := inputTerminal(cmd)
 	if in == nil {
 		return &usageError{errors.New(what + " Nothing was done: there is no terminal to ask for a confirmation: give --yes")}
 	}
-	newScreen(cmd.ErrOrStderr()).column("", 0, what)
+	newTerminal(cmd.ErrOrStderr()).column("", 0, what)
 	fmt.Fprint(cmd.ErrOrStderr(), "Go on? Type yes: ")
 	typed, err := interruptible(cmd, func() (string, error) { return bufio.NewReader(in).ReadString('\n') })
 	if err != nil {
