@@ -443,7 +443,7 @@ func (h *harness) check() {
 func (h *harness) staged() *sfoauth.StagedCredentialsClient {
 	permit(h.App.User)
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret(h.App.NewToken())}
-	return h.OAuth("", "").StagedCredentialsClient(token, h.App.ID, h.App.ConsumerID)
+	return h.OAuth("", "").StagedCredentials(token, h.App.ID, h.App.ConsumerID)
 }
 
 // stage leaves staged credentials at Salesforce, as an abandoned rotation does.
