@@ -108,7 +108,7 @@ func (h *harness) rotateAndCrash(call int, point crashPoint) int {
 	h.t.Helper()
 	var made atomic.Int32
 	crashed := false
-	at := func(arrived bool, changes bool, what string) {
+	at := func(arrived, changes bool, what string) {
 		if arrived {
 			made.Add(1)
 		}
@@ -124,17 +124,23 @@ func (h *harness) rotateAndCrash(call int, point crashPoint) int {
 		}
 		panic(http.ErrAbortHandler)
 	}
-	h.onOrg = func(c sfoauthtest.Call) {
-		changes := c.Endpoint == sfoauthtest.Stage || c.Endpoint == sfoauthtest.Promote || c.Endpoint == sfoauthtest.Delete
-		at(c.Phase == sfoauthtest.Arrived, changes, string(c.Endpoint))
-	}
-	h.onAWS = func(c localaws.Call) {
-		changes := c.Operation == "PutSecretValue" || c.Operation == "UpdateSecretVersionStage"
-		at(c.Phase == localaws.Arrived, changes, c.Operation)
-	}
+	h.watch(at)
 	_ = h.tryRotate()
 	if call > 0 && !crashed {
 		h.t.Errorf("call %d was never made", call)
 	}
 	return int(made.Load())
+}
+
+// watch calls observe before each call of the function arrives, and after it was processed. changes reports whether the
+// call may change what logs in.
+func (h *harness) watch(observe func(arrived, changes bool, what string)) {
+	h.onOrg = func(c sfoauthtest.Call) {
+		changes := c.Endpoint == sfoauthtest.Stage || c.Endpoint == sfoauthtest.Promote || c.Endpoint == sfoauthtest.Delete
+		observe(c.Phase == sfoauthtest.Arrived, changes, string(c.Endpoint))
+	}
+	h.onAWS = func(c localaws.Call) {
+		changes := c.Operation == "PutSecretValue" || c.Operation == "UpdateSecretVersionStage"
+		observe(c.Phase == localaws.Arrived, changes, c.Operation)
+	}
 }

@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"net/http"
@@ -12,7 +13,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -69,14 +69,16 @@ func (m *model) compromise() {
 }
 
 // observe is called before and after each call. Those of the function must leave credentials that work in place.
-func (m *model) observe(before bool, operation string) {
+func (m *model) observe(before, changes bool, what string) {
 	if m.running.Load() == 0 {
 		return
 	}
-	if before {
+	switch {
+	case !changes:
+	case before:
 		m.worked = m.logsIn("AWSCURRENT")
-	} else if m.worked && !m.logsIn("AWSCURRENT") {
-		m.violations = append(m.violations, operation+" replaced credentials that work by others that do not")
+	case m.worked && !m.logsIn("AWSCURRENT"):
+		m.violations = append(m.violations, what+" replaced credentials that work by others that do not")
 	}
 	if m.crashIn == 0 {
 		return
@@ -88,11 +90,15 @@ func (m *model) observe(before bool, operation string) {
 }
 
 // TestRotationModel lets random actions happen, and checks that no working credentials are lost and everything recovers.
+// With -short it tries few.
 func TestRotationModel(t *testing.T) {
 	t.Parallel()
 	type action struct {
 		name string
 		n    int
+	}
+	if testing.Short() {
+		_ = flag.Set("rapid.checks", "40") // of which rapid then makes a fifth
 	}
 	names := slices.Sorted(maps.Keys(actions))
 	o := options{
@@ -106,8 +112,7 @@ func TestRotationModel(t *testing.T) {
 		log := ""
 		synctest.Test(t, func(t *testing.T) {
 			m := &model{harness: newHarness(t, o)}
-			m.onOrg = func(c sfoauthtest.Call) { m.observe(c.Phase == sfoauthtest.Arrived, string(c.Endpoint)) }
-			m.onAWS = func(c localaws.Call) { m.observe(c.Phase == localaws.Arrived, c.Operation) }
+			m.watch(m.observe)
 			for _, a := range story {
 				actions[a.name](m, a.n)
 				time.Sleep(2 * time.Minute) // new credentials take one to work
