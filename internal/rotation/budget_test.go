@@ -21,8 +21,8 @@ func (h *harness) invokeNew(payload []byte) {
 	p.kill()
 }
 
-// A label that moves ten times a second starts an invocation, and a process, for each move. Those whose version has lost
-// the label must end, and not try for ten minutes.
+// A label that moves ten times a second starts an invocation, and a process, for each move. Those whose version has
+// lost the label must end, and not try for ten minutes.
 func TestFloodOfLabelMoves(t *testing.T) {
 	moves := 1000
 	if testing.Short() {

@@ -31,7 +31,8 @@ func TestCheckChangesNothing(t *testing.T) {
 		h.logged(`"app":"broken"`, `"login_failed"`, "invalid_client_id", `"LoginFailed":1`)
 		h.logged(`"app":"empty"`, `"level":"WARN"`, `"outcome":"ok"`, "sftoken secret put empty")
 		for _, line := range h.log.Lines() {
-			if strings.Contains(line, `"app":"empty"`) && (strings.Contains(line, "LoginFailed") || strings.Contains(line, "PairAge")) {
+			if strings.Contains(line, `"app":"empty"`) &&
+				(strings.Contains(line, "LoginFailed") || strings.Contains(line, "PairAge")) {
 				t.Errorf("the placeholder counts as credentials: %s", line)
 			}
 		}
@@ -107,7 +108,8 @@ func TestCheckOutcomes(t *testing.T) {
 				if known := name != "the secret is unknown"; strings.Contains(log, "RotationOverdue") != known {
 					t.Errorf("RotationOverdue is in the line: %t", !known)
 				}
-				if strings.Contains(log, `"PairAge":0`) || strings.Contains(log, "not_checked") && strings.Contains(log, "LoginFailed") {
+				if strings.Contains(log, `"PairAge":0`) ||
+					strings.Contains(log, "not_checked") && strings.Contains(log, "LoginFailed") {
 					t.Error("a number that is not known is in the line")
 				}
 			})

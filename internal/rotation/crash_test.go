@@ -27,20 +27,29 @@ var crashScenarios = map[string]struct {
 	options options
 	prepare func(h *harness)
 }{
-	"an app that rotates itself":              {},
-	"an admin app":                            {options: options{adminApp: true}},
-	"flat responses":                          {options: options{org: sfoauthtest.Config{FlatStaged: true}}},
-	"replaced credentials are still there":    {prepare: (*harness).rotateAndDeliver},
-	"new credentials alongside replaced ones": {options: options{org: sfoauthtest.Config{StageAlongsideRotated: true}}, prepare: (*harness).rotateAndDeliver},
-	"compromised":                             {prepare: (*harness).compromiseAndDeliver},
-	"compromised, with replaced credentials":  {prepare: func(h *harness) { h.rotateAndDeliver(); h.compromiseAndDeliver() }},
-	"slow propagation":                        {options: options{org: sfoauthtest.Config{PropagationDelay: 4 * time.Minute}, propagation: 10 * time.Minute}},
-	"staged credentials that do not log in":   {options: options{org: sfoauthtest.Config{StagedCannotLogIn: true}, propagation: 2 * time.Minute}},
-	"credentials left staged":                 {prepare: func(h *harness) { h.stage() }},
+	"an app that rotates itself":           {},
+	"an admin app":                         {options: options{adminApp: true}},
+	"flat responses":                       {options: options{org: sfoauthtest.Config{FlatStaged: true}}},
+	"replaced credentials are still there": {prepare: (*harness).rotateAndDeliver},
+	"new credentials alongside replaced ones": {
+		options: options{org: sfoauthtest.Config{StageAlongsideRotated: true}},
+		prepare: (*harness).rotateAndDeliver,
+	},
+	"compromised": {prepare: (*harness).compromiseAndDeliver},
+	"compromised, with replaced credentials": {
+		prepare: func(h *harness) { h.rotateAndDeliver(); h.compromiseAndDeliver() },
+	},
+	"slow propagation": {
+		options: options{org: sfoauthtest.Config{PropagationDelay: 4 * time.Minute}, propagation: 10 * time.Minute},
+	},
+	"staged credentials that do not log in": {
+		options: options{org: sfoauthtest.Config{StagedCannotLogIn: true}, propagation: 2 * time.Minute},
+	},
+	"credentials left staged": {prepare: func(h *harness) { h.stage() }},
 }
 
-// TestRotationCrashRecovery interrupts a rotation at every call in every way, and checks that the next one completes it.
-// With -short it tries a sample.
+// TestRotationCrashRecovery interrupts a rotation at every call in every way, and checks that the next one completes
+// it. With -short it tries a sample.
 func TestRotationCrashRecovery(t *testing.T) {
 	points, tried := 0, 0
 	t.Run("all", func(t *testing.T) { // returns when its parallel subtests have ended

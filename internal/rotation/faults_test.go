@@ -8,9 +8,9 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// TestRotationFaults injects every fault of the simulated org at each endpoint that a rotation calls, for as long as Secrets
-// Manager retries. Meanwhile AWSCURRENT logs in; afterwards the next rotation completes; and no secret is logged. With
-// -short it tries a sample.
+// TestRotationFaults injects every fault of the simulated org at each endpoint that a rotation calls, for as long as
+// Secrets Manager retries. Meanwhile AWSCURRENT logs in; afterwards the next rotation completes; and no secret is
+// logged. With -short it tries a sample.
 func TestRotationFaults(t *testing.T) {
 	cases := 0
 	for _, at := range []sfoauthtest.Endpoint{

@@ -302,7 +302,7 @@ func (h *harness) describe() *appsecret.Secret {
 // version returns the ID of the version with the label; empty: there is none.
 func (h *harness) version(label string) string { return h.describe().VersionWithLabel(label) }
 
-// labels checks which version has a label, given in turn: labels("AWSCURRENT", id, "REJECTED", "") for one that none has.
+// labels checks which version has each label, in turn: labels("AWSCURRENT", id, "REJECTED", ""), where none has REJECTED.
 func (h *harness) labels(want ...string) {
 	h.t.Helper()
 	s := h.describe()
@@ -405,7 +405,8 @@ func (h *harness) abandon() {
 
 func (h *harness) cancel() {
 	h.t.Helper()
-	_, err := h.Secrets.CancelRotateSecret(h.t.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: aws.String(crm)})
+	in := &secretsmanager.CancelRotateSecretInput{SecretId: aws.String(crm)}
+	_, err := h.Secrets.CancelRotateSecret(h.t.Context(), in)
 	h.Must(err)
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/rotation"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
-	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -142,7 +141,8 @@ func TestRollBackWithoutPreviousVersion(t *testing.T) {
 	run(t, options{}, func(_ *testing.T, h *harness) {
 		h.create("sftoken/erp", wrong())
 		h.deliver()
-		h.logged(`"app":"erp"`, `"level":"ERROR"`, `"outcome":"stuck"`, "there is no other", `"salesforce_error":"invalid_client_id"`)
+		h.logged(`"app":"erp"`, `"level":"ERROR"`, `"outcome":"stuck"`, "there is no other",
+			`"salesforce_error":"invalid_client_id"`)
 		h.noDeadLetters()
 	})
 }
@@ -476,7 +476,8 @@ func TestLaggingReads(t *testing.T) {
 				if c.action == "" {
 					e.Time = time.Now()
 				}
-				out, err := h.rotator(&laggingReads{Client: h.Secrets, before: before, stale: stale}, nil).LabelMoved(t.Context(), e)
+				r := h.rotator(&laggingReads{Client: h.Secrets, before: before, stale: stale}, nil)
+				out, err := r.LabelMoved(t.Context(), e)
 				h.labels("AWSCURRENT", version)
 				if c.action != "" && (err != nil || out.Action != c.action) {
 					t.Errorf("%q, %v", out.Action, err)
@@ -609,7 +610,7 @@ func TestVersionIDOfAnotherSecret(t *testing.T) {
 		id := h.version("AWSCURRENT")
 		own := h.Org.AddApp(sfoauthtest.AppOptions{Name: "Evil"})
 		_, err := h.Secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-			Name: aws.String(simtest.Prefix + "evil"), ClientRequestToken: &id, SecretString: aws.String(encode(h.value(own, nil))),
+			Name: aws.String(evil), ClientRequestToken: &id, SecretString: aws.String(encode(h.value(own, nil))),
 		})
 		h.Must(err)
 		h.deliver()

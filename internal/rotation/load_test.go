@@ -14,8 +14,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// TestRotationUnderLoad checks that callers notice neither rotations nor a person's changes. With -short there are fewer
-// callers and changes.
+// TestRotationUnderLoad checks that callers notice neither rotations nor a person's changes. With -short there are
+// fewer callers and changes.
 func TestRotationUnderLoad(t *testing.T) {
 	callers, rotations, changes, atLeast := 50, 20, 5, int64(100_000)
 	if testing.Short() {

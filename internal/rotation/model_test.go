@@ -89,8 +89,8 @@ func (m *model) observe(before, changes bool, what string) {
 	}
 }
 
-// TestRotationModel lets random actions happen, and checks that no working credentials are lost and everything recovers.
-// With -short it tries few.
+// TestRotationModel lets random actions happen, and checks that no working credentials are lost and everything
+// recovers. With -short it tries few.
 func TestRotationModel(t *testing.T) {
 	t.Parallel()
 	type action struct {
@@ -129,8 +129,8 @@ func TestRotationModel(t *testing.T) {
 	})
 }
 
-// recover ends the outages and crashes, and checks that everything recovers: by itself, if the current version still logs in
-// and names its app, and otherwise when a person stores the credentials that Setup shows.
+// recover ends the outages and crashes, and checks that everything recovers: by itself, if the current version still
+// logs in and names its app, and otherwise when a person stores the credentials that Setup shows.
 func (m *model) recover() {
 	m.crashIn, m.bus.Copies, m.bus.Shuffle = 0, 1, nil
 	m.Org.ClearFaults()

@@ -8,7 +8,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// A version that restricts callers is not rolled back to one that admits more, regardless of what else is wrong with it.
+// A version that restricts callers is not rolled back to one that admits more, regardless of what else is wrong with
+// it.
 func TestRestrictionIsNotRolledBack(t *testing.T) {
 	type fields = map[string]any
 	account, role := []string{"222222222222"}, []string{"arn:aws:iam::222222222222:role/billing"}

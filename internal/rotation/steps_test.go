@@ -336,7 +336,8 @@ func TestRotationRejectsWrongCandidate(t *testing.T) {
 		if h.version("REJECTED") == "" {
 			t.Error("no version is REJECTED")
 		}
-		h.logged(`"step":"testSecret"`, `"outcome":"failed"`, `"CandidatesRefused":1`, `"salesforce_error":"invalid_client_id"`)
+		h.logged(`"step":"testSecret"`, `"outcome":"failed"`, `"CandidatesRefused":1`,
+			`"salesforce_error":"invalid_client_id"`)
 		h.deliver()
 		h.rotate()
 		h.logged(`"step":"createSecret"`, "sftoken secret stage crm") // a person is reminded again
@@ -480,8 +481,8 @@ func TestCurrentMovesAfterPromotion(t *testing.T) {
 	})
 }
 
-// A finished rotation leaves AWSPENDING on the version that it made current. If that is on any other one, Secrets Manager
-// takes it for an unfinished rotation and continues it. Source: Secrets Manager API Reference, RotateSecret.
+// A finished rotation leaves AWSPENDING on the version that it made current. If that is on any other one, Secrets
+// Manager takes it for an unfinished rotation and continues it. Source: Secrets Manager API Reference, RotateSecret.
 func TestRotationAfterManualChange(t *testing.T) {
 	for name, change := range map[string]func(h *harness){
 		"stored":    func(h *harness) { h.storeNew("AWSCURRENT") },
