@@ -302,13 +302,13 @@ func (h *harness) describe() *appsecret.Secret {
 // version returns the ID of the version with the label; empty: there is none.
 func (h *harness) version(label string) string { return h.describe().VersionWithLabel(label) }
 
-// labels checks which version has each label, in turn: labels("AWSCURRENT", id, "REJECTED", ""), where none has REJECTED.
+// labels checks which version has each label: labels("AWSCURRENT", id, "REJECTED", ""), where no version has REJECTED.
 func (h *harness) labels(want ...string) {
 	h.t.Helper()
 	s := h.describe()
-	for pair := range slices.Chunk(want, 2) {
-		if s.VersionWithLabel(pair[0]) != pair[1] {
-			h.t.Errorf("%s is not on %q: %v\n%s", pair[0], pair[1], s.Labels, h.log.String())
+	for i := 0; i < len(want); i += 2 {
+		if label, version := want[i], want[i+1]; s.VersionWithLabel(label) != version {
+			h.t.Errorf("%s is not on %q: %v\n%s", label, version, s.Labels, h.log.String())
 		}
 	}
 }

@@ -70,7 +70,7 @@ func TestRotationToAnotherUser(t *testing.T) {
 
 // The app's run-as user was changed in Salesforce. Old and new credentials both act as the new user.
 func TestRotationAfterChangeOfRunAsUser(t *testing.T) {
-	for name, twoProcesses := range map[string]bool{"one process": false, "steps in a new process, the event in an old one": true} {
+	for name, twoProcesses := range map[string]bool{"one process": false, "the event in an older process": true} {
 		t.Run(name, func(t *testing.T) {
 			run(t, options{adminApp: true}, func(_ *testing.T, h *harness) {
 				oldKey := h.key()

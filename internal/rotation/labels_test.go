@@ -79,8 +79,8 @@ func TestCandidateIsCurrentAlready(t *testing.T) {
 // A version that was refused, is tried again and works, is not REJECTED any more.
 func TestWorkingVersionIsNotRejected(t *testing.T) {
 	for name, next := range map[string]func(h *harness){
-		"it is rolled back to":                   func(h *harness) { h.storeWrong("AWSCURRENT") },
-		"the next candidate is compared with it": func(h *harness) { h.process.Load().kill(); h.storeOther("CANDIDATE", nil) },
+		"rolled back to": func(h *harness) { h.storeWrong("AWSCURRENT") },
+		"compared with":  func(h *harness) { h.process.Load().kill(); h.storeOther("CANDIDATE", nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, options{noIDs: true}, func(_ *testing.T, h *harness) {
@@ -436,7 +436,7 @@ func TestCandidateIsWithdrawnAfterItWorked(t *testing.T) {
 	})
 }
 
-// laggingReads is a Secrets Manager client whose nth DescribeSecret calls, as stale says, return an earlier state.
+// laggingReads is a Secrets Manager client that returns an earlier state for the calls of DescribeSecret that are stale.
 type laggingReads struct {
 	appsecret.Client
 	before *secretsmanager.DescribeSecretOutput
@@ -463,8 +463,9 @@ func TestLaggingReads(t *testing.T) {
 	}{
 		{"CANDIDATE", false, 1, 4, "made the candidate AWSCURRENT"},
 		{"AWSCURRENT", false, 1, 4, "logged in with the current credentials"},
-		{"CANDIDATE", true, 1, 1, ""}, {"CANDIDATE", true, 2, 1, ""}, {"CANDIDATE", true, 3, 1, ""}, {"CANDIDATE", true, 4, 1, ""},
-		{"CANDIDATE", true, 5, 1, ""}, {"CANDIDATE", true, 6, 1, ""}, {"CANDIDATE", true, 7, 1, ""}, {"CANDIDATE", true, 8, 1, ""},
+		{"CANDIDATE", true, 1, 1, ""}, {"CANDIDATE", true, 2, 1, ""}, {"CANDIDATE", true, 3, 1, ""},
+		{"CANDIDATE", true, 4, 1, ""}, {"CANDIDATE", true, 5, 1, ""}, {"CANDIDATE", true, 6, 1, ""},
+		{"CANDIDATE", true, 7, 1, ""}, {"CANDIDATE", true, 8, 1, ""},
 	} {
 		t.Run(fmt.Sprintf("%s, %d from %d on", c.label, c.n, c.from), func(t *testing.T) {
 			run(t, options{noIDs: c.noIDs}, func(t *testing.T, h *harness) {
@@ -570,14 +571,16 @@ func TestSimultaneousEvents(t *testing.T) {
 
 // A person stores wrong credentials, and right ones while the wrong ones are tried, which takes as long as propagation.
 func TestMistakeIsCorrectedDuringLogins(t *testing.T) {
+	same := func(h *harness) (key, secret string) { return h.App.Credentials() }
+	regenerate := func(h *harness) (key, secret string) { return h.App.Regenerate() }
 	for name, c := range map[string]struct {
 		label   string // of both
 		delay   time.Duration
 		correct func(h *harness) (key, secret string)
 	}{
-		"over working credentials":          {"AWSCURRENT", 10 * time.Minute, func(h *harness) (string, string) { return h.App.Credentials() }},
-		"over credentials that Setup ended": {"AWSCURRENT", 10 * time.Minute, func(h *harness) (string, string) { return h.App.Regenerate() }},
-		"as a candidate":                    {"CANDIDATE", 10 * time.Minute, func(h *harness) (string, string) { return h.App.Regenerate() }},
+		"over working credentials":          {"AWSCURRENT", 10 * time.Minute, same},
+		"over credentials that Setup ended": {"AWSCURRENT", 10 * time.Minute, regenerate},
+		"as a candidate":                    {"CANDIDATE", 10 * time.Minute, regenerate},
 		"as a candidate, and wrong again":   {"CANDIDATE", 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,6 +15,7 @@ func TestRestrictionIsNotRolledBack(t *testing.T) {
 	account, role := []string{"222222222222"}, []string{"arn:aws:iam::222222222222:role/billing"}
 	allow := func(list any) fields { return fields{"allowedPrincipals": list} }
 	wrongSecret := func(list any) fields { return fields{"allowedPrincipals": list, "consumerSecret": "wrong"} }
+	noSecret := fields{"allowedPrincipals": account, "consumerSecret": nil}
 	for _, test := range []struct {
 		name          string
 		before, after fields
@@ -30,8 +31,8 @@ func TestRestrictionIsNotRolledBack(t *testing.T) {
 		{"a malformed list, and wrong credentials", allow(account), wrongSecret([]string{"2222"}), true},
 		{"a misspelt list", nil, fields{"allowedPrincipal": account}, true},
 		{"a misspelt list over a good one", allow(account), fields{"AllowedPrincipals": role}, true},
-		{"a list without credentials", nil, fields{"allowedPrincipals": account, "consumerSecret": nil}, true},
-		{"the same list without credentials", allow(account), fields{"allowedPrincipals": account, "consumerSecret": nil}, false},
+		{"a list without credentials", nil, noSecret, true},
+		{"the same list without credentials", allow(account), noSecret, false},
 		{"a misspelt pin", nil, fields{"orgID": "00Dxx0000000001"}, false}, // it keeps no caller out
 	} {
 		t.Run(test.name, func(t *testing.T) {

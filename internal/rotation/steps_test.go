@@ -70,8 +70,8 @@ func TestStepsRepeatedAndOutOfOrder(t *testing.T) {
 				t.Errorf("%s before createSecret succeeds", step)
 			}
 		}
-		for step := range strings.FieldsSeq("createSecret createSecret testSecret setSecret setSecret testSecret createSecret " +
-			"finishSecret finishSecret createSecret testSecret") {
+		for step := range strings.FieldsSeq("createSecret createSecret testSecret setSecret setSecret testSecret " +
+			"createSecret finishSecret finishSecret createSecret testSecret") {
 			if err := h.step(step, pending); err != nil {
 				t.Errorf("%s: %v", step, err)
 			}
@@ -140,7 +140,7 @@ func TestPlaceholderDoesNotReplaceCredentials(t *testing.T) {
 	})
 }
 
-// errSecretChanged is what a rotation says that another change of the secret has ended.
+// errSecretChanged is in the error of a rotation that another change of the secret has ended.
 const errSecretChanged = "that change takes precedence"
 
 func TestMissingPermissions(t *testing.T) {
@@ -199,7 +199,7 @@ func TestStagedCredentialsAreAdopted(t *testing.T) {
 // Credentials that were left staged are adopted only if they are complete and live long enough.
 func TestUnusableStagedCredentialsAreReplaced(t *testing.T) {
 	for name, spoil := range map[string]func(h *harness, staged sfoauthtest.StagedCredentials){
-		"they expire within a day": func(*harness, sfoauthtest.StagedCredentials) { time.Sleep(29*24*time.Hour + 12*time.Hour) },
+		"they expire within a day": func(*harness, sfoauthtest.StagedCredentials) { time.Sleep(708 * time.Hour) }, // of 720
 		"their secret is not shown": func(h *harness, staged sfoauthtest.StagedCredentials) {
 			body := fmt.Sprintf(`{"stagedCredentials":[{"id":%q,"key":%q,"state":"Active"}]}`, staged.ID, staged.Key)
 			h.Org.InjectFault(sfoauthtest.ListStaged, sfoauthtest.Body(body), 1)
@@ -248,6 +248,7 @@ func TestMissingStagedCredentialsAreAbandoned(t *testing.T) {
 // A server that does not yet know what another has stored does not end a rotation.
 func TestStaleResponseDoesNotEndRotation(t *testing.T) {
 	empty := sfoauthtest.Body(`{"stagedCredentials":[]}`)
+	notFound := sfoauthtest.ErrorResponse(404, "NOT_FOUND", "The requested resource does not exist")
 	for name, c := range map[string]struct {
 		response sfoauthtest.Fault
 		times    int
@@ -255,7 +256,7 @@ func TestStaleResponseDoesNotEndRotation(t *testing.T) {
 	}{
 		"setSecret reads an empty list":         {empty, 1, 1},
 		"setSecret reads an empty list 5 times": {empty, 5, 1},
-		"setSecret gets 404":                    {sfoauthtest.ErrorResponse(404, "NOT_FOUND", "The requested resource does not exist"), 2, 1},
+		"setSecret gets 404":                    {notFound, 2, 1},
 		"finishSecret reads an empty list":      {empty, 2, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -402,7 +403,7 @@ func TestCurrentMovesDuringFinishSecret(t *testing.T) {
 		move   func(h *harness, candidate string)
 		person bool // whose version takes precedence: the rotation fails
 	}{
-		"by the event of the candidate that it took": {func(h *harness, candidate string) { h.Label("AWSCURRENT", candidate) }, false},
+		"by the candidate's event": {func(h *harness, candidate string) { h.Label("AWSCURRENT", candidate) }, false},
 		"by a person": {func(h *harness, _ string) {
 			key, secret := h.Org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 			h.store(key, secret, "AWSCURRENT")

@@ -188,7 +188,7 @@ func (a *attack) unharmed(t *testing.T) {
 
 // A secret with all of crm's credentials can log in as crm does. It still must not get those that replace them.
 func TestSharedConsumerIsRefused(t *testing.T) {
-	for name, rotateFirst := range map[string]bool{"the primary credentials": false, "replaced ones that still work": true} {
+	for name, rotateFirst := range map[string]bool{"primary credentials": false, "replaced credentials": true} {
 		t.Run(name, func(t *testing.T) {
 			run(t, options{adminApp: true}, func(t *testing.T, h *harness) {
 				a := &attack{harness: h, own: h.App}
