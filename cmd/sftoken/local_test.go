@@ -191,7 +191,10 @@ func TestInstalledProgramNeedsNothingElse(t *testing.T) {
 		t.Skip("skipped with -short: builds the program")
 	}
 	t.Parallel()
-	binary := buildProgram(t)
+	binary := filepath.Join(t.TempDir(), "sftoken")
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
 	sftoken := func(env []string, args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(t.Context(), binary, args...)
 		cmd.Dir = t.TempDir()
