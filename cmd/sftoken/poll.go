@@ -12,17 +12,13 @@ import (
 // everywhere.
 const defaultWait = 20 * time.Minute
 
-// poll waits minPollInterval between the first calls, and doubles that up to maxPollInterval.
-const (
-	minPollInterval = 100 * time.Millisecond
-	maxPollInterval = 2 * time.Second
-)
+const pollInterval = 2 * time.Second
 
 // poll calls done until it returns true or an error, for at most the timeout.
 func poll(ctx context.Context, timeout time.Duration, done func(context.Context) (bool, error)) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for interval := minPollInterval; ; interval = min(2*interval, maxPollInterval) {
+	for {
 		finished, err := done(limited)
 		if finished || err != nil && limited.Err() == nil {
 			return err
@@ -35,7 +31,7 @@ func poll(ctx context.Context, timeout time.Duration, done func(context.Context)
 			}
 			return withHint(fmt.Errorf("stopped waiting, but the rotate function continues: %w", reason),
 				"follow it with `sftoken secret status`")
-		case <-time.After(interval):
+		case <-time.After(pollInterval):
 		}
 	}
 }
