@@ -23,13 +23,14 @@ import (
 // elsewhere are the commands that need AWS itself, or are run by CI as they are.
 var elsewhere = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go (?:run|install)|sftoken (?:demo|local))\b|\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
 
-// TestDocumentedCommandBlocks runs what the README and the pages of docs/ say to type, in bash, as the owner of a local stack, with this
-// program. Only addresses and what the text says to fill in are replaced.
+// TestDocumentedCommandBlocks runs what the README and the pages of docs/ say to type, in bash, as the owner of a local stack, with the real
+// binary. Only addresses and what the text says to fill in are replaced.
 func TestDocumentedCommandBlocks(t *testing.T) {
-	dir := filepath.Dir(linkProgram(t))
-	if text, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "aws"),
-		"./testdata/aws").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
+	dir := t.TempDir()
+	for name, source := range map[string]string{"sftoken": ".", "aws": "./testdata/aws"} {
+		if text, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), source).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
 	}
 	s := &reader{testStack: newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), dir: dir}
 	ran := 0

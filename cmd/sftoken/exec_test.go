@@ -90,6 +90,16 @@ func TestExecExitsAsTheCommandDoes(t *testing.T) {
 	}
 }
 
+// buildProgram builds the real program.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "sftoken")
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return binary
+}
+
 // startReady starts a program and waits for its first word. What follows is in stdout.
 func startReady(t *testing.T, cmd *exec.Cmd) (stdout io.Reader) {
 	t.Helper()
@@ -108,7 +118,7 @@ func startReady(t *testing.T, cmd *exec.Cmd) (stdout io.Reader) {
 }
 
 func TestExecAsAProcess(t *testing.T) {
-	binary := linkProgram(t)
+	binary := buildProgram(t)
 	t.Run("the token is in no command line", func(t *testing.T) { inNoCommandLine(t, binary) })
 	t.Run("signals are passed on", func(t *testing.T) { passesSignalsOn(t, binary) })
 }

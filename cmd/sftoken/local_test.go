@@ -191,10 +191,7 @@ func TestInstalledProgramNeedsNothingElse(t *testing.T) {
 		t.Skip("skipped with -short: builds the program")
 	}
 	t.Parallel()
-	binary := filepath.Join(t.TempDir(), "sftoken")
-	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
+	binary := buildProgram(t)
 	sftoken := func(env []string, args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(t.Context(), binary, args...)
 		cmd.Dir = t.TempDir()

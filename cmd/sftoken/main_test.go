@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,27 +13,10 @@ import (
 	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
-// TestMain lets tests run this program as a function and, under the name that linkProgram gives it, as sftoken.
+// TestMain lets the tests run this program as a function.
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "sftoken" {
-		main()
-	}
 	stack.RunFunction(version)
 	os.Exit(m.Run())
-}
-
-// linkProgram returns the path of an executable that is sftoken.
-func linkProgram(t *testing.T) string {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "sftoken")
-	if err := os.Symlink(self, path); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // Of every stack.

@@ -171,7 +171,7 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	term := newPTY(t, 80)
-	cmd := exec.CommandContext(t.Context(), linkProgram(t), "secret", "put", "fresh")
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "secret", "put", "fresh")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // so that the terminal makes a signal of Ctrl-C
 	if err := cmd.Start(); err != nil {
@@ -221,7 +221,7 @@ func TestAnEmergencyAtATerminal(t *testing.T) {
 		}
 	}
 	term := newPTY(t, 80)
-	cmd := exec.CommandContext(t.Context(), linkProgram(t), "rotate", "crm", "--compromised")
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "rotate", "crm", "--compromised")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
@@ -261,7 +261,7 @@ func TestAnMFAProfileAtATerminal(t *testing.T) {
 // It is sent what sftoken itself gets of a Ctrl-C, while its input is a pipe: the terminal sends the command another.
 func TestExecLeavesCtrlCToTheTerminal(t *testing.T) {
 	oddAPI(t, "token")
-	cmd := exec.CommandContext(t.Context(), linkProgram(t), "exec", "crm", "--", "sh", "-c",
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "exec", "crm", "--", "sh", "-c",
 		`trap 'echo interrupted' INT; trap 'echo ended; exit 5' TERM; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
 	cmd.Stdin, cmd.Stderr = strings.NewReader("data"), newPTY(t, 80).side
 	stdout := startReady(t, cmd)
