@@ -32,8 +32,8 @@ const (
 	token3 = "00000000-0000-4000-8000-000000000003"
 )
 
-// conformance are rules of Secrets Manager from its API Reference. Where moto differs, moto is what it does, and a comment
-// names the page of the documentation.
+// conformance are rules of Secrets Manager from its API Reference. Where moto differs, moto is what it does, and a
+// comment names the page of the documentation.
 var conformance = []struct {
 	rule string
 	moto string // empty: moto agrees
@@ -402,8 +402,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// TestConformanceOfMoto checks the same rules on moto_server, as a second opinion on what Secrets Manager does. A rule that
-// moto is known to break must fail there.
+// TestConformanceOfMoto checks the same rules on moto_server, as a second opinion on what Secrets Manager does. A
+// rule that moto is known to break must fail there.
 func TestConformanceOfMoto(t *testing.T) {
 	url := os.Getenv("SFTOKEN_MOTO_URL")
 	if url == "" {
