@@ -180,7 +180,7 @@ func TestAPanicIsAnsweredAndLoggedAndTheProcessLives(t *testing.T) {
 		w.handler.vendor = vendor
 		w.org.ClearFaults()
 		w.want(w.get(), 200, "confirmed")
-		if !strings.Contains(w.log.String(), "panic of type string") || !strings.Contains(w.log.String(), "work.go") {
+		if !strings.Contains(w.log.String(), "panic of type string") || !strings.Contains(w.log.String(), "backoff.go") {
 			t.Error("the log does not say where it panicked")
 		}
 		w.noSecrets(w.log.String())
