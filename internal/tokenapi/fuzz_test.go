@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/internal/telemetry"
 	"github.com/sftoken/sftoken/internal/vending"
 )
@@ -24,7 +25,7 @@ import (
 type onlyCRM struct{}
 
 func (onlyCRM) GetSecretValue(_ context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
-	if *in.SecretId != secretName {
+	if *in.SecretId != simtest.SecretName {
 		return nil, &types.ResourceNotFoundException{}
 	}
 	const value = `{"consumerKey":"k","consumerSecret":"top-secret","baseUri":"https://acme.my.salesforce.com","allowedPrincipals":["222222222222"]}`

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -47,7 +48,7 @@ func start(t *testing.T, config localaws.FunctionConfig) *running {
 		Region: "us-east-1", BaseEndpoint: &secrets.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
 	})
 	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, server.URL)
-	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(secretName), SecretString: &value}); err != nil {
+	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(simtest.SecretName), SecretString: &value}); err != nil {
 		t.Fatal(err)
 	}
 	config.Name, config.Account, config.Region, config.Main = "sftoken-token", "111111111111", "us-east-1", "token"
@@ -81,7 +82,8 @@ func (r *running) vend(t *testing.T) string {
 	return body.ID
 }
 
-func TestOneProcessServesManyAtOnce(t *testing.T) {
+func TestConcurrentInvocationsOfOneProcess(t *testing.T) {
+	t.Parallel()
 	r := start(t, localaws.FunctionConfig{PerProcess: 32})
 	r.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(200*time.Millisecond), 1)
 	var wg sync.WaitGroup

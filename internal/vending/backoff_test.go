@@ -9,63 +9,65 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-func TestHowLongAFailureIsRemembered(t *testing.T) {
+func TestBackoff(t *testing.T) {
+	t.Parallel()
 	const app = "crm"
 	now := time.Now()
-	salesforce := func(kind sfoauth.Kind, retryAfter time.Duration) func(trouble) trouble {
-		return func(before trouble) trouble {
+	salesforce := func(kind sfoauth.Kind, retryAfter time.Duration) func(backoff) backoff {
+		return func(before backoff) backoff {
 			err := &sfoauth.Error{Kind: kind, Code: "x", RetryAfter: retryAfter}
-			return before.after(ungranted(app, err), err, nil, func() float64 { return 1 }, now)
+			return before.next(loginError(app, err), err, nil, func() float64 { return 1 }, now)
 		}
 	}
-	secret := func(problem appsecret.ErrorKind) func(trouble) trouble {
-		return func(before trouble) trouble {
+	secret := func(problem appsecret.ErrorKind) func(backoff) backoff {
+		return func(before backoff) backoff {
 			err := &appsecret.Error{Kind: problem, Err: errors.New("x")}
-			return before.after(unreadable(app, err), err, nil, func() float64 { return 1 }, now)
+			return before.next(secretError(app, err), err, nil, func() float64 { return 1 }, now)
 		}
 	}
 	refused, down, limited := salesforce(sfoauth.Permanent, 0), salesforce(sfoauth.Temporary, 0), salesforce(sfoauth.RateLimited, 0)
 	for name, c := range map[string]struct {
-		failures []func(trouble) trouble
+		failures []func(backoff) backoff
 		want     time.Duration
 	}{
-		"refused":                             {[]func(trouble) trouble{refused}, 30 * time.Second},
-		"refused, after an outage":            {[]func(trouble) trouble{down, down, down, refused}, 30 * time.Second},
-		"down":                                {[]func(trouble) trouble{down}, time.Second},
-		"down again":                          {[]func(trouble) trouble{down, down}, 2 * time.Second},
-		"down, after a refusal":               {[]func(trouble) trouble{refused, refused, down}, time.Second},
-		"down, and says until when":           {[]func(trouble) trouble{salesforce(sfoauth.Temporary, 20*time.Second)}, 20 * time.Second},
-		"down, and says until tomorrow":       {[]func(trouble) trouble{salesforce(sfoauth.Temporary, 24*time.Hour)}, 5 * time.Minute},
-		"down again, and says in no time":     {[]func(trouble) trouble{down, down, salesforce(sfoauth.Temporary, time.Second)}, 4 * time.Second},
-		"limited":                             {[]func(trouble) trouble{limited}, time.Minute},
-		"limited, and says until when":        {[]func(trouble) trouble{salesforce(sfoauth.RateLimited, 7*time.Second)}, 7 * time.Second},
-		"not to be trusted":                   {[]func(trouble) trouble{salesforce(sfoauth.InvalidResponse, 0)}, time.Second},
-		"no such secret":                      {[]func(trouble) trouble{secret(appsecret.NotFound)}, 5 * time.Second},
-		"no such secret, asked for all day":   {[]func(trouble) trouble{secret(appsecret.NotFound), secret(appsecret.NotFound), secret(appsecret.NotFound)}, 5 * time.Second},
-		"may not read the secret":             {[]func(trouble) trouble{secret(appsecret.Denied)}, 5 * time.Second},
-		"a malformed secret, asked for twice": {[]func(trouble) trouble{secret(appsecret.Malformed), secret(appsecret.Malformed)}, time.Second},
-		"Secrets Manager is down":             {[]func(trouble) trouble{secret(appsecret.Unavailable)}, time.Second},
+		"refused":                             {[]func(backoff) backoff{refused}, 30 * time.Second},
+		"refused, after an outage":            {[]func(backoff) backoff{down, down, down, refused}, 30 * time.Second},
+		"down":                                {[]func(backoff) backoff{down}, time.Second},
+		"down again":                          {[]func(backoff) backoff{down, down}, 2 * time.Second},
+		"down, after a refusal":               {[]func(backoff) backoff{refused, refused, down}, time.Second},
+		"down, and says until when":           {[]func(backoff) backoff{salesforce(sfoauth.Temporary, 20*time.Second)}, 20 * time.Second},
+		"down, and says until tomorrow":       {[]func(backoff) backoff{salesforce(sfoauth.Temporary, 24*time.Hour)}, 5 * time.Minute},
+		"down again, and says in no time":     {[]func(backoff) backoff{down, down, salesforce(sfoauth.Temporary, time.Second)}, 4 * time.Second},
+		"limited":                             {[]func(backoff) backoff{limited}, time.Minute},
+		"limited, and says until when":        {[]func(backoff) backoff{salesforce(sfoauth.RateLimited, 7*time.Second)}, 7 * time.Second},
+		"not to be trusted":                   {[]func(backoff) backoff{salesforce(sfoauth.InvalidResponse, 0)}, time.Second},
+		"no such secret":                      {[]func(backoff) backoff{secret(appsecret.NotFound)}, 5 * time.Second},
+		"no such secret, asked for all day":   {[]func(backoff) backoff{secret(appsecret.NotFound), secret(appsecret.NotFound), secret(appsecret.NotFound)}, 5 * time.Second},
+		"may not read the secret":             {[]func(backoff) backoff{secret(appsecret.Denied)}, 5 * time.Second},
+		"a malformed secret, asked for twice": {[]func(backoff) backoff{secret(appsecret.Malformed), secret(appsecret.Malformed)}, time.Second},
+		"Secrets Manager is down":             {[]func(backoff) backoff{secret(appsecret.Unavailable)}, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var state trouble
+			var state backoff
 			for _, fail := range c.failures {
 				state = fail(state)
 			}
-			if got := state.until.Sub(now); got != c.want {
+			if got := state.retryAt.Sub(now); got != c.want {
 				t.Errorf("remembered for %s, want %s", got, c.want)
 			}
-			passes := state.told.Code == TemporarilyUnavailable || state.told.Code == BadUpstreamResponse
-			if after := state.answer(now).RetryAfter; passes && after != c.want || !passes && after != 0 {
+			temporary := state.err.isTemporary()
+			if after := state.callerError(now).RetryAfter; temporary && after != c.want || !temporary && after != 0 {
 				t.Errorf("the caller is told to try again after %s", after)
 			}
-			if after := state.answer(now.Add(c.want)).RetryAfter; passes && after != time.Second {
+			if after := state.callerError(now.Add(c.want)).RetryAfter; temporary && after != time.Second {
 				t.Errorf("when the wait is over, the caller is told to try again after %s", after)
 			}
 		})
 	}
 }
 
-func TestWhoSaysThatAnAppMayNotIntrospect(t *testing.T) {
+func TestIsIntrospectionDenied(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		err  *sfoauth.Error
 		want bool
@@ -77,7 +79,7 @@ func TestWhoSaysThatAnAppMayNotIntrospect(t *testing.T) {
 		"an outage, by Salesforce":     {&sfoauth.Error{Kind: sfoauth.Temporary, Status: 400, Code: "unknown_error"}, false},
 		"a limit":                      {&sfoauth.Error{Kind: sfoauth.RateLimited, Status: 400, Code: "rate_limit_exceeded"}, false},
 	} {
-		if got := refusesIntrospection(c.err); got != c.want {
+		if got := isIntrospectionDenied(c.err); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
