@@ -19,7 +19,7 @@ func (h *harness) admin() *sfoauth.StagedCredentialsClient {
 	token, err := client.Token(h.T.Context())
 	h.Must(err)
 	h.Org.ResetStats()
-	return client.StagedCredentialsClient(token, h.App.ID, h.App.ConsumerID)
+	return client.StagedCredentials(token, h.App.ID, h.App.ConsumerID)
 }
 
 // stage stages credentials at Salesforce, and stores them under the labels.
