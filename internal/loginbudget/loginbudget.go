@@ -1,6 +1,6 @@
-// Package loginbudget limits how often a process logs in to Salesforce for each app. Salesforce locks a user out for an hour
-// after 3,600 logins within one, so causing logins is a way to cause an outage. What to do without a login is left to the
-// caller.
+// Package loginbudget limits how often a process logs in to Salesforce for each app. Salesforce locks a user out for
+// an hour after 3,600 logins within one, so causing logins is a way to cause an outage. What to do without a login is
+// left to the caller.
 package loginbudget
 
 import (
@@ -34,7 +34,11 @@ func New(burst, perHour int) *Budget {
 	if perHour == 0 {
 		perHour = DefaultPerHour
 	}
-	return &Budget{burst: burst, rate: rate.Limit(float64(perHour) / time.Hour.Seconds()), apps: map[string]*rate.Limiter{}}
+	return &Budget{
+		burst: burst,
+		rate:  rate.Limit(float64(perHour) / time.Hour.Seconds()),
+		apps:  map[string]*rate.Limiter{},
+	}
 }
 
 // String describes the budget, for the log.
@@ -49,8 +53,11 @@ type ExhaustedError struct {
 }
 
 func (e *ExhaustedError) Error() string {
-	return fmt.Sprintf("the login budget of app %s is spent: the next login is in %s; find out what causes so many (LOGIN_BURST and LOGINS_PER_HOUR set the budget)",
-		e.App, max(e.RetryAfter.Round(time.Second), time.Second))
+	return fmt.Sprintf(
+		"the login budget of app %s is spent: the next login is in %s; find out what causes so many (LOGIN_BURST and LOGINS_PER_HOUR set the budget)",
+		e.App,
+		max(e.RetryAfter.Round(time.Second), time.Second),
+	)
 }
 
 // Take takes one login from the app's budget, or returns an *ExhaustedError.

@@ -27,7 +27,9 @@ func TestBudget(t *testing.T) {
 			t.Errorf("%d logins of another app, want 10: each app has its own budget", n)
 		}
 		var spent *ExhaustedError
-		if err := b.Take("crm"); !errors.As(err, &spent) || spent.App != "crm" || spent.RetryAfter.Round(time.Second) != time.Minute || !strings.Contains(err.Error(), "crm is spent: the next login is in 1m0s") {
+		if err := b.Take("crm"); !errors.As(err, &spent) || spent.App != "crm" ||
+			spent.RetryAfter.Round(time.Second) != time.Minute ||
+			!strings.Contains(err.Error(), "crm is spent: the next login is in 1m0s") {
 			t.Errorf("the error is %v", err)
 		}
 		time.Sleep(time.Minute)

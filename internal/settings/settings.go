@@ -28,8 +28,8 @@ func FromEnv(lookup func(string) string) *Env { return &Env{lookup: lookup} }
 // Err returns everything that was wrong, each with the name of its setting; nil: nothing.
 func (e *Env) Err() error { return errors.Join(e.errs...) }
 
-// String returns the setting, or byDefault where it is not set. It has at most so many characters, each a letter, a digit or
-// one of the others.
+// String returns the setting, or byDefault where it is not set. It has at most so many characters, each a letter, a
+// digit or one of the others.
 func (e *Env) String(name, byDefault, others string, most int) string {
 	value := e.get(name)
 	if len(value) > most || strings.Trim(value, alphanumeric+others) != "" {
@@ -40,7 +40,8 @@ func (e *Env) String(name, byDefault, others string, most int) string {
 
 const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
-// Duration returns the setting, like "90s" or "5m", or byDefault where it is not set. It must lie between least and most.
+// Duration returns the setting, like "90s" or "5m", or byDefault where it is not set. It must lie between least and
+// most.
 func (e *Env) Duration(name string, byDefault, least, most time.Duration) time.Duration {
 	value := e.get(name)
 	if value == "" {
@@ -68,8 +69,8 @@ func (e *Env) Int(name string, byDefault, least, most int) int {
 	return n
 }
 
-// Budget returns the login budget that LOGIN_BURST and LOGINS_PER_HOUR set. Salesforce allows a user 3,600 logins an hour; with less
-// than 10 a rotation could not end before Lambda's 15 minutes are over.
+// Budget returns the login budget that LOGIN_BURST and LOGINS_PER_HOUR set. Salesforce allows a user 3,600 logins an
+// hour; with less than 10 a rotation could not end before Lambda's 15 minutes are over.
 func (e *Env) Budget() *loginbudget.Budget {
 	return loginbudget.New(
 		e.Int("LOGIN_BURST", loginbudget.DefaultBurst, 1, 3600),

@@ -115,7 +115,12 @@ func TestDeclaredMetrics(t *testing.T) {
 				}
 			}
 		}
-		want := []string{"LoginLatency[app] Logins[app] Vends[app]", "CacheHits[app] Vends[app]", "CacheHits[app] Vends[app]", "Refusals[error]"}
+		want := []string{
+			"LoginLatency[app] Logins[app] Vends[app]",
+			"CacheHits[app] Vends[app]",
+			"CacheHits[app] Vends[app]",
+			"Refusals[error]",
+		}
 		if !slices.Equal(got, want) {
 			t.Errorf("metrics %q, want %q", got, want)
 		}
@@ -195,7 +200,8 @@ func TestLoginBudgetExhaustedMetric(t *testing.T) {
 		for range 3 {
 			a := h.get()
 			h.want(a, 503, "temporarily_unavailable")
-			if after := a.header.Get("Retry-After"); after != "60" || !strings.Contains(a.text("error_description"), "LOGIN_BURST") {
+			if after := a.header.Get("Retry-After"); after != "60" ||
+				!strings.Contains(a.text("error_description"), "LOGIN_BURST") {
 				t.Errorf("%s, Retry-After %s", a, after)
 			}
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/sftoken/sftoken/internal/telemetry"
 )
 
-// BenchmarkCachedVend is everything that the function itself does for a token that it has: decode the event, decide, write the
-// audit line, encode the answer.
+// BenchmarkCachedVend is everything that the function itself does for a token that it has: decode the event, decide,
+// write the audit line, encode the answer.
 func BenchmarkCachedVend(b *testing.B) {
 	h := newHarness(b, options{})
 	h.handler.log = telemetry.New(io.Discard, 0, "sftoken", "test")

@@ -53,7 +53,10 @@ func newCallers(h *harness, processes int) (*callers, []*http.Client) {
 			return h.handler.Invoke(ctx, event)
 		},
 	})
-	config := aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(role.AccessKeyID, role.SecretAccessKey, role.SessionToken)}
+	config := aws.Config{
+		Region:      "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider(role.AccessKeyID, role.SecretAccessKey, role.SessionToken),
+	}
 	var clients []*http.Client
 	for range processes {
 		wire := h.Network.Client()
@@ -105,9 +108,9 @@ func (c *callers) settle() {
 	}
 }
 
-// A hundred callers at once, and sessions that end at any moment: every call succeeds, each dead token is reported once by a
-// process and replaced by one login. A call that met three dead tokens could not be saved; the next session ends only when the
-// calls that the last one could have hit are over, so that none meets more than two.
+// A hundred callers at once, and sessions that end at any moment: every call succeeds, each dead token is reported
+// once by a process and replaced by one login. A call that met three dead tokens could not be saved; the next session
+// ends only when the calls that the last one could have hit are over, so that none meets more than two.
 func TestCallersWithDyingTokens(t *testing.T) {
 	t.Parallel()
 	const deaths = 10
@@ -123,7 +126,9 @@ func TestCallersWithDyingTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHarness(t, options{
-					org: sfoauthtest.Config{SessionTimeout: 24 * time.Hour}, config: vending.Config{Logins: loginbudget.New(2*deaths, 0)},
+					org: sfoauthtest.Config{
+						SessionTimeout: 24 * time.Hour,
+					}, config: vending.Config{Logins: loginbudget.New(2*deaths, 0)},
 				})
 				c, clients := newCallers(h, try.processes)
 				stop := make(chan struct{})

@@ -84,12 +84,20 @@ type noting struct {
 	calls *callLog
 }
 
-func (n noting) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, o ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (n noting) GetSecretValue(
+	ctx context.Context,
+	in *secretsmanager.GetSecretValueInput,
+	o ...func(*secretsmanager.Options),
+) (*secretsmanager.GetSecretValueOutput, error) {
 	n.calls.add("S: GetSecretValue " + aws.ToString(in.VersionStage))
 	return n.Getter.GetSecretValue(ctx, in, o...)
 }
 
-var phrases = map[sfoauthtest.Endpoint]string{sfoauthtest.Token: "log in", sfoauthtest.Introspect: "introspect", sfoauthtest.Revoke: "revoke"}
+var phrases = map[sfoauthtest.Endpoint]string{
+	sfoauthtest.Token:      "log in",
+	sfoauthtest.Introspect: "introspect",
+	sfoauthtest.Revoke:     "revoke",
+}
 
 // TestErrorsAreDocumented holds the codes and their statuses against docs/errors.md and docs/openapi.yaml.
 func TestErrorsAreDocumented(t *testing.T) {

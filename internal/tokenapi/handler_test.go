@@ -82,7 +82,8 @@ func TestRequests(t *testing.T) {
 				if a.status != c.status || a.text("error") != c.err {
 					t.Fatalf("got %s", a)
 				}
-				if a.header.Get("Cache-Control") != "no-store" || a.status != 204 && a.header.Get("Content-Type") != "application/json" {
+				if a.header.Get("Cache-Control") != "no-store" ||
+					a.status != 204 && a.header.Get("Content-Type") != "application/json" {
 					t.Errorf("headers %v", a.header)
 				}
 				if a.status == 405 && a.header.Get("Allow") != "GET, POST, DELETE" {
@@ -213,7 +214,8 @@ func TestPrefetchOfPlaceholder(t *testing.T) {
 		time.Sleep(time.Minute)
 		h.handler.prefetch(t.Context(), []string{"crm"}) // Salesforce refuses credentials that were stored
 		for i, line := range h.lines() {
-			if counted := strings.Contains(metricNames(line), "Refusals"); counted != (i > 0) || line["outcome"] != "app_misconfigured" {
+			if counted := strings.Contains(metricNames(line), "Refusals"); counted != (i > 0) ||
+				line["outcome"] != "app_misconfigured" {
 				t.Errorf("%s: %v, metrics %s", line["msg"], line["outcome"], metricNames(line))
 			}
 		}
@@ -244,8 +246,16 @@ func FuzzEvent(f *testing.F) {
 	if err == nil {
 		f.Add(whole)
 	}
-	f.Add([]byte(`{"httpMethod":"GET","path":"/tokens/crm","pathParameters":{"app":"crm"},"requestContext":{"identity":{"userArn":"arn"}}}`))
-	f.Add([]byte(`{"httpMethod":"POST","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"Z3I=","isBase64Encoded":true}`))
+	f.Add(
+		[]byte(
+			`{"httpMethod":"GET","path":"/tokens/crm","pathParameters":{"app":"crm"},"requestContext":{"identity":{"userArn":"arn"}}}`,
+		),
+	)
+	f.Add(
+		[]byte(
+			`{"httpMethod":"POST","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"Z3I=","isBase64Encoded":true}`,
+		),
+	)
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		e, bad := parseEvent(payload)
 		var whole struct {
@@ -270,7 +280,8 @@ func FuzzEvent(f *testing.F) {
 			return
 		}
 		req, bad := e.request()
-		if bad == nil && (req.App == "" || !strings.HasSuffix(e.path, "/tokens/"+req.App) || len(req.Rejected) != 0 && len(req.Rejected) != 16) {
+		if bad == nil &&
+			(req.App == "" || !strings.HasSuffix(e.path, "/tokens/"+req.App) || len(req.Rejected) != 0 && len(req.Rejected) != 16) {
 			t.Errorf("accepted %+v", req)
 		}
 	})
@@ -280,7 +291,8 @@ func FuzzEvent(f *testing.F) {
 func exactNames(payload []byte) bool {
 	lower := strings.ToLower(string(payload))
 	for _, name := range []string{"httpMethod", "path", "pathParameters", "app", "requestContext", "identity", "userArn"} {
-		if strings.Count(lower, strings.ToLower(`"`+name+`"`)) > 1 || strings.Count(lower, strings.ToLower(`"`+name+`"`)) != strings.Count(string(payload), `"`+name+`"`) {
+		if strings.Count(lower, strings.ToLower(`"`+name+`"`)) > 1 ||
+			strings.Count(lower, strings.ToLower(`"`+name+`"`)) != strings.Count(string(payload), `"`+name+`"`) {
 			return false
 		}
 	}

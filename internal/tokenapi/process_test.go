@@ -41,7 +41,9 @@ func start(t *testing.T, config localaws.FunctionConfig) *running {
 	server := httptest.NewServer(r.org)
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { r.org.ClearFaults() })
-	secrets := httptest.NewServer(localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))
+	secrets := httptest.NewServer(
+		localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}),
+	)
 	t.Cleanup(secrets.Close)
 	key, secret := r.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	client := secretsmanager.New(secretsmanager.Options{
@@ -52,7 +54,10 @@ func start(t *testing.T, config localaws.FunctionConfig) *running {
 		t.Fatal(err)
 	}
 	config.Name, config.Account, config.Region, config.Main = "sftoken-token", "111111111111", "us-east-1", "token"
-	config.Env = map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL, "SALESFORCE_HOSTS": strings.TrimPrefix(server.URL, "http://")}
+	config.Env = map[string]string{
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL,
+		"SALESFORCE_HOSTS":                 strings.TrimPrefix(server.URL, "http://"),
+	}
 	config.Stdout, config.Stderr, config.Timeout = &r.log, &r.log, 30*time.Second
 	r.Function = localaws.NewFunction(config)
 	t.Cleanup(r.Close)
@@ -76,7 +81,8 @@ func (r *running) vend(t *testing.T) string {
 		ID    string `json:"token_id"`
 		Token string `json:"access_token"`
 	}
-	if json.Unmarshal(raw, &answer) != nil || json.Unmarshal([]byte(answer.Body), &body) != nil || !r.org.TokenActive(body.Token) {
+	if json.Unmarshal(raw, &answer) != nil || json.Unmarshal([]byte(answer.Body), &body) != nil ||
+		!r.org.TokenActive(body.Token) {
 		t.Error("the answer is no token, or a dead one")
 	}
 	return body.ID

@@ -1,5 +1,5 @@
-// Package tokenapi is the token function behind its entry point: it reads an API Gateway event, authorizes and vends with
-// internal/vending, writes the HTTP response, and logs one audit event per request.
+// Package tokenapi is the token function behind its entry point: it reads an API Gateway event, authorizes and vends
+// with internal/vending, writes the HTTP response, and logs one audit event per request.
 package tokenapi
 
 import (
@@ -56,7 +56,9 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 		return nil, nil, fmt.Errorf("settings: %w", err)
 	}
 	if getenv("AWS_LAMBDA_RUNTIME_API") == "" {
-		return nil, nil, errors.New("this program is started by AWS Lambda: try it with `sftoken local` or `sam local invoke TokenFunction`")
+		return nil, nil, errors.New(
+			"this program is started by AWS Lambda: try it with `sftoken local` or `sam local invoke TokenFunction`",
+		)
 	}
 	// In-region: connections that cannot be made are given up after 1.1 seconds, not 30.
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultsMode(aws.DefaultsModeInRegion))
@@ -66,8 +68,23 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	secrets := secretsmanager.NewFromConfig(cfg)
 	warmUp(ctx, secrets)
 	log := telemetry.New(os.Stdout, level, namespace, version)
-	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(), "min_ttl", minTTL.String(),
-		"confirm_every", confirmEvery.String(), "prefetch", prefetch, "login_budget", logins.String())
+	log.Info(
+		"started",
+		"secret_prefix",
+		prefix,
+		"salesforce_hosts",
+		hosts,
+		"secret_ttl",
+		secretTTL.String(),
+		"min_ttl",
+		minTTL.String(),
+		"confirm_every",
+		confirmEvery.String(),
+		"prefetch",
+		prefetch,
+		"login_budget",
+		logins.String(),
+	)
 	return &handler{
 		vendor: vending.New(vending.Config{
 			Secrets:    appsecret.Reader{Client: secrets, Prefix: prefix},
@@ -81,14 +98,21 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	}, prefetch, nil
 }
 
-// warmUp runs both clients once with a stubTransport answer, so that the first vend does not wait for its pages to be read in and its
-// tables to be built. While a function initialises it has a whole processor.
+// warmUp runs both clients once with a stubTransport answer, so that the first vend does not wait for its pages to be
+// read in and its tables to be built. While a function initialises it has a whole processor.
 func warmUp(ctx context.Context, client *secretsmanager.Client) {
-	_, _ = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String("warm-up")}, func(o *secretsmanager.Options) {
-		o.HTTPClient, o.Retryer = stubTransport{}, aws.NopRetryer{}
-		o.Credentials = credentials.NewStaticCredentialsProvider("warm-up", "warm-up", "")
-	})
-	salesforce := &sfoauth.Client{BaseURL: "https://warm-up.my.salesforce.com", HTTPClient: &http.Client{Transport: stubTransport{}}}
+	_, _ = client.GetSecretValue(
+		ctx,
+		&secretsmanager.GetSecretValueInput{SecretId: aws.String("warm-up")},
+		func(o *secretsmanager.Options) {
+			o.HTTPClient, o.Retryer = stubTransport{}, aws.NopRetryer{}
+			o.Credentials = credentials.NewStaticCredentialsProvider("warm-up", "warm-up", "")
+		},
+	)
+	salesforce := &sfoauth.Client{
+		BaseURL:    "https://warm-up.my.salesforce.com",
+		HTTPClient: &http.Client{Transport: stubTransport{}},
+	}
 	_, _ = salesforce.Token(ctx)
 }
 
@@ -98,7 +122,11 @@ type stubTransport struct{}
 func (c stubTransport) Do(r *http.Request) (*http.Response, error) { return c.RoundTrip(r) }
 
 func (stubTransport) RoundTrip(*http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+	return &http.Response{
+		StatusCode: http.StatusOK,
+		Header:     http.Header{},
+		Body:       io.NopCloser(strings.NewReader("{}")),
+	}, nil
 }
 
 // samLocal says whether the SAM CLI runs the function on a developer's machine, where no identity is known and none is

@@ -25,7 +25,16 @@ func TestBackoff(t *testing.T) {
 			return before.next(secretError(app, err), err, nil, func() float64 { return 1 }, now)
 		}
 	}
-	refused, down, limited := salesforce(sfoauth.Permanent, 0), salesforce(sfoauth.Temporary, 0), salesforce(sfoauth.RateLimited, 0)
+	refused, down, limited := salesforce(
+		sfoauth.Permanent,
+		0,
+	), salesforce(
+		sfoauth.Temporary,
+		0,
+	), salesforce(
+		sfoauth.RateLimited,
+		0,
+	)
 	for name, c := range map[string]struct {
 		failures []func(backoff) backoff
 		want     time.Duration

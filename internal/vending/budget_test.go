@@ -152,7 +152,8 @@ func TestLoginBudgetExhausted(t *testing.T) {
 		for range 3 {
 			a := h.vend()
 			h.want(a, "temporarily_unavailable")
-			if after := a.retryAfter().Round(time.Second); after != nextLogin || !strings.Contains(a.description(), "LOGIN_BURST") {
+			if after := a.retryAfter().Round(time.Second); after != nextLogin ||
+				!strings.Contains(a.description(), "LOGIN_BURST") {
 				t.Errorf("%s, RetryAfter %s", a.description(), after)
 			}
 			if !a.budgetExhausted() || !strings.Contains(a.err.Error(), "login budget") {

@@ -123,7 +123,10 @@ func TestCompromisedTokenAfterUnreadableLabel(t *testing.T) {
 		h.Store(h.Value(h.App.Regenerate()))
 		time.Sleep(time.Minute)
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 1)
-		time.AfterFunc(time.Second, func() { h.AWS.InjectFault("", localaws.Fault{Code: "AccessDeniedException", Status: 400}, 0) })
+		time.AfterFunc(
+			time.Second,
+			func() { h.AWS.InjectFault("", localaws.Fault{Code: "AccessDeniedException", Status: 400}, 0) },
+		)
 		h.want(h.vend(), "miss")
 		h.AWS.ClearFaults()
 		time.Sleep(time.Minute)

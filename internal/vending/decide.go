@@ -9,8 +9,8 @@ import (
 const (
 	// rejectedCheckInterval limits, per app, how often ?rejected triggers a check of the token.
 	rejectedCheckInterval = 5 * time.Second
-	// rejectedCheckIntervalWithoutIntrospection is the same where Salesforce refuses to introspect, so that a check costs a
-	// login. It also limits the logins that replace an introspection that failed.
+	// rejectedCheckIntervalWithoutIntrospection is the same where Salesforce refuses to introspect, so that a check
+	// costs a login. It also limits the logins that replace an introspection that failed.
 	rejectedCheckIntervalWithoutIntrospection = time.Minute
 	// rereadInterval is how often the secret of a refused app is read again, in case a new version has been stored.
 	rereadInterval = time.Second

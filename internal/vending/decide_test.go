@@ -15,7 +15,10 @@ func TestDecide(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	config := &New(Config{}).Config
 	secret := func(id, fields string) *appsecret.Version {
-		v, err := appsecret.Parse(id, `{"consumerKey":"k","consumerSecret":"s","baseUri":"https://x.my.salesforce.com"`+fields+`}`)
+		v, err := appsecret.Parse(
+			id,
+			`{"consumerKey":"k","consumerSecret":"s","baseUri":"https://x.my.salesforce.com"`+fields+`}`,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -25,7 +28,11 @@ func TestDecide(t *testing.T) {
 	base := func(change func(*state)) *state {
 		v1 := secret("v1", "")
 		token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("t"), OrganizationID: "00Dxx0000000001AAA"}
-		s := &state{secret: v1, readAt: now.Add(-time.Minute), cached: config.newToken(token, v1.Client(nil, nil), v1, v1, now)}
+		s := &state{
+			secret: v1,
+			readAt: now.Add(-time.Minute),
+			cached: config.newToken(token, v1.Client(nil, nil), v1, v1, now),
+		}
 		s.cached.id = "t1"
 		if change != nil {
 			change(s)

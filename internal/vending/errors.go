@@ -72,8 +72,8 @@ var (
 	errDeadToken error = &transientError{"Salesforce's login returned a token that its introspection reports as inactive"}
 )
 
-// ErrPrincipalsUnreadable is in the Err of an Error if every caller is denied because the app's allowedPrincipals cannot
-// be read.
+// ErrPrincipalsUnreadable is in the Err of an Error if every caller is denied because the app's allowedPrincipals
+// cannot be read.
 var ErrPrincipalsUnreadable = errors.New("allowedPrincipals cannot be read")
 
 // loginError returns the error for callers if Salesforce issued no token.
@@ -151,8 +151,8 @@ func secretError(app string, err error) *Error {
 	return e
 }
 
-// accessDenied returns the error for a caller that allowedPrincipals does not allow. unreadable is why the list cannot be
-// read; nil: it can.
+// accessDenied returns the error for a caller that allowedPrincipals does not allow. unreadable is why the list
+// cannot be read; nil: it can.
 func accessDenied(app, principal string, unreadable error) *Error {
 	e := &Error{Code: AccessDenied, AppExists: true}
 	if unreadable != nil {
@@ -224,8 +224,9 @@ func isInvalidClient(err error) bool {
 	return ok && refused.IsInvalidClient()
 }
 
-// isIntrospectionDenied reports whether Salesforce does not let the app introspect its tokens. Only an OAuth error means
-// that: an error without a code comes from a server in front of Salesforce. Refused credentials do not mean it either.
+// isIntrospectionDenied reports whether Salesforce does not let the app introspect its tokens. Only an OAuth error
+// means that: an error without a code comes from a server in front of Salesforce. Refused credentials do not mean it
+// either.
 func isIntrospectionDenied(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	return ok && refused.Kind == sfoauth.Permanent && refused.Code != "" && !refused.IsInvalidClient()

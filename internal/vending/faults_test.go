@@ -176,7 +176,11 @@ func TestRateLimitIsAtLeastASecond(t *testing.T) {
 	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		time.Sleep(999 * time.Millisecond)
-		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.TooManyRequests(time.Second, true), 0) // a date, a millisecond from now
+		h.Org.InjectFault(
+			sfoauthtest.Token,
+			sfoauthtest.TooManyRequests(time.Second, true),
+			0,
+		) // a date, a millisecond from now
 		for range 4 {
 			h.want(h.vend(), "temporarily_unavailable")
 			time.Sleep(200 * time.Millisecond)

@@ -92,7 +92,8 @@ func (r result) retryAfter() time.Duration {
 
 // budgetExhausted reports whether the login budget affected the request.
 func (r result) budgetExhausted() bool {
-	return isBudgetExhausted(r.stats.Err) || isBudgetExhausted(r.grant.RefreshErr) || r.err != nil && isBudgetExhausted(r.err)
+	return isBudgetExhausted(r.stats.Err) || isBudgetExhausted(r.grant.RefreshErr) ||
+		r.err != nil && isBudgetExhausted(r.err)
 }
 
 func (h *harness) do(ctx context.Context, timeout time.Duration, req Request) result {

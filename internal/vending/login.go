@@ -59,10 +59,10 @@ func (c *call) loginWithFallback(ctx context.Context) (*cachedToken, error) {
 	return nil, refused
 }
 
-// checkSigner returns why a token must not be used that was issued to AWSCURRENT's credentials but not signed with them.
-// Salesforce does not document which secret signs for credentials that are not the app's primary ones. So the token may be
-// used while AWSCURRENT may not be primary: while another version is about to replace it, or if AWSPREVIOUS made the
-// signature.
+// checkSigner returns why a token must not be used that was issued to AWSCURRENT's credentials but not signed with
+// them. Salesforce does not document which secret signs for credentials that are not the app's primary ones. So the
+// token may be used while AWSCURRENT may not be primary: while another version is about to replace it, or if
+// AWSPREVIOUS made the signature.
 func (c *call) checkSigner(ctx context.Context, t *cachedToken) error {
 	for label, version := range appsecret.Fallbacks(c.secret, []*appsecret.Version{c.secret}, c.reader(ctx)) {
 		if label != appsecret.Previous || c.client(version).VerifySignature(t.token) == nil {
@@ -92,8 +92,8 @@ func (c *call) currentChanged(ctx context.Context) bool {
 	return true
 }
 
-// login asks Salesforce for a token with the version's credentials, if the login budget allows it. The token's signature
-// need not verify: see sfoauth.Token.SignatureErr.
+// login asks Salesforce for a token with the version's credentials, if the login budget allows it. The token's
+// signature need not verify: see sfoauth.Token.SignatureErr.
 func (c *call) login(ctx context.Context, version *appsecret.Version) (*cachedToken, error) {
 	if version.IsPlaceholder() {
 		return nil, ErrPlaceholder

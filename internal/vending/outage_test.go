@@ -16,8 +16,13 @@ import (
 
 // outages are the ways in which Secrets Manager is down, slow or limiting.
 var outages = map[string]localaws.Fault{
-	"hang": {Hang: true}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "result lost": {ResetAfterCommit: true}, "not HTTP": {BodyOnly: true},
-	"500": {Code: "InternalServiceError", Status: 500}, "throttling": {Code: "ThrottlingException"}, "expired credentials": {Code: "ExpiredTokenException"},
+	"hang": {
+		Hang: true,
+	}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "result lost": {ResetAfterCommit: true}, "not HTTP": {BodyOnly: true},
+	"500": {
+		Code:   "InternalServiceError",
+		Status: 500,
+	}, "throttling": {Code: "ThrottlingException"}, "expired credentials": {Code: "ExpiredTokenException"},
 }
 
 func TestSecretsManagerOutage(t *testing.T) {
@@ -108,7 +113,10 @@ func TestDeletedSecret(t *testing.T) {
 	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.want(h.vend(), "miss")
-		_, err := h.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(simtest.SecretName)})
+		_, err := h.Secrets.DeleteSecret(
+			t.Context(),
+			&secretsmanager.DeleteSecretInput{SecretId: aws.String(simtest.SecretName)},
+		)
 		h.Must(err)
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "unknown_app")

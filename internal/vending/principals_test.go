@@ -23,20 +23,24 @@ func TestDenialNamesEntry(t *testing.T) {
 		"arn:aws:iam::333333333333:user/team/anna":                   "to add the user arn:aws:iam::333333333333:user/team/anna",
 	} {
 		t.Run(arn, func(t *testing.T) {
-			run(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, h *harness) {
-				a := h.vendAs(arn)
-				h.want(a, "access_denied")
-				if got := a.description(); !strings.HasSuffix(got, want) || !strings.HasPrefix(got, arn) {
-					t.Errorf("got %q, want it to end with %q", got, want)
-				}
-				_, entry, _ := strings.Cut(want, "to add the ")
-				_, entry, _ = strings.Cut(entry, " ")
-				value := h.Value(h.App.Credentials())
-				value["allowedPrincipals"] = []string{entry}
-				h.Store(value)
-				time.Sleep(DefaultSecretTTL)
-				h.want(h.vendAs(arn), "miss") // it is what lets the caller in
-			})
+			run(
+				t,
+				options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}},
+				func(t *testing.T, h *harness) {
+					a := h.vendAs(arn)
+					h.want(a, "access_denied")
+					if got := a.description(); !strings.HasSuffix(got, want) || !strings.HasPrefix(got, arn) {
+						t.Errorf("got %q, want it to end with %q", got, want)
+					}
+					_, entry, _ := strings.Cut(want, "to add the ")
+					_, entry, _ = strings.Cut(entry, " ")
+					value := h.Value(h.App.Credentials())
+					value["allowedPrincipals"] = []string{entry}
+					h.Store(value)
+					time.Sleep(DefaultSecretTTL)
+					h.want(h.vendAs(arn), "miss") // it is what lets the caller in
+				},
+			)
 		})
 	}
 }
@@ -55,7 +59,8 @@ func TestUnreadablePrincipalsDenyEveryone(t *testing.T) {
 				time.Sleep(DefaultSecretTTL)
 				for _, a := range []result{h.vend(), h.revoke()} {
 					h.want(a, "access_denied")
-					if text := a.description(); !strings.Contains(text, "cannot be read") || !strings.Contains(text, "owner must fix") {
+					if text := a.description(); !strings.Contains(text, "cannot be read") ||
+						!strings.Contains(text, "owner must fix") {
 						t.Errorf("the description is %q", text)
 					}
 					isUnreadable(t, a)

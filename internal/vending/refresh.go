@@ -15,8 +15,8 @@ const (
 	maxRecentIDs = 20
 )
 
-// refresh gets the app a token that can be trusted: the cached one if the step is refresh and Salesforce confirms it, or
-// else a new one.
+// refresh gets the app a token that can be trusted: the cached one if the step is refresh and Salesforce confirms it,
+// or else a new one.
 func (c *call) refresh(ctx context.Context) {
 	c.replaced = c.cached
 	if c.loginErr.budgetExhausted {
@@ -61,9 +61,9 @@ func (c *call) introspectCached(ctx context.Context) error {
 	return nil
 }
 
-// mayLogInInstead reports whether a login may replace an introspection that failed: if the cached token has expired, or if
-// introspection keeps failing while a caller reports the token as dead. Perhaps only introspection is down, or the instance
-// that the token is for.
+// mayLogInInstead reports whether a login may replace an introspection that failed: if the cached token has expired,
+// or if introspection keeps failing while a caller reports the token as dead. Perhaps only introspection is down, or
+// the instance that the token is for.
 func (c *call) mayLogInInstead(err error) bool {
 	now := time.Now()
 	switch {
@@ -111,8 +111,8 @@ func (c *call) introspect(ctx context.Context, t *cachedToken) (*cachedToken, er
 	return c.confirmed(t, result.Expiry, begun), nil
 }
 
-// logIn gets a new token. It introspects the token if the login does not tell enough: if this process has seen the token
-// before, whose session may end at any moment, or if MinTTL asks for more than a login promises.
+// logIn gets a new token. It introspects the token if the login does not tell enough: if this process has seen the
+// token before, whose session may end at any moment, or if MinTTL asks for more than a login promises.
 func (c *call) logIn(ctx context.Context) error {
 	t, err := c.loginWithFallback(ctx)
 	if err != nil {

@@ -50,8 +50,9 @@ func (c *call) retryRevocations(ctx context.Context) {
 	}
 }
 
-// settleRevocations revokes the replaced token if its credentials are compromised, and retries the pending revocations.
-// Salesforce may return the session of the first login to a second one: if that has just been revoked, it logs in again.
+// settleRevocations revokes the replaced token if its credentials are compromised, and retries the pending
+// revocations. Salesforce may return the session of the first login to a second one: if that has just been revoked,
+// it logs in again.
 func (c *call) settleRevocations(ctx context.Context) error {
 	if c.replaced != nil && c.replaced.versionID != c.obtained.versionID {
 		c.enqueue(pendingRevocation{cachedToken: c.replaced})
@@ -73,8 +74,8 @@ func (c *call) settleRevocations(ctx context.Context) error {
 	return c.logIn(ctx)
 }
 
-// enqueue adds a pending revocation. A token that is pending already keeps its place. If there are too many, the oldest is
-// dropped.
+// enqueue adds a pending revocation. A token that is pending already keeps its place. If there are too many, the
+// oldest is dropped.
 func (c *call) enqueue(p pendingRevocation) {
 	pending := slices.Clone(c.pending)
 	if at := slices.IndexFunc(pending, func(other pendingRevocation) bool { return other.id == p.id }); at >= 0 {
@@ -103,9 +104,9 @@ func (c *call) revoker() *sfoauth.Client {
 	return c.client(c.secret)
 }
 
-// revokePending makes the pending revocations that are due, authenticating as client, and leaves the others pending. It
-// returns the ids of the tokens that are dead now, and the last failure. A token is dead if Salesforce says so, or if its
-// own expiry has passed.
+// revokePending makes the pending revocations that are due, authenticating as client, and leaves the others pending.
+// It returns the ids of the tokens that are dead now, and the last failure. A token is dead if Salesforce says so, or
+// if its own expiry has passed.
 func (c *call) revokePending(ctx context.Context, client *sfoauth.Client) (dead []string, err error) {
 	due := c.dueRevocations(ctx)
 	c.pending = nil
@@ -148,8 +149,8 @@ func (c *call) dueRevocations(ctx context.Context) []pendingRevocation {
 	return due
 }
 
-// readCompromised returns the version with compromised credentials (nil: none), if a pending revocation depends on it. It
-// also reports whether the version is unknown because it could not be read.
+// readCompromised returns the version with compromised credentials (nil: none), if a pending revocation depends on
+// it. It also reports whether the version is unknown because it could not be read.
 func (c *call) readCompromised(ctx context.Context) (version *appsecret.Version, unknown bool) {
 	depends := func(p pendingRevocation) bool { return !p.requested && p.compromised == nil }
 	if !slices.ContainsFunc(c.pending, depends) {
@@ -182,8 +183,8 @@ func credentialsOf(client *sfoauth.Client) sfoauth.ConsumerCredentials {
 	return sfoauth.ConsumerCredentials{ConsumerKey: client.ConsumerKey, ConsumerSecret: client.ConsumerSecret}
 }
 
-// sameCredentials reports whether the client has the version's consumer key and secret. It ignores the address, which can
-// be written in several ways. A nil version has none.
+// sameCredentials reports whether the client has the version's consumer key and secret. It ignores the address, which
+// can be written in several ways. A nil version has none.
 func sameCredentials(client *sfoauth.Client, version *appsecret.Version) bool {
 	return version != nil && version.Credentials().Equal(credentialsOf(client))
 }

@@ -214,7 +214,13 @@ func TestRevocationKeepsCredentialsInTheirOrg(t *testing.T) {
 		first := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
 		h.want(h.revoke(), "temporarily_unavailable")
-		h.Store(map[string]any{"consumerKey": "other-key", "consumerSecret": "other-secret", "baseUri": "https://other.my.salesforce.com"})
+		h.Store(
+			map[string]any{
+				"consumerKey":    "other-key",
+				"consumerSecret": "other-secret",
+				"baseUri":        "https://other.my.salesforce.com",
+			},
+		)
 		time.Sleep(DefaultSecretTTL)
 		seen := &spy{RoundTripper: h.vendor.HTTPClient.Transport}
 		h.vendor.HTTPClient.Transport = seen

@@ -10,8 +10,8 @@ import (
 // secretTimeout bounds one read of Secrets Manager, with the SDK's retries.
 const secretTimeout = 4 * time.Second
 
-// loadSecret reads AWSCURRENT, and retries the revocations that are pending. If Salesforce has refused the credentials of
-// some versions, it also looks for a version that has not been tried.
+// loadSecret reads AWSCURRENT, and retries the revocations that are pending. If Salesforce has refused the
+// credentials of some versions, it also looks for a version that has not been tried.
 func (c *call) loadSecret(ctx context.Context) {
 	version, err := c.read(ctx, appsecret.Current)
 	if err != nil {
@@ -30,9 +30,9 @@ func (c *call) loadSecret(ctx context.Context) {
 	}
 }
 
-// noteSecretErr remembers why the secret could not be read. The version that is known stays in use, unless the secret is
-// gone, or the stored value would deny callers whom the known version allows. The cached token stays in any case: without
-// a version it is not handed out, but it may have to be revoked later.
+// noteSecretErr remembers why the secret could not be read. The version that is known stays in use, unless the secret
+// is gone, or the stored value would deny callers whom the known version allows. The cached token stays in any case:
+// without a version it is not handed out, but it may have to be revoked later.
 func (c *call) noteSecretErr(err error) {
 	e := secretError(c.app.name, err)
 	c.secretErr = c.secretErr.next(e, err, nil, c.Jitter, time.Now())
@@ -42,7 +42,11 @@ func (c *call) noteSecretErr(err error) {
 }
 
 // hasUntriedCredentials reports whether a version that a login might use has credentials that were not refused yet.
-func (c *call) hasUntriedCredentials(ctx context.Context, current *appsecret.Version, refused []*appsecret.Version) bool {
+func (c *call) hasUntriedCredentials(
+	ctx context.Context,
+	current *appsecret.Version,
+	refused []*appsecret.Version,
+) bool {
 	for range appsecret.Fallbacks(current, refused, c.reader(ctx)) {
 		return true
 	}

@@ -51,7 +51,12 @@ func TestFallbackOrder(t *testing.T) {
 			a := h.vend()
 			h.want(a, "miss")
 			if n := h.Logins(); n != i+2 || others[label].Logins().Succeeded != 1 {
-				t.Errorf("%d logins, %d of them with the pair of %s, which is the first that works", n, others[label].Logins().Succeeded, label)
+				t.Errorf(
+					"%d logins, %d of them with the pair of %s, which is the first that works",
+					n,
+					others[label].Logins().Succeeded,
+					label,
+				)
 			}
 			others[label].Regenerate()
 			h.Org.KillSession(a.token())

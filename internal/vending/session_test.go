@@ -66,7 +66,9 @@ func TestLoginReturnsSameToken(t *testing.T) {
 	t.Parallel()
 	for name, idle := range map[string]time.Duration{"8 minutes left": 7 * time.Minute, "2 minutes left": 13 * time.Minute, "nothing left": 15 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
-			o := options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: true}}
+			o := options{
+				org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: true},
+			}
 			run(t, o, func(t *testing.T, h *harness) {
 				h.want(h.vend(), "miss")
 				time.Sleep(idle)

@@ -47,18 +47,22 @@ func TestDeadTokenIsNotStale(t *testing.T) {
 
 func TestStaleUntilIntrospectedExpiry(t *testing.T) {
 	t.Parallel()
-	run(t, options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}}, func(t *testing.T, h *harness) {
-		h.App.NewToken() // somebody else's login begins the session that this one shares
-		time.Sleep(7 * time.Minute)
-		first := h.vend()
-		time.Sleep(5 * time.Minute)
-		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
-		a := h.reject(first.id())
-		h.want(a, "stale")
-		if left := time.Until(h.Org.TokenExpiry(a.token())); a.expiresIn() > left {
-			t.Errorf("the token is said to live %s, and has %s, as Salesforce has just said", a.expiresIn(), left)
-		}
-	})
+	run(
+		t,
+		options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}},
+		func(t *testing.T, h *harness) {
+			h.App.NewToken() // somebody else's login begins the session that this one shares
+			time.Sleep(7 * time.Minute)
+			first := h.vend()
+			time.Sleep(5 * time.Minute)
+			h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+			a := h.reject(first.id())
+			h.want(a, "stale")
+			if left := time.Until(h.Org.TokenExpiry(a.token())); a.expiresIn() > left {
+				t.Errorf("the token is said to live %s, and has %s, as Salesforce has just said", a.expiresIn(), left)
+			}
+		},
+	)
 }
 
 func TestLoginOnceTokenExpiresDuringIntrospectionOutage(t *testing.T) {

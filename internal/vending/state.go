@@ -46,8 +46,8 @@ type pendingRevocation struct {
 	compromised *appsecret.Version // that it was issued to; nil: none is known
 }
 
-// newToken returns a token that was requested at the given time, with version, while current was AWSCURRENT. The token's
-// session began before the response, perhaps long before.
+// newToken returns a token that was requested at the given time, with version, while current was AWSCURRENT. The
+// token's session began before the response, perhaps long before.
 func (c *Config) newToken(
 	token *sfoauth.Token, client *sfoauth.Client, version, current *appsecret.Version, requested time.Time,
 ) *cachedToken {
@@ -75,16 +75,16 @@ func (c *Config) trust(t *cachedToken, until, now time.Time) *cachedToken {
 	return &next
 }
 
-// withoutIntrospection returns the token as one that only a login can renew. It is used for at least half of what it has
-// left, so that a long MinTTL does not exhaust the login budget.
+// withoutIntrospection returns the token as one that only a login can renew. It is used for at least half of what it
+// has left, so that a long MinTTL does not exhaust the login budget.
 func (c *Config) withoutIntrospection(t *cachedToken, now time.Time) *cachedToken {
 	next := *t
 	next.refreshBefore = min(c.MinTTL, remaining(t.trustedUntil, now)/2)
 	return &next
 }
 
-// confirmed returns the token after an introspection, begun at the given time, has found it active until expiry (zero: the
-// response has none).
+// confirmed returns the token after an introspection, begun at the given time, has found it active until expiry
+// (zero: the response has none).
 func (c *Config) confirmed(t *cachedToken, expiry, begun time.Time) *cachedToken {
 	next := *t
 	next.source = Confirmed
@@ -129,9 +129,9 @@ func (s *state) rejectedCheckDue(now time.Time) bool {
 	return remaining(s.lastRejectedCheck.Add(interval), now) <= 0
 }
 
-// remaining returns the time until t, using whichever of the monotonic and wall clocks says less. The monotonic clock may
-// stand still while the process is frozen, so that a token would outlive its session; the wall clock may be set back.
-// Others on Lambda have met it: aws-sdk-go-v2 #789, vault-lambda-extension #150.
+// remaining returns the time until t, using whichever of the monotonic and wall clocks says less. The monotonic clock
+// may stand still while the process is frozen, so that a token would outlive its session; the wall clock may be set
+// back. Others on Lambda have met it: aws-sdk-go-v2 #789, vault-lambda-extension #150.
 func remaining(t, now time.Time) time.Duration {
 	return min(t.Sub(now), t.Round(0).Sub(now.Round(0))) // Round(0) leaves the wall clock's time
 }

@@ -119,7 +119,11 @@ func TestExpiredJWT(t *testing.T) {
 func TestSlowLoginShortensToken(t *testing.T) {
 	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute}}, func(t *testing.T, h *harness) {
-		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Trickle(5*time.Millisecond), 1) // the session begins, and then the result comes slowly
+		h.Org.InjectFault(
+			sfoauthtest.Token,
+			sfoauthtest.Trickle(5*time.Millisecond),
+			1,
+		) // the session begins, and then the result comes slowly
 		a := h.vend()
 		h.want(a, "miss")
 		if left := time.Until(h.Org.TokenExpiry(a.token())); a.took < time.Second || left < a.expiresIn() {
@@ -188,29 +192,33 @@ func TestLoginsPerDay(t *testing.T) {
 		"tokens in use": {true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			run(t, options{org: sfoauthtest.Config{SessionTimeout: 2 * time.Hour, RequestsPerDay: 1 << 30}}, func(t *testing.T, h *harness) {
-				client := h.vendor.HTTPClient
-				step := 1 // seconds between requests
-				if testing.Short() {
-					step = 20
-				}
-				for second := 0; second < 24*60*60; second += step {
-					a := h.vend()
-					if a.err != nil || a.expiresIn() < DefaultMinTTL {
-						t.Fatalf("second %d: %s", second, a)
+			run(
+				t,
+				options{org: sfoauthtest.Config{SessionTimeout: 2 * time.Hour, RequestsPerDay: 1 << 30}},
+				func(t *testing.T, h *harness) {
+					client := h.vendor.HTTPClient
+					step := 1 // seconds between requests
+					if testing.Short() {
+						step = 20
 					}
-					if left := time.Until(h.Org.TokenExpiry(a.token())); left < a.expiresIn() {
-						t.Fatalf("second %d: the token is said to live %s, and has %s", second, a.expiresIn(), left)
+					for second := 0; second < 24*60*60; second += step {
+						a := h.vend()
+						if a.err != nil || a.expiresIn() < DefaultMinTTL {
+							t.Fatalf("second %d: %s", second, a)
+						}
+						if left := time.Until(h.Org.TokenExpiry(a.token())); left < a.expiresIn() {
+							t.Fatalf("second %d: the token is said to live %s, and has %s", second, a.expiresIn(), left)
+						}
+						if c.used && second%60 == 0 {
+							use(t, client, a)
+						}
+						time.Sleep(time.Duration(step) * time.Second)
 					}
-					if c.used && second%60 == 0 {
-						use(t, client, a)
+					if h.Logins() != c.logins {
+						t.Errorf("%d logins, want %d", h.Logins(), c.logins)
 					}
-					time.Sleep(time.Duration(step) * time.Second)
-				}
-				if h.Logins() != c.logins {
-					t.Errorf("%d logins, want %d", h.Logins(), c.logins)
-				}
-			})
+				},
+			)
 		})
 	}
 }
@@ -304,17 +312,21 @@ func TestRejectedTokenWithoutIntrospection(t *testing.T) {
 
 func TestAllowedPrincipalsOnEveryRequest(t *testing.T) {
 	t.Parallel()
-	run(t, options{secret: map[string]any{"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"}}}, func(t *testing.T, h *harness) {
-		const other = "arn:aws:sts::222222222222:assumed-role/shipping/anna"
-		h.want(h.vendAs(other), "access_denied")
-		if h.Requests() != 0 {
-			t.Error("Salesforce was asked for a caller who may not have the token")
-		}
-		h.want(h.vend(), "miss")
-		h.want(h.vendAs(other), "access_denied")
-		h.want(h.revokeAs(other), "access_denied")
-		h.want(h.vend(), "hit")
-	})
+	run(
+		t,
+		options{secret: map[string]any{"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"}}},
+		func(t *testing.T, h *harness) {
+			const other = "arn:aws:sts::222222222222:assumed-role/shipping/anna"
+			h.want(h.vendAs(other), "access_denied")
+			if h.Requests() != 0 {
+				t.Error("Salesforce was asked for a caller who may not have the token")
+			}
+			h.want(h.vend(), "miss")
+			h.want(h.vendAs(other), "access_denied")
+			h.want(h.revokeAs(other), "access_denied")
+			h.want(h.vend(), "hit")
+		},
+	)
 }
 
 func TestNewSecretVersionReplacesToken(t *testing.T) {

@@ -54,10 +54,10 @@ const (
 // "Modify Session Security Settings".
 const MinSessionTimeout = 15 * time.Minute
 
-// DefaultTokenTTL is how long a token is trusted that a login has returned without an expiry. Salesforce does not document
-// whether a login begins a session or returns an active one, which another process may have begun. A login uses its
-// session, and use in the second half of the timeout extends it, so at least half of the shortest timeout remains.
-// Source: as for MinSessionTimeout.
+// DefaultTokenTTL is how long a token is trusted that a login has returned without an expiry. Salesforce does not
+// document whether a login begins a session or returns an active one, which another process may have begun. A login
+// uses its session, and use in the second half of the timeout extends it, so at least half of the shortest timeout
+// remains. Source: as for MinSessionTimeout.
 const DefaultTokenTTL = MinSessionTimeout / 2
 
 // CacheStatus is where a token came from, as in X-Token-Cache.
@@ -151,10 +151,10 @@ func (v *Vendor) Prefetch(ctx context.Context, name string, stats *CallStats) (G
 	return v.run(ctx, Request{App: name, skipAuthz: true}, stats)
 }
 
-// Revoke revokes the app's cached token and those whose revocation has failed before. Without any it does nothing. A token
-// that may still be active afterwards is not handed out again, and its revocation is retried. Unlike Vend it calls
-// Salesforce even while a failure is remembered: it is for emergencies. It returns the id of the cached token, or of the
-// first other one that it revoked.
+// Revoke revokes the app's cached token and those whose revocation has failed before. Without any it does nothing. A
+// token that may still be active afterwards is not handed out again, and its revocation is retried. Unlike Vend it
+// calls Salesforce even while a failure is remembered: it is for emergencies. It returns the id of the cached token,
+// or of the first other one that it revoked.
 func (v *Vendor) Revoke(ctx context.Context, req Request, stats *CallStats) (string, error) {
 	req.revoke = true
 	grant, err := v.run(ctx, req, stats)
