@@ -87,7 +87,8 @@ func run(ctx context.Context) error {
 	}
 	binaries := map[string]string{}
 	for name, pkg := range map[string]string{
-		"no-op": "./internal/bench/testdata/noop", "raw no-op": "./internal/bench/testdata/raw", "sftoken": "./functions/token", "naive": "./internal/bench/testdata/naive",
+		"no-op": "./internal/bench/testdata/noop", "raw no-op": "./internal/bench/testdata/raw",
+		"sftoken": "./functions/token", "naive": "./internal/bench/testdata/naive",
 	} {
 		if binaries[name], err = build(ctx, pkg, dir); err != nil {
 			return err
@@ -140,7 +141,8 @@ func (b *bench) store(ctx context.Context, org, secrets string) error {
 // function writes what the process writes into a file: on Lambda, whoever reads it does so elsewhere.
 func (b *bench) function(binary string) *localaws.Function {
 	return localaws.NewFunction(localaws.FunctionConfig{
-		Name: "bench", Binary: binary, Account: "111111111111", Region: "us-east-1", Env: b.env, Environments: 1, Stdout: b.output, Stderr: b.output,
+		Name: "bench", Binary: binary, Account: "111111111111", Region: "us-east-1", Env: b.env, Environments: 1,
+		Stdout: b.output, Stderr: b.output,
 	})
 }
 
@@ -306,8 +308,14 @@ func (b *bench) first(ctx context.Context, binaries map[string]string) error {
 func (b *bench) roundTrips(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
 	for _, trip := range []struct{ url, header, value, body string }{
-		{b.env["AWS_ENDPOINT_URL_SECRETS_MANAGER"], "X-Amz-Target", "secretsmanager.GetSecretValue", `{"SecretId":"sftoken/crm"}`},
-		{"http://" + b.env["SALESFORCE_HOSTS"] + "/services/oauth2/token", "Content-Type", "application/x-www-form-urlencoded", b.form},
+		{
+			b.env["AWS_ENDPOINT_URL_SECRETS_MANAGER"], "X-Amz-Target", "secretsmanager.GetSecretValue",
+			`{"SecretId":"sftoken/crm"}`,
+		},
+		{
+			"http://" + b.env["SALESFORCE_HOSTS"] + "/services/oauth2/token", "Content-Type",
+			"application/x-www-form-urlencoded", b.form,
+		},
 	} {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, trip.url, strings.NewReader(trip.body))
 		if err != nil {

@@ -57,7 +57,10 @@ func TestSettingsAreRead(t *testing.T) {
 }
 
 func TestWholeNumbersHaveBounds(t *testing.T) {
-	for value, ok := range map[string]bool{"": true, "10": true, " 3600 ": true, "0": false, "3601": false, "-1": false, "1.5": false, "many": false, "1e3": false} {
+	for value, ok := range map[string]bool{
+		"": true, "10": true, " 3600 ": true, "0": false, "3601": false, "-1": false, "1.5": false, "many": false,
+		"1e3": false,
+	} {
 		for _, name := range []string{"LOGIN_BURST", "LOGINS_PER_HOUR"} {
 			e := env(map[string]string{name: value})
 			if e.Budget(); (e.Err() == nil) != ok || e.Err() != nil && !strings.Contains(e.Err().Error(), name+"=") {

@@ -108,7 +108,9 @@ func TestDeclaredMetrics(t *testing.T) {
 			got = append(got, metricNames(line))
 			for _, entry := range line["_aws"].(map[string]any)["CloudWatchMetrics"].([]any) {
 				fields := entry.(map[string]any)
-				for _, name := range append(fields["Dimensions"].([]any)[0].([]any), fields["Metrics"].([]any)[0].(map[string]any)["Name"]) {
+				for _, name := range append(
+					fields["Dimensions"].([]any)[0].([]any), fields["Metrics"].([]any)[0].(map[string]any)["Name"],
+				) {
 					if line[name.(string)] == nil {
 						t.Errorf("%s is declared and missing in %v", name, slices.Sorted(maps.Keys(line)))
 					}
@@ -136,7 +138,10 @@ func TestMadeUpAppIsNoDimension(t *testing.T) {
 		for _, c := range []struct {
 			change func(map[string]any)
 			want   string
-		}{{as("arn:aws:iam::333333333333:root"), "Refusals[app error]"}, {as(""), "Refusals[error]"}, {madeUp, "Refusals[error]"}} {
+		}{
+			{as("arn:aws:iam::333333333333:root"), "Refusals[app error]"}, {as(""), "Refusals[error]"},
+			{madeUp, "Refusals[error]"},
+		} {
 			h.call(c.change)
 			if got := metricNames(h.lines()[0]); got != c.want {
 				t.Errorf("metrics %s, want %s", got, c.want)
@@ -167,7 +172,10 @@ func metricNames(line map[string]any) string {
 
 func TestSecretAccessDeniedMetric(t *testing.T) {
 	t.Parallel()
-	for code, want := range map[string]bool{"AccessDeniedException": true, "DecryptionFailure": true, "ResourceNotFoundException": false, "InternalServiceError": false} {
+	for code, want := range map[string]bool{
+		"AccessDeniedException": true, "DecryptionFailure": true, "ResourceNotFoundException": false,
+		"InternalServiceError": false,
+	} {
 		t.Run(code, func(t *testing.T) {
 			run(t, options{}, func(t *testing.T, h *harness) {
 				h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
@@ -234,8 +242,12 @@ func TestPrincipalsUnreadableMetric(t *testing.T) {
 		status int
 		code   string
 	}{
-		`{"consumerKey":"k","consumerSecret":"s","baseUri":"http://x","allowedPrincipals":"222222222222"}`:    {403, "access_denied"},
-		`{"consumerKey":"k","consumerSecret":"s","baseUri":"http://x","allowed_principals":["222222222222"]}`: {502, "app_misconfigured"},
+		`{"consumerKey":"k","consumerSecret":"s","baseUri":"http://x","allowedPrincipals":"222222222222"}`: {
+			403, "access_denied",
+		},
+		`{"consumerKey":"k","consumerSecret":"s","baseUri":"http://x","allowed_principals":["222222222222"]}`: {
+			502, "app_misconfigured",
+		},
 	} {
 		run(t, options{}, func(t *testing.T, h *harness) {
 			h.StoreText(value)

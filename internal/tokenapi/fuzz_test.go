@@ -62,7 +62,9 @@ func FuzzRequest(f *testing.F) {
 	}
 	const event = `{"httpMethod":"METHOD","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"a\"b\n","requestContext":{"requestId":"r\"\n\u0000","identity":{"userArn":"ARN"}}}`
 	for _, method := range []string{"GET", "POST", "DELETE", "P\\n"} {
-		for _, arn := range []string{"", "arn:aws:iam::222222222222:user/x", "arn:aws:iam::333333333333:user/x", "a\\\"\\r\\n\\u2028\xff"} {
+		for _, arn := range []string{
+			"", "arn:aws:iam::222222222222:user/x", "arn:aws:iam::333333333333:user/x", "a\\\"\\r\\n\\u2028\xff",
+		} {
 			f.Add([]byte(strings.NewReplacer("METHOD", method, "ARN", arn).Replace(event)))
 		}
 	}

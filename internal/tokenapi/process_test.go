@@ -47,10 +47,13 @@ func start(t *testing.T, config localaws.FunctionConfig) *running {
 	t.Cleanup(secrets.Close)
 	key, secret := r.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	client := secretsmanager.New(secretsmanager.Options{
-		Region: "us-east-1", BaseEndpoint: &secrets.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
+		Region: "us-east-1", BaseEndpoint: &secrets.URL,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
 	})
 	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, server.URL)
-	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(simtest.SecretName), SecretString: &value}); err != nil {
+	if _, err := client.CreateSecret(
+		t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(simtest.SecretName), SecretString: &value},
+	); err != nil {
 		t.Fatal(err)
 	}
 	config.Name, config.Account, config.Region, config.Main = "sftoken-token", "111111111111", "us-east-1", "token"

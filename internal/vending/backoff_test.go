@@ -39,22 +39,35 @@ func TestBackoff(t *testing.T) {
 		failures []func(backoff) backoff
 		want     time.Duration
 	}{
-		"refused":                             {[]func(backoff) backoff{refused}, 30 * time.Second},
-		"refused, after an outage":            {[]func(backoff) backoff{down, down, down, refused}, 30 * time.Second},
-		"down":                                {[]func(backoff) backoff{down}, time.Second},
-		"down again":                          {[]func(backoff) backoff{down, down}, 2 * time.Second},
-		"down, after a refusal":               {[]func(backoff) backoff{refused, refused, down}, time.Second},
-		"down, and says until when":           {[]func(backoff) backoff{salesforce(sfoauth.Temporary, 20*time.Second)}, 20 * time.Second},
-		"down, and says until tomorrow":       {[]func(backoff) backoff{salesforce(sfoauth.Temporary, 24*time.Hour)}, 5 * time.Minute},
-		"down again, and says in no time":     {[]func(backoff) backoff{down, down, salesforce(sfoauth.Temporary, time.Second)}, 4 * time.Second},
-		"limited":                             {[]func(backoff) backoff{limited}, time.Minute},
-		"limited, and says until when":        {[]func(backoff) backoff{salesforce(sfoauth.RateLimited, 7*time.Second)}, 7 * time.Second},
-		"not to be trusted":                   {[]func(backoff) backoff{salesforce(sfoauth.InvalidResponse, 0)}, time.Second},
-		"no such secret":                      {[]func(backoff) backoff{secret(appsecret.NotFound)}, 5 * time.Second},
-		"no such secret, asked for all day":   {[]func(backoff) backoff{secret(appsecret.NotFound), secret(appsecret.NotFound), secret(appsecret.NotFound)}, 5 * time.Second},
-		"may not read the secret":             {[]func(backoff) backoff{secret(appsecret.Denied)}, 5 * time.Second},
-		"a malformed secret, asked for twice": {[]func(backoff) backoff{secret(appsecret.Malformed), secret(appsecret.Malformed)}, time.Second},
-		"Secrets Manager is down":             {[]func(backoff) backoff{secret(appsecret.Unavailable)}, time.Second},
+		"refused":                  {[]func(backoff) backoff{refused}, 30 * time.Second},
+		"refused, after an outage": {[]func(backoff) backoff{down, down, down, refused}, 30 * time.Second},
+		"down":                     {[]func(backoff) backoff{down}, time.Second},
+		"down again":               {[]func(backoff) backoff{down, down}, 2 * time.Second},
+		"down, after a refusal":    {[]func(backoff) backoff{refused, refused, down}, time.Second},
+		"down, and says until when": {
+			[]func(backoff) backoff{salesforce(sfoauth.Temporary, 20*time.Second)}, 20 * time.Second,
+		},
+		"down, and says until tomorrow": {
+			[]func(backoff) backoff{salesforce(sfoauth.Temporary, 24*time.Hour)}, 5 * time.Minute,
+		},
+		"down again, and says in no time": {
+			[]func(backoff) backoff{down, down, salesforce(sfoauth.Temporary, time.Second)}, 4 * time.Second,
+		},
+		"limited": {[]func(backoff) backoff{limited}, time.Minute},
+		"limited, and says until when": {
+			[]func(backoff) backoff{salesforce(sfoauth.RateLimited, 7*time.Second)}, 7 * time.Second,
+		},
+		"not to be trusted": {[]func(backoff) backoff{salesforce(sfoauth.InvalidResponse, 0)}, time.Second},
+		"no such secret":    {[]func(backoff) backoff{secret(appsecret.NotFound)}, 5 * time.Second},
+		"no such secret, asked for all day": {
+			[]func(backoff) backoff{secret(appsecret.NotFound), secret(appsecret.NotFound), secret(appsecret.NotFound)},
+			5 * time.Second,
+		},
+		"may not read the secret": {[]func(backoff) backoff{secret(appsecret.Denied)}, 5 * time.Second},
+		"a malformed secret, asked for twice": {
+			[]func(backoff) backoff{secret(appsecret.Malformed), secret(appsecret.Malformed)}, time.Second,
+		},
+		"Secrets Manager is down": {[]func(backoff) backoff{secret(appsecret.Unavailable)}, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var state backoff
@@ -86,7 +99,9 @@ func TestIsIntrospectionDenied(t *testing.T) {
 		"an address that is not taken": {&sfoauth.Error{Kind: sfoauth.Permanent}, false},
 		"a server in front":            {&sfoauth.Error{Kind: sfoauth.Temporary, Status: 420}, false},
 		"an outage, by Salesforce":     {&sfoauth.Error{Kind: sfoauth.Temporary, Status: 400, Code: "unknown_error"}, false},
-		"a limit":                      {&sfoauth.Error{Kind: sfoauth.RateLimited, Status: 400, Code: "rate_limit_exceeded"}, false},
+		"a limit": {
+			&sfoauth.Error{Kind: sfoauth.RateLimited, Status: 400, Code: "rate_limit_exceeded"}, false,
+		},
 	} {
 		if got := isIntrospectionDenied(c.err); got != c.want {
 			t.Errorf("%s: %t", name, got)

@@ -33,10 +33,14 @@ func TestCompromisedTokenIsRevoked(t *testing.T) {
 func TestCompromisedTokenIsRevokedAfterOutage(t *testing.T) {
 	t.Parallel()
 	for name, break_ := range map[string]func(h *harness){
-		"Salesforce does not revoke": func(h *harness) { h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0) },
+		"Salesforce does not revoke": func(h *harness) {
+			h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+		},
 		"Secrets Manager is down": func(h *harness) {
 			h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 1)
-			time.AfterFunc(time.Second, func() { h.AWS.InjectFault("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0) })
+			time.AfterFunc(
+				time.Second, func() { h.AWS.InjectFault("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0) },
+			)
 		},
 	} {
 		for _, shared := range []bool{false, true} {

@@ -67,19 +67,31 @@ func TestDecide(t *testing.T) {
 		{"nothing known", &state{}, in, "loadSecret"},
 		{"secret in backoff", &state{secretErr: blocked}, in, "temporarily_unavailable"},
 		{"secret too old", base(func(s *state) { s.readAt = now.Add(-DefaultSecretTTL) }), in, "loadSecret"},
-		{"secret too old, in backoff", base(func(s *state) { s.readAt, s.secretErr = now.Add(-time.Hour), blocked }), in, "hit"},
+		{
+			"secret too old, in backoff", base(func(s *state) { s.readAt, s.secretErr = now.Add(-time.Hour), blocked }), in,
+			"hit",
+		},
 		{"refused a second ago", base(func(s *state) {
 			s.readAt, s.loginErr = now.Add(-rereadInterval), blocked
 			s.loginErr.permanent = true
 		}), in, "loadSecret"},
-		{"denied", base(func(s *state) { s.secret = secret("v1", `,"allowedPrincipals":["333333333333"]`) }), in, "access_denied"},
-		{"denied revocation", base(func(s *state) { s.secret = secret("v1", `,"allowedPrincipals":[]`) }), revoking, "access_denied"},
+		{
+			"denied", base(func(s *state) { s.secret = secret("v1", `,"allowedPrincipals":["333333333333"]`) }), in,
+			"access_denied",
+		},
+		{
+			"denied revocation", base(func(s *state) { s.secret = secret("v1", `,"allowedPrincipals":[]`) }), revoking,
+			"access_denied",
+		},
 		{"no token", base(func(s *state) { s.cached = nil }), in, "logIn"},
 		{"no token, in backoff", base(func(s *state) { s.cached, s.loginErr = nil, blocked }), in, "temporarily_unavailable"},
 		{"fresh", base(nil), in, "hit"},
 		{"due", base(func(s *state) { s.cached = ago(DefaultTokenTTL - DefaultMinTTL + 1) }), in, "refresh"},
 		{"due, in backoff", base(func(s *state) { s.cached, s.loginErr = ago(4*time.Minute), blocked }), in, "stale"},
-		{"expired, in backoff", base(func(s *state) { s.cached, s.loginErr = ago(DefaultTokenTTL), blocked }), in, "temporarily_unavailable"},
+		{
+			"expired, in backoff", base(func(s *state) { s.cached, s.loginErr = ago(DefaultTokenTTL), blocked }), in,
+			"temporarily_unavailable",
+		},
 		{"due, of another org, in backoff", base(func(s *state) {
 			s.cached, s.loginErr, s.secret = ago(4*time.Minute), blocked, secret("v1", `,"orgId":"00Dxx0000000009AAA"`)
 		}), in, "temporarily_unavailable"},
@@ -92,22 +104,41 @@ func TestDecide(t *testing.T) {
 		{"rejected JWT", base(func(s *state) { s.cached = jwt(20 * time.Minute) }), rejecting, "refresh, check"},
 		{"rejected", base(nil), rejecting, "refresh, check"},
 		{"another token rejected", base(func(s *state) { s.cached.id = "t2" }), rejecting, "hit"},
-		{"rejected, checked a second ago", base(func(s *state) { s.lastRejectedCheck = now.Add(-time.Second) }), rejecting, "hit"},
-		{"rejected during a check", base(func(s *state) { s.lastRejectedCheck = now.Add(-time.Second) }), busy, "refresh, check"},
-		{"rejected, without introspection", base(func(s *state) { s.introspectionDeniedUntil = now.Add(time.Minute) }), rejecting, "logIn, check"},
+		{
+			"rejected, checked a second ago", base(func(s *state) { s.lastRejectedCheck = now.Add(-time.Second) }), rejecting,
+			"hit",
+		},
+		{
+			"rejected during a check", base(func(s *state) { s.lastRejectedCheck = now.Add(-time.Second) }), busy,
+			"refresh, check",
+		},
+		{
+			"rejected, without introspection", base(func(s *state) { s.introspectionDeniedUntil = now.Add(time.Minute) }),
+			rejecting, "logIn, check",
+		},
 		{"rejected, without introspection, checked 6 seconds ago", base(func(s *state) {
 			s.introspectionDeniedUntil, s.lastRejectedCheck = now.Add(time.Minute), now.Add(-6*time.Second)
 		}), rejecting, "hit"},
 		{"rejected, in backoff", base(func(s *state) { s.loginErr = blocked }), rejecting, "stale"},
-		{"rejected, budget exhausted", base(func(s *state) { s.loginErr = blocked; s.loginErr.budgetExhausted = true }), rejecting, "introspect, check"},
+		{
+			"rejected, budget exhausted", base(func(s *state) { s.loginErr = blocked; s.loginErr.budgetExhausted = true }),
+			rejecting, "introspect, check",
+		},
 		{"doubted", base(func(s *state) { s.doubtedID, s.lastRejectedCheck = "t1", now }), in, "stale"},
 		{"doubted, check due", base(func(s *state) { s.doubtedID = "t1" }), in, "refresh, check"},
 		{"revocation", base(nil), revoking, "revoke"},
 		{"revocation in backoff", base(func(s *state) { s.loginErr = blocked }), revoking, "revoke"},
 		{"nothing to revoke", base(func(s *state) { s.cached = nil }), revoking, "revoked "},
-		{"pending revocations", base(func(s *state) { s.cached, s.pending = nil, []pendingRevocation{{}} }), revoking, "revoke"},
+		{
+			"pending revocations", base(func(s *state) { s.cached, s.pending = nil, []pendingRevocation{{}} }), revoking,
+			"revoke",
+		},
 		{"revoked", base(nil), revoked, "revoked t1"},
-		{"just confirmed", base(func(s *state) { s.cached = config.confirmed(s.cached, time.Time{}, now); waited.obtained = s.cached }), input{}, "confirmed"},
+		{
+			"just confirmed",
+			base(func(s *state) { s.cached = config.confirmed(s.cached, time.Time{}, now); waited.obtained = s.cached }),
+			input{}, "confirmed",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.in.App == "" {

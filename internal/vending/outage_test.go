@@ -18,7 +18,9 @@ import (
 var outages = map[string]localaws.Fault{
 	"hang": {
 		Hang: true,
-	}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "result lost": {ResetAfterCommit: true}, "not HTTP": {BodyOnly: true},
+	}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "result lost": {
+		ResetAfterCommit: true,
+	}, "not HTTP": {BodyOnly: true},
 	"500": {
 		Code:   "InternalServiceError",
 		Status: 500,
@@ -142,7 +144,9 @@ func TestSlowCallIsExplained(t *testing.T) {
 
 func TestResponseBeforeTimeout(t *testing.T) {
 	t.Parallel()
-	for _, timeout := range []time.Duration{200 * time.Millisecond, time.Second, 3 * time.Second, 15 * time.Second, 29 * time.Second} {
+	for _, timeout := range []time.Duration{
+		200 * time.Millisecond, time.Second, 3 * time.Second, 15 * time.Second, 29 * time.Second,
+	} {
 		for name, break_ := range map[string]func(h *harness){
 			"Secrets Manager hangs": func(h *harness) { h.AWS.InjectFault("", localaws.Fault{Hang: true}, 0) },
 			"Secrets Manager is slow, and then Salesforce hangs": func(h *harness) {

@@ -48,7 +48,8 @@ func TestDenialNamesEntry(t *testing.T) {
 func TestUnreadablePrincipalsDenyEveryone(t *testing.T) {
 	t.Parallel()
 	for name, list := range map[string]any{
-		"a string": "222222222222", "a broken entry": []string{"222222222222", "arn:aws:iam::22:role/x"}, "null": nil, "an object": map[string]any{},
+		"a string": "222222222222", "a broken entry": []string{"222222222222", "arn:aws:iam::22:role/x"}, "null": nil,
+		"an object": map[string]any{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, options{}, func(t *testing.T, h *harness) {
@@ -80,12 +81,22 @@ func TestMalformedSecretHidesRestriction(t *testing.T) {
 		after  string
 		closed bool
 	}{
-		"a near miss of the name":              {nil, `{"consumerKey":"k","consumerSecret":"s","baseUri":"http://x","allowed_principals":["333333333333"]}`, true},
-		"a near miss, after a list":            {[]string{"222222222222"}, `{"consumerKey":"k","consumerSecret":"s","baseUri":"http://x","AllowedPrincipals":["333333333333"]}`, true},
-		"no JSON, and a list":                  {nil, `{"consumerKey":"k", "allowedPrincipals":["333333333333"],}`, true},
-		"no consumerSecret, a narrower list":   {[]string{"222222222222", "333333333333"}, `{"consumerKey":"k","baseUri":"http://x","allowedPrincipals":["222222222222"]}`, true},
-		"no consumerSecret, and no list":       {nil, `{"consumerKey":"k","baseUri":"http://x"}`, false},
-		"no consumerSecret, and the same list": {[]string{"222222222222"}, `{"consumerKey":"k","baseUri":"http://x","allowedPrincipals":["222222222222"]}`, false},
+		"a near miss of the name": {
+			nil, `{"consumerKey":"k","consumerSecret":"s","baseUri":"http://x","allowed_principals":["333333333333"]}`, true,
+		},
+		"a near miss, after a list": {
+			[]string{"222222222222"},
+			`{"consumerKey":"k","consumerSecret":"s","baseUri":"http://x","AllowedPrincipals":["333333333333"]}`, true,
+		},
+		"no JSON, and a list": {nil, `{"consumerKey":"k", "allowedPrincipals":["333333333333"],}`, true},
+		"no consumerSecret, a narrower list": {
+			[]string{"222222222222", "333333333333"},
+			`{"consumerKey":"k","baseUri":"http://x","allowedPrincipals":["222222222222"]}`, true,
+		},
+		"no consumerSecret, and no list": {nil, `{"consumerKey":"k","baseUri":"http://x"}`, false},
+		"no consumerSecret, and the same list": {
+			[]string{"222222222222"}, `{"consumerKey":"k","baseUri":"http://x","allowedPrincipals":["222222222222"]}`, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options{}

@@ -19,14 +19,18 @@ func TestRevocationErrors(t *testing.T) {
 		fault sfoauthtest.Fault
 		want  string
 	}{
-		"dead already":      {sfoauthtest.ErrorResponse(400, "invalid_token", "invalid token"), "revoked"},
-		"it does not do it": {sfoauthtest.ErrorResponse(400, "unsupported_token_type", "this token type is not supported"), "app_misconfigured"},
-		"refused":           {sfoauthtest.ErrorResponse(400, "invalid_request", "token is required"), "app_misconfigured"},
-		"not found":         {sfoauthtest.ErrorResponse(404, "", ""), "temporarily_unavailable"},
-		"busy":              {sfoauthtest.ErrorResponse(420, "", ""), "temporarily_unavailable"},
-		"redirected":        {sfoauthtest.Redirect(302, "https://acme.my.salesforce.com/maintenance"), "temporarily_unavailable"},
-		"limited":           {sfoauthtest.TooManyRequests(30*time.Second, false), "temporarily_unavailable"},
-		"down":              {sfoauthtest.Unavailable(), "temporarily_unavailable"},
+		"dead already": {sfoauthtest.ErrorResponse(400, "invalid_token", "invalid token"), "revoked"},
+		"it does not do it": {
+			sfoauthtest.ErrorResponse(400, "unsupported_token_type", "this token type is not supported"), "app_misconfigured",
+		},
+		"refused":   {sfoauthtest.ErrorResponse(400, "invalid_request", "token is required"), "app_misconfigured"},
+		"not found": {sfoauthtest.ErrorResponse(404, "", ""), "temporarily_unavailable"},
+		"busy":      {sfoauthtest.ErrorResponse(420, "", ""), "temporarily_unavailable"},
+		"redirected": {
+			sfoauthtest.Redirect(302, "https://acme.my.salesforce.com/maintenance"), "temporarily_unavailable",
+		},
+		"limited": {sfoauthtest.TooManyRequests(30*time.Second, false), "temporarily_unavailable"},
+		"down":    {sfoauthtest.Unavailable(), "temporarily_unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, options{}, func(t *testing.T, h *harness) {

@@ -14,8 +14,12 @@ func TestLoginReturnsExistingSession(t *testing.T) {
 		config sfoauthtest.Config
 		minTTL time.Duration
 	}{
-		"MIN_TTL of 5 minutes":  {sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}, 5 * time.Minute},
-		"MIN_TTL of 10 minutes": {sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}, 10 * time.Minute},
+		"MIN_TTL of 5 minutes": {
+			sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}, 5 * time.Minute,
+		},
+		"MIN_TTL of 10 minutes": {
+			sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}, 10 * time.Minute,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, options{org: c.config, config: Config{MinTTL: c.minTTL}}, func(t *testing.T, h *harness) {
@@ -64,7 +68,9 @@ func TestTokenTTLWithoutIntrospection(t *testing.T) {
 // A session may end soon, or have ended, by the time that a login of this process returns it for the second time.
 func TestLoginReturnsSameToken(t *testing.T) {
 	t.Parallel()
-	for name, idle := range map[string]time.Duration{"8 minutes left": 7 * time.Minute, "2 minutes left": 13 * time.Minute, "nothing left": 15 * time.Minute} {
+	for name, idle := range map[string]time.Duration{
+		"8 minutes left": 7 * time.Minute, "2 minutes left": 13 * time.Minute, "nothing left": 15 * time.Minute,
+	} {
 		t.Run(name, func(t *testing.T) {
 			o := options{
 				org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: true},
@@ -126,7 +132,8 @@ func TestLoginReturnsDeadToken(t *testing.T) {
 func TestFailedIntrospectionCausesNoLogin(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]sfoauthtest.Fault{
-		"420": sfoauthtest.ErrorResponse(420, "", ""), "302": sfoauthtest.Redirect(302, "https://acme.my.salesforce.com/"), "404": sfoauthtest.ErrorResponse(404, "", ""),
+		"420": sfoauthtest.ErrorResponse(420, "", ""), "302": sfoauthtest.Redirect(302, "https://acme.my.salesforce.com/"),
+		"404":        sfoauthtest.ErrorResponse(404, "", ""),
 		"a web page": sfoauthtest.Body("<html>"), "down": sfoauthtest.Unavailable(),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -195,7 +202,9 @@ func TestRejectedTokenWhileIntrospectionFails(t *testing.T) {
 func TestTransientLoginFailure(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]sfoauthtest.Fault{
-		"420": sfoauthtest.ErrorResponse(420, "", ""), "400": sfoauthtest.ErrorResponse(400, "", ""), "403": sfoauthtest.ErrorResponse(403, "", ""), "404": sfoauthtest.ErrorResponse(404, "", ""), "421": sfoauthtest.ErrorResponse(421, "", ""),
+		"420": sfoauthtest.ErrorResponse(420, "", ""), "400": sfoauthtest.ErrorResponse(400, "", ""),
+		"403": sfoauthtest.ErrorResponse(403, "", ""), "404": sfoauthtest.ErrorResponse(404, "", ""),
+		"421": sfoauthtest.ErrorResponse(421, "", ""),
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, options{}, func(t *testing.T, h *harness) {

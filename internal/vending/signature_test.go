@@ -71,10 +71,18 @@ func TestWrongSignature(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(h *harness){
 		"no other version": func(*harness) {},
-		"AWSPREVIOUS has other credentials, and has not signed":    func(h *harness) { h.Store(h.Value("3MVG9old", "old")); h.Store(h.Value(h.App.Credentials())) },
-		"AWSPENDING has the same credentials, as after a rotation": func(h *harness) { h.Store(h.Value(h.App.Credentials()), appsecret.Pending, appsecret.Current) },
+		"AWSPREVIOUS has other credentials, and has not signed": func(h *harness) {
+			h.Store(h.Value("3MVG9old", "old"))
+			h.Store(h.Value(h.App.Credentials()))
+		},
+		"AWSPENDING has the same credentials, as after a rotation": func(h *harness) {
+			h.Store(h.Value(h.App.Credentials()), appsecret.Pending, appsecret.Current)
+		},
 		"CANDIDATE is for another org": func(h *harness) {
-			h.Store(map[string]any{"consumerKey": "k", "consumerSecret": "s", "baseUri": "https://other.my.salesforce.com"}, appsecret.Candidate)
+			h.Store(
+				map[string]any{"consumerKey": "k", "consumerSecret": "s", "baseUri": "https://other.my.salesforce.com"},
+				appsecret.Candidate,
+			)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -69,7 +69,9 @@ func TestLoginOnceTokenExpiresDuringIntrospectionOutage(t *testing.T) {
 	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
-		for name, fault := range map[string]sfoauthtest.Fault{"down": sfoauthtest.Unavailable(), "silent": sfoauthtest.Hang(), "odd": sfoauthtest.Body("{")} {
+		for name, fault := range map[string]sfoauthtest.Fault{
+			"down": sfoauthtest.Unavailable(), "silent": sfoauthtest.Hang(), "odd": sfoauthtest.Body("{"),
+		} {
 			h.Org.InjectFault(sfoauthtest.Introspect, fault, 0)
 			time.Sleep(6 * time.Minute)
 			h.want(h.vend(), "stale")
