@@ -44,27 +44,27 @@ func TestBackoff(t *testing.T) {
 		"down":                     {[]func(backoff) backoff{down}, time.Second},
 		"down again":               {[]func(backoff) backoff{down, down}, 2 * time.Second},
 		"down, after a refusal":    {[]func(backoff) backoff{refused, refused, down}, time.Second},
-		"down, and says until when": {
+		"down, with Retry-After": {
 			[]func(backoff) backoff{salesforce(sfoauth.Temporary, 20*time.Second)}, 20 * time.Second,
 		},
-		"down, and says until tomorrow": {
+		"down, with a Retry-After of a day": {
 			[]func(backoff) backoff{salesforce(sfoauth.Temporary, 24*time.Hour)}, 5 * time.Minute,
 		},
-		"down again, and says in no time": {
+		"down again, with a short Retry-After": {
 			[]func(backoff) backoff{down, down, salesforce(sfoauth.Temporary, time.Second)}, 4 * time.Second,
 		},
-		"limited": {[]func(backoff) backoff{limited}, time.Minute},
-		"limited, and says until when": {
+		"rate limited": {[]func(backoff) backoff{limited}, time.Minute},
+		"rate limited, with Retry-After": {
 			[]func(backoff) backoff{salesforce(sfoauth.RateLimited, 7*time.Second)}, 7 * time.Second,
 		},
-		"not to be trusted": {[]func(backoff) backoff{salesforce(sfoauth.InvalidResponse, 0)}, time.Second},
-		"no such secret":    {[]func(backoff) backoff{secret(appsecret.NotFound)}, 5 * time.Second},
-		"no such secret, asked for all day": {
+		"invalid response": {[]func(backoff) backoff{salesforce(sfoauth.InvalidResponse, 0)}, time.Second},
+		"no such secret":   {[]func(backoff) backoff{secret(appsecret.NotFound)}, 5 * time.Second},
+		"no such secret, three times": {
 			[]func(backoff) backoff{secret(appsecret.NotFound), secret(appsecret.NotFound), secret(appsecret.NotFound)},
 			5 * time.Second,
 		},
-		"may not read the secret": {[]func(backoff) backoff{secret(appsecret.Denied)}, 5 * time.Second},
-		"a malformed secret, asked for twice": {
+		"the secret may not be read": {[]func(backoff) backoff{secret(appsecret.Denied)}, 5 * time.Second},
+		"a malformed secret, twice": {
 			[]func(backoff) backoff{secret(appsecret.Malformed), secret(appsecret.Malformed)}, time.Second,
 		},
 		"Secrets Manager is down": {[]func(backoff) backoff{secret(appsecret.Unavailable)}, time.Second},
@@ -75,14 +75,14 @@ func TestBackoff(t *testing.T) {
 				state = fail(state)
 			}
 			if got := state.retryAt.Sub(now); got != c.want {
-				t.Errorf("remembered for %s, want %s", got, c.want)
+				t.Errorf("retried after %s, want %s", got, c.want)
 			}
 			temporary := state.err.isTemporary()
 			if after := state.callerError(now).RetryAfter; temporary && after != c.want || !temporary && after != 0 {
-				t.Errorf("the caller is told to try again after %s", after)
+				t.Errorf("RetryAfter is %s", after)
 			}
 			if after := state.callerError(now.Add(c.want)).RetryAfter; temporary && after != time.Second {
-				t.Errorf("when the wait is over, the caller is told to try again after %s", after)
+				t.Errorf("when the wait is over, RetryAfter is %s", after)
 			}
 		})
 	}
@@ -94,12 +94,12 @@ func TestIsIntrospectionDenied(t *testing.T) {
 		err  *sfoauth.Error
 		want bool
 	}{
-		"an OAuth error":               {&sfoauth.Error{Kind: sfoauth.Permanent, Status: 400, Code: "invalid_grant"}, true},
-		"the credentials are refused":  {&sfoauth.Error{Kind: sfoauth.Permanent, Status: 400, Code: "invalid_client"}, false},
-		"an address that is not taken": {&sfoauth.Error{Kind: sfoauth.Permanent}, false},
-		"a server in front":            {&sfoauth.Error{Kind: sfoauth.Temporary, Status: 420}, false},
-		"an outage, by Salesforce":     {&sfoauth.Error{Kind: sfoauth.Temporary, Status: 400, Code: "unknown_error"}, false},
-		"a limit": {
+		"OAuth error":               {&sfoauth.Error{Kind: sfoauth.Permanent, Status: 400, Code: "invalid_grant"}, true},
+		"credentials refused":       {&sfoauth.Error{Kind: sfoauth.Permanent, Status: 400, Code: "invalid_client"}, false},
+		"invalid address":           {&sfoauth.Error{Kind: sfoauth.Permanent}, false},
+		"server in front":           {&sfoauth.Error{Kind: sfoauth.Temporary, Status: 420}, false},
+		"outage, as an OAuth error": {&sfoauth.Error{Kind: sfoauth.Temporary, Status: 400, Code: "unknown_error"}, false},
+		"rate limit": {
 			&sfoauth.Error{Kind: sfoauth.RateLimited, Status: 400, Code: "rate_limit_exceeded"}, false,
 		},
 	} {

@@ -10,8 +10,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// TestLoginBudgetUnderAttack makes calls, one every 10 milliseconds and one every second, that
-// are to cause as many logins as they can.
+// TestLoginBudgetUnderAttack makes requests, every 10 milliseconds and every second, that try to cause many logins.
 func TestLoginBudgetUnderAttack(t *testing.T) {
 	t.Parallel()
 	calls := 1000
@@ -105,7 +104,7 @@ func TestLoginBudgetUnderAttack(t *testing.T) {
 					}
 					most := loginbudget.DefaultBurst + int(time.Since(begun)/(time.Hour/loginbudget.DefaultPerHour))
 					if n := h.Logins(); n > most {
-						t.Errorf("%d logins within %s, want %d at the most", n, time.Since(begun), most)
+						t.Errorf("%d logins within %s, want at most %d", n, time.Since(begun), most)
 					} else if n == most && exhausted == 0 {
 						t.Error("no request reports that the budget is exhausted")
 					}
@@ -115,7 +114,7 @@ func TestLoginBudgetUnderAttack(t *testing.T) {
 	}
 }
 
-// idOr returns the id of the last token, or one of none.
+// idOr returns the id of the last token, or one that no token has.
 func idOr(last result) string {
 	if last.id() == "" {
 		return "0123456789abcdef"
@@ -132,7 +131,7 @@ func TestLoginBudgetIsPerApp(t *testing.T) {
 	})
 }
 
-// nextLogin is how long an exhausted budget of the default rate asks to wait, as Retry-After says it.
+// nextLogin is the Retry-After of an exhausted budget with the default rate.
 const nextLogin = time.Minute
 
 // exhaust spends the login budget. No token is left.
@@ -169,7 +168,7 @@ func TestLoginBudgetExhausted(t *testing.T) {
 		h.want(a, "miss")
 		h.want(h.revoke(), "revoked")
 		if h.Org.TokenActive(a.token()) {
-			t.Error("DELETE does not revoke")
+			t.Error("Revoke does not revoke")
 		}
 	})
 }
@@ -182,7 +181,7 @@ func TestStaleWhileBudgetExhausted(t *testing.T) {
 		value["allowedPrincipals"] = []string{"222222222222"}
 		h.Store(value)
 		time.Sleep(DefaultSecretTTL)
-		for range 2 { // the failure itself, and the memory of it
+		for range 2 { // the failure itself, and the backoff
 			a := h.vend()
 			h.want(a, "stale")
 			if a.id() != first.id() || a.expiresIn() > DefaultTokenTTL-DefaultSecretTTL {
@@ -240,7 +239,7 @@ func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if n := h.Introspections(); n < 2 || n > 12 {
-			t.Errorf("%d introspections in a minute, want one in 5 seconds at the most", n)
+			t.Errorf("%d introspections in a minute, want at most one in 5 seconds", n)
 		}
 		if h.Logins() != 1 {
 			t.Errorf("%d logins", h.Logins())
@@ -248,7 +247,7 @@ func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
 	})
 }
 
-// A limit of Salesforce's is kept, and so is a refusal to introspect.
+// Salesforce's rate limit is respected, and so is its refusal to introspect.
 func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -267,7 +266,7 @@ func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				if n := h.Introspections(); n < 1 || n > c.most {
-					t.Errorf("%d introspections in a minute, want %d at the most", n, c.most)
+					t.Errorf("%d introspections in a minute, want at most %d", n, c.most)
 				}
 				if h.Logins() != 1 {
 					t.Errorf("%d logins", h.Logins())
@@ -319,8 +318,8 @@ func TestConcurrentRejectionsWhileBudgetExhausted(t *testing.T) {
 	})
 }
 
-// Where a login needs two tries, the pair that is refused and the one that works, a budget of one login at a time must
-// not go to the first over and over.
+// If a login needs two attempts, with the credentials that are refused and those that work, a budget of one login at a
+// time must not be spent on the first again and again.
 func TestFallbackWithScarceBudget(t *testing.T) {
 	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, h *harness) {
@@ -340,7 +339,7 @@ func TestFallbackWithScarceBudget(t *testing.T) {
 	})
 }
 
-// The result while nobody may log in says what Salesforce said last.
+// While the budget is exhausted, the error still has what Salesforce said last.
 func TestSalesforceErrorSurvivesExhaustedBudget(t *testing.T) {
 	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {

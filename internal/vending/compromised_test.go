@@ -23,7 +23,7 @@ func TestCompromisedTokenIsRevoked(t *testing.T) {
 				second := h.vend()
 				h.want(second, "miss")
 				if h.Org.TokenActive(first.token()) || second.id() == first.id() {
-					t.Error("the token of the compromised credentials lives on")
+					t.Error("the token of the compromised credentials is active")
 				}
 			})
 		})
@@ -32,7 +32,7 @@ func TestCompromisedTokenIsRevoked(t *testing.T) {
 
 func TestCompromisedTokenIsRevokedAfterOutage(t *testing.T) {
 	t.Parallel()
-	for name, break_ := range map[string]func(h *harness){
+	for name, inject := range map[string]func(h *harness){
 		"Salesforce does not revoke": func(h *harness) {
 			h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 		},
@@ -52,7 +52,7 @@ func TestCompromisedTokenIsRevokedAfterOutage(t *testing.T) {
 					key, secret := h.App.Regenerate()
 					h.Store(h.Value(key, secret))
 					time.Sleep(time.Minute)
-					break_(h)
+					inject(h)
 					a := h.vend()
 					h.want(a, "miss")
 					if a.stats.Err == nil || !h.Org.TokenActive(first.token()) {
@@ -65,12 +65,12 @@ func TestCompromisedTokenIsRevokedAfterOutage(t *testing.T) {
 					time.Sleep(time.Minute)
 					h.want(h.vend(), map[bool]string{false: "hit", true: "miss"}[shared])
 					if h.Org.TokenActive(first.token()) {
-						t.Error("the token of the compromised credentials lives on")
+						t.Error("the token of the compromised credentials is active")
 					}
 					asked := h.Org.Stats().Calls[sfoauthtest.Revoke]
 					time.Sleep(time.Minute)
 					if h.vend(); h.Org.Stats().Calls[sfoauthtest.Revoke] != asked {
-						t.Error("it is revoked again and again")
+						t.Error("it is revoked again")
 					}
 				})
 			})
@@ -84,13 +84,13 @@ func TestCompromisedCredentialsInAnotherVersion(t *testing.T) {
 		first := h.vend()
 		value := h.Value(h.App.Credentials())
 		value["allowedPrincipals"] = []string{"222222222222"}
-		h.Store(value) // the same pair in another version, which this instance does not see
+		h.Store(value) // the same credentials in another version, which this process does not see
 		h.Label("COMPROMISED", h.current())
 		h.Store(h.Value(h.App.Regenerate()))
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "miss")
 		if h.Org.TokenActive(first.token()) {
-			t.Error("the token of the compromised credentials lives on")
+			t.Error("the token of the compromised credentials is active")
 		}
 	})
 }
@@ -112,7 +112,7 @@ func TestCompromisedTokenAfterUnreadableSecret(t *testing.T) {
 				time.Sleep(time.Minute)
 				h.want(h.vend(), "miss")
 				if h.Org.TokenActive(first.token()) {
-					t.Error("the token of the compromised credentials lives on")
+					t.Error("the token of the compromised credentials is active")
 				}
 			})
 		})
@@ -136,7 +136,7 @@ func TestCompromisedTokenAfterUnreadableLabel(t *testing.T) {
 		time.Sleep(time.Minute)
 		h.vend()
 		if h.Org.TokenActive(first.token()) {
-			t.Error("the token of the compromised credentials lives on")
+			t.Error("the token of the compromised credentials is active")
 		}
 	})
 }
@@ -153,7 +153,7 @@ func TestCompromisedCredentialsWithAnotherAddress(t *testing.T) {
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "miss")
 		if h.Org.TokenActive(first.token()) {
-			t.Error("the token of the compromised credentials lives on")
+			t.Error("the token of the compromised credentials is active")
 		}
 	})
 }
@@ -165,11 +165,11 @@ func TestCompromisedTokenWithoutNewCredentials(t *testing.T) {
 		value := h.Value(h.App.Credentials())
 		value["allowedPrincipals"] = []string{"222222222222"}
 		h.Store(value)
-		h.Label("COMPROMISED", h.current()) // and there is no other pair yet
+		h.Label("COMPROMISED", h.current()) // and there are no other credentials yet
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "miss")
 		if !h.Org.TokenActive(first.token()) {
-			t.Error("its holders have lost it for nothing")
+			t.Error("its holders have lost it without need")
 		}
 	})
 }
@@ -182,7 +182,7 @@ func TestRevokedCompromisedTokenIsNotStale(t *testing.T) {
 		key, secret := h.App.Regenerate()
 		h.Store(h.Value(key, secret))
 		time.Sleep(DefaultSecretTTL)
-		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.NoFault(), 1) // results with the old token, which is then revoked
+		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.NoFault(), 1) // returns the old token, which is then revoked
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
 		h.want(h.vend(), "temporarily_unavailable")
 		h.Org.ClearFaults()

@@ -56,7 +56,8 @@ func TestDecide(t *testing.T) {
 	in := input{Request: Request{App: "crm", Principal: "arn:aws:iam::222222222222:role/billing"}}
 	rejecting, revoking, waited, busy := in, in, in, in
 	rejecting.Rejected, revoking.revoke, busy.Rejected, busy.busy = "t1", true, "t1", true
-	revoked := revoking
+	revoked, other := revoking, in
+	other.obtained = ago(0)
 	revoked.revoked, revoked.revokedID = true, "t1"
 	for _, test := range []struct {
 		name string
@@ -86,6 +87,7 @@ func TestDecide(t *testing.T) {
 		{"no token", base(func(s *state) { s.cached = nil }), in, "logIn"},
 		{"no token, in backoff", base(func(s *state) { s.cached, s.loginErr = nil, blocked }), in, "temporarily_unavailable"},
 		{"fresh", base(nil), in, "hit"},
+		{"due, after a call for another token", base(func(s *state) { s.cached = ago(4 * time.Minute) }), other, "refresh"},
 		{"due", base(func(s *state) { s.cached = ago(DefaultTokenTTL - DefaultMinTTL + 1) }), in, "refresh"},
 		{"due, in backoff", base(func(s *state) { s.cached, s.loginErr = ago(4*time.Minute), blocked }), in, "stale"},
 		{
@@ -124,6 +126,10 @@ func TestDecide(t *testing.T) {
 			"rejected, budget exhausted", base(func(s *state) { s.loginErr = blocked; s.loginErr.budgetExhausted = true }),
 			rejecting, "introspect, check",
 		},
+		{"rejected, budget exhausted, without introspection", base(func(s *state) {
+			s.loginErr, s.introspectionDeniedUntil = blocked, now.Add(time.Minute)
+			s.loginErr.budgetExhausted = true
+		}), rejecting, "stale"},
 		{"doubted", base(func(s *state) { s.doubtedID, s.lastRejectedCheck = "t1", now }), in, "stale"},
 		{"doubted, check due", base(func(s *state) { s.doubtedID = "t1" }), in, "refresh, check"},
 		{"revocation", base(nil), revoking, "revoke"},

@@ -97,14 +97,14 @@ func TestLoginFaultsWithoutToken(t *testing.T) {
 
 		asked := h.Requests()
 		if again := h.vend(); want.backoff > 0 && (h.Requests() != asked || again.String() != want.want) {
-			t.Errorf("a second request: %s; %d calls to Salesforce while the failure is remembered", again, h.Requests()-asked)
+			t.Errorf("a second request: %s; %d calls to Salesforce during the backoff", again, h.Requests()-asked)
 		}
 		time.Sleep(want.backoff - time.Millisecond)
 		if h.vend(); want.backoff > 0 && h.Requests() != asked {
 			t.Errorf("Salesforce was asked again within %s", want.backoff)
 		}
 		h.Org.ClearFaults()
-		time.Sleep(5*time.Minute + time.Second) // the longest memory
+		time.Sleep(5*time.Minute + time.Second) // the longest backoff
 		h.isHealthy()
 	})
 }
@@ -118,11 +118,11 @@ func TestFaultsWithCachedToken(t *testing.T) {
 		time.Sleep(4 * time.Minute)
 		got := h.vend()
 		if !slices.Contains([]string{"stale", "confirmed", "miss"}, got.String()) {
-			t.Fatalf("got %s; the token lives for 3 minutes more by what is known", got)
+			t.Fatalf("got %s; the token is trusted for 3 more minutes", got)
 		}
 		h.isSound(got)
 		if left := got.expiresIn(); got.String() == "stale" && (left < time.Second || left > DefaultMinTTL) {
-			t.Errorf("a stale token is said to live for %s", left)
+			t.Errorf("a stale token expires in %s", left)
 		}
 		h.isOnTime(got)
 		h.Org.ClearFaults()
@@ -168,7 +168,7 @@ func TestBackoffGrows(t *testing.T) {
 				for len(gaps) < len(c.gaps)+1 {
 					logins := h.Logins()
 					if a := h.vend(); a.err == nil {
-						t.Fatal("there is a token")
+						t.Fatal("got a token")
 					}
 					if h.Logins() != logins {
 						gaps = append(gaps, time.Since(last))
@@ -191,11 +191,8 @@ func TestRateLimitIsAtLeastASecond(t *testing.T) {
 	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		time.Sleep(999 * time.Millisecond)
-		h.Org.InjectFault(
-			sfoauthtest.Token,
-			sfoauthtest.TooManyRequests(time.Second, true),
-			0,
-		) // a date, a millisecond from now
+		// Retry-After is a date, a millisecond from now.
+		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.TooManyRequests(time.Second, true), 0)
 		for range 4 {
 			h.want(h.vend(), "temporarily_unavailable")
 			time.Sleep(200 * time.Millisecond)
@@ -214,7 +211,7 @@ func TestRateLimitIsAtLeastASecond(t *testing.T) {
 	})
 }
 
-// inBubbles runs the test for every fault that makes a difference at the endpoint.
+// forEachFault runs the test for every fault that makes a difference at the endpoint.
 func forEachFault(t *testing.T, at sfoauthtest.Endpoint, test func(*testing.T, sfoauthtest.Fault)) {
 	tried := 0
 	for _, fault := range sfoauthtest.AllFaults() {

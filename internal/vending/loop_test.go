@@ -93,7 +93,7 @@ func TestPanicFreesTheLock(t *testing.T) {
 			h.vend()
 		}()
 		if !a.mu.TryLock() {
-			t.Fatal("the app is locked for good")
+			t.Fatal("the app stays locked")
 		}
 		a.state = good
 		a.mu.Unlock()

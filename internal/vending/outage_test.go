@@ -14,11 +14,11 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// outages are the ways in which Secrets Manager is down, slow or limiting.
+// outages are the ways in which Secrets Manager can fail.
 var outages = map[string]localaws.Fault{
 	"hang": {
 		Hang: true,
-	}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "result lost": {
+	}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "response lost": {
 		ResetAfterCommit: true,
 	}, "not HTTP": {BodyOnly: true},
 	"500": {
@@ -38,7 +38,7 @@ func TestSecretsManagerOutage(t *testing.T) {
 				a := h.vend()
 				h.want(a, "confirmed") // Salesforce is up
 				if a.took > 5*time.Second {
-					t.Errorf("who could have had the token at once waited %s for Secrets Manager", a.took)
+					t.Errorf("a request for a known token waited %s for Secrets Manager", a.took)
 				}
 				if a.id() != first.id() || a.stats.Err == nil {
 					t.Errorf("token %s, error %v", a.id(), a.stats.Err)
@@ -46,9 +46,9 @@ func TestSecretsManagerOutage(t *testing.T) {
 				asked := h.AWS.Calls()["GetSecretValue"]
 				h.want(h.vend(), "hit")
 				if n := h.AWS.Calls()["GetSecretValue"] - asked; n != 0 {
-					t.Errorf("Secrets Manager was asked %d times while its failure is remembered", n)
+					t.Errorf("Secrets Manager was asked %d times during the backoff", n)
 				}
-				time.Sleep(11 * time.Minute) // the horizon passes; the pair is still known
+				time.Sleep(11 * time.Minute) // the token must be confirmed; the credentials are still known
 				h.want(h.vend(), "confirmed")
 				h.Org.KillSession(first.token())
 				time.Sleep(11 * time.Minute)
@@ -57,8 +57,8 @@ func TestSecretsManagerOutage(t *testing.T) {
 				key, secret := h.App.Regenerate()
 				h.AWS.ClearFaults()
 				h.Store(h.Value(key, secret))
-				time.Sleep(31 * time.Second) // the longest memory
-				h.want(h.vend(), "miss")     // the new version is seen
+				time.Sleep(31 * time.Second) // the longest backoff
+				h.want(h.vend(), "miss")     // the new version is read
 			})
 		})
 	}
@@ -94,7 +94,7 @@ func TestUnreadableSecretIsUnknown(t *testing.T) {
 				h.want(first, "miss")
 				h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
 				time.Sleep(DefaultSecretTTL)
-				a := h.vend() // access is taken away: the token is too
+				a := h.vend() // the function may not read the secret any more
 				h.want(a, "unknown_app")
 				if !strings.Contains(a.err.Error(), code) || strings.Contains(a.description(), code) {
 					t.Errorf("the log has %q, the caller gets %q", a.err, a.description())
@@ -104,7 +104,7 @@ func TestUnreadableSecretIsUnknown(t *testing.T) {
 				h.want(h.vend(), "confirmed")
 				h.want(h.revoke(), "revoked")
 				if h.Org.TokenActive(first.token()) {
-					t.Error("DELETE does not reach the token from before")
+					t.Error("Revoke does not reach the earlier token")
 				}
 			})
 		})
@@ -125,7 +125,7 @@ func TestDeletedSecret(t *testing.T) {
 	})
 }
 
-// A flight ends before its caller has to result, who then hears what went wrong and not only that time is up.
+// A call ends before its request must respond, so that the error tells what was slow.
 func TestSlowCallIsExplained(t *testing.T) {
 	t.Parallel()
 	for _, timeout := range []time.Duration{3 * time.Second, 6 * time.Second} {
@@ -135,7 +135,7 @@ func TestSlowCallIsExplained(t *testing.T) {
 				a := h.do(t.Context(), timeout, Request{Principal: billing})
 				h.want(a, "temporarily_unavailable")
 				if text := a.description(); !strings.Contains(text, "Salesforce cannot be asked") {
-					t.Fatalf("with %s for the result, the caller is told %q", timeout, text)
+					t.Fatalf("with %s for the response: %q", timeout, text)
 				}
 			})
 		}
@@ -147,7 +147,7 @@ func TestResponseBeforeTimeout(t *testing.T) {
 	for _, timeout := range []time.Duration{
 		200 * time.Millisecond, time.Second, 3 * time.Second, 15 * time.Second, 29 * time.Second,
 	} {
-		for name, break_ := range map[string]func(h *harness){
+		for name, inject := range map[string]func(h *harness){
 			"Secrets Manager hangs": func(h *harness) { h.AWS.InjectFault("", localaws.Fault{Hang: true}, 0) },
 			"Secrets Manager is slow, and then Salesforce hangs": func(h *harness) {
 				h.AWS.InjectFault("", localaws.Fault{Delay: 3 * time.Second}, 0)
@@ -155,9 +155,9 @@ func TestResponseBeforeTimeout(t *testing.T) {
 			},
 			"the login hangs":   func(h *harness) { h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Hang(), 0) },
 			"the body trickles": func(h *harness) { h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Trickle(time.Second), 0) },
-			"each login of the ladder is slow": func(h *harness) {
+			"each fallback login is slow": func(h *harness) {
 				h.App.Regenerate()
-				for _, label := range []string{"CANDIDATE", "AWSPENDING"} { // a version written by hand takes AWSPENDING off
+				for _, label := range []string{"CANDIDATE", "AWSPENDING"} { // storing a version moves AWSPENDING
 					h.Store(h.Value("3MVG9"+label, label), label)
 				}
 				h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(5*time.Second), 0)
@@ -166,11 +166,11 @@ func TestResponseBeforeTimeout(t *testing.T) {
 			t.Run(timeout.String()+", "+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := newHarness(t, options{})
-					break_(h)
+					inject(h)
 					a := h.do(t.Context(), timeout, Request{Principal: billing})
 					h.want(a, "temporarily_unavailable")
 					if spare := timeout - a.took; spare < min(500*time.Millisecond, timeout/4) {
-						t.Errorf("the result came %s before the end", spare)
+						t.Errorf("the response came %s before the end", spare)
 					}
 				})
 			})

@@ -16,31 +16,27 @@ import (
 func TestDenialNamesEntry(t *testing.T) {
 	t.Parallel()
 	for arn, want := range map[string]string{
-		"arn:aws:sts::333333333333:assumed-role/shipping/anna":       "to add the role arn:aws:iam::333333333333:role/shipping",
-		"arn:aws-cn:sts::333333333333:assumed-role/shipping/i-012/x": "to add the role arn:aws-cn:iam::333333333333:role/shipping",
-		"arn:aws:sts::333333333333:federated-user/anna":              "to add the account 333333333333",
-		"arn:aws:iam::333333333333:root":                             "to add the account 333333333333",
-		"arn:aws:iam::333333333333:user/team/anna":                   "to add the user arn:aws:iam::333333333333:user/team/anna",
+		"arn:aws:sts::333333333333:assumed-role/shipping/anna":       "role arn:aws:iam::333333333333:role/shipping",
+		"arn:aws-cn:sts::333333333333:assumed-role/shipping/i-012/x": "role arn:aws-cn:iam::333333333333:role/shipping",
+		"arn:aws:sts::333333333333:federated-user/anna":              "account 333333333333",
+		"arn:aws:iam::333333333333:root":                             "account 333333333333",
+		"arn:aws:iam::333333333333:user/team/anna":                   "user arn:aws:iam::333333333333:user/team/anna",
 	} {
 		t.Run(arn, func(t *testing.T) {
-			run(
-				t,
-				options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}},
-				func(t *testing.T, h *harness) {
-					a := h.vendAs(arn)
-					h.want(a, "access_denied")
-					if got := a.description(); !strings.HasSuffix(got, want) || !strings.HasPrefix(got, arn) {
-						t.Errorf("got %q, want it to end with %q", got, want)
-					}
-					_, entry, _ := strings.Cut(want, "to add the ")
-					_, entry, _ = strings.Cut(entry, " ")
-					value := h.Value(h.App.Credentials())
-					value["allowedPrincipals"] = []string{entry}
-					h.Store(value)
-					time.Sleep(DefaultSecretTTL)
-					h.want(h.vendAs(arn), "miss") // it is what lets the caller in
-				},
-			)
+			o := options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}
+			run(t, o, func(t *testing.T, h *harness) {
+				a := h.vendAs(arn)
+				h.want(a, "access_denied")
+				if got := a.description(); !strings.HasSuffix(got, "to add the "+want) || !strings.HasPrefix(got, arn) {
+					t.Errorf("got %q, want it to end with %q", got, want)
+				}
+				_, entry, _ := strings.Cut(want, " ")
+				value := h.Value(h.App.Credentials())
+				value["allowedPrincipals"] = []string{entry}
+				h.Store(value)
+				time.Sleep(DefaultSecretTTL)
+				h.want(h.vendAs(arn), "miss") // the entry allows the caller
+			})
 		})
 	}
 }

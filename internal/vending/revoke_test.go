@@ -20,7 +20,7 @@ func TestRevocationErrors(t *testing.T) {
 		want  string
 	}{
 		"dead already": {sfoauthtest.ErrorResponse(400, "invalid_token", "invalid token"), "revoked"},
-		"it does not do it": {
+		"unsupported": {
 			sfoauthtest.ErrorResponse(400, "unsupported_token_type", "this token type is not supported"), "app_misconfigured",
 		},
 		"refused":   {sfoauthtest.ErrorResponse(400, "invalid_request", "token is required"), "app_misconfigured"},
@@ -43,7 +43,7 @@ func TestRevocationErrors(t *testing.T) {
 				}
 				h.want(h.revoke(), "revoked") // tries again
 				if h.Org.TokenActive(first.token()) {
-					t.Error("the token lives")
+					t.Error("the token is active")
 				}
 			})
 		})
@@ -70,20 +70,20 @@ func TestFailedRevocationsAreRetried(t *testing.T) {
 				}
 				for i, token := range tokens {
 					if !h.Org.TokenActive(token) {
-						t.Fatalf("token %d is dead: the fault does not do what it should", i)
+						t.Fatalf("token %d is dead: the fault has no effect", i)
 					}
 				}
 				h.Org.ClearFaults()
 				again(h)
 				for i, token := range tokens {
 					if h.Org.TokenActive(token) {
-						t.Errorf("token %d lives on", i)
+						t.Errorf("token %d is active", i)
 					}
 				}
 				asked := h.Org.Stats().Calls[sfoauthtest.Revoke]
 				time.Sleep(DefaultSecretTTL)
 				if h.vend(); h.Org.Stats().Calls[sfoauthtest.Revoke] != asked {
-					t.Error("what is dead is revoked again and again")
+					t.Error("a dead token is revoked again")
 				}
 			})
 		})
@@ -112,7 +112,7 @@ func TestRevocationsOfSeveralIncidents(t *testing.T) {
 			}
 		}
 		if !h.Org.TokenActive(last.token()) {
-			t.Error("the token of the present credentials is dead")
+			t.Error("the token of the current credentials is dead")
 		}
 		if notes := strings.Join(a.stats.Notes, " "); strings.Count(notes, "revoked token") != 3 {
 			t.Errorf("the notes are %q", notes)
@@ -137,13 +137,13 @@ func TestPendingRevocationsAreBounded(t *testing.T) {
 		h.want(h.revoke(), "revoked")
 		for i, a := range tokens {
 			if h.Org.TokenActive(a.token()) != (i < 2) {
-				t.Errorf("token %d: lives: %t", i, i >= 2)
+				t.Errorf("token %d: active: %t", i, i >= 2)
 			}
 		}
 	})
 }
 
-// Salesforce may result a login with the session whose revocation has failed.
+// A login may return the session whose revocation has failed.
 func TestLoginReturnsTokenPendingRevocation(t *testing.T) {
 	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, h *harness) {
@@ -158,12 +158,12 @@ func TestLoginReturnsTokenPendingRevocation(t *testing.T) {
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "miss")
 		if h.Org.TokenActive(first.token()) {
-			t.Error("the token lives on")
+			t.Error("the token is active")
 		}
 	})
 }
 
-// The credentials of a token may be refused when it is to be revoked, and so may those that have come after.
+// When a token must be revoked, its credentials may be refused, and so may the newer ones.
 func TestRevocationCredentials(t *testing.T) {
 	t.Parallel()
 	refused := sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials")
@@ -189,17 +189,17 @@ func TestRevocationCredentials(t *testing.T) {
 				h.Org.InjectFault(sfoauthtest.Revoke, refused, 0)
 				h.want(h.revoke(), "revoked")
 				if h.Org.TokenActive(first.token()) {
-					t.Error("the token lives on")
+					t.Error("the token is active")
 				}
 				if len(sent.bodies) != len(faults) || !strings.Contains(sent.bodies[1], key) {
-					t.Errorf("%d revocations; the second is to be made with the present credentials", len(sent.bodies))
+					t.Errorf("%d revocations; the second must use the current credentials", len(sent.bodies))
 				}
 			})
 		})
 	}
 }
 
-// spy passes requests on and notes their bodies.
+// spy records the bodies of requests.
 type spy struct {
 	http.RoundTripper
 	bodies []string
@@ -218,22 +218,18 @@ func TestRevocationKeepsCredentialsInTheirOrg(t *testing.T) {
 		first := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
 		h.want(h.revoke(), "temporarily_unavailable")
-		h.Store(
-			map[string]any{
-				"consumerKey":    "other-key",
-				"consumerSecret": "other-secret",
-				"baseUri":        "https://other.my.salesforce.com",
-			},
-		)
+		value := h.Value("other-key", "other-secret")
+		value["baseUri"] = "https://other.my.salesforce.com"
+		h.Store(value)
 		time.Sleep(DefaultSecretTTL)
 		seen := &spy{RoundTripper: h.vendor.HTTPClient.Transport}
 		h.vendor.HTTPClient.Transport = seen
 		h.want(h.revoke(), "revoked")
 		if h.Org.TokenActive(first.token()) || len(seen.bodies) == 0 {
-			t.Error("the token of the org before lives on")
+			t.Error("the token of the former org is active")
 		}
 		if strings.Contains(strings.Join(seen.bodies, " "), "other-secret") {
-			t.Error("the org before was sent the secret for another")
+			t.Error("the former org was sent the secret of another one")
 		}
 	})
 }

@@ -15,7 +15,7 @@ func TestFallbackDuringRotation(t *testing.T) {
 		t.Run(label, func(t *testing.T) {
 			run(t, options{}, func(t *testing.T, h *harness) {
 				key, secret := h.App.Regenerate()
-				if label == appsecret.Previous { // the new pair was there, and somebody overwrote it
+				if label == appsecret.Previous { // the new credentials were stored, and then overwritten
 					h.Store(h.Value(key, secret))
 					h.Store(h.Value("3MVG9wrong", "wrong"))
 				} else {
@@ -24,7 +24,7 @@ func TestFallbackDuringRotation(t *testing.T) {
 				a := h.vend()
 				h.want(a, "miss")
 				if seen := h.Org.Stats(); seen.Calls[sfoauthtest.Token] != 2 {
-					t.Errorf("%d logins: one for each pair that was tried", seen.Calls[sfoauthtest.Token])
+					t.Errorf("%d logins: want one with each credentials", seen.Calls[sfoauthtest.Token])
 				}
 				if a.grant.VersionID == h.current() {
 					t.Error("VersionID is that of AWSCURRENT, whose credentials were refused")
@@ -38,7 +38,7 @@ func TestFallbackDuringRotation(t *testing.T) {
 func TestFallbackOrder(t *testing.T) {
 	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
-		others := map[string]*sfoauthtest.App{} // each version has a pair that works, of an app of its own
+		others := map[string]*sfoauthtest.App{} // each version has the working credentials of another app
 		for _, label := range []string{appsecret.Previous, appsecret.Candidate, appsecret.Pending} {
 			others[label] = h.Org.AddApp(sfoauthtest.AppOptions{})
 		}
@@ -51,12 +51,7 @@ func TestFallbackOrder(t *testing.T) {
 			a := h.vend()
 			h.want(a, "miss")
 			if n := h.Logins(); n != i+2 || others[label].Logins().Succeeded != 1 {
-				t.Errorf(
-					"%d logins, %d of them with the pair of %s, which is the first that works",
-					n,
-					others[label].Logins().Succeeded,
-					label,
-				)
+				t.Errorf("%d logins, %d with %s, the first version that works", n, others[label].Logins().Succeeded, label)
 			}
 			others[label].Regenerate()
 			h.Org.KillSession(a.token())
@@ -91,10 +86,10 @@ func TestVersionFoundAtLoginIsKept(t *testing.T) {
 		h.vend()
 		h.Store(h.Value(h.App.Regenerate()))
 		time.Sleep(11 * time.Minute)
-		h.want(h.vend(), "miss") // the old pair may neither introspect nor log in
+		h.want(h.vend(), "miss") // the old credentials can neither introspect nor log in
 		h.want(h.vend(), "hit")
 		time.Sleep(11 * time.Minute)
-		h.want(h.vend(), "confirmed") // that introspection is refused was the old pair's fault
+		h.want(h.vend(), "confirmed") // introspection was denied only to the old credentials
 		if n := h.Logins(); n != 3 {
 			t.Errorf("%d logins", n)
 		}
@@ -136,13 +131,13 @@ func TestRecoveryOnceCredentialsAreStored(t *testing.T) {
 	for _, label := range []string{"AWSCURRENT", "CANDIDATE", "AWSPENDING"} {
 		t.Run(label, func(t *testing.T) {
 			run(t, options{}, func(t *testing.T, h *harness) {
-				key, secret := h.App.Regenerate() // in Setup, and not stored
+				key, secret := h.App.Regenerate() // at Salesforce, and not stored
 				for range 100 {
 					h.want(h.vend(), "app_misconfigured")
 					time.Sleep(time.Second)
 				}
 				if n := h.Logins(); n > 4 {
-					t.Errorf("%d logins with a pair that is refused", n)
+					t.Errorf("%d logins with refused credentials", n)
 				}
 				h.Store(h.Value(key, secret), label)
 				h.want(h.vend(), "miss")
@@ -162,7 +157,7 @@ func TestUnknownApp(t *testing.T) {
 			}
 		}
 		if n := h.AWS.Calls()["GetSecretValue"]; n != 1 {
-			t.Errorf("Secrets Manager was asked %d times within a moment", n)
+			t.Errorf("Secrets Manager was asked %d times at the same time", n)
 		}
 	})
 }

@@ -36,26 +36,26 @@ func TestLoginReturnsExistingSession(t *testing.T) {
 	}
 }
 
-// Nothing tells how old a session is that another process has begun, where introspection is refused.
+// Without introspection, the age of a session that another process began is unknown.
 func TestTokenTTLWithoutIntrospection(t *testing.T) {
 	t.Parallel()
-	for name, noUse := range map[string]bool{"a login is use": false, "a login is no use": true} {
+	for name, notExtended := range map[string]bool{"login extends the session": false, "login does not": true} {
 		t.Run(name, func(t *testing.T) {
 			o := options{
-				org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: noUse},
+				org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: notExtended},
 				app: sfoauthtest.AppOptions{NoIntrospection: true},
 			}
 			run(t, o, func(t *testing.T, h *harness) {
 				h.vend()
 				time.Sleep(8 * time.Minute)
-				h.vend() // it is known now that introspection is refused
+				h.vend() // from now on introspection is known to be denied
 				h.Org.RevokeAll()
 				h.App.NewToken() // another process's login begins a session
 				time.Sleep(7 * time.Minute)
 				for range 20 {
 					a := h.vend()
 					h.want(a, a.String())
-					if !noUse { // otherwise nothing tells how long the session lives: see docs/how-it-works.md
+					if !notExtended { // otherwise the expiry is unknown: see docs/how-it-works.md
 						h.isWithin(a)
 					}
 					time.Sleep(time.Minute)
@@ -65,7 +65,7 @@ func TestTokenTTLWithoutIntrospection(t *testing.T) {
 	}
 }
 
-// A session may end soon, or have ended, by the time that a login of this process returns it for the second time.
+// A session may end soon, or have ended, when a login of this process returns it again.
 func TestLoginReturnsSameToken(t *testing.T) {
 	t.Parallel()
 	for name, idle := range map[string]time.Duration{
@@ -128,7 +128,7 @@ func TestLoginReturnsDeadToken(t *testing.T) {
 	})
 }
 
-// An result without an OAuth error code comes from a server in front, and says nothing of the app.
+// A response without an OAuth error code comes from a server in front of Salesforce, and tells nothing about the app.
 func TestFailedIntrospectionCausesNoLogin(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]sfoauthtest.Fault{
@@ -167,7 +167,7 @@ func TestIntrospectionDeniedIsRetried(t *testing.T) {
 	})
 }
 
-// While introspection fails, callers who report a dead token get another one soon, and cannot force a login each time.
+// While introspection fails, callers that report a dead token get another one soon, but cannot force a login each time.
 func TestRejectedTokenWhileIntrospectionFails(t *testing.T) {
 	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1000, 0)}}, func(t *testing.T, h *harness) {

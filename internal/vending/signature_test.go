@@ -10,7 +10,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// admin returns a client for changing the app's credentials at Salesforce.
+// admin returns a client that changes the app's credentials at Salesforce.
 func (h *harness) admin() *sfoauth.StagedCredentialsClient {
 	h.T.Helper()
 	developer := h.Org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true})
@@ -31,8 +31,8 @@ func (h *harness) stage(admin *sfoauth.StagedCredentialsClient, labels ...string
 	return staged
 }
 
-// Salesforce does not document which secret it signs with where the login was with other than the primary credentials.
-// If it is always the primary one's, every version serves all the same, at every point of a change.
+// Salesforce does not document which secret signs for a login with other than the primary credentials. If it is always
+// that of the primary ones, every version can still be used at every point of a rotation.
 func TestSignatureDuringRotation(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(h *harness){
@@ -48,7 +48,7 @@ func TestSignatureDuringRotation(t *testing.T) {
 			h.Must(admin.Promote(h.T.Context(), staged.ID))
 			h.Store(old)
 		},
-		"AWSCURRENT is refused, and staged credentials stand in": func(h *harness) {
+		"AWSCURRENT is refused, and staged credentials are used instead": func(h *harness) {
 			h.stage(h.admin(), appsecret.Candidate)
 			h.App.Regenerate()
 		},
@@ -79,10 +79,9 @@ func TestWrongSignature(t *testing.T) {
 			h.Store(h.Value(h.App.Credentials()), appsecret.Pending, appsecret.Current)
 		},
 		"CANDIDATE is for another org": func(h *harness) {
-			h.Store(
-				map[string]any{"consumerKey": "k", "consumerSecret": "s", "baseUri": "https://other.my.salesforce.com"},
-				appsecret.Candidate,
-			)
+			value := h.Value("k", "s")
+			value["baseUri"] = "https://other.my.salesforce.com"
+			h.Store(value, appsecret.Candidate)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,7 +102,7 @@ func TestWrongSignatureOfReplacedVersion(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Store(h.Value(h.Org.AddApp(sfoauthtest.AppOptions{}).Credentials()))
-		time.Sleep(DefaultSecretTTL - time.Second) // the new version has not been seen
+		time.Sleep(DefaultSecretTTL - time.Second) // the new version has not been read yet
 		h.Org.KillSession(first.token())
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
 		a := h.reject(first.id())

@@ -15,19 +15,19 @@ func TestStaleDuringOutage(t *testing.T) {
 		a := h.reject(first.id())
 		h.want(a, "stale")
 		if a.expiresIn() != DefaultMinTTL {
-			t.Errorf("a stale token is good for %s, after which its holder should ask again", a.expiresIn())
+			t.Errorf("a stale token expires in %s", a.expiresIn())
 		}
-		other := h.vend() // nor is it handed out to others as if nothing were known
+		other := h.vend() // other callers also learn that it is stale
 		h.want(other, "stale")
 		if a.grant.RefreshErr == nil || other.grant.RefreshErr == nil {
 			t.Error("the result does not say why the token is stale")
 		}
 		h.Org.ClearFaults()
 		time.Sleep(time.Second)
-		h.want(h.reject(first.id()), "stale") // it was looked into a moment ago
+		h.want(h.reject(first.id()), "stale") // it was checked a moment ago
 		time.Sleep(rejectedCheckInterval)
 		h.want(h.reject(first.id()), "confirmed")
-		h.want(h.vend(), "hit") // and nothing is held against it any more
+		h.want(h.vend(), "hit") // and it is trusted again
 	})
 }
 
@@ -37,7 +37,7 @@ func TestDeadTokenIsNotStale(t *testing.T) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
-		h.want(h.reject(first.id()), "temporarily_unavailable") // introspection has just said that it is dead
+		h.want(h.reject(first.id()), "temporarily_unavailable") // introspection has just reported it as dead
 		h.want(h.vend(), "temporarily_unavailable")
 		h.Org.ClearFaults()
 		time.Sleep(time.Second)
@@ -47,22 +47,19 @@ func TestDeadTokenIsNotStale(t *testing.T) {
 
 func TestStaleUntilIntrospectedExpiry(t *testing.T) {
 	t.Parallel()
-	run(
-		t,
-		options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}},
-		func(t *testing.T, h *harness) {
-			h.App.NewToken() // somebody else's login begins the session that this one shares
-			time.Sleep(7 * time.Minute)
-			first := h.vend()
-			time.Sleep(5 * time.Minute)
-			h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
-			a := h.reject(first.id())
-			h.want(a, "stale")
-			if left := time.Until(h.Org.TokenExpiry(a.token())); a.expiresIn() > left {
-				t.Errorf("the token is said to live %s, and has %s, as Salesforce has just said", a.expiresIn(), left)
-			}
-		},
-	)
+	o := options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}}
+	run(t, o, func(t *testing.T, h *harness) {
+		h.App.NewToken() // another process's login begins the session
+		time.Sleep(7 * time.Minute)
+		first := h.vend()
+		time.Sleep(5 * time.Minute)
+		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+		a := h.reject(first.id())
+		h.want(a, "stale")
+		if left := time.Until(h.Org.TokenExpiry(a.token())); a.expiresIn() > left {
+			t.Errorf("expires_in is %s, and Salesforce has just reported %s", a.expiresIn(), left)
+		}
+	})
 }
 
 func TestLoginOnceTokenExpiresDuringIntrospectionOutage(t *testing.T) {
@@ -86,7 +83,7 @@ func TestLoginOnceTokenExpiresDuringIntrospectionOutage(t *testing.T) {
 		logins := h.Logins()
 		h.want(h.vend(), "temporarily_unavailable")
 		if h.Logins() != logins {
-			t.Error("a login in result to a limit")
+			t.Error("a login in spite of the rate limit")
 		}
 	})
 }
@@ -117,7 +114,7 @@ func TestNoStaleTokenForAnotherHost(t *testing.T) {
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		time.Sleep(DefaultSecretTTL)
 		if a := h.vend(); a.err == nil || a.token() != "" {
-			t.Errorf("got %s of the org that the secret named before", a)
+			t.Errorf("got %s for the org that the secret named before", a)
 		}
 	})
 }

@@ -42,7 +42,7 @@ func TestInactiveTokenIsReplaced(t *testing.T) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
 		if a := h.vend(); a.String() != "hit" {
-			t.Errorf("got %s; Salesforce was not asked yet", a)
+			t.Errorf("got %s; Salesforce has not been asked yet", a)
 		}
 		time.Sleep(11 * time.Minute)
 		second := h.vend()
@@ -71,7 +71,7 @@ func TestLoginsWithoutIntrospection(t *testing.T) {
 					t.Errorf("%d logins within an hour", n)
 				}
 				if n := h.Introspections(); n != 2 {
-					t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes, and then tried again", n)
+					t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes", n)
 				}
 			})
 		})
@@ -91,7 +91,7 @@ func TestJWTExpiry(t *testing.T) {
 		time.Sleep(90 * time.Second)
 		h.want(h.vend(), "miss")
 		if n := h.Introspections(); n != 0 {
-			t.Errorf("%d introspections of a token that says when it ends", n)
+			t.Errorf("%d introspections of a token that has its own expiry", n)
 		}
 	})
 }
@@ -119,15 +119,12 @@ func TestExpiredJWT(t *testing.T) {
 func TestSlowLoginShortensToken(t *testing.T) {
 	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute}}, func(t *testing.T, h *harness) {
-		h.Org.InjectFault(
-			sfoauthtest.Token,
-			sfoauthtest.Trickle(5*time.Millisecond),
-			1,
-		) // the session begins, and then the result comes slowly
+		// The session begins, and then the response trickles.
+		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Trickle(5*time.Millisecond), 1)
 		a := h.vend()
 		h.want(a, "miss")
 		if left := time.Until(h.Org.TokenExpiry(a.token())); a.took < time.Second || left < a.expiresIn() {
-			t.Errorf("after %s: the token is said to live %s, and has %s", a.took, a.expiresIn(), left)
+			t.Errorf("after %s: expires_in is %s, and the session ends in %s", a.took, a.expiresIn(), left)
 		}
 	})
 }
@@ -186,39 +183,36 @@ func TestLoginsPerDay(t *testing.T) {
 		used   bool
 		logins int
 	}{
-		// A session of two hours is good for 115 minutes, since what is handed out lives for 5 more: 1,440/115 is 12.5.
+		// A session of two hours is good for 115 minutes, since a token is returned with 5 left: 1,440/115 is 12.5.
 		"unused tokens": {false, 13},
 		// Use extends a session, so that one lasts all day.
 		"tokens in use": {true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			run(
-				t,
-				options{org: sfoauthtest.Config{SessionTimeout: 2 * time.Hour, RequestsPerDay: 1 << 30}},
-				func(t *testing.T, h *harness) {
-					client := h.vendor.HTTPClient
-					step := 1 // seconds between requests
-					if testing.Short() {
-						step = 20
+			o := options{org: sfoauthtest.Config{SessionTimeout: 2 * time.Hour, RequestsPerDay: 1 << 30}}
+			run(t, o, func(t *testing.T, h *harness) {
+				client := h.vendor.HTTPClient
+				step := 1 // seconds between requests
+				if testing.Short() {
+					step = 20
+				}
+				for second := 0; second < 24*60*60; second += step {
+					a := h.vend()
+					if a.err != nil || a.expiresIn() < DefaultMinTTL {
+						t.Fatalf("second %d: %s", second, a)
 					}
-					for second := 0; second < 24*60*60; second += step {
-						a := h.vend()
-						if a.err != nil || a.expiresIn() < DefaultMinTTL {
-							t.Fatalf("second %d: %s", second, a)
-						}
-						if left := time.Until(h.Org.TokenExpiry(a.token())); left < a.expiresIn() {
-							t.Fatalf("second %d: the token is said to live %s, and has %s", second, a.expiresIn(), left)
-						}
-						if c.used && second%60 == 0 {
-							use(t, client, a)
-						}
-						time.Sleep(time.Duration(step) * time.Second)
+					if left := time.Until(h.Org.TokenExpiry(a.token())); left < a.expiresIn() {
+						t.Fatalf("second %d: expires_in is %s, and the session ends in %s", second, a.expiresIn(), left)
 					}
-					if h.Logins() != c.logins {
-						t.Errorf("%d logins, want %d", h.Logins(), c.logins)
+					if c.used && second%60 == 0 {
+						use(t, client, a)
 					}
-				},
-			)
+					time.Sleep(time.Duration(step) * time.Second)
+				}
+				if h.Logins() != c.logins {
+					t.Errorf("%d logins, want %d", h.Logins(), c.logins)
+				}
+			})
 		})
 	}
 }
@@ -234,7 +228,7 @@ func use(t *testing.T, client *http.Client, a result) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != 200 {
-		t.Fatalf("the REST API responds %s to a token that was handed out", resp.Status)
+		t.Fatalf("the REST API refuses a vended token: %s", resp.Status)
 	}
 }
 
@@ -265,7 +259,7 @@ func TestRejectedTokenThatIsDead(t *testing.T) {
 		h.Org.KillSession(first.token())
 		second := h.reject(first.id())
 		h.want(second, "miss")
-		again := h.reject(first.id()) // another caller, a moment later
+		again := h.reject(first.id()) // from another caller
 		h.want(again, "hit")
 		if again.id() != second.id() || h.Logins() != 2 {
 			t.Errorf("%d logins", h.Logins())
@@ -312,21 +306,18 @@ func TestRejectedTokenWithoutIntrospection(t *testing.T) {
 
 func TestAllowedPrincipalsOnEveryRequest(t *testing.T) {
 	t.Parallel()
-	run(
-		t,
-		options{secret: map[string]any{"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"}}},
-		func(t *testing.T, h *harness) {
-			const other = "arn:aws:sts::222222222222:assumed-role/shipping/anna"
-			h.want(h.vendAs(other), "access_denied")
-			if h.Requests() != 0 {
-				t.Error("Salesforce was asked for a caller who may not have the token")
-			}
-			h.want(h.vend(), "miss")
-			h.want(h.vendAs(other), "access_denied")
-			h.want(h.revokeAs(other), "access_denied")
-			h.want(h.vend(), "hit")
-		},
-	)
+	o := options{secret: map[string]any{"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"}}}
+	run(t, o, func(t *testing.T, h *harness) {
+		const other = "arn:aws:sts::222222222222:assumed-role/shipping/anna"
+		h.want(h.vendAs(other), "access_denied")
+		if h.Requests() != 0 {
+			t.Error("Salesforce was called for a caller that is denied")
+		}
+		h.want(h.vend(), "miss")
+		h.want(h.vendAs(other), "access_denied")
+		h.want(h.revokeAs(other), "access_denied")
+		h.want(h.vend(), "hit")
+	})
 }
 
 func TestNewSecretVersionReplacesToken(t *testing.T) {
@@ -344,7 +335,7 @@ func TestNewSecretVersionReplacesToken(t *testing.T) {
 		second := h.vendAs("arn:aws:sts::333333333333:assumed-role/x/y")
 		h.want(second, "miss")
 		if second.id() == first.id() || !h.Org.TokenActive(first.token()) {
-			t.Error("the token of the old version must be replaced, and not revoked: others may hold it")
+			t.Error("the old version's token must be replaced but not revoked, since others may hold it")
 		}
 	})
 }
@@ -356,21 +347,21 @@ func TestRevoke(t *testing.T) {
 		first := h.vend()
 		h.want(h.revoke(), "revoked")
 		if h.Org.TokenActive(first.token()) {
-			t.Error("the token lives")
+			t.Error("the token is active")
 		}
 		h.want(h.vend(), "miss")
 
 		second := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
 		h.want(h.revoke(), "temporarily_unavailable")
-		h.want(h.revoke(), "revoked") // the next try revokes it
+		h.want(h.revoke(), "revoked") // revokes it
 		if h.Org.TokenActive(second.token()) {
-			t.Error("the token lives")
+			t.Error("the token is active")
 		}
 
 		h.want(h.vend(), "miss")
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.ResetAfterCommit(), 3)
-		h.want(h.revoke(), "temporarily_unavailable") // the result is lost, and the token is dead
+		h.want(h.revoke(), "temporarily_unavailable") // the response is lost, and the token is dead
 		h.want(h.vend(), "miss")
 
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.ResetAfterCommit(), 3)
@@ -390,7 +381,7 @@ func TestRevocationOutlivesRequest(t *testing.T) {
 		h.want(h.do(ctx, 15*time.Second, Request{Principal: billing, revoke: true}), "temporarily_unavailable")
 		time.Sleep(3 * time.Second)
 		if h.Org.TokenActive(first.token()) {
-			t.Error("the token lives")
+			t.Error("the token is active")
 		}
 		h.want(h.vend(), "miss")
 	})
