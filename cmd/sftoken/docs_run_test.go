@@ -23,9 +23,9 @@ import (
 // elsewhere are the commands that need AWS itself, or are run by CI as they are.
 var elsewhere = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|go run|git) |\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
 
-// TestTheBlocksOfTheDocs runs what the README and the pages of docs/ say to type, in bash, as the owner of a local stack, with the real
+// TestDocumentedCommandBlocks runs what the README and the pages of docs/ say to type, in bash, as the owner of a local stack, with the real
 // binary. Only addresses and what the text says to fill in are replaced.
-func TestTheBlocksOfTheDocs(t *testing.T) {
+func TestDocumentedCommandBlocks(t *testing.T) {
 	dir := t.TempDir()
 	for name, source := range map[string]string{"sftoken": ".", "aws": "./testdata/aws"} {
 		if text, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), source).CombinedOutput(); err != nil {
@@ -106,6 +106,15 @@ func (s *reader) run(t *testing.T, b mdtest.Block) {
 	}
 }
 
+func (s *stack) current(t *testing.T) string {
+	t.Helper()
+	secret, err := (&demo{stack: s}).secret(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret.VersionWithLabel("AWSCURRENT")
+}
+
 // prepare brings about what the block is for.
 func (s *reader) prepare(t *testing.T, b mdtest.Block) {
 	t.Helper()
@@ -159,8 +168,8 @@ func main() {
 }
 `
 
-// TestTheGoOfTheDocs compiles the Go of the README and runs it against the local stack.
-func TestTheGoOfTheDocs(t *testing.T) {
+// TestReadmeGo compiles the Go of the README and runs it against the local stack.
+func TestReadmeGo(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, billingKey)
 	ran := 0

@@ -43,7 +43,7 @@ func (r *Rotator) Check(ctx context.Context) ([]Health, error) {
 	var found []Health
 	for i, app := range apps {
 		run := r.begin()
-		health := run.checkInTime(ctx, app, len(apps)-i)
+		health := run.checkWithBudget(ctx, app, len(apps)-i)
 		health.Usage = run.usage
 		found = append(found, health)
 	}
@@ -70,9 +70,9 @@ func (r *Rotator) apps(ctx context.Context) (apps []string, err error) {
 	return apps, nil
 }
 
-// checkInTime gives an app its share of the time that is left for so many: one whose org or secret does not answer must not take
+// checkWithBudget gives an app its share of the time that is left for so many: one whose org or secret does not answer must not take
 // that of those behind it.
-func (r *run) checkInTime(ctx context.Context, app string, left int) Health {
+func (r *run) checkWithBudget(ctx context.Context, app string, left int) Health {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
@@ -96,11 +96,11 @@ func (r *run) checkApp(ctx context.Context, app string) Health {
 		h.Err, h.Transient = err, isOutage(err)
 		return h
 	case version.IsPlaceholder():
-		h.Warning = fill(app)
+		h.Warning = placeholderHint(app)
 		return h
 	}
 	h.PrincipalsErr = version.PrincipalsErr
-	if h.Skipped = r.checkedLately(version); h.Skipped {
+	if h.Skipped = r.recentlyChecked(version); h.Skipped {
 		return h
 	}
 	h.Age = time.Since(version.Created)
@@ -112,7 +112,7 @@ func (r *run) checkApp(ctx context.Context, app string) Health {
 		r.noteChecked(version)
 	}
 	h.Err = err
-	h.Transient = isOutage(err) || refusesPair(err) && time.Now().Before(r.settled(version))
+	h.Transient = isOutage(err) || isInvalidClient(err) && time.Now().Before(r.propagationDeadline(version))
 	return h
 }
 
@@ -122,7 +122,7 @@ type checked struct {
 	at      time.Time
 }
 
-func (r *Rotator) checkedLately(version *appsecret.Version) bool {
+func (r *Rotator) recentlyChecked(version *appsecret.Version) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	last, ok := r.checked[version.App]

@@ -26,7 +26,7 @@ func (r *Rotator) LabelMoved(ctx context.Context, e LabelMoved) (Outcome, error)
 	run := r.begin()
 	out, err := run.labelMoved(ctx, e)
 	if errors.Is(err, errSuperseded) {
-		out, err = movedOn(out), nil
+		out, err = staleEvent(out), nil
 	}
 	out.Usage = run.usage
 	return out, err
@@ -46,7 +46,7 @@ func (r *run) labelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
 		return out, nil
 	}
 	if !secret.HasLabel(e.VersionID, e.Label) {
-		return movedOn(out), nil
+		return staleEvent(out), nil
 	}
 	switch e.Label {
 	case appsecret.Candidate:
@@ -72,7 +72,7 @@ func (r *run) labelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
 // show what it tells of, and must not be mistaken for a late one. It does not wait where the secret has
 // changed since the event: the label has moved on, and a flood of such events must not hold an invocation each.
 func (r *run) openMoved(ctx context.Context, e LabelMoved) (*appsecret.Secret, error) {
-	until := time.Now().Add(readAgain)
+	until := time.Now().Add(readConsistencyTimeout)
 	for {
 		secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, e.SecretID)
 		if err != nil || secret.HasLabel(e.VersionID, e.Label) || !secret.Deleted.IsZero() || time.Now().After(until) {
@@ -87,7 +87,7 @@ func (r *run) openMoved(ctx context.Context, e LabelMoved) (*appsecret.Secret, e
 	}
 }
 
-func movedOn(out Outcome) Outcome {
+func staleEvent(out Outcome) Outcome {
 	out.Action = "nothing: the label has moved on"
 	return out
 }
@@ -99,15 +99,15 @@ func (r *run) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.S
 		return out, secret.RemoveLabel(ctx, appsecret.Candidate, out.VersionID)
 	}
 	refused := r.acceptCandidate(ctx, &out, secret)
-	if refused != nil && !isFinal(refused) {
+	if refused != nil && !isPermanent(refused) {
 		return out, refused
 	}
-	secret, err := r.again(ctx, secret)
+	secret, err := r.reopen(ctx, secret)
 	if err != nil {
 		return out, err
 	}
 	if !secret.HasLabel(out.VersionID, appsecret.Candidate) || secret.HasLabel(out.VersionID, appsecret.Current) {
-		return movedOn(out), nil
+		return staleEvent(out), nil
 	}
 	if refused != nil {
 		out.Action, out.Rejected = "refused the candidate", true
@@ -118,7 +118,7 @@ func (r *run) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.S
 		}
 		return out, secret.RemoveLabel(ctx, appsecret.Candidate, out.VersionID)
 	}
-	if err := acquit(ctx, secret, out.VersionID); err != nil {
+	if err := clearRejected(ctx, secret, out.VersionID); err != nil {
 		return out, err
 	}
 	if err := secret.MoveLabel(ctx, appsecret.Current, out.VersionID); err != nil {
@@ -128,8 +128,8 @@ func (r *run) tryCandidate(ctx context.Context, out Outcome, secret *appsecret.S
 	return out, secret.RemoveLabel(ctx, appsecret.Candidate, out.VersionID)
 }
 
-// acquit takes REJECTED off a version that works, which may have been refused before.
-func acquit(ctx context.Context, secret *appsecret.Secret, version string) error {
+// clearRejected takes REJECTED off a version that works, which may have been refused before.
+func clearRejected(ctx context.Context, secret *appsecret.Secret, version string) error {
 	if !secret.HasLabel(version, appsecret.Rejected) {
 		return nil
 	}
@@ -143,14 +143,14 @@ func (r *run) acceptCandidate(ctx context.Context, out *Outcome, secret *appsecr
 		return err
 	}
 	if version.PrincipalsErr != nil { // it would deny every caller
-		return &refusal{version.PrincipalsErr}
+		return &permanentError{version.PrincipalsErr}
 	}
 	compromised, err := r.isCompromised(ctx, secret, version)
 	if err != nil {
 		return err
 	}
 	if compromised {
-		return &refusal{errors.New("these credentials are labelled COMPROMISED")}
+		return &permanentError{errors.New("these credentials are labelled COMPROMISED")}
 	}
 	return r.checkIdentity(ctx, secret, version, token)
 }
@@ -163,20 +163,20 @@ func (r *run) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Sec
 	}
 	if refused == nil {
 		out.Action = "logged in with the current pair"
-		if err := acquit(ctx, secret, out.VersionID); err != nil {
+		if err := clearRejected(ctx, secret, out.VersionID); err != nil {
 			return out, err
 		}
 		return r.deleteCompromised(ctx, out, secret) // a person, and no rotation, may have replaced a pair that has leaked
 	}
-	if !isFinal(refused) {
+	if !isPermanent(refused) {
 		return out, refused
 	}
-	secret, err := r.again(ctx, secret)
+	secret, err := r.reopen(ctx, secret)
 	if err != nil {
 		return out, err
 	}
 	if !secret.HasLabel(out.VersionID, appsecret.Current) {
-		return movedOn(out), nil
+		return staleEvent(out), nil
 	}
 	out.Rejection = refused
 	previous := secret.VersionWithLabel(appsecret.Previous)
@@ -187,7 +187,7 @@ func (r *run) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Sec
 	}
 	err = r.acceptPrevious(ctx, secret, previous, out.VersionID, version, refused)
 	switch {
-	case err != nil && !isFinal(err) && !appsecret.IsKind(err, appsecret.NotFound):
+	case err != nil && !isPermanent(err) && !appsecret.IsKind(err, appsecret.NotFound):
 		return out, err
 	case err != nil:
 		out.Action = "left AWSCURRENT, which was refused: the version before cannot take its place: " + err.Error()
@@ -212,7 +212,7 @@ func (r *run) tryCurrent(ctx context.Context, out Outcome, secret *appsecret.Sec
 func (r *run) acceptPrevious(ctx context.Context, secret *appsecret.Secret, id, current string, version *appsecret.Version, refused error) error {
 	for _, label := range []string{appsecret.Compromised, appsecret.Rejected} {
 		if secret.HasLabel(id, label) {
-			return &refusal{errors.New("it is labelled " + label)}
+			return &permanentError{errors.New("it is labelled " + label)}
 		}
 	}
 	previous, err := secret.Read(ctx, id)
@@ -220,20 +220,20 @@ func (r *run) acceptPrevious(ctx context.Context, secret *appsecret.Secret, id, 
 	case err != nil:
 		return err
 	case previous.IsPlaceholder():
-		return &refusal{errPlaceholder}
+		return &permanentError{errPlaceholder}
 	}
 	compromised, err := r.isCompromised(ctx, secret, previous)
 	if err != nil {
 		return err
 	}
 	if compromised {
-		return &refusal{errors.New("its credentials are labelled COMPROMISED")}
+		return &permanentError{errors.New("its credentials are labelled COMPROMISED")}
 	}
 	// Wrong credentials must not let in again the callers whom the current version keeps out.
 	if version != nil && !version.AllowedPrincipals.Covers(previous.AllowedPrincipals) || appsecret.HidesRestriction(refused, previous) {
-		return &refusal{errors.New("its allowedPrincipals let in callers whom those of the current version keep out, or cannot be read")}
+		return &permanentError{errors.New("its allowedPrincipals let in callers whom those of the current version keep out, or cannot be read")}
 	}
-	_, err = r.tryUntil(ctx, previous, time.Now(), r.whileLabelled(secret, current, appsecret.Current))
+	_, err = r.loginUntil(ctx, previous, time.Now(), r.whileLabelled(secret, current, appsecret.Current))
 	return err
 }
 
@@ -249,15 +249,15 @@ func dropPending(ctx context.Context, secret *appsecret.Secret) error {
 
 var errPlaceholder = errors.New("the secret still holds the placeholder")
 
-// fill says what to do about the placeholder.
-func fill(app string) string {
+// placeholderHint says what to do about the placeholder.
+func placeholderHint(app string) string {
 	return "nobody has stored the app's pair yet: `sftoken secret put " + app + "`"
 }
 
-// again opens the secret once more, since a person may have stored other credentials while these were tried for minutes. It waits a
+// reopen opens the secret once more, since a person may have stored other credentials while these were tried for minutes. It waits a
 // little where it is shown an earlier state than it has seen before: reads are eventually consistent.
-func (r *run) again(ctx context.Context, secret *appsecret.Secret) (*appsecret.Secret, error) {
-	until := time.Now().Add(readAgain)
+func (r *run) reopen(ctx context.Context, secret *appsecret.Secret) (*appsecret.Secret, error) {
+	until := time.Now().Add(readConsistencyTimeout)
 	for {
 		now, err := appsecret.Open(ctx, r.Secrets, r.Prefix, secret.ARN)
 		if err != nil || !now.LastChanged.Before(secret.LastChanged) || time.Now().After(until) {
@@ -294,17 +294,17 @@ func (r *run) tryVersion(ctx context.Context, out *Outcome, secret *appsecret.Se
 	}
 	out.PrincipalsErr = version.PrincipalsErr
 	if version.IsPlaceholder() {
-		return version, nil, &refusal{errPlaceholder}
+		return version, nil, &permanentError{errPlaceholder}
 	}
 	labelled := r.whileLabelled(secret, version.ID, label)
 	wanted := func(ctx context.Context) error { return debounce(ctx, labelled) }
 	if err := wanted(ctx); err != nil {
 		return version, nil, err
 	}
-	until := r.settled(version)
+	until := r.propagationDeadline(version)
 	if moved := secret.LastChanged.Add(r.Propagation); moved.After(until) {
 		until = moved
 	}
-	token, err := r.tryUntil(ctx, version, until, wanted)
+	token, err := r.loginUntil(ctx, version, until, wanted)
 	return version, token, err
 }

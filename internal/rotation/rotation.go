@@ -15,7 +15,6 @@
 package rotation
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,7 +96,7 @@ func (r *run) try(ctx context.Context, version *appsecret.Version) (*sfoauth.Tok
 			return nil, err
 		}
 		if err := version.VerifyIdentity(token); err != nil {
-			return nil, &refusal{err}
+			return nil, &permanentError{err}
 		}
 		err = client.Ping(ctx, token)
 		// The session may have ended since the login: an administrator, a caller's DELETE or the revocation after a leak ends sessions
@@ -171,23 +170,23 @@ func identityKey(version *appsecret.Version) string { return version.App + " " +
 // budget even where they take ten minutes: it tries 12 times then, and logs in 6 times besides.
 const maxPause = 2 * time.Minute
 
-// tryUntil tries again while Salesforce does not know the credentials, which may only be too new, until the time given. Before each
+// loginUntil tries again while Salesforce does not know the credentials, which may only be too new, until the time given. Before each
 // further try it asks wanted, and stops with its error. Where ctx ends before, nothing has been found out.
-func (r *run) tryUntil(ctx context.Context, version *appsecret.Version, until time.Time, wanted func(context.Context) error) (*sfoauth.Token, error) {
+func (r *run) loginUntil(ctx context.Context, version *appsecret.Version, until time.Time, wanted func(context.Context) error) (*sfoauth.Token, error) {
 	pause := time.Second
 	for {
 		token, err := r.try(ctx, version)
 		wait := pause
 		if spent, ok := errors.AsType[*loginbudget.ExhaustedError](err); ok {
 			wait = spent.RetryAfter
-		} else if left := time.Until(until); !refusesPair(err) || left <= 0 {
+		} else if left := time.Until(until); !isInvalidClient(err) || left <= 0 {
 			return token, err
 		} else {
 			wait = min(pause, left)
 			pause = min(2*pause, maxPause)
 		}
 		if !hasTime(ctx, wait) || sleep(ctx, wait) != nil {
-			return nil, fmt.Errorf("it is too early to judge the credentials, and this invocation has no time left to wait: %w", notFinal{err})
+			return nil, fmt.Errorf("it is too early to judge the credentials, and this invocation has no time left to wait: %w", opaqueError{err})
 		}
 		if err := wanted(ctx); err != nil {
 			return nil, err
@@ -201,7 +200,7 @@ var errSuperseded = errors.New("the label has moved on")
 // whileLabelled returns what tryUntil asks: whether the version still has the label.
 func (r *run) whileLabelled(secret *appsecret.Secret, version, label string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		now, err := r.again(ctx, secret)
+		now, err := r.reopen(ctx, secret)
 		if err != nil {
 			return err
 		}
@@ -224,8 +223,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// settled is when a refusal of the version is the last word.
-func (r *run) settled(version *appsecret.Version) time.Time {
+// propagationDeadline is when a refusal of the version is the last word.
+func (r *run) propagationDeadline(version *appsecret.Version) time.Time {
 	return version.Created.Add(r.Propagation)
 }
 
@@ -242,7 +241,7 @@ func (r *run) checkIdentity(ctx context.Context, secret *appsecret.Secret, versi
 	if err != nil || before == nil || before.allows(version, token) {
 		return err
 	}
-	return &refusal{fmt.Errorf("the new credentials log in to organization %s as user %s, and the last working ones to organization %s as user %s: "+
+	return &permanentError{fmt.Errorf("the new credentials log in to organization %s as user %s, and the last working ones to organization %s as user %s: "+
 		"if that is meant, pin the new ones with orgId and userId", token.OrganizationID, token.UserID, before.org, before.user)}
 }
 
@@ -284,7 +283,7 @@ func (r *run) lastIdentity(ctx context.Context, secret *appsecret.Secret, versio
 			r.remember(older, token)
 			return &identity{token.OrganizationID, token.UserID}, nil
 		}
-		if !isFinal(err) {
+		if !isPermanent(err) {
 			return nil, fmt.Errorf("comparing with version %s, which has worked before: %w", id, err)
 		}
 		if ok {
@@ -309,53 +308,65 @@ func checkSignature(secret *appsecret.Secret, token *sfoauth.Token) error {
 	return fmt.Errorf("the token for app %s cannot be trusted: %w", secret.App, token.SignatureErr)
 }
 
-// admin logs in to the API that changes the app's credentials. A login that is refused is tried with the other versions that
-// may work, since the admin's own credentials are changed in the same way.
-func (r *run) admin(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*sfoauth.StagedCredentialsClient, error) {
-	var first error
-	for _, label := range append([]string{appsecret.Current}, appsecret.FallbackLabels...) {
-		by, err := r.adminVersion(ctx, secret.App, label, version.BaseURI)
-		if err == nil {
-			var token *sfoauth.Token
-			if token, err = r.login(ctx, by, secret.App, false); err == nil {
-				return by.Client(r.Hosts, r.HTTPClient).StagedCredentialsClient(token, version.AppID, version.ConsumerID), nil
-			}
-			err = fmt.Errorf("logging in as the app that changes the credentials of app %s: %w", secret.App, err)
+// admin returns a client of the API that changes the app's credentials: with the login of the admin app, or of the app
+// itself where there is no admin app in its org. Where Salesforce refuses that app's current credentials, it tries the
+// other versions that may work, since those credentials are rotated in the same way.
+func (r *run) admin(
+	ctx context.Context, secret *appsecret.Secret, version *appsecret.Version,
+) (*sfoauth.StagedCredentialsClient, error) {
+	current, err := r.adminVersion(ctx, secret.App, version.BaseURI)
+	if err != nil {
+		return nil, err
+	}
+	login := func(as *appsecret.Version) (*sfoauth.StagedCredentialsClient, error) {
+		token, err := r.login(ctx, as, secret.App, false)
+		if err != nil {
+			return nil, fmt.Errorf("logging in as app %s to change the credentials of app %s: %w", as.App, secret.App, err)
 		}
-		first = cmp.Or(first, err)
-		if label == appsecret.Current && !refusesPair(err) {
-			break
+		return as.Client(r.Hosts, r.HTTPClient).StagedCredentialsClient(token, version.AppID, version.ConsumerID), nil
+	}
+	client, refused := login(current)
+	if !isInvalidClient(refused) {
+		return client, refused
+	}
+	read := func(label string) (*appsecret.Version, error) { return r.reader().Read(ctx, current.App, label) }
+	for _, fallback := range appsecret.Fallbacks(current, []*appsecret.Version{current}, read) {
+		if client, err := login(fallback); err == nil {
+			return client, nil
 		}
 	}
-	return nil, first
+	return nil, refused
 }
 
-// adminVersion reads the version of the admin app's secret, or of the app's own where there is no admin app in its org.
-func (r *run) adminVersion(ctx context.Context, app, label, baseURI string) (*appsecret.Version, error) {
-	reader := appsecret.Reader{Client: r.Secrets, Prefix: r.Prefix}
+// adminVersion returns AWSCURRENT of the admin app, or of app where there is no admin app in its org.
+func (r *run) adminVersion(ctx context.Context, app, baseURI string) (*appsecret.Version, error) {
 	if r.AdminApp != "" {
-		version, err := reader.Read(ctx, r.AdminApp, label)
+		version, err := r.reader().Read(ctx, r.AdminApp, appsecret.Current)
 		if err != nil || version.BaseURI == baseURI {
 			return version, err
 		}
 	}
-	return reader.Read(ctx, app, label)
+	return r.reader().Read(ctx, app, appsecret.Current)
 }
 
-// refusal is a refusal that was found on this side.
-type refusal struct{ error }
+func (r *Rotator) reader() appsecret.Reader {
+	return appsecret.Reader{Client: r.Secrets, Prefix: r.Prefix}
+}
 
-func (r *refusal) Unwrap() error { return r.error }
+// permanentError is a refusal that was found on this side.
+type permanentError struct{ error }
 
-// notFinal shows an error's text and hides what kind it was.
-type notFinal struct{ err error }
+func (r *permanentError) Unwrap() error { return r.error }
 
-func (n notFinal) Error() string { return n.err.Error() }
+// opaqueError shows an error's text and hides what kind it was.
+type opaqueError struct{ err error }
 
-// isFinal says whether the pair was refused, so that trying again is of no use until a person changes something. A refusal says in
+func (n opaqueError) Error() string { return n.err.Error() }
+
+// isPermanent says whether the pair was refused, so that trying again is of no use until a person changes something. A refusal says in
 // Salesforce's own words what it is: a redirect or a web page may come of a maintenance, or of a proxy on the way.
-func isFinal(err error) bool {
-	if _, ok := errors.AsType[*refusal](err); ok {
+func isPermanent(err error) bool {
+	if _, ok := errors.AsType[*permanentError](err); ok {
 		return true
 	}
 	if appsecret.IsKind(err, appsecret.Malformed) {
@@ -371,7 +382,7 @@ func isBusy(err error) bool {
 	return ok && refused.Code == "invalid_grant" && refused.Kind == sfoauth.Temporary
 }
 
-func refusesPair(err error) bool {
+func isInvalidClient(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	return ok && refused.IsInvalidClient()
 }

@@ -20,12 +20,12 @@ import (
 // it is no secret; nor does a label or a version id, which the writer chooses.
 type orgCredentials struct {
 	*sfoauth.StagedCredentialsClient
-	main sfoauth.ConsumerCredentials
-	slot []sfoauth.StagedCredentials
+	primary sfoauth.ConsumerCredentials
+	staged  []sfoauth.StagedCredentials
 }
 
-// look asks Salesforce what it holds for the consumer that the version names.
-func (r *run) look(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*orgCredentials, error) {
+// fetchCredentials asks Salesforce what it holds for the consumer that the version names.
+func (r *run) fetchCredentials(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (*orgCredentials, error) {
 	credentials, err := r.admin(ctx, secret, version)
 	if err != nil {
 		return nil, err
@@ -35,12 +35,12 @@ func (r *run) look(ctx context.Context, secret *appsecret.Secret, version *appse
 }
 
 func (at *orgCredentials) fetch(ctx context.Context) (err error) {
-	if at.main, err = at.Primary(ctx); err != nil {
+	if at.primary, err = at.Primary(ctx); err != nil {
 		return permission("reading the main pair", err)
 	}
-	at.slot, err = at.ListStaged(ctx)
+	at.staged, err = at.ListStaged(ctx)
 	if refused, ok := errors.AsType[*sfoauth.Error](err); ok && refused.Status == http.StatusNotFound && refused.Err == nil { // no web page
-		at.slot = nil // the ids and the permissions were good enough for the primary credentials: there are no others
+		at.staged = nil // the ids and the permissions were good enough for the primary credentials: there are no others
 		return nil
 	}
 	if err != nil {
@@ -70,9 +70,9 @@ func equal(p, other sfoauth.ConsumerCredentials) bool {
 	return p.Equal(other) && complete
 }
 
-// staged returns the id under which the version's credentials are staged; empty: they are not.
-func (at *orgCredentials) staged(version *appsecret.Version) string {
-	for _, p := range at.slot {
+// stagedID returns the id under which the version's credentials are staged; empty: they are not.
+func (at *orgCredentials) stagedID(version *appsecret.Version) string {
+	for _, p := range at.staged {
 		if p.State == sfoauth.Active && equal(p.ConsumerCredentials, version.Credentials()) {
 			return p.ID
 		}
@@ -82,20 +82,20 @@ func (at *orgCredentials) staged(version *appsecret.Version) string {
 
 // holds reports whether the version's credentials are the primary ones, or staged to become them.
 func (at *orgCredentials) holds(version *appsecret.Version) bool {
-	return equal(at.main, version.Credentials()) || at.staged(version) != ""
+	return equal(at.primary, version.Credentials()) || at.stagedID(version) != ""
 }
 
 // knows reports whether the consumer has these credentials, as the primary ones or in whatever state beside them.
 func (at *orgCredentials) knows(p sfoauth.ConsumerCredentials) bool {
-	return equal(at.main, p) || slices.ContainsFunc(at.slot, func(s sfoauth.StagedCredentials) bool { return equal(s.ConsumerCredentials, p) })
+	return equal(at.primary, p) || slices.ContainsFunc(at.staged, func(s sfoauth.StagedCredentials) bool { return equal(s.ConsumerCredentials, p) })
 }
 
 // waitFor returns once Salesforce holds the pending credentials, which it may not show everywhere until some time after they were
 // made. It returns false where they are still missing when they must have settled.
 func (r *run) waitFor(ctx context.Context, at *orgCredentials, secret *appsecret.Secret, pending *appsecret.Version) (bool, error) {
 	wanted := r.whileLabelled(secret, pending.ID, appsecret.Pending)
-	until := r.settled(pending)
-	if soon := time.Now().Add(readAgain); until.Before(soon) { // a step that is run again long afterwards may meet a late server too
+	until := r.propagationDeadline(pending)
+	if soon := time.Now().Add(readConsistencyTimeout); until.Before(soon) { // a step that is run again long afterwards may meet a late server too
 		until = soon
 	}
 	for pause := time.Second; !at.holds(pending); pause = min(2*pause, maxPause) {
@@ -115,9 +115,9 @@ func (r *run) waitFor(ctx context.Context, at *orgCredentials, secret *appsecret
 	return true, nil
 }
 
-// prove fails unless a version of the secret holds credentials of the consumer, and no other app's secret does: two secrets that
+// verifyOwnership fails unless a version of the secret holds credentials of the consumer, and no other app's secret does: two secrets that
 // share a consumer would end each other's credentials.
-func (r *run) prove(ctx context.Context, secret *appsecret.Secret, at *orgCredentials) error {
+func (r *run) verifyOwnership(ctx context.Context, secret *appsecret.Secret, at *orgCredentials) error {
 	versions, err := secret.ReadAll(ctx)
 	if err != nil {
 		return err
@@ -135,12 +135,11 @@ func (r *run) checkUnshared(ctx context.Context, secret *appsecret.Secret, at *o
 	if err != nil {
 		return err
 	}
-	reader := appsecret.Reader{Client: r.Secrets, Prefix: r.Prefix}
 	for _, app := range apps {
 		if app == secret.App {
 			continue
 		}
-		other, err := reader.Read(ctx, app, appsecret.Current)
+		other, err := r.reader().Read(ctx, app, appsecret.Current)
 		switch {
 		case appsecret.IsKind(err, appsecret.Unavailable):
 			return fmt.Errorf("looking for another secret with the same credentials: %w", err)
@@ -169,7 +168,7 @@ func (r *run) deleteCompromised(ctx context.Context, out Outcome, secret *appsec
 	if holder == "" {
 		return out, nil
 	}
-	current, err := appsecret.Reader{Client: r.Secrets, Prefix: r.Prefix}.Read(ctx, secret.App, appsecret.Current)
+	current, err := r.reader().Read(ctx, secret.App, appsecret.Current)
 	if err != nil {
 		return out, err
 	}
@@ -187,11 +186,11 @@ func (r *run) deleteCompromised(ctx context.Context, out Outcome, secret *appsec
 		out.Warning = "the leaked pair cannot be deleted through Salesforce's API: delete it in Setup"
 		return out, nil
 	}
-	at, err := r.look(ctx, secret, current)
+	at, err := r.fetchCredentials(ctx, secret, current)
 	if err != nil {
 		return out, err
 	}
-	for _, p := range at.slot {
+	for _, p := range at.staged {
 		switch {
 		case equal(p.ConsumerCredentials, old.Credentials()):
 			deleted, err := at.remove(ctx, p)

@@ -12,7 +12,7 @@ func TestProof(t *testing.T) {
 	pair := func(key, secret string) sfoauth.ConsumerCredentials {
 		return sfoauth.ConsumerCredentials{ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret)}
 	}
-	at := &orgCredentials{main: pair("main", "main-secret"), slot: []sfoauth.StagedCredentials{
+	at := &orgCredentials{primary: pair("main", "main-secret"), staged: []sfoauth.StagedCredentials{
 		{ConsumerCredentials: pair("active", "active-secret"), ID: "1", State: sfoauth.Active},
 		{ConsumerCredentials: pair("rotated", "rotated-secret"), ID: "2", State: sfoauth.Rotated},
 		{ConsumerCredentials: pair("expired", "expired-secret"), ID: "3", State: sfoauth.Expired},
@@ -38,7 +38,7 @@ func TestProof(t *testing.T) {
 		{"", "", "", false, false},
 	} {
 		version := &appsecret.Version{ConsumerKey: test.key, ConsumerSecret: sfoauth.NewSecret(test.secret)}
-		if staged, holds, knows := at.staged(version), at.holds(version), at.knows(version.Credentials()); staged != test.staged || holds != test.holds || knows != test.knows {
+		if staged, holds, knows := at.stagedID(version), at.holds(version), at.knows(version.Credentials()); staged != test.staged || holds != test.holds || knows != test.knows {
 			t.Errorf("%s, %s: staged %q, holds %t, knows %t", test.key, test.secret, staged, holds, knows)
 		}
 	}

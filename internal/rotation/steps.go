@@ -19,9 +19,9 @@ type Step struct {
 	RotationToken string
 }
 
-// readAgain is how long a value that was written a moment ago is waited for: Secrets Manager's reads are eventually
+// readConsistencyTimeout is how long a value that was written a moment ago is waited for: Secrets Manager's reads are eventually
 // consistent, and steps follow each other at once.
-const readAgain = 5 * time.Second
+const readConsistencyTimeout = 5 * time.Second
 
 // Step does one step. The checks before it are those of AWS's own template for rotation functions.
 func (r *Rotator) Step(ctx context.Context, e Step) (Outcome, error) {
@@ -86,7 +86,7 @@ func (r *run) create(ctx context.Context, out Outcome, secret *appsecret.Secret,
 	switch {
 	case current.IsPlaceholder():
 		value, out.Action = current.Value(), "kept the placeholder"
-		out.Warning = fill(secret.App)
+		out.Warning = placeholderHint(secret.App)
 	case current.CanSelfRotate():
 		pair, did, err := r.newPair(ctx, secret, current)
 		if err != nil {
@@ -106,24 +106,24 @@ func (r *run) create(ctx context.Context, out Outcome, secret *appsecret.Secret,
 // newPair returns credentials that Salesforce holds beside those that are AWSCURRENT. What an earlier rotation has left there
 // is adopted; only where there is nothing, new ones are made.
 func (r *run) newPair(ctx context.Context, secret *appsecret.Secret, current *appsecret.Version) (sfoauth.ConsumerCredentials, string, error) {
-	at, err := r.look(ctx, secret, current)
+	at, err := r.fetchCredentials(ctx, secret, current)
 	if err != nil {
 		return sfoauth.ConsumerCredentials{}, "", err
 	}
-	if err := r.prove(ctx, secret, at); err != nil {
+	if err := r.verifyOwnership(ctx, secret, at); err != nil {
 		return sfoauth.ConsumerCredentials{}, "", err
 	}
-	if !equal(at.main, current.Credentials()) { // Salesforce has promoted them, and AWSCURRENT was never moved
+	if !equal(at.primary, current.Credentials()) { // Salesforce has promoted them, and AWSCURRENT was never moved
 		if err := r.checkReplaced(ctx, at, secret, current); err != nil {
 			return sfoauth.ConsumerCredentials{}, "", err
 		}
-		return at.main, "adopted the main pair at Salesforce, which is newer than AWSCURRENT", nil
+		return at.primary, "adopted the main pair at Salesforce, which is newer than AWSCURRENT", nil
 	}
 	compromised, err := r.isCompromised(ctx, secret, current)
 	if err != nil {
 		return sfoauth.ConsumerCredentials{}, "", err
 	}
-	for _, p := range at.slot {
+	for _, p := range at.staged {
 		// Who had the leaked pair may have read the staged one.
 		if p.State == sfoauth.Active && !compromised && !p.ConsumerSecret.IsZero() && !expiresSoon(p) {
 			return p.ConsumerCredentials, "adopted the pair that was staged at Salesforce", nil
@@ -145,7 +145,7 @@ func (r *run) checkReplaced(ctx context.Context, at *orgCredentials, secret *app
 	_, err := r.login(ctx, current, secret.App, false)
 	if err == nil {
 		err = fmt.Errorf("the current credentials of app %s log in, and its appId and consumerId belong to another app: correct them with `sftoken secret put %s`", secret.App, secret.App)
-	} else if refusesPair(err) {
+	} else if isInvalidClient(err) {
 		err = nil
 	}
 	return err
@@ -186,7 +186,7 @@ func (r *run) set(ctx context.Context, out Outcome, secret *appsecret.Secret) (O
 		out.Action = "nothing: this app's pair is not made through Salesforce's API"
 		return out, nil
 	}
-	at, err := r.look(ctx, secret, pending)
+	at, err := r.fetchCredentials(ctx, secret, pending)
 	if err != nil {
 		return out, err
 	}
@@ -195,15 +195,15 @@ func (r *run) set(ctx context.Context, out Outcome, secret *appsecret.Secret) (O
 		return out, err
 	}
 	if !held {
-		return out, r.gone(ctx, secret, out.VersionID)
+		return out, r.abandonMissing(ctx, secret, out.VersionID)
 	}
 	out.Action = "found the pending pair at Salesforce"
 	return out, nil
 }
 
-// gone gives up a pair that Salesforce does not hold any more. Without the label the next rotation starts afresh; with it,
+// abandonMissing gives up a pair that Salesforce does not hold any more. Without the label the next rotation starts afresh; with it,
 // Secrets Manager would try this one for ever.
-func (r *run) gone(ctx context.Context, secret *appsecret.Secret, version string) error {
+func (r *run) abandonMissing(ctx context.Context, secret *appsecret.Secret, version string) error {
 	err := fmt.Errorf("the pending pair of app %s is not at Salesforce any more: it has expired, or somebody has deleted it; the next rotation makes another", secret.App)
 	return errors.Join(err, secret.RemoveLabel(ctx, appsecret.Pending, version))
 }
@@ -216,10 +216,10 @@ func (r *run) test(ctx context.Context, out Outcome, secret *appsecret.Secret) (
 	}
 	if pending.IsPlaceholder() {
 		out.Action = "nothing: the secret still holds the placeholder"
-		out.Warning = fill(secret.App)
+		out.Warning = placeholderHint(secret.App)
 		return out, nil
 	}
-	token, err := r.tryUntil(ctx, pending, r.settled(pending), r.whileLabelled(secret, pending.ID, appsecret.Pending))
+	token, err := r.loginUntil(ctx, pending, r.propagationDeadline(pending), r.whileLabelled(secret, pending.ID, appsecret.Pending))
 	if err == nil {
 		err = r.checkIdentity(ctx, secret, pending, token)
 	}
@@ -230,11 +230,11 @@ func (r *run) test(ctx context.Context, out Outcome, secret *appsecret.Secret) (
 			out.Warning = "the pending pair logs in, and the signature of its token does not verify with its consumer secret: Salesforce may sign with another one until the pair is the main one"
 		}
 		return out, nil
-	case !isFinal(err):
+	case !isPermanent(err):
 		return out, err
-	case refusesPair(err) && pending.CanSelfRotate():
-		at, failed := r.look(ctx, secret, pending)
-		if failed == nil && at.staged(pending) != "" {
+	case isInvalidClient(err) && pending.CanSelfRotate():
+		at, failed := r.fetchCredentials(ctx, secret, pending)
+		if failed == nil && at.stagedID(pending) != "" {
 			out.Action = "found the pending pair at Salesforce, where it does not log in yet"
 			out.Warning = "the staged pair does not log in; finishSecret makes it the main one and moves AWSCURRENT only when it does"
 			return out, nil
@@ -259,11 +259,11 @@ func (r *run) finish(ctx context.Context, out Outcome, secret *appsecret.Secret)
 	if err != nil {
 		return out, err
 	}
-	if err := r.overtaken(ctx, secret, pending); err != nil {
+	if err := r.checkNotSuperseded(ctx, secret, pending); err != nil {
 		return out, err
 	}
 	if pending.CanSelfRotate() {
-		at, err := r.look(ctx, secret, pending)
+		at, err := r.fetchCredentials(ctx, secret, pending)
 		if err != nil {
 			return out, err
 		}
@@ -272,16 +272,16 @@ func (r *run) finish(ctx context.Context, out Outcome, secret *appsecret.Secret)
 			return out, err
 		}
 		if !held {
-			return out, r.gone(ctx, secret, out.VersionID)
+			return out, r.abandonMissing(ctx, secret, out.VersionID)
 		}
-		if !equal(at.main, pending.Credentials()) {
-			if err := at.Promote(ctx, at.staged(pending)); err != nil {
+		if !equal(at.primary, pending.Credentials()) {
+			if err := at.Promote(ctx, at.stagedID(pending)); err != nil {
 				return out, fmt.Errorf("making the staged pair the main one: %w", err)
 			}
 		}
 		// The old pair works for 30 days more, so that AWSCURRENT can wait for the new one.
 		wanted := r.whileLabelled(secret, pending.ID, appsecret.Pending)
-		token, err := r.tryUntil(ctx, pending, time.Now().Add(r.Propagation), wanted)
+		token, err := r.loginUntil(ctx, pending, time.Now().Add(r.Propagation), wanted)
 		if err == nil {
 			err = r.checkIdentity(ctx, secret, pending, token)
 		}
@@ -306,13 +306,13 @@ func (r *run) makeCurrent(ctx context.Context, secret *appsecret.Secret, pending
 	if err == nil {
 		return nil
 	}
-	now, failed := r.again(ctx, secret)
+	now, failed := r.reopen(ctx, secret)
 	if failed != nil || now.VersionWithLabel(appsecret.Current) == secret.VersionWithLabel(appsecret.Current) || !now.HasLabel(pending.ID, appsecret.Pending) {
 		return err
 	}
-	err = r.overtaken(ctx, now, pending)
+	err = r.checkNotSuperseded(ctx, now, pending)
 	switch {
-	case errors.Is(err, errOvertaken) && pending.CanSelfRotate():
+	case errors.Is(err, errSecretChanged) && pending.CanSelfRotate():
 		return errors.Join(err, r.handOver(ctx, now, pending))
 	case err != nil:
 		return err
@@ -320,8 +320,8 @@ func (r *run) makeCurrent(ctx context.Context, secret *appsecret.Secret, pending
 	return now.MoveLabel(ctx, appsecret.Current, pending.ID)
 }
 
-// errOvertaken is in the error of giving up a pending version for another change of the secret.
-var errOvertaken = errors.New("that change counts")
+// errSecretChanged is in the error of giving up a pending version for another change of the secret.
+var errSecretChanged = errors.New("that change counts")
 
 // handOver stores the pending credentials, which are the primary ones by now, with the other fields of AWSCURRENT, as CANDIDATE: the
 // event makes them current. Those of AWSCURRENT work for 30 days more, and are not the primary ones.
@@ -339,9 +339,9 @@ func (r *run) handOver(ctx context.Context, secret *appsecret.Secret, pending *a
 	return secret.Put(ctx, pending.ID+"-candidate", "", appsecret.Candidate, current.WithCredentials(pending.Credentials()).Reveal())
 }
 
-// overtaken gives up a pending version that was made of another version than the one that is AWSCURRENT by now: of that one, its
+// checkNotSuperseded gives up a pending version that was made of another version than the one that is AWSCURRENT by now: of that one, its
 // pair alone may be changed. A label that was moved, as for a candidate, does not make Secrets Manager abandon the rotation.
-func (r *run) overtaken(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
+func (r *run) checkNotSuperseded(ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version) error {
 	current, err := secret.Read(ctx, secret.VersionWithLabel(appsecret.Current))
 	switch {
 	case appsecret.IsKind(err, appsecret.Malformed) && !appsecret.HidesRestriction(err, pending):
@@ -362,7 +362,7 @@ func (r *run) overtaken(ctx context.Context, secret *appsecret.Secret, pending *
 			return err
 		}
 	}
-	err = fmt.Errorf("the secret of app %s was changed while its pair was being rotated, and %w", secret.App, errOvertaken)
+	err = fmt.Errorf("the secret of app %s was changed while its pair was being rotated, and %w", secret.App, errSecretChanged)
 	if pending.CanSelfRotate() {
 		err = fmt.Errorf("%w; the next rotation adopts the new pair", err)
 	}
@@ -387,7 +387,7 @@ func (r *run) dropCandidate(ctx context.Context, secret *appsecret.Secret, done 
 
 // pending reads the version in rotation, waiting a little for a value that the step before has written.
 func (r *run) pending(ctx context.Context, secret *appsecret.Secret, version string) (*appsecret.Version, error) {
-	until := time.Now().Add(readAgain)
+	until := time.Now().Add(readConsistencyTimeout)
 	for {
 		pending, err := secret.Read(ctx, version)
 		if !appsecret.IsKind(err, appsecret.NotFound) || time.Now().After(until) {

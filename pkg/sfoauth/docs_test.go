@@ -13,7 +13,7 @@ func TestEveryKnownErrorIsInTheDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(text), "\n## What Salesforce answers\n")
+	_, section, _ := strings.Cut(string(text), "\n## Salesforce errors\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var documented []string
 	for line := range strings.Lines(section) {
@@ -21,15 +21,15 @@ func TestEveryKnownErrorIsInTheDocs(t *testing.T) {
 			documented = append(documented, strings.TrimSpace(strings.ReplaceAll(line, `\<`, "<")))
 		}
 	}
-	kinds := map[Kind]string{Permanent: "for good", Temporary: "passing", RateLimited: "limit"}
+	kinds := map[Kind]string{Permanent: "permanent", Temporary: "temporary", RateLimited: "rate limit"}
 	var known []string
 	for i, e := range knownErrors {
 		says, advice := e.says, e.advice
 		if says == "" && slices.ContainsFunc(knownErrors[:i], func(other knownError) bool { return other.code == e.code }) {
-			says = "others"
+			says = "any other"
 		}
 		if advice == "" {
-			advice = "nothing: it is tried again"
+			advice = "nothing; the request is retried"
 		}
 		known = append(known, strings.ReplaceAll("| `"+e.code+"` | "+says+" | "+kinds[e.kind]+" | "+advice+" |", "|  |", "| |"))
 	}
