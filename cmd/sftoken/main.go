@@ -15,14 +15,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
-	simstack "github.com/sftoken/sftoken/internal/sim/stack"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
 // version is set by the build.
 var version = "dev"
 
 func main() {
-	simstack.RunFunction(version)
+	stack.RunFunction(version)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once

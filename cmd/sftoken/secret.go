@@ -15,6 +15,9 @@ import (
 	"github.com/sftoken/sftoken/internal/appsecret"
 )
 
+// prefix is the default of --prefix.
+const prefix = "sftoken/"
+
 // secretFlags are the flags of the commands that use Secrets Manager.
 type secretFlags struct {
 	prefix string

@@ -70,26 +70,26 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amz-Apigw-Id", strings.ReplaceAll(requestID[:13], "-", "")+"=")
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
 	if err != nil {
-		g.refuse(w, &gatewayError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request Too Long", "message"})
+		g.writeError(w, &gatewayError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request Too Long", "message"})
 		return
 	}
 	principal, path, app, err := g.authorize(r, body)
 	if err != nil {
-		g.refuse(w, err)
+		g.writeError(w, err)
 		return
 	}
 	event, _ := json.Marshal(g.event(r, body, principal, path, app, requestID))
 	answer, err := g.Function(context.WithoutCancel(r.Context()), event) // who hangs up does not stop the function
 	if failed, ok := errors.AsType[*FunctionError](err); ok && failed.Type == timedOut {
-		g.refuse(w, &gatewayError{http.StatusGatewayTimeout, "", "Endpoint request timed out", "message"})
+		g.writeError(w, &gatewayError{http.StatusGatewayTimeout, "", "Endpoint request timed out", "message"})
 		return
 	}
-	if err != nil || !g.pass(w, answer) {
-		g.refuse(w, &gatewayError{http.StatusBadGateway, "InternalServerErrorException", "Internal server error", "message"})
+	if err != nil || !g.writeResponse(w, answer) {
+		g.writeError(w, &gatewayError{http.StatusBadGateway, "InternalServerErrorException", "Internal server error", "message"})
 	}
 }
 
-func (g *Gateway) refuse(w http.ResponseWriter, err error) {
+func (g *Gateway) writeError(w http.ResponseWriter, err error) {
 	failed, _ := errors.AsType[*gatewayError](err)
 	w.Header().Set("Content-Type", "application/json")
 	if failed.kind != "" {
@@ -112,12 +112,12 @@ func (g *Gateway) authorize(r *http.Request, body []byte) (p Principal, path, ap
 	p, err = g.Keys.Verify(r, body, "execute-api", g.Region, g.now())
 	switch {
 	case errors.Is(err, ErrSignature):
-		return p, "", "", forbidden(&AuthError{ErrSignature.Type, ErrSignature.Message + canonical(r, body)})
+		return p, "", "", forbidden(&AuthError{ErrSignature.Type, ErrSignature.Message + canonicalString(r, body)})
 	case err != nil:
 		return p, "", "", forbidden(err)
 	}
 	resource := r.Method + path
-	if missing := g.missing(p, resource); missing != "" {
+	if missing := g.deniedBy(p, resource); missing != "" {
 		text := fmt.Sprintf("User: %s is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:%s:********%s:%s/%s/%s because no %s policy allows the execute-api:Invoke action",
 			p.ARN, g.Region, g.Account[max(len(g.Account)-4, 0):], g.APIID, g.Stage, resource, missing)
 		return p, "", "", &gatewayError{http.StatusForbidden, "AccessDeniedException", text, "Message"}
@@ -135,9 +135,9 @@ func (g *Gateway) now() time.Time {
 	return time.Now()
 }
 
-// missing returns the kind of policy that keeps the principal from invoking the method, empty where IAM lets it: its identity
+// deniedBy returns the kind of policy that keeps the principal from invoking the method, empty where IAM lets it: its identity
 // policy must allow it, and for another account's the resource policy too.
-func (g *Gateway) missing(p Principal, resource string) string {
+func (g *Gateway) deniedBy(p Principal, resource string) string {
 	if p.Account != g.Account && !slices.Contains(g.AllowedAccounts, p.Account) {
 		return "resource-based"
 	}
@@ -176,8 +176,8 @@ func (g *Gateway) event(r *http.Request, body []byte, p Principal, path, app, re
 	}
 	return map[string]any{
 		"resource": "/tokens/{app}", "path": path, "httpMethod": r.Method,
-		"headers": last(header), "multiValueHeaders": header,
-		"queryStringParameters": orNull(last(query)), "multiValueQueryStringParameters": orNull(query),
+		"headers": lastValues(header), "multiValueHeaders": header,
+		"queryStringParameters": orNull(lastValues(query)), "multiValueQueryStringParameters": orNull(query),
 		"pathParameters": map[string]string{"app": app}, "stageVariables": nil,
 		"requestContext": map[string]any{
 			"resourceId": "tok3ns", "resourcePath": "/tokens/{app}", "operationName": nil, "httpMethod": r.Method, "extendedRequestId": requestID[:8] + "=",
@@ -194,8 +194,8 @@ func (g *Gateway) event(r *http.Request, body []byte, p Principal, path, app, re
 	}
 }
 
-// last keeps the last value of each name, as the single-value fields do.
-func last(values map[string][]string) map[string]string {
+// lastValues keeps the last value of each name, as the single-value fields do.
+func lastValues(values map[string][]string) map[string]string {
 	single := make(map[string]string, len(values))
 	for name, all := range values {
 		if len(all) > 0 {
@@ -212,8 +212,8 @@ func orNull[M ~map[string]V, V any](values M) any {
 	return values
 }
 
-// pass turns the function's answer into HTTP. It returns false where the answer is not what a proxy integration takes.
-func (g *Gateway) pass(w http.ResponseWriter, answer []byte) bool {
+// writeResponse turns the function's answer into HTTP. It returns false where the answer is not what a proxy integration takes.
+func (g *Gateway) writeResponse(w http.ResponseWriter, answer []byte) bool {
 	var a struct {
 		StatusCode        int                 `json:"statusCode"`
 		Headers           map[string]string   `json:"headers"`

@@ -99,7 +99,7 @@ func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now 
 	case !p.Expires.IsZero() && !now.Before(p.Expires):
 		return Principal{}, ErrExpiredToken
 	case now.Sub(at).Abs() > skew:
-		return Principal{}, untimely(at, now)
+		return Principal{}, clockSkewError(at, now)
 	case !slices.Contains(signed, "host") || !slices.Contains(signed, "x-amz-date"):
 		return Principal{}, ErrIncomplete
 	case scope[1] != at.Format("20060102") || scope[4] != "aws4_request":
@@ -109,11 +109,11 @@ func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now 
 	case scope[3] != service:
 		return Principal{}, &AuthError{ErrSignature.Type, fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", service)}
 	}
-	return p, k.compare(r, body, p, signed, service, region, at, header)
+	return p, k.checkSignature(r, body, p, signed, service, region, at, header)
 }
 
-// untimely says that the time of signing is too far from the service's.
-func untimely(at, now time.Time) *AuthError {
+// clockSkewError says that the time of signing is too far from the service's.
+func clockSkewError(at, now time.Time) *AuthError {
 	const layout = "20060102T150405Z"
 	signed, now := at.UTC().Format(layout), now.UTC()
 	text := fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - 5 min.)", signed, now.Add(-skew).Format(layout), now.Format(layout))
@@ -123,8 +123,8 @@ func untimely(at, now time.Time) *AuthError {
 	return &AuthError{ErrSignature.Type, text}
 }
 
-// compare signs what was signed, in the same way and at the same time.
-func (k *Keys) compare(r *http.Request, body []byte, p Principal, signed []string, service, region string, at time.Time, want string) error {
+// checkSignature signs what was signed, in the same way and at the same time.
+func (k *Keys) checkSignature(r *http.Request, body []byte, p Principal, signed []string, service, region string, at time.Time, want string) error {
 	again := r.Clone(r.Context())
 	again.URL.Scheme, again.URL.Host, again.Host = "http", r.Host, r.Host
 	again.Header = http.Header{}
@@ -152,9 +152,9 @@ func (k *Keys) compare(r *http.Request, body []byte, p Principal, signed []strin
 	return nil
 }
 
-// canonical is what API Gateway echoes of a request whose signature is wrong: the request as it was to be signed, with the
+// canonicalString is what API Gateway echoes of a request whose signature is wrong: the request as it was to be signed, with the
 // session's token in it.
-func canonical(r *http.Request, body []byte) string {
+func canonicalString(r *http.Request, body []byte) string {
 	signed := strings.Split(authorization(strings.TrimPrefix(r.Header.Get("Authorization"), algorithm))["SignedHeaders"], ";")
 	var lines strings.Builder
 	fmt.Fprintf(&lines, "%s\n%s\n%s\n", r.Method, r.URL.EscapedPath(), r.URL.RawQuery)

@@ -66,12 +66,12 @@ type Call struct {
 type SecretsManager struct {
 	config SecretsManagerConfig
 
-	mu      sync.Mutex
-	secrets map[string]*secret // by name
-	taken   map[string]int     // how often each name was
-	calls   map[string]int
-	faults  map[string][]pendingFault
-	moved   []LabelMoved // by the call under way
+	mu       sync.Mutex
+	secrets  map[string]*secret // by name
+	nameUses map[string]int     // how often each name was
+	calls    map[string]int
+	faults   map[string][]pendingFault
+	events   []LabelMoved // by the call under way
 }
 
 // NewSecretsManager returns one without secrets.
@@ -79,7 +79,7 @@ func NewSecretsManager(config SecretsManagerConfig) *SecretsManager {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	return &SecretsManager{config: config, secrets: map[string]*secret{}, taken: map[string]int{}, calls: map[string]int{}, faults: map[string][]pendingFault{}}
+	return &SecretsManager{config: config, secrets: map[string]*secret{}, nameUses: map[string]int{}, calls: map[string]int{}, faults: map[string][]pendingFault{}}
 }
 
 // Calls returns how often each operation was called.
@@ -98,7 +98,7 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.code + ": " + e.message }
 
-func refuse(code, format string, args ...any) error {
+func apiErr(code, format string, args ...any) error {
 	return &apiError{http.StatusBadRequest, code, fmt.Sprintf(format, args...)}
 }
 
@@ -109,23 +109,23 @@ const maxRequest = 1 << 20
 func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
-		write(w, nil, refuse("SerializationException", "the request is too long"))
+		writeResult(w, nil, apiErr("SerializationException", "the request is too long"))
 		return
 	}
 	operation, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
 	if r.Method != http.MethodPost || !ok {
-		write(w, nil, refuse("UnknownOperationException", "want a POST with an X-Amz-Target"))
+		writeResult(w, nil, apiErr("UnknownOperationException", "want a POST with an X-Amz-Target"))
 		return
 	}
 	if m.config.Authenticate != nil {
 		if err := m.config.Authenticate(r, body); err != nil {
-			write(w, nil, refuseSignature(err))
+			writeResult(w, nil, signatureError(err))
 			return
 		}
 	}
-	m.watch(Call{operation, Arrived})
+	m.onCall(Call{operation, Arrived})
 	f := m.nextFault(operation, body)
-	if !f.endure(r.Context()) {
+	if !f.apply(r.Context()) {
 		panic(http.ErrAbortHandler)
 	}
 	if f.Reset {
@@ -133,23 +133,23 @@ func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f.Code != "" {
-		write(w, nil, &apiError{max(f.Status, http.StatusBadRequest), f.Code, "as the test has asked for"})
+		writeResult(w, nil, &apiError{max(f.Status, http.StatusBadRequest), f.Code, "as the test has asked for"})
 		return
 	}
 	answer, header, err := m.call(r.Context(), operation, body)
 	maps.Copy(w.Header(), header)
-	m.watch(Call{operation, Done})
+	m.onCall(Call{operation, Done})
 	switch {
 	case f.ResetAfterCommit:
 		panic(http.ErrAbortHandler)
 	case f.BodyOnly:
-		bare(w, answer)
+		writeBodyOnly(w, answer)
 	default:
-		write(w, answer, err)
+		writeResult(w, answer, err)
 	}
 }
 
-func (m *SecretsManager) watch(c Call) {
+func (m *SecretsManager) onCall(c Call) {
 	if m.config.OnCall != nil {
 		m.config.OnCall(c)
 	}
@@ -159,26 +159,26 @@ func (m *SecretsManager) watch(c Call) {
 func (m *SecretsManager) call(ctx context.Context, operation string, body []byte) (answer any, header http.Header, err error) {
 	handle, ok := operations[operation]
 	if !ok {
-		return nil, nil, refuse("UnknownOperationException", "%q", operation)
+		return nil, nil, apiErr("UnknownOperationException", "%q", operation)
 	}
 	var in input
 	if err := json.Unmarshal(body, &in); err != nil {
-		return nil, nil, refuse("SerializationException", "the body is not what %s takes", operation)
+		return nil, nil, apiErr("SerializationException", "the body is not what %s takes", operation)
 	}
 	m.mu.Lock()
 	m.deleteExpired()
 	answer, err = handle(m, &in)
-	moved := m.moved
-	m.moved = nil
+	moved := m.events
+	m.events = nil
 	m.mu.Unlock()
-	m.tell(moved)
+	m.publish(moved)
 	if rotation, ok := answer.(*rotation); ok && err == nil {
 		return m.start(ctx, rotation)
 	}
 	return answer, nil, err
 }
 
-func (m *SecretsManager) tell(moved []LabelMoved) {
+func (m *SecretsManager) publish(moved []LabelMoved) {
 	if m.config.LabelMoved == nil {
 		return
 	}
@@ -187,15 +187,15 @@ func (m *SecretsManager) tell(moved []LabelMoved) {
 	}
 }
 
-// refuseSignature answers what Authenticate has refused.
-func refuseSignature(err error) error {
+// signatureError answers what Authenticate has refused.
+func signatureError(err error) error {
 	if failed, ok := errors.AsType[*AuthError](err); ok {
-		return refuse(failed.Type+"Exception", "%s", failed.Message)
+		return apiErr(failed.Type+"Exception", "%s", failed.Message)
 	}
-	return refuse("UnrecognizedClientException", "%v", err)
+	return apiErr("UnrecognizedClientException", "%v", err)
 }
 
-func write(w http.ResponseWriter, answer any, err error) {
+func writeResult(w http.ResponseWriter, answer any, err error) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	w.Header().Set("X-Amzn-Requestid", newUUID())
 	if err == nil {

@@ -31,7 +31,7 @@ type callerIdentity struct {
 	RequestID string `xml:"ResponseMetadata>RequestId"`
 }
 
-type stsRefusal struct {
+type stsError struct {
 	XMLName   xml.Name `xml:"ErrorResponse"`
 	XMLNS     string   `xml:"xmlns,attr"`
 	Type      string   `xml:"Error>Type"`
@@ -52,18 +52,18 @@ func (s *STS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amzn-Requestid", id)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
-		refuseSTS(w, http.StatusRequestEntityTooLarge, "InvalidParameterValue", "the request is too long", id)
+		writeSTSError(w, http.StatusRequestEntityTooLarge, "InvalidParameterValue", "the request is too long", id)
 		return
 	}
 	p, err := s.Keys.Verify(r, body, "sts", s.Region, now())
 	if err != nil {
 		failed, _ := errors.AsType[*AuthError](err)
-		refuseSTS(w, http.StatusForbidden, stsCode(failed), failed.Message, id)
+		writeSTSError(w, http.StatusForbidden, stsCode(failed), failed.Message, id)
 		return
 	}
 	form, _ := url.ParseQuery(string(body)) // what cannot be read names no action
 	if form.Get("Action") != "GetCallerIdentity" {
-		refuseSTS(w, http.StatusBadRequest, "InvalidAction", "Could not find operation "+form.Get("Action")+" for version "+form.Get("Version"), id)
+		writeSTSError(w, http.StatusBadRequest, "InvalidAction", "Could not find operation "+form.Get("Action")+" for version "+form.Get("Version"), id)
 		return
 	}
 	answer := callerIdentity{XMLNS: stsNamespace, RequestID: id}
@@ -83,7 +83,7 @@ func stsCode(failed *AuthError) string {
 	}
 }
 
-func refuseSTS(w http.ResponseWriter, status int, code, message, id string) {
+func writeSTSError(w http.ResponseWriter, status int, code, message, id string) {
 	w.WriteHeader(status)
-	_ = xml.NewEncoder(w).Encode(stsRefusal{XMLNS: stsNamespace, Type: "Sender", Code: code, Message: message, RequestID: id})
+	_ = xml.NewEncoder(w).Encode(stsError{XMLNS: stsNamespace, Type: "Sender", Code: code, Message: message, RequestID: id})
 }

@@ -39,9 +39,9 @@ type FunctionConfig struct {
 // Source: Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes" and "Understanding the Lambda execution
 // environment lifecycle".
 type Function struct {
-	config FunctionConfig
-	idle   chan *environment // processes that can take an invocation, one entry for each that they can take at once
-	room   chan struct{}     // one entry for each process that may still be started
+	config   FunctionConfig
+	idle     chan *environment // processes that can take an invocation, one entry for each that they can take at once
+	capacity chan struct{}     // one entry for each process that may still be started
 
 	mu     sync.Mutex
 	alive  map[*environment]bool
@@ -57,10 +57,10 @@ type FunctionError struct {
 func (e *FunctionError) Error() string { return e.Type + ": " + e.Message }
 
 const (
-	timedOut  = "Sandbox.Timedout"
-	exitError = "Runtime.ExitError"
-	initError = "Runtime.InitError"
-	initTime  = 10 * time.Second
+	timedOut    = "Sandbox.Timedout"
+	exitError   = "Runtime.ExitError"
+	initError   = "Runtime.InitError"
+	initTimeout = 10 * time.Second
 )
 
 // NewFunction returns a function of which no process runs yet.
@@ -72,10 +72,10 @@ func NewFunction(config FunctionConfig) *Function {
 	config.Environments, config.PerProcess = max(config.Environments, 1), max(config.PerProcess, 1)
 	f := &Function{
 		config: config, idle: make(chan *environment, config.Environments*config.PerProcess),
-		room: make(chan struct{}, config.Environments), alive: map[*environment]bool{},
+		capacity: make(chan struct{}, config.Environments), alive: map[*environment]bool{},
 	}
 	for range config.Environments {
-		f.room <- struct{}{}
+		f.capacity <- struct{}{}
 	}
 	return f
 }
@@ -101,7 +101,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 func (f *Function) Start(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
 	select {
-	case <-f.room:
+	case <-f.capacity:
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
@@ -128,7 +128,7 @@ func (f *Function) acquire(ctx context.Context) (*environment, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-f.room:
+		case <-f.capacity:
 			return f.launch(ctx)
 		case e := <-f.idle:
 			if f.usable(e) {
@@ -140,11 +140,11 @@ func (f *Function) acquire(ctx context.Context) (*environment, error) {
 
 // usable says whether the process runs. The last entry of a dead one makes room for a new one.
 func (f *Function) usable(e *environment) bool {
-	if !e.gone() {
+	if !e.exited() {
 		return true
 	}
-	if e.slots.Add(-1) == 0 {
-		f.room <- struct{}{}
+	if e.permits.Add(-1) == 0 {
+		f.capacity <- struct{}{}
 	}
 	return false
 }
@@ -161,10 +161,10 @@ func (f *Function) launch(ctx context.Context) (*environment, error) {
 	}
 	f.mu.Unlock()
 	if err != nil {
-		f.room <- struct{}{}
+		f.capacity <- struct{}{}
 		return nil, err
 	}
-	e.slots.Store(int64(f.config.PerProcess))
+	e.permits.Store(int64(f.config.PerProcess))
 	for range f.config.PerProcess - 1 {
 		f.idle <- e
 	}
@@ -172,7 +172,7 @@ func (f *Function) launch(ctx context.Context) (*environment, error) {
 }
 
 func (f *Function) release(e *environment) {
-	if e.gone() {
+	if e.exited() {
 		f.mu.Lock()
 		delete(f.alive, e)
 		f.mu.Unlock()
@@ -204,7 +204,7 @@ func (f *Function) PIDs() []int {
 	defer f.mu.Unlock()
 	var pids []int
 	for e := range f.alive {
-		if !e.gone() {
+		if !e.exited() {
 			pids = append(pids, e.cmd.Process.Pid)
 		}
 	}

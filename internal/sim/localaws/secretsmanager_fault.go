@@ -51,7 +51,7 @@ func (m *SecretsManager) nextFault(operation string, body []byte) Fault {
 	for _, name := range []string{operation, ""} {
 		queue := m.faults[name]
 		i := slices.IndexFunc(queue, func(f pendingFault) bool {
-			return f.Secret == "" || f.Secret == in.Name || m.same(f.Secret, in.SecretId)
+			return f.Secret == "" || f.Secret == in.Name || m.sameSecret(f.Secret, in.SecretId)
 		})
 		if i < 0 {
 			continue
@@ -69,23 +69,23 @@ func (m *SecretsManager) nextFault(operation string, body []byte) Fault {
 	return Fault{}
 }
 
-// same says whether two names or ARNs are those of one secret, which need not exist.
-func (m *SecretsManager) same(a, b string) bool {
+// sameSecret says whether two names or ARNs are those of one secret, which need not exist.
+func (m *SecretsManager) sameSecret(a, b string) bool {
 	s := m.lookup(a)
 	return a == b || s != nil && s == m.lookup(b)
 }
 
-// endure waits as the fault says. It returns false when the client has gone.
-func (f Fault) endure(ctx context.Context) bool {
+// apply waits as the fault says. It returns false when the client has gone.
+func (f Fault) apply(ctx context.Context) bool {
 	if f.Hang {
 		<-ctx.Done()
 		return false
 	}
-	return pause(ctx, f.Delay)
+	return sleep(ctx, f.Delay)
 }
 
-// pause waits, and returns false when ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
+// sleep waits, and returns false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
 	if d == 0 {
 		return true
 	}
@@ -99,8 +99,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// bare sends the answer without a status line and a header.
-func bare(w http.ResponseWriter, answer any) {
+// writeBodyOnly sends the answer without a status line and a header.
+func writeBodyOnly(w http.ResponseWriter, answer any) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)

@@ -38,7 +38,7 @@ func FuzzRequest(f *testing.F) {
 				t.Errorf("HTTP %d: %s", w.Code, w.Body)
 			}
 		}
-		if s := m.secrets["crm"]; s != nil && s.holder(current) == nil {
+		if s := m.secrets["crm"]; s != nil && s.withLabel(current) == nil {
 			t.Error("no version is AWSCURRENT")
 		}
 	})

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// rotationRules is how and when a secret is rotated.
-type rotationRules struct {
+// rotationConfig is how and when a secret is rotated.
+type rotationConfig struct {
 	enabled bool
 	lambda  string
 	rules   rules
@@ -22,7 +22,7 @@ type rotationRules struct {
 	closes  time.Time
 }
 
-func (r *rotationRules) describe(out map[string]any) {
+func (r *rotationConfig) describe(out map[string]any) {
 	if r.lambda == "" {
 		return
 	}
@@ -32,7 +32,7 @@ func (r *rotationRules) describe(out map[string]any) {
 	}
 }
 
-func (r *rotationRules) due(now time.Time) bool {
+func (r *rotationConfig) due(now time.Time) bool {
 	return r.enabled && !r.opens.IsZero() && !now.Before(r.opens)
 }
 
@@ -51,8 +51,8 @@ type rotation struct {
 	token         string
 	rotationToken string
 	steps         []string
-	refusal       error // what RotateSecret answers, though the rotation is done
-	failure       error // of the step that has failed last; nil: none has
+	responseErr   error // what RotateSecret answers, though the rotation is done
+	stepErr       error // of the step that has failed last; nil: none has
 }
 
 // RotationErrorHeader is in the answer to RotateSecret where the rotation is over by then, and has failed: what the function said. AWS
@@ -80,21 +80,21 @@ func (m *SecretsManager) rotateSecret(in *input) (any, error) {
 	}
 	if plan != nil {
 		if opens, _ := plan.next(m.config.Now()); opens.IsZero() {
-			return nil, refuse("ValidationException", "ScheduleExpression %q: no time within a year", next.rules.ScheduleExpression)
+			return nil, apiErr("ValidationException", "ScheduleExpression %q: no time within a year", next.rules.ScheduleExpression)
 		}
 	}
 	onlyTest := in.RotateImmediately != nil && !*in.RotateImmediately
 	switch {
 	case in.ClientRequestToken != "" && !tokenPattern.MatchString(in.ClientRequestToken):
-		return nil, refuse("InvalidParameterException", "ClientRequestToken must be 32-64 characters long.")
+		return nil, apiErr("InvalidParameterException", "ClientRequestToken must be 32-64 characters long.")
 	case next.lambda == "":
-		return nil, refuse("InvalidRequestException", "No Lambda rotation function ARN is associated with this secret.")
+		return nil, apiErr("InvalidRequestException", "No Lambda rotation function ARN is associated with this secret.")
 	case m.config.Functions[next.lambda] == nil:
-		return nil, refuse("AccessDeniedException", "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
-	case s.rotating, onlyTest && s.unfinished() != nil:
-		return nil, unfinished
-	case onlyTest && s.holder(current) == nil:
-		return nil, refuse("InvalidRequestException", "the secret has no value yet that could be tested")
+		return nil, apiErr("AccessDeniedException", "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
+	case s.rotating, onlyTest && s.unfinishedVersion() != nil:
+		return nil, errUnfinished
+	case onlyTest && s.withLabel(current) == nil:
+		return nil, apiErr("InvalidRequestException", "the secret has no value yet that could be tested")
 	}
 	next.enabled = true
 	configured := s.rotation
@@ -108,13 +108,13 @@ func (m *SecretsManager) rotateSecret(in *input) (any, error) {
 	return m.prepare(s, in.ClientRequestToken), nil
 }
 
-var unfinished = refuse("InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
+var errUnfinished = apiErr("InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
 
-// unfinished is the version of a rotation that has not been finished, or nil. AWSPENDING on the current version is what a
+// unfinishedVersion is the version of a rotation that has not been finished, or nil. AWSPENDING on the current version is what a
 // finished one leaves.
-func (s *secret) unfinished() *version {
-	v := s.holder(pending)
-	if v == s.holder(current) {
+func (s *secret) unfinishedVersion() *version {
+	v := s.withLabel(pending)
+	if v == s.withLabel(current) {
 		return nil
 	}
 	return v
@@ -124,24 +124,24 @@ func (s *secret) unfinished() *version {
 func (m *SecretsManager) prepare(s *secret, token string) *rotation {
 	r := &rotation{secret: s, invoke: m.config.Functions[s.rotation.lambda], rotationToken: newUUID(), steps: allSteps}
 	s.rotating = true
-	if v := s.unfinished(); v != nil {
-		r.token, r.refusal = v.id, unfinished
+	if v := s.unfinishedVersion(); v != nil {
+		r.token, r.responseErr = v.id, errUnfinished
 		return r
 	}
 	r.token = cmp.Or(token, newUUID())
 	if s.versions[r.token] == nil {
 		s.versions[r.token] = &version{id: r.token, created: m.config.Now()}
 	}
-	m.move(s, pending, s.versions[r.token])
+	m.moveLabel(s, pending, s.versions[r.token])
 	return r
 }
 
 // prepareTest makes a copy of the current version, which testSecret alone is run on.
 func (m *SecretsManager) prepareTest(s *secret) *rotation {
-	from := s.holder(current)
+	from := s.withLabel(current)
 	v := &version{id: newUUID(), text: from.text, binary: from.binary, created: m.config.Now()}
 	s.versions[v.id] = v
-	m.move(s, pending, v)
+	m.moveLabel(s, pending, v)
 	s.rotating = true
 	return &rotation{secret: s, invoke: m.config.Functions[s.rotation.lambda], token: v.id, rotationToken: newUUID(), steps: []string{"testSecret"}}
 }
@@ -152,18 +152,18 @@ func (m *SecretsManager) start(ctx context.Context, r *rotation) (answer any, he
 		m.config.Background(func(ctx context.Context) { m.rotate(ctx, r) })
 	} else {
 		m.rotate(context.WithoutCancel(ctx), r) // a client that gives up does not end it
-		if r.failure != nil {
-			header = http.Header{RotationErrorHeader: {oneLine(r.failure.Error())}}
+		if r.stepErr != nil {
+			header = http.Header{RotationErrorHeader: {singleLine(r.stepErr.Error())}}
 		}
 	}
-	if r.refusal != nil {
-		return nil, header, r.refusal
+	if r.responseErr != nil {
+		return nil, header, r.responseErr
 	}
 	return map[string]any{"ARN": r.secret.arn, "Name": r.secret.name, "VersionId": r.token}, header, nil
 }
 
-// oneLine makes a text fit for a header: printable ASCII in one line.
-func oneLine(text string) string {
+// singleLine makes a text fit for a header: printable ASCII in one line.
+func singleLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return ' '
@@ -175,7 +175,7 @@ func oneLine(text string) string {
 // rotate invokes the function for each step, as Secrets Manager does, and again with the same token when a step fails.
 func (m *SecretsManager) rotate(ctx context.Context, r *rotation) {
 	done := m.runSteps(ctx, r)
-	for retry := 0; !done && retry < m.config.Retries && pause(ctx, m.config.RetryPause) && !m.abandoned(r); retry++ {
+	for retry := 0; !done && retry < m.config.Retries && sleep(ctx, m.config.RetryPause) && !m.lostPending(r); retry++ {
 		done = m.runSteps(ctx, r)
 	}
 	m.mu.Lock()
@@ -185,7 +185,7 @@ func (m *SecretsManager) rotate(ctx context.Context, r *rotation) {
 	if len(r.steps) == 1 { // a test's version goes, whatever came of it
 		if v := s.versions[r.token]; v != nil {
 			v.text, v.binary = nil, nil
-			s.unlabel(pending, v)
+			s.removeLabel(pending, v)
 		}
 	} else if done {
 		s.rotation.last = m.config.Now()
@@ -203,11 +203,11 @@ func (m *SecretsManager) runSteps(ctx context.Context, r *rotation) bool {
 			"Step": step, "SecretId": r.secret.arn, "ClientRequestToken": r.token, "RotationToken": r.rotationToken,
 		})
 		if _, err := r.invoke(ctx, payload); err != nil {
-			r.failure = fmt.Errorf("%s: %w", step, err)
+			r.stepErr = fmt.Errorf("%s: %w", step, err)
 			return false
 		}
 	}
-	r.failure = nil
+	r.stepErr = nil
 	return true
 }
 
@@ -218,12 +218,12 @@ func (m *SecretsManager) cancelled(r *rotation) bool {
 	return !r.secret.rotation.enabled
 }
 
-// abandoned says whether the version in rotation has lost AWSPENDING, so that it is of no use to try again.
-func (m *SecretsManager) abandoned(r *rotation) bool {
+// lostPending says whether the version in rotation has lost AWSPENDING, so that it is of no use to try again.
+func (m *SecretsManager) lostPending(r *rotation) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v := r.secret.versions[r.token]
-	return v == nil || !v.has(pending) && !v.has(current)
+	return v == nil || !v.hasLabel(pending) && !v.hasLabel(current)
 }
 
 func (m *SecretsManager) cancelRotateSecret(in *input) (any, error) {
@@ -232,11 +232,11 @@ func (m *SecretsManager) cancelRotateSecret(in *input) (any, error) {
 		return nil, err
 	}
 	if s.rotation.lambda == "" {
-		return nil, refuse("InvalidRequestException", "You tried to cancel a rotation that is not configured.")
+		return nil, apiErr("InvalidRequestException", "You tried to cancel a rotation that is not configured.")
 	}
 	s.rotation.enabled = false
 	out := map[string]any{"ARN": s.arn, "Name": s.name}
-	if v := s.holder(pending); v != nil {
+	if v := s.withLabel(pending); v != nil {
 		out["VersionId"] = v.id
 	}
 	return out, nil

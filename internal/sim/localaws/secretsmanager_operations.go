@@ -93,9 +93,9 @@ func createAgain(s *secret, in *input) (any, error) {
 	v := s.versions[in.ClientRequestToken]
 	switch {
 	case !s.deletion.IsZero():
-		return nil, refuse("InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
+		return nil, apiErr("InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
 	case v == nil || !v.stored() || !sameValue(v, in):
-		return nil, refuse("ResourceExistsException", "The operation failed because the secret %s already exists.", in.Name)
+		return nil, apiErr("ResourceExistsException", "The operation failed because the secret %s already exists.", in.Name)
 	}
 	return map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": v.id}, nil
 }
@@ -108,7 +108,7 @@ func (m *SecretsManager) updateSecret(in *input) (any, error) {
 	out := map[string]any{"ARN": s.arn, "Name": s.name}
 	if in.SecretString != nil || in.SecretBinary != nil {
 		if v := s.versions[in.ClientRequestToken]; v != nil && v.stored() {
-			return nil, refuse("ResourceExistsException", "You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", in.ClientRequestToken, s.arn)
+			return nil, apiErr("ResourceExistsException", "You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", in.ClientRequestToken, s.arn)
 		}
 		in.VersionStages = []string{current}
 		v, err := m.put(s, in)
@@ -194,11 +194,11 @@ func (m *SecretsManager) listSecrets(in *input) (any, error) {
 func page[T any](all []T, in *input) (some []T, next any, err error) {
 	size, start := cmp.Or(in.MaxResults, 100), 0
 	if size < 1 || size > 100 {
-		return nil, nil, refuse("ValidationException", "MaxResults must be 1 to 100")
+		return nil, nil, apiErr("ValidationException", "MaxResults must be 1 to 100")
 	}
 	if in.NextToken != "" {
 		if start, err = strconv.Atoi(in.NextToken); err != nil || start < 1 {
-			return nil, nil, refuse("InvalidNextTokenException", "The NextToken value is invalid.")
+			return nil, nil, apiErr("InvalidNextTokenException", "The NextToken value is invalid.")
 		}
 	}
 	rest := all[min(start, len(all)):]
@@ -213,7 +213,7 @@ func page[T any](all []T, in *input) (some []T, next any, err error) {
 func matches(s *secret, in *input) (bool, error) {
 	for _, filter := range in.Filters {
 		if filter.Key != "name" {
-			return false, refuse("ValidationException", "filter %q: this stand-in filters by name", filter.Key)
+			return false, apiErr("ValidationException", "filter %q: this stand-in filters by name", filter.Key)
 		}
 		if !slices.ContainsFunc(filter.Values, func(value string) bool {
 			prefix, not := strings.CutPrefix(value, "!")
@@ -254,9 +254,9 @@ func (m *SecretsManager) deleteSecret(in *input) (any, error) {
 	}
 	switch {
 	case in.ForceDeleteWithoutRecovery && in.RecoveryWindowInDays != nil:
-		return nil, refuse("InvalidParameterException", "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
+		return nil, apiErr("InvalidParameterException", "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
 	case days < 7 || days > 30:
-		return nil, refuse("InvalidParameterException", "RecoveryWindowInDays must be between 7 and 30 days (inclusive).")
+		return nil, apiErr("InvalidParameterException", "RecoveryWindowInDays must be between 7 and 30 days (inclusive).")
 	case in.ForceDeleteWithoutRecovery && in.SecretId != "" && m.lookup(in.SecretId) == nil:
 		return map[string]any{"Name": in.SecretId, "DeletionDate": seconds(m.config.Now())}, nil // a retry
 	}

@@ -40,9 +40,9 @@ func (r rules) schedule() (*schedule, error) {
 	rated, crons := rate.FindStringSubmatch(r.ScheduleExpression), cronExpression.FindStringSubmatch(r.ScheduleExpression)
 	switch {
 	case r.ScheduleExpression != "" && r.AutomaticallyAfterDays != 0:
-		return nil, refuse("InvalidParameterException", "You can't specify both AutomaticallyAfterDays and ScheduleExpression.")
+		return nil, apiErr("InvalidParameterException", "You can't specify both AutomaticallyAfterDays and ScheduleExpression.")
 	case r.AutomaticallyAfterDays < 0 || r.AutomaticallyAfterDays > 1000:
-		return nil, refuse("ValidationException", "AutomaticallyAfterDays must be 1 to 1000")
+		return nil, apiErr("ValidationException", "AutomaticallyAfterDays must be 1 to 1000")
 	case rated != nil:
 		n, _ := strconv.Atoi(rated[1]) // of one to four digits
 		s.hourly = rated[2][0] == 'h'
@@ -50,15 +50,15 @@ func (r rules) schedule() (*schedule, error) {
 			s.every = time.Duration(n) * time.Hour
 		}
 		if s.every < 4*time.Hour || s.every > 999*day {
-			return nil, refuse("ValidationException", "ScheduleExpression %q: want 4 hours to 999 days", r.ScheduleExpression)
+			return nil, apiErr("ValidationException", "ScheduleExpression %q: want 4 hours to 999 days", r.ScheduleExpression)
 		}
 	case crons != nil:
 		if s.cron = parseCron(crons[1]); s.cron == nil {
-			return nil, refuse("ValidationException", "ScheduleExpression %q: want cron(0 Hours Day-of-month Month Day-of-week *), 4 hours apart, with ? for one of the days", r.ScheduleExpression)
+			return nil, apiErr("ValidationException", "ScheduleExpression %q: want cron(0 Hours Day-of-month Month Day-of-week *), 4 hours apart, with ? for one of the days", r.ScheduleExpression)
 		}
 		s.hourly = bits.OnesCount64(s.cron.hours) > 1
 	case r.ScheduleExpression != "":
-		return nil, refuse("ValidationException", "ScheduleExpression %q: want rate(N hours), rate(N days) or cron(…)", r.ScheduleExpression)
+		return nil, apiErr("ValidationException", "ScheduleExpression %q: want rate(N hours), rate(N days) or cron(…)", r.ScheduleExpression)
 	}
 	if s.every == 0 && s.cron == nil {
 		return nil, nil
@@ -73,7 +73,7 @@ func (s *schedule) setLength(text string) error {
 	}
 	parts := duration.FindStringSubmatch(text)
 	if parts == nil {
-		return refuse("ValidationException", "Duration %q: want hours, like 3h", text)
+		return apiErr("ValidationException", "Duration %q: want hours, like 3h", text)
 	}
 	n, _ := strconv.Atoi(parts[1]) // of one or two digits
 	room := 24
@@ -84,7 +84,7 @@ func (s *schedule) setLength(text string) error {
 		room = min(room, int(s.every/time.Hour))
 	}
 	if n > room {
-		return refuse("InvalidParameterException", "Duration %q: the window must not extend into the next UTC day or the next window", text)
+		return apiErr("InvalidParameterException", "Duration %q: the window must not extend into the next UTC day or the next window", text)
 	}
 	s.length = time.Duration(n) * time.Hour
 	return nil

@@ -17,15 +17,15 @@ func (m *SecretsManager) getSecretValue(in *input) (any, error) {
 	}
 	v := s.versions[in.VersionId]
 	if in.VersionId == "" {
-		v = s.holder(label)
+		v = s.withLabel(label)
 	}
 	switch {
-	case v != nil && label != "" && !v.has(label):
-		return nil, refuse("InvalidRequestException", "You provided a VersionStage that is not associated to the provided VersionId.")
+	case v != nil && label != "" && !v.hasLabel(label):
+		return nil, apiErr("InvalidRequestException", "You provided a VersionStage that is not associated to the provided VersionId.")
 	case v == nil && in.VersionId != "", v != nil && !v.stored() && in.VersionId != "":
-		return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: %s", in.VersionId)
+		return nil, apiErr("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: %s", in.VersionId)
 	case v == nil || !v.stored():
-		return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: %s", label)
+		return nil, apiErr("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: %s", label)
 	}
 	out := map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": v.id, "VersionStages": slices.Clone(v.labels), "CreatedDate": seconds(v.created)}
 	if v.text != nil {
@@ -75,29 +75,29 @@ func (m *SecretsManager) updateSecretVersionStage(in *input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	label, holder := in.VersionStage, s.holder(in.VersionStage)
+	label, holder := in.VersionStage, s.withLabel(in.VersionStage)
 	to, from := s.versions[in.MoveToVersionId], s.versions[in.RemoveFromVersionId]
 	switch {
 	case label == "" || len(label) > maxLabel:
-		return nil, refuse("InvalidParameterException", "VersionStage must have 1 to %d characters", maxLabel)
+		return nil, apiErr("InvalidParameterException", "VersionStage must have 1 to %d characters", maxLabel)
 	case in.MoveToVersionId != "" && to == nil:
-		return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: %s", in.MoveToVersionId)
-	case in.RemoveFromVersionId != "" && (from == nil || !from.has(label)):
-		return nil, refuse("InvalidParameterException", "The parameter RemoveFromVersionId can't be %s. Staging label %s is not currently attached to that version.", in.RemoveFromVersionId, label)
+		return nil, apiErr("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: %s", in.MoveToVersionId)
+	case in.RemoveFromVersionId != "" && (from == nil || !from.hasLabel(label)):
+		return nil, apiErr("InvalidParameterException", "The parameter RemoveFromVersionId can't be %s. Staging label %s is not currently attached to that version.", in.RemoveFromVersionId, label)
 	case to != nil && holder != nil && holder != to && from == nil:
-		return nil, refuse("InvalidParameterException", "The parameter RemoveFromVersionId can't be empty. Staging label %s is currently attached to version %s, so you must explicitly reference that version in RemoveFromVersionId.", label, holder.id)
+		return nil, apiErr("InvalidParameterException", "The parameter RemoveFromVersionId can't be empty. Staging label %s is currently attached to version %s, so you must explicitly reference that version in RemoveFromVersionId.", label, holder.id)
 	case to == nil && from == nil:
-		return nil, refuse("InvalidParameterException", "want MoveToVersionId, RemoveFromVersionId or both")
+		return nil, apiErr("InvalidParameterException", "want MoveToVersionId, RemoveFromVersionId or both")
 	case to == nil && label == current:
-		return nil, refuse("InvalidParameterException", "You can only move staging label AWSCURRENT to a different secret version. It can't be completely removed.")
+		return nil, apiErr("InvalidParameterException", "You can only move staging label AWSCURRENT to a different secret version. It can't be completely removed.")
 	}
 	if to != nil {
-		if err := s.roomFor([]string{label}); err != nil {
+		if err := s.checkLabelLimit([]string{label}); err != nil {
 			return nil, err
 		}
-		m.move(s, label, to)
+		m.moveLabel(s, label, to)
 	} else {
-		s.unlabel(label, from)
+		s.removeLabel(label, from)
 	}
 	s.changed = m.config.Now()
 	return map[string]any{"ARN": s.arn, "Name": s.name}, nil

@@ -23,18 +23,18 @@ type environment struct {
 	config  *FunctionConfig
 	cmd     *exec.Cmd
 	server  *http.Server
-	slots   atomic.Int64 // how many entries of Function.idle are, or are going to be, this one
+	permits atomic.Int64 // how many entries of Function.idle are, or are going to be, this one
 	readyAt time.Time
 
-	ready chan struct{} // closed at the first request for an event
-	once  sync.Once
-	next  chan *invocation
-	dead  chan struct{} // closed when the process has ended
-	end   error         // why; final once dead is closed
+	ready   chan struct{} // closed at the first request for an event
+	once    sync.Once
+	next    chan *invocation
+	done    chan struct{} // closed when the process has ended
+	exitErr error         // why; final once dead is closed
 
 	mu      sync.Mutex
 	pending map[string]*invocation
-	failed  *FunctionError // what the process said of its initialisation
+	initErr *FunctionError // what the process said of its initialisation
 }
 
 type invocation struct {
@@ -45,8 +45,8 @@ type invocation struct {
 }
 
 type result struct {
-	answer []byte
-	err    error
+	response []byte
+	err      error
 }
 
 // startEnvironment starts a process and waits until it asks for an event.
@@ -63,9 +63,9 @@ func startEnvironment(ctx context.Context, config *FunctionConfig) (*environment
 		return nil, err
 	}
 	e := &environment{
-		config: config, ready: make(chan struct{}), next: make(chan *invocation), dead: make(chan struct{}), pending: map[string]*invocation{},
+		config: config, ready: make(chan struct{}), next: make(chan *invocation), done: make(chan struct{}), pending: map[string]*invocation{},
 	}
-	e.server = &http.Server{Handler: e.routes()}
+	e.server = &http.Server{Handler: e.runtimeAPI()}
 	go func() { _ = e.server.Serve(listener) }()
 	e.cmd = exec.Command(program)
 	e.cmd.Dir = filepath.Dir(program)
@@ -76,15 +76,15 @@ func startEnvironment(ctx context.Context, config *FunctionConfig) (*environment
 		return nil, fmt.Errorf("starting %s: %w", config.Name, err)
 	}
 	go e.wait()
-	timer := time.NewTimer(initTime)
+	timer := time.NewTimer(initTimeout)
 	defer timer.Stop()
 	select {
 	case <-e.ready:
 		return e, nil
-	case <-e.dead:
+	case <-e.done:
 		return nil, e.initFailure()
 	case <-timer.C:
-		err = &FunctionError{initError, fmt.Sprintf("%s did not ask for an event within %s", config.Name, initTime)}
+		err = &FunctionError{initError, fmt.Sprintf("%s did not ask for an event within %s", config.Name, initTimeout)}
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -95,21 +95,21 @@ func startEnvironment(ctx context.Context, config *FunctionConfig) (*environment
 func (e *environment) initFailure() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.failed != nil {
-		return e.failed
+	if e.initErr != nil {
+		return e.initErr
 	}
-	return &FunctionError{exitError, fmt.Sprintf("%s ended before it asked for an event: %v", e.config.Name, e.end)}
+	return &FunctionError{exitError, fmt.Sprintf("%s ended before it asked for an event: %v", e.config.Name, e.exitErr)}
 }
 
 func (e *environment) wait() {
-	e.end = e.cmd.Wait()
-	close(e.dead)
+	e.exitErr = e.cmd.Wait()
+	close(e.done)
 	_ = e.server.Close()
 }
 
-func (e *environment) gone() bool {
+func (e *environment) exited() bool {
 	select {
-	case <-e.dead:
+	case <-e.done:
 		return true
 	default:
 		return false
@@ -119,7 +119,7 @@ func (e *environment) gone() bool {
 // kill ends the process, which may be frozen, and waits for its end.
 func (e *environment) kill() {
 	_ = e.cmd.Process.Kill()
-	<-e.dead
+	<-e.done
 }
 
 // variables are what Lambda gives a function. Source: Lambda Developer Guide, "Defined runtime environment variables".
@@ -154,21 +154,21 @@ func (e *environment) variables(api string) []string {
 	return list
 }
 
-// routes is the Runtime API.
-func (e *environment) routes() http.Handler {
+// runtimeAPI is the Runtime API.
+func (e *environment) runtimeAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", e.serveNext)
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		e.settle(w, r, result{body, err})
+		e.complete(w, r, result{body, err})
 	})
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", func(w http.ResponseWriter, r *http.Request) {
-		e.settle(w, r, result{err: readError(r)})
+		e.complete(w, r, result{err: readError(r)})
 	})
 	mux.HandleFunc("POST /2018-06-01/runtime/init/error", func(w http.ResponseWriter, r *http.Request) {
 		failed := readError(r)
 		e.mu.Lock()
-		e.failed = failed
+		e.initErr = failed
 		e.mu.Unlock()
 		w.WriteHeader(http.StatusAccepted)
 	})
@@ -193,7 +193,7 @@ func (e *environment) serveNext(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (e *environment) settle(w http.ResponseWriter, r *http.Request, res result) {
+func (e *environment) complete(w http.ResponseWriter, r *http.Request, res result) {
 	e.mu.Lock()
 	inv := e.pending[r.PathValue("id")]
 	delete(e.pending, r.PathValue("id"))
@@ -231,9 +231,9 @@ func (e *environment) invoke(ctx context.Context, payload []byte) ([]byte, error
 		case next <- inv:
 			next = nil
 		case res := <-inv.result:
-			return res.answer, res.err
-		case <-e.dead:
-			return nil, &FunctionError{exitError, fmt.Sprintf("RequestId: %s Error: Runtime exited with error: %v", inv.id, e.end)}
+			return res.response, res.err
+		case <-e.done:
+			return nil, &FunctionError{exitError, fmt.Sprintf("RequestId: %s Error: Runtime exited with error: %v", inv.id, e.exitErr)}
 		case <-timer.C:
 			e.kill()
 			return nil, &FunctionError{timedOut, fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds", inv.id, e.config.Timeout.Seconds())}

@@ -28,14 +28,14 @@ type EventBus struct {
 	// Arrived is told that an event waits. Nil: nobody is. It must not block.
 	Arrived func()
 
-	mu       sync.Mutex
-	waiting  [][]byte
-	underWay int
-	dead     [][]byte
+	mu          sync.Mutex
+	waiting     [][]byte
+	inFlight    int
+	deadLetters [][]byte
 }
 
-// tries of an asynchronous invocation.
-const tries = 3
+// maxAttempts of an asynchronous invocation.
+const maxAttempts = 3
 
 // LabelMoved is for SecretsManagerConfig.
 func (b *EventBus) LabelMoved(e LabelMoved) {
@@ -70,7 +70,7 @@ func (b *EventBus) Deliver(ctx context.Context) (int, error) {
 		}
 		delivered := b.deliver(ctx, event)
 		interrupted := !delivered && ctx.Err() != nil
-		b.settle(event, delivered, interrupted)
+		b.complete(event, delivered, interrupted)
 		if interrupted {
 			return n, ctx.Err()
 		}
@@ -88,26 +88,26 @@ func (b *EventBus) next() []byte {
 	}
 	event := b.waiting[0]
 	b.waiting = b.waiting[1:]
-	b.underWay++
+	b.inFlight++
 	return event
 }
 
-func (b *EventBus) settle(event []byte, delivered, interrupted bool) {
+func (b *EventBus) complete(event []byte, delivered, interrupted bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.underWay--
+	b.inFlight--
 	switch {
 	case delivered:
 	case interrupted:
 		b.waiting = append(b.waiting, event)
 	default:
-		b.dead = append(b.dead, event)
+		b.deadLetters = append(b.deadLetters, event)
 	}
 }
 
 func (b *EventBus) deliver(ctx context.Context, event []byte) bool {
-	for try := range tries {
-		if try > 0 && !pause(ctx, b.Pause<<(try-1)) {
+	for try := range maxAttempts {
+		if try > 0 && !sleep(ctx, b.Pause<<(try-1)) {
 			return false
 		}
 		if _, err := b.Function(ctx, event); err == nil {
@@ -121,14 +121,14 @@ func (b *EventBus) deliver(ctx context.Context, event []byte) bool {
 func (b *EventBus) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.waiting) + b.underWay
+	return len(b.waiting) + b.inFlight
 }
 
 // DeadLetters returns the events that the function has failed three times, and empties the queue of them.
 func (b *EventBus) DeadLetters() [][]byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	dead := b.dead
-	b.dead = nil
+	dead := b.deadLetters
+	b.deadLetters = nil
 	return dead
 }

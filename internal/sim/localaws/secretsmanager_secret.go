@@ -38,9 +38,9 @@ type secret struct {
 	changed     time.Time
 	deletion    time.Time // when it is going to be deleted; zero: not
 
-	rotation rotationRules
-	rotating bool // a rotation is under way
-	vanish   bool // versions without a label are dropped at once
+	rotation       rotationConfig
+	rotating       bool // a rotation is under way
+	dropUnlabelled bool // versions without a label are dropped at once
 }
 
 // version is one version of a secret. One without a value has been announced by a rotation and is not stored yet.
@@ -54,7 +54,7 @@ type version struct {
 
 func (v *version) stored() bool { return v.text != nil || v.binary != nil }
 
-func (v *version) has(label string) bool { return slices.Contains(v.labels, label) }
+func (v *version) hasLabel(label string) bool { return slices.Contains(v.labels, label) }
 
 // LabelMoved is a "Secret Label Updated" event.
 type LabelMoved struct {
@@ -94,11 +94,11 @@ func (m *SecretsManager) find(id string, deleted bool) (*secret, error) {
 	s := m.lookup(id)
 	switch {
 	case id == "":
-		return nil, refuse("InvalidParameterException", "SecretId is missing")
+		return nil, apiErr("InvalidParameterException", "SecretId is missing")
 	case s == nil:
-		return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+		return nil, apiErr("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 	case !deleted && !s.deletion.IsZero():
-		return nil, refuse("InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
+		return nil, apiErr("InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
 	}
 	return s, nil
 }
@@ -112,11 +112,11 @@ func (m *SecretsManager) deleteExpired() {
 // create makes a secret without versions.
 func (m *SecretsManager) create(in *input) (*secret, error) {
 	if !namePattern.MatchString(in.Name) {
-		return nil, refuse("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
+		return nil, apiErr("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
 	}
 	s := &secret{
 		name: in.Name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account, in.Name, m.suffix(in.Name)),
-		description: in.Description, kmsKey: in.KmsKeyId, tags: map[string]string{}, versions: map[string]*version{}, created: m.config.Now(), vanish: m.config.DropUnlabelled,
+		description: in.Description, kmsKey: in.KmsKeyId, tags: map[string]string{}, versions: map[string]*version{}, created: m.config.Now(), dropUnlabelled: m.config.DropUnlabelled,
 	}
 	for _, tag := range in.Tags {
 		s.tags[tag.Key] = tag.Value
@@ -128,8 +128,8 @@ func (m *SecretsManager) create(in *input) (*secret, error) {
 // suffix returns the six characters behind a secret's name in its ARN. AWS takes random ones, so that a secret that is made again
 // has another ARN. Here they follow from the name and how often it was taken, so that a sample event can name a secret.
 func (m *SecretsManager) suffix(name string) string {
-	m.taken[name]++
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", name, m.taken[name]))
+	m.nameUses[name]++
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", name, m.nameUses[name]))
 	return base32.StdEncoding.EncodeToString(sum[:])[:6]
 }
 
@@ -148,20 +148,20 @@ func (m *SecretsManager) put(s *secret, in *input) (*version, error) {
 	}
 	switch {
 	case !tokenPattern.MatchString(token):
-		return nil, refuse("InvalidParameterException", "ClientRequestToken must be 32-64 characters long.")
+		return nil, apiErr("InvalidParameterException", "ClientRequestToken must be 32-64 characters long.")
 	case slices.ContainsFunc(labels, func(label string) bool { return label == "" || len(label) > maxLabel }):
-		return nil, refuse("InvalidParameterException", "a staging label must have 1 to %d characters", maxLabel)
+		return nil, apiErr("InvalidParameterException", "a staging label must have 1 to %d characters", maxLabel)
 	}
 	if v := s.versions[token]; v != nil && v.stored() {
 		if !sameValue(v, in) {
-			return nil, refuse("ResourceExistsException", "You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", token, s.arn)
+			return nil, apiErr("ResourceExistsException", "You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", token, s.arn)
 		}
 		return v, nil // nothing is done, labels included
 	}
-	if s.holder(current) == nil && !slices.Contains(labels, current) {
+	if s.withLabel(current) == nil && !slices.Contains(labels, current) {
 		labels = append(slices.Clone(labels), current) // the first version always is
 	}
-	if err := s.roomFor(labels); err != nil {
+	if err := s.checkLabelLimit(labels); err != nil {
 		return nil, err
 	}
 	v := s.versions[token]
@@ -172,10 +172,10 @@ func (m *SecretsManager) put(s *secret, in *input) (*version, error) {
 	v.text, v.binary, v.created = in.SecretString, in.SecretBinary, m.config.Now()
 	s.changed = v.created
 	if in.RotationToken == "" {
-		s.abandon(token)
+		s.cancelPending(token)
 	}
 	for _, label := range labels {
-		m.move(s, label, v)
+		m.moveLabel(s, label, v)
 	}
 	s.prune(m.config.Now())
 	return v, nil
@@ -184,12 +184,12 @@ func (m *SecretsManager) put(s *secret, in *input) (*version, error) {
 func checkValue(in *input) error {
 	switch {
 	case in.SecretString != nil && in.SecretBinary != nil:
-		return refuse("InvalidParameterException", "You can't specify both a binary secret value and a string secret value.")
+		return apiErr("InvalidParameterException", "You can't specify both a binary secret value and a string secret value.")
 	case in.SecretString == nil && in.SecretBinary == nil:
-		return refuse("InvalidRequestException", "You must provide either SecretString or SecretBinary.")
+		return apiErr("InvalidRequestException", "You must provide either SecretString or SecretBinary.")
 	case in.SecretString != nil && (*in.SecretString == "" || len(*in.SecretString) > maxValue),
 		in.SecretBinary != nil && (len(in.SecretBinary) == 0 || len(in.SecretBinary) > maxValue):
-		return refuse("ValidationException", "the value must have 1 to %d bytes", maxValue)
+		return apiErr("ValidationException", "the value must have 1 to %d bytes", maxValue)
 	}
 	return nil
 }
@@ -201,25 +201,25 @@ func sameValue(v *version, in *input) bool {
 	return in.SecretString == nil && string(v.binary) == string(in.SecretBinary)
 }
 
-// abandon takes AWSPENDING off the version in rotation, when somebody else writes a version. Source: Secrets Manager User
+// cancelPending takes AWSPENDING off the version in rotation, when somebody else writes a version. Source: Secrets Manager User
 // Guide, "CloudTrail entries", RotationAbandoned.
-func (s *secret) abandon(token string) {
-	v := s.holder(pending)
-	if v != nil && v.id != token && v != s.holder(current) {
-		s.unlabel(pending, v)
+func (s *secret) cancelPending(token string) {
+	v := s.withLabel(pending)
+	if v != nil && v.id != token && v != s.withLabel(current) {
+		s.removeLabel(pending, v)
 	}
 }
 
-func (s *secret) holder(label string) *version {
+func (s *secret) withLabel(label string) *version {
 	for _, v := range s.versions {
-		if v.has(label) {
+		if v.hasLabel(label) {
 			return v
 		}
 	}
 	return nil
 }
 
-func (s *secret) roomFor(labels []string) error {
+func (s *secret) checkLabelLimit(labels []string) error {
 	all := map[string]bool{previous: true}
 	for _, label := range labels {
 		all[label] = true
@@ -230,14 +230,14 @@ func (s *secret) roomFor(labels []string) error {
 		}
 	}
 	if len(all) > maxLabels {
-		return refuse("LimitExceededException", "a secret can have at most %d staging labels", maxLabels)
+		return apiErr("LimitExceededException", "a secret can have at most %d staging labels", maxLabels)
 	}
 	return nil
 }
 
-// move moves a label to a version. AWSPREVIOUS follows AWSCURRENT.
-func (m *SecretsManager) move(s *secret, label string, to *version) {
-	from := s.holder(label)
+// moveLabel moves a label to a version. AWSPREVIOUS follows AWSCURRENT.
+func (m *SecretsManager) moveLabel(s *secret, label string, to *version) {
+	from := s.withLabel(label)
 	if from == to {
 		return
 	}
@@ -246,27 +246,27 @@ func (m *SecretsManager) move(s *secret, label string, to *version) {
 	}
 	to.labels = append(to.labels, label)
 	if label == current && from != nil {
-		m.move(s, previous, from)
+		m.moveLabel(s, previous, from)
 	}
 	if from != nil {
-		s.forget(from)
+		s.dropIfUnlabelled(from)
 	}
 	// Source: Secrets Manager User Guide, "Secret Label Updated".
 	if label != pending && label != previous {
-		m.moved = append(m.moved, LabelMoved{
+		m.events = append(m.events, LabelMoved{
 			ARN: s.arn, Name: s.name, Label: label, Version: to.id, Account: m.config.Account, Region: m.config.Region, Time: m.config.Now(),
 		})
 	}
 }
 
-func (s *secret) unlabel(label string, v *version) {
+func (s *secret) removeLabel(label string, v *version) {
 	v.labels = slices.DeleteFunc(v.labels, func(l string) bool { return l == label })
-	s.forget(v)
+	s.dropIfUnlabelled(v)
 }
 
-// forget drops a version without a label: one that was announced and never got a value, or any.
-func (s *secret) forget(v *version) {
-	if len(v.labels) == 0 && (s.vanish || !v.stored()) {
+// dropIfUnlabelled drops a version without a label: one that was announced and never got a value, or any.
+func (s *secret) dropIfUnlabelled(v *version) {
+	if len(v.labels) == 0 && (s.dropUnlabelled || !v.stored()) {
 		delete(s.versions, v.id)
 	}
 }
