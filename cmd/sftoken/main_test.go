@@ -2,24 +2,24 @@ package main
 
 import (
 	"io"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
-// TestMain lets the tests run this program as a function.
+// TestMain lets the tests run this program as a function, and as the command sftoken, which it puts on the PATH.
 func TestMain(m *testing.M) {
 	stack.RunFunction(version)
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"sftoken": main})
 }
 
-// Of every stack.
+// The constants of every stack.
 const (
 	region    = stack.Region
 	owner     = stack.Account
@@ -37,13 +37,13 @@ var (
 type testStack struct{ *stack.Stack }
 
 // newTestStack starts a stack with a simulated org.
-func newTestStack(t *testing.T, log io.Writer, settings ...string) *testStack {
+func newTestStack(t testing.TB, log io.Writer, settings ...string) *testStack {
 	t.Helper()
 	return startStack(t, stack.Config{Log: log, Env: settings, Timeout: 4 * time.Second})
 }
 
 // startStack starts a stack that ends with the test.
-func startStack(t *testing.T, c stack.Config) *testStack {
+func startStack(t testing.TB, c stack.Config) *testStack {
 	t.Helper()
 	s, err := stack.Start(t.Context(), c)
 	if err != nil {
@@ -53,16 +53,21 @@ func startStack(t *testing.T, c stack.Config) *testStack {
 	return &testStack{s}
 }
 
-// useKey makes the commands that follow run as p.
+// useKey sets the environment of the commands that follow: they run as p.
 func (s *testStack) useKey(t *testing.T, p localaws.Principal) {
 	t.Helper()
-	for name, value := range map[string]string{
+	for name, value := range s.env(p) {
+		t.Setenv(name, value)
+	}
+}
+
+// env returns the environment variables of a command that p runs.
+func (s *testStack) env(p localaws.Principal) map[string]string {
+	return map[string]string{
 		"SFTOKEN_URL": s.URL, "AWS_REGION": region, "AWS_ACCESS_KEY_ID": p.AccessKeyID,
 		"AWS_SECRET_ACCESS_KEY": p.SecretAccessKey, "AWS_SESSION_TOKEN": p.SessionToken, "AWS_ENDPOINT_URL": s.AWSURL,
 		"SALESFORCE_HOSTS": s.OrgHost(), "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "ADMIN_APP": "", "SECRET_PREFIX": "",
-	} {
-		t.Setenv(name, value)
 	}
 }
 
