@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -13,7 +12,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-func TestInAnEmergencyAPairThatWasStagedBeforeIsNotUsed(t *testing.T) {
+// Credentials that were staged before may be compromised too.
+func TestRotateCompromisedDropsStagedCredentials(t *testing.T) {
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s")
 	s.useKey(t, ownerKey)
 	leakedKey, leakedSecret := s.App.Credentials()
@@ -31,14 +31,14 @@ func TestInAnEmergencyAPairThatWasStagedBeforeIsNotUsed(t *testing.T) {
 	}
 	key, secret := s.App.Credentials()
 	if key == leakedKey || s.Org.CanLogin(leakedKey, leakedSecret) || key == staged.Key || s.Org.CanLogin(staged.Key, staged.Secret) || !s.Org.CanLogin(key, secret) {
-		t.Errorf("the leaked pair logs in: %t; the one that was staged: %t", s.Org.CanLogin(leakedKey, leakedSecret), s.Org.CanLogin(staged.Key, staged.Secret))
+		t.Errorf("the compromised credentials log in: %t; those staged before: %t", s.Org.CanLogin(leakedKey, leakedSecret), s.Org.CanLogin(staged.Key, staged.Secret))
 	}
 	if _, stderr, code := command(t, "", "get", "crm", "-o", "none"); code != 0 {
 		t.Errorf("afterwards: exit %d: %s", code, stderr)
 	}
 }
 
-func TestAnAppThatCannotRotateItselfIsSaidAtOnce(t *testing.T) {
+func TestRotateNeedsAppID(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, ownerKey)
 	value, err := s.Secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")})
@@ -62,6 +62,6 @@ func TestAnAppThatCannotRotateItselfIsSaidAtOnce(t *testing.T) {
 	}
 	status, _, _ := command(t, "", "secret", "status", "crm")
 	if strings.Contains(status, "AWSPENDING") || strings.Contains(status, "COMPROMISED") {
-		t.Error(fmt.Sprint("something was begun: ", status))
+		t.Errorf("a rotation was started: %s", status)
 	}
 }

@@ -20,7 +20,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// runLocal runs `sftoken local` until it has said all of its introduction, ends it as Ctrl-C does, and returns what it wrote.
+// runLocal runs `sftoken local` until it has said all of its introduction, ends it as Ctrl-C does, and returns what
+// it wrote.
 func runLocal(t *testing.T, last string, args ...string) (stdout, stderr string) {
 	t.Helper()
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -65,7 +66,8 @@ func TestLocalForScripts(t *testing.T) {
 	}
 }
 
-// A pair made in a real org by the local rotate function would be lost with the process: its caller would be locked out.
+// A pair made in a real org by the local rotate function would be lost with the process: its caller would be locked
+// out.
 func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 	org := sfoauthtest.New(sfoauthtest.Config{})
 	server, err := org.Start("127.0.0.1:0")
@@ -230,4 +232,14 @@ func TestInstalledProgramNeedsNothingElse(t *testing.T) {
 			t.Errorf("in a Lambda function, %q: %v: %s", left, err, text)
 		}
 	}
+}
+
+// buildProgram builds the program.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "sftoken")
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return binary
 }

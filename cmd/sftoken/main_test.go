@@ -2,6 +2,8 @@ package main
 
 import (
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -69,6 +71,20 @@ func (s *testStack) env(p localaws.Principal) map[string]string {
 		"SALESFORCE_HOSTS": s.OrgHost(), "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "ADMIN_APP": "", "SECRET_PREFIX": "",
 	}
+}
+
+// tokenResponse is a response of the API.
+const tokenResponse = `{"access_token":"t","token_id":"e3b98a4da31a127d",` +
+	`"instance_url":"https://acme.my.salesforce.com","expires_in":600}`
+
+// serveAPI serves h as the API and as AWS until the test ends. The commands that follow use it as a caller.
+func serveAPI(t *testing.T, h http.HandlerFunc) *testStack {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	s := &testStack{&stack.Stack{URL: server.URL + "/v1", AWSURL: server.URL}}
+	s.useKey(t, billingKey)
+	return s
 }
 
 func credentialsOf(p localaws.Principal) aws.CredentialsProvider {

@@ -90,7 +90,10 @@ func userMessage(err error) string {
 		hints, inner = append(hints, hinted.hint), hinted.error
 	}
 	if message, hint := awsMessage(err); message != "" {
-		text, hints = message, append(hints, hint)
+		text = message
+		if len(hints) == 0 {
+			hints = append(hints, hint)
+		}
 	}
 	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Code == "" && failed.Status != 429 {
 		// API Gateway's message, unlike the token function's, does not say what to do.

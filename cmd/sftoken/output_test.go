@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,13 +16,13 @@ import (
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
-// hostile is what must not reach a terminal: a sequence that clears it, one that sets its title, a C1 control, and text that is turned.
+// hostile must not reach a terminal: it clears the screen, sets the title, and has a C1 control and bidirectional text.
 const hostile = "\x1b[2J\x1b]0;owned\x07 \u009b31m \u202egnorw"
 
-// clean reports whether a terminal shows text as it is.
-func clean(text string) bool { return printable.Safe(text) == text }
+// isPrintable reports whether text contains nothing that a terminal interprets.
+func isPrintable(text string) bool { return printable.Safe(text) == text }
 
-func TestOutsideTextReachesATerminalClean(t *testing.T) {
+func TestUntrustedTextIsPrintable(t *testing.T) {
 	answer := func(w http.ResponseWriter, status int, body any) {
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(body)
@@ -35,7 +34,7 @@ func TestOutsideTextReachesATerminalClean(t *testing.T) {
 		"an error of API Gateway": func(w http.ResponseWriter, _ *http.Request) {
 			answer(w, 403, map[string]string{"message": "No" + hostile})
 		},
-		"a page": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, hostile, 500) },
+		"a web page": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, hostile, 500) },
 		"an error of AWS": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Amzn-ErrorType", "AccessDeniedException")
 			answer(w, 400, map[string]string{"__type": "AccessDeniedException", "message": "No" + hostile})
@@ -45,17 +44,15 @@ func TestOutsideTextReachesATerminalClean(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			api := httptest.NewServer(handler)
-			defer api.Close()
-			s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
-			s.useKey(t, billingKey)
+			serveAPI(t, handler)
 			t.Setenv("AWS_MAX_ATTEMPTS", "1")
 			for _, args := range [][]string{
-				{"get", "crm", "--timeout", "2s"}, {"get", "crm", "-o", "token", "--timeout", "2s"}, {"get", "crm", "-o", "env", "--timeout", "2s"}, {"get", "crm", "-o", "header", "--timeout", "2s"},
-				{"revoke", "crm", "--timeout", "2s"}, {"secret", "status", "crm"}, {"secret", "put", "crm"}, {"rotate", "crm"}, {"doctor", "crm"}, {"doctor", "crm", "--json"},
+				{"get", "crm", "--timeout", "1s"}, {"get", "crm", "-o", "token", "--timeout", "1s"},
+				{"get", "crm", "-o", "env", "--timeout", "1s"}, {"get", "crm", "-o", "header", "--timeout", "1s"},
+				{"revoke", "crm", "--timeout", "1s"}, {"secret", "status", "crm"}, {"secret", "put", "crm"}, {"rotate", "crm"}, {"doctor", "crm"}, {"doctor", "crm", "--json"},
 			} {
 				stdout, stderr, _ := command(t, `{"note":"x"}`, args...)
-				if !clean(stdout) || !clean(stderr) || stdout+stderr == "" {
+				if !isPrintable(stdout) || !isPrintable(stderr) || stdout+stderr == "" {
 					t.Errorf("%q: %q %q", args, stdout, stderr)
 				}
 			}
@@ -63,19 +60,18 @@ func TestOutsideTextReachesATerminalClean(t *testing.T) {
 	}
 }
 
-// Whatever -o header prints is one header, and no more.
-func TestAHeaderIsOneHeader(t *testing.T) {
+// A token with white space could add another header.
+func TestGetHeaderIsOneHeader(t *testing.T) {
 	for _, text := range []string{"a b", "a\r\nX-Evil: 1", "a\nb", "tab\tbed", "é", "a\u2028b"} {
-		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			_ = json.NewEncoder(w).Encode(map[string]any{"access_token": text, "token_id": "0123456789abcdef", "instance_url": "https://x", "expires_in": 600})
-		}))
-		s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
-		s.useKey(t, billingKey)
+		serveAPI(t, func(w http.ResponseWriter, _ *http.Request) {
+			_ = json.NewEncoder(w).Encode(map[string]any{
+				"access_token": text, "token_id": "0123456789abcdef", "instance_url": "https://x", "expires_in": 600,
+			})
+		})
 		if stdout, stderr, code := command(t, "", "get", "crm", "-o", "header"); code != exitFailed || stdout != "" || !strings.Contains(stderr, "characters that do not print") || strings.Contains(stderr, text) {
 			t.Errorf("%q: exit %d: %q %s", text, code, stdout, stderr)
 		}
-		api.Close()
-		var out strings.Builder // where the library lets it through
+		var out strings.Builder // in case the library accepts it
 		if err := printToken(&out, &sftoken.Token{AccessToken: sfoauth.NewSecret(text)}, "header"); err == nil || out.Len() > 0 {
 			t.Errorf("%q: %v: %q", text, err, out.String())
 		}
@@ -86,35 +82,9 @@ func TestAHeaderIsOneHeader(t *testing.T) {
 	}
 }
 
-func TestUsageErrorsExitWith2(t *testing.T) {
-	s := &testStack{&stack.Stack{URL: "http://127.0.0.1:1/v1", AWSURL: "http://127.0.0.1:1"}}
-	s.useKey(t, ownerKey)
-	for _, args := range [][]string{
-		{"get", "crm", "--url", "foo"}, {"revoke", "crm", "--url", "foo"}, {"exec", "crm", "--url", "foo", "--", "true"}, {"rotate", "crm", "--compromised", "--yes", "--url", "foo"},
-		{"get", "crm", "--timeout", "-1s"}, {"get", "crm", "--timeout", "0s"}, {"exec", "crm", "--timeout", "-1s", "--", "true"}, {"revoke", "crm", "--timeout", "-1s"}, {"doctor", "crm", "--timeout", "-1s"},
-		{"rotate", "crm", "--timeout", "-1s"}, {"secret", "stage", "crm", "--wait", "--timeout", "-1s"},
-	} {
-		if _, stderr, code := command(t, "", args...); code != exitUsage {
-			t.Errorf("%q: exit %d: %s", args, code, stderr)
-		}
-	}
-	t.Setenv("AWS_REGION", "")
-	t.Setenv("AWS_DEFAULT_REGION", "")
-	for _, args := range [][]string{{"get", "crm"}, {"revoke", "crm"}, {"secret", "status", "crm"}, {"secret", "put", "crm"}, {"secret", "stage", "crm"}, {"rotate", "crm"}} {
-		if _, stderr, code := command(t, "{}", args...); code != exitUsage || !strings.Contains(stderr, "no region") {
-			t.Errorf("no region: %q: exit %d: %s", args, code, stderr)
-		}
-	}
-	t.Setenv("AWS_REGION", region)
-	t.Setenv("SALESFORCE_HOSTS", "https://x/y")
-	if _, stderr, code := command(t, "{}", "secret", "put", "crm"); code != exitUsage || !strings.Contains(stderr, "SALESFORCE_HOSTS") {
-		t.Errorf("a host that is none: exit %d: %s", code, stderr)
-	}
-}
-
-// With the secret of a real org behind them, no other user of this machine may know the keys, and a web page whose name leads
-// here must get no answer.
-func TestLocalWithARealOrgIsForItsUserAlone(t *testing.T) {
+// With the secrets of a real org, no other user of this machine may know the keys, and a web page whose host name
+// resolves to this machine must be rejected.
+func TestLocalWithRealOrgIsPrivate(t *testing.T) {
 	org := sfoauthtest.New(sfoauthtest.Config{})
 	server, err := org.Start("127.0.0.1:0")
 	if err != nil {
@@ -139,7 +109,7 @@ func TestLocalWithARealOrgIsForItsUserAlone(t *testing.T) {
 		if _, stderr, code := command(t, "", "secret", "status", "erp"); code == 0 || !strings.Contains(stderr, "UnrecognizedClient") {
 			t.Errorf("with other keys: exit %d: %s", code, stderr)
 		}
-		s.useKey(t, p.Function) // that of the functions may read the secret
+		s.useKey(t, p.Function) // the functions' key may read the secret
 		if _, _, code := command(t, "", "secret", "status", "erp"); code == 0 {
 			t.Error("with another key of the functions the secret is shown")
 		}

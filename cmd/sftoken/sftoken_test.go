@@ -33,118 +33,6 @@ func command(t *testing.T, stdin string, args ...string) (stdout, stderr string,
 	return out.String(), errs.String(), code
 }
 
-func TestCommands(t *testing.T) {
-	log := &localaws.SyncBuffer{}
-	s := newTestStack(t, log, "SECRET_TTL=1s", "PROPAGATION=1s")
-	key, _ := s.App.Credentials()
-	s.useKey(t, billingKey)
-
-	stdout, _, code := command(t, "", "get", "crm")
-	var token map[string]any
-	if err := json.Unmarshal([]byte(stdout), &token); err != nil || code != 0 || !s.Org.TokenActive(fmt.Sprint(token["access_token"])) {
-		t.Fatalf("get: exit %d, %v", code, err)
-	}
-	text := fmt.Sprint(token["access_token"])
-	for format, want := range map[string]string{
-		"token": text + "\n", "header": "Authorization: Bearer " + text + "\n",
-		"env": "export SF_ACCESS_TOKEN='" + text + "'\nexport SF_INSTANCE_URL='" + s.OrgURL + "'\n",
-	} {
-		if stdout, stderr, code := command(t, "", "get", "crm", "-o", format); stdout != want || code != 0 {
-			t.Errorf("get -o %s: exit %d, %s", format, code, stderr)
-		}
-	}
-	if stdout, _, code := command(t, "", "exec", "crm", "--", "sh", "-c", `test -n "$SF_ACCESS_TOKEN" && echo "$SF_INSTANCE_URL"; exit 7`); stdout != s.OrgURL+"\n" || code != 7 {
-		t.Errorf("exec: exit %d, %q", code, stdout)
-	}
-	for _, c := range []struct {
-		name string
-		args []string
-		code int
-		says string
-	}{
-		{"no app", []string{"get"}, exitUsage, "the app's name"},
-		{"two apps", []string{"get", "a", "b"}, exitUsage, "the app's name"},
-		{"an unknown flag", []string{"get", "crm", "--nonsense"}, exitUsage, "nonsense"},
-		{"an unknown format", []string{"get", "crm", "-o", "xml"}, exitUsage, "json, token, header, env or none"},
-		{"no API", []string{"get", "crm", "--url", " "}, exitUsage, "must be a URL"},
-		{"an unknown app", []string{"get", "nosuch"}, exitDenied, "unknown_app"},
-		{"a bad name", []string{"get", "CRM"}, exitUsage, "lower-case letters"},
-		{"an address without the stage", []string{"get", "crm", "--url", strings.TrimSuffix(s.URL, "/v1")}, exitDenied, "`sftoken doctor APP` says"},
-		{"an address where nothing listens", []string{"get", "crm", "--url", "http://127.0.0.1:1/v1", "--timeout", "1s"}, exitFailed, "no answer of the API: dial tcp"},
-		{"a secret that the caller may not see", []string{"secret", "status", "crm"}, exitFailed, "sftoken: secret sftoken/crm: DescribeSecret: AccessDeniedException: User: "},
-		{"an unknown command of secret", []string{"secret", "statu"}, exitUsage, "do you mean status?"},
-		{"what IAM does not allow", []string{"revoke", "crm"}, exitDenied, "not authorized"},
-		{"exec without a command", []string{"exec", "crm"}, exitUsage, "COMMAND"},
-		{"exec without a dash", []string{"exec", "crm", "true"}, exitUsage, "COMMAND"},
-		{"a token that is not dead", []string{"get", "crm", "--rejected", fmt.Sprint(token["token_id"]), "-o", "token"}, 0, ""},
-	} {
-		if _, stderr, code := command(t, "", c.args...); code != c.code || !strings.Contains(stderr, c.says) {
-			t.Errorf("%s: exit %d: %s", c.name, code, stderr)
-		}
-	}
-
-	s.useKey(t, ownerKey)
-	if stdout, stderr, code := command(t, "", "secret", "status", "crm"); code != 0 || !strings.Contains(stdout, "AWSCURRENT") || !strings.Contains(stdout, "rotation") {
-		t.Errorf("secret status: exit %d: %s%s", code, stdout, stderr)
-	}
-	if stdout, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != 0 || !strings.Contains(stdout, "is AWSCURRENT") {
-		t.Errorf("rotate: exit %d: %s%s", code, stdout, stderr)
-	}
-	if newKey, _ := s.App.Credentials(); newKey == key {
-		t.Error("rotate has not rotated")
-	}
-	key, secret := s.App.Regenerate()
-	pair := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
-	if stdout, stderr, code := command(t, pair, "secret", "stage", "crm", "--wait"); code != 0 || !strings.Contains(stdout, "it works") {
-		t.Errorf("secret stage: exit %d: %s%s", code, stdout, stderr)
-	}
-	if _, stderr, code := command(t, `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`, "secret", "stage", "crm", "--wait"); code != exitFailed || !strings.Contains(stderr, "REJECTED") {
-		t.Errorf("secret stage of a wrong pair: exit %d: %s", code, stderr)
-	}
-	file := filepath.Join(t.TempDir(), "pair.json")
-	if err := os.WriteFile(file, []byte(pair), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if stdout, stderr, code := command(t, "", "secret", "put", "crm", "--file", file); code != 0 || !strings.Contains(stdout, "as AWSCURRENT") {
-		t.Errorf("secret put: exit %d: %s%s", code, stdout, stderr)
-	}
-	for stdin, says := range map[string]string{"": "standard input is empty", "{}": "no field is given", "[]": "JSON object", `{"consumerKey":"","consumerSecret":""}`: "consumerKey is missing", `{"consumerKey":"x","consumerSecret":"replace-me"}`: "placeholder"} {
-		if _, stderr, code := command(t, stdin, "secret", "put", "crm"); code != exitFailed || !strings.Contains(stderr, says) {
-			t.Errorf("secret put of %q: exit %d: %s", stdin, code, stderr)
-		}
-	}
-	if _, stderr, code := command(t, `{"remark":"x","note":"kept"}`, "secret", "put", "crm"); code != 0 ||
-		!strings.Contains(stderr, `warning: "remark" is no field that sftoken reads`) || strings.Count(stderr, "warning: ") != 2 {
-		t.Errorf("secret put of unknown fields: exit %d: %s", code, stderr)
-	}
-	s.useKey(t, billingKey)
-	leaked, _, _ := command(t, "", "get", "crm", "-o", "token")
-	s.useKey(t, ownerKey)
-	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stdout, "COMPROMISED") || !strings.Contains(stdout, "revoked") {
-		t.Errorf("rotate --compromised: exit %d: %s%s", code, stdout, stderr)
-	}
-	if s.Org.TokenActive(strings.TrimSpace(leaked)) {
-		t.Error("the token made with the leaked pair lives on")
-	}
-	// The rotate function deletes the pair right after AWSCURRENT has moved, which is all that the command waits for.
-	if err := s.WaitIdle(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if s.Org.CanLogin(key, secret) {
-		t.Error("the leaked pair lives on")
-	}
-	if _, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 {
-		t.Errorf("afterwards: exit %d: %s", code, stderr)
-	}
-	// Last: the request goes on without its caller, so that the function may start a second instance, with a token of its own.
-	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1ns"); code != exitFailed || !strings.Contains(stderr, "no answer in time") {
-		t.Errorf("no time: exit %d: %s", code, stderr)
-	}
-	if stdout, _, code := command(t, "", "version"); code != 0 || stdout != version+"\n" {
-		t.Errorf("version: %q", stdout)
-	}
-}
-
 func TestCommandsForMachines(t *testing.T) {
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=0s")
 	s.useKey(t, ownerKey)
@@ -287,8 +175,8 @@ func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
 	}
 }
 
-// TestNothingSecretIsWritten takes real processes through every fault and collects everything that they, the commands and
-// the API write.
+// TestNothingSecretIsWritten takes real processes through every fault and collects everything that they, the commands
+// and the API write.
 func TestNothingSecretIsWritten(t *testing.T) {
 	var written localaws.SyncBuffer
 	s := newTestStack(t, &written, "SECRET_TTL=1s", "PROPAGATION=0s", "LOG_LEVEL=debug")
@@ -367,8 +255,8 @@ func (s *testStack) tokenID(t *testing.T) string {
 	return token.ID
 }
 
-// TestARotationWhoseProcessIsKilled kills the real rotate function while Salesforce works on one of its calls. That it recovers from
-// every call is shown in functions/rotate.
+// TestARotationWhoseProcessIsKilled kills the real rotate function while Salesforce works on one of its calls. That
+// it recovers from every call is shown in functions/rotate.
 func TestARotationWhoseProcessIsKilled(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
 	s.useKey(t, ownerKey)

@@ -19,15 +19,15 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// newQuietStack starts an org and AWS alone: nothing reacts to what is stored.
-func newQuietStack(t *testing.T) *testStack {
+// newStackWithoutFunctions starts an org and AWS only: nothing reacts to what is stored.
+func newStackWithoutFunctions(t *testing.T) *testStack {
 	t.Helper()
 	s := startStack(t, stack.Config{NoFunctions: true})
 	s.useKey(t, ownerKey)
 	return s
 }
 
-// value is what the secret of crm holds under the label; nil: nothing.
+// value returns the value of the version of crm with the label, or nil if there is none.
 func (s *testStack) value(t *testing.T, label string) map[string]any {
 	t.Helper()
 	out, err := s.Secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm"), VersionStage: &label})
@@ -42,7 +42,7 @@ func (s *testStack) value(t *testing.T, label string) map[string]any {
 	return found
 }
 
-// overwrite stores a value as it is, as other tools do.
+// overwrite stores a value unchecked, as other tools do.
 func (s *testStack) overwrite(t *testing.T, input *secretsmanager.PutSecretValueInput) {
 	t.Helper()
 	input.SecretId = aws.String(prefix + "crm")
@@ -56,8 +56,8 @@ func (s *testStack) credentialsJSON() string {
 	return fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
 }
 
-func TestPutKeepsWhatIsStored(t *testing.T) {
-	s := newQuietStack(t)
+func TestPutKeepsStoredFields(t *testing.T) {
+	s := newStackWithoutFunctions(t)
 	good, err := json.Marshal(s.value(t, "AWSCURRENT"))
 	if err != nil {
 		t.Fatal(err)
@@ -67,16 +67,16 @@ func TestPutKeepsWhatIsStored(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		stored *secretsmanager.PutSecretValueInput
-		says   string // empty: it is stored, with all fields
+		says   string // empty if it is stored, with all fields
 	}{
 		"a byte order mark":           {text("\ufeff" + string(good)), ""},
-		"JSON that is cut off":        {text(string(good[:len(good)-1])), "the whole value, allowedPrincipals, appId, baseUri"},
-		"no JSON at all":              {text("hello"), "would lose the whole value."},
-		"a binary value":              {&secretsmanager.PutSecretValueInput{SecretBinary: good}, "would lose the whole value."},
-		"a field nearly so named":     {text(strings.Replace(string(good), "allowedPrincipals", "AllowedPrincipals", 1)), "is allowedPrincipals meant"},
-		"a list that cannot be read":  {text(strings.Replace(string(good), `["111111111111"`, `["11111111"`, 1)), "allowedPrincipals: entry 1"},
-		"a field that is no string":   {text(strings.Replace(string(good), `"orgId":"`, `"orgId":7,"was":"`, 1)), "orgId is not a string"},
-		"a field that is left as was": {text(strings.Replace(string(good), `"orgId"`, `"note":"kept","orgId"`, 1)), ""},
+		"truncated JSON":        {text(string(good[:len(good)-1])), "the whole value, allowedPrincipals, appId, baseUri"},
+		"text that is not JSON":              {text("hello"), "would lose the whole value\n"},
+		"a binary value":              {&secretsmanager.PutSecretValueInput{SecretBinary: good}, "would lose the whole value\n"},
+		"a misspelt field":     {text(strings.Replace(string(good), "allowedPrincipals", "AllowedPrincipals", 1)), "is allowedPrincipals meant"},
+		"an invalid list":  {text(strings.Replace(string(good), `["111111111111"`, `["11111111"`, 1)), "allowedPrincipals: entry 1"},
+		"a field that is not a string":   {text(strings.Replace(string(good), `"orgId":"`, `"orgId":7,"was":"`, 1)), "orgId is not a string"},
+		"an unknown field": {text(strings.Replace(string(good), `"orgId"`, `"note":"kept","orgId"`, 1)), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.overwrite(t, c.stored)
@@ -93,8 +93,8 @@ func TestPutKeepsWhatIsStored(t *testing.T) {
 				}
 				return
 			}
-			if now := s.value(t, "AWSCURRENT"); now["orgId"] != s.Org.ID() || len(now["allowedPrincipals"].([]any)) != 2 || name == "a field that is left as was" && now["note"] != "kept" {
-				t.Errorf("fields are lost: %d are left", len(now))
+			if now := s.value(t, "AWSCURRENT"); now["orgId"] != s.Org.ID() || len(now["allowedPrincipals"].([]any)) != 2 || name == "an unknown field" && now["note"] != "kept" {
+				t.Errorf("fields are missing: %d are left", len(now))
 			}
 		})
 	}
@@ -103,7 +103,7 @@ func TestPutKeepsWhatIsStored(t *testing.T) {
 		key, secret := s.App.Credentials()
 		all := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.OrgURL)
 		stdout, stderr, code := command(t, all, "secret", "put", "crm", "--replace", "--json")
-		if code != 0 || !strings.Contains(stderr, "drops what is stored: the whole value, allowedPrincipals") || !strings.Contains(stdout, `"lost": [`) {
+		if code != 0 || !strings.Contains(stderr, "--replace drops stored fields: the whole value, allowedPrincipals") || !strings.Contains(stdout, `"lost": [`) {
 			t.Errorf("exit %d: %s%s", code, stdout, stderr)
 		}
 		if now := s.value(t, "AWSCURRENT"); len(now) != 3 {
@@ -119,26 +119,26 @@ func encoded(order binary.AppendByteOrder, text string) (out []byte) {
 	return out
 }
 
-func TestFilesAsEditorsAndShellsWriteThem(t *testing.T) {
-	s := newQuietStack(t)
+func TestInputEncodings(t *testing.T) {
+	s := newStackWithoutFunctions(t)
 	pair := strings.TrimSuffix(s.credentialsJSON(), "}") + `,"note":"Zürich 🙂"}` + "\r\n"
 	for name, c := range map[string]struct {
 		file []byte
-		says string // empty: it is stored
+		says string // empty if it is stored
 	}{
 		"UTF-8":                          {[]byte(pair), ""},
 		"UTF-8 with a mark":              {[]byte("\ufeff" + pair), ""},
 		"UTF-16LE with a mark":           {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)...), ""},
 		"UTF-16BE with a mark":           {append([]byte{0xfe, 0xff}, encoded(binary.BigEndian, pair)...), ""},
 		"UTF-16 without a mark":          {encoded(binary.LittleEndian, pair), "looks like UTF-16 without a byte order mark"},
-		"UTF-16 that is cut off":         {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)[:31]...), "ends within a character"},
-		"UTF-16 with half a character":   {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, `{"note":"`)[:]...), "want one JSON object"},
+		"truncated UTF-16":         {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)[:31]...), "ends within a character"},
+		"truncated JSON in UTF-16":   {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, `{"note":"`)[:]...), "not one JSON object"},
 		"UTF-32":                         {[]byte("\xff\xfe\x00\x00{\x00\x00\x00}\x00\x00\x00"), "UTF-32"},
 		"Latin-1":                        {[]byte(strings.ReplaceAll(strings.ReplaceAll(pair, "ü", "\xfc"), "🙂", "")), "not UTF-8 (from byte"},
-		"a second value behind it":       {[]byte(pair + pair), "want one JSON object"},
-		"a list":                         {[]byte("[" + pair + "]"), "want one JSON object"},
-		"longer than a secret's value":   {[]byte(`{"note":"` + strings.Repeat("x", maxInput) + `"}`), "longer than"},
-		"a lone surrogate within UTF-16": {append([]byte{0xff, 0xfe}, 0x00, 0xd8, '{', 0), "no character"},
+		"two values":       {[]byte(pair + pair), "not one JSON object"},
+		"a list":                         {[]byte("[" + pair + "]"), "not one JSON object"},
+		"too long a value":   {[]byte(`{"note":"` + strings.Repeat("x", maxInput) + `"}`), "longer than"},
+		"a lone surrogate in UTF-16": {append([]byte{0xff, 0xfe}, 0x00, 0xd8, '{', 0), "not valid UTF-16"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "pair.json")
@@ -157,8 +157,8 @@ func TestFilesAsEditorsAndShellsWriteThem(t *testing.T) {
 	}
 }
 
-func TestKeyAndSecretComeTogether(t *testing.T) {
-	s := newQuietStack(t)
+func TestPutNeedsKeyAndSecret(t *testing.T) {
+	s := newStackWithoutFunctions(t)
 	before := s.current(t)
 	for _, verb := range []string{"put", "stage"} {
 		for given, missing := range map[string]string{`{"consumerKey":"3MVG9other"}`: "consumerSecret is missing", `{"consumerSecret":"other","orgId":"00D000000000001AAA"}`: "consumerKey is missing"} {
@@ -179,7 +179,7 @@ func TestKeyAndSecretComeTogether(t *testing.T) {
 	}
 }
 
-func TestPutLogsInBeforeItStores(t *testing.T) {
+func TestPutVerifies(t *testing.T) {
 	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
 	org := func(change func(*sfoauthtest.AppOptions)) func(*testStack) {
 		return func(s *testStack) { s.App.Change(change) }
@@ -189,29 +189,29 @@ func TestPutLogsInBeforeItStores(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		change func(*testStack)
-		given  string // empty: the app's own
-		says   string // empty: it is stored
+		given  string // empty means the app's own credentials
+		says   string // empty if it is stored
 		also   string
 	}{
 		"credentials that work": {func(*testStack) {}, "", "", ""},
-		"wrong ones":            {func(*testStack) {}, wrong, "the credentials are refused", "sftoken secret stage crm --wait"},
-		"a user who is gone":    {func(s *testStack) { s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, "", "the credentials do not work", "activate the run-as user"},
-		"a user who is frozen":  {func(s *testStack) { s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = true }) }, "", "the credentials do not work", "INVALID_SESSION_ID"},
+		"wrong credentials":            {func(*testStack) {}, wrong, "Salesforce rejects the credentials", "sftoken secret stage crm --wait"},
+		"an inactive user":    {func(s *testStack) { s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, "", "the credentials do not work", "activate the run-as user"},
+		"a frozen user":  {func(s *testStack) { s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = true }) }, "", "the credentials do not work", "INVALID_SESSION_ID"},
 		"another org's": {func(s *testStack) {
 			key, secret := s.App.Credentials()
 			s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: aws.String(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"orgId":"00D000000000001AAA"}`, key, secret, s.OrgURL))})
 		}, "", "the credentials do not work", "orgId is 00D000000000001AAA"},
-		"an address out of range":                {org(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }), "", "could not be found out from here", "sftoken secret stage crm --wait"},
-		"an outage":                              {fault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0), "", "could not be found out from here", "--no-verify"},
-		"a limit":                                {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded"), 0), "", "could not be found out from here", "login rate"},
-		"no network":                             {fault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0), "", "could not be found out from here", "sftoken secret stage crm --wait"},
-		"no answer of the REST API":              {fault(sfoauthtest.REST, sfoauthtest.Unavailable(), 0), "", "could not be found out from here", ""},
-		"a session that was ended in between":    {fault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", "Session expired or invalid"), 1), "", "", ""},
-		"another request that is under way":      {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "token request is already being processed"), 1), "", "", ""},
-		"a host that is not Salesforce's at all": {func(*testStack) {}, `{"baseUri":"https://acme.lightning.force.com"}`, "the credentials do not work", "not a My Domain"},
+		"an address outside the IP ranges":                {org(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }), "", "cannot verify the credentials from this machine", "sftoken secret stage crm --wait"},
+		"an outage":                              {fault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0), "", "cannot verify the credentials from this machine", "--no-verify"},
+		"a login limit":                                {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded"), 0), "", "cannot verify the credentials from this machine", "login rate"},
+		"no network":                             {fault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0), "", "cannot verify the credentials from this machine", "sftoken secret stage crm --wait"},
+		"an outage of the REST API":              {fault(sfoauthtest.REST, sfoauthtest.Unavailable(), 0), "", "cannot verify the credentials from this machine", ""},
+		"a session that ended in between":    {fault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", "Session expired or invalid"), 1), "", "", ""},
+		"another request in progress":      {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "token request is already being processed"), 1), "", "", ""},
+		"a host outside Salesforce": {func(*testStack) {}, `{"baseUri":"https://acme.lightning.force.com"}`, "the credentials do not work", "not a My Domain"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newQuietStack(t)
+			s := newStackWithoutFunctions(t)
 			c.change(s)
 			before, given := s.current(t), c.given
 			if given == "" {
@@ -221,7 +221,7 @@ func TestPutLogsInBeforeItStores(t *testing.T) {
 			switch {
 			case c.says == "" && (code != 0 || s.current(t) == before):
 				t.Errorf("exit %d: %s%s", code, stdout, stderr)
-			case c.says != "" && (code != exitFailed || s.current(t) != before || !strings.Contains(stderr, "sftoken: nothing was stored: ") || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, c.also)):
+			case c.says != "" && (code != exitFailed || s.current(t) != before || !strings.Contains(stderr, "error: nothing was stored: ") || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, c.also)):
 				t.Errorf("exit %d: %s%s", code, stdout, stderr)
 			}
 			logins := s.Org.Stats().Calls[sfoauthtest.Token]
@@ -238,9 +238,9 @@ func TestPutLogsInBeforeItStores(t *testing.T) {
 	}
 }
 
-func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
+func TestPutProtectsLastWorkingVersion(t *testing.T) {
 	const wrong, wrongToo = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`, `{"consumerKey":"3MVG9wrong","consumerSecret":"too"}`
-	s := newQuietStack(t)
+	s := newStackWithoutFunctions(t)
 	put := func(given string, want int, flags ...string) string {
 		t.Helper()
 		stdout, stderr, code := command(t, given, append([]string{"secret", "put", "crm"}, flags...)...)
@@ -258,42 +258,42 @@ func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
 		return secret
 	}
 	working := s.current(t)
-	put(wrong, 0, "--no-verify") // nothing has tried them
+	put(wrong, 0, "--no-verify") // unverified
 	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
 		t.Fatal("AWSPREVIOUS is not the working version")
 	}
 	for _, given := range []string{wrongToo, wrong, `{"allowedPrincipals":["111111111111"]}`, s.credentialsJSON()} {
 		says := put(given, exitFailed, "--no-verify")
 		if !strings.Contains(says, "nothing was stored: AWSCURRENT is not known to work") || !strings.Contains(says, "--force") || !strings.Contains(says, working) {
-			t.Errorf("not said: %s", says)
+			t.Errorf("stderr: %s", says)
 		}
 	}
-	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0) // neither is known to work, nor not to
+	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0) // neither is known to work or to fail
 	put(wrongToo, exitFailed, "--no-verify")
 	s.Org.ClearFaults()
 	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
 		t.Fatal("the working version has lost its label")
 	}
 
-	// Credentials that have logged in may be stored, and do not cost the working version its label either.
+	// Verified credentials may be stored, and the working version keeps its label.
 	key, secret := s.Org.AddApp(sfoauthtest.AppOptions{Name: "Another"}).Credentials()
 	put(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0)
 	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != working || now.VersionWithLabel("AWSCURRENT") == working {
 		t.Errorf("AWSPREVIOUS is %s, and not the working version %s", now.VersionWithLabel("AWSPREVIOUS"), working)
 	}
 	verified := s.current(t)
-	put(`{"allowedPrincipals":["111111111111"]}`, 0, "--no-verify") // the current version works, so that it may take AWSPREVIOUS
+	put(`{"allowedPrincipals":["111111111111"]}`, 0, "--no-verify") // the current version works, so AWSPREVIOUS may move to it
 	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != verified {
 		t.Errorf("AWSPREVIOUS is %s, and not %s", now.VersionWithLabel("AWSPREVIOUS"), verified)
 	}
 
 	put(wrong, 0, "--no-verify")
 	put(wrongToo, 0, "--no-verify", "--force")
-	put(wrong, 0, "--no-verify") // neither works, and there is nothing to lose
+	put(wrong, 0, "--no-verify") // neither works: there is nothing to protect
 }
 
-func TestASecretIsMadeOnlyWhenAsked(t *testing.T) {
-	s := newQuietStack(t)
+func TestPutCreate(t *testing.T) {
+	s := newStackWithoutFunctions(t)
 	key, secret := s.App.Credentials()
 	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.OrgURL)
 	_, stderr, code := command(t, value, "secret", "put", "erp")
@@ -303,15 +303,15 @@ func TestASecretIsMadeOnlyWhenAsked(t *testing.T) {
 	if _, stderr, code := command(t, value, "secret", "put", "erp", "--kms-key-id", "alias/x"); code != exitUsage {
 		t.Errorf("--kms-key-id alone: exit %d: %s", code, stderr)
 	}
-	if calls := s.AWS.Calls()["CreateSecret"]; calls != 1 { // that of the stack
-		t.Errorf("%d secrets were made", calls)
+	if calls := s.AWS.Calls()["CreateSecret"]; calls != 1 { // by the stack
+		t.Errorf("%d secrets were created", calls)
 	}
 	stdout, stderr, code := command(t, value, "secret", "put", "erp", "--create", "--json")
 	if code != 0 || !strings.Contains(stderr, "aws/secretsmanager") || !strings.Contains(stdout, `"arn": "arn:aws:secretsmanager:us-east-1:111111111111:secret:sftoken/erp-`) {
 		t.Errorf("--create: exit %d: %s%s", code, stdout, stderr)
 	}
-	if _, stderr, code := command(t, value, "secret", "put", "crm", "--create", "--kms-key-id", "alias/x"); code != exitUsage || !strings.Contains(stderr, "is there already") {
-		t.Errorf("the key of one that is there: exit %d: %s", code, stderr)
+	if _, stderr, code := command(t, value, "secret", "put", "crm", "--create", "--kms-key-id", "alias/x"); code != exitUsage || !strings.Contains(stderr, "exists already") {
+		t.Errorf("a KMS key for an existing secret: exit %d: %s", code, stderr)
 	}
 	_, stderr, code = command(t, value, "secret", "put", "hr", "--create", "--kms-key-id", "alias/sftoken")
 	described, err := s.Secrets.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(prefix + "hr")})
@@ -320,8 +320,8 @@ func TestASecretIsMadeOnlyWhenAsked(t *testing.T) {
 	}
 }
 
-// A profile may select another account than was meant: each command that writes says where it does.
-func TestWhatIsWrittenIsNamed(t *testing.T) {
+// The profile may select the wrong account: every command that writes prints its target.
+func TestTargetIsPrinted(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
 	s.useKey(t, ownerKey)
 	const arn = "arn:aws:secretsmanager:us-east-1:111111111111:secret:sftoken/crm-"
