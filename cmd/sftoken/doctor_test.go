@@ -20,15 +20,15 @@ import (
 )
 
 // diagnose runs doctor twice: with --json, whose report it returns, and without, where the text must fit 80 columns.
-func diagnose(t *testing.T, want int, args ...string) *doctor.Report {
+func (s *testStack) diagnose(t *testing.T, p localaws.Principal, want int, args ...string) *doctor.Report {
 	t.Helper()
 	args = append([]string{"doctor", "crm"}, args...)
-	stdout, stderr, code := command(t, "", append(args, "--json")...)
+	stdout, stderr, code := s.command(t, p, "", append(args, "--json")...)
 	report := &doctor.Report{}
 	if err := json.Unmarshal([]byte(stdout), report); err != nil || code != want || stderr != "" {
 		t.Fatalf("--json: exit %d, want %d: %v: %s%s", code, want, err, stdout, stderr)
 	}
-	stdout, stderr, code = command(t, "", args...)
+	stdout, stderr, code = s.command(t, p, "", args...)
 	if code != want || stderr != "" {
 		t.Errorf("exit %d, want %d: %s", code, want, stderr)
 	}
@@ -98,6 +98,7 @@ func golden(t *testing.T, name, got string) {
 
 // TestDoctorOutput shows a working setup to three callers, and then two broken setups.
 func TestDoctorOutput(t *testing.T) {
+	t.Parallel()
 	var written localaws.SyncBuffer
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s")
 	if err := s.WaitIdle(t.Context()); err != nil {
@@ -105,8 +106,7 @@ func TestDoctorOutput(t *testing.T) {
 	}
 	show := func(name string, p localaws.Principal, exit int, args ...string) {
 		t.Helper()
-		s.useKey(t, p)
-		report := diagnose(t, exit, args...)
+		report := s.diagnose(t, p, exit, args...)
 		golden(t, "doctor/"+name+".txt", formatReport(report))
 		text, _ := json.Marshal(report) // strings and numbers always can be
 		_, _ = written.Write(text)
@@ -122,8 +122,7 @@ func TestDoctorOutput(t *testing.T) {
 	s.App.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = false })
 	s.Token.Kill()
 
-	s.useKey(t, ownerKey)
-	if _, stderr, code := command(t, `{"baseUri":"https://acme.lightning.force.com","consumerKey":"3MVG9pasted","consumerSecret":"\"pasted\""}`, "secret", "put", "crm", "--no-verify"); code != 0 ||
+	if _, stderr, code := s.command(t, ownerKey, `{"baseUri":"https://acme.lightning.force.com","consumerKey":"3MVG9pasted","consumerSecret":"\"pasted\""}`, "secret", "put", "crm", "--no-verify"); code != 0 ||
 		!strings.Contains(stderr, "warning: baseUri") || !strings.Contains(stderr, "https://acme.my.salesforce.com") || !strings.Contains(stderr, "quotation marks") {
 		t.Errorf("secret put of odd values: exit %d: %s", code, stderr)
 	}
@@ -139,10 +138,9 @@ func TestDoctorOutput(t *testing.T) {
 }
 
 func TestDoctorWithoutNetwork(t *testing.T) {
+	t.Parallel()
 	s := &testStack{&stack.Stack{URL: "http://127.0.0.1:1/v1", AWSURL: "http://127.0.0.1:1"}}
-	s.useKey(t, billingKey)
-	t.Setenv("AWS_MAX_ATTEMPTS", "1")
-	report := diagnose(t, exitFailed)
+	report := s.diagnose(t, billingKey, exitFailed)
 	got := map[string]doctor.Status{}
 	for _, r := range report.Checks {
 		got[r.Check] = r.Status

@@ -33,12 +33,12 @@ func command(t *testing.T, stdin string, args ...string) (stdout, stderr string,
 	return out.String(), errs.String(), code
 }
 
-func TestCommandsForMachines(t *testing.T) {
+func TestJSONOutput(t *testing.T) {
+	t.Parallel()
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=0s")
-	s.useKey(t, ownerKey)
 	ask := func(stdin string, want int, args ...string) map[string]any {
 		t.Helper()
-		stdout, stderr, code := command(t, stdin, append(args, "--json")...)
+		stdout, stderr, code := s.command(t, ownerKey, stdin, append(args, "--json")...)
 		var got map[string]any
 		if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != want {
 			t.Fatalf("%q: exit %d, want %d: %v: %s%s", args, code, want, err, stdout, stderr)
@@ -77,13 +77,13 @@ func TestCommandsForMachines(t *testing.T) {
 		t.Errorf("rotate --compromised: %v", leak)
 	}
 	// The pair is changed, and the API does not answer: a machine must hear of both.
-	half := ask("", exitFailed, "rotate", "crm", "--compromised", "--yes", "--timeout", "10s", "--url", "http://127.0.0.1:1/v1")
+	half := ask("", exitFailed, "rotate", "crm", "--compromised", "--yes", "--timeout", "4s", "--url", "http://127.0.0.1:1/v1")
 	same(half, map[string]any{"compromised": true, "revoked": false})
 	for _, status := range []int{403, 503} { // not as get exits: the pair is changed all the same
 		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
-		_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "5s", "--url", api.URL+"/v1")
+		_, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "3s", "--url", api.URL+"/v1")
 		api.Close()
-		if code != exitFailed || !strings.Contains(stderr, "try `sftoken revoke crm`") {
+		if code != exitFailed || !strings.Contains(stderr, "hint: run `sftoken revoke crm`") {
 			t.Errorf("the API answers %d: exit %d: %s", status, code, stderr)
 		}
 	}

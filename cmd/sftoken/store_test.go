@@ -322,15 +322,15 @@ func TestPutCreate(t *testing.T) {
 
 // The profile may select the wrong account: every command that writes prints its target.
 func TestTargetIsPrinted(t *testing.T) {
+	t.Parallel()
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	s.useKey(t, ownerKey)
 	const arn = "arn:aws:secretsmanager:us-east-1:111111111111:secret:sftoken/crm-"
 	for _, args := range [][]string{{"secret", "put", "crm"}, {"secret", "stage", "crm"}, {"rotate", "crm"}, {"rotate", "crm", "--wait"}, {"rotate", "crm", "--compromised", "--yes"}} {
-		stdout, stderr, code := command(t, s.credentialsJSON(), args...)
+		stdout, stderr, code := s.command(t, ownerKey, s.credentialsJSON(), args...)
 		if code != 0 || !strings.Contains(stderr, "sftoken/crm in account 111111111111, region us-east-1 ("+arn) {
 			t.Errorf("%q: exit %d: %s%s", args, code, stdout, stderr)
 		}
-		stdout, stderr, code = command(t, s.credentialsJSON(), append(args, "--json")...)
+		stdout, stderr, code = s.command(t, ownerKey, s.credentialsJSON(), append(args, "--json")...)
 		var got target
 		if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || !strings.HasPrefix(got.ARN, arn) || got.Account != owner || got.Region != region || got.Secret != "sftoken/crm" {
 			t.Errorf("%q --json: exit %d: %s%s", args, code, stdout, stderr)

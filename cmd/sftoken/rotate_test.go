@@ -14,16 +14,16 @@ import (
 
 // Credentials that were staged before may be compromised too.
 func TestRotateCompromisedDropsStagedCredentials(t *testing.T) {
+	t.Parallel()
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s")
-	s.useKey(t, ownerKey)
 	leakedKey, leakedSecret := s.App.Credentials()
 	s.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 2) // Secrets Manager tries it twice
-	if _, stderr, code := command(t, "", "rotate", "crm"); code != 0 || len(s.App.Staged()) != 1 {
+	if _, stderr, code := s.command(t, ownerKey, "", "rotate", "crm"); code != 0 || len(s.App.Staged()) != 1 {
 		t.Fatalf("an unfinished rotation: exit %d: %s", code, stderr)
 	}
 	s.Org.ClearFaults()
 	staged := s.App.Staged()[0]
-	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stdout, "AWSCURRENT") {
+	if stdout, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stdout, "AWSCURRENT") {
 		t.Fatalf("rotate --compromised: exit %d: %s%s", code, stdout, stderr)
 	}
 	if err := s.WaitIdle(t.Context()); err != nil {
@@ -33,14 +33,14 @@ func TestRotateCompromisedDropsStagedCredentials(t *testing.T) {
 	if key == leakedKey || s.Org.CanLogin(leakedKey, leakedSecret) || key == staged.Key || s.Org.CanLogin(staged.Key, staged.Secret) || !s.Org.CanLogin(key, secret) {
 		t.Errorf("the compromised credentials log in: %t; those staged before: %t", s.Org.CanLogin(leakedKey, leakedSecret), s.Org.CanLogin(staged.Key, staged.Secret))
 	}
-	if _, stderr, code := command(t, "", "get", "crm", "-o", "none"); code != 0 {
+	if _, stderr, code := s.command(t, ownerKey, "", "get", "crm", "-o", "none"); code != 0 {
 		t.Errorf("afterwards: exit %d: %s", code, stderr)
 	}
 }
 
 func TestRotateNeedsAppID(t *testing.T) {
+	t.Parallel()
 	s := newTestStack(t, io.Discard)
-	s.useKey(t, ownerKey)
 	value, err := s.Secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")})
 	if err != nil {
 		t.Fatal(err)
@@ -55,12 +55,12 @@ func TestRotateNeedsAppID(t *testing.T) {
 		t.Fatal(err)
 	}
 	for args, says := range map[string]string{"": "sftoken secret stage crm --wait", "--wait": "sftoken secret stage crm --wait", "--compromised --yes": "sftoken secret put crm"} {
-		_, stderr, code := command(t, "", strings.Fields("rotate crm "+args)...)
+		_, stderr, code := s.command(t, ownerKey, "", strings.Fields("rotate crm "+args)...)
 		if code != exitFailed || !strings.Contains(stderr, says) {
 			t.Errorf("rotate %s: exit %d: %s", args, code, stderr)
 		}
 	}
-	status, _, _ := command(t, "", "secret", "status", "crm")
+	status, _, _ := s.command(t, ownerKey, "", "secret", "status", "crm")
 	if strings.Contains(status, "AWSPENDING") || strings.Contains(status, "COMPROMISED") {
 		t.Errorf("a rotation was started: %s", status)
 	}
