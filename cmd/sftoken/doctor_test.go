@@ -122,8 +122,11 @@ func TestDoctorOutput(t *testing.T) {
 	s.App.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = false })
 	s.Token.Kill()
 
-	if _, stderr, code := s.command(t, ownerKey, `{"baseUri":"https://acme.lightning.force.com","consumerKey":"3MVG9pasted","consumerSecret":"\"pasted\""}`, "secret", "put", "crm", "--no-verify"); code != 0 ||
-		!strings.Contains(stderr, "warning: baseUri") || !strings.Contains(stderr, "https://acme.my.salesforce.com") || !strings.Contains(stderr, "quotation marks") {
+	if _, stderr, code := s.command(t, ownerKey,
+		`{"baseUri":"https://acme.lightning.force.com","consumerKey":"3MVG9pasted","consumerSecret":"\"pasted\""}`,
+		"secret", "put", "crm", "--no-verify"); code != 0 ||
+		!strings.Contains(stderr, "warning: baseUri") || !strings.Contains(stderr, "https://acme.my.salesforce.com") ||
+		!strings.Contains(stderr, "quotation marks") {
 		t.Errorf("secret put of odd values: exit %d: %s", code, stderr)
 	}
 	if err := s.WaitIdle(t.Context()); err != nil {
@@ -145,7 +148,8 @@ func TestDoctorWithoutNetwork(t *testing.T) {
 	for _, r := range report.Checks {
 		got[r.Check] = r.Status
 	}
-	want := map[string]doctor.Status{"credentials": doctor.OK, "identity": doctor.Skipped, "address": doctor.OK, "reachable": doctor.Failed, "allowed": doctor.Skipped, "secret": doctor.Skipped}
+	want := map[string]doctor.Status{"credentials": doctor.OK, "identity": doctor.Skipped, "address": doctor.OK,
+		"reachable": doctor.Failed, "allowed": doctor.Skipped, "secret": doctor.Skipped}
 	for check, status := range want {
 		if got[check] != status {
 			t.Errorf("nothing listens: %s is %s, want %s", check, got[check], status)

@@ -16,7 +16,8 @@ import (
 )
 
 // odd are texts that need quoting in a shell.
-var odd = []string{`plain`, `two words`, `'single'`, `"double"`, "back`tick`", `$HOME $(id) ${x}`, `a\b\\c`, `;rm -rf /; #`, `!bang *?[a] ~`, `-n`, "tab\tand é", `''`, `=`}
+var odd = []string{`plain`, `two words`, `'single'`, `"double"`, "back`tick`", `$HOME $(id) ${x}`, `a\b\\c`,
+	`;rm -rf /; #`, `!bang *?[a] ~`, `-n`, "tab\tand é", `''`, `=`}
 
 // visible returns the characters of text that a token may have.
 func visible(text string) string {
@@ -51,7 +52,8 @@ func TestGetEnvIsQuoted(t *testing.T) {
 		}
 		// As in the help, with env as the program.
 		got, err := exec.CommandContext(t.Context(), sh, "-c", `eval "$1"; env`, "sh", stdout).Output()
-		if err != nil || !strings.Contains(string(got), "SF_ACCESS_TOKEN="+visible(text)+"\n") || !strings.Contains(string(got), "SF_INSTANCE_URL=https://"+text+"\n") {
+		if err != nil || !strings.Contains(string(got), "SF_ACCESS_TOKEN="+visible(text)+"\n") ||
+			!strings.Contains(string(got), "SF_INSTANCE_URL=https://"+text+"\n") {
 			t.Errorf("%q: %v: %s", text, err, stdout)
 		}
 		stdout, stderr, code = command(t, "", "exec", "crm", "--", sh, "-c", `printf %s "$SF_ACCESS_TOKEN"`)
@@ -112,7 +114,8 @@ func TestExecKeepsTokenOutOfCommandLines(t *testing.T) {
 	const token = "00D000000000001!secret-of-this-test"
 	oddAPI(t, token)
 	var stderr localaws.SyncBuffer
-	cmd := exec.CommandContext(t.Context(), "sftoken", "exec", "crm", "--", "sh", "-c", `echo $$; read line; echo "$line"; exit 3`)
+	cmd := exec.CommandContext(t.Context(), "sftoken", "exec", "crm", "--", "sh", "-c",
+		`echo $$; read line; echo "$line"; exit 3`)
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -161,7 +164,7 @@ func TestExecForwardsSignals(t *testing.T) {
 	oddAPI(t, "token")
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		cmd := exec.CommandContext(t.Context(), "sftoken", "exec", "crm", "--", "sh", "-c",
-			`trap 'echo caught; exit 5' TERM INT HUP; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`) // ends by itself if it gets no signal
+			`trap 'echo caught; exit 5' TERM INT HUP; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
 		stdout := startReady(t, cmd)
 		_ = cmd.Process.Signal(signal)
 		rest, _ := io.ReadAll(stdout)

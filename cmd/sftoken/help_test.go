@@ -43,7 +43,8 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%s: no %s", name, section)
 			}
 		}
-		if takesApp := strings.Contains(cmd.Use, "APP"); takesApp && (!cmd.HasExample() || !strings.Contains(stdout, "Environment:") || cmd.Long == "") {
+		if takesApp := strings.Contains(cmd.Use, "APP"); takesApp &&
+			(!cmd.HasExample() || !strings.Contains(stdout, "Environment:") || cmd.Long == "") {
 			t.Errorf("%s: help needs a description, an example and environment variables", name)
 		}
 		viaHelp, _, _ := command(t, "", append([]string{"help"}, words...)...)
@@ -63,10 +64,12 @@ func TestCompletion(t *testing.T) {
 		words []string
 		want  string
 	}{
-		{[]string{"d"}, "doctor"}, {[]string{"secret", ""}, "stage"}, {[]string{"get", "crm", "-o", ""}, "header"}, {[]string{"get", "--rej"}, "--rejected"},
+		{[]string{"d"}, "doctor"}, {[]string{"secret", ""}, "stage"}, {[]string{"get", "crm", "-o", ""}, "header"},
+		{[]string{"get", "--rej"}, "--rejected"},
 		{[]string{"get", ""}, ":4"}, // no file names
 	} {
-		if stdout, _, code := command(t, "", append([]string{"__complete"}, c.words...)...); code != 0 || !strings.Contains(stdout, c.want) {
+		if stdout, _, code := command(t, "", append([]string{"__complete"}, c.words...)...); code != 0 ||
+			!strings.Contains(stdout, c.want) {
 			t.Errorf("%q: exit %d: %s", c.words, code, stdout)
 		}
 	}

@@ -77,7 +77,16 @@ func (s *testStack) env(p localaws.Principal) map[string]string {
 	}
 }
 
-// command runs the program as p in a process of its own, for tests that run in parallel: they cannot set the environment.
+// command runs a command in this process and returns its output and exit code.
+func command(t *testing.T, stdin string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, strings.NewReader(stdin), &out, &errs)
+	return out.String(), errs.String(), code
+}
+
+// command runs the program as p in a process of its own, for tests that run in parallel: they cannot set the
+// environment.
 func (s *testStack) command(
 	t *testing.T, p localaws.Principal, stdin string, args ...string,
 ) (stdout, stderr string, code int) {

@@ -2,17 +2,12 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/printable"
-	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
-	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -29,7 +24,8 @@ func TestUntrustedTextIsPrintable(t *testing.T) {
 	}
 	for name, handler := range map[string]http.HandlerFunc{
 		"an error of the function": func(w http.ResponseWriter, _ *http.Request) {
-			answer(w, 502, map[string]string{"error": "app_misconfigured", "error_description": "x" + hostile, "salesforce_error": hostile, "request_id": hostile})
+			answer(w, 502, map[string]string{"error": "app_misconfigured", "error_description": "x" + hostile,
+				"salesforce_error": hostile, "request_id": hostile})
 		},
 		"an error of API Gateway": func(w http.ResponseWriter, _ *http.Request) {
 			answer(w, 403, map[string]string{"message": "No" + hostile})
@@ -40,7 +36,8 @@ func TestUntrustedTextIsPrintable(t *testing.T) {
 			answer(w, 400, map[string]string{"__type": "AccessDeniedException", "message": "No" + hostile})
 		},
 		"a token": func(w http.ResponseWriter, _ *http.Request) {
-			answer(w, 200, map[string]any{"access_token": "t" + hostile, "token_id": "0123456789abcdef" + hostile, "instance_url": "https://x" + hostile, "expires_in": 600})
+			answer(w, 200, map[string]any{"access_token": "t" + hostile, "token_id": "0123456789abcdef" + hostile,
+				"instance_url": "https://x" + hostile, "expires_in": 600})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +46,8 @@ func TestUntrustedTextIsPrintable(t *testing.T) {
 			for _, args := range [][]string{
 				{"get", "crm", "--timeout", "200ms"}, {"get", "crm", "-o", "token", "--timeout", "200ms"},
 				{"get", "crm", "-o", "env", "--timeout", "200ms"}, {"get", "crm", "-o", "header", "--timeout", "200ms"},
-				{"revoke", "crm", "--timeout", "200ms"}, {"secret", "status", "crm"}, {"secret", "put", "crm"}, {"rotate", "crm"}, {"doctor", "crm", "--timeout", "200ms"}, {"doctor", "crm", "--json", "--timeout", "200ms"},
+				{"revoke", "crm", "--timeout", "200ms"}, {"secret", "status", "crm"}, {"secret", "put", "crm"}, {"rotate", "crm"},
+				{"doctor", "crm", "--timeout", "200ms"}, {"doctor", "crm", "--json", "--timeout", "200ms"},
 			} {
 				stdout, stderr, _ := command(t, `{"note":"x"}`, args...)
 				if !isPrintable(stdout) || !isPrintable(stderr) || stdout+stderr == "" {
@@ -68,75 +66,19 @@ func TestGetHeaderIsOneHeader(t *testing.T) {
 				"access_token": text, "token_id": "0123456789abcdef", "instance_url": "https://x", "expires_in": 600,
 			})
 		})
-		if stdout, stderr, code := command(t, "", "get", "crm", "-o", "header"); code != exitFailed || stdout != "" || !strings.Contains(stderr, "characters that do not print") || strings.Contains(stderr, text) {
+		if stdout, stderr, code := command(t, "", "get", "crm", "-o", "header"); code != exitFailed || stdout != "" ||
+			!strings.Contains(stderr, "characters that do not print") || strings.Contains(stderr, text) {
 			t.Errorf("%q: exit %d: %q %s", text, code, stdout, stderr)
 		}
 		var out strings.Builder // in case the library accepts it
-		if err := printToken(&out, &sftoken.Token{AccessToken: sfoauth.NewSecret(text)}, "header"); err == nil || out.Len() > 0 {
+		if err := printToken(&out, &sftoken.Token{AccessToken: sfoauth.NewSecret(text)}, "header"); err == nil ||
+			out.Len() > 0 {
 			t.Errorf("%q: %v: %q", text, err, out.String())
 		}
 	}
 	oddAPI(t, "00D!AQ.x_y-z=")
-	if stdout, _, code := command(t, "", "get", "crm", "-o", "header"); code != 0 || stdout != "Authorization: Bearer 00D!AQ.x_y-z=\n" {
+	if stdout, _, code := command(t, "", "get", "crm", "-o", "header"); code != 0 ||
+		stdout != "Authorization: Bearer 00D!AQ.x_y-z=\n" {
 		t.Errorf("exit %d: %q", code, stdout)
-	}
-}
-
-// With the secrets of a real org, no other user of this machine may know the keys, and a web page whose host name
-// resolves to this machine must be rejected.
-func TestLocalWithRealOrgIsPrivate(t *testing.T) {
-	org := sfoauthtest.New(sfoauthtest.Config{})
-	server, err := org.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Credentials()
-	file := filepath.Join(t.TempDir(), "secrets.json")
-	if err := os.WriteFile(file, fmt.Appendf(nil, `{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}}`, key, secret, server.URL), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	secrets, err := stack.ReadSecrets(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := func() *testStack {
-		return startStack(t, stack.Config{Secrets: secrets, Env: []string{"SALESFORCE_HOSTS=" + strings.TrimPrefix(server.URL, "http://")}})
-	}
-	s := start()
-	for _, p := range []stack.Keys{stack.SimulatedKeys(), stack.RandomKeys()} {
-		s.useKey(t, p.Owner)
-		if _, stderr, code := command(t, "", "secret", "status", "erp"); code == 0 || !strings.Contains(stderr, "UnrecognizedClient") {
-			t.Errorf("with other keys: exit %d: %s", code, stderr)
-		}
-		s.useKey(t, p.Function) // the functions' key may read the secret
-		if _, _, code := command(t, "", "secret", "status", "erp"); code == 0 {
-			t.Error("with another key of the functions the secret is shown")
-		}
-		s.useKey(t, p.Billing)
-		if _, _, code := command(t, "", "get", "erp"); code != exitDenied {
-			t.Errorf("with other keys, of the API: exit %d", code)
-		}
-	}
-	s.useKey(t, s.Keys.Billing)
-	if _, stderr, code := command(t, "", "get", "erp", "-o", "none"); code != 0 {
-		t.Errorf("with its own: exit %d: %s", code, stderr)
-	}
-	for _, url := range []string{s.URL + "/tokens/erp", s.AWSURL} {
-		for host, want := range map[string]bool{"": true, "localhost": true, "evil.example": false, "169.254.169.254": false} {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Host = host
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = resp.Body.Close()
-			if got := resp.StatusCode != http.StatusMisdirectedRequest; got != want {
-				t.Errorf("%s with Host %q: HTTP %d", url, host, resp.StatusCode)
-			}
-		}
 	}
 }

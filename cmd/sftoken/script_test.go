@@ -47,7 +47,8 @@ func stackOf(ts *testscript.TestScript) *testStack { return ts.Value("stack").(*
 
 // scriptAs runs the commands that follow as one of the principals of the stack: as owner|billing|stranger.
 func scriptAs(ts *testscript.TestScript, _ bool, args []string) {
-	p, ok := map[string]localaws.Principal{"owner": ownerKey, "billing": billingKey, "stranger": strangerKey}[strings.Join(args, " ")]
+	p, ok := map[string]localaws.Principal{"owner": ownerKey, "billing": billingKey,
+		"stranger": strangerKey}[strings.Join(args, " ")]
 	if !ok {
 		ts.Fatalf("usage: as owner|billing|stranger")
 	}
@@ -102,6 +103,7 @@ func scriptLogin(ts *testscript.TestScript, neg bool, args []string) {
 
 // scriptDelete schedules the secret for deletion: delete.
 func scriptDelete(ts *testscript.TestScript, _ bool, _ []string) {
-	_, err := stackOf(ts).Secrets.DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")})
+	_, err := stackOf(ts).Secrets.DeleteSecret(context.Background(),
+		&secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")})
 	ts.Check(err)
 }

@@ -34,7 +34,10 @@ func runSynctest(t *testing.T, test func(v *fakeSecrets)) {
 		v := &fakeSecrets{t: t}
 		v.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
 			Account: owner, Region: region,
-			Functions:  map[string]localaws.Invoker{rotateARN: func(ctx context.Context, payload []byte) ([]byte, error) { return v.rotate(ctx, payload) }},
+			Functions: map[string]localaws.Invoker{rotateARN: func(ctx context.Context, payload []byte) ([]byte,
+				error) {
+				return v.rotate(ctx, payload)
+			}},
 			Background: func(rotation func(context.Context)) { go rotation(context.Background()) },
 		})
 		var network sfoauthtest.Network
@@ -44,9 +47,11 @@ func runSynctest(t *testing.T, test func(v *fakeSecrets)) {
 		client := network.Client()
 		t.Cleanup(client.CloseIdleConnections)
 		v.Client = secretsmanager.New(secretsmanager.Options{
-			Region: region, BaseEndpoint: aws.String("http://127.0.0.1:4566"), HTTPClient: client, Credentials: credentialsOf(ownerKey),
+			Region: region, BaseEndpoint: aws.String("http://127.0.0.1:4566"), HTTPClient: client,
+			Credentials: credentialsOf(ownerKey),
 		})
-		_, err = v.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "crm"), SecretString: aws.String(credentialsJSON("first"))})
+		_, err = v.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "crm"),
+			SecretString: aws.String(credentialsJSON("first"))})
 		v.must(err)
 		test(v)
 	})
@@ -61,7 +66,8 @@ func (v *fakeSecrets) must(err error) {
 
 // credentialsJSON returns a secret's value. With the name "made", it has the IDs that rotation needs.
 func credentialsJSON(name string) string {
-	fields := map[string]string{"consumerKey": name, "consumerSecret": "of " + name, "baseUri": "https://acme.my.salesforce.com"}
+	fields := map[string]string{"consumerKey": name, "consumerSecret": "of " + name,
+		"baseUri": "https://acme.my.salesforce.com"}
 	if name == "made" {
 		fields["appId"], fields["consumerId"] = "0xI000000000001AAA", "888000000000001AAA"
 	}
@@ -71,7 +77,8 @@ func credentialsJSON(name string) string {
 
 func (v *fakeSecrets) put(name, label string) {
 	v.t.Helper()
-	_, err := v.PutSecretValue(v.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String(prefix + "crm"), SecretString: aws.String(credentialsJSON(name)), VersionStages: []string{label}})
+	_, err := v.PutSecretValue(v.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String(prefix + "crm"),
+		SecretString: aws.String(credentialsJSON(name)), VersionStages: []string{label}})
 	v.must(err)
 }
 
@@ -105,13 +112,15 @@ func (v *fakeSecrets) command(ctx context.Context, typed string) (*cobra.Command
 
 func (v *fakeSecrets) store(ctx context.Context, label, typed string) *store {
 	cmd, _ := v.command(ctx, typed)
-	return &store{cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label, noVerify: true, force: true, create: true}
+	return &store{cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label, noVerify: true, force: true,
+		create: true}
 }
 
 func (v *fakeSecrets) rotation() *rotation {
 	secret := v.secret()
 	current := secret.VersionWithLabel("AWSCURRENT")
-	return &rotation{client: v.Client, secret: secret, Before: current, Leaked: current, timeout: defaultWait, out: io.Discard, progress: io.Discard}
+	return &rotation{client: v.Client, secret: secret, Before: current, Leaked: current, timeout: defaultWait,
+		out: io.Discard, progress: io.Discard}
 }
 
 // The result of staged credentials while rotations and people change the secret.
@@ -121,19 +130,23 @@ func TestWaitForResult(t *testing.T) {
 		label   string
 		says    string // empty if there is no error
 	}{
-		"accepted": {func(v *fakeSecrets, version string) { v.move("AWSCURRENT", version); v.move("CANDIDATE", "") }, "AWSCURRENT", ""},
+		"accepted": {func(v *fakeSecrets, version string) { v.move("AWSCURRENT", version); v.move("CANDIDATE", "") },
+			"AWSCURRENT", ""},
 		"rejected": {func(v *fakeSecrets, version string) {
 			v.move("REJECTED", version)
 			v.move("CANDIDATE", "")
 		}, "REJECTED", "Salesforce rejects the credentials"},
-		"used by a rotation": {func(v *fakeSecrets, _ string) { v.put("staged", "AWSCURRENT"); v.move("CANDIDATE", "") }, "AWSCURRENT", ""},
+		"used by a rotation": {func(v *fakeSecrets, _ string) { v.put("staged", "AWSCURRENT"); v.move("CANDIDATE", "") },
+			"AWSCURRENT", ""},
 		"used by a rotation and rejected": {func(v *fakeSecrets, _ string) {
 			v.put("staged", "REJECTED")
 			v.move("CANDIDATE", "")
 		}, "REJECTED", "Salesforce rejects the credentials"},
-		"replaced":     {func(v *fakeSecrets, _ string) { v.put("another", "CANDIDATE") }, "", "other credentials have been staged in place of these"},
-		"never tried":           {func(*fakeSecrets, string) {}, "", "stopped waiting, but the rotate function continues"},
-		"accepted late": {func(v *fakeSecrets, version string) { time.Sleep(time.Minute); v.move("AWSCURRENT", version) }, "AWSCURRENT", ""},
+		"replaced": {func(v *fakeSecrets, _ string) { v.put("another", "CANDIDATE") }, "",
+			"other credentials have been staged in place of these"},
+		"never tried": {func(*fakeSecrets, string) {}, "", "stopped waiting, but the rotate function continues"},
+		"accepted late": {func(v *fakeSecrets, version string) { time.Sleep(time.Minute); v.move("AWSCURRENT", version) },
+			"AWSCURRENT", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runSynctest(t, func(v *fakeSecrets) {
@@ -169,7 +182,8 @@ func TestWaitInterrupted(t *testing.T) {
 				v.aws.InjectFault("DescribeSecret", localaws.Fault{Delay: 10 * time.Second}, 0)
 			}
 			time.AfterFunc(at, cancel)
-			if label, err := s.waitForResult(version, defaultWait); label != "" || err == nil || !strings.Contains(err.Error(), "stopped waiting, but the rotate function continues") {
+			if label, err := s.waitForResult(version, defaultWait); label != "" || err == nil ||
+				!strings.Contains(err.Error(), "stopped waiting, but the rotate function continues") {
 				v.t.Errorf("%q, %v", label, err)
 			}
 		}
@@ -193,7 +207,8 @@ func (c *changingReader) Read(b []byte) (int, error) {
 func TestPutKeepsCredentialsRotatedDuringInput(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		s := v.store(v.t.Context(), appsecret.Current, "")
-		s.cmd.SetIn(&changingReader{strings.NewReader(`{"allowedPrincipals":["222222222222"]}`), func() { v.put("rotated", "AWSCURRENT") }})
+		s.cmd.SetIn(&changingReader{strings.NewReader(`{"allowedPrincipals":["222222222222"]}`),
+			func() { v.put("rotated", "AWSCURRENT") }})
 		_, err := s.store("")
 		v.must(err)
 		secret := v.secret()
@@ -239,12 +254,15 @@ func TestRotateAbandonedForAPerson(t *testing.T) {
 		}
 		r := v.rotation()
 		begun := time.Now()
-		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(userMessage(err), "rotation is not switched on for the secret\nhint: set RotationSchedule") {
+		if err := r.rotate(v.t.Context()); err == nil ||
+			!strings.Contains(userMessage(err), "rotation is not switched on for the secret\nhint: set RotationSchedule") {
 			v.t.Errorf("without a rotation: %v", err)
 		}
-		_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
+		_, err := v.RotateSecret(v.t.Context(),
+			&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
 		v.must(err)
-		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "the rotation was abandoned") || !strings.Contains(err.Error(), "a person must make new credentials") {
+		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "the rotation was abandoned") ||
+			!strings.Contains(err.Error(), "a person must make new credentials") {
 			v.t.Errorf("after the refusal: %v", err)
 		}
 		if took := time.Since(begun); took > time.Minute {
@@ -258,7 +276,8 @@ func TestRotateAbandonedForAPerson(t *testing.T) {
 func TestRotateCompromisedInNewVersion(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		v.rotate = func(context.Context, []byte) ([]byte, error) { return nil, errors.New("down") }
-		_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
+		_, err := v.RotateSecret(v.t.Context(),
+			&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
 		v.must(err)
 		synctest.Wait()
 		v.put("made", "AWSCURRENT")
@@ -307,7 +326,8 @@ func TestRotateRestartsAbandonedRotation(t *testing.T) {
 func TestCheckRotatable(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		r := v.rotation()
-		if err := r.checkRotatable(v.t.Context(), false); err == nil || !strings.Contains(userMessage(err), "secret stage crm --wait") {
+		if err := r.checkRotatable(v.t.Context(), false); err == nil ||
+			!strings.Contains(userMessage(err), "secret stage crm --wait") {
 			v.t.Error(err)
 		}
 		v.put("staged", "CANDIDATE")
@@ -315,7 +335,8 @@ func TestCheckRotatable(t *testing.T) {
 		if err := r.checkRotatable(v.t.Context(), false); err != nil {
 			v.t.Error(err)
 		}
-		if err := r.checkRotatable(v.t.Context(), true); err == nil || !strings.Contains(userMessage(err), "sftoken revoke crm") {
+		if err := r.checkRotatable(v.t.Context(), true); err == nil ||
+			!strings.Contains(userMessage(err), "sftoken revoke crm") {
 			v.t.Errorf("compromised: %v", err)
 		}
 		v.put("made", "AWSCURRENT")
@@ -332,13 +353,15 @@ func TestPutFirstVersion(t *testing.T) {
 			s := v.store(v.t.Context(), label, credentialsJSON("first"))
 			s.app, s.name = "erp", prefix+"erp"
 			_, err := s.store("")
-			if label == appsecret.Candidate && (err == nil || !strings.Contains(userMessage(err), "create it first with `sftoken secret put erp --create`")) || label == appsecret.Current && err != nil {
+			if label == appsecret.Candidate && (err == nil || !strings.Contains(userMessage(err),
+				"create it first with `sftoken secret put erp --create`")) || label == appsecret.Current && err != nil {
 				v.t.Errorf("%s: %v", label, err)
 			}
 		}
 		_, err := v.CreateSecret(v.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "empty")})
 		v.must(err)
-		s := v.store(v.t.Context(), appsecret.Current, credentialsJSON("first")) // into a secret that a template has created without a value
+		s := v.store(v.t.Context(), appsecret.Current,
+			credentialsJSON("first")) // into a secret that a template has created without a value
 		s.app, s.name = "empty", prefix+"empty"
 		if _, err := s.store(""); err != nil {
 			v.t.Error(err)

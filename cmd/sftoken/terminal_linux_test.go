@@ -39,7 +39,8 @@ func newPTY(t *testing.T, columns uint16) *pty {
 	for _, call := range []struct {
 		request uintptr
 		value   unsafe.Pointer
-	}{{syscall.TIOCSPTLCK, unsafe.Pointer(&unlocked)}, {syscall.TIOCGPTN, unsafe.Pointer(&number)}, {syscall.TIOCSWINSZ, unsafe.Pointer(&size)}} {
+	}{{syscall.TIOCSPTLCK, unsafe.Pointer(&unlocked)}, {syscall.TIOCGPTN, unsafe.Pointer(&number)},
+		{syscall.TIOCSWINSZ, unsafe.Pointer(&size)}} {
 		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, master.Fd(), call.request, uintptr(call.value)); errno != 0 {
 			t.Fatal(errno)
 		}
@@ -70,7 +71,8 @@ func (term *pty) run(t *testing.T, last string, args ...string) (shown string, c
 // await waits until the screen shows a text.
 func (term *pty) await(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(term.screen.String(), text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(term.screen.String(),
+		text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the screen does not show %q: %q", text, term.screen.String())
 		}
@@ -81,7 +83,8 @@ func (term *pty) await(t *testing.T, text string) {
 func (term *pty) awaitSecretPrompt(t *testing.T) {
 	t.Helper()
 	term.await(t, "Consumer secret (not shown): ")
-	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) &&
+		time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 	}
 }
 
@@ -146,7 +149,8 @@ func TestPromptHidesSecret(t *testing.T) {
 	_, _ = io.WriteString(term.master, secret+"\n")
 	end := <-done
 	if end.code != 0 || !strings.Contains(end.shown, key) || strings.Contains(end.shown, secret) {
-		t.Errorf("exit %d; the key is shown: %v, the secret: %v", end.code, strings.Contains(end.shown, key), strings.Contains(end.shown, secret))
+		t.Errorf("exit %d; the key is shown: %v, the secret: %v", end.code, strings.Contains(end.shown, key),
+			strings.Contains(end.shown, secret))
 	}
 	if strings.Contains(end.shown, "My Domain") {
 		t.Error("prompted for a stored field")
@@ -154,7 +158,8 @@ func TestPromptHidesSecret(t *testing.T) {
 	if !echoes(t, term.side) {
 		t.Error("the terminal is left without an echo")
 	}
-	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 || !s.Org.TokenActive(strings.TrimSpace(stdout)) {
+	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 ||
+		!s.Org.TokenActive(strings.TrimSpace(stdout)) {
 		t.Errorf("get: exit %d: %s", code, stderr)
 	}
 }
@@ -164,7 +169,9 @@ func TestPromptInterrupted(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, ownerKey)
 	if _, err := s.Secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{ // as a deployment makes it
-		Name: aws.String(prefix + "fresh"), SecretString: aws.String(`{"consumerKey":"replace-me","consumerSecret":"replace-me","baseUri":"https://replace-me.my.salesforce.com"}`),
+		Name: aws.String(prefix + "fresh"),
+		SecretString: aws.String(`{"consumerKey":"replace-me","consumerSecret":"replace-me",` +
+			`"baseUri":"https://replace-me.my.salesforce.com"}`),
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +205,8 @@ func TestPromptEndOfInput(t *testing.T) {
 		term.await(t, "Consumer key: ")
 		_, _ = io.WriteString(term.master, "\x04") // Ctrl-D
 	}()
-	if shown, code := term.run(t, "end of input", "secret", "put", "crm"); code != exitFailed || !strings.Contains(shown, "\r\nerror: nothing was stored: end of input") {
+	if shown, code := term.run(t, "end of input", "secret", "put", "crm"); code != exitFailed ||
+		!strings.Contains(shown, "\r\nerror: nothing was stored: end of input") {
 		t.Errorf("exit %d: %q", code, shown)
 	}
 }
@@ -214,7 +222,8 @@ func TestConfirmAtTerminal(t *testing.T) {
 			term.await(t, "Type yes: ")
 			_, _ = io.WriteString(term.master, typed)
 		}()
-		if shown, code := term.run(t, "nothing was done", "rotate", "crm", "--compromised"); code != exitFailed || !strings.Contains(shown, before) || s.current(t) != before || s.labelled(t, "COMPROMISED") != "" {
+		if shown, code := term.run(t, "nothing was done", "rotate", "crm", "--compromised"); code != exitFailed ||
+			!strings.Contains(shown, before) || s.current(t) != before || s.labelled(t, "COMPROMISED") != "" {
 			t.Errorf("%q: exit %d: %q", typed, code, shown)
 		}
 	}
@@ -260,7 +269,8 @@ func TestMFAAtTerminal(t *testing.T) {
 func TestExecLeavesCtrlCToTerminal(t *testing.T) {
 	oddAPI(t, "token")
 	cmd := exec.CommandContext(t.Context(), "sftoken", "exec", "crm", "--", "sh", "-c",
-		`trap 'echo interrupted' INT; trap 'echo ended; exit 5' TERM; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
+		`trap 'echo interrupted' INT; trap 'echo ended; exit 5' TERM; echo ready;
+		for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
 	cmd.Stdin, cmd.Stderr = strings.NewReader("data"), newPTY(t, 80).side
 	stdout := startReady(t, cmd)
 	_ = cmd.Process.Signal(os.Interrupt)
@@ -274,7 +284,8 @@ func TestExecLeavesCtrlCToTerminal(t *testing.T) {
 func echoes(t *testing.T, f *os.File) bool {
 	t.Helper()
 	var state syscall.Termios
-	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), syscall.TCGETS, uintptr(unsafe.Pointer(&state))); errno != 0 {
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), syscall.TCGETS,
+		uintptr(unsafe.Pointer(&state))); errno != 0 {
 		t.Fatal(errno)
 	}
 	return state.Lflag&syscall.ECHO != 0

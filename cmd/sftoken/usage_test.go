@@ -22,23 +22,23 @@ func TestUsageErrors(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"gte crm":                                  "hint: do you mean get?",
-		"nonsense":                                 `unknown command "nonsense"`,
-		"secret nonsense":                          "nonsense",
-		"--nonsense":                               "nonsense",
-		"version crm":                              "unexpected argument",
-		"get":                                      "the app's name",
-		"get a b":                                  "the app's name",
-		"doctor":                                   "the app's name",
-		"doctor crm erp":                           "one argument",
-		"doctor CRM":                               "invalid app name",
-		"rotate CRM":                               "invalid app name",
-		"get CRM":                                  "lower-case letters",
-		"get crm --nonsense":                       "nonsense",
-		"get crm -o xml":                           "json, token, header, env or none",
-		"get crm --url foo":                        "must be a URL",
-		"revoke crm --url foo":                     "must be a URL",
-		"exec crm --url foo -- true":               "must be a URL",
+		"gte crm":                    "hint: do you mean get?",
+		"nonsense":                   `unknown command "nonsense"`,
+		"secret nonsense":            "nonsense",
+		"--nonsense":                 "nonsense",
+		"version crm":                "unexpected argument",
+		"get":                        "the app's name",
+		"get a b":                    "the app's name",
+		"doctor":                     "the app's name",
+		"doctor crm erp":             "one argument",
+		"doctor CRM":                 "invalid app name",
+		"rotate CRM":                 "invalid app name",
+		"get CRM":                    "lower-case letters",
+		"get crm --nonsense":         "nonsense",
+		"get crm -o xml":             "json, token, header, env or none",
+		"get crm --url foo":          "must be a URL",
+		"revoke crm --url foo":       "must be a URL",
+		"exec crm --url foo -- true": "must be a URL",
 		"rotate crm --compromised --yes --url foo": "must be a URL",
 		"get crm --timeout soon":                   "soon",
 		"get crm --timeout -1s":                    "--timeout -1s: want more than 0",
@@ -59,7 +59,8 @@ func TestUsageErrors(t *testing.T) {
 	t.Setenv("SFTOKEN_URL", s.URL)
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_DEFAULT_REGION", "")
-	for _, args := range []string{"get crm", "revoke crm", "secret status crm", "secret put crm", "secret stage crm", "rotate crm"} {
+	for _, args := range []string{"get crm", "revoke crm", "secret status crm", "secret put crm", "secret stage crm",
+		"rotate crm"} {
 		check("no region", args)
 	}
 	t.Setenv("AWS_REGION", region)
