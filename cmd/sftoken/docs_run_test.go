@@ -21,7 +21,7 @@ import (
 )
 
 // elsewhere are the commands that need AWS itself, or are run by CI as they are.
-var elsewhere = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|go run|git) |\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
+var elsewhere = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go (?:run|install)|sftoken (?:demo|local))\b|\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
 
 // TestDocumentedCommandBlocks runs what the README and the pages of docs/ say to type, in bash, as the owner of a
 // local stack, with the real binary. Only addresses and what the text says to fill in are replaced.
@@ -119,13 +119,13 @@ func (s *testStack) current(t *testing.T) string {
 func (s *reader) prepare(t *testing.T, b mdtest.Block) {
 	t.Helper()
 	switch {
-	case strings.Contains(b.Text, "pair.json"): // somebody has regenerated the pair
+	case strings.Contains(b.Text, "credentials.json"): // an administrator has regenerated the pair
 		key, pair := s.App.Regenerate()
 		text, err := json.Marshal(map[string]string{"consumerKey": key, "consumerSecret": pair})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(s.dir, "pair.json"), text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.dir, "credentials.json"), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	case b.Heading == "A rotation is stuck":

@@ -261,3 +261,23 @@ func TestThreatModelProofs(t *testing.T) {
 		}
 	}
 }
+
+// TestReadmePython checks that the README calls functions that the copied module has.
+func TestReadmePython(t *testing.T) {
+	module := read(t, "examples/cross-account/python/sftoken.py")
+	calls := 0
+	for _, b := range page(t, "README.md").Blocks {
+		for _, match := range regexp.MustCompile(`sftoken\.(\w+)\(`).FindAllStringSubmatch(b.Text, -1) {
+			if b.Language != "python" {
+				continue
+			}
+			calls++
+			if !regexp.MustCompile(`(?m)^(?:def|class) ` + match[1] + `\b`).MatchString(module) {
+				t.Errorf("sftoken.py has no %s", match[1])
+			}
+		}
+	}
+	if calls == 0 {
+		t.Error("the README has no Python")
+	}
+}

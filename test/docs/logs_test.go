@@ -65,7 +65,7 @@ var (
 	notMetrics = []string{"Count", "Milliseconds", "Seconds", "Allow", "Events", "SecretId", "Test"}
 )
 
-// attributeName returns the name in slog.String("name", …), slog.Group("name", …) or add("name", …).
+// attributeName returns the name in slog.String("name", …), slog.GroupAttrs("name", …) or add("name", …).
 func attributeName(call *ast.CallExpr) (name string, isGroup bool) {
 	function := ""
 	switch f := call.Fun.(type) {
@@ -76,7 +76,7 @@ func attributeName(call *ast.CallExpr) (name string, isGroup bool) {
 	case *ast.Ident:
 		function = f.Name
 	}
-	if !slices.Contains([]string{"add", "String", "Int", "Float64", "Bool", "Group"}, function) || len(call.Args) < 2 {
+	if !slices.Contains([]string{"add", "String", "Int", "Float64", "Bool", "GroupAttrs"}, function) || len(call.Args) < 2 {
 		return "", false
 	}
 	literal, ok := call.Args[0].(*ast.BasicLit)
@@ -84,7 +84,7 @@ func attributeName(call *ast.CallExpr) (name string, isGroup bool) {
 		return "", false
 	}
 	name, _ = strconv.Unquote(literal.Value)
-	return name, function == "Group"
+	return name, function == "GroupAttrs"
 }
 
 // documentedFields returns the names in the three tables of docs/queries.md: of TokenLogs, of RotateLogs, and the metrics.
@@ -192,8 +192,8 @@ func TestQueries(t *testing.T) {
 		"TokenLogs": slices.Concat(tokenFields, metrics), "RotateLogs": slices.Concat(rotateFields, metrics), "AccessLogs": accessFields,
 	}
 	var code strings.Builder
-	for _, folder := range []string{"tokenapi", "rotateapi", "vending", "rotation", "appsecret", "telemetry"} {
-		files, err := filepath.Glob(root + "internal/" + folder + "/*.go")
+	for _, folder := range strings.Fields("internal/tokenapi internal/rotateapi internal/vending internal/rotation pkg/sfoauth") {
+		files, err := filepath.Glob(root + folder + "/*.go")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// EventBus delivers "Secret Label Updated" events to a function as EventBridge and Lambda's asynchronous invocation do: at
-// least once, late, in any order, three tries each, then to the dead letters. Nothing is delivered but by Deliver, so that a
-// test decides when. It is safe for concurrent use.
+// EventBus delivers "Secret Label Updated" events to a function as EventBridge and Lambda's asynchronous invocation
+// do: at least once, late, in any order, with three attempts, then to a dead-letter queue. Only Deliver delivers
+// events, so that a test controls when. It is safe for concurrent use.
 //
-// Source: Secrets Manager User Guide, "Secret Label Updated"; Lambda Developer Guide, "Error handling for asynchronous
-// invocation".
+// Source: Secrets Manager User Guide, "Secret Label Updated"; Lambda Developer Guide, "Error handling for
+// asynchronous invocation".
 type EventBus struct {
-	// Function takes the events.
+	// Function receives the events.
 	Function Invoker
-	// Labels are those that the rule matches. Nil: every label.
+	// Labels are the staging labels that the rule matches. Nil: all.
 	Labels []string
 	// Copies is how often each event is delivered. Zero: once.
 	Copies int
-	// Shuffle changes the order in which waiting events are delivered, as rand.Shuffle does. Nil: as they came.
+	// Shuffle changes the order of waiting events, as rand.Shuffle does. Nil: they are delivered in order of arrival.
 	Shuffle func(n int, swap func(i, j int))
-	// Pause is waited before a failed event is tried again, and twice as long the second time. Zero: not at all; Lambda: a minute.
+	// Pause is the delay before the second attempt. The third waits twice as long. Lambda: a minute. Zero: none.
 	Pause time.Duration
-	// Arrived is told that an event waits. Nil: nobody is. It must not block.
+	// Arrived is called for each new event, and must not block. Nil: no call.
 	Arrived func()
 
 	mu          sync.Mutex
@@ -34,10 +34,10 @@ type EventBus struct {
 	deadLetters [][]byte
 }
 
-// maxAttempts of an asynchronous invocation.
+// maxAttempts is the number of attempts of an asynchronous invocation.
 const maxAttempts = 3
 
-// LabelMoved is for SecretsManagerConfig.
+// LabelMoved queues an event. It is meant for SecretsManagerConfig.LabelMoved.
 func (b *EventBus) LabelMoved(e LabelMoved) {
 	if b.Labels != nil && !slices.Contains(b.Labels, e.Label) {
 		return
@@ -57,8 +57,8 @@ func (b *EventBus) LabelMoved(e LabelMoved) {
 	}
 }
 
-// Deliver delivers the waiting events, and those that come while it does, until there are none: then the bus is at rest, unless
-// another Deliver is under way. It returns how many it has dealt with, or ctx's error; an event that ctx interrupts waits again.
+// Deliver delivers the waiting events, and those that arrive meanwhile, until none is left. It returns the number of
+// events that it has delivered or given up, and ctx's error; an event that ctx interrupts waits again.
 func (b *EventBus) Deliver(ctx context.Context) (int, error) {
 	for n := 0; ; n++ {
 		if err := ctx.Err(); err != nil {
@@ -117,14 +117,14 @@ func (b *EventBus) deliver(ctx context.Context, event []byte) bool {
 	return false
 }
 
-// Waiting returns how many events have not been dealt with, those under way included.
+// Waiting returns the number of events that are waiting or being delivered.
 func (b *EventBus) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.waiting) + b.inFlight
 }
 
-// DeadLetters returns the events that the function has failed three times, and empties the queue of them.
+// DeadLetters returns the events whose attempts have all failed, and removes them from the queue.
 func (b *EventBus) DeadLetters() [][]byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()

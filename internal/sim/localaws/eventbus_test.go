@@ -22,8 +22,9 @@ type labelEvent struct {
 	Detail                               struct{ Name, LabelUpdated, VersionId string }
 }
 
-// TestEventsOfASecret has the real client change labels, and the bus tell of it.
-func TestEventsOfASecret(t *testing.T) {
+// TestLabelEvents changes labels with the SDK and checks the events.
+func TestLabelEvents(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var events []labelEvent
 		bus := &EventBus{Function: func(_ context.Context, payload []byte) ([]byte, error) {
@@ -32,7 +33,9 @@ func TestEventsOfASecret(t *testing.T) {
 			events = append(events, e)
 			return nil, err
 		}}
-		s := &suite{TB: t, name: new("crm"), client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1", LabelMoved: bus.LabelMoved}))}
+		s := &suite{TB: t, name: new("crm"),
+			client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1",
+				LabelMoved: bus.LabelMoved}))}
 		moved := func(want ...string) {
 			t.Helper()
 			events = nil
@@ -50,7 +53,8 @@ func TestEventsOfASecret(t *testing.T) {
 		s.create("one", token1)
 		moved("AWSCURRENT " + token1)
 		e := events[0]
-		if e.ID == "" || e.Version != "0" || e.Source != "aws.secretsmanager" || e.DetailType != "Secret Label Updated" || e.Account != "111111111111" ||
+		if e.ID == "" || e.Version != "0" || e.Source != "aws.secretsmanager" || e.DetailType != "Secret Label Updated" ||
+			e.Account != "111111111111" ||
 			e.Region != "us-east-1" || !e.Time.Equal(time.Now()) || len(e.Resources) != 1 || e.Detail.Name != "crm" {
 			t.Errorf("event %+v", e)
 		}
@@ -70,20 +74,23 @@ func TestEventsOfASecret(t *testing.T) {
 	})
 }
 
-func TestAnEventIsTriedThreeTimes(t *testing.T) {
+func TestEventAttempts(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start, failing := time.Now(), 3
 		var at []time.Duration
-		bus := &EventBus{Labels: []string{"AWSCURRENT"}, Pause: time.Minute, Function: func(context.Context, []byte) ([]byte, error) {
-			at = append(at, time.Since(start))
-			if failing--; failing >= 0 {
-				return nil, errors.New("as asked")
-			}
-			return nil, nil
-		}}
+		bus := &EventBus{Labels: []string{"AWSCURRENT"}, Pause: time.Minute,
+			Function: func(context.Context, []byte) ([]byte, error) {
+				at = append(at, time.Since(start))
+				if failing--; failing >= 0 {
+					return nil, errors.New("injected")
+				}
+				return nil, nil
+			}}
 		bus.LabelMoved(LabelMoved{Label: "OTHER"}) // the rule does not match it
 		bus.LabelMoved(LabelMoved{Label: "AWSCURRENT"})
-		if n, err := bus.Deliver(t.Context()); n != 1 || err != nil || len(bus.DeadLetters()) != 1 || len(bus.DeadLetters()) != 0 {
+		if n, err := bus.Deliver(t.Context()); n != 1 || err != nil || len(bus.DeadLetters()) != 1 ||
+			len(bus.DeadLetters()) != 0 {
 			t.Errorf("%d events: %v", n, err)
 		}
 		if want := []time.Duration{0, time.Minute, 3 * time.Minute}; !slices.Equal(at, want) {
@@ -97,7 +104,8 @@ func TestAnEventIsTriedThreeTimes(t *testing.T) {
 	})
 }
 
-func TestEventsComeTwiceAndOutOfOrder(t *testing.T) {
+func TestEventDuplicatesAndOrder(t *testing.T) {
+	t.Parallel()
 	var got []string
 	bus := &EventBus{
 		Copies:  2,
@@ -121,15 +129,16 @@ func TestEventsComeTwiceAndOutOfOrder(t *testing.T) {
 	}
 }
 
-// TestAnInterruptedEventIsNotLost stops the delivery while an event waits for its second try.
-func TestAnInterruptedEventIsNotLost(t *testing.T) {
+// TestEventInterrupted stops the delivery while an event waits for its second attempt.
+func TestEventInterrupted(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls, arrived := 0, 0
 		bus := &EventBus{
 			Pause: time.Hour, Arrived: func() { arrived++ },
 			Function: func(context.Context, []byte) ([]byte, error) {
 				if calls++; calls == 1 {
-					return nil, errors.New("as asked")
+					return nil, errors.New("injected")
 				}
 				return nil, nil
 			},
@@ -137,7 +146,8 @@ func TestAnInterruptedEventIsNotLost(t *testing.T) {
 		bus.LabelMoved(LabelMoved{Label: "AWSCURRENT"})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if n, err := bus.Deliver(ctx); n != 0 || !errors.Is(err, context.DeadlineExceeded) || bus.Waiting() != 1 || len(bus.DeadLetters()) != 0 {
+		if n, err := bus.Deliver(ctx); n != 0 || !errors.Is(err, context.DeadlineExceeded) || bus.Waiting() != 1 ||
+			len(bus.DeadLetters()) != 0 {
 			t.Errorf("%d events, %d wait: %v", n, bus.Waiting(), err)
 		}
 		if n, err := bus.Deliver(t.Context()); n != 1 || err != nil || calls != 2 || arrived != 1 || bus.Waiting() != 0 {

@@ -11,8 +11,9 @@ import (
 // or one in a real Lambda function, has no effect.
 const bootstrapVar = "SFTOKEN_SIMULATED_FUNCTION"
 
-// RunFunction runs a function in a process that a Function with FunctionConfig.Main has started, and exits. In every other
-// process it does nothing. Call it first in main, or in TestMain: mains are the functions that the program contains.
+// RunFunction runs a function in a process that a Function with FunctionConfig.Main has started, and exits. In every
+// other process it does nothing. Call it first in main, or in TestMain: mains are the functions that the program
+// contains.
 func RunFunction(mains map[string]func() error) {
 	name, ok := functionName(os.Getenv)
 	if !ok {

@@ -18,23 +18,23 @@ import (
 	"time"
 )
 
-// environment is one process of a function, and its Runtime API.
+// environment is one process of a function, with its Runtime API.
 type environment struct {
 	config  *FunctionConfig
 	cmd     *exec.Cmd
 	server  *http.Server
-	permits atomic.Int64 // how many entries of Function.idle are, or are going to be, this one
+	permits atomic.Int64 // how many more invocations the process may take, in Function.idle or under way
 	readyAt time.Time
 
 	ready   chan struct{} // closed at the first request for an event
 	once    sync.Once
 	next    chan *invocation
-	done    chan struct{} // closed when the process has ended
-	exitErr error         // why; final once dead is closed
+	done    chan struct{} // closed when the process has exited
+	exitErr error         // set once done is closed
 
 	mu      sync.Mutex
 	pending map[string]*invocation
-	initErr *FunctionError // what the process said of its initialisation
+	initErr *FunctionError // that the process has reported
 }
 
 type invocation struct {
@@ -49,7 +49,7 @@ type result struct {
 	err      error
 }
 
-// startEnvironment starts a process and waits until it asks for an event.
+// startEnvironment starts a process and waits until it requests an event.
 func startEnvironment(ctx context.Context, config *FunctionConfig) (*environment, error) {
 	program := config.Binary
 	if program == "" {
@@ -63,7 +63,8 @@ func startEnvironment(ctx context.Context, config *FunctionConfig) (*environment
 		return nil, err
 	}
 	e := &environment{
-		config: config, ready: make(chan struct{}), next: make(chan *invocation), done: make(chan struct{}), pending: map[string]*invocation{},
+		config: config, ready: make(chan struct{}), next: make(chan *invocation), done: make(chan struct{}),
+		pending: map[string]*invocation{},
 	}
 	e.server = &http.Server{Handler: e.runtimeAPI()}
 	go func() { _ = e.server.Serve(listener) }()
@@ -84,7 +85,7 @@ func startEnvironment(ctx context.Context, config *FunctionConfig) (*environment
 	case <-e.done:
 		return nil, e.initFailure()
 	case <-timer.C:
-		err = &FunctionError{initError, fmt.Sprintf("%s did not ask for an event within %s", config.Name, initTimeout)}
+		err = &FunctionError{initError, fmt.Sprintf("%s did not request an event within %s", config.Name, initTimeout)}
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -98,7 +99,7 @@ func (e *environment) initFailure() error {
 	if e.initErr != nil {
 		return e.initErr
 	}
-	return &FunctionError{exitError, fmt.Sprintf("%s ended before it asked for an event: %v", e.config.Name, e.exitErr)}
+	return &FunctionError{exitError, fmt.Sprintf("%s exited before it requested an event: %v", e.config.Name, e.exitErr)}
 }
 
 func (e *environment) wait() {
@@ -116,26 +117,32 @@ func (e *environment) exited() bool {
 	}
 }
 
-// kill ends the process, which may be frozen, and waits for its end.
+// kill ends the process, which may be frozen, and waits until it has exited.
 func (e *environment) kill() {
 	_ = e.cmd.Process.Kill()
 	<-e.done
 }
 
-// variables are what Lambda gives a function. Source: Lambda Developer Guide, "Defined runtime environment variables".
+// variables returns the environment that Lambda gives a function. Source: Lambda Developer Guide, "Defined runtime
+// environment variables".
 func (e *environment) variables(api string) []string {
 	c, credentials := e.config, e.config.Credentials
 	if credentials.AccessKeyID == "" {
-		credentials.AccessKeyID, credentials.SecretAccessKey, credentials.SessionToken = "ASIALOCALEXECUTION", "local-execution-only", "local-session"
+		credentials.AccessKeyID, credentials.SecretAccessKey, credentials.SessionToken = "ASIALOCALEXECUTION",
+			"local-execution-only", "local-session"
 	}
 	variables := map[string]string{
-		"AWS_LAMBDA_RUNTIME_API": api, "_HANDLER": "bootstrap", "LAMBDA_TASK_ROOT": e.cmd.Dir, "LAMBDA_RUNTIME_DIR": "/var/runtime",
-		"AWS_REGION": c.Region, "AWS_DEFAULT_REGION": c.Region, "AWS_EXECUTION_ENV": "AWS_Lambda_Image",
+		"AWS_LAMBDA_RUNTIME_API": api, "_HANDLER": "bootstrap", "LAMBDA_TASK_ROOT": e.cmd.Dir,
+		"LAMBDA_RUNTIME_DIR": "/var/runtime",
+		"AWS_REGION":         c.Region, "AWS_DEFAULT_REGION": c.Region, "AWS_EXECUTION_ENV": "AWS_Lambda_Image",
 		"AWS_ACCESS_KEY_ID": credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY": credentials.SecretAccessKey,
-		"AWS_LAMBDA_FUNCTION_NAME": c.Name, "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(c.MemoryMB),
-		"AWS_LAMBDA_LOG_GROUP_NAME":      "/aws/lambda/" + c.Name,
-		"AWS_LAMBDA_LOG_STREAM_NAME":     time.Now().UTC().Format("2006/01/02/") + "[$LATEST]" + strings.ReplaceAll(newUUID(), "-", ""),
-		"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand", "TZ": ":UTC", "LANG": "en_US.UTF-8", "PATH": "/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+		"AWS_LAMBDA_FUNCTION_NAME": c.Name, "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(c.MemoryMB),
+		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + c.Name,
+		"AWS_LAMBDA_LOG_STREAM_NAME": time.Now().UTC().Format("2006/01/02/") + "[$LATEST]" +
+			strings.ReplaceAll(newUUID(), "-", ""),
+		"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand", "TZ": ":UTC", "LANG": "en_US.UTF-8",
+		"PATH": "/usr/local/bin:/usr/bin/:/bin:/opt/bin",
 	}
 	if credentials.SessionToken != "" {
 		variables["AWS_SESSION_TOKEN"] = credentials.SessionToken
@@ -154,7 +161,7 @@ func (e *environment) variables(api string) []string {
 	return list
 }
 
-// runtimeAPI is the Runtime API.
+// runtimeAPI handles the requests of the process.
 func (e *environment) runtimeAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", e.serveNext)
@@ -187,8 +194,10 @@ func (e *environment) serveNext(w http.ResponseWriter, r *http.Request) {
 		header["Content-Type"] = []string{"application/json"}
 		header["Lambda-Runtime-Aws-Request-Id"] = []string{inv.id}
 		header["Lambda-Runtime-Deadline-Ms"] = []string{strconv.FormatInt(inv.deadline.UnixMilli(), 10)}
-		header["Lambda-Runtime-Invoked-Function-Arn"] = []string{fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", e.config.Region, e.config.Account, e.config.Name)}
-		header["Lambda-Runtime-Trace-Id"] = []string{"Root=1-" + inv.id[:8] + "-" + strings.ReplaceAll(inv.id[9:], "-", "")[:24] + ";Sampled=0"}
+		header["Lambda-Runtime-Invoked-Function-Arn"] = []string{fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s",
+			e.config.Region, e.config.Account, e.config.Name)}
+		header["Lambda-Runtime-Trace-Id"] = []string{"Root=1-" + inv.id[:8] + "-" +
+			strings.ReplaceAll(inv.id[9:], "-", "")[:24] + ";Sampled=0"}
 		_, _ = w.Write(inv.payload)
 	}
 }
@@ -208,16 +217,17 @@ func (e *environment) complete(w http.ResponseWriter, r *http.Request, res resul
 
 func readError(r *http.Request) *FunctionError {
 	var a struct{ ErrorType, ErrorMessage string }
-	_ = json.NewDecoder(r.Body).Decode(&a) // what cannot be read leaves the type of the header
+	_ = json.NewDecoder(r.Body).Decode(&a) // without a valid body, the header has the type
 	if a.ErrorType == "" {
 		a.ErrorType = r.Header.Get("Lambda-Runtime-Function-Error-Type")
 	}
 	return &FunctionError{a.ErrorType, a.ErrorMessage}
 }
 
-// invoke hands the process one event and waits for the answer. A process that takes too long is killed.
+// invoke hands the process one event and waits for its response. A process that takes too long is killed.
 func (e *environment) invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	inv := &invocation{id: newUUID(), payload: payload, deadline: time.Now().Add(e.config.Timeout), result: make(chan result, 1)}
+	inv := &invocation{id: newUUID(), payload: payload, deadline: time.Now().Add(e.config.Timeout),
+		result: make(chan result, 1)}
 	e.mu.Lock()
 	e.pending[inv.id] = inv
 	e.mu.Unlock()
@@ -233,12 +243,14 @@ func (e *environment) invoke(ctx context.Context, payload []byte) ([]byte, error
 		case res := <-inv.result:
 			return res.response, res.err
 		case <-e.done:
-			return nil, &FunctionError{exitError, fmt.Sprintf("RequestId: %s Error: Runtime exited with error: %v", inv.id, e.exitErr)}
+			return nil, &FunctionError{exitError, fmt.Sprintf("RequestId: %s Error: Runtime exited with error: %v", inv.id,
+				e.exitErr)}
 		case <-timer.C:
 			e.kill()
-			return nil, &FunctionError{timedOut, fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds", inv.id, e.config.Timeout.Seconds())}
+			return nil, &FunctionError{timedOut, fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds", inv.id,
+				e.config.Timeout.Seconds())}
 		case <-ctx.Done():
-			e.kill() // nobody waits for it any more, and another must not meet it half-way
+			e.kill() // the next invocation must not find it busy with this one
 			return nil, ctx.Err()
 		}
 	}

@@ -4,7 +4,7 @@ package localaws
 
 import "syscall"
 
-// freeze stops the process, as Lambda does between invocations, and thaw lets it go on.
+// freeze suspends the process, as Lambda does between invocations, and thaw resumes it.
 func (e *environment) freeze() { e.signal(syscall.SIGSTOP) }
 
 func (e *environment) thaw() { e.signal(syscall.SIGCONT) }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// FunctionConfig is how a Lambda function is configured.
+// FunctionConfig configures a Lambda function.
 type FunctionConfig struct {
 	Name string
 	// Binary is the bootstrap executable. Empty: this program, as one of the functions that it gave to RunFunction.
@@ -17,38 +17,38 @@ type FunctionConfig struct {
 	Main    string // the name of that function
 	Account string
 	Region  string
-	// Env are the function's own variables. The process gets them, and those that Lambda sets, and nothing of this
-	// machine's environment.
+	// Env are the function's own variables. The process gets them and those that Lambda sets, and no others of this
+	// machine.
 	Env map[string]string
-	// Credentials are the execution role's. An empty AccessKeyID means made-up ones.
+	// Credentials of the execution role. Without an AccessKeyID: fake ones.
 	Credentials Principal
 	Timeout     time.Duration // zero: 15 seconds
-	MemoryMB    int           // told to the function and not enforced; zero: 256
+	MemoryMB    int           // as the function sees it; not enforced; zero: 128
 	// Environments is how many processes may run at once. Zero: 1.
 	Environments int
 	// PerProcess is how many invocations a process takes at once (AWS_LAMBDA_MAX_CONCURRENCY). Zero: 1, as on Lambda.
 	PerProcess int
-	// Freeze stops the process between invocations (SIGSTOP), as Lambda does. It has no effect on Windows.
+	// Freeze suspends the process between invocations (SIGSTOP), as Lambda does. It has no effect on Windows.
 	Freeze         bool
 	Stdout, Stderr io.Writer // nil: discarded
 }
 
-// Function is a Lambda function: it starts processes of a real binary on demand, talks to them by the Lambda Runtime API, and
-// keeps them for the next invocation. It is safe for concurrent use. Close it when it is not needed any more.
+// Function is a Lambda function. It starts processes on demand, talks to them through the Lambda Runtime API, and
+// keeps them for later invocations. It is safe for concurrent use. Close it after use.
 //
-// Source: Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes" and "Understanding the Lambda execution
-// environment lifecycle".
+// Source: Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes" and "Understanding the Lambda
+// execution environment lifecycle".
 type Function struct {
 	config   FunctionConfig
-	idle     chan *environment // processes that can take an invocation, one entry for each that they can take at once
-	capacity chan struct{}     // one entry for each process that may still be started
+	idle     chan *environment // processes that can take an invocation, once for each that they can take
+	capacity chan struct{}     // an entry for each process that may still be started
 
 	mu     sync.Mutex
 	alive  map[*environment]bool
 	closed bool
 }
 
-// FunctionError is an invocation that failed, as Lambda answers it.
+// FunctionError is an invocation that failed, as Lambda reports it.
 type FunctionError struct {
 	Type    string // the error's Go type, or Runtime.ExitError, Sandbox.Timedout, …
 	Message string
@@ -63,7 +63,7 @@ const (
 	initTimeout = 10 * time.Second
 )
 
-// NewFunction returns a function of which no process runs yet.
+// NewFunction returns a function without processes.
 func NewFunction(config FunctionConfig) *Function {
 	if config.Timeout == 0 {
 		config.Timeout = 15 * time.Second
@@ -85,19 +85,19 @@ func (f *Function) ARN() string {
 	return fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", f.config.Region, f.config.Account, f.config.Name)
 }
 
-// Invoke sends payload to the function and returns its answer, or a *FunctionError. Where all environments are busy it waits
-// for one; ctx bounds that wait, and the invocation.
+// Invoke sends payload to the function and returns its response, or a *FunctionError. It waits while all processes are
+// busy. When ctx ends, so does the invocation.
 func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	e, err := f.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := e.invoke(ctx, payload)
+	response, err := e.invoke(ctx, payload)
 	f.release(e)
-	return answer, err
+	return response, err
 }
 
-// Start starts one more process, as soon as there may be one, and returns how long it took until it asked for its first event.
+// Start starts another process, once the limit allows it, and returns the time until it requested its first event.
 func (f *Function) Start(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
 	select {
@@ -114,7 +114,7 @@ func (f *Function) Start(ctx context.Context) (time.Duration, error) {
 	return took, nil
 }
 
-// acquire prefers a warm process to a new one, as Lambda does.
+// acquire returns a running process or, if all are busy, a new one, as Lambda does.
 func (f *Function) acquire(ctx context.Context) (*environment, error) {
 	for {
 		select {
@@ -138,7 +138,7 @@ func (f *Function) acquire(ctx context.Context) (*environment, error) {
 	}
 }
 
-// usable says whether the process runs. The last entry of a dead one makes room for a new one.
+// usable reports whether the process runs. The last permit of one that has exited allows a new one.
 func (f *Function) usable(e *environment) bool {
 	if !e.exited() {
 		return true
@@ -180,7 +180,7 @@ func (f *Function) release(e *environment) {
 	f.idle <- e
 }
 
-// Kill ends all processes at once, as kill -9 does. The next invocation starts another.
+// Kill ends all processes, as kill -9 does. The next invocation starts another.
 func (f *Function) Kill() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -190,7 +190,7 @@ func (f *Function) Kill() {
 	}
 }
 
-// Close ends all processes for good.
+// Close ends all processes. The function starts no more.
 func (f *Function) Close() {
 	f.mu.Lock()
 	f.closed = true
@@ -198,7 +198,7 @@ func (f *Function) Close() {
 	f.Kill()
 }
 
-// PIDs returns the running processes.
+// PIDs returns the IDs of the running processes.
 func (f *Function) PIDs() []int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -14,13 +14,13 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 )
 
-// TestMain lets the tests run this program as a function.
+// TestMain lets tests run this program as a function.
 func TestMain(m *testing.M) {
 	RunFunction(map[string]func() error{"echo": echo})
 	os.Exit(m.Run())
 }
 
-// echo is a function that does what its event asks for.
+// echo is a function whose event determines what it does.
 func echo() error {
 	if os.Getenv("FAIL_AT_START") != "" {
 		os.Exit(3)
@@ -33,7 +33,7 @@ func echo() error {
 		calls++
 		switch in.Do {
 		case "fail":
-			return nil, errors.New("as asked")
+			return nil, errors.New("injected")
 		case "exit":
 			os.Exit(1)
 		case "sleep":
@@ -90,7 +90,7 @@ func ask(t *testing.T, f *Function, event string) (map[string]float64, error) {
 	return fields, nil
 }
 
-func TestAFunctionsProcessIsKept(t *testing.T) {
+func TestFunctionProcessReuse(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "/nowhere")
 	t.Setenv("SFTOKEN_LEAK", "of this machine")
 	for name, config := range map[string]FunctionConfig{"running": {}, "frozen between invocations": {Freeze: true}} {
@@ -106,15 +106,18 @@ func TestAFunctionsProcessIsKept(t *testing.T) {
 				t.Errorf("processes %v", f.PIDs())
 			}
 			answer, err := f.Invoke(t.Context(), []byte(`{"Do":"environment"}`))
-			if err != nil || strings.Contains(string(answer), "AWS_CA_BUNDLE") || strings.Contains(string(answer), "SFTOKEN_LEAK") ||
-				!strings.Contains(string(answer), "AWS_LAMBDA_FUNCTION_NAME=echo") || !strings.Contains(string(answer), "[$LATEST]") {
+			if err != nil || strings.Contains(string(answer), "AWS_CA_BUNDLE") ||
+				strings.Contains(string(answer), "SFTOKEN_LEAK") ||
+				!strings.Contains(string(answer), "AWS_LAMBDA_FUNCTION_NAME=echo") ||
+				!strings.Contains(string(answer), "[$LATEST]") {
 				t.Errorf("the environment: %s, %v", answer, err)
 			}
 		})
 	}
 }
 
-func TestAFunctionThatFails(t *testing.T) {
+func TestFunctionFailures(t *testing.T) {
+	t.Parallel()
 	f := newEcho(t, FunctionConfig{Timeout: 2 * time.Second})
 	fails := func(event, kind string) {
 		t.Helper()
@@ -153,7 +156,8 @@ func TestAFunctionThatFails(t *testing.T) {
 	}
 }
 
-func TestInvocationsAtOnce(t *testing.T) {
+func TestFunctionConcurrency(t *testing.T) {
+	t.Parallel()
 	for name, config := range map[string]FunctionConfig{
 		"processes": {Environments: 3}, "in one process": {PerProcess: 3}, "one at a time": {},
 	} {

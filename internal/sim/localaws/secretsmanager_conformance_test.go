@@ -19,7 +19,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// suite runs one rule after another, each on a secret of its own, with the real SDK.
+// suite checks rules with the SDK, each on its own secret.
 type suite struct {
 	testing.TB
 	client *secretsmanager.Client
@@ -32,14 +32,14 @@ const (
 	token3 = "00000000-0000-4000-8000-000000000003"
 )
 
-// conformance is what Secrets Manager does, by its API Reference. Where moto does something else, moto says what, and the page of the
-// operation that speaks against it is in the comment.
+// conformance are rules of Secrets Manager from its API Reference. Where moto differs, moto is what it does, and a comment
+// names the page of the documentation.
 var conformance = []struct {
 	rule string
 	moto string // empty: moto agrees
 	try  func(s *suite)
 }{
-	{"the first version is AWSCURRENT, whatever label was asked for", "", func(s *suite) {
+	{"the first version is AWSCURRENT whatever the label", "", func(s *suite) {
 		s.create("one", token1)
 		s.value("", "AWSCURRENT", "one", token1)
 		s.value(token1, "", "one", token1)
@@ -60,19 +60,19 @@ var conformance = []struct {
 		s.put("one", token1)
 		s.value("", "AWSCURRENT", "two", token2)
 	}},
-	{"another value under a known token is refused", "", func(s *suite) {
+	{"another value under a known token is rejected", "", func(s *suite) {
 		s.create("one", token1)
 		s.fails("ResourceExistsException", s.tryPut("two", token1))
 		s.value("", "", "one", token1)
 	}},
 	// PutSecretValue: a version that exists is never modified. Crash safety of a rotation rests on this one.
-	{"another value under the token of AWSPENDING is refused", "overwrites it", func(s *suite) {
+	{"another value under the token of AWSPENDING is rejected", "overwrites it", func(s *suite) {
 		s.create("one", token1)
 		s.put("two", token2, "AWSPENDING")
 		s.fails("ResourceExistsException", s.tryPut("three", token2, "AWSPENDING"))
 		s.value("", "AWSPENDING", "two", token2)
 	}},
-	{"a version with another label leaves AWSCURRENT alone", "", func(s *suite) {
+	{"a version with another label does not change AWSCURRENT", "", func(s *suite) {
 		s.create("one", token1)
 		s.put("two", token2, "CANDIDATE")
 		s.value("", "", "one", token1)
@@ -91,21 +91,24 @@ var conformance = []struct {
 		s.labels(token2, "AWSCURRENT", "AWSPENDING")
 	}},
 	// GetSecretValue: AWSCURRENT is read where neither VersionId nor VersionStage is given.
-	{"who names no version reads AWSCURRENT, also after it has moved", "reads the version that was current before", func(s *suite) {
-		s.create("one", token1)
-		s.put("two", token2, "AWSPENDING")
-		s.ok(s.move("AWSCURRENT", token2, token1))
-		s.value("", "", "two", token2)
-	}},
-	{"a label is taken off the version that has it, and no other", "", func(s *suite) {
+	{"GetSecretValue without a version reads AWSCURRENT, even after it has moved",
+		"reads the version that was current before",
+		func(s *suite) {
+			s.create("one", token1)
+			s.put("two", token2, "AWSPENDING")
+			s.ok(s.move("AWSCURRENT", token2, token1))
+			s.value("", "", "two", token2)
+		}},
+	{"a label is removed only from the version that has it", "", func(s *suite) {
 		s.create("one", token1)
 		s.put("two", token2, "CANDIDATE")
 		s.fails("InvalidParameterException", s.move("CANDIDATE", "", token1))
 		s.ok(s.move("CANDIDATE", "", token2))
 		s.fails("ResourceNotFoundException", s.get("", "CANDIDATE"))
 	}},
-	// UpdateSecretVersionStage moves AWSCURRENT; every secret with a value has a version with it (User Guide, "Secret versions").
-	{"AWSCURRENT cannot be taken off", "takes it off", func(s *suite) {
+	// UpdateSecretVersionStage moves AWSCURRENT; every secret with a value has a version with it (User Guide, "Secret
+	// versions").
+	{"AWSCURRENT cannot be removed", "removes it", func(s *suite) {
 		s.create("one", token1)
 		s.fails("InvalidParameterException", s.move("AWSCURRENT", "", token1))
 	}},
@@ -115,7 +118,7 @@ var conformance = []struct {
 		s.fails("InvalidRequestException", s.get(token1, "AWSCURRENT"))
 		s.ok(s.get(token1, "AWSPREVIOUS"))
 	}},
-	{"what there is not, is not found", "", func(s *suite) {
+	{"an unknown secret or version is not found", "", func(s *suite) {
 		s.fails("ResourceNotFoundException", s.get("", ""))
 		s.fails("ResourceNotFoundException", s.tryPut("one", token1))
 		s.create("one", token1)
@@ -126,21 +129,23 @@ var conformance = []struct {
 		s.fails("InvalidParameterException", s.tryPut("two", "short"))
 		s.fails("InvalidParameterException", s.tryPut("two", strings.Repeat("x", 65)))
 	}},
-	{"a secret that exists is not created again", "", func(s *suite) {
+	{"an existing secret is not created again", "", func(s *suite) {
 		s.create("one", token1)
-		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name, SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
+		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name,
+			SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
 		s.fails("ResourceExistsException", err)
 	}},
-	{"a secret marked for deletion is not read, and comes back", "", func(s *suite) {
+	{"a secret marked for deletion cannot be read until it is restored", "", func(s *suite) {
 		s.create("one", token1)
-		_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name, RecoveryWindowInDays: aws.Int64(7)})
+		_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
+			RecoveryWindowInDays: aws.Int64(7)})
 		s.ok(err)
 		s.fails("InvalidRequestException", s.get("", ""))
 		_, err = s.client.RestoreSecret(s.Context(), &secretsmanager.RestoreSecretInput{SecretId: s.name})
 		s.ok(err)
 		s.value("", "", "one", token1)
 	}},
-	{"the ARN names the secret as the name does", "", func(s *suite) {
+	{"the ARN identifies the secret as the name does", "", func(s *suite) {
 		s.create("one", token1)
 		out, err := s.client.DescribeSecret(s.Context(), &secretsmanager.DescribeSecretInput{SecretId: s.name})
 		s.ok(err)
@@ -148,12 +153,13 @@ var conformance = []struct {
 		s.value("", "", "one", token1)
 	}},
 	// ListSecretVersionIds, IncludeDeprecated: versions without labels are left out by default.
-	{"versions without a label are listed when asked for", "always lists them", func(s *suite) {
+	{"versions without a label are listed on request", "always lists them", func(s *suite) {
 		s.create("one", token1)
 		s.put("two", token2)
 		s.put("three", token3)
 		for deprecated, want := range map[bool]int{false: 2, true: 3} {
-			out, err := s.client.ListSecretVersionIds(s.Context(), &secretsmanager.ListSecretVersionIdsInput{SecretId: s.name, IncludeDeprecated: &deprecated})
+			out, err := s.client.ListSecretVersionIds(s.Context(), &secretsmanager.ListSecretVersionIdsInput{SecretId: s.name,
+				IncludeDeprecated: &deprecated})
 			s.ok(err)
 			if len(out.Versions) != want {
 				s.Errorf("%d versions are listed, want %d", len(out.Versions), want)
@@ -162,18 +168,20 @@ var conformance = []struct {
 	}},
 	{"a binary value is another value than the same text", "", func(s *suite) {
 		s.create("one", token1)
-		_, err := s.client.PutSecretValue(s.Context(), &secretsmanager.PutSecretValueInput{SecretId: s.name, SecretBinary: []byte("one"), ClientRequestToken: aws.String(token1)})
+		_, err := s.client.PutSecretValue(s.Context(), &secretsmanager.PutSecretValueInput{SecretId: s.name,
+			SecretBinary: []byte("one"), ClientRequestToken: aws.String(token1)})
 		s.fails("ResourceExistsException", err)
 	}},
-	{"a version without a label of its own is found by its token", "", func(s *suite) {
+	{"a version without a label is found by its token", "", func(s *suite) {
 		s.create("one", token1)
 		s.put("two", token2)
 		s.put("three", token3)
 		s.value(token1, "", "one", token1)
 	}},
-	{"binary values come back as they are", "", func(s *suite) {
+	{"binary values are returned unchanged", "", func(s *suite) {
 		want := []byte{0, 0xff, '"', '\n'}
-		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name, SecretBinary: want, ClientRequestToken: aws.String(token1)})
+		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name, SecretBinary: want,
+			ClientRequestToken: aws.String(token1)})
 		s.ok(err)
 		out, err := s.read("", "")
 		if err != nil || out.SecretString != nil || string(out.SecretBinary) != string(want) {
@@ -181,33 +189,37 @@ var conformance = []struct {
 		}
 	}},
 	// PutSecretValue: SecretBinary or SecretString must be given, and not both.
-	{"a value is text or binary, not both", "takes one of them", func(s *suite) {
+	{"a value is text or binary, not both", "accepts both", func(s *suite) {
 		s.create("one", token1)
-		_, err := s.client.PutSecretValue(s.Context(), &secretsmanager.PutSecretValueInput{SecretId: s.name, SecretString: aws.String("two"), SecretBinary: []byte("two")})
+		_, err := s.client.PutSecretValue(s.Context(), &secretsmanager.PutSecretValueInput{SecretId: s.name,
+			SecretString: aws.String("two"), SecretBinary: []byte("two")})
 		s.fails("InvalidParameterException", err)
 	}},
 	// PutSecretValue, SecretString: maximum length of 65536.
-	{"a value has up to 65,536 bytes", "takes more", func(s *suite) {
+	{"a value has up to 65,536 bytes", "accepts more", func(s *suite) {
 		s.create("one", token1)
 		s.put(strings.Repeat("\x01", 65_536), token2)
 		s.fails("ValidationException", s.tryPut(strings.Repeat("x", 65_537), token3))
 	}},
 	{"UpdateSecret makes a new version current", "", func(s *suite) {
 		s.create("one", token1)
-		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name, SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
+		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name,
+			SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
 		s.ok(err)
 		s.value("", "", "two", token2)
 		s.value("", "AWSPREVIOUS", "one", token1)
 	}},
 	// UpdateSecret: a token that matches a version's id is an error.
-	{"UpdateSecret refuses a known token, with the same value too", "succeeds", func(s *suite) {
+	{"UpdateSecret rejects a known token, even with the same value", "succeeds", func(s *suite) {
 		s.create("one", token1)
-		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name, SecretString: aws.String("one"), ClientRequestToken: aws.String(token1)})
+		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name,
+			SecretString: aws.String("one"), ClientRequestToken: aws.String(token1)})
 		s.fails("ResourceExistsException", err)
 	}},
 	{"UpdateSecret without a value keeps the versions", "", func(s *suite) {
 		s.create("one", token1)
-		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name, Description: aws.String("CRM")})
+		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name,
+			Description: aws.String("CRM")})
 		s.ok(err)
 		s.value("", "", "one", token1)
 		if out := s.describe(); aws.ToString(out.Description) != "CRM" {
@@ -218,7 +230,7 @@ var conformance = []struct {
 		s.create("one", token1)
 		s.create("one", token1)
 	}},
-	{"a secret can be made without a value", "", func(s *suite) {
+	{"a secret can be created without a value", "", func(s *suite) {
 		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name})
 		s.ok(err)
 		s.fails("ResourceNotFoundException", s.get("", ""))
@@ -226,33 +238,35 @@ var conformance = []struct {
 		s.labels(token1, "AWSCURRENT", "CANDIDATE") // the first one is current too
 	}},
 	// CreateSecret, Name: "/_+=.@-", letters and numbers.
-	{"a name has no other characters", "takes them", func(s *suite) {
+	{"a name has no other characters", "accepts them", func(s *suite) {
 		for _, name := range []string{"white space", "star*", "über"} {
 			_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: &name})
 			s.fails("ValidationException", err)
 		}
 	}},
-	{"an ARN without its six characters names the secret too", "", func(s *suite) {
+	{"an ARN without its six random characters identifies the secret", "", func(s *suite) {
 		s.create("one", token1)
 		arn := *s.describe().ARN
-		if !strings.HasPrefix(arn, "arn:aws:secretsmanager:us-east-1:") || len(arn)-strings.LastIndex(arn, *s.name) != len(*s.name)+len("-abcdef") {
+		if !strings.HasPrefix(arn, "arn:aws:secretsmanager:us-east-1:") ||
+			len(arn)-strings.LastIndex(arn, *s.name) != len(*s.name)+len("-abcdef") {
 			s.Errorf("ARN %s", arn)
 		}
 		s.name = aws.String(arn[:len(arn)-len("-abcdef")])
 		s.value("", "", "one", token1)
 	}},
 	// UpdateSecretVersionStage, RemoveFromVersionId: must be given when the label is on another version.
-	{"a new label is put on a version, and moved by who says where it is", "has the label on both versions", func(s *suite) {
-		s.create("one", token1)
-		s.put("two", token2)
-		s.ok(s.move("MINE", token1, ""))
-		s.labels(token1, "AWSPREVIOUS", "MINE")
-		s.fails("InvalidParameterException", s.move("MINE", token2, ""))
-		s.ok(s.move("MINE", token2, token1))
-		s.labels(token2, "AWSCURRENT", "MINE")
-		s.labels(token1, "AWSPREVIOUS")
-	}},
-	{"AWSCURRENT goes back, and AWSPREVIOUS with it", "", func(s *suite) {
+	{"moving a label needs the version that has it", "has the label on both versions",
+		func(s *suite) {
+			s.create("one", token1)
+			s.put("two", token2)
+			s.ok(s.move("MINE", token1, ""))
+			s.labels(token1, "AWSPREVIOUS", "MINE")
+			s.fails("InvalidParameterException", s.move("MINE", token2, ""))
+			s.ok(s.move("MINE", token2, token1))
+			s.labels(token2, "AWSCURRENT", "MINE")
+			s.labels(token1, "AWSPREVIOUS")
+		}},
+	{"AWSCURRENT moves back, and AWSPREVIOUS follows", "", func(s *suite) {
 		s.create("one", token1)
 		s.put("two", token2)
 		s.ok(s.move("AWSCURRENT", token1, token2))
@@ -261,12 +275,12 @@ var conformance = []struct {
 		s.labels(token1, "AWSCURRENT")
 	}},
 	// UpdateSecretVersionStage has ResourceNotFoundException among its errors.
-	{"a label does not move to a version that there is not", "answers InvalidParameterException", func(s *suite) {
+	{"a label does not move to an unknown version", "returns InvalidParameterException", func(s *suite) {
 		s.create("one", token1)
 		s.fails("ResourceNotFoundException", s.move("MINE", token2, ""))
 	}},
 	// PutSecretValue, VersionStages, and the quotas of the User Guide.
-	{"a secret has up to 20 labels", "takes any number", func(s *suite) {
+	{"a secret has up to 20 labels", "accepts any number", func(s *suite) {
 		s.create("one", token1)
 		for i := range 18 { // and AWSCURRENT, and AWSPREVIOUS from the next version on
 			s.ok(s.move(fmt.Sprint("LABEL", i), token1, ""))
@@ -275,7 +289,7 @@ var conformance = []struct {
 		s.fails("LimitExceededException", s.tryPut("two", token2, "ONE-MORE"))
 		s.put("two", token2)
 	}},
-	{"tags are added, changed and taken off", "", func(s *suite) {
+	{"tags are added, changed and removed", "", func(s *suite) {
 		s.create("one", token1)
 		for _, tags := range []map[string]string{{"team": "crm", "stage": "test"}, {"team": "sales"}} {
 			in := &secretsmanager.TagResourceInput{SecretId: s.name}
@@ -285,7 +299,8 @@ var conformance = []struct {
 			_, err := s.client.TagResource(s.Context(), in)
 			s.ok(err)
 		}
-		_, err := s.client.UntagResource(s.Context(), &secretsmanager.UntagResourceInput{SecretId: s.name, TagKeys: []string{"stage", "unknown"}})
+		_, err := s.client.UntagResource(s.Context(), &secretsmanager.UntagResourceInput{SecretId: s.name,
+			TagKeys: []string{"stage", "unknown"}})
 		s.ok(err)
 		if tags := s.describe().Tags; len(tags) != 1 || *tags[0].Key != "team" || *tags[0].Value != "sales" {
 			s.Errorf("%d tags", len(tags))
@@ -294,7 +309,8 @@ var conformance = []struct {
 	{"secrets are listed by prefix, page by page", "", func(s *suite) {
 		prefix := *s.name + "/"
 		for _, name := range []string{"a", "b", "c"} {
-			_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + name), SecretString: aws.String("x"), ClientRequestToken: aws.String(token1)})
+			_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + name),
+				SecretString: aws.String("x"), ClientRequestToken: aws.String(token1)})
 			s.ok(err)
 		}
 		s.create("one", token1) // has not the prefix
@@ -319,30 +335,34 @@ var conformance = []struct {
 		}
 	}},
 	// CreateSecret, Errors: InvalidRequestException is for a secret that is scheduled for deletion.
-	{"a secret marked for deletion is listed only when asked for, and its name is taken", "answers ResourceExistsException", func(s *suite) {
-		s.create("one", token1)
-		_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name})
-		s.ok(err)
-		for planned, want := range map[bool]int{false: 0, true: 1} {
-			out, err := s.client.ListSecrets(s.Context(), &secretsmanager.ListSecretsInput{
-				IncludePlannedDeletion: &planned, Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{*s.name}}},
-			})
-			if err != nil || len(out.SecretList) != want {
-				s.Errorf("%d secrets, want %d: %v", len(out.SecretList), want, err)
+	{"a secret marked for deletion is listed only when asked for, and its name is taken",
+		"answers ResourceExistsException", func(s *suite) {
+			s.create("one", token1)
+			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name})
+			s.ok(err)
+			for planned, want := range map[bool]int{false: 0, true: 1} {
+				out, err := s.client.ListSecrets(s.Context(), &secretsmanager.ListSecretsInput{
+					IncludePlannedDeletion: &planned, Filters: []types.Filter{{Key: types.FilterNameStringTypeName,
+						Values: []string{*s.name}}},
+				})
+				if err != nil || len(out.SecretList) != want {
+					s.Errorf("%d secrets, want %d: %v", len(out.SecretList), want, err)
+				}
 			}
-		}
-		if s.describe().DeletedDate == nil {
-			s.Error("it is not marked")
-		}
-		_, err = s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name, SecretString: aws.String("two")})
-		s.fails("InvalidRequestException", err)
-		_, err = s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name})
-		s.fails("InvalidRequestException", err)
-	}},
-	{"a secret that is deleted by force is gone, and may be deleted again", "", func(s *suite) {
+			if s.describe().DeletedDate == nil {
+				s.Error("it is not marked")
+			}
+			_, err = s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name,
+				SecretString: aws.String("two")})
+			s.fails("InvalidRequestException", err)
+			_, err = s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name})
+			s.fails("InvalidRequestException", err)
+		}},
+	{"deletion without recovery is immediate and may be repeated", "", func(s *suite) {
 		s.create("one", token1)
 		for range 2 {
-			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name, ForceDeleteWithoutRecovery: aws.Bool(true)})
+			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
+				ForceDeleteWithoutRecovery: aws.Bool(true)})
 			s.ok(err)
 		}
 		s.fails("ResourceNotFoundException", s.get("", ""))
@@ -351,10 +371,12 @@ var conformance = []struct {
 	{"a recovery window has 7 to 30 days", "", func(s *suite) {
 		s.create("one", token1)
 		for _, days := range []int64{6, 31} {
-			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name, RecoveryWindowInDays: &days})
+			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
+				RecoveryWindowInDays: &days})
 			s.fails("InvalidParameterException", err)
 		}
-		_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name, RecoveryWindowInDays: aws.Int64(7), ForceDeleteWithoutRecovery: aws.Bool(true)})
+		_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
+			RecoveryWindowInDays: aws.Int64(7), ForceDeleteWithoutRecovery: aws.Bool(true)})
 		s.fails("InvalidParameterException", err)
 		s.value("", "", "one", token1)
 	}},
@@ -369,15 +391,19 @@ var conformance = []struct {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	for _, c := range conformance {
-		t.Run(c.rule, func(t *testing.T) { c.try(newSuite(t, server.URL)) })
+		t.Run(c.rule, func(t *testing.T) {
+			t.Parallel()
+			c.try(newSuite(t, server.URL))
+		})
 	}
 }
 
-// TestConformanceOfMoto runs the same rules on moto_server, a second opinion on what Secrets Manager does. A rule that moto is
-// said not to keep must fail there.
+// TestConformanceOfMoto checks the same rules on moto_server, as a second opinion on what Secrets Manager does. A rule that
+// moto is known to break must fail there.
 func TestConformanceOfMoto(t *testing.T) {
 	url := os.Getenv("SFTOKEN_MOTO_URL")
 	if url == "" {
@@ -396,14 +422,14 @@ func TestConformanceOfMoto(t *testing.T) {
 			wg.Go(func() { c.try(s) }) // in a goroutine that Fatal can end
 			wg.Wait()
 			if len(failing.texts) == 0 {
-				t.Errorf("moto keeps this rule, and was said to do otherwise: it %s", c.moto)
+				t.Errorf("moto follows this rule; the table says that it %s", c.moto)
 			}
-			t.Logf("moto %s, against the documentation: %q", c.moto, failing.texts)
+			t.Logf("moto %s, unlike the documentation: %q", c.moto, failing.texts)
 		})
 	}
 }
 
-// failures takes what a rule reports, in place of the test.
+// failures records the failures of a rule, in place of the test.
 type failures struct {
 	testing.TB
 	texts []string
@@ -426,7 +452,8 @@ func (f *failures) Fatalf(format string, args ...any) {
 
 func newSuite(t *testing.T, url string) *suite {
 	return &suite{TB: t, name: aws.String("test/" + newUUID()), client: secretsmanager.New(secretsmanager.Options{
-		Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""), Retryer: aws.NopRetryer{},
+		Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake",
+			""), Retryer: aws.NopRetryer{},
 	})}
 }
 
@@ -446,12 +473,14 @@ func (s *suite) fails(code string, err error) {
 
 func (s *suite) create(value, token string) {
 	s.Helper()
-	_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name, SecretString: &value, ClientRequestToken: &token})
+	_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name, SecretString: &value,
+		ClientRequestToken: &token})
 	s.ok(err)
 }
 
 func (s *suite) tryPut(value, token string, labels ...string) error {
-	_, err := s.client.PutSecretValue(s.Context(), &secretsmanager.PutSecretValueInput{SecretId: s.name, SecretString: &value, ClientRequestToken: &token, VersionStages: labels})
+	_, err := s.client.PutSecretValue(s.Context(), &secretsmanager.PutSecretValueInput{SecretId: s.name,
+		SecretString: &value, ClientRequestToken: &token, VersionStages: labels})
 	return err
 }
 

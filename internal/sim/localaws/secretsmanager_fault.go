@@ -9,42 +9,43 @@ import (
 	"time"
 )
 
-// Fault is one way in which Secrets Manager fails.
+// Fault is a way in which Secrets Manager fails.
 type Fault struct {
-	Secret           string        // name or ARN: only requests for this secret meet the fault; empty: those for any
-	Delay            time.Duration // before anything else
-	Code             string        // answer this error instead of doing what is asked: AccessDeniedException, ThrottlingException, …
-	Status           int           // of that error; zero: 400
-	Reset            bool          // break the connection instead of doing what is asked
-	ResetAfterCommit bool          // do what is asked, and break the connection without an answer
-	BodyOnly         bool          // do what is asked, and answer with the body alone, which is not HTTP
-	Hang             bool          // neither do what is asked nor answer, until the client gives up
+	Secret string        // name or ARN; empty: any secret
+	Delay  time.Duration // before anything else
+	// return this error, such as ThrottlingException, and do nothing
+	Code             string
+	Status           int  // of that error; zero: 400
+	Reset            bool // reset the connection, and do nothing
+	ResetAfterCommit bool // process the request, and close the connection without a response
+	BodyOnly         bool // process the request, and send the body without an HTTP header
+	Hang             bool // do nothing, and send nothing until the client gives up
 }
 
 type pendingFault struct {
 	Fault
-	left int // how many more requests meet it; zero: until Heal
+	left int // how many more requests meet it; zero: until ClearFaults
 }
 
-// InjectFault makes the next times requests of the operation ("": of any) meet the fault; zero: all of them, until Heal. Faults of
-// one operation are met one after another, those of any operation after them.
-func (m *SecretsManager) InjectFault(operation string, f Fault, times int) {
+// InjectFault makes the next n requests of the operation fail with f. An empty operation means all operations; n of
+// zero means until ClearFaults. Faults of one operation apply one after another, before those of all operations.
+func (m *SecretsManager) InjectFault(operation string, f Fault, n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.faults[operation] = append(m.faults[operation], pendingFault{f, times})
+	m.faults[operation] = append(m.faults[operation], pendingFault{f, n})
 }
 
-// ClearFaults clears all faults. Requests that hang go on hanging until their client gives up.
+// ClearFaults removes all faults. Requests that hang do so until their client gives up.
 func (m *SecretsManager) ClearFaults() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.faults)
 }
 
-// nextFault counts the request, and returns what it meets.
+// nextFault counts the request, and returns its fault.
 func (m *SecretsManager) nextFault(operation string, body []byte) Fault {
 	var in struct{ SecretId, Name string }
-	_ = json.Unmarshal(body, &in) // what is malformed names no secret
+	_ = json.Unmarshal(body, &in) // a malformed body names no secret
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls[operation]++
@@ -69,13 +70,13 @@ func (m *SecretsManager) nextFault(operation string, body []byte) Fault {
 	return Fault{}
 }
 
-// sameSecret says whether two names or ARNs are those of one secret, which need not exist.
+// sameSecret reports whether two names or ARNs identify the same secret, which need not exist.
 func (m *SecretsManager) sameSecret(a, b string) bool {
 	s := m.lookup(a)
 	return a == b || s != nil && s == m.lookup(b)
 }
 
-// apply waits as the fault says. It returns false when the client has gone.
+// apply waits as the fault demands. It reports whether the client is still connected.
 func (f Fault) apply(ctx context.Context) bool {
 	if f.Hang {
 		<-ctx.Done()
@@ -84,7 +85,7 @@ func (f Fault) apply(ctx context.Context) bool {
 	return sleep(ctx, f.Delay)
 }
 
-// sleep waits, and returns false when ctx ended first.
+// sleep waits for d. It reports false if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if d == 0 {
 		return true
@@ -99,17 +100,17 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// writeBodyOnly sends the answer without a status line and a header.
-func writeBodyOnly(w http.ResponseWriter, answer any) {
+// writeBodyOnly sends the response without a status line and headers.
+func writeBodyOnly(w http.ResponseWriter, result any) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	_ = json.NewEncoder(conn).Encode(answer)
+	_ = json.NewEncoder(conn).Encode(result)
 	_ = conn.Close()
 }
 
-// reset breaks the connection; a TCP one so that the client sees a reset, where it can be taken over.
+// reset closes the connection, over TCP so that the client sees a reset.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {

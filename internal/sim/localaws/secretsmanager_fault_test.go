@@ -16,7 +16,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// inMemory returns a client of m that works in a bubble, and tries nothing twice.
+// inMemory returns a client of m for a synctest bubble, without retries.
 func inMemory(t *testing.T, m *SecretsManager) *secretsmanager.Client {
 	t.Helper()
 	network := &sfoauthtest.Network{}
@@ -28,7 +28,8 @@ func inMemory(t *testing.T, m *SecretsManager) *secretsmanager.Client {
 	client := network.Client()
 	t.Cleanup(client.CloseIdleConnections)
 	return secretsmanager.New(secretsmanager.Options{
-		Region: "us-east-1", BaseEndpoint: aws.String("http://secretsmanager.test:80"), HTTPClient: client, Retryer: aws.NopRetryer{},
+		Region: "us-east-1", BaseEndpoint: aws.String("http://secretsmanager.test:80"), HTTPClient: client,
+		Retryer:     aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
 	})
 }
@@ -40,15 +41,16 @@ func newFaulty(t *testing.T) (*SecretsManager, *suite) {
 	return m, s
 }
 
-func inBubble(t *testing.T, test func(t *testing.T, m *SecretsManager, s *suite)) {
+func runSynctest(t *testing.T, test func(t *testing.T, m *SecretsManager, s *suite)) {
 	synctest.Test(t, func(t *testing.T) {
 		m, s := newFaulty(t)
 		test(t, m, s)
 	})
 }
 
-func TestErrorsOnDemand(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *SecretsManager, s *suite) {
+func TestFaultErrors(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		for _, f := range []Fault{
 			{Code: "InternalServiceError", Status: 500}, {Code: "ThrottlingException"}, {Code: "AccessDeniedException"},
 		} {
@@ -69,8 +71,9 @@ func TestErrorsOnDemand(t *testing.T) {
 	})
 }
 
-func TestAFaultOfOneSecret(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *SecretsManager, s *suite) {
+func TestFaultOfOneSecret(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		other := &suite{TB: t, name: aws.String("erp"), client: s.client}
 		other.create("other", token1)
 		out, err := s.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: s.name})
@@ -89,8 +92,9 @@ func TestAFaultOfOneSecret(t *testing.T) {
 	})
 }
 
-func TestSlowAndSilent(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *SecretsManager, s *suite) {
+func TestFaultDelayAndHang(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		start := time.Now()
 		m.InjectFault("GetSecretValue", Fault{Delay: 3 * time.Second}, 1)
 		s.ok(s.get("", ""))
@@ -100,7 +104,8 @@ func TestSlowAndSilent(t *testing.T) {
 		m.InjectFault("PutSecretValue", Fault{Hang: true}, 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		_, err := s.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: s.name, SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
+		_, err := s.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: s.name,
+			SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("it answered: %v", err)
 		}
@@ -109,8 +114,9 @@ func TestSlowAndSilent(t *testing.T) {
 	})
 }
 
-func TestBrokenConnections(t *testing.T) {
-	inBubble(t, func(t *testing.T, m *SecretsManager, s *suite) {
+func TestFaultConnections(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		m.InjectFault("PutSecretValue", Fault{Reset: true}, 1)
 		if err := s.tryPut("two", token2); err == nil {
 			t.Error("a broken connection has answered")
@@ -133,11 +139,13 @@ func TestBrokenConnections(t *testing.T) {
 	}
 }
 
-func TestWatchSeesEveryCallTwice(t *testing.T) {
+func TestOnCall(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var seen []Call
 		var s *suite
-		m := NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1", OnCall: func(c Call) { seen = append(seen, c) }})
+		m := NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1",
+			OnCall: func(c Call) { seen = append(seen, c) }})
 		s = &suite{TB: t, name: aws.String("crm"), client: inMemory(t, m)}
 		s.create("one", token1)
 		want := []Call{{"CreateSecret", Arrived}, {"CreateSecret", Done}}
@@ -147,9 +155,12 @@ func TestWatchSeesEveryCallTwice(t *testing.T) {
 	})
 }
 
-func TestVersionsWithoutALabelMayVanish(t *testing.T) {
+func TestDropUnlabelled(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1", DropUnlabelled: true}))}
+		s := &suite{TB: t, name: aws.String("crm"),
+			client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1",
+				DropUnlabelled: true}))}
 		s.create("one", token1)
 		s.put("two", token2)
 		s.put("three", token3)
@@ -159,9 +170,11 @@ func TestVersionsWithoutALabelMayVanish(t *testing.T) {
 	})
 }
 
-func TestOldVersionsGo(t *testing.T) {
+func TestVersionLimit(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))}
+		s := &suite{TB: t, name: aws.String("crm"),
+			client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))}
 		s.create("first", token1)
 		for range 119 {
 			time.Sleep(time.Second)
@@ -188,9 +201,11 @@ func TestOldVersionsGo(t *testing.T) {
 	})
 }
 
-func TestADeletedSecretIsGoneInTheEnd(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *SecretsManager, s *suite) {
-		_, err := s.client.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name, RecoveryWindowInDays: aws.Int64(7)})
+func TestRecoveryWindow(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, _ *SecretsManager, s *suite) {
+		_, err := s.client.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
+			RecoveryWindowInDays: aws.Int64(7)})
 		s.ok(err)
 		time.Sleep(7*24*time.Hour - time.Second)
 		s.fails("InvalidRequestException", s.get("", ""))

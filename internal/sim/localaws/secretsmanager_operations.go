@@ -43,7 +43,7 @@ type input struct {
 
 type tag struct{ Key, Value string }
 
-// operations are what can be asked for. m.mu is held.
+// operations are the handlers by name. They are called with m.mu held.
 var operations = map[string]func(m *SecretsManager, in *input) (any, error){
 	"CreateSecret": (*SecretsManager).createSecret, "GetSecretValue": (*SecretsManager).getSecretValue,
 	"PutSecretValue": (*SecretsManager).putSecretValue, "UpdateSecret": (*SecretsManager).updateSecret,
@@ -88,12 +88,13 @@ func (m *SecretsManager) createSecret(in *input) (any, error) {
 	return out, nil
 }
 
-// createAgain answers a CreateSecret that was answered before in the same way, and refuses any other.
+// createAgain handles CreateSecret for an existing name: it succeeds with the same token and value.
 func createAgain(s *secret, in *input) (any, error) {
 	v := s.versions[in.ClientRequestToken]
 	switch {
 	case !s.deletion.IsZero():
-		return nil, apiErr("InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
+		return nil, apiErr("InvalidRequestException",
+			"You can't create this secret because a secret with this name is already scheduled for deletion.")
 	case v == nil || !v.stored() || !sameValue(v, in):
 		return nil, apiErr("ResourceExistsException", "The operation failed because the secret %s already exists.", in.Name)
 	}
@@ -108,7 +109,9 @@ func (m *SecretsManager) updateSecret(in *input) (any, error) {
 	out := map[string]any{"ARN": s.arn, "Name": s.name}
 	if in.SecretString != nil || in.SecretBinary != nil {
 		if v := s.versions[in.ClientRequestToken]; v != nil && v.stored() {
-			return nil, apiErr("ResourceExistsException", "You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", in.ClientRequestToken, s.arn)
+			return nil, apiErr("ResourceExistsException",
+				"You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.",
+				in.ClientRequestToken, s.arn)
 		}
 		in.VersionStages = []string{current}
 		v, err := m.put(s, in)
@@ -132,7 +135,7 @@ func (m *SecretsManager) describeSecret(in *input) (any, error) {
 	return out, nil
 }
 
-// stages are the labels of all versions that have any, also of those without a value.
+// stages returns the labels of all versions that have any, including versions without a value.
 func (s *secret) stages() map[string][]string {
 	stages := map[string][]string{}
 	for id, v := range s.versions {
@@ -143,9 +146,10 @@ func (s *secret) stages() map[string][]string {
 	return stages
 }
 
-// entry is a secret as DescribeSecret and ListSecrets have it.
+// entry is a secret in the responses of DescribeSecret and ListSecrets.
 func (s *secret) entry() map[string]any {
-	out := map[string]any{"ARN": s.arn, "Name": s.name, "CreatedDate": seconds(s.created), "LastChangedDate": seconds(s.changed)}
+	out := map[string]any{"ARN": s.arn, "Name": s.name, "CreatedDate": seconds(s.created),
+		"LastChangedDate": seconds(s.changed)}
 	if s.description != "" {
 		out["Description"] = s.description
 	}
@@ -164,7 +168,7 @@ func (s *secret) entry() map[string]any {
 	return out
 }
 
-// listSecrets lists by name, where AWS lists by date unless asked.
+// listSecrets sorts by name, where the default of AWS is the date.
 func (m *SecretsManager) listSecrets(in *input) (any, error) {
 	var all []*secret
 	for _, name := range slices.Sorted(maps.Keys(m.secrets)) {
@@ -190,7 +194,7 @@ func (m *SecretsManager) listSecrets(in *input) (any, error) {
 	return map[string]any{"SecretList": list, "NextToken": next}, nil
 }
 
-// page returns what a page of a list holds, and the token of the next one: nil after the last.
+// page returns one page of a list, and the token of the next page: nil after the last.
 func page[T any](all []T, in *input) (some []T, next any, err error) {
 	size, start := cmp.Or(in.MaxResults, 100), 0
 	if size < 1 || size > 100 {
@@ -208,12 +212,12 @@ func page[T any](all []T, in *input) (some []T, next any, err error) {
 	return rest[:min(size, len(rest))], next, nil
 }
 
-// matches applies the filters by name: a case-sensitive prefix, or one that the name must not have behind an exclamation mark.
-// Source: API Reference, Filter.
+// matches reports whether the secret passes the filters by name: case-sensitive prefixes, which an exclamation mark
+// negates. Source: API Reference, Filter.
 func matches(s *secret, in *input) (bool, error) {
 	for _, filter := range in.Filters {
 		if filter.Key != "name" {
-			return false, apiErr("ValidationException", "filter %q: this stand-in filters by name", filter.Key)
+			return false, apiErr("ValidationException", "filter %q: this simulator filters by name", filter.Key)
 		}
 		if !slices.ContainsFunc(filter.Values, func(value string) bool {
 			prefix, not := strings.CutPrefix(value, "!")
@@ -254,7 +258,8 @@ func (m *SecretsManager) deleteSecret(in *input) (any, error) {
 	}
 	switch {
 	case in.ForceDeleteWithoutRecovery && in.RecoveryWindowInDays != nil:
-		return nil, apiErr("InvalidParameterException", "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
+		return nil, apiErr("InvalidParameterException",
+			"You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
 	case days < 7 || days > 30:
 		return nil, apiErr("InvalidParameterException", "RecoveryWindowInDays must be between 7 and 30 days (inclusive).")
 	case in.ForceDeleteWithoutRecovery && in.SecretId != "" && m.lookup(in.SecretId) == nil:

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// rotationConfig is how and when a secret is rotated.
+// rotationConfig is the rotation function of a secret and its schedule.
 type rotationConfig struct {
 	enabled bool
 	lambda  string
 	rules   rules
 	last    time.Time // zero: never
-	opens   time.Time // the next window; zero: there is none
+	opens   time.Time // of the next window; zero: none
 	closes  time.Time
 }
 
@@ -36,7 +36,7 @@ func (r *rotationConfig) due(now time.Time) bool {
 	return r.enabled && !r.opens.IsZero() && !now.Before(r.opens)
 }
 
-// reschedule counts from now to the next rotation: after a rotation, and after a version written by hand, which counts as one.
+// reschedule sets the next window, after a rotation or a version written by a person, which counts as one.
 func (s *secret) reschedule(now time.Time) {
 	s.rotation.opens, s.rotation.closes = time.Time{}, time.Time{}
 	if plan, err := s.rotation.rules.schedule(); err == nil && plan != nil {
@@ -44,24 +44,24 @@ func (s *secret) reschedule(now time.Time) {
 	}
 }
 
-// rotation is one rotation to be done.
+// rotation is a rotation in progress.
 type rotation struct {
 	secret        *secret
 	invoke        Invoker
 	token         string
 	rotationToken string
 	steps         []string
-	responseErr   error // what RotateSecret answers, though the rotation is done
-	stepErr       error // of the step that has failed last; nil: none has
+	responseErr   error // RotateSecret returns it, and the rotation runs nevertheless
+	stepErr       error // of the last step, if it failed
 }
 
-// RotationErrorHeader is in the answer to RotateSecret where the rotation is over by then, and has failed: what the function said. AWS
-// answers before the function runs, and has no such header.
+// RotationErrorHeader is a header in the response of RotateSecret after a failed rotation: the function's error. AWS,
+// which responds before the function runs, has no such header.
 const RotationErrorHeader = "X-Localaws-Rotation-Error"
 
 var allSteps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 
-// rotateSecret prepares a rotation. It is done when m.mu is free again.
+// rotateSecret prepares a rotation, which runs once m.mu is released.
 func (m *SecretsManager) rotateSecret(in *input) (any, error) {
 	s, err := m.find(in.SecretId, false)
 	if err != nil {
@@ -74,14 +74,8 @@ func (m *SecretsManager) rotateSecret(in *input) (any, error) {
 	if in.RotationRules != nil {
 		next.rules = *in.RotationRules
 	}
-	plan, err := next.rules.schedule()
-	if err != nil {
+	if _, err := next.rules.schedule(); err != nil {
 		return nil, err
-	}
-	if plan != nil {
-		if opens, _ := plan.next(m.config.Now()); opens.IsZero() {
-			return nil, apiErr("ValidationException", "ScheduleExpression %q: no time within a year", next.rules.ScheduleExpression)
-		}
 	}
 	onlyTest := in.RotateImmediately != nil && !*in.RotateImmediately
 	switch {
@@ -90,11 +84,13 @@ func (m *SecretsManager) rotateSecret(in *input) (any, error) {
 	case next.lambda == "":
 		return nil, apiErr("InvalidRequestException", "No Lambda rotation function ARN is associated with this secret.")
 	case m.config.Functions[next.lambda] == nil:
-		return nil, apiErr("AccessDeniedException", "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
+		return nil, apiErr("AccessDeniedException",
+			"Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to "+
+				"the principal secretsmanager.amazonaws.com.")
 	case s.rotating, onlyTest && s.unfinishedVersion() != nil:
 		return nil, errUnfinished
 	case onlyTest && s.withLabel(current) == nil:
-		return nil, apiErr("InvalidRequestException", "the secret has no value yet that could be tested")
+		return nil, apiErr("InvalidRequestException", "the secret has no value to test")
 	}
 	next.enabled = true
 	configured := s.rotation
@@ -108,10 +104,11 @@ func (m *SecretsManager) rotateSecret(in *input) (any, error) {
 	return m.prepare(s, in.ClientRequestToken), nil
 }
 
-var errUnfinished = apiErr("InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
+var errUnfinished = apiErr("InvalidRequestException",
+	"A previous rotation isn't complete. That rotation will be reattempted.")
 
-// unfinishedVersion is the version of a rotation that has not been finished, or nil. AWSPENDING on the current version is what a
-// finished one leaves.
+// unfinishedVersion returns the version of an unfinished rotation, or nil. A finished one leaves AWSPENDING on the
+// current version.
 func (s *secret) unfinishedVersion() *version {
 	v := s.withLabel(pending)
 	if v == s.withLabel(current) {
@@ -120,7 +117,7 @@ func (s *secret) unfinishedVersion() *version {
 	return v
 }
 
-// prepare puts AWSPENDING on a version without a value, or finds the one that an earlier rotation has not finished.
+// prepare puts AWSPENDING on a version without a value, or continues an unfinished rotation.
 func (m *SecretsManager) prepare(s *secret, token string) *rotation {
 	r := &rotation{secret: s, invoke: m.config.Functions[s.rotation.lambda], rotationToken: newUUID(), steps: allSteps}
 	s.rotating = true
@@ -136,22 +133,23 @@ func (m *SecretsManager) prepare(s *secret, token string) *rotation {
 	return r
 }
 
-// prepareTest makes a copy of the current version, which testSecret alone is run on.
+// prepareTest copies the current version, for testSecret alone.
 func (m *SecretsManager) prepareTest(s *secret) *rotation {
 	from := s.withLabel(current)
 	v := &version{id: newUUID(), text: from.text, binary: from.binary, created: m.config.Now()}
 	s.versions[v.id] = v
 	m.moveLabel(s, pending, v)
 	s.rotating = true
-	return &rotation{secret: s, invoke: m.config.Functions[s.rotation.lambda], token: v.id, rotationToken: newUUID(), steps: []string{"testSecret"}}
+	return &rotation{secret: s, invoke: m.config.Functions[s.rotation.lambda], token: v.id, rotationToken: newUUID(),
+		steps: []string{"testSecret"}}
 }
 
-// start rotates, and answers RotateSecret.
-func (m *SecretsManager) start(ctx context.Context, r *rotation) (answer any, header http.Header, err error) {
+// start runs the rotation and returns the response of RotateSecret.
+func (m *SecretsManager) start(ctx context.Context, r *rotation) (result any, header http.Header, err error) {
 	if m.config.Background != nil {
 		m.config.Background(func(ctx context.Context) { m.rotate(ctx, r) })
 	} else {
-		m.rotate(context.WithoutCancel(ctx), r) // a client that gives up does not end it
+		m.rotate(context.WithoutCancel(ctx), r) // a client that gives up does not stop it
 		if r.stepErr != nil {
 			header = http.Header{RotationErrorHeader: {singleLine(r.stepErr.Error())}}
 		}
@@ -162,7 +160,7 @@ func (m *SecretsManager) start(ctx context.Context, r *rotation) (answer any, he
 	return map[string]any{"ARN": r.secret.arn, "Name": r.secret.name, "VersionId": r.token}, header, nil
 }
 
-// singleLine makes a text fit for a header: printable ASCII in one line.
+// singleLine replaces all but printable ASCII by spaces, for a header.
 func singleLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -172,7 +170,7 @@ func singleLine(text string) string {
 	}, text)
 }
 
-// rotate invokes the function for each step, as Secrets Manager does, and again with the same token when a step fails.
+// rotate runs the steps, and retries them with the same token after a failure.
 func (m *SecretsManager) rotate(ctx context.Context, r *rotation) {
 	done := m.runSteps(ctx, r)
 	for retry := 0; !done && retry < m.config.Retries && sleep(ctx, m.config.RetryPause) && !m.lostPending(r); retry++ {
@@ -182,7 +180,7 @@ func (m *SecretsManager) rotate(ctx context.Context, r *rotation) {
 	defer m.mu.Unlock()
 	s := r.secret
 	s.rotating = false
-	if len(r.steps) == 1 { // a test's version goes, whatever came of it
+	if len(r.steps) == 1 { // the version of a test is deleted in any case
 		if v := s.versions[r.token]; v != nil {
 			v.text, v.binary = nil, nil
 			s.removeLabel(pending, v)
@@ -193,7 +191,7 @@ func (m *SecretsManager) rotate(ctx context.Context, r *rotation) {
 	}
 }
 
-// runSteps says whether all steps have succeeded.
+// runSteps invokes the function for each step. It reports whether all have succeeded.
 func (m *SecretsManager) runSteps(ctx context.Context, r *rotation) bool {
 	for _, step := range r.steps {
 		if m.cancelled(r) {
@@ -211,14 +209,14 @@ func (m *SecretsManager) runSteps(ctx context.Context, r *rotation) bool {
 	return true
 }
 
-// cancelled says whether somebody has called CancelRotateSecret, which ends a rotation where it is.
+// cancelled reports whether CancelRotateSecret was called, which stops a rotation before its next step.
 func (m *SecretsManager) cancelled(r *rotation) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return !r.secret.rotation.enabled
 }
 
-// lostPending says whether the version in rotation has lost AWSPENDING, so that it is of no use to try again.
+// lostPending reports whether the version in rotation has lost AWSPENDING, so that a retry is useless.
 func (m *SecretsManager) lostPending(r *rotation) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -242,8 +240,8 @@ func (m *SecretsManager) cancelRotateSecret(in *input) (any, error) {
 	return out, nil
 }
 
-// RunDue does the rotations whose windows have opened, and those that have failed in theirs, and returns the names of their
-// secrets in order. One that ctx ends stays due.
+// RunDue runs the rotations whose windows have opened, and those that failed in an earlier window. It returns the
+// names of their secrets in alphabetical order. A rotation that ctx interrupts stays due.
 func (m *SecretsManager) RunDue(ctx context.Context) []string {
 	m.mu.Lock()
 	var due []*rotation

@@ -20,7 +20,7 @@ import (
 
 const lambdaARN = "arn:aws:lambda:us-east-1:111111111111:function:rotate"
 
-// rotating is a Secrets Manager with a secret, and a function that does what a rotation function must.
+// rotating is a Secrets Manager with a secret and a correct rotation function.
 type rotating struct {
 	*suite
 	aws   *SecretsManager
@@ -44,20 +44,22 @@ func newRotating(t *testing.T) *rotating {
 	server := httptest.NewServer(r.aws)
 	t.Cleanup(server.Close)
 	r.suite = &suite{TB: t, name: aws.String("crm"), client: secretsmanager.New(secretsmanager.Options{
-		Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""), Retryer: aws.NopRetryer{},
+		Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE",
+			"fake", ""), Retryer: aws.NopRetryer{},
 	})}
 	r.create("one", token1)
 	return r
 }
 
-// invoke is the function.
+// invoke is the rotation function.
 func (r *rotating) invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var e struct{ Step, SecretId, ClientRequestToken, RotationToken string }
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return nil, err
 	}
 	r.steps = append(r.steps, e.Step)
-	if !strings.HasPrefix(e.SecretId, "arn:aws:secretsmanager:us-east-1:111111111111:secret:crm-") || e.RotationToken == "" {
+	if !strings.HasPrefix(e.SecretId, "arn:aws:secretsmanager:us-east-1:111111111111:secret:crm-") ||
+		e.RotationToken == "" {
 		r.Errorf("the event names %q", e.SecretId)
 	}
 	if r.during != nil {
@@ -66,14 +68,15 @@ func (r *rotating) invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var err error
 	switch e.Step {
 	case r.fail:
-		err = errors.New("as asked")
+		err = errors.New("injected")
 	case "createSecret":
 		if r.get(e.ClientRequestToken, "AWSPENDING") == nil {
 			return nil, nil // a retry
 		}
 		r.fails("ResourceNotFoundException", r.get(e.ClientRequestToken, "AWSPENDING")) // announced, without a value
 		_, err = r.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
-			SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken, RotationToken: &e.RotationToken, SecretString: aws.String("next"), VersionStages: []string{"AWSPENDING"},
+			SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken, RotationToken: &e.RotationToken,
+			SecretString: aws.String("next"), VersionStages: []string{"AWSPENDING"},
 		})
 	case "finishSecret":
 		out, failed := r.read("", "AWSCURRENT")
@@ -86,7 +89,8 @@ func (r *rotating) invoke(ctx context.Context, payload []byte) ([]byte, error) {
 }
 
 func (r *rotating) rotate(immediately bool, schedule string) error {
-	input := &secretsmanager.RotateSecretInput{SecretId: r.name, RotationLambdaARN: aws.String(lambdaARN), RotateImmediately: &immediately}
+	input := &secretsmanager.RotateSecretInput{SecretId: r.name, RotationLambdaARN: aws.String(lambdaARN),
+		RotateImmediately: &immediately}
 	if schedule != "" {
 		input.RotationRules = &types.RotationRulesType{ScheduleExpression: &schedule}
 	}
@@ -102,7 +106,8 @@ func (r *rotating) pass(d time.Duration) []string {
 	return r.aws.RunDue(r.Context())
 }
 
-func TestARotationHasFourSteps(t *testing.T) {
+func TestRotationSteps(t *testing.T) {
+	t.Parallel()
 	r := newRotating(t)
 	r.ok(r.rotate(true, ""))
 	if !slices.Equal(r.steps, allSteps) {
@@ -115,7 +120,8 @@ func TestARotationHasFourSteps(t *testing.T) {
 	}
 }
 
-func TestOnlyATestWhereItIsNotToBeRotatedAtOnce(t *testing.T) {
+func TestRotateLaterOnlyTests(t *testing.T) {
+	t.Parallel()
 	r := newRotating(t)
 	r.ok(r.rotate(false, "rate(30 days)"))
 	if !slices.Equal(r.steps, []string{"testSecret"}) {
@@ -125,7 +131,8 @@ func TestOnlyATestWhereItIsNotToBeRotatedAtOnce(t *testing.T) {
 	r.value("", "", "one", token1)
 }
 
-func TestAScheduleIsKept(t *testing.T) {
+func TestRotationSchedule(t *testing.T) {
+	t.Parallel()
 	r := newRotating(t)
 	r.ok(r.rotate(false, "rate(30 days)"))
 	if due := r.pass(29 * 24 * time.Hour); len(due) != 0 {
@@ -158,7 +165,8 @@ func TestAScheduleIsKept(t *testing.T) {
 	}
 }
 
-func TestAnUnfinishedRotationIsTriedAgain(t *testing.T) {
+func TestUnfinishedRotationIsRetried(t *testing.T) {
+	t.Parallel()
 	r := newRotating(t)
 	r.fail = "setSecret"
 	r.ok(r.rotate(true, ""))
@@ -173,7 +181,8 @@ func TestAnUnfinishedRotationIsTriedAgain(t *testing.T) {
 	r.value("", "AWSCURRENT", "next", *pending.VersionId)
 }
 
-func TestSomebodyWhoWritesMeanwhileEndsARotation(t *testing.T) {
+func TestWriteCancelsRotation(t *testing.T) {
+	t.Parallel()
 	r := newRotating(t)
 	r.fail = "setSecret"
 	r.ok(r.rotate(true, ""))
@@ -182,7 +191,8 @@ func TestSomebodyWhoWritesMeanwhileEndsARotation(t *testing.T) {
 	r.value("", "", "by hand", token2)
 }
 
-func TestARotationThatCannotStart(t *testing.T) {
+func TestRotateSecretErrors(t *testing.T) {
+	t.Parallel()
 	r := newRotating(t)
 	rotate := func(change func(*secretsmanager.RotateSecretInput)) error {
 		input := &secretsmanager.RotateSecretInput{SecretId: r.name, RotationLambdaARN: aws.String(lambdaARN)}
@@ -190,17 +200,20 @@ func TestARotationThatCannotStart(t *testing.T) {
 		_, err := r.client.RotateSecret(t.Context(), input)
 		return err
 	}
-	r.fails("AccessDeniedException", rotate(func(in *secretsmanager.RotateSecretInput) { in.RotationLambdaARN = aws.String("arn:other") }))
+	r.fails("AccessDeniedException",
+		rotate(func(in *secretsmanager.RotateSecretInput) { in.RotationLambdaARN = aws.String("arn:other") }))
 	r.fails("InvalidRequestException", rotate(func(in *secretsmanager.RotateSecretInput) { in.RotationLambdaARN = nil }))
-	r.fails("InvalidParameterException", rotate(func(in *secretsmanager.RotateSecretInput) { in.ClientRequestToken = aws.String("short") }))
+	r.fails("InvalidParameterException",
+		rotate(func(in *secretsmanager.RotateSecretInput) { in.ClientRequestToken = aws.String("short") }))
 	r.fails("ValidationException", rotate(func(in *secretsmanager.RotateSecretInput) {
 		in.RotationRules = &types.RotationRulesType{ScheduleExpression: aws.String("daily")}
 	}))
 	out, err := r.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: r.name})
 	if err != nil || out.RotationEnabled != nil || len(r.steps) != 0 {
-		t.Errorf("a refused rotation has left its marks: enabled %v, steps %v, %v", out.RotationEnabled, r.steps, err)
+		t.Errorf("a rejected request has changed the secret: enabled %v, steps %v, %v", out.RotationEnabled, r.steps, err)
 	}
-	if _, err := r.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("empty")}); err != nil {
+	if _, err := r.client.CreateSecret(t.Context(),
+		&secretsmanager.CreateSecretInput{Name: aws.String("empty")}); err != nil {
 		t.Error(err)
 	}
 	r.fails("InvalidRequestException", rotate(func(in *secretsmanager.RotateSecretInput) {
@@ -208,7 +221,8 @@ func TestARotationThatCannotStart(t *testing.T) {
 	}))
 }
 
-func TestNoTestWhileARotationIsUnfinished(t *testing.T) {
+func TestNoTestDuringUnfinishedRotation(t *testing.T) {
+	t.Parallel()
 	r := newRotating(t)
 	r.fail = "setSecret"
 	r.ok(r.rotate(true, ""))
@@ -219,7 +233,8 @@ func TestNoTestWhileARotationIsUnfinished(t *testing.T) {
 	}
 }
 
-func TestARotationIsRetriedWithTheSameToken(t *testing.T) {
+func TestRotationRetry(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var tokens []string
 		start := time.Now()
@@ -229,12 +244,13 @@ func TestARotationIsRetriedWithTheSameToken(t *testing.T) {
 				var e struct{ ClientRequestToken string }
 				_ = json.Unmarshal(payload, &e)
 				tokens = append(tokens, e.ClientRequestToken)
-				return nil, errors.New("as asked")
+				return nil, errors.New("injected")
 			}},
 		})
 		s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, m)}
 		s.create("one", token1)
-		rotate := &secretsmanager.RotateSecretInput{SecretId: s.name, RotationLambdaARN: aws.String(lambdaARN), ClientRequestToken: aws.String(token2)}
+		rotate := &secretsmanager.RotateSecretInput{SecretId: s.name, RotationLambdaARN: aws.String(lambdaARN),
+			ClientRequestToken: aws.String(token2)}
 		_, err := s.client.RotateSecret(t.Context(), rotate)
 		s.ok(err)
 		if !slices.Equal(tokens, []string{token2, token2, token2}) || time.Since(start) != 2*time.Hour {
@@ -245,18 +261,24 @@ func TestARotationIsRetriedWithTheSameToken(t *testing.T) {
 	})
 }
 
-func TestARotationInTheBackground(t *testing.T) {
+func TestBackgroundRotation(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var wg sync.WaitGroup
 		release := make(chan struct{})
 		m := NewSecretsManager(SecretsManagerConfig{
 			Account: "111111111111", Region: "us-east-1",
 			Background: func(rotation func(context.Context)) { wg.Go(func() { rotation(t.Context()) }) },
-			Functions:  map[string]Invoker{lambdaARN: func(context.Context, []byte) ([]byte, error) { <-release; return nil, nil }},
+			Functions: map[string]Invoker{lambdaARN: func(context.Context, []byte) ([]byte, error) {
+				<-release
+				return nil,
+					nil
+			}},
 		})
 		s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, m)}
 		s.create("one", token1)
-		rotate := &secretsmanager.RotateSecretInput{SecretId: s.name, RotationLambdaARN: aws.String(lambdaARN), ClientRequestToken: aws.String(token2)}
+		rotate := &secretsmanager.RotateSecretInput{SecretId: s.name, RotationLambdaARN: aws.String(lambdaARN),
+			ClientRequestToken: aws.String(token2)}
 		_, err := s.client.RotateSecret(t.Context(), rotate) // answers while the function works
 		s.ok(err)
 		s.labels(token2, "AWSPENDING")
@@ -271,7 +293,8 @@ func TestARotationInTheBackground(t *testing.T) {
 	})
 }
 
-func TestCancellingEndsARotationWhereItIs(t *testing.T) {
+func TestCancelRotateSecret(t *testing.T) {
+	t.Parallel()
 	r := newRotating(t)
 	r.during = func(step string) {
 		if step == "setSecret" {
@@ -291,7 +314,8 @@ func TestCancellingEndsARotationWhereItIs(t *testing.T) {
 	}
 }
 
-func TestASecretMarkedForDeletionIsNotRotated(t *testing.T) {
+func TestDeletedSecretIsNotRotated(t *testing.T) {
+	t.Parallel()
 	r := newRotating(t)
 	r.ok(r.rotate(false, "rate(1 day)"))
 	_, err := r.client.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: r.name})

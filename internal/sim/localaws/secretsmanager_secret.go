@@ -27,7 +27,7 @@ const (
 	maxValue    = 65_536 // bytes
 )
 
-// secret is one secret with its versions.
+// secret is a secret with its versions.
 type secret struct {
 	name, arn   string
 	description string
@@ -36,14 +36,14 @@ type secret struct {
 	versions    map[string]*version // by id
 	created     time.Time
 	changed     time.Time
-	deletion    time.Time // when it is going to be deleted; zero: not
+	deletion    time.Time // when it will be deleted; zero: never
 
 	rotation       rotationConfig
-	rotating       bool // a rotation is under way
+	rotating       bool // a rotation is in progress
 	dropUnlabelled bool // versions without a label are dropped at once
 }
 
-// version is one version of a secret. One without a value has been announced by a rotation and is not stored yet.
+// version is a version of a secret. A rotation creates it without a value, which its first step stores.
 type version struct {
 	id      string
 	text    *string
@@ -89,7 +89,7 @@ func (m *SecretsManager) lookup(id string) *secret {
 	return nil
 }
 
-// find returns the secret; one that is marked for deletion only where that does not matter.
+// find returns the secret. One that is marked for deletion is an error unless deleted.
 func (m *SecretsManager) find(id string, deleted bool) (*secret, error) {
 	s := m.lookup(id)
 	switch {
@@ -98,7 +98,8 @@ func (m *SecretsManager) find(id string, deleted bool) (*secret, error) {
 	case s == nil:
 		return nil, apiErr("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 	case !deleted && !s.deletion.IsZero():
-		return nil, apiErr("InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
+		return nil, apiErr("InvalidRequestException",
+			"You can't perform this operation on the secret because it was marked for deletion.")
 	}
 	return s, nil
 }
@@ -109,14 +110,17 @@ func (m *SecretsManager) deleteExpired() {
 	maps.DeleteFunc(m.secrets, func(_ string, s *secret) bool { return !s.deletion.IsZero() && !now.Before(s.deletion) })
 }
 
-// create makes a secret without versions.
+// create adds a secret without versions.
 func (m *SecretsManager) create(in *input) (*secret, error) {
 	if !namePattern.MatchString(in.Name) {
-		return nil, apiErr("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
+		return nil, apiErr("ValidationException",
+			"Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
 	}
 	s := &secret{
-		name: in.Name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account, in.Name, m.suffix(in.Name)),
-		description: in.Description, kmsKey: in.KmsKeyId, tags: map[string]string{}, versions: map[string]*version{}, created: m.config.Now(), dropUnlabelled: m.config.DropUnlabelled,
+		name: in.Name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account,
+			in.Name, m.suffix(in.Name)),
+		description: in.Description, kmsKey: in.KmsKeyId, tags: map[string]string{}, versions: map[string]*version{},
+		created: m.config.Now(), dropUnlabelled: m.config.DropUnlabelled,
 	}
 	for _, tag := range in.Tags {
 		s.tags[tag.Key] = tag.Value
@@ -125,8 +129,9 @@ func (m *SecretsManager) create(in *input) (*secret, error) {
 	return s, nil
 }
 
-// suffix returns the six characters behind a secret's name in its ARN. AWS takes random ones, so that a secret that is made again
-// has another ARN. Here they follow from the name and how often it was taken, so that a sample event can name a secret.
+// suffix returns the six characters after a secret's name in its ARN. In AWS they are random, so that a secret that
+// is created again has another ARN. Here they are a hash of the name and its number of uses, so that sample events
+// can name a secret.
 func (m *SecretsManager) suffix(name string) string {
 	m.nameUses[name]++
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", name, m.nameUses[name]))
@@ -154,12 +159,14 @@ func (m *SecretsManager) put(s *secret, in *input) (*version, error) {
 	}
 	if v := s.versions[token]; v != nil && v.stored() {
 		if !sameValue(v, in) {
-			return nil, apiErr("ResourceExistsException", "You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", token, s.arn)
+			return nil, apiErr("ResourceExistsException",
+				"You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", token,
+				s.arn)
 		}
-		return v, nil // nothing is done, labels included
+		return v, nil // nothing changes, not even labels
 	}
 	if s.withLabel(current) == nil && !slices.Contains(labels, current) {
-		labels = append(slices.Clone(labels), current) // the first version always is
+		labels = append(slices.Clone(labels), current) // the first version always has it
 	}
 	if err := s.checkLabelLimit(labels); err != nil {
 		return nil, err
@@ -201,8 +208,8 @@ func sameValue(v *version, in *input) bool {
 	return in.SecretString == nil && string(v.binary) == string(in.SecretBinary)
 }
 
-// cancelPending takes AWSPENDING off the version in rotation, when somebody else writes a version. Source: Secrets Manager User
-// Guide, "CloudTrail entries", RotationAbandoned.
+// cancelPending removes AWSPENDING from the version in rotation when another version is written. Source: Secrets
+// Manager User Guide, "CloudTrail entries", RotationAbandoned.
 func (s *secret) cancelPending(token string) {
 	v := s.withLabel(pending)
 	if v != nil && v.id != token && v != s.withLabel(current) {
@@ -254,7 +261,8 @@ func (m *SecretsManager) moveLabel(s *secret, label string, to *version) {
 	// Source: Secrets Manager User Guide, "Secret Label Updated".
 	if label != pending && label != previous {
 		m.events = append(m.events, LabelMoved{
-			ARN: s.arn, Name: s.name, Label: label, Version: to.id, Account: m.config.Account, Region: m.config.Region, Time: m.config.Now(),
+			ARN: s.arn, Name: s.name, Label: label, Version: to.id, Account: m.config.Account, Region: m.config.Region,
+			Time: m.config.Now(),
 		})
 	}
 }
@@ -264,15 +272,15 @@ func (s *secret) removeLabel(label string, v *version) {
 	s.dropIfUnlabelled(v)
 }
 
-// dropIfUnlabelled drops a version without a label: one that was announced and never got a value, or any.
+// dropIfUnlabelled deletes a version without a label if it has no value, or with SecretsManagerConfig.DropUnlabelled.
 func (s *secret) dropIfUnlabelled(v *version) {
 	if len(v.labels) == 0 && (s.dropUnlabelled || !v.stored()) {
 		delete(s.versions, v.id)
 	}
 }
 
-// prune drops the oldest versions without labels once there are too many, but none of the last 24 hours. Source: Secrets Manager
-// User Guide, "AWS Secrets Manager quotas".
+// prune deletes the oldest versions without labels beyond the limit, but none of the last 24 hours. Source: Secrets
+// Manager User Guide, "AWS Secrets Manager quotas".
 func (s *secret) prune(now time.Time) {
 	old := slices.SortedFunc(maps.Values(s.versions), func(a, b *version) int { return a.created.Compare(b.created) })
 	for _, v := range old {

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// SyncBuffer keeps what functions and commands write. It is safe for concurrent use, and its zero value is ready.
+// SyncBuffer is a buffer that is safe for concurrent use. Its zero value is empty.
 type SyncBuffer struct {
-	To io.Writer // gets a copy of everything; nil: nobody
+	To io.Writer // receives a copy of everything; nil: no copy
 
 	mu   sync.Mutex
 	text bytes.Buffer
