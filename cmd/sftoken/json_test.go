@@ -38,17 +38,17 @@ func TestJSONOutput(t *testing.T) {
 	if _, there := status["lastRotated"]; there || len(status["versions"].(map[string]any)) != 1 {
 		t.Errorf("status: %v", status)
 	}
-	key, secret := s.App.Credentials()
-	pair := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
-	first := ask(pair, 0, "secret", "put", "crm")
+	key, _ := s.App.Credentials()
+
+	first := ask(s.credentialsJSON(), 0, "secret", "put", "crm")
 	same(first, map[string]any{"secret": "sftoken/crm", "label": "AWSCURRENT"})
 	same(ask("", 0, "rotate", "crm", "--wait"),
 		map[string]any{"secret": "sftoken/crm", "before": first["version"], "compromised": false, "revoked": false})
 	if newKey, _ := s.App.Credentials(); newKey == key {
 		t.Error("rotate has not rotated")
 	}
-	key, secret = s.App.Regenerate()
-	staged := ask(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0, "secret", "stage", "crm",
+	s.App.Regenerate()
+	staged := ask(s.credentialsJSON(), 0, "secret", "stage", "crm",
 		"--wait")
 	same(staged, map[string]any{"label": "AWSCURRENT"})
 	same(ask(`{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`, exitFailed, "secret", "stage", "crm", "--wait"),
@@ -58,17 +58,17 @@ func TestJSONOutput(t *testing.T) {
 	if leak["current"] == staged["version"] || leak["current"] == nil {
 		t.Errorf("rotate --compromised: %v", leak)
 	}
-	// The pair is changed, and the API does not answer: a machine must hear of both.
+	// The credentials are rotated, but the API does not respond: the output must show both.
 	half := ask("", exitFailed, "rotate", "crm", "--compromised", "--yes", "--timeout", "4s", "--url",
 		"http://127.0.0.1:1/v1")
 	same(half, map[string]any{"compromised": true, "revoked": false})
-	for _, status := range []int{403, 503} { // not as get exits: the pair is changed all the same
+	for _, status := range []int{403, 503} { // other exit codes than for get: the credentials are rotated
 		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 		_, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "3s", "--url",
 			api.URL+"/v1")
 		api.Close()
 		if code != exitFailed || !strings.Contains(stderr, "hint: run `sftoken revoke crm`") {
-			t.Errorf("the API answers %d: exit %d: %s", status, code, stderr)
+			t.Errorf("the API returns %d: exit %d: %s", status, code, stderr)
 		}
 	}
 }
