@@ -12,11 +12,11 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// answering is a Salesforce that gives one answer to everything.
-func answering(status int, contentType, body string, headers ...string) *sfoauth.Client {
+// respondingClient returns a client of a server that sends the same response to every request.
+func respondingClient(status int, contentType, body string, headers ...string) *sfoauth.Client {
 	return &sfoauth.Client{
 		BaseURL: "https://acme.my.salesforce.com", ConsumerKey: "key", ConsumerSecret: sfoauth.NewSecret("top-secret"),
-		HTTPClient: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		HTTPClient: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
 			header := http.Header{"Content-Type": {contentType}}
 			for i := 0; i < len(headers); i += 2 {
 				header.Set(headers[i], headers[i+1])
@@ -26,11 +26,11 @@ func answering(status int, contentType, body string, headers ...string) *sfoauth
 	}
 }
 
-type roundTrip func(*http.Request) (*http.Response, error)
+type roundTripFunc func(*http.Request) (*http.Response, error)
 
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestErrorsAreClassified(t *testing.T) {
+func TestErrorKinds(t *testing.T) {
 	t.Parallel()
 	const (
 		final, passing, limiting, untrusted = sfoauth.Permanent, sfoauth.Temporary, sfoauth.RateLimited, sfoauth.InvalidResponse
@@ -86,7 +86,7 @@ func TestErrorsAreClassified(t *testing.T) {
 		if c.code == "" {
 			body = "<html>sorry</html>"
 		}
-		_, err := answering(c.status, "application/json", body).Token(t.Context())
+		_, err := respondingClient(c.status, "application/json", body).Token(t.Context())
 		got, ok := errors.AsType[*sfoauth.Error](err)
 		if !ok {
 			t.Errorf("%d %s: error of type %T", c.status, c.code, err)
@@ -107,11 +107,11 @@ func TestErrorsAreClassified(t *testing.T) {
 }
 
 // Only a redirect of the token endpoint says that baseUri is wrong. Elsewhere it may come of a maintenance.
-func TestARedirectIsPermanentAtTheTokenEndpointAlone(t *testing.T) {
+func TestRedirectKinds(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		c := answering(
+		c := respondingClient(
 			status,
 			"text/html",
 			"<html>moved</html>",
@@ -135,7 +135,7 @@ func TestARedirectIsPermanentAtTheTokenEndpointAlone(t *testing.T) {
 	}
 }
 
-func TestARedirectsTargetIsInTheError(t *testing.T) {
+func TestRedirectLocation(t *testing.T) {
 	t.Parallel()
 	for location, want := range map[string]string{
 		"https://new.my.salesforce.com/services/oauth2/token?x=1#y": "https://new.my.salesforce.com",
@@ -149,7 +149,7 @@ func TestARedirectsTargetIsInTheError(t *testing.T) {
 		"https://a\u202eb.example/":                                 "https://a?b.example",
 		"":                                                          "",
 	} {
-		_, err := answering(301, "text/html", "", "Location", location).Token(t.Context())
+		_, err := respondingClient(301, "text/html", "", "Location", location).Token(t.Context())
 		got, ok := errors.AsType[*sfoauth.Error](err)
 		if !ok || got.Location != want || got.Kind != sfoauth.Permanent || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", location, err, want)
@@ -157,8 +157,8 @@ func TestARedirectsTargetIsInTheError(t *testing.T) {
 	}
 }
 
-// What Salesforce answers for a frozen user, it answers too where the org locks sessions to one address.
-func TestABlockedSession(t *testing.T) {
+// A frozen user and a session that is locked to another address get the same response.
+func TestIsSessionBlocked(t *testing.T) {
 	t.Parallel()
 	const blocked = `[{"message":"This session is not valid for use with the REST API","errorCode":"INVALID_SESSION_ID"}]`
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
@@ -172,12 +172,12 @@ func TestABlockedSession(t *testing.T) {
 		{401, `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`, false},
 		{401, "<html>This session is not valid for use with the REST API</html>", false},
 	} {
-		err := answering(c.status, "application/json", c.body).Ping(t.Context(), token)
+		err := respondingClient(c.status, "application/json", c.body).Ping(t.Context(), token)
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.IsSessionBlocked() != c.want {
 			t.Errorf("%d %s: %v, want blocked: %t", c.status, c.body, err, c.want)
 		}
 	}
-	got, _ := errors.AsType[*sfoauth.Error](answering(401, "application/json", blocked).Ping(t.Context(), token))
+	got, _ := errors.AsType[*sfoauth.Error](respondingClient(401, "application/json", blocked).Ping(t.Context(), token))
 	for _, cause := range []string{"frozen", "Lock sessions to the IP address from which they originated", "Enforce login IP ranges on every request"} {
 		if !strings.Contains(got.Hint(), cause) {
 			t.Errorf("the advice does not name %q: %s", cause, got.Hint())
@@ -185,7 +185,7 @@ func TestABlockedSession(t *testing.T) {
 	}
 }
 
-func TestNotFoundIsSalesforcesWord(t *testing.T) {
+func TestIsNotFound(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, c := range []struct {
@@ -198,7 +198,7 @@ func TestNotFoundIsSalesforcesWord(t *testing.T) {
 		{404, `{"error":"Not Found","path":"/services"}`, false},
 		{403, `[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`, false},
 	} {
-		_, err := answering(
+		_, err := respondingClient(
 			c.status,
 			"text/html",
 			c.body,
@@ -215,7 +215,7 @@ func TestNotFoundIsSalesforcesWord(t *testing.T) {
 	}
 }
 
-func TestOnlyAnInvalidTokenIsDead(t *testing.T) {
+func TestRevokeResponses(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, c := range []struct {
@@ -232,13 +232,13 @@ func TestOnlyAnInvalidTokenIsDead(t *testing.T) {
 		{503, `{"error":"invalid_token"}`, false},
 		{204, "", false},
 	} {
-		if err := answering(c.status, "application/json", c.body).Revoke(t.Context(), token); (err == nil) != c.dead {
+		if err := respondingClient(c.status, "application/json", c.body).Revoke(t.Context(), token); (err == nil) != c.dead {
 			t.Errorf("%d %s: %v, want success: %t", c.status, c.body, err, c.dead)
 		}
 	}
 }
 
-func TestRESTErrorsAreClassified(t *testing.T) {
+func TestRESTErrorKinds(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]sfoauth.Kind{
 		`[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`: sfoauth.RateLimited,
@@ -246,7 +246,7 @@ func TestRESTErrorsAreClassified(t *testing.T) {
 		`[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`:                               sfoauth.Permanent,
 		"Bad_OAuth_Token": sfoauth.Permanent,
 	} {
-		_, err := answering(
+		_, err := respondingClient(
 			403,
 			"text/plain",
 			body,
@@ -267,7 +267,7 @@ func TestRetryAfter(t *testing.T) {
 		time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat): 30 * time.Second,
 		time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):       0,
 	} {
-		_, err := answering(503, "text/html", "", "Retry-After", value).Token(t.Context())
+		_, err := respondingClient(503, "text/html", "", "Retry-After", value).Token(t.Context())
 		got, _ := errors.AsType[*sfoauth.Error](err)
 		if got == nil || (got.RetryAfter-want).Abs() > 2*time.Second {
 			t.Errorf("Retry-After %q: %v, want %v", value, got.RetryAfter, want)
@@ -275,7 +275,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestErrorsHoldNoSecret(t *testing.T) {
+func TestErrorsHaveNoSecrets(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!token+text")}
 	for _, echo := range []string{
@@ -284,7 +284,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		`top-secret 00Dxx!token+text`, `{"error": top-secret`, `{"active": "top-secret"}`, `{"active":"00Dxx!token+text"}`,
 	} {
 		for _, status := range []int{200, 302, 400, 503} {
-			c := answering(status, "application/json", echo)
+			c := respondingClient(status, "application/json", echo)
 			_, login := c.Token(t.Context())
 			_, introspect := c.Introspect(t.Context(), token)
 			_, userInfo := c.UserInfo(t.Context(), token)

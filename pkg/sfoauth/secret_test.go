@@ -11,7 +11,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-func TestSecretPrintsItselfNowhere(t *testing.T) {
+func TestSecretIsRedacted(t *testing.T) {
 	t.Parallel()
 	const text = "s3cr3t-text"
 	secret := sfoauth.NewSecret(text)

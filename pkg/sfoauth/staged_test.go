@@ -11,7 +11,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-func TestAppsAndConsumersAreListed(t *testing.T) {
+func TestAppsAndConsumers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{Name: "CRM"})
@@ -27,18 +27,18 @@ func TestAppsAndConsumersAreListed(t *testing.T) {
 			consumers[0] != (sfoauth.Consumer{ID: app.ConsumerID, ConsumerKey: client.ConsumerKey, Name: "CRM"}) {
 			t.Errorf("consumers %+v, %v", consumers, err)
 		}
-		if main, err := client.StagedCredentials(token, app.ID[:15], app.ConsumerID[:15]).Primary(t.Context()); err != nil ||
-			main.ConsumerKey != client.ConsumerKey {
+		if primary, err := client.StagedCredentials(token, app.ID[:15], app.ConsumerID[:15]).Primary(t.Context()); err != nil ||
+			primary.ConsumerKey != client.ConsumerKey {
 			t.Errorf("with ids of 15 characters: %v", err)
 		}
-		if improper := org.Violations(); len(improper) > 0 {
-			t.Errorf("sent to Salesforce: %q", improper)
+		if violations := org.Violations(); len(violations) > 0 {
+			t.Errorf("violations %q", violations)
 		}
 	})
 }
 
-// What stands in a secret goes into a path: nothing but ids does.
-func TestNothingButIDsGoesIntoAPath(t *testing.T) {
+// The ids come from a stored secret and go into a path, so nothing but ids is accepted.
+func TestPathsHaveOnlyIDs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
@@ -62,7 +62,7 @@ func TestNothingButIDsGoesIntoAPath(t *testing.T) {
 		c := client.StagedCredentials(token, app.ID, app.ConsumerID)
 		for _, id := range []string{"", "../x", "a/b", "a?b", "a b", strings.Repeat("a", 65)} {
 			if c.Promote(t.Context(), id) == nil || c.Delete(t.Context(), id) == nil {
-				t.Errorf("the staged pair %q", id)
+				t.Errorf("staged credentials %q", id)
 			}
 		}
 		if calls := org.Stats().Calls; len(calls) > 0 {
@@ -71,7 +71,7 @@ func TestNothingButIDsGoesIntoAPath(t *testing.T) {
 	})
 }
 
-func TestMissingPermissionsAreFinal(t *testing.T) {
+func TestMissingPermissions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
@@ -87,7 +87,7 @@ func TestMissingPermissionsAreFinal(t *testing.T) {
 	})
 }
 
-func TestSameRecord(t *testing.T) {
+func TestEqualIDs(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		a, b string
@@ -102,9 +102,9 @@ func TestSameRecord(t *testing.T) {
 	}
 }
 
-// Without "Allow access to External Client App consumer secrets via REST API", or without part=keyandsecret, the answer may hold
+// Without "Allow access to External Client App consumer secrets via REST API", or without part=keyandsecret, the response may hold
 // a key and no secret.
-func TestPrimaryCredentialsAreAKeyAndASecret(t *testing.T) {
+func TestIncompletePrimaryCredentials(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!abc")}
 	for body, complete := range map[string]bool{
@@ -117,14 +117,14 @@ func TestPrimaryCredentialsAreAKeyAndASecret(t *testing.T) {
 		`{}`: false,
 		`{"stagedCredentials":[{"id":"0xJ","key":"k","secret":"s","state":"Active"}]}`: false,
 	} {
-		credentials := answering(200, "application/json", body).StagedCredentials(token, "0xIxx0000000001", "888xx0000000001")
-		main, err := credentials.Primary(t.Context())
+		credentials := respondingClient(200, "application/json", body).StagedCredentials(token, "0xIxx0000000001", "888xx0000000001")
+		primary, err := credentials.Primary(t.Context())
 		refused, _ := errors.AsType[*sfoauth.Error](err)
 		if (err == nil) != complete || err != nil && (refused == nil || refused.Kind != sfoauth.InvalidResponse) ||
-			err == nil && (main.ConsumerKey != "k" || main.ConsumerSecret.Reveal() != "s") {
+			err == nil && (primary.ConsumerKey != "k" || primary.ConsumerSecret.Reveal() != "s") {
 			t.Errorf("%s: %v, want accepted: %t", body, err, complete)
 		}
-		if err != nil && (main.ConsumerKey != "" || !main.ConsumerSecret.IsZero()) {
+		if err != nil && (primary.ConsumerKey != "" || !primary.ConsumerSecret.IsZero()) {
 			t.Errorf("%s: half of the credentials is returned with the error", body)
 		}
 	}
