@@ -23,9 +23,8 @@ type rotationHarness struct {
 
 func newRotationHarness(t *testing.T, config sfoauthtest.Config) *rotationHarness {
 	h := newHarness(t, config, sfoauthtest.AppOptions{Name: "CRM"})
-	admin := h.org.AddApp(sfoauthtest.AppOptions{
-		Name: "Admin", RunAs: h.org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true}),
-	})
+	user := h.org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true})
+	admin := h.org.AddApp(sfoauthtest.AppOptions{Name: "Admin", RunAs: user})
 	return &rotationHarness{h, admin, "/services/data/v65.0/apps/oauth/credentials/" + h.app.ID + "/" + h.app.ConsumerID}
 }
 
@@ -58,7 +57,7 @@ func (r *rotationHarness) rotate(id string) reply {
 
 func (r *rotationHarness) mustLogIn(name, key, secret string, want string) {
 	r.Helper()
-	got := r.form("/services/oauth2/token", r.grant("client_id", key, "client_secret", secret)).errorCode()
+	got := r.form(tokenPath, r.grant("client_id", key, "client_secret", secret)).errorCode()
 	if got != want || r.org.CanLogin(key, secret) != (want == "") {
 		r.Errorf("login with the %s credentials: %q, want %q; CanLogin %t", name, got, want, r.org.CanLogin(key, secret))
 	}
@@ -72,8 +71,11 @@ func TestRotation(t *testing.T) {
 	oldKey, oldSecret := r.app.Credentials()
 
 	staged := r.stage()
-	if staged.State != "Active" || staged.Expires.Sub(r.now) != 30*day || staged.Key == oldKey || staged.Secret == oldSecret {
-		t.Errorf("staged: %s until %v; the key must change too", staged.State, staged.Expires)
+	if staged.State != "Active" || staged.Expires.Sub(r.now) != 30*day {
+		t.Errorf("staged: %s until %v", staged.State, staged.Expires)
+	}
+	if staged.Key == oldKey || staged.Secret == oldSecret {
+		t.Error("the staged key and secret are not new")
 	}
 	r.mustLogIn("main", oldKey, oldSecret, "")
 	r.mustLogIn("staged", staged.Key, staged.Secret, "")
@@ -126,7 +128,7 @@ func TestOneStaged(t *testing.T) {
 	t.Parallel()
 	refusesToStage := func(t *testing.T, r *rotationHarness) {
 		t.Helper()
-		if got := r.as(r.admin, "POST", r.path+"/staged", "{}"); got.status != http.StatusBadRequest || got.errorCode() != "INVALID_INPUT" {
+		if got := r.as(r.admin, "POST", r.path+"/staged", "{}"); !got.is(http.StatusBadRequest, "INVALID_INPUT") {
 			t.Errorf("stage: %d %s", got.status, got.errorCode())
 		}
 	}
@@ -175,7 +177,8 @@ func TestStagedResponses(t *testing.T) {
 	for _, flat := range []bool{false, true} {
 		r := newRotationHarness(t, sfoauthtest.Config{FlatStaged: flat})
 		empty := r.as(r.admin, "GET", r.path+"/staged", "")
-		if want := map[bool]string{true: "{}", false: `{"stagedCredentials":[],"url":"` + r.path + `/staged"}`}[flat]; empty.body != want {
+		want := map[bool]string{true: "{}", false: `{"stagedCredentials":[],"url":"` + r.path + `/staged"}`}[flat]
+		if empty.body != want {
 			t.Errorf("flat %t, nothing staged: %s, want %s", flat, empty.body, want)
 		}
 		posted := r.as(r.admin, "POST", r.path+"/staged", "")
@@ -189,8 +192,9 @@ func TestStagedResponses(t *testing.T) {
 		}
 		staged := r.app.Staged()[0]
 		for name, want := range map[string]string{
-			"id": staged.ID, "key": staged.Key, "secret": staged.Secret, "state": "Active", "url": r.path + "/staged/" + staged.ID,
-			"createdBy": r.admin.User.ID, "createdDate": "2026-01-02T03:04:05.000Z", "expirationDate": "2026-02-01T03:04:05.000Z",
+			"id": staged.ID, "key": staged.Key, "secret": staged.Secret, "state": "Active", "createdBy": r.admin.User.ID,
+			"createdDate": "2026-01-02T03:04:05.000Z", "expirationDate": "2026-02-01T03:04:05.000Z",
+			"url": r.path + "/staged/" + staged.ID,
 		} {
 			if fields[name] != want {
 				t.Errorf("flat %t: %s is another", flat, name)
@@ -212,10 +216,16 @@ func TestUsageConsumersPrimary(t *testing.T) {
 	if len(list) != 1 {
 		t.Fatalf("consumers: %d %s", consumers.status, consumers.errorCode())
 	}
-	if c := list[0].(map[string]any); c["id"] != r.app.ConsumerID || c["key"] != key || c["url"] != r.path || c["stagedCredentialsUrl"] != r.path+"/staged" || c["secret"] != nil {
-		t.Error("the consumer is another")
+	consumer := list[0].(map[string]any)
+	for field, want := range map[string]any{
+		"id": r.app.ConsumerID, "key": key, "url": r.path, "stagedCredentialsUrl": r.path + "/staged", "secret": nil,
+	} {
+		if consumer[field] != want {
+			t.Errorf("the consumer has another %s", field)
+		}
 	}
-	if got := r.as(r.admin, "GET", r.path+"?part=keyandsecret", ""); got.text("key") != key || got.text("secret") != secret {
+	got := r.as(r.admin, "GET", r.path+"?part=keyandsecret", "")
+	if got.text("key") != key || got.text("secret") != secret {
 		t.Errorf("primary credentials: %d %s", got.status, got.errorCode())
 	}
 	if got := r.as(r.admin, "GET", r.path, ""); got.text("key") != key || got.fields["secret"] != nil {
@@ -224,7 +234,7 @@ func TestUsageConsumersPrimary(t *testing.T) {
 	if got := r.as(r.admin, "GET", r.path+"?part=everything", ""); got.status != http.StatusBadRequest {
 		t.Errorf("primary credentials with an unknown part: %d", got.status)
 	}
-	short := strings.Replace(strings.Replace(r.path, r.app.ID, r.app.ID[:15], 1), r.app.ConsumerID, r.app.ConsumerID[:15], 1)
+	short := strings.NewReplacer(r.app.ID, r.app.ID[:15], r.app.ConsumerID, r.app.ConsumerID[:15]).Replace(r.path)
 	if got := r.as(r.admin, "GET", short+"/staged", ""); got.status != http.StatusOK {
 		t.Errorf("ids of 15 characters: %d", got.status)
 	}
@@ -244,7 +254,8 @@ func TestConnectErrors(t *testing.T) {
 		{"v64.0", r.admin, "GET", strings.Replace(staged, "v65", "v64", 1), "", "NOT_FOUND"},
 		{"newer version", r.admin, "GET", strings.Replace(staged, "v65", "v67", 1), "", ""},
 		{"unknown app", r.admin, "GET", strings.Replace(staged, r.app.ID, r.admin.ID, 1), "", "NOT_FOUND"},
-		{"unknown consumer", r.admin, "GET", strings.Replace(staged, r.app.ConsumerID, r.admin.ConsumerID, 1), "", "NOT_FOUND"},
+		{"unknown consumer", r.admin, "GET",
+			strings.Replace(staged, r.app.ConsumerID, r.admin.ConsumerID, 1), "", "NOT_FOUND"},
 		{"unknown staged credentials", r.admin, "PATCH", staged + "/0xJ000000000001AAA", `{"command":"rotate"}`, "NOT_FOUND"},
 		{"unknown command", r.admin, "PATCH", staged + "/" + id, `{"command":"undo"}`, "INVALID_INPUT"},
 		{"broken body", r.admin, "PATCH", staged + "/" + id, `{"command"`, "JSON_PARSER_ERROR"},
@@ -259,7 +270,7 @@ func TestConnectErrors(t *testing.T) {
 		}
 	}
 	r.admin.User.Change(func(o *sfoauthtest.UserOptions) { o.ViewClientSecret = false })
-	if got := r.as(r.admin, "GET", staged, ""); got.status != http.StatusForbidden || got.errorCode() != "INSUFFICIENT_ACCESS" {
+	if got := r.as(r.admin, "GET", staged, ""); !got.is(http.StatusForbidden, "INSUFFICIENT_ACCESS") {
 		t.Errorf("without View Client Secret: %d %s", got.status, got.errorCode())
 	}
 	if got := r.as(r.admin, "GET", "/services/data/v65.0/apps/oauth/usage", ""); got.status != http.StatusOK {
@@ -269,7 +280,7 @@ func TestConnectErrors(t *testing.T) {
 	if got := off.as(off.admin, "GET", off.path+"/staged", ""); got.status != http.StatusNotFound {
 		t.Errorf("with the org's setting off: %d", got.status)
 	}
-	if got := off.do("GET", off.path+"/staged", "", nil); got.status != http.StatusUnauthorized || got.errorCode() != "INVALID_SESSION_ID" {
+	if got := off.do("GET", off.path+"/staged", "", nil); !got.is(http.StatusUnauthorized, "INVALID_SESSION_ID") {
 		t.Errorf("without a token: %d %s", got.status, got.errorCode())
 	}
 }
@@ -353,7 +364,7 @@ func TestLostResponses(t *testing.T) {
 func TestEmptyStagedNotFound(t *testing.T) {
 	t.Parallel()
 	r := newRotationHarness(t, sfoauthtest.Config{EmptyStagedNotFound: true})
-	if got := r.as(r.admin, "GET", r.path+"/staged", ""); got.status != http.StatusNotFound || got.errorCode() != "NOT_FOUND" {
+	if got := r.as(r.admin, "GET", r.path+"/staged", ""); !got.is(http.StatusNotFound, "NOT_FOUND") {
 		t.Errorf("empty: %d %s", got.status, got.errorCode())
 	}
 	r.stage()
@@ -371,7 +382,7 @@ func TestSignWithPrimary(t *testing.T) {
 		if !primary {
 			secret = staged.Secret
 		}
-		got := r.form("/services/oauth2/token", r.grant("client_id", staged.Key, "client_secret", staged.Secret))
+		got := r.form(tokenPath, r.grant("client_id", staged.Key, "client_secret", staged.Secret))
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write([]byte(got.text("id") + got.text("issued_at")))
 		if got.text("signature") != base64.StdEncoding.EncodeToString(mac.Sum(nil)) {

@@ -20,7 +20,8 @@ func TestNetworkHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var network sfoauthtest.Network
 		for _, host := range []string{"a.example", "b.example"} {
-			stop, err := network.Serve(host+":80", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, host) }))
+			respond := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, host) }
+			stop, err := network.Serve(host+":80", http.HandlerFunc(respond))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -17,7 +17,12 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-const base = "https://acme.my.salesforce.com"
+const (
+	base           = "https://acme.my.salesforce.com"
+	tokenPath      = "/services/oauth2/token"
+	introspectPath = "/services/oauth2/introspect"
+	userInfoPath   = "/services/oauth2/userinfo"
+)
 
 // harness is an org with one app and a clock that only the test moves.
 type harness struct {
@@ -55,6 +60,9 @@ func (r reply) errorCode() string {
 	}
 	return ""
 }
+
+// is reports whether the reply has this status and error code.
+func (r reply) is(status int, code string) bool { return r.status == status && r.errorCode() == code }
 
 func (r reply) text(field string) string {
 	s, _ := r.fields[field].(string)
@@ -98,7 +106,7 @@ func (h *harness) grant(with ...string) url.Values {
 
 func (h *harness) login() reply {
 	h.Helper()
-	return h.form("/services/oauth2/token", h.grant())
+	return h.form(tokenPath, h.grant())
 }
 
 // token logs in and returns the token.
@@ -143,18 +151,36 @@ func TestTokenResponse(t *testing.T) {
 	if !strings.HasPrefix(r.text("access_token"), h.org.ID()[:15]+"!") || !h.org.TokenActive(r.text("access_token")) {
 		t.Error("the token has another form, or is not live")
 	}
-	if len(h.org.ID()) != 18 || len(h.app.User.ID) != 18 || len(h.app.ID) != 18 || len(h.app.ConsumerID) != 18 || len(secret) != 64 {
-		t.Error("ids have 18 characters and secrets 64")
+	for _, id := range []string{h.org.ID(), h.app.User.ID, h.app.ID, h.app.ConsumerID} {
+		if len(id) != 18 || len(secret) != 64 {
+			t.Error("ids have 18 characters and secrets 64")
+		}
 	}
 
 	h.app.Change(func(o *sfoauthtest.AppOptions) { o.ExtraFields = true })
-	if r := h.login(); r.text("token_format") != "opaque" || r.text("api_instance_url") == "" || r.text("sfdc_community_id") == "" {
+	r = h.login()
+	if r.text("token_format") != "opaque" || r.text("api_instance_url") == "" || r.text("sfdc_community_id") == "" {
 		t.Errorf("ExtraFields: only %v", slices.Sorted(maps.Keys(r.fields)))
 	}
 }
 
 func TestTokenRequest(t *testing.T) {
 	t.Parallel()
+	const (
+		unsupportedGrant = "unsupported_grant_type: grant type not supported"
+		mustPost         = "invalid_request: must use HTTP POST"
+		wrongSecret      = "invalid_client: invalid client credentials"
+		wrongDomain      = "invalid_grant: request not supported on this domain"
+	)
+	with := func(field, value string) func(*harness) reply {
+		return func(h *harness) reply { return h.form(tokenPath, h.grant(field, value)) }
+	}
+	at := func(host string) func(*harness) reply {
+		return func(h *harness) reply { return h.form(host+tokenPath, h.grant()) }
+	}
+	send := func(method, body string, header map[string]string) func(*harness) reply {
+		return func(h *harness) reply { return h.do(method, tokenPath, body, header) }
+	}
 	for _, test := range []struct {
 		name       string
 		ask        func(*harness) reply
@@ -163,28 +189,27 @@ func TestTokenRequest(t *testing.T) {
 	}{
 		{"form", (*harness).login, "", ""},
 		{"basic", func(h *harness) reply { return h.basic("grant_type=client_credentials") }, "", ""},
-		{"basic and form", func(h *harness) reply { return h.basic(h.grant().Encode()) }, "invalid_request: more than one way of client authentication", "in a Basic header and in the form"},
-		{"GET", func(h *harness) reply { return h.do("GET", "/services/oauth2/token", "", nil) }, "invalid_request: must use HTTP POST", ""},
-		{"DELETE", func(h *harness) reply { return h.do("DELETE", "/services/oauth2/token", "", nil) }, "invalid_request: must use HTTP POST", ""},
-		{"query", func(h *harness) reply { return h.form("/services/oauth2/token?"+h.grant().Encode(), h.grant()) }, "invalid_request: parameters not supported in the query string", "in the query string"},
-		{"JSON", func(h *harness) reply {
-			return h.do("POST", "/services/oauth2/token", `{"grant_type":"client_credentials"}`, map[string]string{"Content-Type": "application/json"})
-		}, "unsupported_grant_type: grant type not supported", ""},
-		{"no grant type", func(h *harness) reply { return h.form("/services/oauth2/token", url.Values{}) }, "unsupported_grant_type: grant type not supported", ""},
-		{"password grant", func(h *harness) reply { return h.form("/services/oauth2/token", h.grant("grant_type", "password")) }, "unsupported_grant_type: grant type not supported", ""},
-		{"scope", func(h *harness) reply { return h.form("/services/oauth2/token", h.grant("scope", "api")) }, "invalid_request: scope parameter not supported", "a scope"},
-		{"unknown key", func(h *harness) reply { return h.form("/services/oauth2/token", h.grant("client_id", "3MVG9x")) }, "invalid_client_id: client identifier invalid", ""},
-		{"no key", func(h *harness) reply { return h.form("/services/oauth2/token", h.grant("client_id", "")) }, "invalid_client_id: client identifier invalid", ""},
-		{"wrong secret", func(h *harness) reply { return h.form("/services/oauth2/token", h.grant("client_secret", "x")) }, "invalid_client: invalid client credentials", ""},
-		{"no secret", func(h *harness) reply { return h.form("/services/oauth2/token", h.grant("client_secret", "")) }, "invalid_client: invalid client credentials", ""},
-		{"login host", func(h *harness) reply { return h.form("https://login.salesforce.com/services/oauth2/token", h.grant()) }, "invalid_grant: request not supported on this domain", ""},
-		{"test host", func(h *harness) reply { return h.form("https://test.salesforce.com/services/oauth2/token", h.grant()) }, "invalid_grant: request not supported on this domain", ""},
-		{"Accept", func(h *harness) reply {
-			return h.do("POST", "/services/oauth2/token", "grant_type=x", map[string]string{"Content-Type": formType, "Accept": "text/plain"})
-		}, "unsupported_grant_type: grant type not supported", "Accept"},
-		{"bearer", func(h *harness) reply {
-			return h.do("POST", "/services/oauth2/token", "grant_type=x", map[string]string{"Content-Type": formType, "Authorization": "Bearer x"})
-		}, "unsupported_grant_type: grant type not supported", "Authorization"},
+		{"basic and form", func(h *harness) reply { return h.basic(h.grant().Encode()) },
+			"invalid_request: more than one way of client authentication", "in a Basic header and in the form"},
+		{"GET", send("GET", "", nil), mustPost, ""},
+		{"DELETE", send("DELETE", "", nil), mustPost, ""},
+		{"query", func(h *harness) reply { return h.form(tokenPath+"?"+h.grant().Encode(), h.grant()) },
+			"invalid_request: parameters not supported in the query string", "in the query string"},
+		{"JSON", send("POST", `{"grant_type":"client_credentials"}`, map[string]string{"Content-Type": "application/json"}),
+			unsupportedGrant, ""},
+		{"no grant type", func(h *harness) reply { return h.form(tokenPath, url.Values{}) }, unsupportedGrant, ""},
+		{"password grant", with("grant_type", "password"), unsupportedGrant, ""},
+		{"scope", with("scope", "api"), "invalid_request: scope parameter not supported", "a scope"},
+		{"unknown key", with("client_id", "3MVG9x"), unknownKey, ""},
+		{"no key", with("client_id", ""), unknownKey, ""},
+		{"wrong secret", with("client_secret", "x"), wrongSecret, ""},
+		{"no secret", with("client_secret", ""), wrongSecret, ""},
+		{"login host", at("https://login.salesforce.com"), wrongDomain, ""},
+		{"test host", at("https://test.salesforce.com"), wrongDomain, ""},
+		{"Accept", send("POST", "grant_type=x", map[string]string{"Content-Type": formType, "Accept": "text/plain"}),
+			unsupportedGrant, "Accept"},
+		{"bearer", send("POST", "grant_type=x", map[string]string{"Content-Type": formType, "Authorization": "Bearer x"}),
+			unsupportedGrant, "Authorization"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
@@ -204,34 +229,38 @@ func (h *harness) basic(body string) reply {
 	key, secret := h.app.Credentials()
 	req := &http.Request{Header: http.Header{}}
 	req.SetBasicAuth(url.QueryEscape(key), url.QueryEscape(secret))
-	return h.do("POST", "/services/oauth2/token", body, map[string]string{"Content-Type": formType, "Authorization": req.Header.Get("Authorization")})
+	header := map[string]string{"Content-Type": formType, "Authorization": req.Header.Get("Authorization")}
+	return h.do("POST", tokenPath, body, header)
 }
 
 func TestSetupErrors(t *testing.T) {
 	t.Parallel()
-	app := func(change func(*sfoauthtest.AppOptions)) func(*harness) {
-		return func(h *harness) { h.app.Change(change) }
-	}
-	user := func(change func(*sfoauthtest.UserOptions)) func(*harness) {
-		return func(h *harness) { h.app.User.Change(change) }
-	}
+	type appOptions = sfoauthtest.AppOptions
+	type userOptions = sfoauthtest.UserOptions
+	app := func(change func(*appOptions)) func(*harness) { return func(h *harness) { h.app.Change(change) } }
+	user := func(change func(*userOptions)) func(*harness) { return func(h *harness) { h.app.User.Change(change) } }
+	lock := func(h *harness) { h.org.SetLocked(true) }
 	for _, test := range []struct {
 		name  string
 		setup func(*harness)
 		want  string
 	}{
-		{"flow off", app(func(o *sfoauthtest.AppOptions) { o.FlowOff = true }), "unsupported_grant_type: grant type not supported"},
-		{"no run-as user", app(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true }), "invalid_grant: no client credentials user enabled"},
-		{"no scopes", app(func(o *sfoauthtest.AppOptions) { o.NoScopes = true }), "invalid_grant: no valid scopes defined"},
-		{"not installed", app(func(o *sfoauthtest.AppOptions) { o.NotInstalled = true }), "app_not_found: External client app is not installed in this org"},
-		{"blocked", app(func(o *sfoauthtest.AppOptions) { o.Blocked = true }), "OAUTH_APP_BLOCKED: this app is blocked by admin"},
-		{"not approved", app(func(o *sfoauthtest.AppOptions) { o.NotApproved = true }), "invalid_grant: user hasn't approved this consumer"},
-		{"not admin approved", app(func(o *sfoauthtest.AppOptions) { o.NotAdminApproved = true }), "invalid_app_access: user is not admin approved to access this app"},
-		{"IP", app(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }), "invalid_grant: ip restricted"},
-		{"inactive user", user(func(o *sfoauthtest.UserOptions) { o.Inactive = true }), "invalid_grant: inactive user"},
-		{"login denied", user(func(o *sfoauthtest.UserOptions) { o.LoginDenied = true }), "invalid_grant: authentication failure"},
-		{"locked org", func(h *harness) { h.org.SetLocked(true) }, "inactive_org: organization is locked, closed, or suspended"},
-		{"frozen user", user(func(o *sfoauthtest.UserOptions) { o.Frozen = true }), ""},
+		{"flow off", app(func(o *appOptions) { o.FlowOff = true }), "unsupported_grant_type: grant type not supported"},
+		{"no run-as user", app(func(o *appOptions) { o.NoRunAsUser = true }),
+			"invalid_grant: no client credentials user enabled"},
+		{"no scopes", app(func(o *appOptions) { o.NoScopes = true }), "invalid_grant: no valid scopes defined"},
+		{"not installed", app(func(o *appOptions) { o.NotInstalled = true }),
+			"app_not_found: External client app is not installed in this org"},
+		{"blocked", app(func(o *appOptions) { o.Blocked = true }), "OAUTH_APP_BLOCKED: this app is blocked by admin"},
+		{"not approved", app(func(o *appOptions) { o.NotApproved = true }),
+			"invalid_grant: user hasn't approved this consumer"},
+		{"not admin approved", app(func(o *appOptions) { o.NotAdminApproved = true }),
+			"invalid_app_access: user is not admin approved to access this app"},
+		{"IP", app(func(o *appOptions) { o.IPRestricted = true }), "invalid_grant: ip restricted"},
+		{"inactive user", user(func(o *userOptions) { o.Inactive = true }), "invalid_grant: inactive user"},
+		{"login denied", user(func(o *userOptions) { o.LoginDenied = true }), "invalid_grant: authentication failure"},
+		{"locked org", lock, "inactive_org: organization is locked, closed, or suspended"},
+		{"frozen user", user(func(o *userOptions) { o.Frozen = true }), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
@@ -242,7 +271,8 @@ func TestSetupErrors(t *testing.T) {
 				t.Errorf("%q, want %q; CanLogin %t", r.errorCode(), test.want, h.org.CanLogin(key, secret))
 			}
 			if test.name == "frozen user" {
-				if got := h.get("/services/data/v65.0/limits", r.text("access_token")); got.status != http.StatusUnauthorized || h.org.TokenActive(r.text("access_token")) {
+				token := r.text("access_token")
+				if got := h.get(limits, token); got.status != http.StatusUnauthorized || h.org.TokenActive(token) {
 					t.Errorf("the token of a frozen user works: %d", got.status)
 				}
 			}
@@ -266,7 +296,7 @@ func TestLoginLimit(t *testing.T) {
 	}
 	h.now = h.now.Add(time.Hour)
 	h.token()
-	h.form("/services/oauth2/token", h.grant("client_secret", "wrong"))
+	h.form(tokenPath, h.grant("client_secret", "wrong"))
 
 	seen := h.org.Stats()
 	if want := (sfoauthtest.Logins{Attempts: 6, Succeeded: 4}); seen.Logins != want {
@@ -290,7 +320,7 @@ func TestRegenerate(t *testing.T) {
 	old, live := h.grant(), h.token()
 	h.app.Regenerate()
 	for name, form := range map[string]url.Values{"old": old, "new": h.grant()} {
-		if r := h.form("/services/oauth2/token", form); r.errorCode() != "invalid_client_id: client identifier invalid" {
+		if r := h.form(tokenPath, form); r.errorCode() != "invalid_client_id: client identifier invalid" {
 			t.Errorf("the %s credentials at once: %s", name, r.errorCode())
 		}
 	}
@@ -312,7 +342,8 @@ func TestResponseFormats(t *testing.T) {
 		"application/xml":                        "application/xml;charset=UTF-8",
 		"application/xml, " + "application/json": "application/json;charset=UTF-8",
 	} {
-		r := h.do("POST", "/services/oauth2/token", h.grant().Encode(), map[string]string{"Content-Type": formType, "Accept": accept})
+		header := map[string]string{"Content-Type": formType, "Accept": accept}
+		r := h.do("POST", tokenPath, h.grant().Encode(), header)
 		if r.status != 200 || r.header.Get("Content-Type") != want || !strings.Contains(r.body, "access_token") {
 			t.Errorf("Accept %q: %d %s", accept, r.status, r.header.Get("Content-Type"))
 		}
@@ -323,15 +354,15 @@ func TestOtherHostsAndPaths(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 	for _, host := range []string{"acme.lightning.force.com", "acme.my.salesforce-setup.com"} {
-		r := h.form("https://"+host+"/services/oauth2/token", h.grant())
-		if r.status != http.StatusFound || r.header.Get("Location") != base+"/services/oauth2/token" {
+		r := h.form("https://"+host+tokenPath, h.grant())
+		if r.status != http.StatusFound || r.header.Get("Location") != base+tokenPath {
 			t.Errorf("%s: %d to %s", host, r.status, r.header.Get("Location"))
 		}
 	}
 	if r := h.do("GET", "/nothing", "", nil); r.status != http.StatusNotFound {
 		t.Errorf("an unknown path: %d", r.status)
 	}
-	if r := h.do("POST", "/services/oauth2/token", strings.Repeat("x", 2<<20), nil); r.status != http.StatusBadRequest {
+	if r := h.do("POST", tokenPath, strings.Repeat("x", 2<<20), nil); r.status != http.StatusBadRequest {
 		t.Errorf("a request of 2 MiB: %d", r.status)
 	}
 }
@@ -351,12 +382,12 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-func TestImproperNeverHoldsValues(t *testing.T) {
+func TestViolations(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 	token := h.token()
 	_, secret := h.app.Credentials()
-	h.do("GET", "/services/data/v65.0/query?q="+url.QueryEscape(token), "", nil)
+	h.do("GET", "/services/data/v65.0/limits?q="+url.QueryEscape(token), "", nil)
 	h.do("GET", "/services/data/"+url.PathEscape(token), "", nil)
 	h.do("GET", "/nothing", "", map[string]string{"Authorization": "Bearer " + token})
 	h.do("GET", "/services/data", "", map[string]string{"Cookie": "sid=" + token})
@@ -380,7 +411,9 @@ func TestImproperNeverHoldsValues(t *testing.T) {
 
 func TestSessionTimeoutBounds(t *testing.T) {
 	t.Parallel()
-	for timeout, panics := range map[time.Duration]bool{0: false, 15 * time.Minute: false, 24 * time.Hour: false, time.Minute: true, 25 * time.Hour: true} {
+	for timeout, panics := range map[time.Duration]bool{
+		0: false, 15 * time.Minute: false, 24 * time.Hour: false, time.Minute: true, 25 * time.Hour: true,
+	} {
 		func() {
 			defer func() {
 				if (recover() != nil) != panics {
@@ -392,10 +425,11 @@ func TestSessionTimeoutBounds(t *testing.T) {
 	}
 }
 
-func TestWatchSeesArrivedAndDone(t *testing.T) {
+func TestOnCall(t *testing.T) {
 	t.Parallel()
 	var calls []sfoauthtest.Call
-	h := newHarness(t, sfoauthtest.Config{OnCall: func(c sfoauthtest.Call) { calls = append(calls, c) }}, sfoauthtest.AppOptions{})
+	record := func(c sfoauthtest.Call) { calls = append(calls, c) }
+	h := newHarness(t, sfoauthtest.Config{OnCall: record}, sfoauthtest.AppOptions{})
 	h.token()
 	want := []sfoauthtest.Call{
 		{Endpoint: sfoauthtest.Token, Phase: sfoauthtest.Arrived},

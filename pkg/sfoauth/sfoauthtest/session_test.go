@@ -18,7 +18,7 @@ func (h *harness) introspect(token string) reply {
 	h.Helper()
 	form := h.grant("token", token, "token_type_hint", "access_token")
 	form.Del("grant_type")
-	return h.form("/services/oauth2/introspect", form)
+	return h.form(introspectPath, form)
 }
 
 func (h *harness) mustBeActive(token string, want bool) {
@@ -36,7 +36,7 @@ func TestSessionTimeout(t *testing.T) {
 	h.mustBeActive(token, true)
 	h.now = h.now.Add(time.Second)
 	h.mustBeActive(token, false)
-	if r := h.get(limits, token); r.status != http.StatusUnauthorized || r.errorCode() != "INVALID_SESSION_ID" {
+	if r := h.get(limits, token); !r.is(http.StatusUnauthorized, "INVALID_SESSION_ID") {
 		t.Errorf("REST with an inactive token: %d %s", r.status, r.body)
 	}
 	if !h.org.TokenExpiry(token).IsZero() {
@@ -44,29 +44,29 @@ func TestSessionTimeout(t *testing.T) {
 	}
 }
 
-// The example in Salesforce Help, "Modify Session Security Settings": with a timeout of 30 minutes, use after 10 minutes
-// does not count, and use after 20 minutes does.
+// The example in Salesforce Help, "Modify Session Security Settings": with a timeout of 30 minutes, use after 10
+// minutes does not count, and use after 20 minutes does.
 func TestSessionExtension(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name string
 		use  func(*harness, string)
-		at   time.Duration // of the use
-		end  time.Duration
+		at   time.Duration // of the use, in minutes
+		end  time.Duration // in minutes
 	}{
-		{"REST in the first half", func(h *harness, token string) { h.get(limits, token) }, 10 * time.Minute, 30 * time.Minute},
-		{"REST in the second half", func(h *harness, token string) { h.get(limits, token) }, 20 * time.Minute, 50 * time.Minute},
-		{"userinfo", func(h *harness, token string) { h.get("/services/oauth2/userinfo", token) }, 20 * time.Minute, 50 * time.Minute},
-		{"introspection", func(h *harness, token string) { h.introspect(token) }, 20 * time.Minute, 30 * time.Minute},
-		{"another login", func(h *harness, token string) { h.token() }, 20 * time.Minute, 30 * time.Minute},
+		{"REST in the first half", func(h *harness, token string) { h.get(limits, token) }, 10, 30},
+		{"REST in the second half", func(h *harness, token string) { h.get(limits, token) }, 20, 50},
+		{"userinfo", func(h *harness, token string) { h.get(userInfoPath, token) }, 20, 50},
+		{"introspection", func(h *harness, token string) { h.introspect(token) }, 20, 30},
+		{"another login", func(h *harness, token string) { h.token() }, 20, 30},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHarness(t, sfoauthtest.Config{SessionTimeout: 30 * time.Minute}, sfoauthtest.AppOptions{})
 			start, token := h.now, h.token()
-			h.now = start.Add(test.at)
+			h.now = start.Add(test.at * time.Minute)
 			test.use(h, token)
-			if got := h.org.TokenExpiry(token).Sub(start); got != test.end {
-				t.Errorf("ends after %v, want %v", got, test.end)
+			if got := h.org.TokenExpiry(token).Sub(start); got != test.end*time.Minute {
+				t.Errorf("ends after %v, want %d minutes", got, test.end)
 			}
 		})
 	}
@@ -160,7 +160,8 @@ func TestRevokeErrors(t *testing.T) {
 	if want := "error=invalid_token&error_description=invalid%20token"; r.body != want {
 		t.Errorf("without Accept: %s, want %s", r.body, want)
 	}
-	if r := h.do("GET", "/services/oauth2/revoke?token="+url.QueryEscape(h.token()), "", nil); r.status != http.StatusBadRequest {
+	r = h.do("GET", "/services/oauth2/revoke?token="+url.QueryEscape(h.token()), "", nil)
+	if r.status != http.StatusBadRequest {
 		t.Errorf("a token in the query string: %d", r.status)
 	}
 	if len(h.org.Violations()) != 1 {
@@ -174,8 +175,12 @@ func TestIntrospect(t *testing.T) {
 	token := h.token()
 	r := h.introspect(token)
 	key, _ := h.app.Credentials()
-	if r.fields["active"] != true || r.text("client_id") != key || r.text("username") != h.app.User.Username() || r.text("token_type") != "access_token" {
-		t.Errorf("active token: active %v, token_type %q", r.fields["active"], r.text("token_type"))
+	for field, want := range map[string]any{
+		"active": true, "client_id": key, "username": h.app.User.Username(), "token_type": "access_token",
+	} {
+		if r.fields[field] != want {
+			t.Errorf("active token: another %s", field)
+		}
 	}
 	if got, want := int64(r.fields["exp"].(float64)), h.now.Add(2*time.Hour).Unix(); got != want {
 		t.Errorf("exp %d, want %d", got, want)
@@ -205,7 +210,7 @@ func TestIntrospect(t *testing.T) {
 		"invalid_request: token is required":                       h.grant(),
 		"unsupported_token_type: this token type is not supported": h.grant("token", token, "token_type_hint", "x"),
 	} {
-		if r := h.form("/services/oauth2/introspect", form); r.status != http.StatusBadRequest || r.errorCode() != want {
+		if r := h.form(introspectPath, form); !r.is(http.StatusBadRequest, want) {
 			t.Errorf("%d %s, want %s", r.status, r.body, want)
 		}
 	}
@@ -218,14 +223,14 @@ func TestIntrospect(t *testing.T) {
 func TestUserInfo(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	r := h.get("/services/oauth2/userinfo", h.token())
+	r := h.get(userInfoPath, h.token())
 	if r.status != http.StatusOK || r.text("user_id") != h.app.User.ID || r.text("organization_id") != h.org.ID() {
 		t.Errorf("%d %s", r.status, r.body)
 	}
-	if r := h.get("/services/oauth2/userinfo", "dead"); r.status != http.StatusForbidden || r.body != "Bad_OAuth_Token" {
+	if r := h.get(userInfoPath, "dead"); r.status != http.StatusForbidden || r.body != "Bad_OAuth_Token" {
 		t.Errorf("inactive token: %d %s", r.status, r.body)
 	}
-	if r := h.do("GET", "/services/oauth2/userinfo", "", nil); r.status != http.StatusForbidden || r.body != "Missing_OAuth_Token" {
+	if r := h.do("GET", userInfoPath, "", nil); r.status != http.StatusForbidden || r.body != "Missing_OAuth_Token" {
 		t.Errorf("no token: %d %s", r.status, r.body)
 	}
 }
@@ -234,7 +239,8 @@ func TestREST(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, sfoauthtest.Config{RequestsPerDay: 3}, sfoauthtest.AppOptions{})
 	token := h.token()
-	if r := h.do("GET", "/services/data", "", nil); r.status != 200 || !strings.Contains(r.body, `{"label":"Winter '26","url":"/services/data/v65.0","version":"65.0"}`) {
+	const v65 = `{"label":"Winter '26","url":"/services/data/v65.0","version":"65.0"}`
+	if r := h.do("GET", "/services/data", "", nil); r.status != 200 || !strings.Contains(r.body, v65) {
 		t.Errorf("versions: %d %s", r.status, r.body)
 	}
 	for _, test := range []struct {
@@ -256,14 +262,15 @@ func TestREST(t *testing.T) {
 	}
 	h.now = h.now.Add(24 * time.Hour)
 	token = h.token()
-	if r := h.do("POST", limits, "", map[string]string{"Authorization": "OAuth " + token}); r.status != http.StatusMethodNotAllowed {
+	header := map[string]string{"Authorization": "OAuth " + token}
+	if r := h.do("POST", limits, "", header); r.status != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %d %s", r.status, r.body)
 	}
-	if r := h.do("GET", limits, "", map[string]string{"Authorization": "OAuth " + token}); r.header.Get("Sforce-Limit-Info") != "api-usage=2/3" {
+	if r := h.do("GET", limits, "", header); r.header.Get("Sforce-Limit-Info") != "api-usage=2/3" {
 		t.Errorf("limit info %q", r.header.Get("Sforce-Limit-Info"))
 	}
 	h.app.Change(func(o *sfoauthtest.AppOptions) { o.Scope = "id" })
-	if r := h.get(limits, h.token()); r.status != 401 || r.errorCode() != "INVALID_SESSION_ID" {
+	if r := h.get(limits, h.token()); !r.is(401, "INVALID_SESSION_ID") {
 		t.Errorf("without the api scope: %d %s", r.status, r.body)
 	}
 	if h.org.Violations() != nil {
@@ -315,7 +322,7 @@ func TestBlockedSession(t *testing.T) {
 		token := h.token()
 		header := map[string]string{"Authorization": "Bearer " + token}
 		got := h.do("GET", "/services/data/v65.0", "", header)
-		if got.status != 401 || got.errorCode() != "INVALID_SESSION_ID" || !strings.Contains(got.body, "This session is not valid for use with the REST API") {
+		if !got.is(401, "INVALID_SESSION_ID") || !strings.Contains(got.body, "This session is not valid for use with") {
 			t.Errorf("%s: the REST API responds %d %s", name, got.status, got.body)
 		}
 		if got := h.introspect(token); got.fields["active"] != true {
@@ -340,11 +347,15 @@ func TestEndSessionFault(t *testing.T) {
 func TestLoginDoesNotExtend(t *testing.T) {
 	t.Parallel()
 	for doesNotExtend, left := range map[bool]time.Duration{false: 15 * time.Minute, true: time.Minute} {
-		h := newHarness(t, sfoauthtest.Config{SharedSessions: true, SessionTimeout: 15 * time.Minute, LoginDoesNotExtend: doesNotExtend}, sfoauthtest.AppOptions{})
+		config := sfoauthtest.Config{
+			SharedSessions: true, SessionTimeout: 15 * time.Minute, LoginDoesNotExtend: doesNotExtend,
+		}
+		h := newHarness(t, config, sfoauthtest.AppOptions{})
 		token := h.token()
 		h.now = h.now.Add(14 * time.Minute)
-		if again := h.token(); again != token || h.org.TokenExpiry(token).Sub(h.now) != left {
-			t.Errorf("LoginDoesNotExtend %t: the same token: %t, for %v", doesNotExtend, again == token, h.org.TokenExpiry(token).Sub(h.now))
+		again, remaining := h.token(), h.org.TokenExpiry(token).Sub(h.now)
+		if again != token || remaining != left {
+			t.Errorf("LoginDoesNotExtend %t: the same token: %t, for %v", doesNotExtend, again == token, remaining)
 		}
 	}
 }
@@ -353,15 +364,16 @@ func TestRenamedMyDomain(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 	h.org.Rename("https://new.my.salesforce.com/")
-	for _, path := range []string{"/services/oauth2/token", "/services/oauth2/introspect", "/services/data/v65.0"} {
-		if got := h.form(path, h.grant()); got.status != 301 || got.header.Get("Location") != "https://new.my.salesforce.com"+path {
+	for _, path := range []string{tokenPath, introspectPath, "/services/data/v65.0"} {
+		got := h.form(path, h.grant())
+		if got.status != 301 || got.header.Get("Location") != "https://new.my.salesforce.com"+path {
 			t.Errorf("%s: %d to %q", path, got.status, got.header.Get("Location"))
 		}
 	}
 	if h.org.Stats().Logins.Attempts != 0 {
 		t.Error("a login is tried at the old My Domain")
 	}
-	got := h.do("POST", "https://new.my.salesforce.com/services/oauth2/token", h.grant().Encode(), map[string]string{"Content-Type": "application/x-www-form-urlencoded"})
+	got := h.form("https://new.my.salesforce.com/services/oauth2/token", h.grant())
 	if got.status != 200 {
 		t.Errorf("at the new My Domain: %d %s", got.status, got.errorCode())
 	}
