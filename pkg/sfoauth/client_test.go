@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,7 +19,7 @@ import (
 
 const host = "acme.my.salesforce.com:443"
 
-// connect returns an org on a network in memory, an app in it, and the app's client.
+// connect returns an org on an in-memory network, an app of the org, and the app's client.
 func connect(
 	t *testing.T,
 	config sfoauthtest.Config,
@@ -50,10 +51,12 @@ func TestTokenLifecycle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if token.OrganizationID != org.ID() || token.UserID != app.User.ID || token.TokenType != "Bearer" || token.InstanceURL != "https://acme.my.salesforce.com" ||
-			token.APIInstanceURL == "" || token.Signature.IsZero() || token.IssuedAt == "" ||
-			!strings.Contains(token.Scope, "api") ||
-			!token.Expiry.IsZero() {
+		want := sfoauth.Token{
+			AccessToken: token.AccessToken, TokenType: "Bearer", InstanceURL: "https://acme.my.salesforce.com",
+			APIInstanceURL: "https://api.salesforce.com", ID: token.ID, OrganizationID: org.ID(), UserID: app.User.ID,
+			Scope: "id api", IssuedAt: strconv.FormatInt(time.Now().UnixMilli(), 10), Signature: token.Signature,
+		}
+		if *token != want || token.AccessToken.IsZero() || token.Signature.IsZero() {
 			t.Errorf("token %+v", token)
 		}
 		said, err := client.Introspect(t.Context(), token)
@@ -61,8 +64,8 @@ func TestTokenLifecycle(t *testing.T) {
 			time.Until(said.Expiry) != 2*time.Hour {
 			t.Errorf("introspection %+v, %v", said, err)
 		}
-		if who, err := client.UserInfo(t.Context(), token); err != nil || who.UserID != app.User.ID ||
-			who.OrganizationID != org.ID() {
+		who, err := client.UserInfo(t.Context(), token)
+		if err != nil || who.UserID != app.User.ID || who.OrganizationID != org.ID() {
 			t.Errorf("userinfo %+v, %v", who, err)
 		}
 		if err := client.Ping(t.Context(), token); err != nil {
@@ -112,7 +115,8 @@ func TestInvalidJWT(t *testing.T) {
 		if token, err := client.Token(t.Context()); token != nil || err == nil {
 			t.Errorf("a JWT that has ended: %v, %v", token, err)
 		}
-		body := `{"access_token":"x.y.z","token_format":"jwt","token_type":"Bearer","instance_url":"https://acme.my.salesforce.com",` +
+		body := `{"access_token":"x.y.z","token_format":"jwt","token_type":"Bearer",` +
+			`"instance_url":"https://acme.my.salesforce.com",` +
 			`"id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001"}`
 		if token, err := client.ParseToken([]byte(body)); token != nil || err == nil {
 			t.Errorf("a JWT without an end: %v, %v", token, err)
@@ -124,7 +128,9 @@ func TestTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-		for _, fault := range []sfoauthtest.Fault{sfoauthtest.Hang(), sfoauthtest.HangAfterCommit(), sfoauthtest.Trickle(time.Second)} {
+		for _, fault := range []sfoauthtest.Fault{
+			sfoauthtest.Hang(), sfoauthtest.HangAfterCommit(), sfoauthtest.Trickle(time.Second),
+		} {
 			org.InjectFault(sfoauthtest.Token, fault, 0)
 			begun := time.Now()
 			_, err := client.Token(t.Context())
@@ -148,7 +154,10 @@ func TestErrorsDoNotQuoteResponses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-		for _, fault := range []sfoauthtest.Fault{sfoauthtest.BodyOnly(), sfoauthtest.BodyAsHeader(), sfoauthtest.Redirect(302, "://"+client.ConsumerSecret.Reveal())} {
+		for _, fault := range []sfoauthtest.Fault{
+			sfoauthtest.BodyOnly(), sfoauthtest.BodyAsHeader(),
+			sfoauthtest.Redirect(302, "://"+client.ConsumerSecret.Reveal()),
+		} {
 			org.InjectFault(sfoauthtest.Token, fault, 0)
 			_, err := client.Token(t.Context())
 			if err == nil {
@@ -261,7 +270,9 @@ func TestAllowUnverifiedSignature(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-		for _, fault := range []sfoauthtest.Fault{sfoauthtest.WrongSignature(), sfoauthtest.Field("signature", "not base64!")} {
+		for _, fault := range []sfoauthtest.Fault{
+			sfoauthtest.WrongSignature(), sfoauthtest.Field("signature", "not base64!"),
+		} {
 			org.InjectFault(sfoauthtest.Token, fault, 2)
 			if _, err := client.Token(t.Context()); err == nil {
 				t.Errorf("%s: no error", fault)
@@ -350,7 +361,8 @@ func TestTokenAddresses(t *testing.T) {
 			AllowedHosts: sfoauth.AllowedHosts{"127.0.0.1:8443", "proxy.example:8443", "acme.localhost:8443"},
 		}
 		fields := map[string]string{
-			"access_token": "00Dxx!abc", "token_type": "Bearer", "instance_url": "https://acme.my.salesforce.com", "id": "https://acme.my.salesforce.com" + path,
+			"access_token": "00Dxx!abc", "token_type": "Bearer", "instance_url": "https://acme.my.salesforce.com",
+			"id": "https://acme.my.salesforce.com" + path,
 		}
 		fields[c.field] = c.value
 		body, _ := json.Marshal(fields)

@@ -33,54 +33,55 @@ func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { retu
 func TestErrorKinds(t *testing.T) {
 	t.Parallel()
 	const (
-		final, passing, limiting, untrusted = sfoauth.Permanent, sfoauth.Temporary, sfoauth.RateLimited, sfoauth.InvalidResponse
+		permanent, temporary = sfoauth.Permanent, sfoauth.Temporary
+		limited, invalid     = sfoauth.RateLimited, sfoauth.InvalidResponse
 	)
 	for _, c := range []struct {
-		status      int
-		code, text  string
-		kind        sfoauth.Kind
-		advises     string
-		refusesPair bool
+		status        int
+		code, text    string
+		kind          sfoauth.Kind
+		hint          string
+		invalidClient bool
 	}{
-		{400, "invalid_client_id", "client identifier invalid", final, "consumerKey", true},
-		{400, "invalid_client", "invalid client credentials", final, "consumerSecret", true},
-		{400, "invalid_grant", "no client credentials user enabled", final, "run-as user", false},
-		{400, "invalid_grant", "request not supported on this domain", final, "My Domain", false},
-		{400, "invalid_grant", "no valid scopes defined", final, "api scope", false},
-		{400, "invalid_grant", "user hasn't approved this consumer", final, "pre-authorize", false},
-		{400, "invalid_grant", "authentication failure", final, "run-as user", false},
-		{400, "invalid_grant", "inactive user", final, "activate", false},
-		{400, "invalid_grant", "ip restricted", final, "IP policy", false},
-		{400, "invalid_grant", "ip restricted or invalid login hours", final, "login hours", false},
-		{400, "invalid_grant", "ip restricted or invalid login hours", final, "login IP ranges", false},
-		{400, "invalid_grant", "inactive organization", final, "the org at acme.my.salesforce.com", false},
-		{400, "invalid_grant", "token request is already being processed", passing, "", false},
-		{400, "invalid_grant", "login rate exceeded", limiting, "3,600", false},
-		{400, "invalid_app_access", "user is not admin approved to access this app", final, "pre-authorize", false},
-		{400, "app_not_found", "", final, "install", false},
-		{400, "unsupported_grant_type", "grant type not supported", final, "client credentials flow", false},
-		{400, "inactive_user", "user is inactive", final, "activate", false},
-		{400, "inactive_org", "org is inactive", final, "Salesforce", false},
-		{400, "invalid_request", "scope parameter not supported", final, "My Domain", false},
-		{400, "rate_limit_exceeded", "", limiting, "limits", false},
-		{400, "something_new", "never seen", final, "My Domain", false},
-		{429, "something_new", "never seen", limiting, "", false},
-		{408, "something_new", "never seen", passing, "", false},
-		{500, "something_new", "never seen", passing, "", false},
-		{503, "something_new", "never seen", passing, "", false},
-		{400, "unknown_error", "retry your request", passing, "", false},
-		{202, "", "", untrusted, "", false},
-		{302, "", "", final, "My Domain", false},
-		{503, "", "", passing, "", false},
-		{400, "", "", passing, "", false},
-		{401, "", "", passing, "", false},
-		{403, "", "", passing, "", false},
-		{404, "", "", passing, "", false},
-		{420, "", "", passing, "", false},
-		{420, "something_new", "never seen", passing, "", false},
-		{421, "", "", passing, "", false},
-		{429, "", "", limiting, "", false},
-		{403, "Forbidden by policy", "a proxy's own", passing, "", false},
+		{400, "invalid_client_id", "client identifier invalid", permanent, "consumerKey", true},
+		{400, "invalid_client", "invalid client credentials", permanent, "consumerSecret", true},
+		{400, "invalid_grant", "no client credentials user enabled", permanent, "run-as user", false},
+		{400, "invalid_grant", "request not supported on this domain", permanent, "My Domain", false},
+		{400, "invalid_grant", "no valid scopes defined", permanent, "api scope", false},
+		{400, "invalid_grant", "user hasn't approved this consumer", permanent, "pre-authorize", false},
+		{400, "invalid_grant", "authentication failure", permanent, "run-as user", false},
+		{400, "invalid_grant", "inactive user", permanent, "activate", false},
+		{400, "invalid_grant", "ip restricted", permanent, "IP policy", false},
+		{400, "invalid_grant", "ip restricted or invalid login hours", permanent, "login hours", false},
+		{400, "invalid_grant", "ip restricted or invalid login hours", permanent, "login IP ranges", false},
+		{400, "invalid_grant", "inactive organization", permanent, "the org at acme.my.salesforce.com", false},
+		{400, "invalid_grant", "token request is already being processed", temporary, "", false},
+		{400, "invalid_grant", "login rate exceeded", limited, "3,600", false},
+		{400, "invalid_app_access", "user is not admin approved to access this app", permanent, "pre-authorize", false},
+		{400, "app_not_found", "", permanent, "install", false},
+		{400, "unsupported_grant_type", "grant type not supported", permanent, "client credentials flow", false},
+		{400, "inactive_user", "user is inactive", permanent, "activate", false},
+		{400, "inactive_org", "org is inactive", permanent, "Salesforce", false},
+		{400, "invalid_request", "scope parameter not supported", permanent, "My Domain", false},
+		{400, "rate_limit_exceeded", "", limited, "limits", false},
+		{400, "something_new", "never seen", permanent, "My Domain", false},
+		{429, "something_new", "never seen", limited, "", false},
+		{408, "something_new", "never seen", temporary, "", false},
+		{500, "something_new", "never seen", temporary, "", false},
+		{503, "something_new", "never seen", temporary, "", false},
+		{400, "unknown_error", "retry your request", temporary, "", false},
+		{202, "", "", invalid, "", false},
+		{302, "", "", permanent, "My Domain", false},
+		{503, "", "", temporary, "", false},
+		{400, "", "", temporary, "", false},
+		{401, "", "", temporary, "", false},
+		{403, "", "", temporary, "", false},
+		{404, "", "", temporary, "", false},
+		{420, "", "", temporary, "", false},
+		{420, "something_new", "never seen", temporary, "", false},
+		{421, "", "", temporary, "", false},
+		{429, "", "", limited, "", false},
+		{403, "Forbidden by policy", "a proxy's own", temporary, "", false},
 	} {
 		body := fmt.Sprintf(`{"error":%q,"error_description":%q}`, c.code, c.text)
 		if c.code == "" {
@@ -93,11 +94,11 @@ func TestErrorKinds(t *testing.T) {
 			continue
 		}
 		if got.Kind != c.kind || got.Status != c.status || got.Code != c.code || got.Description != c.text ||
-			got.IsInvalidClient() != c.refusesPair {
+			got.IsInvalidClient() != c.invalidClient {
 			t.Errorf("%d %s %q: got %+v", c.status, c.code, c.text, *got)
 		}
-		if !strings.Contains(got.Hint(), c.advises) || c.kind == passing && got.Hint() != "" {
-			t.Errorf("%d %s %q advises %q, want %q in it", c.status, c.code, c.text, got.Hint(), c.advises)
+		if !strings.Contains(got.Hint(), c.hint) || c.kind == temporary && got.Hint() != "" {
+			t.Errorf("%d %s %q hint %q, want %q in it", c.status, c.code, c.text, got.Hint(), c.hint)
 		}
 		if c.code != "" && !strings.Contains(err.Error(), c.code) ||
 			!strings.Contains(err.Error(), "acme.my.salesforce.com") {
@@ -122,7 +123,8 @@ func TestRedirectKinds(t *testing.T) {
 		_, introspect := c.Introspect(t.Context(), token)
 		_, userInfo := c.UserInfo(t.Context(), token)
 		_, staged := c.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
-		for _, err := range []error{login, introspect, userInfo, staged, c.Revoke(t.Context(), token), c.Ping(t.Context(), token)} {
+		revoke, ping := c.Revoke(t.Context(), token), c.Ping(t.Context(), token)
+		for _, err := range []error{login, introspect, userInfo, staged, revoke, ping} {
 			want := sfoauth.Temporary
 			if err == login {
 				want = sfoauth.Permanent
@@ -178,9 +180,11 @@ func TestIsSessionBlocked(t *testing.T) {
 		}
 	}
 	got, _ := errors.AsType[*sfoauth.Error](respondingClient(401, "application/json", blocked).Ping(t.Context(), token))
-	for _, cause := range []string{"frozen", "Lock sessions to the IP address from which they originated", "Enforce login IP ranges on every request"} {
+	for _, cause := range []string{
+		"frozen", "Lock sessions to the IP address from which they originated", "Enforce login IP ranges on every request",
+	} {
 		if !strings.Contains(got.Hint(), cause) {
-			t.Errorf("the advice does not name %q: %s", cause, got.Hint())
+			t.Errorf("the hint does not name %q: %s", cause, got.Hint())
 		}
 	}
 }

@@ -32,9 +32,12 @@ func FuzzResponses(f *testing.F) {
 		`{` + opaque + `,` + id + `,"token_type":"Bearer","signature":"` + signature + `"}`,
 		`{` + jwt + `,"token_format":"jwt",` + id + `,"token_type":"bearer"}`,
 		`{"access_token":"00Dxx-new-token",` + hosts + `,` + id + `,"token_type":"Bearer"}`,
-		`{"active":true,"exp":1700000000,"iat":1e9,"sub":"x"}`, `{"active":false}`, `{}`, `null`, `[]`, `[{"errorCode":"X","message":"y"}]`, `Bad_OAuth_Token`,
-		`{"error":"invalid_grant","error_description":"you sent top-secret and 00Dxx-old-token\n"}`, `[{"errorCode":"top-secret","message":"00Dxx-old-token\u0000"}]`,
-		`{"stagedCredentials":[{"id":"1","key":"k","secret":"s","state":"Active"}]}`, `{"id":"1","key":"k","secret":"s","expirationDate":"2026-11-24T00:00:00.000Z"}`,
+		`{"active":true,"exp":1700000000,"iat":1e9,"sub":"x"}`, `{"active":false}`, `{}`, `null`, `[]`,
+		`[{"errorCode":"X","message":"y"}]`, `Bad_OAuth_Token`,
+		`{"error":"invalid_grant","error_description":"you sent top-secret and 00Dxx-old-token\n"}`,
+		`[{"errorCode":"top-secret","message":"00Dxx-old-token\u0000"}]`,
+		`{"stagedCredentials":[{"id":"1","key":"k","secret":"s","state":"Active"}]}`,
+		`{"id":"1","key":"k","secret":"s","expirationDate":"2026-11-24T00:00:00.000Z"}`,
 	} {
 		f.Add(200, "application/json", body)
 		f.Add(400, "text/html", body)
@@ -50,7 +53,7 @@ func FuzzResponses(f *testing.F) {
 		token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx-old-token")}
 		said, err := c.Introspect(ctx, token)
 		if err == nil && !said.Active && *said != (sfoauth.Introspection{}) {
-			t.Errorf("of a token that is not active it is said %+v", *said)
+			t.Errorf("an inactive token has %+v", *said)
 		}
 		checkError(t, err, "top-secret", "00Dxx-old-token")
 		_, err = c.UserInfo(ctx, token)
@@ -58,7 +61,8 @@ func FuzzResponses(f *testing.F) {
 		main, err2 := credentials.Primary(ctx)
 		staged, err3 := credentials.Stage(ctx)
 		_, err4 := credentials.ListStaged(ctx)
-		for _, err := range []error{err, err2, err3, err4, c.Revoke(ctx, token), c.Ping(ctx, token), credentials.Promote(ctx, "x")} {
+		err5, err6, err7 := c.Revoke(ctx, token), c.Ping(ctx, token), credentials.Promote(ctx, "x")
+		for _, err := range []error{err, err2, err3, err4, err5, err6, err7} {
 			checkError(t, err, "top-secret", "00Dxx-old-token")
 		}
 		if err2 == nil && (main.ConsumerKey == "" || main.ConsumerSecret.IsZero()) ||

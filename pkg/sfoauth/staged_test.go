@@ -27,8 +27,8 @@ func TestAppsAndConsumers(t *testing.T) {
 			consumers[0] != (sfoauth.Consumer{ID: app.ConsumerID, ConsumerKey: client.ConsumerKey, Name: "CRM"}) {
 			t.Errorf("consumers %+v, %v", consumers, err)
 		}
-		if primary, err := client.StagedCredentials(token, app.ID[:15], app.ConsumerID[:15]).Primary(t.Context()); err != nil ||
-			primary.ConsumerKey != client.ConsumerKey {
+		short := client.StagedCredentials(token, app.ID[:15], app.ConsumerID[:15])
+		if primary, err := short.Primary(t.Context()); err != nil || primary.ConsumerKey != client.ConsumerKey {
 			t.Errorf("with ids of 15 characters: %v", err)
 		}
 		if violations := org.Violations(); len(violations) > 0 {
@@ -44,7 +44,8 @@ func TestPathsHaveOnlyIDs(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		token := &sfoauth.Token{AccessToken: sfoauth.NewSecret(app.NewToken())}
 		for _, ids := range [][2]string{
-			{"", app.ConsumerID}, {app.ID, ""}, {"../../sobjects/x", app.ConsumerID}, {app.ID, "888?part=keyand"}, {app.ID + "0", app.ConsumerID}, {app.ID, "888000000000é0"},
+			{"", app.ConsumerID}, {app.ID, ""}, {"../../sobjects/x", app.ConsumerID}, {app.ID, "888?part=keyand"},
+			{app.ID + "0", app.ConsumerID}, {app.ID, "888000000000é0"},
 		} {
 			c := client.StagedCredentials(token, ids[0], ids[1])
 			_, err := c.Primary(t.Context())
@@ -93,8 +94,9 @@ func TestEqualIDs(t *testing.T) {
 		a, b string
 		same bool
 	}{
-		{"00Dxx0000000001", "00Dxx0000000001", true}, {"00Dxx0000000001", "00Dxx0000000001AAA", true}, {"00Dxx0000000001EAC", "00Dxx0000000001", true},
-		{"00Dxx0000000001", "00Dxx0000000002", false}, {"00Dxx0000000001", "00DXX0000000001", false}, {"00Dxx", "00Dxx", false}, {"", "", false},
+		{"00Dxx0000000001", "00Dxx0000000001", true}, {"00Dxx0000000001", "00Dxx0000000001AAA", true},
+		{"00Dxx0000000001EAC", "00Dxx0000000001", true}, {"00Dxx0000000001", "00Dxx0000000002", false},
+		{"00Dxx0000000001", "00DXX0000000001", false}, {"00Dxx", "00Dxx", false}, {"", "", false},
 	} {
 		if got := sfoauth.EqualIDs(c.a, c.b); got != c.same {
 			t.Errorf("%q and %q: %t", c.a, c.b, got)
@@ -102,8 +104,8 @@ func TestEqualIDs(t *testing.T) {
 	}
 }
 
-// Without "Allow access to External Client App consumer secrets via REST API", or without part=keyandsecret, the response may hold
-// a key and no secret.
+// Without "Allow access to External Client App consumer secrets via REST API", or without part=keyandsecret, the
+// response may hold a key and no secret.
 func TestIncompletePrimaryCredentials(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!abc")}
@@ -117,7 +119,8 @@ func TestIncompletePrimaryCredentials(t *testing.T) {
 		`{}`: false,
 		`{"stagedCredentials":[{"id":"0xJ","key":"k","secret":"s","state":"Active"}]}`: false,
 	} {
-		credentials := respondingClient(200, "application/json", body).StagedCredentials(token, "0xIxx0000000001", "888xx0000000001")
+		client := respondingClient(200, "application/json", body)
+		credentials := client.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001")
 		primary, err := credentials.Primary(t.Context())
 		refused, _ := errors.AsType[*sfoauth.Error](err)
 		if (err == nil) != complete || err != nil && (refused == nil || refused.Kind != sfoauth.InvalidResponse) ||
