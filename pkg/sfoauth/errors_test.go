@@ -107,18 +107,13 @@ func TestErrorKinds(t *testing.T) {
 	}
 }
 
-// Only a redirect of the token endpoint says that baseUri is wrong. Elsewhere it may come of a maintenance.
+// Only a redirect of the token endpoint means that baseUri is wrong. Other endpoints may redirect during maintenance.
 func TestRedirectKinds(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		c := respondingClient(
-			status,
-			"text/html",
-			"<html>moved</html>",
-			"Location",
-			"https://acme.my.salesforce.com/maintenance?id=1",
-		)
+		const location = "https://acme.my.salesforce.com/maintenance?id=1"
+		c := respondingClient(status, "text/html", "<html>moved</html>", "Location", location)
 		_, login := c.Token(t.Context())
 		_, introspect := c.Introspect(t.Context(), token)
 		_, userInfo := c.UserInfo(t.Context(), token)
@@ -202,17 +197,8 @@ func TestIsNotFound(t *testing.T) {
 		{404, `{"error":"Not Found","path":"/services"}`, false},
 		{403, `[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`, false},
 	} {
-		_, err := respondingClient(
-			c.status,
-			"text/html",
-			c.body,
-		).StagedCredentials(
-			token,
-			"0xIxx0000000001",
-			"888xx0000000001",
-		).ListStaged(
-			t.Context(),
-		)
+		client := respondingClient(c.status, "text/html", c.body)
+		_, err := client.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.IsNotFound() != c.want {
 			t.Errorf("%d %s: %v, want not found: %t", c.status, c.body, err, c.want)
 		}
@@ -244,20 +230,14 @@ func TestRevokeResponses(t *testing.T) {
 
 func TestRESTErrorKinds(t *testing.T) {
 	t.Parallel()
+	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for body, want := range map[string]sfoauth.Kind{
 		`[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`: sfoauth.RateLimited,
 		`[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`:        sfoauth.Permanent,
 		`[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`:                               sfoauth.Permanent,
 		"Bad_OAuth_Token": sfoauth.Permanent,
 	} {
-		_, err := respondingClient(
-			403,
-			"text/plain",
-			body,
-		).UserInfo(
-			t.Context(),
-			&sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")},
-		)
+		_, err := respondingClient(403, "text/plain", body).UserInfo(t.Context(), token)
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want || got.Code == "" {
 			t.Errorf("%s: %v, want %v", body, err, want)
 		}

@@ -90,10 +90,8 @@ func checkToken(t *testing.T, got *sfoauth.Token) {
 	mac.Write([]byte(got.ID + got.IssuedAt))
 	signature, _ := base64.StdEncoding.DecodeString(got.Signature.Reveal())
 	if got.AccessToken.IsZero() || got.InstanceURL == "" || !strings.EqualFold(got.TokenType, "Bearer") ||
-		!strings.Contains(
-			got.ID,
-			"/id/"+got.OrganizationID+"/"+got.UserID,
-		) || !got.Expiry.IsZero() && got.Expiry.Before(time.Now()) ||
+		!strings.Contains(got.ID, "/id/"+got.OrganizationID+"/"+got.UserID) ||
+		!got.Expiry.IsZero() && got.Expiry.Before(time.Now()) ||
 		!got.Signature.IsZero() && !hmac.Equal(signature, mac.Sum(nil)) {
 		t.Errorf("accepted: %+v", got)
 	}

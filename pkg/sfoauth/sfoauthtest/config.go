@@ -27,9 +27,6 @@ type Config struct {
 	// SharedSessions makes a second login of an app as the same user return the token of the active session. Salesforce
 	// does not document whether it does.
 	SharedSessions bool
-	// LoginHost makes the org reject logins like login.salesforce.com, which does not support the flow. Requests to
-	// login.salesforce.com and test.salesforce.com are always rejected.
-	LoginHost bool
 	// RESTSecretsDisabled switches off "Allow access to External Client App consumer secrets via REST API".
 	RESTSecretsDisabled bool
 	// FlatStaged makes responses about staged credentials a single object instead of a list under stagedCredentials.
@@ -49,10 +46,6 @@ type Config struct {
 	// StageAlongsideRotated allows staging while rotated credentials exist. Salesforce documents that an app has at most
 	// one set of staged or rotated credentials, but responds with a list.
 	StageAlongsideRotated bool
-	// RenamedTo is the base URL of the org's new My Domain. Requests to other hosts are redirected to it with 301 and have
-	// no effect. If empty, the org has not been renamed. See also Org.Rename. Source: Salesforce Help, "My Domain
-	// Redirections".
-	RenamedTo string
 	// OnCall is called when a request arrives, and again when the org has handled it but not yet responded. A request
 	// that a fault drops is not handled. OnCall may block, call the org's methods, or end the process. It may be nil.
 	OnCall func(Call)
@@ -67,7 +60,6 @@ func (c *Config) setDefaults() {
 	setDefault(&c.RequestsPerDay, 1_000_000)
 	setDefault(&c.APIVersion, 67)
 	c.BaseURL = strings.TrimSuffix(c.BaseURL, "/")
-	c.RenamedTo = strings.TrimSuffix(c.RenamedTo, "/")
 	if c.SessionTimeout < 15*time.Minute || c.SessionTimeout > 24*time.Hour {
 		panic(fmt.Sprintf("sfoauthtest: session timeout %v: want 15 minutes to 24 hours", c.SessionTimeout))
 	}

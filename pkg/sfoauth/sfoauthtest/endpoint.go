@@ -106,7 +106,7 @@ func (o *Org) handle(r *request) *response {
 	if to := apiBaseURL(r.Host, o.config.BaseURL); to != "" {
 		return redirect(http.StatusFound, to+r.URL.RequestURI())
 	}
-	if to := o.config.RenamedTo; to != "" && !hasHost(to, r.Host) {
+	if to := o.renamedTo; to != "" && !hasHost(to, r.Host) {
 		return redirect(http.StatusMovedPermanently, to+r.URL.RequestURI())
 	}
 	switch r.endpoint {
@@ -156,9 +156,9 @@ func hasHost(baseURL, host string) bool {
 }
 
 // isLoginHost reports whether the request went to a host that all orgs share, which does not support the flow.
-func (o *Org) isLoginHost(r *request) bool {
+func (r *request) isLoginHost() bool {
 	name, _, _ := strings.Cut(r.Host, ":")
-	return o.config.LoginHost || name == "login.salesforce.com" || name == "test.salesforce.com"
+	return name == "login.salesforce.com" || name == "test.salesforce.com"
 }
 
 // version returns the number in the path's vNN.0, or zero if the org has no such version.

@@ -30,7 +30,7 @@ func (o *Org) login(r *request) *response {
 		return oauthError("unsupported_grant_type", "grant type not supported")
 	case form.Has("scope"):
 		return oauthError("invalid_request", "scope parameter not supported")
-	case o.isLoginHost(r):
+	case r.isLoginHost():
 		return oauthError("invalid_grant", "request not supported on this domain")
 	}
 	app, used, failed := o.authenticate(r, form)

@@ -25,18 +25,19 @@ type Org struct {
 	config Config
 	id     string
 
-	mu       sync.Mutex
-	apps     []*App
-	users    []*User
-	sessions map[string]*session // by token
-	faults   map[Endpoint][]*injectedFault
-	cleared  chan struct{} // closed by ClearFaults, to release requests that hang
-	stats    Stats
-	secrets  []string
-	isSecret map[string]bool // the members of secrets
-	locked   bool
-	dayStart time.Time // start of dayCount
-	dayCount int       // REST requests
+	mu        sync.Mutex
+	apps      []*App
+	users     []*User
+	sessions  map[string]*session // by token
+	faults    map[Endpoint][]*injectedFault
+	cleared   chan struct{} // closed by ClearFaults, to release requests that hang
+	stats     Stats
+	secrets   []string
+	isSecret  map[string]bool // the members of secrets
+	locked    bool
+	renamedTo string    // base URL; empty: the org has not been renamed
+	dayStart  time.Time // start of dayCount
+	dayCount  int       // REST requests
 }
 
 // New returns an org without apps. It panics if Salesforce does not allow config's SessionTimeout.
@@ -63,11 +64,12 @@ func (o *Org) SetLocked(locked bool) {
 	o.locked = locked
 }
 
-// Rename changes the org's My Domain, as Config.RenamedTo does. An empty baseURL restores the old one.
+// Rename changes the org's My Domain. Requests to other hosts are then redirected to baseURL with 301 and have no
+// effect. An empty baseURL restores the old name. Source: Salesforce Help, "My Domain Redirections".
 func (o *Org) Rename(baseURL string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.config.RenamedTo = strings.TrimSuffix(baseURL, "/")
+	o.renamedTo = strings.TrimSuffix(baseURL, "/")
 }
 
 // Secrets returns every consumer secret, token and signature that the org has issued, including those in faulty
