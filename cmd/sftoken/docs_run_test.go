@@ -21,18 +21,18 @@ import (
 )
 
 // elsewhere are the commands that need AWS itself, or are run by CI as they are.
-var elsewhere = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|go run|git) |\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
+var elsewhere = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go (?:run|install)|sftoken (?:demo|local))\b|\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
 
-// TestTheBlocksOfTheDocs runs what the README and the pages of docs/ say to type, in bash, as the owner of a local stack, with the real
+// TestDocumentedCommandBlocks runs what the README and the pages of docs/ say to type, in bash, as the owner of a local stack, with the real
 // binary. Only addresses and what the text says to fill in are replaced.
-func TestTheBlocksOfTheDocs(t *testing.T) {
+func TestDocumentedCommandBlocks(t *testing.T) {
 	dir := t.TempDir()
 	for name, source := range map[string]string{"sftoken": ".", "aws": "./testdata/aws"} {
 		if text, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), source).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
 	}
-	s := &reader{stack: newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), dir: dir}
+	s := &reader{testStack: newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), dir: dir}
 	ran := 0
 	for _, path := range []string{"README.md", "docs/how-it-works.md", "docs/errors.md", "docs/queries.md", "docs/runbook.md"} {
 		for _, b := range mdtest.Read(t, "../../"+path).Blocks {
@@ -50,7 +50,7 @@ func TestTheBlocksOfTheDocs(t *testing.T) {
 
 // reader does what a page says.
 type reader struct {
-	*stack
+	*testStack
 	dir string
 }
 
@@ -64,11 +64,11 @@ func (s *reader) run(t *testing.T, b mdtest.Block) {
 	if err != nil {
 		t.Skip("skipped: no bash on the PATH")
 	}
-	secret, err := (&demo{stack: s.stack}).secret(t.Context())
+	secret, err := s.Secret(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	stdout, _, _ := command(t, "", "get", "crm", "-o", "token")
 	t.Setenv("TOKEN", strings.TrimSpace(stdout))
 	s.prepare(t, b)
@@ -78,12 +78,12 @@ func (s *reader) run(t *testing.T, b mdtest.Block) {
 		}
 	}
 	if strings.Contains(b.Text, " VERSION") { // it is only now in rotation
-		if secret, err = (&demo{stack: s.stack}).secret(t.Context()); err != nil {
+		if secret, err = s.Secret(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	text := strings.NewReplacer(
-		"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.url, "http://127.0.0.1:8080/v1", s.url, "https://acme.my.salesforce.com", s.orgURL,
+		"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.URL, "http://127.0.0.1:8080/v1", s.URL, "https://acme.my.salesforce.com", s.OrgURL,
 		" CURRENT", " "+secret.VersionWithLabel("AWSCURRENT"), " PREVIOUS", " "+secret.VersionWithLabel("AWSPREVIOUS"), " VERSION", " "+secret.VersionWithLabel("AWSPENDING"),
 	).Replace(b.Text)
 	t.Setenv("PATH", s.dir+string(os.PathListSeparator)+os.Getenv("PATH"))
@@ -91,42 +91,51 @@ func (s *reader) run(t *testing.T, b mdtest.Block) {
 	defer cancel()
 	shell := exec.CommandContext(ctx, bash, "-euo", "pipefail", "-c", text)
 	shell.Dir = s.dir
-	key, pair := s.app.Credentials() // for a command that asks for it
+	key, pair := s.App.Credentials() // for a command that asks for it
 	shell.Stdin = strings.NewReader(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, pair))
 	output, err := shell.CombinedOutput()
 	if err != nil {
 		said := string(output)
-		for _, secret := range s.org.Secrets() {
+		for _, secret := range s.Org.Secrets() {
 			said = strings.ReplaceAll(said, secret, "[redacted]")
 		}
 		t.Errorf("%v:\n%s\n%s", err, b.Text, said)
 	}
-	if err := s.settle(t.Context()); err != nil {
+	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (s *testStack) current(t *testing.T) string {
+	t.Helper()
+	secret, err := s.Secret(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret.VersionWithLabel("AWSCURRENT")
 }
 
 // prepare brings about what the block is for.
 func (s *reader) prepare(t *testing.T, b mdtest.Block) {
 	t.Helper()
 	switch {
-	case strings.Contains(b.Text, "pair.json"): // somebody has regenerated the pair
-		key, pair := s.app.Regenerate()
+	case strings.Contains(b.Text, "credentials.json"): // an administrator has regenerated the pair
+		key, pair := s.App.Regenerate()
 		text, err := json.Marshal(map[string]string{"consumerKey": key, "consumerSecret": pair})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(s.dir, "pair.json"), text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.dir, "credentials.json"), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	case b.Heading == "A rotation is stuck":
-		s.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Maintenance(), 0)
-		if _, err := start(t.Context(), s.secrets, prefix+"crm"); err != nil {
+		s.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.Maintenance(), 0)
+		if _, err := startRotation(t.Context(), s.Secrets, prefix+"crm"); err != nil {
 			t.Fatal(err)
 		}
-		s.org.ClearFaults()
+		s.Org.ClearFaults()
 	case strings.Contains(b.Text, "restore-secret"):
-		if _, err := s.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")}); err != nil {
+		if _, err := s.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -159,10 +168,10 @@ func main() {
 }
 `
 
-// TestTheGoOfTheDocs compiles the Go of the README and runs it against the local stack.
-func TestTheGoOfTheDocs(t *testing.T) {
+// TestReadmeGo compiles the Go of the README and runs it against the local stack.
+func TestReadmeGo(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 	ran := 0
 	for _, b := range mdtest.Read(t, "../../README.md").Blocks {
 		if b.Language != "go" {
@@ -170,7 +179,7 @@ func TestTheGoOfTheDocs(t *testing.T) {
 		}
 		ran++
 		dir := t.TempDir()
-		fragment := strings.ReplaceAll(b.Text, "https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.url)
+		fragment := strings.ReplaceAll(b.Text, "https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.URL)
 		source, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
 		if err := os.WriteFile(source, fmt.Appendf(nil, program, fragment), 0o600); err != nil {
 			t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// allPages are the documentation, as far as it says what to type.
+// allPages returns the pages that contain commands.
 func allPages(t *testing.T) []*mdtest.Page {
 	t.Helper()
 	var all []*mdtest.Page
@@ -33,11 +33,11 @@ func allPages(t *testing.T) []*mdtest.Page {
 	return all
 }
 
-// command lines of this tool, in a shell's text.
+// ours matches the sftoken command lines in a shell script.
 var ours = regexp.MustCompile(`(?m)(?:^|[|;&(]|\$\()\s*(?:[A-Z_]+=\S+ )*(?:go run \./cmd/|dist/|\./)?sftoken((?:"[^"]*"|'[^']*'|[^|;&)\n"'])*)`)
 
-// TestTheCommandsOfTheDocs parses every command line of this tool that the documentation has.
-func TestTheCommandsOfTheDocs(t *testing.T) {
+// TestDocumentedCommands parses every sftoken command line in the documentation.
+func TestDocumentedCommands(t *testing.T) {
 	found := 0
 	for _, page := range allPages(t) {
 		check := func(line int, text string) {
@@ -49,18 +49,13 @@ func TestTheCommandsOfTheDocs(t *testing.T) {
 			}
 		}
 		for _, b := range page.Blocks {
-			if slices.Contains([]string{"sh", "bash", "shell", "console"}, b.Language) {
+			if slices.Contains([]string{"sh", "bash", "shell", "console", "indented"}, b.Language) {
 				check(b.Line, strings.ReplaceAll(b.Text, "\\\n", " "))
 			}
 		}
-		for _, line := range page.Prose {
-			if strings.HasPrefix(line.Text, "    ") {
-				check(line.Number, strings.TrimSpace(line.Text))
-			}
-			for _, code := range mdtest.Code(line.Text) {
-				if strings.HasPrefix(code, "sftoken ") {
-					check(line.Number, code)
-				}
+		for _, code := range page.Code {
+			if strings.HasPrefix(code.Text, "sftoken ") {
+				check(code.Line, code.Text)
 			}
 		}
 	}
@@ -71,7 +66,7 @@ func TestTheCommandsOfTheDocs(t *testing.T) {
 
 var word = regexp.MustCompile(`"([^"]*)"|'([^']*)'|(\S+)`)
 
-// parses says what is wrong with a command line. One that only names a command, perhaps with a flag, is in order.
+// parses returns an error if the command line is invalid. A line may name a command without its arguments.
 func parses(line string) error {
 	var args []string
 	for _, match := range word.FindAllStringSubmatch(line, -1) {
@@ -104,12 +99,12 @@ func parses(line string) error {
 	return cmd.ValidateArgs(cmd.Flags().Args())
 }
 
-// TestTheExitCodesOfTheDocs holds the table of docs/errors.md against the constants, which --help lists.
-func TestTheExitCodesOfTheDocs(t *testing.T) {
-	rows := mdtest.Tables(mdtest.Read(t, "../../docs/errors.md").Section(t, "Exit codes of the command"))[0]
-	for i, code := range []int{0, exitFailed, exitUsage, exitRefused, exitLater, exitMisconfigured} {
+// TestDocumentedExitCodes compares the table of docs/errors.md with the constants, which --help lists.
+func TestDocumentedExitCodes(t *testing.T) {
+	rows := mdtest.Read(t, "../../docs/errors.md").TablesUnder(t, "Exit codes")[0]
+	for i, code := range []int{0, exitFailed, exitUsage, exitDenied, exitRetry, exitConfig} {
 		if i >= len(rows) || rows[i][0] != strconv.Itoa(code) {
-			t.Errorf("row %d is not about exit code %d", i+1, code)
+			t.Errorf("row %d does not describe exit code %d", i+1, code)
 		}
 	}
 	if len(rows) != 6 {
@@ -117,8 +112,8 @@ func TestTheExitCodesOfTheDocs(t *testing.T) {
 	}
 }
 
-// TestTheExcerptOfTheReadme holds what the README shows of `make run` against the demo's golden file.
-func TestTheExcerptOfTheReadme(t *testing.T) {
+// TestReadmeExcerpt compares the README's output of `make run` with the demo's golden file.
+func TestReadmeExcerpt(t *testing.T) {
 	golden, err := os.ReadFile("testdata/demo.golden")
 	if err != nil {
 		t.Fatal(err)
@@ -130,10 +125,10 @@ func TestTheExcerptOfTheReadme(t *testing.T) {
 		}
 		for _, line := range strings.Split(maskDemo(unfold(b.Text)), "\n") {
 			if !slices.Contains(told, line) {
-				t.Errorf("the demo does not say %q", line)
+				t.Errorf("the demo does not print %q", line)
 			}
 		}
 		return
 	}
-	t.Error("the README shows nothing of make run")
+	t.Error("the README has no output of make run")
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/doctor"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -52,7 +53,7 @@ func fits(t *testing.T, text string) {
 // shown is a report as a person sees it, without what differs from run to run.
 func shown(report *doctor.Report) string {
 	var text strings.Builder
-	p := &rendering{screen: newScreen(&text)}
+	p := &reportPrinter{terminal: newTerminal(&text)}
 	for _, r := range report.Checks {
 		r.Found, r.Fix = maskReport(r.Found), maskReport(r.Fix)
 		p.result(r)
@@ -95,16 +96,16 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// TestWhatDoctorShows tells a story: an app as it should be, seen by three people, and then what goes wrong with it.
-func TestWhatDoctorShows(t *testing.T) {
+// TestDoctorOutput tells a story: an app as it should be, seen by three people, and then what goes wrong with it.
+func TestDoctorOutput(t *testing.T) {
 	var written localaws.SyncBuffer
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s")
-	if err := s.settle(t.Context()); err != nil {
+	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	show := func(name string, p localaws.Principal, exit int, args ...string) {
 		t.Helper()
-		s.as(t, p)
+		s.useKey(t, p)
 		report := diagnose(t, exit, args...)
 		golden(t, "doctor/"+name+".txt", shown(report))
 		text, _ := json.Marshal(report) // strings and numbers always can be
@@ -114,23 +115,23 @@ func TestWhatDoctorShows(t *testing.T) {
 	show("caller", billingKey, 0)
 	show("stranger", strangerKey, exitFailed)
 
-	s.app.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true })
-	s.token.Kill() // its cached token
+	s.App.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true })
+	s.Token.Kill() // its cached token
 	show("no-run-as-user", ownerKey, exitFailed)
 	show("no-run-as-user-for-a-caller", billingKey, exitFailed)
-	s.app.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = false })
-	s.token.Kill()
+	s.App.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = false })
+	s.Token.Kill()
 
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	if _, stderr, code := command(t, `{"baseUri":"https://acme.lightning.force.com","consumerKey":"3MVG9pasted","consumerSecret":"\"pasted\""}`, "secret", "put", "crm", "--no-verify"); code != 0 ||
 		!strings.Contains(stderr, "warning: baseUri") || !strings.Contains(stderr, "https://acme.my.salesforce.com") || !strings.Contains(stderr, "quotation marks") {
 		t.Errorf("secret put of what looks wrong: exit %d: %s", code, stderr)
 	}
-	if err := s.settle(t.Context()); err != nil {
+	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	show("rolled-back", ownerKey, 0) // by the rotate function
-	for _, secret := range s.org.Secrets() {
+	for _, secret := range s.Org.Secrets() {
 		if strings.Contains(written.String(), secret) {
 			t.Errorf("a secret of %d characters was shown", len(secret))
 		}
@@ -138,8 +139,8 @@ func TestWhatDoctorShows(t *testing.T) {
 }
 
 func TestDoctorOnTheCommandLine(t *testing.T) {
-	s := &stack{url: "http://127.0.0.1:1/v1", awsURL: "http://127.0.0.1:1"}
-	s.as(t, billingKey)
+	s := &testStack{&stack.Stack{URL: "http://127.0.0.1:1/v1", AWSURL: "http://127.0.0.1:1"}}
+	s.useKey(t, billingKey)
 	for _, c := range []struct {
 		name string
 		args []string
@@ -165,7 +166,7 @@ func TestDoctorOnTheCommandLine(t *testing.T) {
 			t.Errorf("nothing listens: %s is %s, want %s", check, got[check], status)
 		}
 	}
-	if report.Outcome != doctor.Failed || report.App != "crm" || report.URL != s.url {
+	if report.Outcome != doctor.Failed || report.App != "crm" || report.URL != s.URL {
 		t.Errorf("%+v", report)
 	}
 }
@@ -185,7 +186,7 @@ func TestFolding(t *testing.T) {
 		{"run `a command too long for it` now", 12, []string{"run", "`a command", "too long for", "it` now"}},
 		{"\x1b[31mred\x1b[0m two", 7, []string{"\x1b[31mred\x1b[0m two"}},
 	} {
-		if got := fold(c.text, c.width); fmt.Sprintf("%q", got) != fmt.Sprintf("%q", c.want) {
+		if got := wrap(c.text, c.width); fmt.Sprintf("%q", got) != fmt.Sprintf("%q", c.want) {
 			t.Errorf("fold(%q, %d) = %q, want %q", c.text, c.width, got, c.want)
 		}
 	}

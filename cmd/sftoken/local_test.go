@@ -10,11 +10,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -45,7 +47,7 @@ func (c cue) Write(p []byte) (int, error) {
 }
 
 func TestLocalForScripts(t *testing.T) {
-	stdout, stderr := runLocal(t, "}", "--json")
+	stdout, _ := runLocal(t, "}", "--json")
 	var got struct {
 		URL, SecretsManager, Org, Region string
 		Keys                             map[string]struct{ AccessKeyID, SecretAccessKey, ARN string }
@@ -60,9 +62,6 @@ func TestLocalForScripts(t *testing.T) {
 		if key := got.Keys[name]; key.AccessKeyID == "" || key.SecretAccessKey == "" || key.ARN == "" {
 			t.Errorf("key %s: %+v", name, key)
 		}
-	}
-	if !strings.Contains(stderr, "building the functions") {
-		t.Error("no progress on standard error")
 	}
 }
 
@@ -84,7 +83,7 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 	}
 	host := strings.TrimPrefix(server.URL, "http://")
 
-	stdout, stderr := runLocal(t, "follows.", "--secrets", file, "--set", "SALESFORCE_HOSTS="+host)
+	stdout, stderr := runLocal(t, "follows.", "--secrets", file, "--env", "SALESFORCE_HOSTS="+host)
 	if !strings.Contains(stdout, "/tokens/erp\n") || strings.Contains(stdout, "crm") || strings.Contains(stdout, "sftoken rotate") {
 		t.Errorf("the introduction does not fit the file:\n%s", stdout)
 	}
@@ -92,17 +91,12 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 		t.Error("no warning that the file can be read by others")
 	}
 
-	secrets, err := readSecrets(file)
+	secrets, err := stack.ReadSecrets(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const anyPort = "127.0.0.1:0"
-	s, err := newStack(t.Context(), stackOptions{api: anyPort, aws: anyPort, log: io.Discard, secrets: secrets, env: []string{"SALESFORCE_HOSTS=" + host}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	s.as(t, s.keys.owner)
+	s := startStack(t, stack.Config{Secrets: secrets, Env: []string{"SALESFORCE_HOSTS=" + host}})
+	s.useKey(t, s.Keys.Owner)
 	if _, stderr, code := command(t, "", "rotate", "erp", "--wait"); code != exitFailed || !strings.Contains(stderr, "rotation function") {
 		t.Errorf("rotate: exit %d: %s", code, stderr)
 	}
@@ -111,25 +105,20 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 	}
 }
 
-func TestOrgAnswersHTTPAndHTTPSAtOneAddress(t *testing.T) {
+func TestLocalOrgWithTLS(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	s := &stack{}
-	defer s.Close()
-	if err := s.startOrg(stackOptions{org: "127.0.0.1:0", orgCA: file}); err != nil {
-		t.Fatal(err)
-	}
-	authority, err := os.ReadFile(file)
+	s := startStack(t, stack.Config{OrgCA: file, NoFunctions: true})
+	certificate, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	trusted := x509.NewCertPool()
-	trusted.AppendCertsFromPEM(authority)
+	trusted.AppendCertsFromPEM(certificate)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	host := strings.TrimPrefix(s.orgURL, "http://")
-	_, port, _ := net.SplitHostPort(host)
-	for _, url := range []string{"http://" + host, "https://" + host, "https://localhost:" + port, "https://" + host} {
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.OrgTLSURL, "https://"))
+	for _, url := range []string{s.OrgURL, s.OrgTLSURL, "https://localhost:" + port} {
 		resp, err := client.Get(url + "/services/data")
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
@@ -140,8 +129,8 @@ func TestOrgAnswersHTTPAndHTTPSAtOneAddress(t *testing.T) {
 		}
 		_ = resp.Body.Close()
 	}
-	if _, err := http.Get("https://" + host); err == nil {
-		t.Error("a client that does not know the authority trusts it")
+	if _, err := http.Get(s.OrgTLSURL); err == nil {
+		t.Error("a client that does not know the certificate trusts it")
 	}
 	_, _, code := command(t, "", "local", "--secrets", file, "--org-ca", file)
 	if code != exitUsage {
@@ -162,22 +151,22 @@ func TestLocalSaysThatAPortIsTaken(t *testing.T) {
 }
 
 func TestLocalWantsSettingsWithAValue(t *testing.T) {
-	if _, stderr, code := command(t, "", "local", "--set", "SECRET_TTL"); code != exitUsage || !strings.Contains(stderr, "NAME=value") {
+	if _, stderr, code := command(t, "", "local", "--env", "SECRET_TTL"); code != exitUsage || !strings.Contains(stderr, "NAME=value") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
 
 func TestExitCodesOfFailures(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, billingKey)
-	s.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
-	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitLater || strings.Count(stderr, "sftoken: ") != 1 {
+	s.useKey(t, billingKey)
+	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
+	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitRetry || strings.Count(stderr, "sftoken: ") != 1 {
 		t.Errorf("Salesforce is down: exit %d: %s", code, stderr)
 	}
-	s.org.ClearFaults()
-	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
-	s.token.Kill() // it remembers that Salesforce was down
-	if _, stderr, code := command(t, "", "get", "crm"); code != exitMisconfigured {
+	s.Org.ClearFaults()
+	s.App.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
+	s.Token.Kill() // it remembers that Salesforce was down
+	if _, stderr, code := command(t, "", "get", "crm"); code != exitConfig {
 		t.Errorf("the flow is off: exit %d: %s", code, stderr)
 	}
 }
@@ -185,7 +174,7 @@ func TestExitCodesOfFailures(t *testing.T) {
 // Whoever handles a leak must not be told that all is well when the tokens could not be revoked.
 func TestAnEmergencySaysThatTokensWereNotRevoked(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "10s", "--url", "http://127.0.0.1:1/v1")
 	if code != exitFailed || !strings.Contains(stderr, "the credentials are changed, and the cached token is not revoked") {
 		t.Errorf("exit %d: %s", code, stderr)
@@ -193,5 +182,52 @@ func TestAnEmergencySaysThatTokensWereNotRevoked(t *testing.T) {
 	t.Setenv("SFTOKEN_URL", "")
 	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stderr, "no --url") {
 		t.Errorf("without the API's address: exit %d: %s", code, stderr)
+	}
+}
+
+// The program needs neither Go nor a checkout: nothing but itself.
+func TestInstalledProgramNeedsNothingElse(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped with -short: builds the program")
+	}
+	t.Parallel()
+	binary := buildProgram(t)
+	sftoken := func(env []string, args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), binary, args...)
+		cmd.Dir = t.TempDir()
+		cmd.Env = append([]string{"PATH=", "HOME=" + cmd.Dir}, env...)
+		return cmd
+	}
+	local := sftoken(nil, "local", "--json", "--listen", "127.0.0.1:0", "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0")
+	stdout, err := local.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := local.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = local.Process.Signal(os.Interrupt); _ = local.Wait() })
+	var got struct {
+		URL, SecretsManager string
+		Keys                map[string]struct{ AccessKeyID, SecretAccessKey string }
+	}
+	if err := json.NewDecoder(stdout).Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{
+		"SFTOKEN_URL=" + got.URL, "AWS_ENDPOINT_URL=" + got.SecretsManager, "AWS_REGION=" + region,
+		"AWS_ACCESS_KEY_ID=" + got.Keys["owner"].AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + got.Keys["owner"].SecretAccessKey,
+	}
+	for _, args := range [][]string{{"get", "crm", "-o", "none"}, {"rotate", "crm", "--wait"}} {
+		if text, err := sftoken(env, args...).CombinedOutput(); err != nil {
+			t.Errorf("%q: %v: %s", args, err, text)
+		}
+	}
+	// In a real Lambda function, and with a variable that was left over, it is the command-line tool.
+	for _, left := range []string{"", "SFTOKEN_SIMULATED_FUNCTION=token@127.0.0.1:1"} {
+		text, err := sftoken([]string{"AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001", left}, "version").CombinedOutput()
+		if err != nil || string(text) != "dev\n" {
+			t.Errorf("in a Lambda function, %q: %v: %s", left, err, text)
+		}
 	}
 }

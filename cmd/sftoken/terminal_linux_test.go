@@ -18,17 +18,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
-// terminal is a pseudo-terminal: what a command run at side writes is in screen, and what is typed reaches it.
-type terminal struct {
+// pty is a pseudo-terminal: what a command run at side writes is in screen, and what is typed reaches it.
+type pty struct {
 	side   *os.File
 	master *os.File
 	screen *localaws.SyncBuffer
 }
 
-// newTerminal opens one that is so many columns wide. Source: pty(7), ioctl_tty(2).
-func newTerminal(t *testing.T, columns uint16) *terminal {
+// newPTY opens one that is so many columns wide. Source: pty(7), ioctl_tty(2).
+func newPTY(t *testing.T, columns uint16) *pty {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -49,7 +50,7 @@ func newTerminal(t *testing.T, columns uint16) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	term := &terminal{side: side, master: master, screen: &localaws.SyncBuffer{}}
+	term := &pty{side: side, master: master, screen: &localaws.SyncBuffer{}}
 	done := make(chan struct{})
 	go func() { _, _ = io.Copy(term.screen, master); close(done) }()
 	t.Cleanup(func() {
@@ -61,7 +62,7 @@ func newTerminal(t *testing.T, columns uint16) *terminal {
 }
 
 // run runs a command at the terminal and returns all that the screen has shown, once it shows the text that must come last.
-func (term *terminal) run(t *testing.T, last string, args ...string) (shown string, code int) {
+func (term *pty) run(t *testing.T, last string, args ...string) (shown string, code int) {
 	t.Helper()
 	code = run(t.Context(), args, term.side, term.side, term.side)
 	term.await(t, last)
@@ -69,7 +70,7 @@ func (term *terminal) run(t *testing.T, last string, args ...string) (shown stri
 }
 
 // await waits until the screen shows a text.
-func (term *terminal) await(t *testing.T, text string) {
+func (term *pty) await(t *testing.T, text string) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(term.screen.String(), text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -79,7 +80,7 @@ func (term *terminal) await(t *testing.T, text string) {
 }
 
 // awaitSecretQuestion waits until the secret is asked for and the terminal has stopped to echo, which it does after the question.
-func (term *terminal) awaitSecretQuestion(t *testing.T) {
+func (term *pty) awaitSecretQuestion(t *testing.T) {
 	t.Helper()
 	term.await(t, "Consumer secret (not shown): ")
 	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
@@ -88,7 +89,7 @@ func (term *terminal) awaitSecretQuestion(t *testing.T) {
 
 func TestDoctorAtATerminal(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, billingKey)
+	s.useKey(t, billingKey)
 	t.Setenv("NO_COLOR", "")
 	t.Setenv("TERM", "xterm")
 	for _, c := range []struct {
@@ -104,7 +105,7 @@ func TestDoctorAtATerminal(t *testing.T) {
 			if c.set != nil {
 				t.Setenv(c.set[0], c.set[1])
 			}
-			shown, code := newTerminal(t, c.columns).run(t, "Salesforce.\r\n", "doctor", "crm")
+			shown, code := newPTY(t, c.columns).run(t, "Salesforce.\r\n", "doctor", "crm")
 			if code != 0 {
 				t.Fatalf("exit %d: %s", code, shown)
 			}
@@ -117,7 +118,7 @@ func TestDoctorAtATerminal(t *testing.T) {
 			most := 0
 			for line := range strings.SplitSeq(shown, "\r\n") {
 				if !strings.Contains(line, "arn:") { // a word that is longer than the line
-					most = max(most, length(line))
+					most = max(most, displayWidth(line))
 				}
 			}
 			if want := min(int(c.columns), 80); most > want || c.columns >= 80 && most < 60 {
@@ -129,9 +130,9 @@ func TestDoctorAtATerminal(t *testing.T) {
 
 func TestSecretsAreTypedUnseen(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, ownerKey)
-	key, secret := s.app.Credentials()
-	term := newTerminal(t, 80)
+	s.useKey(t, ownerKey)
+	key, secret := s.App.Credentials()
+	term := newPTY(t, 80)
 	type ended struct {
 		shown string
 		code  int
@@ -155,7 +156,7 @@ func TestSecretsAreTypedUnseen(t *testing.T) {
 	if !echoes(t, term.side) {
 		t.Error("the terminal is left without an echo")
 	}
-	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 || !s.org.TokenActive(strings.TrimSpace(stdout)) {
+	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 || !s.Org.TokenActive(strings.TrimSpace(stdout)) {
 		t.Errorf("get: exit %d: %s", code, stderr)
 	}
 }
@@ -163,13 +164,13 @@ func TestSecretsAreTypedUnseen(t *testing.T) {
 // Ctrl-C ends a question, and leaves a terminal that shows what is typed.
 func TestAQuestionThatIsInterrupted(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, ownerKey)
-	if _, err := s.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{ // as a deployment makes it
+	s.useKey(t, ownerKey)
+	if _, err := s.Secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{ // as a deployment makes it
 		Name: aws.String(prefix + "fresh"), SecretString: aws.String(`{"consumerKey":"replace-me","consumerSecret":"replace-me","baseUri":"https://replace-me.my.salesforce.com"}`),
 	}); err != nil {
 		t.Fatal(err)
 	}
-	term := newTerminal(t, 80)
+	term := newPTY(t, 80)
 	cmd := exec.CommandContext(t.Context(), buildProgram(t), "secret", "put", "fresh")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // so that the terminal makes a signal of Ctrl-C
@@ -193,8 +194,8 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 
 func TestAQuestionThatGetsNoAnswer(t *testing.T) {
 	s := newTestStack(t, io.Discard)
-	s.as(t, ownerKey)
-	term := newTerminal(t, 80)
+	s.useKey(t, ownerKey)
+	term := newPTY(t, 80)
 	go func() {
 		term.await(t, "Consumer key: ")
 		_, _ = io.WriteString(term.master, "\x04") // Ctrl-D
@@ -207,10 +208,10 @@ func TestAQuestionThatGetsNoAnswer(t *testing.T) {
 // What cannot be undone is confirmed at a terminal, where Ctrl-C and other words mean no.
 func TestAnEmergencyAtATerminal(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	s.as(t, ownerKey)
+	s.useKey(t, ownerKey)
 	before := s.current(t)
 	for _, typed := range []string{"y\n", "\n", "\x04"} {
-		term := newTerminal(t, 80)
+		term := newPTY(t, 80)
 		go func() {
 			term.await(t, "Type yes: ")
 			_, _ = io.WriteString(term.master, typed)
@@ -219,7 +220,7 @@ func TestAnEmergencyAtATerminal(t *testing.T) {
 			t.Errorf("%q: exit %d: %q", typed, code, shown)
 		}
 	}
-	term := newTerminal(t, 80)
+	term := newPTY(t, 80)
 	cmd := exec.CommandContext(t.Context(), buildProgram(t), "rotate", "crm", "--compromised")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -235,7 +236,7 @@ func TestAnEmergencyAtATerminal(t *testing.T) {
 	if s.labelled(t, "COMPROMISED") != "" {
 		t.Error("Ctrl-C has not ended it")
 	}
-	term = newTerminal(t, 80)
+	term = newPTY(t, 80)
 	go func() {
 		term.await(t, "Type yes: ")
 		_, _ = io.WriteString(term.master, "yes\n")
@@ -247,7 +248,7 @@ func TestAnEmergencyAtATerminal(t *testing.T) {
 
 func TestAnMFAProfileAtATerminal(t *testing.T) {
 	code := mfaProfile(t)
-	term := newTerminal(t, 80)
+	term := newPTY(t, 80)
 	go func() {
 		term.await(t, "MFA code of arn:aws:iam::222222222222:mfa/anna: ")
 		_, _ = io.WriteString(term.master, "123456\n")
@@ -262,7 +263,7 @@ func TestExecLeavesCtrlCToTheTerminal(t *testing.T) {
 	oddAPI(t, "token")
 	cmd := exec.CommandContext(t.Context(), buildProgram(t), "exec", "crm", "--", "sh", "-c",
 		`trap 'echo interrupted' INT; trap 'echo ended; exit 5' TERM; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
-	cmd.Stdin, cmd.Stderr = strings.NewReader("data"), newTerminal(t, 80).side
+	cmd.Stdin, cmd.Stderr = strings.NewReader("data"), newPTY(t, 80).side
 	stdout := startReady(t, cmd)
 	_ = cmd.Process.Signal(os.Interrupt)
 	_ = cmd.Process.Signal(syscall.SIGTERM)
@@ -289,9 +290,9 @@ func TestPatienceAtATerminal(t *testing.T) {
 		fmt.Fprint(w, `{"access_token":"t","token_id":"e3b98a4da31a127d","instance_url":"https://acme.my.salesforce.com","expires_in":600}`)
 	}))
 	defer api.Close()
-	s := &stack{url: api.URL + "/v1", awsURL: api.URL}
-	s.as(t, billingKey)
-	term := newTerminal(t, 80)
+	s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
+	s.useKey(t, billingKey)
+	term := newPTY(t, 80)
 	go func() {
 		term.await(t, "… waiting for the API")
 		close(answer)

@@ -106,7 +106,7 @@ func (p *Principals) Allows(arn string) bool {
 		return false
 	}
 	for _, one := range p.patterns {
-		if like(one.partition, parts[1]) && like(one.account, parts[4]) && (one.resource == "" || like(one.resource, resource)) {
+		if globMatch(one.partition, parts[1]) && globMatch(one.account, parts[4]) && (one.resource == "" || globMatch(one.resource, resource)) {
 			return true
 		}
 	}
@@ -128,8 +128,8 @@ func (p *Principals) Covers(other *Principals) bool {
 	for _, theirs := range other.patterns {
 		// A * in their pattern can be matched by a * in ours alone, so what theirs stands for is matched as well.
 		if !slices.ContainsFunc(p.patterns, func(ours pattern) bool {
-			return like(ours.partition, theirs.partition) && like(ours.account, theirs.account) &&
-				(ours.resource == "" || theirs.resource != "" && like(ours.resource, theirs.resource))
+			return globMatch(ours.partition, theirs.partition) && globMatch(ours.account, theirs.account) &&
+				(ours.resource == "" || theirs.resource != "" && globMatch(ours.resource, theirs.resource))
 		}) {
 			return false
 		}
@@ -137,8 +137,8 @@ func (p *Principals) Covers(other *Principals) bool {
 	return true
 }
 
-// like matches text against a pattern in which * stands for any characters.
-func like(pattern, text string) bool {
+// globMatch matches text against a pattern in which * stands for any characters.
+func globMatch(pattern, text string) bool {
 	head, tail, wild := strings.Cut(pattern, "*")
 	if !wild {
 		return pattern == text

@@ -47,7 +47,7 @@ var ErrNotAnApp = errors.New("it is not an app's")
 func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error) {
 	out, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
 	if err != nil {
-		return nil, &Error{Secret: id, Kind: problemOf(err), Err: err}
+		return nil, &Error{Secret: id, Kind: kindOf(err), Err: err}
 	}
 	s := &Secret{
 		client: client, ARN: aws.ToString(out.ARN), Name: aws.ToString(out.Name), RotationEnabled: aws.ToBool(out.RotationEnabled),

@@ -70,7 +70,7 @@ func read(ctx context.Context, client Getter, secret, version string, input *sec
 	failed := &Error{Secret: secret, Version: version}
 	out, err := client.GetSecretValue(ctx, input)
 	if err != nil {
-		failed.Kind, failed.Err = problemOf(err), unquoted(err)
+		failed.Kind, failed.Err = kindOf(err), redactQuoted(err)
 		return nil, failed
 	}
 	switch {
@@ -92,8 +92,8 @@ func read(ctx context.Context, client Getter, secret, version string, input *sec
 	return parsed, nil
 }
 
-// unquoted drops what net/http quotes of an answer that is not HTTP, which may be the secret.
-func unquoted(err error) error {
+// redactQuoted drops what net/http quotes of an answer that is not HTTP, which may be the secret.
+func redactQuoted(err error) error {
 	for _, begins := range []string{"malformed HTTP", "malformed MIME header"} {
 		if before, _, found := strings.Cut(err.Error(), begins); found {
 			return errors.New(before + begins)
@@ -108,8 +108,8 @@ func IsKind(err error, problem ErrorKind) bool {
 	return ok && failed.Kind == problem
 }
 
-// problemOf sorts what GetSecretValue answers. Source: the operation's page in the Secrets Manager API Reference, "Errors".
-func problemOf(err error) ErrorKind {
+// kindOf sorts what GetSecretValue answers. Source: the operation's page in the Secrets Manager API Reference, "Errors".
+func kindOf(err error) ErrorKind {
 	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
 		return NotFound
 	}

@@ -29,10 +29,6 @@ const (
 	Compromised = "COMPROMISED"
 )
 
-// FallbackLabels are the labels whose pair is tried when Salesforce refuses that of AWSCURRENT, in this order: while the pair is
-// being changed, one of them works.
-var FallbackLabels = []string{Pending, Candidate, Previous}
-
 // Placeholder stands for the pair in a secret that a deployment has made and nobody has filled in yet.
 const Placeholder = "replace-me"
 
@@ -73,21 +69,21 @@ const principalsField = "allowedPrincipals"
 
 func fieldNames() []string {
 	names := []string{principalsField}
-	for _, f := range new(Version).texts(new(string)) {
+	for _, f := range new(Version).stringFields(new(string)) {
 		names = append(names, f.name)
 	}
 	return names
 }
 
-// text is a field whose value is a string.
-type text struct {
+// field is a field whose value is a string.
+type field struct {
 	name     string
 	required bool
-	into     *string
+	dst      *string
 }
 
-func (v *Version) texts(secret *string) [7]text {
-	return [...]text{
+func (v *Version) stringFields(secret *string) [7]field {
+	return [...]field{
 		{"consumerKey", true, &v.ConsumerKey},
 		{"consumerSecret", true, secret},
 		{"baseUri", true, &v.BaseURI},
@@ -111,17 +107,17 @@ func Parse(id, value string) (*Version, error) {
 	v := &Version{ID: id, value: sfoauth.NewSecret(value)}
 	var secret string
 	var errs []error
-	for _, field := range v.texts(&secret) {
+	for _, field := range v.stringFields(&secret) {
 		raw, present := fields[field.name]
-		if present && json.Unmarshal(raw, field.into) != nil {
+		if present && json.Unmarshal(raw, field.dst) != nil {
 			errs = append(errs, fmt.Errorf("%s is not a string", field.name))
 			continue
 		}
-		*field.into = strings.TrimSpace(*field.into)
+		*field.dst = strings.TrimSpace(*field.dst)
 		if field.name == "baseUri" {
 			v.BaseURI = strings.TrimRight(v.BaseURI, "/")
 		}
-		if field.required && *field.into == "" {
+		if field.required && *field.dst == "" {
 			errs = append(errs, fmt.Errorf("%s is missing", field.name))
 		}
 	}
@@ -148,7 +144,7 @@ func Parse(id, value string) (*Version, error) {
 // Fields reads a stored value as the JSON object that it must be, and does not look at what the fields hold.
 func Fields(value string) (map[string]json.RawMessage, error) {
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(unmarked(value), &fields); err != nil || fields == nil {
+	if err := json.Unmarshal(trimBOM(value), &fields); err != nil || fields == nil {
 		return nil, errors.New("the value is not a JSON object with consumerKey, consumerSecret and baseUri")
 	}
 	return fields, nil
@@ -182,8 +178,8 @@ func mentionsPrincipals(value string) *Principals {
 	return nil
 }
 
-// unmarked is the value without a byte order mark.
-func unmarked(value string) []byte { return bytes.TrimPrefix([]byte(value), []byte("\ufeff")) }
+// trimBOM is the value without a byte order mark.
+func trimBOM(value string) []byte { return bytes.TrimPrefix([]byte(value), []byte("\ufeff")) }
 
 // IsPlaceholder says whether nobody has put a real pair here yet.
 func (v *Version) IsPlaceholder() bool {
@@ -209,7 +205,7 @@ func (v *Version) SameCredentials(other *Version) bool {
 // are.
 func (v *Version) WithCredentials(pair sfoauth.ConsumerCredentials) sfoauth.Secret {
 	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(unmarked(v.value.Reveal()), &fields) // Parse has done it before
+	_ = json.Unmarshal(trimBOM(v.value.Reveal()), &fields) // Parse has done it before
 	fields["consumerKey"], _ = json.Marshal(pair.ConsumerKey)
 	fields["consumerSecret"], _ = json.Marshal(pair.ConsumerSecret.Reveal())
 	value, _ := json.Marshal(fields)

@@ -18,169 +18,180 @@ import (
 )
 
 var apiChecks = []check{
-	{"api", "address", nil, (*visit).address},
-	{"api", "reachable", []string{"address"}, (*visit).reachable},
-	{"api", "allowed", []string{"credentials", "reachable"}, (*visit).allowed},
-	{"api", "token", []string{"allowed"}, (*visit).vend},
+	{"api", "address", nil, (*session).address},
+	{"api", "reachable", []string{"address"}, (*session).reachable},
+	{"api", "allowed", []string{"credentials", "reachable"}, (*session).allowed},
+	{"api", "token", []string{"allowed"}, (*session).vend},
 }
 
-const apiURL = "take the ApiUrl that the deployment put out, like https://<id>.execute-api.<region>.amazonaws.com/v1"
+const useAPIURL = "use the deployment's output ApiUrl, like https://<id>.execute-api.<region>.amazonaws.com/v1"
 
-// address looks at the API's URL, without a request.
-func (v *visit) address(context.Context) finding {
-	u, err := url.Parse(strings.TrimSpace(v.URL))
+// address checks the API's URL without a request.
+func (s *session) address(context.Context) outcome {
+	u, err := url.Parse(strings.TrimSpace(s.URL))
 	switch {
-	case v.URL == "":
-		return failed("the API's address is not given", "set SFTOKEN_URL, or give --url: "+apiURL)
+	case s.URL == "":
+		return failed("the API's address is not set", "set SFTOKEN_URL, or pass --url: "+useAPIURL)
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
-		return failed("the address is not a URL", apiURL)
-	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return failed("http would show the token to everybody on the way", "write https://"+u.Host+u.Path)
+		return failed("the address is not a URL", useAPIURL)
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return failed("with http the network can read the token", "use https://"+u.Host+u.Path)
 	case strings.Contains(u.Path, "/tokens"):
-		return failed("the address holds a path of the API", "end it before /tokens: "+v.URL[:strings.Index(v.URL, "/tokens")])
+		return failed(
+			"the address includes a path of the API",
+			"end it before /tokens: "+s.URL[:strings.Index(s.URL, "/tokens")],
+		)
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return failed("the address holds more than scheme, host and stage", apiURL)
-	case sftoken.RegionFromURL(v.URL) != "" && strings.Trim(u.Path, "/") == "":
-		return failed("the address names no stage", "append the stage: "+strings.TrimRight(v.URL, "/")+"/v1")
-	case v.region == "" && v.aws.Credentials != nil:
-		return failed("the address does not name its region", "set AWS_REGION to the API's region, for the signature")
-	case v.aws.Region != "" && v.aws.Region != v.region:
-		return warning(fmt.Sprintf("%s; the API is in %s and AWS_REGION says %s", v.URL, v.region, v.aws.Region),
-			"set AWS_REGION="+v.region+" for `sftoken secret` and `sftoken rotate`: the secret is where the API is")
+		return failed("the address has more than a scheme, a host and a stage", useAPIURL)
+	case sftoken.RegionFromURL(s.URL) != "" && strings.Trim(u.Path, "/") == "":
+		return failed("the address has no stage", "append the stage: "+strings.TrimRight(s.URL, "/")+"/v1")
+	case s.region == "" && s.aws.Credentials != nil:
+		return failed(
+			"the region is unknown: the address does not name it",
+			"set AWS_REGION to the API's region, for the signature",
+		)
+	case s.aws.Region != "" && s.aws.Region != s.region:
+		return warning(fmt.Sprintf("%s is in %s, but AWS_REGION is %s", s.URL, s.region, s.aws.Region),
+			"for `sftoken secret` and `sftoken rotate`, set AWS_REGION="+s.region+": the secret is in the API's region")
 	}
-	return ok(v.URL)
+	return ok(s.URL)
 }
 
-func loopback(host string) bool {
+func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// reachable asks without a signature, which API Gateway must refuse.
-func (v *visit) reachable(ctx context.Context) finding {
-	u, _ := url.Parse(strings.TrimSpace(v.URL)) // address has read it
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(u.String(), "/")+"/tokens/"+url.PathEscape(v.App), nil)
+// reachable sends a request without a signature, which API Gateway must reject.
+func (s *session) reachable(ctx context.Context) outcome {
+	u, _ := url.Parse(strings.TrimSpace(s.URL)) // valid: address has parsed it
+	address := strings.TrimRight(u.String(), "/") + "/tokens/" + url.PathEscape(s.App)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return failed("the address is not a URL", apiURL)
+		return failed("the address is not a URL", useAPIURL)
 	}
-	client := *v.apiClient()
+	client := *s.apiClient()
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := client.Do(req)
 	if err != nil {
-		return failed(u.Host+" does not answer: "+because(err), unreachable(err, u.Host))
+		return failed("cannot reach "+u.Host+": "+shortError(err), unreachable(err, u.Host))
 	}
 	defer resp.Body.Close()
-	var a struct{ Error, Message string } // API Gateway writes "message" and "Message"
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	_ = json.Unmarshal(body, &a) // what is no JSON says nothing
+	var body struct{ Error, Message string } // API Gateway writes "message" and "Message"
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	_ = json.Unmarshal(text, &body) // both stay empty if it is not JSON
+	status := fmt.Sprintf("HTTP %d", resp.StatusCode)
 	switch {
-	case resp.StatusCode == http.StatusOK || a.Error != "":
-		return failed("the API answers requests that nobody has signed", "put AWS_IAM on every method, as template.yaml does; `sam local start-api` alone checks nothing")
-	case resp.StatusCode == http.StatusForbidden && a.Message == "Forbidden":
+	case resp.StatusCode == http.StatusOK || body.Error != "":
+		return failed("the API accepts unsigned requests",
+			"require AWS_IAM on every method, as template.yaml does; `sam local start-api` by itself checks nothing")
+	case resp.StatusCode == http.StatusForbidden && body.Message == "Forbidden":
 		return noSuchAPI()
-	case resp.StatusCode == http.StatusForbidden && a.Message != "":
-		return ok("API Gateway refuses what is not signed")
+	case resp.StatusCode == http.StatusForbidden && body.Message != "":
+		return ok("API Gateway rejects unsigned requests")
 	case resp.StatusCode/100 == 3:
-		return failed(fmt.Sprintf("%s redirects (HTTP %d)", u.Host, resp.StatusCode), "somebody between here and AWS wants a log-in, or this is not the API: "+apiURL)
+		return failed(u.Host+" redirects ("+status+")",
+			"a proxy between here and AWS requires a login, or this is not the API: "+useAPIURL)
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
-		return warning(fmt.Sprintf("API Gateway answers HTTP %d: %s", resp.StatusCode, line(a.Message)), "try again in a minute")
+		return warning("API Gateway returned "+status+": "+line(body.Message), "try again in a minute")
 	}
-	return failed(fmt.Sprintf("%s answers HTTP %d, which this API does not", u.Host, resp.StatusCode), apiURL)
+	return failed(u.Host+" returned "+status+", which this API does not", useAPIURL)
 }
 
-// noting keeps the header of the last answer.
-type noting struct {
+// headerRecorder keeps the header of the last response.
+type headerRecorder struct {
 	base   http.RoundTripper
 	header *http.Header
 }
 
-func (n noting) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := n.base.RoundTrip(req)
+func (r headerRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.base.RoundTrip(req)
 	if err == nil {
-		*n.header = resp.Header
+		*r.header = resp.Header
 	}
 	return resp, err
 }
 
-// allowed asks for a token. Whether API Gateway lets the request through is this check; what the function answers is the next.
-func (v *visit) allowed(ctx context.Context) finding {
-	base := v.apiClient().Transport
+// allowed requests a token. This check is about whether API Gateway lets the request through; vend is about the
+// function's response.
+func (s *session) allowed(ctx context.Context) outcome {
+	base := s.apiClient().Transport
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	config := v.aws.Copy()
-	config.Region = v.region
-	source := sftoken.NewTokenSource(config, v.URL, v.App, sftoken.WithHTTPClient(&http.Client{Transport: noting{base, &v.header}}))
-	token, err := source.Fetch(ctx)
-	var told bool
-	v.denied, told = errors.AsType[*sftoken.Error](err)
+	token, err := s.source(&http.Client{Transport: headerRecorder{base, &s.header}}).Fetch(ctx)
+	var isAPIError bool
+	s.denied, isAPIError = errors.AsType[*sftoken.Error](err)
 	switch {
 	case err == nil:
-		v.vended = token
+		s.vended = token
 		if token.Cache == "miss" {
-			v.logins++
+			s.logins++
 		}
-	case !told && v.header == nil:
-		return failed("no answer: "+because(err), "try again; if it stays so, see the access log of the API")
-	case !told:
-		return failed(because(err), apiURL)
-	case v.denied.Code == "" && v.denied.Status == http.StatusForbidden:
-		return v.refusal(v.denied.Description)
-	case v.denied.Code == "" && v.denied.Status == http.StatusNotFound:
-		return failed("HTTP 404, which this API does not answer", apiURL)
+	case !isAPIError && s.header == nil:
+		return failed("no response: "+shortError(err), "try again; if it persists, see the API's access log")
+	case !isAPIError:
+		return failed(shortError(err), useAPIURL)
+	case s.denied.Code == "" && s.denied.Status == http.StatusForbidden:
+		return s.gatewayDenial(s.denied.Description)
+	case s.denied.Code == "" && s.denied.Status == http.StatusNotFound:
+		return failed("HTTP 404, which this API does not return", useAPIURL)
 	}
-	return ok("IAM lets you GET /tokens/" + v.App)
+	return ok("IAM allows GET /tokens/" + s.App)
 }
 
-// vend is what the token function has answered.
-func (v *visit) vend(ctx context.Context) finding {
-	if v.vended != nil {
-		left := "good for " + span(time.Until(v.vended.Expiry))
-		found := fmt.Sprintf("%s (%s), %s, for %s", v.vended.ID, cmp.Or(v.vended.Cache, "unknown"), left, v.vended.InstanceURL)
-		if v.vended.Cache == "stale" {
-			return warning(found, "Salesforce cannot confirm it now: see the checks of Salesforce below")
-		}
-		return ok(found)
+// vend reports the token function's response.
+func (s *session) vend(ctx context.Context) outcome {
+	if s.vended == nil {
+		return s.vendError(ctx)
 	}
-	e := v.denied
+	found := fmt.Sprintf("%s (%s), valid for %s, for %s", s.vended.ID, cmp.Or(s.vended.Cache, "unknown"),
+		span(time.Until(s.vended.Expiry)), s.vended.InstanceURL)
+	if s.vended.Cache == "stale" {
+		return warning(found, "Salesforce cannot confirm it now: see the checks of Salesforce below")
+	}
+	return ok(found)
+}
+
+func (s *session) vendError(ctx context.Context) outcome {
+	e := s.denied
 	found := e.Code
 	if e.SalesforceError != "" {
-		found += ": Salesforce says " + e.SalesforceError
+		found += ": Salesforce returned " + e.SalesforceError
 	}
 	if e.RequestID != "" {
 		found += " [request " + e.RequestID + "]"
 	}
 	found = line(found)
 	switch {
-	case e.Code == "access_denied" && v.nobody(ctx):
-		return skipped("allowedPrincipals is empty: nobody is to have this app's tokens")
+	case e.Code == "access_denied" && s.deniesAll(ctx):
+		return skipped("allowedPrincipals is empty, so that no caller gets this app's tokens")
 	case e.Code == "access_denied":
-		return failed(found, "the app's owner adds "+v.me()+" to allowedPrincipals in its secret")
+		return failed(found, "the app's owner must add "+s.callerName()+" to allowedPrincipals in its secret")
 	case e.Code == "unknown_app":
-		return failed(found, "check the app's name; the owner stores it with `sftoken secret put "+v.App+"`; if it is there, the function may not read it: its log says why")
+		return failed(found, "check the app's name. The owner stores its secret with `sftoken secret put "+s.App+
+			"`. If the secret exists, the function may not read it: see the function's log")
 	case e.Code == "server_error":
-		return failed(found, "a defect of sftoken: report it with the lines of this request in the function's log")
+		return failed(found, "this is a defect of sftoken: report it with the lines of this request in the function's log")
 	case e.Code != "":
 		return failed(found, line(e.Description))
 	case e.Status == http.StatusTooManyRequests:
-		return failed("API Gateway throttles", "try again in a minute; callers should reuse a token until it expires")
+		return failed(
+			"API Gateway throttles requests",
+			"try again in a minute; callers should reuse a token until it expires",
+		)
 	case e.Status == http.StatusGatewayTimeout:
-		return failed("the token function did not answer in time [request "+e.RequestID+"]", "see secretsmanager_ms and salesforce_ms in the token function's log")
+		return failed("the token function timed out [request "+e.RequestID+"]",
+			"see secretsmanager_ms and salesforce_ms in the token function's log")
 	}
-	return failed(fmt.Sprintf("the token function failed: HTTP %d %s [request %s]", e.Status, line(e.Description), e.RequestID),
-		"see the token function's log: a setting that does not parse stops its start")
+	return failed(
+		fmt.Sprintf("the token function failed: HTTP %d %s [request %s]", e.Status, line(e.Description), e.RequestID),
+		"see the token function's log; an invalid setting makes the function exit at startup",
+	)
 }
 
-// nobody says whether the secret, where it can be read, keeps everybody from the app's tokens.
-func (v *visit) nobody(ctx context.Context) bool {
-	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.App, appsecret.Current)
+// deniesAll reports whether the secret is readable and its allowedPrincipals denies every caller.
+func (s *session) deniesAll(ctx context.Context) bool {
+	version, err := s.reader().Read(ctx, s.App, appsecret.Current)
 	return err == nil && version.PrincipalsErr == nil && version.AllowedPrincipals.DenyAll()
-}
-
-// me is the caller as policies name it.
-func (v *visit) me() string {
-	if v.arn == "" {
-		return "your role"
-	}
-	return role(v.arn)
 }

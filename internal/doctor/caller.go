@@ -3,7 +3,6 @@ package doctor
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -15,31 +14,34 @@ import (
 )
 
 var callerChecks = []check{
-	{"caller", "credentials", nil, (*visit).credentials},
-	{"caller", "identity", []string{"credentials"}, (*visit).identity},
+	{"caller", "credentials", nil, (*session).credentials},
+	{"caller", "identity", []string{"credentials"}, (*session).identity},
 }
 
-const logIn = "log in to AWS: aws sso login, aws configure, or set AWS_PROFILE"
+const (
+	logIn    = "log in to AWS: aws sso login, aws configure, or set AWS_PROFILE"
+	setClock = "set the clock, by NTP: a signature is valid for 5 minutes"
+)
 
-// credentials looks for AWS credentials on this machine, as the AWS CLI does.
-func (v *visit) credentials(ctx context.Context) finding {
-	config, err := v.Load(ctx)
+// credentials looks for AWS credentials on this machine.
+func (s *session) credentials(ctx context.Context) outcome {
+	config, err := s.Load(ctx)
 	if err != nil {
-		return failed("the AWS configuration cannot be read: "+because(err), "mend the file that it names, or AWS_PROFILE")
+		return failed("cannot read the AWS configuration: "+shortError(err), "correct the file that it names, or AWS_PROFILE")
 	}
-	v.aws = config
-	v.region = cmp.Or(sftoken.RegionFromURL(v.URL), config.Region)
+	s.aws = config
+	s.region = cmp.Or(sftoken.RegionFromURL(s.URL), config.Region)
 	if config.Credentials == nil {
 		return failed("there are none", logIn)
 	}
 	credentials, err := config.Credentials.Retrieve(ctx)
 	if err != nil {
-		return failed("there are none: "+because(err), logIn)
+		return failed("there are none: "+shortError(err), logIn)
 	}
 	if !credentials.HasKeys() {
 		return failed("they are empty", logIn)
 	}
-	v.session = credentials.SessionToken != ""
+	s.temporary = credentials.SessionToken != ""
 	found := "access key " + credentials.AccessKeyID
 	if credentials.CanExpire {
 		found += ", until " + date(credentials.Expires)
@@ -47,80 +49,62 @@ func (v *visit) credentials(ctx context.Context) finding {
 	return ok(found)
 }
 
-// maxSkew is how far a clock may be off for a signature to be taken. Source: IAM User Guide, "Signature Version 4 signing
-// elements".
+// maxSkew is how far a clock may be off before AWS rejects its signatures. Source: IAM User Guide, "Signature Version 4
+// signing elements".
 const maxSkew = 5 * time.Minute
 
-// identity asks AWS who the caller is, for which nobody needs a permission.
-func (v *visit) identity(ctx context.Context) finding {
-	client := sts.NewFromConfig(v.aws, func(o *sts.Options) { o.Region = cmp.Or(v.region, "us-east-1") })
+// identity asks STS for the caller's ARN, which needs no permission.
+func (s *session) identity(ctx context.Context) outcome {
+	client := sts.NewFromConfig(s.aws, func(o *sts.Options) { o.Region = cmp.Or(s.region, "us-east-1") })
 	out, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return v.unidentified(err)
+		return s.identityError(err)
 	}
-	v.arn, v.account = aws.ToString(out.Arn), aws.ToString(out.Account)
-	// The SDK mends its own signatures by AWS's clock. Other clients of this machine do not.
+	s.callerARN, s.accountID = aws.ToString(out.Arn), aws.ToString(out.Account)
+	// The SDK corrects its own signatures by AWS's clock. Other clients on this machine do not.
 	if skew, measured := awsmiddleware.GetAttemptSkew(out.ResultMetadata); measured && skew.Abs() > maxSkew {
-		return failed(v.arn+"; the clock of this machine is "+offBy(skew), setClock)
+		return failed(s.callerARN+", but the clock of this machine is "+formatSkew(skew), setClock)
 	}
-	return ok(v.arn)
+	return ok(s.callerARN)
 }
 
-// unidentified says why AWS does not tell who the caller is.
-func (v *visit) unidentified(err error) finding {
-	said := because(err)
-	switch code(err) {
+func (s *session) identityError(err error) outcome {
+	text := shortError(err)
+	switch errorCode(err) {
 	case "":
-		return skipped("STS cannot be asked: " + said)
+		return skipped("cannot reach STS: " + text)
 	case "InvalidClientTokenId", "UnrecognizedClientException":
-		return failed("AWS does not know the access key", v.unknownKey())
+		return failed("AWS does not recognize the access key", s.unknownKeyFix())
 	case "ExpiredToken", "ExpiredTokenException":
 		return failed("the session has expired", logIn)
 	case "SignatureDoesNotMatch", "InvalidSignatureException":
 		switch {
-		case strings.Contains(said, "Signature expired"), strings.Contains(said, "not yet current"):
-			return failed("the clock of this machine is wrong: "+said, setClock)
-		case strings.Contains(said, "valid region"):
-			return failed(said, "set AWS_REGION to the API's region")
+		case strings.Contains(text, "Signature expired"), strings.Contains(text, "not yet current"):
+			return failed("the clock of this machine is wrong: "+text, setClock)
+		case strings.Contains(text, "valid region"):
+			return failed(text, "set AWS_REGION to the API's region")
 		}
 		return failed("the secret access key does not belong to the access key", logIn)
 	}
-	return failed(said, logIn)
+	return failed(text, logIn)
 }
 
-// unknownKey says what to do about a key that AWS does not know. Source: IAM User Guide, "Manage AWS STS in an AWS Region".
-func (v *visit) unknownKey() string {
-	fix := "it was deleted or switched off, or AWS_SESSION_TOKEN is missing or another session's; "
-	if v.session {
-		fix += "in an opt-in region (one that an account must enable) a session of the global endpoint of STS is not valid: get one from a regional endpoint, with AWS_STS_REGIONAL_ENDPOINTS=regional; "
+// unknownKeyFix returns what to do if AWS does not recognize the access key. Source of the rule about opt-in regions:
+// IAM User Guide, "Manage AWS STS in an AWS Region".
+func (s *session) unknownKeyFix() string {
+	fix := "the key was deleted or deactivated, or AWS_SESSION_TOKEN is missing or of another session. "
+	if s.temporary {
+		fix += "In an opt-in region, which an account must enable, a session from the global STS endpoint is not valid: " +
+			"set AWS_STS_REGIONAL_ENDPOINTS=regional. "
 	}
-	return fix + logIn
+	return fix + "Otherwise " + logIn
 }
 
-const setClock = "set the clock, by NTP: a signature is good for 5 minutes"
-
-// offBy says how far this machine's clock is off, by how far the other is ahead.
-func offBy(skew time.Duration) string {
+// formatSkew formats by how much the clock of this machine is off; skew is how far the other clock is ahead.
+func formatSkew(skew time.Duration) string {
 	skew = skew.Round(time.Minute)
 	if skew > 0 {
 		return span(skew) + " slow"
 	}
 	return span(-skew) + " fast"
-}
-
-func plural(n int, unit string) string {
-	if n == 1 {
-		return "1 " + unit
-	}
-	return fmt.Sprintf("%d %ss", n, unit)
-}
-
-// role is the caller as a policy names it: a session's ARN has its role's name in it, and what the caller called the session.
-func role(arn string) string {
-	head, rest, session := strings.Cut(arn, ":assumed-role/")
-	if !session {
-		return arn
-	}
-	name, _, _ := strings.Cut(rest, "/")
-	return strings.Replace(head, ":sts:", ":iam:", 1) + ":role/" + name
 }

@@ -1,7 +1,10 @@
-// Package doctor finds out why somebody gets no token of an app, or soon will not: from the caller's own identity through the
-// API, the secret, the login and the token to the rotation, each as a check that says what it found and what mends it. It changes
-// nothing, says what it may not look at, and needs one login: the API's where that has no token, or one of its own; both where the
-// API's does not show that the current pair works; and one of the admin app. How its findings are shown is left to the caller.
+// Package doctor diagnoses why a caller gets no token for an app, or soon will not. It checks the caller's identity,
+// the API, the secret, the login, the token and the rotation, in this order. Each check reports what it found and how
+// to fix it.
+//
+// A run changes nothing and skips what the caller may not read. It costs one login at Salesforce, by the API or by
+// itself; two if the API's token does not show that the current credentials work; one more if Config.AdminApp names
+// an app. How results are shown is left to the caller.
 package doctor
 
 import (
@@ -17,62 +20,63 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// Status is how a check came out.
+// Status is the outcome of a check.
 type Status string
 
+// The outcomes, as they appear in JSON.
 const (
 	OK      Status = "ok"
-	Warning Status = "warning" // tokens are to be had, and something wants looking at
+	Warning Status = "warning" // tokens are available, but something needs attention
 	Failed  Status = "failed"
-	Skipped Status = "skipped" // not checked: Result.Found says why
+	Skipped Status = "skipped" // not checked; Result.Found has the reason
 )
 
-// Result is what came of one check. It holds no secret and no token.
+// Result is what one check found. It holds no secret and no token.
 type Result struct {
-	Group  string `json:"group"` // caller, api, secret, login, salesforce, rotation
+	Group  string `json:"group"` // caller, api, secret, login, salesforce or rotation
 	Check  string `json:"check"` // the check's name, unique in all groups
 	Status Status `json:"status"`
-	Found  string `json:"found"`         // what was found, or why nothing was looked for
-	Fix    string `json:"fix,omitempty"` // what to do; empty where there is nothing to do
+	Found  string `json:"found"`         // what was found, or why the check was skipped
+	Fix    string `json:"fix,omitempty"` // what to do; empty if there is nothing to do
 
-	// Needs is the check without whose success this one was skipped, at the root of others that were. Empty: it was not skipped,
-	// or for another reason.
+	// Needs names the check that did not succeed and without which this one cannot run: the first of a chain of such
+	// checks. It is empty if this check ran, or was skipped for another reason.
 	Needs string `json:"needs,omitempty"`
 }
 
-// Config is what a visit needs. Nothing of it is changed.
+// Config holds the parameters of Run, which does not change it.
 type Config struct {
 	// Load finds the AWS configuration, as config.LoadDefaultConfig does.
 	Load     func(context.Context) (aws.Config, error)
-	URL      string               // of the API; that it is empty is a failure
+	URL      string               // of the API; if empty, the check of the address fails
 	App      string               // the app's name
-	Prefix   string               // in front of an app's name in its secret's name
-	AdminApp string               // the app whose login changes the pairs; empty: the app itself
-	Hosts    sfoauth.AllowedHosts // beside Salesforce's own
-	// HTTPClient talks to the API and to Salesforce. Nil: http.DefaultClient.
+	Prefix   string               // precedes an app's name in the name of its secret
+	AdminApp string               // the app whose login rotates the credentials; empty means the app itself
+	Hosts    sfoauth.AllowedHosts // allowed in addition to Salesforce's own
+	// HTTPClient talks to the API and to Salesforce. Nil means http.DefaultClient.
 	HTTPClient *http.Client
-	// APIClient returns what talks to the API in place of http.DefaultClient, where HTTPClient is nil: one that trusts what the AWS
-	// configuration says. Nil: none.
+	// APIClient returns the client for the API if HTTPClient is nil, so that it can trust what the AWS configuration
+	// says. Nil means http.DefaultClient.
 	APIClient func(aws.Config) *http.Client
-	// Timeout bounds each check. Zero: 30 seconds.
+	// Timeout bounds each check. Zero means 30 seconds.
 	Timeout time.Duration
-	// Begin is told the name of each check that is about to be made, Done what came of it and of those that were skipped. Nil:
-	// nobody is.
+	// Begin, if not nil, is called with the name of each check that is about to run.
 	Begin func(check string)
-	Done  func(Result)
+	// Done, if not nil, is called with each result, those of skipped checks included.
+	Done func(Result)
 }
 
-// Report is what all checks have found.
+// Report is the result of a run.
 type Report struct {
 	App     string   `json:"app"`
 	URL     string   `json:"url,omitempty"`
 	Caller  string   `json:"caller,omitempty"` // ARN
-	Outcome Status   `json:"outcome"`          // ok, warning or failed: the worst of the checks
-	Logins  int      `json:"logins"`           // at Salesforce that the visit has cost
+	Outcome Status   `json:"outcome"`          // the worst of the checks: ok, warning or failed
+	Logins  int      `json:"logins"`           // at Salesforce, caused by this run
 	Checks  []Result `json:"checks"`
 }
 
-// Count returns how many checks came out so.
+// Count returns the number of checks with the status.
 func (r *Report) Count(status Status) int {
 	n := 0
 	for _, result := range r.Checks {
@@ -83,76 +87,78 @@ func (r *Report) Count(status Status) int {
 	return n
 }
 
-// check is one thing to find out.
+// check is one entry of the sequence of checks.
 type check struct {
 	group, name string
-	needs       []string // names of earlier checks without whose success there is nothing to find out
-	run         func(*visit, context.Context) finding
+	needs       []string // the earlier checks that must have succeeded
+	run         func(*session, context.Context) outcome
 }
 
-// finding is what a check returns.
-type finding struct {
+// outcome is what a check returns.
+type outcome struct {
 	status     Status
 	found, fix string
 	needs      string
 }
 
-func ok(found string) finding           { return finding{status: OK, found: found} }
-func skipped(why string) finding        { return finding{status: Skipped, found: why} }
-func warning(found, fix string) finding { return finding{status: Warning, found: found, fix: fix} }
-func failed(found, fix string) finding  { return finding{status: Failed, found: found, fix: fix} }
-func lacking(check string) finding {
-	return finding{status: Skipped, found: "needs " + check, needs: check}
+func ok(found string) outcome           { return outcome{status: OK, found: found} }
+func skipped(reason string) outcome     { return outcome{status: Skipped, found: reason} }
+func warning(found, fix string) outcome { return outcome{status: Warning, found: found, fix: fix} }
+func failed(found, fix string) outcome  { return outcome{status: Failed, found: found, fix: fix} }
+
+// blockedBy is the outcome of a check that needs another one, which has not succeeded.
+func blockedBy(check string) outcome {
+	return outcome{status: Skipped, found: "needs " + check, needs: check}
 }
 
-// checks in the order in which they are made. A check uses what those before it have left in the visit.
+// checks returns all checks in the order in which they run. A check uses what earlier ones have left in the session.
 func checks() []check {
-	return slices.Concat(callerChecks, apiChecks, secretChecks, loginChecks, salesforceChecks, rotationChecks, pairChecks)
+	return slices.Concat(
+		callerChecks, apiChecks, secretChecks, loginChecks, salesforceChecks, rotationChecks, credentialChecks)
 }
 
-// Run makes all checks. When the context ends, the one under way fails and those that are left are skipped.
+// Run runs all checks. If ctx ends, the check that is running fails and the rest are skipped.
 func Run(ctx context.Context, config Config) *Report {
 	if config.Timeout <= 0 {
 		config.Timeout = 30 * time.Second
 	}
-	v := &visit{Config: config}
+	s := &session{Config: config}
 	report := &Report{App: config.App, URL: config.URL, Outcome: OK}
-	unmet := map[string]string{} // by check that has not succeeded: the one at the root of it
+	unmet := map[string]string{} // by check that has not succeeded: the first one in its chain
 	for _, c := range checks() {
-		result := Result{Group: c.group, Check: c.name}
-		root := ""
-		for _, need := range c.needs {
-			root = cmp.Or(root, unmet[need])
+		o := s.runCheck(ctx, c, unmet)
+		result := Result{
+			Group: c.group, Check: c.name, Status: o.status,
+			Found: printable.Safe(o.found), Fix: printable.Safe(o.fix), Needs: o.needs,
 		}
-		f := lacking(root)
-		switch {
-		case root != "":
-		case ctx.Err() != nil:
-			f = skipped("interrupted")
-		default:
-			f = v.make(ctx, c)
+		if o.status == Failed || o.status == Skipped {
+			unmet[c.name] = cmp.Or(o.needs, c.name)
 		}
-		result.Status, result.Found, result.Fix, result.Needs = f.status, printable.Safe(f.found), printable.Safe(f.fix), f.needs
-		if f.status == Failed || f.status == Skipped {
-			unmet[c.name] = cmp.Or(result.Needs, c.name)
-		}
-		if f.status == Failed || f.status == Warning && report.Outcome == OK {
-			report.Outcome = f.status
+		if o.status == Failed || o.status == Warning && report.Outcome == OK {
+			report.Outcome = o.status
 		}
 		report.Checks = append(report.Checks, result)
-		if v.Done != nil {
-			v.Done(result)
+		if s.Done != nil {
+			s.Done(result)
 		}
 	}
-	report.Caller, report.Logins = v.arn, v.logins
+	report.Caller, report.Logins = s.callerARN, s.logins
 	return report
 }
 
-func (v *visit) make(ctx context.Context, c check) finding {
-	if v.Begin != nil {
-		v.Begin(c.name)
+func (s *session) runCheck(ctx context.Context, c check, unmet map[string]string) outcome {
+	for _, need := range c.needs {
+		if first := unmet[need]; first != "" {
+			return blockedBy(first)
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, v.Timeout)
+	if ctx.Err() != nil {
+		return skipped("interrupted")
+	}
+	if s.Begin != nil {
+		s.Begin(c.name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	return c.run(v, ctx)
+	return c.run(s, ctx)
 }

@@ -2,131 +2,107 @@ package doctor
 
 import (
 	"context"
-	"errors"
-	"net"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
-	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
 var loginChecks = []check{
-	{"login", "login", []string{"value", "my-domain"}, (*visit).logIn},
-	{"login", "pins", []string{"login"}, (*visit).pins},
-	{"login", "in-use", []string{"token", "value"}, (*visit).inUse},
+	{"login", "login", []string{"value", "my-domain"}, (*session).logIn},
+	{"login", "org-user", []string{"login"}, (*session).orgUser},
+	{"login", "issued-by", []string{"token", "value"}, (*session).issuedBy},
 }
 
-// logIn logs in with the current pair, unless the API has just done so: its token is new, and Salesforce tells this
-// pair that the token was made for this consumer key.
-func (v *visit) logIn(ctx context.Context) finding {
-	if v.vended != nil && v.vended.Cache == "miss" {
-		made, err := v.client.ParseToken([]byte(v.vended.JSON.Reveal()))
+// logIn logs in with the current credentials, unless the API has just done so: its token is new, and Salesforce,
+// asked with these credentials, reports this consumer key as the token's client.
+func (s *session) logIn(ctx context.Context) outcome {
+	if s.vended != nil && s.vended.Cache == "miss" {
+		token, err := s.client.ParseToken([]byte(s.vended.JSON.Reveal()))
 		if err == nil {
-			v.active, err = v.client.Introspect(ctx, made)
+			s.active, err = s.client.Introspect(ctx, token)
 		}
-		if err == nil && v.active.ClientID == v.version.ConsumerKey {
-			v.own, v.shown = made, true
-			return ok("the API has just logged in with this pair")
+		if err == nil && s.active.ClientID == s.version.ConsumerKey {
+			s.ownToken, s.loginShown = token, true
+			return ok("the API has just logged in with these credentials")
 		}
 	}
-	v.logins++
-	token, err := v.client.Token(ctx)
+	s.logins++
+	token, err := s.client.Token(ctx)
 	if err == nil {
-		v.own = token
-		return ok("the pair logs in at " + v.version.BaseURI)
+		s.ownToken = token
+		return ok("the credentials log in at " + s.version.BaseURI)
 	}
-	refused, _ := errors.AsType[*sfoauth.Error](err)
-	found, fix := salesforceSays(refused), mend(refused)
-	if age := time.Since(v.version.Created); refused.IsInvalidClient() && age < 10*time.Minute {
+	refused := orgError(err)
+	found, fix := salesforceError(refused), fixFor(refused)
+	if age := time.Since(s.version.Created); refused.IsInvalidClient() && age < 10*time.Minute {
 		fix, _, _ = strings.Cut(fix, ";")
-		fix = "it was stored " + span(age) + " ago, and a new pair may take 10 minutes to work: wait; then " + fix
+		fix = "the credentials were stored " + span(age) + " ago, and new ones may take 10 minutes to work: wait, then " + fix
 	}
-	if v.vended != nil && strings.Contains(strings.ToLower(refused.Description), "ip restricted") {
-		return warning(found, "the API gets tokens: it is this machine's address that the app's IP policy refuses")
+	if s.vended != nil && strings.Contains(strings.ToLower(refused.Description), "ip restricted") {
+		return warning(found, "the API gets tokens; the app's IP policy rejects only this machine's address")
 	}
 	return failed(found, fix)
 }
 
-// mend says what to do about what Salesforce, or the way there, has answered.
-func mend(e *sfoauth.Error) string {
-	if e.Code != "" && e.Hint() != "" {
-		return e.Hint()
+// orgUser compares the org and user of the login with orgId and userId in the secret.
+func (s *session) orgUser(context.Context) outcome {
+	if s.ownToken == nil {
+		return blockedBy("login")
 	}
-	switch {
-	case e.Kind == sfoauth.Temporary && e.Status == 0:
-		host, _, err := net.SplitHostPort(e.Host)
-		if err != nil {
-			host = e.Host
-		}
-		return unreachable(e.Err, host)
-	case e.Kind == sfoauth.Temporary:
-		return "Salesforce is down or busy: try again; status.salesforce.com says whether others see it too"
-	case e.Kind == sfoauth.RateLimited:
-		return "too many requests: wait a minute; find who else logs in with this app"
-	case e.Kind == sfoauth.InvalidResponse:
-		return "the answer is not Salesforce's: check baseUri, and any proxy between here and Salesforce"
-	case e.Hint() != "":
-		return e.Hint()
+	if err := s.version.VerifyIdentity(s.ownToken); err != nil {
+		return failed(err.Error(), "store the credentials of the right org, or correct orgId and userId")
 	}
-	return "try again"
+	found := "org " + s.ownToken.OrganizationID + ", user " + s.ownToken.UserID
+	if s.version.OrgID == "" {
+		return ok(found + ". The secret has no orgId to compare with")
+	}
+	return ok(found + ", as the secret requires")
 }
 
-// pins compares who the pair logs in as with what the secret says.
-func (v *visit) pins(context.Context) finding {
-	if v.own == nil {
-		return lacking("login")
-	}
-	if err := v.version.VerifyIdentity(v.own); err != nil {
-		return failed(err.Error(), "store the pair of the right org, or correct orgId and userId")
-	}
-	found := "org " + v.own.OrganizationID + ", user " + v.own.UserID
-	if v.version.OrgID == "" {
-		return ok(found + "; orgId is not pinned")
-	}
-	return ok(found + ", as pinned")
-}
-
-// inUse finds out which pair the token of the API was made with: Salesforce tells an app that knows its own
-// credentials.
-func (v *visit) inUse(ctx context.Context) finding {
-	if v.shown {
-		return ok("the API's token was made with this pair")
+// issuedBy finds out which credentials the API's token was issued to. Salesforce reports this to an app about its own
+// tokens.
+func (s *session) issuedBy(ctx context.Context) outcome {
+	const current = "the API's token was issued to the current credentials"
+	if s.loginShown {
+		return ok(current)
 	}
 	var err error
-	if v.active == nil {
-		v.active, err = v.client.Introspect(ctx, v.token())
+	if s.active == nil {
+		s.active, err = s.client.Introspect(ctx, s.token())
 	}
-	if err == nil && v.active.Active && v.active.ClientID == v.version.ConsumerKey {
-		return ok("the API's token was made with this pair")
+	if err == nil && s.active.Active && s.active.ClientID == s.version.ConsumerKey {
+		return ok(current)
 	}
-	tried := []string{v.version.ConsumerKey}
+	tried := []string{s.version.ConsumerKey}
 	for _, label := range appsecret.FallbackLabels {
-		other := v.labelled(ctx, label)
-		if other == nil || other.SameCredentials(v.version) {
+		other := s.labelled(ctx, label)
+		if other == nil || other.SameCredentials(s.version) {
 			continue
 		}
 		tried = append(tried, other.ConsumerKey)
-		told := v.active
-		if err != nil || !told.Active { // an app is told of its own tokens alone
-			if told, _ = other.Client(v.Hosts, v.HTTPClient).Introspect(ctx, v.token()); told == nil {
-				continue
-			}
+		introspected := s.active
+		if err != nil || !introspected.Active { // Salesforce may report only on the app's own tokens
+			introspected, _ = other.Client(s.Hosts, s.HTTPClient).Introspect(ctx, s.token())
 		}
-		if told.Active && told.ClientID == other.ConsumerKey {
-			return warning("the API's token was made with the pair labelled "+label,
-				"after a change this ends within SECRET_TTL (5 minutes); if it stays so, Salesforce refuses the current pair: see login")
+		if introspected != nil && introspected.Active && introspected.ClientID == other.ConsumerKey {
+			return warning("the API's token was issued to the credentials labelled "+label,
+				"after a change this ends within SECRET_TTL (5 minutes). If it persists, Salesforce rejects the current "+
+					"credentials: see login")
 		}
 	}
 	switch {
 	case err != nil:
-		return skipped("Salesforce does not tell this pair what the API's token was made with: " + because(err))
-	case !v.active.Active || v.active.ClientID == "":
-		return skipped("Salesforce does not tell what the API's token was made with: it is dead, or another app's")
-	case slices.Contains(tried, v.active.ClientID):
-		return skipped("several versions have the consumer key that the API's token was made with")
+		return skipped("Salesforce does not report the API token's client to these credentials: " + shortError(err))
+	case !s.active.Active || s.active.ClientID == "":
+		return skipped("Salesforce does not report the API token's client: the token has expired, or is another app's")
+	case slices.Contains(tried, s.active.ClientID):
+		return skipped("several versions have the consumer key of the API's token")
 	}
-	return warning("the API's token was made with a pair that is not in this secret",
-		"is this the secret that the API uses? check its account, "+v.region+" and --prefix; after several changes the API may hold an older token")
+	return warning(
+		"the API's token was issued to credentials that are not in this secret",
+		"check that the API uses this secret: its account, "+s.region+" and --prefix. After several changes the API "+
+			"may hold an older token",
+	)
 }

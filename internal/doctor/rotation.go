@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -10,82 +9,100 @@ import (
 )
 
 var rotationChecks = []check{
-	{"rotation", "schedule", []string{"secret"}, (*visit).schedule},
-	{"rotation", "dates", []string{"secret"}, (*visit).dates},
-	{"rotation", "unfinished", []string{"secret"}, (*visit).unfinished},
-	{"rotation", "labels", []string{"secret"}, (*visit).labels},
+	{"rotation", "schedule", []string{"secret"}, (*session).schedule},
+	{"rotation", "rotation-dates", []string{"secret"}, (*session).rotationDates},
+	{"rotation", "stuck-rotation", []string{"secret"}, (*session).stuckRotation},
+	{"rotation", "labels", []string{"secret"}, (*session).labels},
 }
 
-func (v *visit) schedule(context.Context) finding {
+// rotateCommand continues an unfinished rotation, or begins one.
+func (s *session) rotateCommand() string { return "`sftoken rotate " + s.App + " --wait`" }
+
+// stageCommand stores credentials that the rotate function tries.
+func (s *session) stageCommand() string { return "`sftoken secret stage " + s.App + " --wait`" }
+
+func (s *session) schedule(context.Context) outcome {
 	switch {
-	case !v.secret.RotationEnabled:
-		return warning("rotation is off: the pair stays until a person changes it",
-			"deploy with RotationSchedule, or aws secretsmanager rotate-secret with the RotateFunctionArn of the deployment")
-	case v.secret.Schedule == "":
-		return warning("rotation is on, without a schedule", "give it one: RotationSchedule of the deployment")
+	case !s.secret.RotationEnabled:
+		return warning("rotation is off: the credentials stay until a person changes them",
+			"deploy with RotationSchedule, or run `aws secretsmanager rotate-secret` with the deployment's RotateFunctionArn")
+	case s.secret.Schedule == "":
+		return warning("rotation is on, without a schedule", "set the deployment's RotationSchedule")
 	}
-	return ok("on, " + v.secret.Schedule)
+	return ok("on, " + s.secret.Schedule)
 }
 
-func (v *visit) dates(context.Context) finding {
-	s := v.secret
+func (s *session) rotationDates(context.Context) outcome {
 	last := "never rotated"
-	if !s.LastRotated.IsZero() {
-		last = "last " + date(s.LastRotated)
+	if !s.secret.LastRotated.IsZero() {
+		last = "last " + date(s.secret.LastRotated)
 	}
-	if s.NextRotation.IsZero() {
+	if s.secret.NextRotation.IsZero() {
 		return ok(last + ", no next date")
 	}
-	found := last + ", next " + date(s.NextRotation)
-	if s.Overdue(time.Now()) {
-		return failed(found+": overdue", "the rotate function's log says what fails; `sftoken rotate "+v.App+" --wait` tries it now")
+	found := last + ", next " + date(s.secret.NextRotation)
+	if s.secret.Overdue(time.Now()) {
+		return failed(found+": overdue", "see the rotate function's log for the error; "+s.rotateCommand()+" tries again now")
 	}
 	return ok(found)
 }
 
-// underWay is how long a rotation may take, all its steps and their retries.
-const underWay = time.Hour
+// maxRotation is how long a rotation may take, with all its steps and their retries.
+const maxRotation = time.Hour
 
-// unfinished looks for a rotation that has begun and not ended: AWSPENDING on a version that is not current.
-func (v *visit) unfinished(context.Context) finding {
-	pending := v.secret.VersionWithLabel(appsecret.Pending)
-	if pending == "" || v.secret.HasLabel(pending, appsecret.Current) {
-		return ok("no rotation is left half done")
+// stuckRotation looks for an unfinished rotation: AWSPENDING on a version that is not current.
+func (s *session) stuckRotation(context.Context) outcome {
+	pending := s.secret.VersionWithLabel(appsecret.Pending)
+	if pending == "" || s.secret.HasLabel(pending, appsecret.Current) {
+		return ok("no rotation is unfinished")
 	}
-	age := time.Since(changed(v.secret))
-	found := "a rotation has begun and not ended: AWSPENDING is on version " + pending
-	if age < underWay {
-		return warning(found, "it may be under way: look again in an hour; if it is still there, `sftoken rotate "+v.App+" --wait` goes on with it")
+	age := time.Since(lastChanged(s.secret))
+	found := "a rotation is unfinished: AWSPENDING is on version " + pending
+	if age < maxRotation {
+		return warning(found, "it may be in progress: check again in an hour. If it is still there, "+s.rotateCommand()+
+			" continues it")
 	}
-	return failed(found+", unchanged for "+span(age), "`sftoken rotate "+v.App+" --wait` goes on with it; the rotate function's log says what failed")
+	return failed(
+		found+", unchanged for "+span(age),
+		s.rotateCommand()+" continues it; the rotate function's log has the error",
+	)
 }
 
-// labels looks for what a person, or a reaction to one, has left.
-func (v *visit) labels(context.Context) finding {
-	s := v.secret
-	current, candidate := s.VersionWithLabel(appsecret.Current), s.VersionWithLabel(appsecret.Candidate)
-	rejected, compromised := s.VersionWithLabel(appsecret.Rejected), s.VersionWithLabel(appsecret.Compromised)
-	age := time.Since(changed(s))
+// labels looks for labels that need attention.
+func (s *session) labels(context.Context) outcome {
+	current, candidate := s.secret.VersionWithLabel(appsecret.Current), s.secret.VersionWithLabel(appsecret.Candidate)
+	rejected, compromised := s.secret.VersionWithLabel(
+		appsecret.Rejected,
+	), s.secret.VersionWithLabel(
+		appsecret.Compromised,
+	)
+	age := time.Since(lastChanged(s.secret))
 	var found, fix []string
+	add := func(what, todo string) { found, fix = append(found, what), append(fix, todo) }
 	switch {
 	case compromised != "" && compromised == current:
-		return failed("the current pair is marked COMPROMISED, and still in use", "`sftoken rotate "+v.App+" --compromised`")
-	case candidate != "" && candidate != current && age > underWay:
-		return failed("a CANDIDATE waits to be tried for "+span(age)+": version "+candidate,
-			"the rotate function has not dealt with it: see its log and the dead letters; `sftoken secret stage "+v.App+"` tries again")
+		return failed("the current credentials are labelled COMPROMISED, and still in use",
+			"`sftoken rotate "+s.App+" --compromised`")
+	case candidate != "" && candidate != current && age > maxRotation:
+		return failed(
+			"a CANDIDATE has waited for "+span(age)+" to be tried: version "+candidate,
+			"the rotate function has not handled it: see its log and the dead letters; `sftoken secret stage "+
+				s.App+"` tries again",
+		)
 	case candidate != "" && candidate != current:
-		found, fix = append(found, "a CANDIDATE waits to be tried: version "+candidate), append(fix, "the rotate function tries it within minutes: see `sftoken secret status "+v.App+"`")
+		add("a CANDIDATE waits to be tried: version "+candidate,
+			"the rotate function tries it within minutes: see `sftoken secret status "+s.App+"`")
 	}
 	if rejected != "" {
-		found = append(found, "version "+rejected+" is REJECTED: Salesforce refused its pair")
-		fix = append(fix, "the rotate function's log says why; store a right one with `sftoken secret stage "+v.App+"`. The label itself does no harm")
+		add("version "+rejected+" is REJECTED: Salesforce refused its credentials",
+			"see the rotate function's log for the reason, and store valid ones with `sftoken secret stage "+s.App+
+				"`. The label itself has no effect")
 	}
 	if compromised != "" {
-		found = append(found, "version "+compromised+" is marked COMPROMISED")
-		fix = append(fix, "check under pairs that the leaked pair is deleted at Salesforce")
+		add("version "+compromised+" is labelled COMPROMISED", "see staged: the compromised credentials must not be there")
 	}
 	if len(found) > 0 {
 		return warning(strings.Join(found, "; "), strings.Join(fix, "; "))
 	}
-	return ok(fmt.Sprintf("nothing is left of earlier changes; current is %s", current))
+	return ok("no version needs attention. Current is " + current)
 }

@@ -2,158 +2,153 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/sftoken/sftoken/pkg/sfoauth"
-	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 var salesforceChecks = []check{
-	{"salesforce", "scope", nil, (*visit).scope},
-	{"salesforce", "introspection", []string{"login"}, (*visit).introspect},
-	{"salesforce", "rest-api", nil, (*visit).restAPI},
-	{"salesforce", "user", []string{"rest-api"}, (*visit).user},
+	{"salesforce", "scope", nil, (*session).scope},
+	{"salesforce", "introspection", []string{"login"}, (*session).introspect},
+	{"salesforce", "rest-api", nil, (*session).restAPI},
+	{"salesforce", "user", []string{"rest-api"}, (*session).user},
 }
 
-// hosts are those that the token may be sent to. A caller has no list of the hosts that the API's owner allows beside
-// Salesforce's own, and the API has checked the instance against it.
-func (v *visit) hosts(token *sfoauth.Token) sfoauth.AllowedHosts {
-	if v.vended == nil {
-		return v.Hosts
+// tokenHosts returns the hosts to which the token may be sent. A caller does not have the API owner's list of allowed
+// hosts, but the API has checked the token's instance against it.
+func (s *session) tokenHosts(token *sfoauth.Token) sfoauth.AllowedHosts {
+	if s.vended == nil {
+		return s.Hosts
 	}
 	_, host, _ := strings.Cut(token.InstanceURL, "://")
-	return append(slices.Clone(v.Hosts), strings.ToLower(host))
+	return append(slices.Clone(s.Hosts), strings.ToLower(host))
 }
 
-// asToken is a client that needs no pair.
-func (v *visit) asToken() *sfoauth.Client {
-	return &sfoauth.Client{BaseURL: v.token().InstanceURL, AllowedHosts: v.hosts(v.token()), HTTPClient: v.HTTPClient}
+// bearerClient returns a client that has a token and no credentials.
+func (s *session) bearerClient() *sfoauth.Client {
+	token := s.token()
+	return &sfoauth.Client{BaseURL: token.InstanceURL, AllowedHosts: s.tokenHosts(token), HTTPClient: s.HTTPClient}
 }
 
-func (v *visit) scope(context.Context) finding {
-	token := v.token()
+func (s *session) scope(context.Context) outcome {
+	token := s.token()
 	if token == nil {
-		return v.tokenless()
+		return s.needsToken()
 	}
 	scopes := strings.Fields(token.Scope)
 	switch {
 	case len(scopes) == 0:
-		return skipped("the token does not say")
+		return skipped("the token response has no scope")
 	case slices.Contains(scopes, "full"):
-		return warning("the token opens everything: "+token.Scope, "give the app the scope api alone (setup step 1)")
+		return warning("the token grants full access: "+token.Scope, "give the app the scope api alone (setup step 1)")
 	case !slices.Contains(scopes, "api"):
 		return failed("the token's scopes are "+token.Scope+", without api", "give the app the api scope (setup step 1)")
 	}
 	return ok(token.Scope)
 }
 
-// introspect asks Salesforce about the token, which costs no login. The token function does the same to keep a token longer.
-func (v *visit) introspect(ctx context.Context) finding {
-	token := v.token()
+// introspect introspects the token, which costs no login. The token function does the same to cache a token for longer.
+func (s *session) introspect(ctx context.Context) outcome {
+	token := s.token()
 	if token == nil {
-		return v.tokenless()
+		return s.needsToken()
 	}
-	active, err := v.active, error(nil)
-	if active == nil {
-		active, err = v.client.Introspect(ctx, token)
-	}
-	refused, _ := errors.AsType[*sfoauth.Error](err)
-	switch {
-	case err == nil && active.Active:
-		v.active = active
-		found := "the token is alive"
-		if !active.Expiry.IsZero() {
-			found += ", its session ends in " + span(time.Until(active.Expiry)) + " unless it is used"
+	if s.active == nil {
+		active, err := s.client.Introspect(ctx, token)
+		if refused := orgError(err); err != nil && refused.Kind == sfoauth.Permanent {
+			return warning(salesforceError(refused), "tokens work, but cost a login every 15 minutes: allow the app to "+
+				"introspect its tokens (OAuth settings, setup step 1)")
+		} else if err != nil {
+			return warning(salesforceError(refused), fixFor(refused))
 		}
-		return ok(found)
-	case err == nil:
-		v.active = active
-		return failed("Salesforce says that the token is dead", v.replace())
-	case refused.Kind == sfoauth.Permanent:
-		return warning(salesforceSays(refused), "tokens work, but cost a login every 15 minutes: allow the app to introspect its tokens (OAuth settings, setup step 1)")
+		s.active = active
 	}
-	return warning(salesforceSays(refused), mend(refused))
+	if !s.active.Active {
+		return failed("Salesforce reports the token as inactive", s.replaceToken())
+	}
+	found := "the token is active"
+	if !s.active.Expiry.IsZero() {
+		found += "; its session ends in " + span(time.Until(s.active.Expiry)) + " unless it is used"
+	}
+	return ok(found)
 }
 
-// replace says how to get another token in place of one that has died.
-func (v *visit) replace() string {
-	if v.vended == nil {
-		return "somebody ends this user's sessions: see Session Management in Setup"
+// replaceToken returns how to get another token in place of one that is inactive.
+func (s *session) replaceToken() string {
+	if s.vended == nil {
+		return "find out what ends this user's sessions: see Session Management in Setup"
 	}
-	return "`sftoken get " + v.App + " --rejected " + v.vended.ID + " -o none` has the API replace it"
+	return "`sftoken get " + s.App + " --rejected " + s.vended.ID + " -o none` makes the API replace it"
 }
 
-const unfreeze = "unfreeze the run-as user: its page in Setup has the button (setup step 2)"
+const unfreeze = "unfreeze the run-as user on its page in Setup (setup step 2)"
 
-// restAPI calls the REST API with the token. A token that is dead, one of a frozen user and one without the scope are refused
-// with the same code.
-func (v *visit) restAPI(ctx context.Context) finding {
-	token := v.token()
+// restAPI calls the REST API with the token. Salesforce returns the same code for an inactive token, a frozen user
+// and a missing scope.
+func (s *session) restAPI(ctx context.Context) outcome {
+	token := s.token()
 	if token == nil {
-		return v.tokenless()
+		return s.needsToken()
 	}
-	err := v.asToken().Ping(ctx, token)
+	err := s.bearerClient().Ping(ctx, token)
 	if err == nil {
-		return ok(token.InstanceURL + " takes the token")
+		return ok(token.InstanceURL + " accepts the token")
 	}
-	refused, _ := errors.AsType[*sfoauth.Error](err)
-	found := salesforceSays(refused)
+	refused := orgError(err)
+	found := salesforceError(refused)
 	switch {
+	case refused.Code != "INVALID_SESSION_ID" && refused.Status == http.StatusNotFound:
+		return warning(found, "the org has no API "+sfoauth.APIVersion+": tokens work with older versions, rotation does not")
 	case refused.Code != "INVALID_SESSION_ID":
-		if refused.Status == http.StatusNotFound {
-			return warning(found, "the org has no API "+sfoauth.APIVersion+": tokens work with older versions, rotation does not")
-		}
-		return failed(found, mend(refused))
-	case v.scopeless(token):
+		return failed(found, fixFor(refused))
+	case lacksAPIScope(token):
 		return failed(found, "the token lacks the api scope: see scope")
 	case refused.IsSessionBlocked():
 		return failed(found, refused.Hint())
-	case v.active != nil && v.active.Active:
-		return failed(found, "the session is alive, so its user may not use it: "+unfreeze)
-	case v.active != nil:
-		return failed(found, "the token's session has ended: "+v.replace())
-	case v.vended == nil || v.vended.Cache == "miss":
-		return failed(found, "the token is new, so its user may not use it: "+unfreeze)
+	case s.active != nil && s.active.Active:
+		return failed(found, "the session is active, but its user may not use it: "+unfreeze)
+	case s.active != nil:
+		return failed(found, "the token's session has ended: "+s.replaceToken())
+	case s.vended == nil || s.vended.Cache == "miss":
+		return failed(found, "the token is new, but its user may not use it: "+unfreeze)
 	}
-	return v.askAgain(ctx, found)
+	return s.recheck(ctx, found)
 }
 
-// scopeless reports whether the token says that it lacks the api scope.
-func (v *visit) scopeless(token *sfoauth.Token) bool {
-	return token.Scope != "" && !slices.ContainsFunc(strings.Fields(token.Scope), func(s string) bool { return s == "api" || s == "full" })
+// lacksAPIScope reports whether the token's scopes are known and grant no access to the API.
+func lacksAPIScope(token *sfoauth.Token) bool {
+	scopes := strings.Fields(token.Scope)
+	return len(scopes) > 0 && !slices.Contains(scopes, "api") && !slices.Contains(scopes, "full")
 }
 
-// askAgain lets the API find out whether the token is dead, for a caller who cannot.
-func (v *visit) askAgain(ctx context.Context, found string) finding {
-	config := v.aws.Copy()
-	config.Region = v.region
-	next, err := sftoken.NewTokenSource(config, v.URL, v.App, sftoken.WithHTTPClient(v.apiClient())).Refresh(ctx, v.vended.ID)
+// recheck makes the API find out whether the token is inactive, for a caller who cannot introspect it.
+func (s *session) recheck(ctx context.Context, found string) outcome {
+	next, err := s.source(s.apiClient()).Refresh(ctx, s.vended.ID)
 	switch {
 	case err != nil:
-		return failed(found, v.replace())
-	case next.ID == v.vended.ID:
-		return failed(found, "the API says that the session is alive, so its user may not use it: "+unfreeze)
+		return failed(found, s.replaceToken())
+	case next.ID == s.vended.ID:
+		return failed(found, "the API reports the session as active, but its user may not use it: "+unfreeze)
 	}
 	if next.Cache == "miss" {
-		v.logins++
+		s.logins++
 	}
-	v.vended = next
-	if err := v.asToken().Ping(ctx, v.token()); err != nil {
-		return failed(found, "another token is refused too: "+unfreeze)
+	s.vended = next
+	if err := s.bearerClient().Ping(ctx, s.token()); err != nil {
+		return failed(found, "Salesforce rejects another token too: "+unfreeze)
 	}
-	return warning(found+"; its session had ended, and the API has replaced it: "+next.ID+" works", "callers should do the same: see rejected in the API's documentation")
+	return warning(found+"; its session had ended. The API has replaced it, and "+next.ID+" works",
+		"callers should do the same: see rejected in the API's documentation")
 }
 
-// user asks who the token acts as.
-func (v *visit) user(ctx context.Context) finding {
-	info, err := v.asToken().UserInfo(ctx, v.token())
+// user reports whom the token acts as.
+func (s *session) user(ctx context.Context) outcome {
+	info, err := s.bearerClient().UserInfo(ctx, s.token())
 	if err != nil {
-		refused, _ := errors.AsType[*sfoauth.Error](err)
-		return warning(salesforceSays(refused), "the REST API takes the token, so this is for information only")
+		return warning(salesforceError(orgError(err)), "nothing depends on this check: the REST API accepts the token")
 	}
 	return ok(info.PreferredUsername + " (" + info.UserID + ") in org " + info.OrganizationID)
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -13,78 +14,82 @@ import (
 )
 
 var secretChecks = []check{
-	{"secret", "secret", []string{"credentials"}, (*visit).describe},
-	{"secret", "value", []string{"secret"}, (*visit).read},
-	{"secret", "characters", []string{"value"}, (*visit).characters},
-	{"secret", "my-domain", []string{"value"}, (*visit).myDomain},
-	{"secret", "ids", []string{"value"}, (*visit).ids},
-	{"secret", "principals", []string{"value"}, (*visit).principals},
+	{"secret", "secret", []string{"credentials"}, (*session).describe},
+	{"secret", "value", []string{"secret"}, (*session).read},
+	{"secret", "characters", []string{"value"}, (*session).characters},
+	{"secret", "my-domain", []string{"value"}, (*session).myDomain},
+	{"secret", "ids", []string{"value"}, (*session).ids},
+	{"secret", "principals", []string{"value"}, (*session).principals},
 }
 
-func (v *visit) secrets() *secretsmanager.Client {
-	return secretsmanager.NewFromConfig(v.aws, func(o *secretsmanager.Options) { o.Region = v.region })
+func (s *session) secrets() *secretsmanager.Client {
+	return secretsmanager.NewFromConfig(s.aws, func(o *secretsmanager.Options) { o.Region = s.region })
 }
 
-// describe looks for the secret. A caller may not see it, and need not: who must is the token function.
-func (v *visit) describe(ctx context.Context) finding {
-	name := v.Prefix + v.App
-	if v.region == "" {
-		return v.unseen("no region: set AWS_REGION to the API's", "set AWS_REGION")
+// describe looks for the secret. A caller need not be able to see it; the token function must.
+func (s *session) describe(ctx context.Context) outcome {
+	name := s.Prefix + s.App
+	if s.region == "" {
+		return s.secretUnavailable("no region: set AWS_REGION to the API's", "set AWS_REGION")
 	}
-	secret, err := appsecret.Open(ctx, v.secrets(), v.Prefix, name)
+	secret, err := appsecret.Open(ctx, s.secrets(), s.Prefix, name)
 	switch {
 	case appsecret.IsKind(err, appsecret.NotFound):
-		return v.unseen(fmt.Sprintf("account %s has no secret %s in %s", v.account, name, v.region),
-			"in the API's account: `sftoken secret put "+v.App+"`; if it is there under another name, say --prefix")
+		return s.secretUnavailable(fmt.Sprintf("account %s has no secret %s in %s", s.accountID, name, s.region),
+			"in the API's account, run `sftoken secret put "+s.App+"`; if the secret has another name, pass --prefix")
 	case appsecret.IsKind(err, appsecret.Denied):
-		return v.unseen("you may not see the secret "+name, "give --url, or use an identity that may call secretsmanager:DescribeSecret")
+		return s.secretUnavailable("you may not see the secret "+name,
+			"pass --url, or use an identity that may call secretsmanager:DescribeSecret")
 	case err != nil:
-		return v.unseen("Secrets Manager cannot be asked: "+because(err), "try again; in a VPC, check its route to Secrets Manager")
-	case !secret.Deleted.IsZero():
-		v.secret = secret
-		return failed(fmt.Sprintf("%s is going to be deleted on %s", name, date(secret.Deleted)), "aws secretsmanager restore-secret --secret-id "+name)
+		return s.secretUnavailable("cannot read from Secrets Manager: "+shortError(err),
+			"try again; in a VPC, check its route to Secrets Manager")
 	}
-	v.secret = secret
-	return ok(fmt.Sprintf("%s in %s, last changed %s", name, v.region, date(changed(secret))))
+	s.secret = secret
+	if !secret.Deleted.IsZero() {
+		return failed(fmt.Sprintf("%s is scheduled for deletion on %s", name, date(secret.Deleted)),
+			"`aws secretsmanager restore-secret --secret-id "+name+"`")
+	}
+	return ok(fmt.Sprintf("%s in %s, last changed %s", name, s.region, date(lastChanged(secret))))
 }
 
-// unseen is a secret that could not be looked at. Where the API has answered for the app that is no fault of the app's set-up;
-// where the API knows no such app it is.
-func (v *visit) unseen(why, fix string) finding {
-	if v.answered() || v.denied == nil || v.denied.Code != "unknown_app" {
-		return skipped(why)
+// secretUnavailable is the outcome if the secret is not readable. This is a fault of the app's setup only if the API,
+// too, does not know the app.
+func (s *session) secretUnavailable(reason, fix string) outcome {
+	if s.appKnown() || s.denied == nil || s.denied.Code != "unknown_app" {
+		return skipped(reason)
 	}
-	return failed(why, fix)
+	return failed(reason, fix)
 }
 
-// changed is when the secret was last changed, labels included.
-func changed(s *appsecret.Secret) time.Time {
-	if s.LastChanged.IsZero() {
-		return s.Created
+// lastChanged returns when the secret or one of its labels last changed.
+func lastChanged(secret *appsecret.Secret) time.Time {
+	if secret.LastChanged.IsZero() {
+		return secret.Created
 	}
-	return s.LastChanged
+	return secret.LastChanged
 }
 
-// read reads and parses the value that is current.
-func (v *visit) read(ctx context.Context) finding {
-	put := "store it: `sftoken secret put " + v.App + "`"
-	version, err := appsecret.Reader{Client: v.secrets(), Prefix: v.Prefix}.Read(ctx, v.App, appsecret.Current)
+// read reads and parses the current value.
+func (s *session) read(ctx context.Context) outcome {
+	put := "store it: `sftoken secret put " + s.App + "`"
+	version, err := s.reader().Read(ctx, s.App, appsecret.Current)
 	switch {
 	case appsecret.IsKind(err, appsecret.Malformed):
-		return failed(because(err), "look at the stored value, then store every field anew: `sftoken secret put "+v.App+" --replace --file …`. Fields that are not given are dropped, allowedPrincipals and pins among them")
+		return failed(shortError(err), "look at the stored value, then store every field again: `sftoken secret put "+s.App+
+			" --replace --file …`. Fields that you do not pass are dropped, allowedPrincipals, orgId and userId included")
 	case appsecret.IsKind(err, appsecret.NotFound):
 		return failed("it has no value yet", put)
 	case appsecret.IsKind(err, appsecret.Denied) && strings.Contains(err.Error(), "KMS"):
-		return skipped("you may not use the key that encrypts it: " + because(err))
+		return skipped("you may not use the key that encrypts it: " + shortError(err))
 	case appsecret.IsKind(err, appsecret.Denied):
-		return skipped("you may not read it; to have tokens you need not")
+		return skipped("you may not read it, which callers need not")
 	case err != nil:
-		return skipped("Secrets Manager cannot be asked: " + because(err))
+		return skipped("cannot read from Secrets Manager: " + shortError(err))
 	case version.IsPlaceholder():
 		return failed("it still holds the placeholder of the deployment", put)
 	}
-	v.version, v.raw = version, version.Value()
-	v.client = version.Client(v.Hosts, v.HTTPClient)
+	s.version, s.value = version, version.Value()
+	s.client = version.Client(s.Hosts, s.HTTPClient)
 	found := "version " + version.ID
 	if !version.Created.IsZero() {
 		found += ", " + span(time.Since(version.Created)) + " old"
@@ -92,53 +97,69 @@ func (v *visit) read(ctx context.Context) finding {
 	return ok(found)
 }
 
-// Examine makes the checks that need nothing but the value itself, before it is stored, and returns what is not as it should be.
-// The value must be one that appsecret.Parse accepts.
+// principals checks whether the secret's allowedPrincipals allows the caller.
+func (s *session) principals(context.Context) outcome {
+	allowed := s.version.AllowedPrincipals
+	put := "`sftoken secret put " + s.App + " --file …`"
+	switch {
+	case s.version.PrincipalsErr != nil:
+		return failed(line(s.version.PrincipalsErr.Error())+", so that every caller is denied", "store a valid list: "+put)
+	case allowed == nil:
+		return ok("no allowedPrincipals: IAM alone decides")
+	case allowed.DenyAll():
+		return ok("allowedPrincipals is empty, so that no caller gets this app's tokens")
+	case s.callerARN == "":
+		return blockedBy("identity")
+	case !allowed.Allows(s.callerARN):
+		return warning(s.callerName()+" is not in allowedPrincipals", "if you should get this app's tokens, add it: "+put)
+	}
+	return ok(s.callerName() + " is in allowedPrincipals")
+}
+
+// labelled returns the version with the label, or nil if there is none or it cannot be read.
+func (s *session) labelled(ctx context.Context, label string) *appsecret.Version {
+	id := s.secret.VersionWithLabel(label)
+	if id == "" {
+		return nil
+	}
+	version, err := s.secret.Read(ctx, id)
+	if err != nil {
+		return nil
+	}
+	return version
+}
+
+// Examine runs the checks that need only a secret's value, before it is stored, and returns those that are not OK. The
+// value must be one that appsecret.Parse accepts.
 func Examine(value string, hosts sfoauth.AllowedHosts) []Result {
 	version, err := appsecret.Parse("", value)
 	if err != nil {
 		return nil
 	}
-	v := &visit{Config: Config{Hosts: hosts}, version: version, raw: sfoauth.NewSecret(value)}
-	var odd []Result
+	s := &session{Config: Config{Hosts: hosts}, version: version, value: sfoauth.NewSecret(value)}
+	var problems []Result
 	for _, c := range secretChecks {
 		switch c.name {
 		case "characters", "my-domain", "ids":
-			if f := c.run(v, context.Background()); f.status != OK {
-				odd = append(odd, Result{Group: c.group, Check: c.name, Status: f.status, Found: f.found, Fix: f.fix})
+			if o := c.run(s, context.Background()); o.status != OK {
+				problems = append(problems, Result{Group: c.group, Check: c.name, Status: o.status, Found: o.found, Fix: o.fix})
 			}
 		}
 	}
-	return odd
+	return problems
 }
 
-// principals looks whether the secret lets the caller have the app's tokens.
-func (v *visit) principals(context.Context) finding {
-	allowed := v.version.AllowedPrincipals
+// problems collects what is wrong with a value: what makes it useless, and what only looks odd.
+type problems struct{ wrong, odd []string }
+
+// outcome returns the worst of the problems, with the fix for its severity.
+func (p problems) outcome(good, fixWrong, fixOdd string) outcome {
+	all := strings.Join(append(p.wrong, p.odd...), "; ")
 	switch {
-	case v.version.PrincipalsErr != nil:
-		return failed(line(v.version.PrincipalsErr.Error())+": every caller is denied", "store a list that can be read: `sftoken secret put "+v.App+" --file …`")
-	case allowed == nil:
-		return ok("no allowedPrincipals: IAM alone decides")
-	case allowed.DenyAll():
-		return ok("allowedPrincipals is empty: nobody is to have this app's tokens")
-	case v.arn == "":
-		return lacking("identity")
-	case !allowed.Allows(v.arn):
-		return warning(v.me()+" is not among allowedPrincipals", "add it, with `sftoken secret put "+v.App+" --file …`, if you are to have this app's tokens")
+	case len(p.wrong) > 0:
+		return failed(all, fixWrong)
+	case all != "":
+		return warning(all, cmp.Or(fixOdd, fixWrong))
 	}
-	return ok(v.me() + " is among allowedPrincipals")
-}
-
-// labelled reads the version that has the label; nil: there is none that can be read.
-func (v *visit) labelled(ctx context.Context, label string) *appsecret.Version {
-	holder := v.secret.VersionWithLabel(label)
-	if holder == "" {
-		return nil
-	}
-	version, err := v.secret.Read(ctx, holder)
-	if err != nil {
-		return nil
-	}
-	return version
+	return ok(good)
 }

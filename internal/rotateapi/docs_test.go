@@ -16,8 +16,8 @@ import (
 
 // phrases are how docs/how-it-works.md calls Salesforce's endpoints.
 var phrases = map[sfoauthtest.Endpoint]string{
-	sfoauthtest.Token: "log in", sfoauthtest.REST: "call the REST API", sfoauthtest.PrimaryCredentials: "read the main pair", sfoauthtest.ListStaged: "read the staged pairs",
-	sfoauthtest.Stage: "stage a pair", sfoauthtest.Promote: "rotate", sfoauthtest.Delete: "delete the leaked pair",
+	sfoauthtest.Token: "log in", sfoauthtest.REST: "call the REST API", sfoauthtest.PrimaryCredentials: "read the primary credentials", sfoauthtest.ListStaged: "read the staged credentials",
+	sfoauthtest.Stage: "stage credentials", sfoauthtest.Promote: "promote the staged credentials", sfoauthtest.Delete: "delete the compromised credentials",
 }
 
 // TestTheSequencesOfTheDocs compares the diagrams with what the function sends. Reads of secrets are not in them.
@@ -56,7 +56,7 @@ func TestTheSequencesOfTheDocs(t *testing.T) {
 
 // TestTheLabelsOfTheDocs lives through the table of docs/how-it-works.md, row by row.
 func TestTheLabelsOfTheDocs(t *testing.T) {
-	tables := mdtest.Tables(mdtest.Read(t, "../../docs/how-it-works.md").Section(t, "What the labels do"))
+	tables := mdtest.Read(t, "../../docs/how-it-works.md").TablesUnder(t, "Staging labels")
 	rows := tables[len(tables)-1]
 	inBubble(t, options{}, func(t *testing.T, w *world) {
 		names := map[string]string{} // v1, v2 … by version id
@@ -91,7 +91,7 @@ func TestTheLabelsOfTheDocs(t *testing.T) {
 		look("before")
 		w.must(w.rotate(""))
 		look("finishSecret")
-		look("before a leak is known")
+		look("before the leak is known")
 		w.leak()
 		look("`rotate --compromised` begins")
 		w.must(w.rotate(""))
@@ -99,9 +99,9 @@ func TestTheLabelsOfTheDocs(t *testing.T) {
 		w.deliver()
 		w.watchAWS = nil
 		w.store("3MVG9wrong", "wrong", "AWSCURRENT")
-		look("a person stores a wrong pair")
+		look("a person stores wrong credentials")
 		w.deliver()
-		look("the rotate function goes back")
+		look("the rotate function rolls back")
 		if next != len(rows) {
 			t.Errorf("%d rows of %d", next, len(rows))
 		}

@@ -37,7 +37,7 @@ func TestTheSequencesOfTheDocs(t *testing.T) {
 	}{
 		{"A cold vend", "miss", true, func(*world) {}},
 		{"A cached vend", "hit", false, func(*world) {}},
-		{"A token that is confirmed", "confirmed", false, later},
+		{"A token confirmed by introspection", "confirmed", false, later},
 		{"An emergency", "miss", false, func(w *world) { w.leak(); later(w) }},
 	} {
 		t.Run(c.heading, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestEveryErrorIsInTheDocs(t *testing.T) {
 	}
 	var got []string
 	page := mdtest.Read(t, "../../docs/errors.md")
-	for _, row := range mdtest.Tables(page.Section(t, "What the API answers"))[0] {
+	for _, row := range page.TablesUnder(t, "API errors")[0] {
 		got = append(got, row[0]+" "+row[1])
 	}
 	slices.Sort(want)

@@ -1,9 +1,11 @@
 package tokenapi
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +19,15 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// running is the function's real binary between servers on this machine's loopback.
+// TestMain lets the tests run this program as the token function.
+func TestMain(m *testing.M) {
+	localaws.RunFunction(map[string]func() error{
+		"token": func() error { return Run(context.Background(), os.Getenv, "test") },
+	})
+	os.Exit(m.Run())
+}
+
+// running is the function in processes between servers on this machine's loopback.
 type running struct {
 	*localaws.Function
 	org *sfoauthtest.Org
@@ -32,10 +42,6 @@ func start(t *testing.T, config localaws.FunctionConfig) *running {
 	t.Cleanup(func() { r.org.ClearFaults() })
 	secrets := httptest.NewServer(localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))
 	t.Cleanup(secrets.Close)
-	binary, err := localaws.BuildFunction(t.Context(), ".", "../../functions/token", t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
 	key, secret := r.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	client := secretsmanager.New(secretsmanager.Options{
 		Region: "us-east-1", BaseEndpoint: &secrets.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
@@ -44,7 +50,7 @@ func start(t *testing.T, config localaws.FunctionConfig) *running {
 	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(secretName), SecretString: &value}); err != nil {
 		t.Fatal(err)
 	}
-	config.Name, config.Account, config.Region, config.Binary = "sftoken-token", "111111111111", "us-east-1", binary
+	config.Name, config.Account, config.Region, config.Main = "sftoken-token", "111111111111", "us-east-1", "token"
 	config.Env = map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL, "SALESFORCE_HOSTS": strings.TrimPrefix(server.URL, "http://")}
 	config.Stdout, config.Stderr, config.Timeout = &r.log, &r.log, 30*time.Second
 	r.Function = localaws.NewFunction(config)

@@ -1,9 +1,7 @@
 package sfoauth
 
 import (
-	"cmp"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,23 +14,27 @@ func TestKnownErrorsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kinds := map[Kind]string{Permanent: "permanent", Temporary: "temporary", RateLimited: "rate limited"}
-	row := regexp.MustCompile("^\\| `\\w+` \\|[^|]*\\| (permanent|temporary|rate limited) \\|")
+	_, section, _ := strings.Cut(string(text), "\n## Salesforce errors\n")
+	section, _, _ = strings.Cut(section, "\n## ")
 	var documented []string
-	for line := range strings.Lines(string(text)) {
-		if row.MatchString(line) {
+	for line := range strings.Lines(section) {
+		if strings.HasPrefix(line, "| `") {
 			documented = append(documented, strings.TrimSpace(strings.ReplaceAll(line, `\<`, "<")))
 		}
 	}
+	kinds := map[Kind]string{Permanent: "permanent", Temporary: "temporary", RateLimited: "rate limit"}
 	var known []string
 	for i, e := range knownErrors {
-		contains, hint := e.contains, cmp.Or(e.hint, "nothing: it is retried")
+		contains, hint := e.contains, e.hint
 		sameCode := func(other knownError) bool { return other.code == e.code }
 		if contains == "" && slices.ContainsFunc(knownErrors[:i], sameCode) {
-			contains = "others"
+			contains = "any other"
 		}
-		line := "| `" + e.code + "` | " + contains + " | " + kinds[e.kind] + " | " + hint + " |"
-		known = append(known, strings.ReplaceAll(line, "|  |", "| |"))
+		if hint == "" {
+			hint = "nothing; the request is retried"
+		}
+		row := "| `" + e.code + "` | " + contains + " | " + kinds[e.kind] + " | " + hint + " |"
+		known = append(known, strings.ReplaceAll(row, "|  |", "| |"))
 	}
 	for _, row := range known {
 		if !slices.Contains(documented, row) {

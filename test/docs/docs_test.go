@@ -1,5 +1,5 @@
-// Tests that hold the documentation against the code and the template: links, names, settings, alarms. What it says to type is run in
-// cmd/sftoken, which also asks its queries; the diagrams and the errors are compared beside the code that they are about.
+// Package docs compares the documentation with the code and the template: links, names, settings, alarms, queries, timing.
+// The commands and the diagrams are checked next to the code that they describe.
 package docs
 
 import (
@@ -27,93 +27,89 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// all returns every page of the repository.
-func all(t *testing.T) []*mdtest.Page {
+func page(t *testing.T, path string) *mdtest.Page {
 	t.Helper()
-	var found []*mdtest.Page
+	return mdtest.Read(t, root+path)
+}
+
+// allPages returns every page of the repository.
+func allPages(t *testing.T) []*mdtest.Page {
+	t.Helper()
+	var pages []*mdtest.Page
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != root || entry.Name() == "testdata" || entry.Name() == "node_modules"):
+		case entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != root ||
+			entry.Name() == "testdata" || entry.Name() == "node_modules"):
 			return fs.SkipDir
 		case filepath.Ext(path) == ".md":
-			found = append(found, mdtest.Read(t, path))
+			pages = append(pages, mdtest.Read(t, path))
 		}
 		return nil
 	})
-	if err != nil || len(found) < 20 {
-		t.Fatalf("%d pages were found: %v", len(found), err)
+	if err != nil || len(pages) < 20 {
+		t.Fatalf("found %d pages: %v", len(pages), err)
 	}
-	return found
+	return pages
 }
 
-var link = regexp.MustCompile(`\]\(([^()\s]+)\)`)
+// inDocs reports whether the page is the README or below docs/.
+func inDocs(page *mdtest.Page) bool {
+	return page.Path == root+"README.md" || strings.HasPrefix(page.Path, root+"docs/")
+}
 
 func TestLinks(t *testing.T) {
-	anchors := map[string][]string{} // of each page
-	for _, page := range all(t) {
+	pages := allPages(t)
+	anchors := map[string][]string{}
+	for _, page := range pages {
 		for _, h := range page.Headings {
 			anchors[page.Path] = append(anchors[page.Path], anchor(h.Text))
 		}
 	}
 	links := 0
-	for _, page := range all(t) {
-		for _, line := range page.Prose {
-			for _, match := range link.FindAllStringSubmatch(line.Text, -1) {
-				if strings.Contains(match[1], "://") {
-					continue
-				}
-				links++
-				target, fragment, _ := strings.Cut(match[1], "#")
-				path := page.Path
-				if target != "" {
-					path = filepath.Join(filepath.Dir(page.Path), target)
-				}
-				if _, err := os.Stat(path); err != nil {
-					t.Errorf("%s:%d: %s leads nowhere", page.Path, line.Number, match[1])
-				} else if fragment != "" && !slices.Contains(anchors[path], fragment) {
-					t.Errorf("%s:%d: there is no heading for %s", page.Path, line.Number, match[1])
-				}
+	linked := map[string]bool{root + "README.md": true}
+	for _, page := range pages {
+		for _, link := range page.Links {
+			if strings.Contains(link.Text, "://") {
+				continue
 			}
+			links++
+			target, fragment, _ := strings.Cut(link.Text, "#")
+			path := page.Path
+			if target != "" {
+				path = filepath.Join(filepath.Dir(page.Path), target)
+			}
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Errorf("%s:%d: broken link %s", page.Path, link.Line, link.Text)
+				continue
+			}
+			if info.IsDir() { // GitHub shows its README
+				path = filepath.Join(path, "README.md")
+			}
+			if fragment != "" && !slices.Contains(anchors[path], fragment) {
+				t.Errorf("%s:%d: no heading for %s", page.Path, link.Line, link.Text)
+			}
+			linked[path] = linked[path] || path != page.Path
 		}
 	}
 	if links < 60 {
-		t.Errorf("only %d links were found", links)
+		t.Errorf("found only %d links", links)
+	}
+	for _, page := range pages {
+		if !linked[page.Path] {
+			t.Errorf("no page links to %s", page.Path)
+		}
 	}
 }
 
-// anchor is what GitHub makes of a heading.
+// anchor returns the fragment by which GitHub links to a heading.
 func anchor(heading string) string {
 	heading = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading), "")
 	return strings.ReplaceAll(heading, " ", "-")
 }
 
-// A page that nobody is led to is not read.
-func TestEveryPageIsLinked(t *testing.T) {
-	linked := map[string]bool{filepath.Clean(root + "README.md"): true}
-	for _, page := range all(t) {
-		for _, line := range page.Prose {
-			for _, match := range link.FindAllStringSubmatch(line.Text, -1) {
-				target, _, _ := strings.Cut(match[1], "#")
-				path := filepath.Join(filepath.Dir(page.Path), target)
-				if info, err := os.Stat(path); err == nil && info.IsDir() { // GitHub shows its README
-					path = filepath.Join(path, "README.md")
-				}
-				if target != "" && path != page.Path {
-					linked[path] = true
-				}
-			}
-		}
-	}
-	for _, page := range all(t) {
-		if !linked[filepath.Clean(page.Path)] {
-			t.Errorf("no page leads to %s", page.Path)
-		}
-	}
-}
-
-// A target that `make help` does not list is not found.
 func TestMakeHelp(t *testing.T) {
 	help := exec.Command("make", "--no-print-directory", "help")
 	help.Dir = root
@@ -123,10 +119,11 @@ func TestMakeHelp(t *testing.T) {
 	}
 	targets := regexp.MustCompile(`(?m)^([^\s:#.]+):.*## (.*)`).FindAllStringSubmatch(read(t, "Makefile"), -1)
 	if len(targets) < 15 {
-		t.Errorf("only %d targets were found", len(targets))
+		t.Errorf("found only %d targets", len(targets))
 	}
 	for _, target := range targets {
-		if !regexp.MustCompile(`(?m)^  make ` + target[1] + ` +` + regexp.QuoteMeta(target[2]) + `$`).Match(listed) {
+		line := `(?m)^  make ` + target[1] + ` +` + regexp.QuoteMeta(target[2]) + `$`
+		if !regexp.MustCompile(line).Match(listed) {
 			t.Errorf("make help does not list %s", target[1])
 		}
 	}
@@ -137,15 +134,13 @@ func TestMakeTargets(t *testing.T) {
 	check := func(page string, line int, text string) {
 		for _, match := range regexp.MustCompile(`(?:^|[;&|] *)make ([a-z][a-z0-9-]*)`).FindAllStringSubmatch(text, -1) {
 			if !regexp.MustCompile(`(?m)^` + match[1] + `:`).MatchString(makefile) {
-				t.Errorf("%s:%d: the Makefile has no %s", page, line, match[1])
+				t.Errorf("%s:%d: the Makefile has no target %s", page, line, match[1])
 			}
 		}
 	}
-	for _, page := range all(t) {
-		for _, line := range page.Prose {
-			for _, code := range mdtest.Code(line.Text) {
-				check(page.Path, line.Number, code)
-			}
+	for _, page := range allPages(t) {
+		for _, code := range page.Code {
+			check(page.Path, code.Line, code.Text)
 		}
 		for _, b := range page.Blocks {
 			for line := range strings.Lines(b.Text) {
@@ -155,35 +150,36 @@ func TestMakeTargets(t *testing.T) {
 	}
 }
 
-// TestTheArchitectureOfTheReadme holds the table of the folders against the folders.
-func TestTheArchitectureOfTheReadme(t *testing.T) {
-	text := strings.Builder{}
-	for _, line := range mdtest.Read(t, root+"README.md").Section(t, "Architecture") {
-		text.WriteString(line.Text + "\n")
+func TestArchitectureTable(t *testing.T) {
+	var documented []string
+	for _, table := range page(t, "docs/architecture.md").TablesUnder(t, "Packages and folders") {
+		for _, row := range table {
+			documented = append(documented, mdtest.Code(row[0])...)
+		}
 	}
-	documented := mdtest.Code(text.String())
-	for _, pattern := range []string{"functions/*", "pkg/*", "internal/*", "cmd/*"} {
+	for _, pattern := range []string{"functions/*", "pkg/*", "internal/*", "internal/sim/*", "cmd/*"} {
 		folders, err := filepath.Glob(root + pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, folder := range folders {
-			if name := strings.TrimPrefix(folder, root) + "/"; !slices.Contains(documented, name) {
-				t.Errorf("the README does not say what %s is", name)
+			name := strings.TrimPrefix(folder, root) + "/"
+			if info, err := os.Stat(folder); err == nil && info.IsDir() && name != "internal/sim/" && !slices.Contains(documented, name) {
+				t.Errorf("docs/architecture.md does not describe %s", name)
 			}
 		}
 	}
 	for _, name := range documented {
 		if _, err := os.Stat(root + name); err != nil && strings.HasSuffix(name, "/") {
-			t.Errorf("there is no %s", name)
+			t.Errorf("docs/architecture.md describes %s, which does not exist", name)
 		}
 	}
 }
 
-func TestDecisions(t *testing.T) {
+func TestDecisionRecords(t *testing.T) {
 	paths, err := filepath.Glob(root + "docs/decisions/0*.md")
 	if err != nil || len(paths) < 10 {
-		t.Fatalf("%d decisions: %v", len(paths), err)
+		t.Fatalf("found %d decision records: %v", len(paths), err)
 	}
 	for i, path := range paths {
 		page := mdtest.Read(t, path)
@@ -196,26 +192,26 @@ func TestDecisions(t *testing.T) {
 		}
 		number := regexp.MustCompile(`^\D*0*(\d+)-`).FindStringSubmatch(filepath.Base(path))[1]
 		if !strings.HasPrefix(page.Headings[0].Text, number+". ") || number != strconv.Itoa(i+1) {
-			t.Errorf("%s is the decision number %d and is called %q", path, i+1, page.Headings[0].Text)
+			t.Errorf("%s is decision %d, its title is %q", path, i+1, page.Headings[0].Text)
 		}
 	}
 }
 
-// What is not said to be a shell's is not tried.
-func TestBlocksSayTheirLanguage(t *testing.T) {
-	for _, page := range all(t) {
+// A block without a language is not run by the tests.
+func TestBlocksHaveALanguage(t *testing.T) {
+	for _, page := range allPages(t) {
 		for _, b := range page.Blocks {
-			if b.Language == "" && (page.Path == root+"README.md" || strings.HasPrefix(page.Path, root+"docs/")) {
-				t.Errorf("%s:%d: the block does not say its language", page.Path, b.Line)
+			if b.Language == "" && inDocs(page) {
+				t.Errorf("%s:%d: the block has no language", page.Path, b.Line)
 			}
 		}
 	}
 }
 
-// TestDiagrams keeps to what Mermaid surely reads: a semicolon, for one, ends a line.
+// TestDiagrams allows only Mermaid syntax without pitfalls: a semicolon, for example, would end the line.
 func TestDiagrams(t *testing.T) {
 	line := regexp.MustCompile(`^    (?:participant \w+ as [^;#]+|Note over \w+: [^;#]+|\w+--?>>\w+: [^;#]+)$`)
-	for _, page := range all(t) {
+	for _, page := range allPages(t) {
 		for _, b := range page.Blocks {
 			if b.Language != "mermaid" {
 				continue
@@ -230,10 +226,10 @@ func TestDiagrams(t *testing.T) {
 	}
 }
 
-// TestTheProofsOfTheThreatModel checks that every threat names tests, and that each of them exists.
-func TestTheProofsOfTheThreatModel(t *testing.T) {
+// TestThreatModelProofs checks that every threat names tests and that each of them exists.
+func TestThreatModelProofs(t *testing.T) {
 	exists := map[string]bool{}
-	for _, pattern := range []string{"*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "test/e2e/*.py"} {
+	for _, pattern := range []string{"*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go", "test/e2e/*.py"} {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -243,24 +239,45 @@ func TestTheProofsOfTheThreatModel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, match := range regexp.MustCompile(`(?m)^\s*(?:func|def) ([Tt]est\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+			declaration := regexp.MustCompile(`(?m)^\s*(?:func|def) ([Tt]est\w+)\(`)
+			for _, match := range declaration.FindAllStringSubmatch(string(text), -1) {
 				exists[match[1]] = true
 			}
 		}
 	}
-	rows := mdtest.Tables(mdtest.Read(t, root+"docs/threat-model.md").Section(t, "Threats, and what defends"))[0]
+	rows := page(t, "docs/threat-model.md").TablesUnder(t, "Threats and defenses")[0]
 	if len(rows) < 20 {
-		t.Fatalf("%d threats", len(rows))
+		t.Fatalf("found %d threats", len(rows))
 	}
 	for _, row := range rows {
 		proofs := mdtest.Code(row[3])
 		if len(proofs) == 0 {
-			t.Errorf("no test proves what defends against: %s", row[0])
+			t.Errorf("no test proves the defense against: %s", row[0])
 		}
 		for _, proof := range proofs {
 			if !exists[proof] {
 				t.Errorf("there is no test %s", proof)
 			}
 		}
+	}
+}
+
+// TestReadmePython checks that the README calls functions that the copied module has.
+func TestReadmePython(t *testing.T) {
+	module := read(t, "examples/cross-account/python/sftoken.py")
+	calls := 0
+	for _, b := range page(t, "README.md").Blocks {
+		for _, match := range regexp.MustCompile(`sftoken\.(\w+)\(`).FindAllStringSubmatch(b.Text, -1) {
+			if b.Language != "python" {
+				continue
+			}
+			calls++
+			if !regexp.MustCompile(`(?m)^(?:def|class) ` + match[1] + `\b`).MatchString(module) {
+				t.Errorf("sftoken.py has no %s", match[1])
+			}
+		}
+	}
+	if calls == 0 {
+		t.Error("the README has no Python")
 	}
 }

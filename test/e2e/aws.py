@@ -186,7 +186,7 @@ def document(*statements):
 
 
 def wait_for(condition, seconds, what, pause=0.1):
-    """Returns the condition's first true value; an error says what has been waited for."""
+    """Returns the condition's first true value; the error names the condition."""
     until = time.monotonic() + seconds
     while True:
         if value := condition():

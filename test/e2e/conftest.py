@@ -10,12 +10,12 @@ stack           template.yaml, deployed in account 111111111111, admitting 22222
                 api_url, call(credentials, app, method, query)
 put_secret      put_secret(app, value, labels=[...], prefix="sftoken/") stores a value in the app's secret, makes the secret where
                 there is none, and returns the version id; the value is a dict, a text or an App of the org
-new_app         new_app(name=None, rotates=False) adds an app to the org, stores its pair, and returns the App; with rotates, the app
-                may change its own pair and rotation is switched on
+new_app         new_app(name=None, rotates=False) adds an app to the org, stores its credentials, and returns the App; with rotates, the app
+                may change its own credentials and rotation is switched on
 crm             the App of the secret that the stack has made
 environment     environment(credentials, **variables): that of a person with these credentials, or the owner's root, and the AWS CLI
-full, erp       the template deployed with every parameter set, and the App of its secret, whose pair is changed by the login of another
-anybody         the credentials of a user who may do everything with any API of account 111111111111
+full, erp       the template deployed with every parameter set, and the App of its secret, whose credentials are changed by the admin app
+admin           the credentials of a user who may do everything with any API of account 111111111111
 principals      makes callers (aws.Principals): user(*statements), role(*statements), assume(role), session(*statements), each in any
                 account; credentials are botocore's
 """
@@ -79,7 +79,7 @@ def principals(emulator):
 
 
 @pytest.fixture(scope="session")
-def anybody(principals):
+def admin(principals):
     return principals.user({"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"})
 
 

@@ -9,14 +9,14 @@ STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 
 def restart(emulator, stack, **variables):
-    """Has the rotate function begin its next invocation in a new process, with these settings beside those that it has."""
+    """Has the rotate function begin its next invocation in a new process, with these settings in addition to its own."""
     functions, name = emulator.client("lambda"), stack.resources["RotateFunction"]
     before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": before | variables})
 
 
 def labels(emulator, app):
-    """Who has which label: version ids by label."""
+    """Version IDs by label."""
     stages = emulator.client("secretsmanager").describe_secret(SecretId="sftoken/" + app)["VersionIdsToStages"]
     return {label: version for version, held in stages.items() for label in held}
 
@@ -38,7 +38,7 @@ def step(emulator, stack, secret, name, token):
 
 def begin(emulator, secret):
     """What Secrets Manager does before the first step: it puts AWSPENDING, without a value, on a version that the token names. The
-    emulator's own RotateSecret calls nobody."""
+    emulator's own RotateSecret invokes no function."""
     token = str(uuid.uuid4())
     emulator.client("secretsmanager").put_secret_value(SecretId=secret, ClientRequestToken=token, VersionStages=["AWSPENDING"])
     return token

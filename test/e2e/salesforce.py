@@ -12,7 +12,7 @@ from aws import Hidden
 
 @dataclasses.dataclass
 class App:
-    """An app of the org, with its main pair when it was asked for."""
+    """An app of the org, with its primary credentials at the time of the call."""
 
     name: str
     app_id: str
@@ -21,7 +21,7 @@ class App:
     consumer_secret: Hidden
 
     def value(self, base_uri, rotates=False, **more):
-        """The app's secret as it is stored; with rotates, with the ids that let sftoken make a new pair."""
+        """The app's secret as it is stored; with rotates, with the ids that let sftoken rotate it."""
         value = {"consumerKey": self.consumer_key, "consumerSecret": self.consumer_secret, "baseUri": base_uri}
         if rotates:
             value |= {"appId": self.app_id, "consumerId": self.consumer_id}
@@ -58,15 +58,15 @@ class Org:
         return answer
 
     def add_app(self, name, rotates=False):
-        """Adds an app, or replaces the one of this name; with rotates, its user may change the app's pair through the API."""
+        """Adds an app, or replaces the one of this name; with rotates, its user may change the app's credentials through the API."""
         return self._app(name, self.do("app", app=name, pair=rotates))
 
-    def pair(self, name):
-        """The app with its present main pair."""
+    def credentials(self, name):
+        """The app with its current primary credentials."""
         return self._app(name, self.do("pair", app=name))
 
     def regenerate(self, name):
-        """Replaces the app's pair as a person does in Setup: the old one is dead at once."""
+        """Regenerates the app's credentials as a person does in Setup. The old ones are invalid immediately."""
         return self._app(name, self.do("regenerate", app=name))
 
     def fail(self, endpoint, fault, times=0):
@@ -85,7 +85,7 @@ class Org:
             return refused.code == 200
 
     def logs_in(self, app):
-        """Whether the org's token endpoint takes the app's pair."""
+        """Whether the org's token endpoint accepts the app's credentials."""
         form = {"grant_type": "client_credentials", "client_id": app.consumer_key, "client_secret": app.consumer_secret}
         try:
             return urllib.request.urlopen(self.url + "/services/oauth2/token", urllib.parse.urlencode(form).encode(), 30).status == 200

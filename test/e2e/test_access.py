@@ -1,4 +1,4 @@
-"""Who gets a token. Signatures and policies are the emulator's to check here, as they are API Gateway's on AWS."""
+"""Which callers get a token. The emulator checks signatures and policies here, as API Gateway does on AWS."""
 
 import json
 
@@ -43,20 +43,20 @@ def test_unsigned(stack, crm):
 
 
 @pytest.mark.parametrize("how", [{"spoil": True}, {"age": 900}, {"age": -900}], ids=["another signature", "expired", "from the future"])
-def test_wrongly_signed(stack, crm, anybody, how):
-    assert stack.call(anybody, **how).status == 403
-    assert stack.call(anybody).status == 200
+def test_wrongly_signed(stack, crm, admin, how):
+    assert stack.call(admin, **how).status == 403
+    assert stack.call(admin).status == 200
 
 
-def test_signed_with_another_secret(stack, crm, anybody):
-    stolen = aws.Credentials(anybody.access_key, "0" * 40)
+def test_signed_with_another_secret(stack, crm, admin):
+    stolen = aws.Credentials(admin.access_key, "0" * 40)
     assert stack.call(stolen).status == 403
 
 
-def test_signed_for_another_body(stack, crm, anybody):
+def test_signed_for_another_body(stack, crm, admin):
     """What is signed is what arrives: a body that was put in on the way is refused."""
-    assert stack.call(anybody, method="POST", tampered=b"grant_type=client_credentials").status == 403
-    assert stack.call(anybody, method="POST", body=b"grant_type=client_credentials",
+    assert stack.call(admin, method="POST", tampered=b"grant_type=client_credentials").status == 403
+    assert stack.call(admin, method="POST", body=b"grant_type=client_credentials",
                       headers={"Content-Type": "application/x-www-form-urlencoded"}).status == 200
 
 
@@ -154,15 +154,15 @@ def body_policy(**parameters):
     return transform(TEMPLATE, **parameters)["Api"]["Properties"]["Body"]["x-amazon-apigateway-policy"]
 
 
-def test_nobody_of_the_owners_account_without_an_identity_policy(stack, crm, principals, resource_policy, organization):
-    nobody, somebody = principals.user(), principals.user(invoke(stack, "GET/tokens/crm"))
+def test_the_owners_account_needs_an_identity_policy(stack, crm, principals, resource_policy, organization):
+    unprivileged, allowed = principals.user(), principals.user(invoke(stack, "GET/tokens/crm"))
     for parameters in {}, {"AllowedAccounts": aws.CALLER}, {"AllowedAccounts": aws.OWNER}, {"OrganizationId": organization}:
         policy = body_policy(**parameters)
         resource_policy(policy)
-        assert (stack.call(nobody).status, stack.call(somebody).status) == (403, 200), parameters
+        assert (stack.call(unprivileged).status, stack.call(allowed).status) == (403, 200), parameters
         # The condition is what keeps them out.
         for statement in policy["Statement"]:
             assert statement["Condition"].pop("StringNotEquals") == OWN_ACCOUNT["StringNotEquals"]
         resource_policy(policy)
         if "OrganizationId" in parameters:
-            assert stack.call(nobody).status == 200
+            assert stack.call(unprivileged).status == 200

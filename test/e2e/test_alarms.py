@@ -130,33 +130,33 @@ def test_cloudwatch_accepts_the_periods(expanded):
         assert 1 <= int(alarm.get("DatapointsToAlarm", 1)) <= int(alarm["EvaluationPeriods"])
 
 
-def test_no_alarm_fires_while_all_is_well(emulator, full, erp, anybody, alarms):
+def test_no_alarm_fires_while_all_is_well(emulator, full, erp, admin, alarms):
     with Lines(full) as got:
-        assert [full.call(anybody, APP).status for _ in range(2)] == [200, 200]
+        assert [full.call(admin, APP).status for _ in range(2)] == [200, 200]
         check(emulator, full)
     assert {name for _, name, _ in metrics(got.lines)} >= {"Vends", "CacheHits", "PairAge", "RotationOverdue", "LoginFailed"}
     assert raises(alarms, got.lines, periods=10) == set()
 
 
-class World:
+class Harness:
     """The full stack and what can go wrong with it."""
 
-    def __init__(self, emulator, full, org, erp, anybody, put_secret):
-        self.emulator, self.full, self.org, self.erp, self.anybody, self._put = emulator, full, org, erp, anybody, put_secret
+    def __init__(self, emulator, full, org, erp, admin, put_secret):
+        self.emulator, self.full, self.org, self.erp, self.admin, self._put = emulator, full, org, erp, admin, put_secret
         self._iam = emulator.client("iam")
 
     def get(self, app=APP):
-        return self.full.call(self.anybody, app)
+        return self.full.call(self.admin, app)
 
     def revoke(self):
-        assert self.full.call(self.anybody, APP, "DELETE").status == 204
+        assert self.full.call(self.admin, APP, "DELETE").status == 204
 
     def check(self):
         check(self.emulator, self.full)
 
     def put(self, app=APP, labels=("AWSCURRENT",), **fields):
         """Stores the app's credentials with other fields."""
-        good = self.org.pair(self.erp.name)
+        good = self.org.credentials(self.erp.name)
         return self._put(app, good.value(self.org.url, rotates=True) | fields, labels=labels, prefix=PREFIX)
 
     def delete(self, app):
@@ -201,8 +201,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(emulator, full, org, erp, anybody, put_secret):
-    return World(emulator, full, org, erp, anybody, put_secret)
+def harness(emulator, full, org, erp, admin, put_secret):
+    return Harness(emulator, full, org, erp, admin, put_secret)
 
 
 # How each alarm of the functions' own metrics comes about: with real log lines, so that an alarm on a metric that no function
@@ -223,7 +223,7 @@ def bad_upstream_response(w):
         return w.get()
 
 
-def current_pair_fails(w):
+def current_credentials_fail(w):
     with w.broken(flowOff=True):
         w.check()
 
@@ -288,7 +288,7 @@ CASES = {
     "LoginRefused": (login_refused, MISCONFIGURED, 1, set()),
     "TokensUnavailable": (tokens_unavailable, UNAVAILABLE, 5, set()),
     "BadUpstreamResponse": (bad_upstream_response, BAD, 1, set()),
-    "CurrentPairFails": (current_pair_fails, None, 1, set()),
+    "CurrentPairFails": (current_credentials_fail, None, 1, set()),
     "RunAsUserBlocked": (run_as_user_blocked, None, 1, {"CurrentPairFails"}),
     "RotationFailed": (rotation_failed, None, 1, set()),
     "CandidateRefused": (candidate_refused, None, 1, set()),
@@ -306,25 +306,25 @@ def test_every_alarm_on_our_own_metrics_is_tried(alarms):
 
 
 @pytest.mark.parametrize("alarm", CASES)
-def test_alarm(alarm, alarms, world):
+def test_alarm(alarm, alarms, harness):
     happens, told, lasts, others = CASES[alarm]
-    with Lines(world.full) as got:
-        answer = happens(world)
+    with Lines(harness.full) as got:
+        answer = happens(harness)
     if told:
         assert (answer.status, answer.json()["error"]) == told
-    world.recover()
+    harness.recover()
     assert {alarm} <= raises(alarms, got.lines, lasts) <= {alarm} | others
     # Not before, and not for as long as another app's lines.
     assert lasts == 1 or alarm not in raises(alarms, got.lines, lasts - 1)
     assert alarm in OF_THE_STACK or alarm not in raises(alarms, [line | {"app": "another"} for line in got.lines], lasts)
 
 
-def test_a_check_that_is_asked_for_ends_the_alarm_of_the_one_before(alarms, world):
+def test_a_check_that_is_asked_for_ends_the_alarm_of_the_one_before(alarms, harness):
     """However soon it comes: the period is 5 minutes, and a check that failed a moment ago must not hold the alarm for a day."""
-    with Lines(world.full) as got:
-        with world.broken(flowOff=True):
-            world.check()
-        world.check()
+    with Lines(harness.full) as got:
+        with harness.broken(flowOff=True):
+            harness.check()
+        harness.check()
     assert raises(alarms, got.lines) == set()
     assert all(float(alarms[name]["Period"]) <= 300 for name in ("RotationOverdue", "CurrentPairFails"))
 
@@ -338,20 +338,20 @@ def test_what_a_daily_check_found_lasts_until_the_next_one(name, alarms):
     assert fires(alarm, [found] + [{}] * 24) and not fires(alarm, [found] + [{}] * 25)
 
 
-def test_rotation_overdue(alarms, world):
+def test_rotation_overdue(alarms, harness):
     """The emulator knows no NextRotationDate, so that the line says 0: that it would say 1 is tested in Go."""
-    with Lines(world.full) as got:
-        world.check()
+    with Lines(harness.full) as got:
+        harness.check()
     line, = (line for line in got.lines if line.get("app") == APP)
     assert line["RotationOverdue"] == 0 and raises(alarms, [line]) == set()
     assert raises(alarms, [line | {"RotationOverdue": 1}]) == {"RotationOverdue"}
 
 
-def test_no_daily_check(alarms, world):
+def test_no_daily_check(alarms, harness):
     """A check's line ends the alarm, and 26 hours without one raise it."""
     alarm = alarms["NoDailyCheck"]
-    with Lines(world.full) as got:
-        world.check()
+    with Lines(harness.full) as got:
+        harness.check()
     assert int(alarm["Period"]) * int(alarm["EvaluationPeriods"]) == 26 * 3600
     assert not fires(alarm, [metrics(got.lines)])
     assert not fires(alarm, [metrics(got.lines)] + [{}] * 25)
@@ -362,13 +362,13 @@ def logins(lines):
     return [line for line in lines if line.get("app") == APP and "Logins" in line]
 
 
-def test_many_logins(alarms, world):
+def test_many_logins(alarms, harness):
     """Those of both functions are one metric."""
-    with Lines(world.full) as vended:
-        world.revoke()
-        assert world.get().status == 200
-    with Lines(world.full) as checked:
-        world.check()
+    with Lines(harness.full) as vended:
+        harness.revoke()
+        assert harness.get().status == 200
+    with Lines(harness.full) as checked:
+        harness.check()
     for lines in logins(vended.lines), logins(checked.lines):
         assert lines
         total = sum(line["Logins"] for line in lines)
@@ -379,18 +379,18 @@ def test_many_logins(alarms, world):
 
 
 @pytest.mark.parametrize("metric, group", [(m, g) for m in ("Logins", "PrincipalsUnreadable") for g in ("TokenLogs", "RotateLogs")])
-def test_both_functions_write(metric, group, world):
+def test_both_functions_write(metric, group, harness):
     """For an app that the token function has not read yet, since it keeps what it knows of a secret for a while."""
     app = f"both-{metric.lower()}-{group.lower()}"
     fields = {"allowedPrincipals": ["not a principal"]} if metric == "PrincipalsUnreadable" else {}
-    before = len(world.full.log(group))
-    world.put(app, **fields)
+    before = len(harness.full.log(group))
+    harness.put(app, **fields)
     try:
-        world.get(app)
-        world.check()
+        harness.get(app)
+        harness.check()
     finally:
-        world.delete(app)
-    assert ("sftoken", metric, frozenset({("app", app)})) in metrics(world.full.log(group)[before:])
+        harness.delete(app)
+    assert ("sftoken", metric, frozenset({("app", app)})) in metrics(harness.full.log(group)[before:])
 
 
 # AWS's own metrics. Sources: Lambda Developer Guide, "Types of metrics for Lambda functions"; SQS Developer Guide, "Available
@@ -437,8 +437,8 @@ def widgets(full, emulator):
 
 
 def test_the_dashboard_shows_metrics_that_exist(widgets):
-    """The names that it searches for are in the code, with the dimensions that it searches by."""
-    code = "".join(path.read_text() for path in (deployment.ROOT / "functions").glob("*/*.go") if not path.name.endswith("_test.go"))
+    """The metrics that it searches for are in the code, with the same dimensions."""
+    code = "".join(path.read_text() for path in (deployment.ROOT / "internal").glob("*api/*.go") if not path.name.endswith("_test.go"))
     searches = re.findall(r"SEARCH\('\{sftoken,([a-z,]+)\} MetricName=\(?([^)']+)\)?'", " ".join(
         m[0]["expression"] for w in widgets for m in w["properties"].get("metrics", []) if isinstance(m[0], dict)))
     names = {(name, dimensions) for dimensions, text in searches for name in re.findall(r'"(\w+)"', text)}
@@ -448,7 +448,7 @@ def test_the_dashboard_shows_metrics_that_exist(widgets):
 
 
 def test_the_dashboard_asks_log_groups_that_exist(widgets, full):
-    """What the queries find is checked on real log lines, in cmd/sftoken."""
+    """test/docs checks the queries themselves."""
     sources = {re.match(r"SOURCE '([^']+)' \| ", w["properties"]["query"])[1] for w in widgets if w["type"] == "log"}
     assert sources == {full.resources["TokenLogs"], full.resources["AccessLogs"]}
 

@@ -1,4 +1,4 @@
-"""app.yaml, which adds an app to a deployment: as docs/deploy.md tells it, and against the first app of template.yaml."""
+"""app.yaml, which adds an app to a deployment: as docs/deploy.md describes it, and compared with the first app of template.yaml."""
 
 import json
 import re
@@ -18,7 +18,7 @@ THE_DEPLOYMENTS = ["SecretPrefix", "ApiId", "KeyArn", "RotateFunctionArn", "Alar
 
 @pytest.fixture(scope="module")
 def added(stack, sam, environment):
-    """The stack of app.yaml, deployed as the document tells it; without the schedule, which the emulator does not have."""
+    """The stack of app.yaml, deployed as the document describes it, without the schedule, which the emulator does not have."""
     guide = deployment.ROOT / "docs/deploy.md"
     output = re.search(r"^output\(\) .*$", guide.read_text(), re.MULTILINE)[0]
     deploy, put = deployment.run("test/readme-block", str(guide), "Another app", env=None).rstrip().rsplit("\n", 1)

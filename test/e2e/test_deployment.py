@@ -28,11 +28,11 @@ def test_smallest(sam, template, emulator):
     assert json.loads(secret)["consumerSecret"] == "replace-me"
 
 
-def test_the_limits_of_the_api(sam, template, anybody):
+def test_the_limits_of_the_api(sam, template, admin):
     """Each method has a bucket of its own: a token for each request of the burst, and none for the next one at this rate."""
     limited = sam.deploy(template, "limited", AppName="off", SecretPrefix="limited/", ApiRateLimit="0.01", ApiBurstLimit="2")
     for method in "GET", "POST", "DELETE":
-        assert [limited.call(anybody, "nosuch", method).status for _ in range(4)] == [404, 404, 429, 429], method
+        assert [limited.call(admin, "nosuch", method).status for _ in range(4)] == [404, 404, 429, 429], method
 
 
 def test_no_first_app(sam, template):
@@ -40,23 +40,23 @@ def test_no_first_app(sam, template):
     assert set(bare.outputs) == OUTPUTS - {"SecretArn", "CallerPolicyArn", "CrossAccountStatement"}
 
 
-def test_version_in_every_line(stack, emulator, anybody, new_app):
-    assert stack.call(anybody, new_app().name).status == 200
-    assert stack.call(anybody, "nosuch").status == 404
+def test_version_in_every_line(stack, emulator, admin, new_app):
+    assert stack.call(admin, new_app().name).status == 200
+    assert stack.call(admin, "nosuch").status == 404
     emulator.client("lambda").invoke(FunctionName=stack.resources["RotateFunction"], Payload=b'{"detail-type": "Scheduled Event"}')
     for group in "TokenLogs", "RotateLogs":
         assert {line["version"] for line in stack.log(group)} == {VERSION}
 
 
-def test_the_pair_is_changed_by_the_admin_app(emulator, full, erp, org):
+def test_the_admin_app_changes_the_credentials(emulator, full, erp, org):
     """The app's own user may not change it."""
     rotate(emulator, full, PREFIX + APP)
-    assert org.pair(erp.name).consumer_key != erp.consumer_key
+    assert org.credentials(erp.name).consumer_key != erp.consumer_key
 
 
-def test_prefetch(full, erp, anybody):
-    """A token is made, or tried, before anybody asks."""
-    full.call(anybody, APP)
+def test_prefetch(full, erp, admin):
+    """A token is fetched, or attempted, before the first request."""
+    full.call(admin, APP)
     assert {line["app"] for line in full.log("TokenLogs") if line["msg"] == "prefetch"} == set(EVERYTHING["Prefetch"].split(","))
 
 

@@ -154,14 +154,14 @@ def test_the_key_policy_leaves_it_to_identity_policies(emulator, stack, principa
 
 # And felt by the functions themselves, whose sessions the emulator checks in the same way.
 
-def test_without_reading_there_is_no_token(stack, anybody, role_policy, new_app):
+def test_without_reading_there_is_no_token(stack, admin, role_policy, new_app):
     before, after = new_app(), new_app()
-    assert stack.call(anybody, before.name).status == 200
+    assert stack.call(admin, before.name).status == 200
     role_policy.put("TokenRole", without(role_policy("TokenRole"), READ[0]))
-    answer = stack.call(anybody, after.name)
+    answer = stack.call(admin, after.name)
     assert (answer.status, answer.json()["error"]) == (404, "unknown_app")
     # What is known keeps working.
-    assert stack.call(anybody, before.name).status == 200
+    assert stack.call(admin, before.name).status == 200
 
 
 @pytest.mark.parametrize("action", [*READ, *DESCRIBE, *WRITE])

@@ -1,4 +1,4 @@
-"""examples/cross-account as its README tells it: the role that another account makes, and the callers.
+"""examples/cross-account as its README describes it: the other account's role, and the callers.
 
 The emulator shows an API to its own account alone. The caller's role is therefore made in the owner's account; the workload that
 assumes it is of another one. test/examples has a principal of another account itself ask, at another gateway."""
@@ -130,12 +130,12 @@ def test_the_role_for_a_service_and_another_region():
 
 @pytest.fixture
 def app(new_app):
-    """The name of an app that nobody has had a token of. Its secret is made and not changed: the rotate function is not called."""
+    """The name of an app without vended tokens. Its secret is created and not changed, so the rotate function is not invoked."""
     return new_app().name
 
 
 def revoke(org, token):
-    """Ends the token's session at Salesforce, which sftoken is not told."""
+    """Ends the token's session at Salesforce without sftoken's knowledge."""
     urllib.request.urlopen(org.url + "/services/oauth2/revoke", urllib.parse.urlencode({"token": token}).encode(), timeout=30).close()
     assert not org.accepts(token)
 
@@ -145,23 +145,23 @@ def vends(stack, app):
     return [line["outcome"] for line in stack.log("TokenLogs") if line.get("msg") == "vend" and line["app"] == app]
 
 
-def test_a_dead_token_is_replaced(caller, stack, org, app, anybody):
-    dead = stack.call(anybody, app).json()
+def test_a_dead_token_is_replaced(caller, stack, org, app, admin):
+    dead = stack.call(admin, app).json()
     revoke(org, dead["access_token"])
-    done = caller.run(anybody, app)
+    done = caller.run(admin, app)
     assert done.returncode == 0, done.stderr
     assert SAYS.fullmatch(done.stdout)
-    assert stack.call(anybody, app).json()["token_id"] != dead["token_id"]
+    assert stack.call(admin, app).json()["token_id"] != dead["token_id"]
     # The dead one, the next one, and the two of this test.
     aws.wait_for(lambda: len(vends(stack, app)) >= 4, 60, "four lines of the audit log")
     assert vends(stack, app) == ["ok"] * 4
 
 
-def test_a_token_that_is_alive_is_not_asked_for_again_and_again(caller, stack, org, app, anybody):
+def test_a_token_that_is_alive_is_not_asked_for_again_and_again(caller, stack, org, app, admin):
     """Salesforce says the same 401 for other reasons: then the caller says so, after it has asked once."""
     org.fail("rest", "401 INVALID_SESSION_ID Session expired or invalid")
     try:
-        done = caller.run(anybody, app)
+        done = caller.run(admin, app)
     finally:
         org.heal()
     assert done.returncode == 1 and not done.stdout
@@ -169,11 +169,11 @@ def test_a_token_that_is_alive_is_not_asked_for_again_and_again(caller, stack, o
     assert len(vends(stack, app)) == 2
 
 
-def test_a_pause_of_salesforce_is_waited_for(caller, stack, org, app, anybody):
+def test_a_pause_of_salesforce_is_waited_for(caller, stack, org, app, admin):
     org.fail("token", "503 with a web page")
     try:
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            running = pool.submit(caller.run, anybody, app)
+            running = pool.submit(caller.run, admin, app)
             aws.wait_for(lambda: vends(stack, app) or running.done(), 60, "the caller's first try")
             org.heal()
             done = running.result()
@@ -203,12 +203,12 @@ console.log(new Set(answers.map((answer) => answer.status)));
 
 
 @pytest.mark.parametrize("name", ONCE)
-def test_a_token_is_kept(name, environment, stack, app, anybody):
+def test_a_token_is_kept(name, environment, stack, app, admin):
     """What a program copies from the example asks once for several requests."""
     if missing := [program for program in NEEDS[name] if not shutil.which(program)]:
         pytest.skip(f"skipped: the {name} example: no {missing[0]} here")
     Caller(name, stack, environment).install()
-    done = subprocess.run(ONCE[name], env=environment(anybody, SFTOKEN_URL=stack.api_url, APP=app), cwd=EXAMPLE, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(ONCE[name], env=environment(admin, SFTOKEN_URL=stack.api_url, APP=app), cwd=EXAMPLE, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "200" in done.stdout, done.stderr
     aws.wait_for(lambda: vends(stack, app), 60, "a line of the audit log")
     assert vends(stack, app) == ["ok"]

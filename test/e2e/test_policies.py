@@ -130,7 +130,7 @@ ASKS = [
         name + " trust", "sts:AssumeRole", "", "lambda.amazonaws.com", [{}], [])),
     *service("ApiLoggingRole trust", "sts:AssumeRole", "", "apigateway.amazonaws.com", [{}], []),
 
-    # Everybody in the account, as far as identity policies go; nobody elsewhere.
+    # Every principal in the account, as far as identity policies allow; none elsewhere.
     *yes("Key", ("kms:DescribeKey", "kms:Decrypt", "kms:PutKeyPolicy"), KEY, OWN), *no("Key", ("kms:DescribeKey", "kms:Decrypt"), KEY, FOREIGN),
     *service("Key", "kms:Decrypt", KEY, "cloudwatch.amazonaws.com", [OURS], [THEIRS, {}]),
     *service("Key", "kms:GenerateDataKey", KEY, "cloudwatch.amazonaws.com", [OURS], [THEIRS, {}]),
@@ -238,7 +238,7 @@ def test_policy(documents, ask):
 
 
 WITHOUT_EFFECT = {
-    "Api: statement 0: removed", "Api: statement 0: any resource",  # lets nobody in: a policy must have a statement
+    "Api: statement 0: removed", "Api: statement 0: any resource",  # allows no principal: a policy must have a statement
     "Api with accounts: AccountsForeignRevokeoff: without 111111111111",
     "Api that others may revoke by: AccountsForeignRevokeon: without 111111111111",  # the owner's own account, given by mistake
 }
@@ -264,7 +264,7 @@ def test_the_rotate_function_asks_for_what_its_role_allows(documents):
 
 
 def test_no_wildcard_actions(documents):
-    """But KMS's own default in the key policy, without which nobody could manage the key."""
+    """Except KMS's own default in the key policy, without which the key could become unmanageable."""
     wild = [(name, s["Action"]) for name, d in documents.items() for s in d["Statement"] if "*" in str(s["Action"])]
     assert wild == [("Key", "kms:*")]
 

@@ -7,13 +7,13 @@ from aws import wait_for
 from rotations import STEPS, begin, dead_letter, labels, log_lines, reaction, rotate, step, value
 
 
-def test_a_rotation(stack, emulator, org, new_app, anybody):
+def test_a_rotation(stack, emulator, org, new_app, admin):
     app = new_app(rotates=True)
-    before = stack.call(anybody, app.name).json()["access_token"]
+    before = stack.call(admin, app.name).json()["access_token"]
     token = rotate(emulator, stack, "sftoken/" + app.name)
     held = labels(emulator, app.name)
     assert held["AWSCURRENT"] == token != held["AWSPREVIOUS"]
-    stored, real = value(emulator, app.name), org.pair(app.name)
+    stored, real = value(emulator, app.name), org.credentials(app.name)
     assert stored["consumerKey"] == real.consumer_key != app.consumer_key
     same, changed = stored["consumerSecret"] == real.consumer_secret, real.consumer_secret != app.consumer_secret
     assert same and changed
@@ -21,7 +21,7 @@ def test_a_rotation(stack, emulator, org, new_app, anybody):
     assert {k: v for k, v in stored.items() if not k.startswith("consumer") or k == "consumerId"} == {
         "baseUri": org.url, "appId": app.app_id, "consumerId": app.consumer_id}
     assert org.accepts(before)
-    assert stack.call(anybody, app.name).status == 200
+    assert stack.call(admin, app.name).status == 200
 
 
 def test_each_step_may_run_again(stack, emulator, org, new_app):
@@ -30,7 +30,7 @@ def test_each_step_may_run_again(stack, emulator, org, new_app):
     for name in STEPS:
         assert [step(emulator, stack, "sftoken/" + app.name, name, token) for _ in range(2)] == ["", ""]
     assert labels(emulator, app.name)["AWSCURRENT"] == token
-    assert value(emulator, app.name)["consumerKey"] == org.pair(app.name).consumer_key
+    assert value(emulator, app.name)["consumerKey"] == org.credentials(app.name).consumer_key
 
 
 def test_current_works_between_the_steps(stack, emulator, org, new_app):
@@ -38,7 +38,7 @@ def test_current_works_between_the_steps(stack, emulator, org, new_app):
     token = begin(emulator, "sftoken/" + app.name)
     for name in STEPS[:3]:
         assert step(emulator, stack, "sftoken/" + app.name, name, token) == ""
-        assert value(emulator, app.name)["consumerKey"] == app.consumer_key == org.pair(app.name).consumer_key
+        assert value(emulator, app.name)["consumerKey"] == app.consumer_key == org.credentials(app.name).consumer_key
         assert value(emulator, app.name, "AWSPENDING")["consumerKey"] != app.consumer_key
 
 
@@ -53,7 +53,7 @@ def test_a_step_of_a_rotation_that_was_abandoned(stack, emulator, new_app, put_s
 
 
 def test_the_placeholder_passes(stack, emulator, put_secret, org):
-    """Secrets Manager tries the function when the schedule is made, before anybody has stored a pair."""
+    """Secrets Manager tries the function when the schedule is made, before any credentials are stored."""
     put_secret("fresh", {"consumerKey": "replace-me", "consumerSecret": "replace-me", "baseUri": "https://replace-me.my.salesforce.com"})
     token = str(uuid.uuid4())
     secrets = emulator.client("secretsmanager")
@@ -64,14 +64,14 @@ def test_the_placeholder_passes(stack, emulator, put_secret, org):
 
 # Events: put-secret-value is all that a person does here.
 
-def test_a_good_pair_stays(stack, emulator, org, new_app, put_secret):
+def test_good_credentials_stay(stack, emulator, org, new_app, put_secret):
     app = new_app()
     version = put_secret(app.name, org.regenerate(app.name))
     assert reaction(stack, version, "AWSCURRENT")["outcome"] == "ok"
     assert labels(emulator, app.name)["AWSCURRENT"] == version
 
 
-def test_a_bad_pair_is_rolled_back(stack, emulator, org, new_app, put_secret, anybody):
+def test_bad_credentials_are_rolled_back(stack, emulator, org, new_app, put_secret, admin):
     app = new_app()
     good = labels(emulator, app.name)["AWSCURRENT"]
     bad = put_secret(app.name, app.value(org.url) | {"consumerSecret": "mistyped"})
@@ -80,8 +80,8 @@ def test_a_bad_pair_is_rolled_back(stack, emulator, org, new_app, put_secret, an
     held = labels(emulator, app.name)
     assert held["AWSCURRENT"] == good and held["REJECTED"] == bad
     # The roll-back raises the same event, and there it rests.
-    assert reaction(stack, good, "AWSCURRENT")["did"] == "logged in with the current pair"
-    assert stack.call(anybody, app.name).status == 200
+    assert reaction(stack, good, "AWSCURRENT")["action"] == "logged in with the current pair"
+    assert stack.call(admin, app.name).status == 200
 
 
 def test_a_good_candidate_becomes_current(stack, emulator, org, new_app, put_secret):
@@ -102,8 +102,8 @@ def test_a_bad_candidate_is_rejected(stack, emulator, org, new_app, put_secret):
     assert held["AWSCURRENT"] == before and held["REJECTED"] == version and "CANDIDATE" not in held
 
 
-def test_a_leaked_pair_dies(stack, emulator, org, new_app):
-    """COMPROMISED on the current version, then a rotation: the old pair is deleted at Salesforce, not left for 30 days."""
+def test_compromised_credentials_are_deleted(stack, emulator, org, new_app):
+    """COMPROMISED on the current version, then a rotation: the old credentials are deleted at Salesforce, not left for 30 days."""
     app = new_app(rotates=True)
     leaked = labels(emulator, app.name)["AWSCURRENT"]
     emulator.client("secretsmanager").update_secret_version_stage(
@@ -111,7 +111,7 @@ def test_a_leaked_pair_dies(stack, emulator, org, new_app):
     reaction(stack, leaked, "COMPROMISED")
     rotate(emulator, stack, "sftoken/" + app.name)
     assert not org.logs_in(app)
-    assert org.logs_in(org.pair(app.name))
+    assert org.logs_in(org.credentials(app.name))
 
 
 def test_another_secret_is_none_of_its_business(stack, emulator, org, new_app, put_secret):

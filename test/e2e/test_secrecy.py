@@ -4,9 +4,9 @@ nothing improper in what they sent to Salesforce."""
 from rotations import rotate
 
 
-def test_no_secret_in_a_log(stack, full, erp, org, new_app, anybody, emulator):
+def test_no_secret_in_a_log(stack, full, erp, org, new_app, admin, emulator):
     app = new_app(rotates=True)
-    tokens = [stack.call(anybody, app.name).json()["access_token"]]
+    tokens = [stack.call(admin, app.name).json()["access_token"]]
     rotate(emulator, stack, "sftoken/" + app.name)
     logs, written = emulator.client("logs"), []
     for deployed in stack, full:

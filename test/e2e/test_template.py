@@ -151,7 +151,7 @@ def test_api_resource_policy(accounts, organization, statements, revoke, methods
 
 
 def deployment_of(**parameters):
-    """The logical id of the API's deployment, which acts only when it is made anew."""
+    """The logical id of the API's deployment, which takes effect only when it is replaced."""
     return list(of_type(transform(TEMPLATE, **parameters), "AWS::ApiGateway::Deployment"))
 
 
@@ -257,7 +257,7 @@ def test_what_the_stack_leaves_behind(default):
 
 
 def test_the_secret_starts_with_the_placeholder(default, largest):
-    """A value that came from a parameter would be written over a live pair."""
+    """A value that came from a parameter would overwrite live credentials."""
     for resources, name in ((default, "sftoken/crm"), (largest, "salesforce/erp")):
         secret = resources["Secret"]["Properties"]
         assert secret["Name"] == name and secret["KmsKeyId"] == "Key"

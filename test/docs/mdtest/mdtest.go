@@ -1,12 +1,18 @@
-// Package mdtest reads the documentation for the tests that hold it against the code: what stands in fences, tables, headings and
-// diagrams. What is true is up to those tests.
+// Package mdtest parses Markdown pages for tests that compare the documentation with the code.
 package mdtest
 
 import (
+	"bytes"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	east "github.com/yuin/goldmark/extension/ast"
+	"github.com/yuin/goldmark/text"
 )
 
 // Page is one Markdown file. It is immutable.
@@ -14,74 +20,107 @@ type Page struct {
 	Path     string
 	Headings []Heading
 	Blocks   []Block
-	Prose    []Line // every line outside of blocks, headings included
+	Links    []Span // their destinations
+	Code     []Span // inline code
+	Tables   []Table
 }
 
-// Heading begins a section.
+// Heading is a heading of a page.
 type Heading struct {
 	Level int // 1: the page's title
 	Text  string
 	Line  int
 }
 
-// Block is a fenced block.
+// Block is a code block.
 type Block struct {
-	Heading  string // that it stands under; empty: none
-	Before   string // the prose between it and the heading or the block before
-	Language string // empty: it does not say
+	Heading  string // the nearest heading above; empty if there is none
+	Before   string // the text between the block and the heading or block before it
+	Language string // empty if the fence names none; "indented" for a block without a fence
 	Text     string // ends in a newline
-	Line     int    // of its first fence
+	Line     int
 }
 
-// Line is one line of a page, counted from 1.
-type Line struct {
-	Number int
-	Text   string
+// Span is a piece of text within a page.
+type Span struct {
+	Text string
+	Line int
 }
 
-var heading = regexp.MustCompile(`^(#+) +(.*)$`)
+// Table holds a table's rows without its head. A cell is Markdown.
+type Table struct {
+	Rows [][]string
+	Line int
+}
 
-// Read reads a page. A block without an end fails the test.
+// Read parses the page at path. It fails the test if a fence is not closed.
 func Read(t testing.TB, path string) *Page {
 	t.Helper()
-	text, err := os.ReadFile(path)
+	source, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &Page{Path: path}
-	var open *Block
-	var before []string
-	under := ""
-	for i, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
-		language, fence := strings.CutPrefix(strings.TrimSpace(line), "```")
-		switch found := heading.FindStringSubmatch(line); {
-		case fence && open != nil:
-			p.Blocks = append(p.Blocks, *open)
-			open, before = nil, nil
-		case fence:
-			open = &Block{Heading: under, Before: strings.Join(before, "\n"), Language: language, Line: i + 1}
-		case open != nil:
-			open.Text += line + "\n"
-		default:
-			p.Prose = append(p.Prose, Line{i + 1, line})
-			before = append(before, line)
-			if found != nil {
-				under, before = found[2], nil
-				p.Headings = append(p.Headings, Heading{len(found[1]), found[2], i + 1})
-			}
+	line := func(offset int) int { return bytes.Count(source[:offset], []byte("\n")) + 1 }
+	raw := func(n ast.Node) string { return string(n.Lines().Value(source)) }
+	previous := 0 // offset of the end of the last heading or block
+	addBlock := func(n ast.Node, language string) {
+		b := Block{Before: string(source[previous:n.Pos()]), Language: language, Text: raw(n), Line: line(n.Pos())}
+		if len(p.Headings) > 0 {
+			b.Heading = p.Headings[len(p.Headings)-1].Text
 		}
+		p.Blocks = append(p.Blocks, b)
+		previous = n.Lines().At(n.Lines().Len() - 1).Stop
 	}
-	if open != nil {
-		t.Errorf("%s:%d: the block does not end", path, open.Line)
+	doc := goldmark.New(goldmark.WithExtensions(extension.Table)).Parser().Parse(text.NewReader(source))
+	err = ast.Walk(doc, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if !entering {
+			return ast.WalkContinue, nil
+		}
+		switch n := n.(type) {
+		case *ast.Heading:
+			p.Headings = append(p.Headings, Heading{n.Level, raw(n), line(n.Pos())})
+			previous = n.Lines().At(0).Stop
+		case *ast.FencedCodeBlock:
+			addBlock(n, string(n.Language(source)))
+			if closing, _, _ := bytes.Cut(source[previous:], []byte("\n")); !bytes.HasPrefix(bytes.TrimSpace(closing), []byte("```")) {
+				t.Errorf("%s:%d: the fence is not closed", path, line(n.Pos()))
+			}
+		case *ast.CodeBlock:
+			addBlock(n, "indented")
+		case *ast.Link:
+			p.Links = append(p.Links, Span{string(n.Destination), line(n.Pos())})
+		case *ast.CodeSpan:
+			var content []byte
+			for child := n.FirstChild(); child != nil; child = child.NextSibling() {
+				content = append(content, child.(*ast.Text).Value(source)...)
+			}
+			p.Code = append(p.Code, Span{strings.ReplaceAll(string(content), "\n", " "), line(n.Pos())})
+		case *east.Table:
+			p.Tables = append(p.Tables, Table{Line: line(n.Pos())})
+		case *east.TableRow:
+			var cells []string
+			for cell := n.FirstChild(); cell != nil; cell = cell.NextSibling() {
+				cells = append(cells, strings.TrimSpace(raw(cell)))
+			}
+			table := &p.Tables[len(p.Tables)-1]
+			table.Rows = append(table.Rows, cells)
+		}
+		return ast.WalkContinue, nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return p
 }
 
-// Section returns the prose under the heading, up to the next one of its level. A heading that there is not fails the test.
-func (p *Page) Section(t testing.TB, text string) []Line {
+// TablesUnder returns the rows of each table between the heading and the next one of its level. It fails the test if
+// there is none.
+func (p *Page) TablesUnder(t testing.TB, heading string) [][][]string {
 	t.Helper()
+	var tables [][][]string
 	for i, h := range p.Headings {
-		if h.Text != text {
+		if h.Text != heading {
 			continue
 		}
 		end := 1 << 30
@@ -91,69 +130,51 @@ func (p *Page) Section(t testing.TB, text string) []Line {
 				break
 			}
 		}
-		var lines []Line
-		for _, line := range p.Prose {
-			if line.Number > h.Line && line.Number < end {
-				lines = append(lines, line)
+		for _, table := range p.Tables {
+			if h.Line < table.Line && table.Line < end {
+				tables = append(tables, table.Rows)
 			}
 		}
-		return lines
 	}
-	t.Fatalf("%s has no section %q", p.Path, text)
-	return nil
-}
-
-// Tables returns the rows of each table among the lines, without its head, cell by cell.
-func Tables(lines []Line) [][][]string {
-	var tables [][][]string
-	for i, line := range lines {
-		switch {
-		case strings.HasPrefix(line.Text, "| ---"):
-			tables = append(tables, nil)
-		case strings.HasPrefix(line.Text, "|") && i > 0 && strings.HasPrefix(lines[i-1].Text, "|"):
-			var cells []string
-			for _, cell := range strings.Split(strings.Trim(line.Text, "|"), "|") {
-				cells = append(cells, strings.TrimSpace(cell))
-			}
-			tables[len(tables)-1] = append(tables[len(tables)-1], cells)
-		}
+	if len(tables) == 0 {
+		t.Fatalf("%s: no table under the heading %q", p.Path, heading)
 	}
 	return tables
 }
 
 var code = regexp.MustCompile("`([^`]+)`")
 
-// Code returns what stands in backticks in a text.
-func Code(text string) []string {
-	var all []string
-	for _, found := range code.FindAllStringSubmatch(text, -1) {
-		all = append(all, found[1])
+// Code returns the inline code of a table's cell.
+func Code(cell string) []string {
+	var spans []string
+	for _, match := range code.FindAllStringSubmatch(cell, -1) {
+		spans = append(spans, match[1])
 	}
-	return all
+	return spans
 }
 
-// Diagrams returns the page's diagrams under the heading. Where there are none, the test fails.
+// Diagrams returns the Mermaid diagrams under the heading. It fails the test if there is none.
 func (p *Page) Diagrams(t testing.TB, heading string) []Block {
 	t.Helper()
-	var all []Block
+	var diagrams []Block
 	for _, b := range p.Blocks {
 		if b.Heading == heading && b.Language == "mermaid" {
-			all = append(all, b)
+			diagrams = append(diagrams, b)
 		}
 	}
-	if len(all) == 0 {
-		t.Fatalf("%s has no diagram under %q", p.Path, heading)
+	if len(diagrams) == 0 {
+		t.Fatalf("%s: no diagram under the heading %q", p.Path, heading)
 	}
-	return all
+	return diagrams
 }
 
-// Arrows returns the texts at a sequence diagram's arrows from one participant to others, in order, with a colon behind the other:
-// "S: GetSecretValue".
+// Arrows returns the messages of a sequence diagram from one participant to others, in order, each with the participant
+// that receives it: "S: GetSecretValue".
 func (b Block) Arrows(from string, to ...string) []string {
 	arrow := regexp.MustCompile(`(?m)^ *` + from + `->>(` + strings.Join(to, "|") + `): (.*)$`)
-	var all []string
-	for _, found := range arrow.FindAllStringSubmatch(b.Text, -1) {
-		all = append(all, found[1]+": "+found[2])
+	var messages []string
+	for _, match := range arrow.FindAllStringSubmatch(b.Text, -1) {
+		messages = append(messages, match[1]+": "+match[2])
 	}
-	return all
+	return messages
 }

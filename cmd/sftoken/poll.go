@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// defaultWait is how long a command waits for the rotate function: new credentials may take 10 minutes to work
+// everywhere.
+const defaultWait = 20 * time.Minute
+
+const pollInterval = 2 * time.Second
+
+// poll calls done until it returns true or an error, for at most the timeout.
+func poll(ctx context.Context, timeout time.Duration, done func(context.Context) (bool, error)) error {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for {
+		finished, err := done(limited)
+		if finished || err != nil && limited.Err() == nil {
+			return err
+		}
+		select {
+		case <-limited.Done():
+			reason := fmt.Errorf("no result after %s", timeout)
+			if ctx.Err() != nil {
+				reason = ctx.Err()
+			}
+			return withHint(fmt.Errorf("stopped waiting, but the rotate function continues: %w", reason),
+				"follow it with `sftoken secret status`")
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// newRequestToken returns a random ClientRequestToken, which becomes the version's ID.
+func newRequestToken() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

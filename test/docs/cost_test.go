@@ -1,0 +1,112 @@
+package docs
+
+import (
+	"go/constant"
+	"go/token"
+	"go/types"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestCostArithmetic evaluates each row of docs/cost.md as a Go constant expression.
+func TestCostArithmetic(t *testing.T) {
+	tables := page(t, "docs/cost.md").TablesUnder(t, "Cost")
+	if len(tables) != 2 || len(tables[1]) < 15 {
+		t.Fatalf("found %d tables", len(tables))
+	}
+	values := map[string][]float64{} // the quantities of the first table, by letter, for each size
+	for _, row := range tables[0] {
+		values[row[0]] = numbers(t, row[2:])
+		if _, formula, ok := strings.Cut(row[1], "millions: "); ok {
+			check(t, row[0], formula, values)
+		}
+	}
+	sum := make([]float64, 3)
+	for _, row := range tables[1] {
+		if strings.HasPrefix(row[0], "**") {
+			for size, want := range numbers(t, row[2:]) {
+				if math.Abs(sum[size]-want) > 0.0051 {
+					t.Errorf("total: %v, want %.2f", want, sum[size])
+				}
+			}
+			return
+		}
+		values["row"] = numbers(t, row[2:])
+		for size, cost := range check(t, "row", row[1], values) {
+			sum[size] += cost
+		}
+	}
+	t.Error("there is no total")
+}
+
+func numbers(t *testing.T, cells []string) []float64 {
+	t.Helper()
+	var all []float64
+	for _, cell := range cells {
+		number, err := strconv.ParseFloat(strings.NewReplacer(",", "", "*", "").Replace(cell), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, number)
+	}
+	return all
+}
+
+// check compares the values of name with the formula and returns what the formula yields for each size.
+func check(t *testing.T, name, formula string, values map[string][]float64) []float64 {
+	t.Helper()
+	var results []float64
+	for size, want := range values[name] {
+		got := evaluate(t, formula, values, size)
+		if math.Abs(got-want) > 0.0051 {
+			t.Errorf("%s is %.4f, not %v", formula, got, want)
+		}
+		results = append(results, got)
+	}
+	return results
+}
+
+var (
+	thousands = regexp.MustCompile(`(\d),(\d{3})`)
+	integer   = regexp.MustCompile(`(^|[^.\d])(\d+)([^.\d]|$)`)
+	letter    = regexp.MustCompile(`\b[A-Z]\b`)
+)
+
+func evaluate(t *testing.T, formula string, values map[string][]float64, size int) float64 {
+	t.Helper()
+	expression := strings.NewReplacer("×", "*", "÷", "/", "−", "-").Replace(formula)
+	for thousands.MatchString(expression) {
+		expression = thousands.ReplaceAllString(expression, "$1$2")
+	}
+	expression = integer.ReplaceAllString(expression, "$1$2.0$3") // no integer division
+	expression = letter.ReplaceAllStringFunc(expression, func(name string) string {
+		return strconv.FormatFloat(values[name][size], 'f', 6, 64)
+	})
+	result, err := types.Eval(token.NewFileSet(), nil, token.NoPos, expression)
+	if err != nil {
+		t.Fatalf("%s: %v", formula, err)
+	}
+	number, _ := constant.Float64Val(result.Value)
+	return number
+}
+
+func TestAlarmCount(t *testing.T) {
+	text := read(t, "docs/cost.md") + read(t, "docs/deploy.md")
+	template := read(t, "template.yaml")
+	total, perApp := 0, 0
+	for _, alarm := range regexp.MustCompile(`(?m)^      AlarmDescription: (.*)$`).FindAllString(template, -1) {
+		total++
+		if strings.Contains(alarm, "${AppName}") {
+			perApp++
+		}
+	}
+	for _, pattern := range []string{`alarms: (\d+) for the stack, (\d+) for each app`, `(\d+) alarms for the stack and (\d+) for each app`} {
+		match := regexp.MustCompile(pattern).FindStringSubmatch(text)
+		if match == nil || match[1] != strconv.Itoa(total-perApp) || match[2] != strconv.Itoa(perApp) {
+			t.Errorf("the docs say %q, the template has %d alarms for the stack and %d for each app", match, total-perApp, perApp)
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package docs
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/rotation"
+	"github.com/sftoken/sftoken/internal/vending"
+	"github.com/sftoken/sftoken/test/docs/mdtest"
+)
+
+// settings returns the environment variables that the functions read, each with the functions that read it.
+func settings(t *testing.T) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	for _, function := range []string{"token", "rotate"} {
+		code := read(t, "internal/"+function+"api/start.go")
+		for _, match := range regexp.MustCompile(`env\.[A-Z]\w*\("([A-Z_]+)"`).FindAllStringSubmatch(code, -1) {
+			found[match[1]] = append(found[match[1]], function)
+		}
+	}
+	code := read(t, "internal/settings/settings.go")
+	for _, match := range regexp.MustCompile(`e\.(?:String|Int)\("([A-Z_]+)"`).FindAllStringSubmatch(code, -1) {
+		found[match[1]] = []string{"token", "rotate"}
+	}
+	return found
+}
+
+func TestSettings(t *testing.T) {
+	template := read(t, "template.yaml")
+	defaults := map[string]time.Duration{
+		"SECRET_TTL": vending.DefaultSecretTTL, "MIN_TTL": vending.DefaultMinTTL,
+		"CONFIRM_EVERY": vending.DefaultIntrospectInterval, "PROPAGATION": rotation.DefaultPropagation,
+	}
+	inCode := settings(t)
+	var documented []string
+	for _, row := range page(t, "docs/settings.md").TablesUnder(t, "Environment variables")[0] {
+		name := mdtest.Code(row[0])[0]
+		documented = append(documented, name)
+		of := strings.Join(inCode[name], " and ")
+		if of == "token and rotate" {
+			of = "both"
+		}
+		if row[2] != of {
+			t.Errorf("%s is a setting of %s, not of %s", name, of, row[2])
+		}
+		if want, ok := defaults[name]; ok {
+			if got, err := time.ParseDuration(strings.Trim(row[1], "`")); err != nil || got != want {
+				t.Errorf("the default of %s is %s, not %s", name, want, row[1])
+			}
+		}
+		parameter := regexp.MustCompile(`(?m)^ +` + name + `: !Ref (\w+)$`).FindStringSubmatch(template)
+		if parameter == nil && row[3] != "" || parameter != nil && row[3] != "`"+parameter[1]+"`" {
+			t.Errorf("the template sets %s from %q, not from %s", name, parameter, row[3])
+		}
+	}
+	slices.Sort(documented)
+	if want := slices.Sorted(maps.Keys(inCode)); !slices.Equal(documented, want) {
+		t.Errorf("settings %q, want %q", documented, want)
+	}
+}
+
+func TestParameters(t *testing.T) {
+	documented := map[string]string{}
+	for _, row := range page(t, "docs/settings.md").TablesUnder(t, "Template parameters")[0] {
+		documented[strings.Trim(row[0], "`")] = strings.Trim(row[1], "`")
+	}
+	_, template, _ := strings.Cut(read(t, "template.yaml"), "\nParameters:\n")
+	template, _, _ = strings.Cut(template, "\nConditions:\n")
+	parameters := regexp.MustCompile(`(?m)^  (\w+):\n(?:    .*\n)*?    Default: (.*)$`).FindAllStringSubmatch(template, -1)
+	if len(parameters) < 14 || len(parameters) != len(documented) {
+		t.Fatalf("the template has %d parameters, docs/settings.md has %d", len(parameters), len(documented))
+	}
+	for _, p := range parameters {
+		name, value := p[1], strings.Trim(p[2], `"`)
+		if got, ok := documented[name]; !ok || got != value {
+			t.Errorf("docs/settings.md: default of %s is %q (documented: %t), the template has %q", name, got, ok, value)
+		}
+	}
+}
+
+var alarmDefinition = regexp.MustCompile(`(?m)^  (\w+):\n    Type: AWS::CloudWatch::Alarm\n(?:    .*\n)*`)
+
+func TestAlarms(t *testing.T) {
+	template := read(t, "template.yaml")
+	page := page(t, "docs/runbook.md")
+	var inTemplate, inRunbook []string
+	for _, match := range regexp.MustCompile(`(?m)^  (\w+):\n    Type: AWS::CloudWatch::(?:Composite)?Alarm$`).FindAllStringSubmatch(template, -1) {
+		inTemplate = append(inTemplate, match[1])
+	}
+	section := ""
+	for _, h := range page.Headings {
+		if h.Level == 2 {
+			section = h.Text
+		}
+		if h.Level == 3 && section == "Alarms" {
+			inRunbook = append(inRunbook, h.Text)
+		}
+	}
+	slices.Sort(inTemplate)
+	slices.Sort(inRunbook)
+	if len(inTemplate) < 22 || !slices.Equal(inTemplate, inRunbook) {
+		t.Errorf("alarms of the template: %q\nof the runbook: %q", inTemplate, inRunbook)
+	}
+	alarms := alarmDefinition.FindAllStringSubmatch(template+read(t, "app.yaml"), -1)
+	if len(alarms) < 35 {
+		t.Errorf("found only %d alarms", len(alarms))
+	}
+	hasQuery := map[string]bool{}
+	for _, b := range page.Blocks {
+		hasQuery[b.Heading] = hasQuery[b.Heading] || b.Language == "insights"
+	}
+	for _, alarm := range alarms {
+		if !strings.Contains(alarm[0], `: ${RunbookUrl}#`+strings.ToLower(alarm[1])+`"`) {
+			t.Errorf("%s does not link to its section of the runbook", alarm[1])
+		}
+		if !strings.Contains(alarm[0], "AlarmActions: ") || !strings.Contains(alarm[0], "OKActions: ") {
+			t.Errorf("%s does not notify when it fires and when it ends", alarm[1])
+		}
+		if !hasQuery[alarm[1]] {
+			t.Errorf("the runbook has no query for %s", alarm[1])
+		}
+	}
+}
+
+// otherNames are names in capitals that are neither settings nor labels nor errors of Salesforce.
+var otherNames = []string{
+	// API Gateway's response types: API Gateway Developer Guide, "Gateway response types for API Gateway".
+	"MISSING_AUTHENTICATION_TOKEN", "INVALID_SIGNATURE", "EXPIRED_TOKEN", "ACCESS_DENIED", "WAF_FILTERED",
+	"REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_4XX", "DEFAULT_5XX", "API_CONFIGURATION_ERROR", "INTEGRATION_FAILURE",
+	"INTEGRATION_TIMEOUT", "SFTOKEN_URL", "SF_ACCESS_TOKEN", "SF_INSTANCE_URL", "NO_COLOR", "ARCH", "DELETE", "POST", "GET",
+	"APP", "TOKEN", "AWS_IAM", "NONE", "KEY",
+}
+
+// TestNames checks every name in capitals that stands in backticks.
+func TestNames(t *testing.T) {
+	known := slices.Concat(otherNames, slices.Collect(maps.Keys(settings(t))), []string{
+		appsecret.Current, appsecret.Pending, appsecret.Previous, appsecret.Candidate, appsecret.Rejected, appsecret.Compromised,
+	})
+	errors := read(t, "pkg/sfoauth/errors.go")
+	capitals := regexp.MustCompile(`\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|^[A-Z]{3,}$`)
+	for _, page := range allPages(t) {
+		if !inDocs(page) {
+			continue // other pages have names of their own
+		}
+		for _, code := range page.Code {
+			for _, name := range capitals.FindAllString(code.Text, -1) {
+				aws := strings.HasPrefix(name, "AWS_")
+				if !aws && !slices.Contains(known, name) && !strings.Contains(errors, `"`+name+`"`) {
+					t.Errorf("%s:%d: unknown name %s", page.Path, code.Line, name)
+				}
+			}
+		}
+	}
+}
+
+// retired are words that the documentation no longer uses.
+var retired = regexp.MustCompile(`(?i)\b(?:mends?|mended|somebody|nobody|whoever|says whether|as it is told|that counts)\b`)
+
+func TestRetiredWords(t *testing.T) {
+	for _, page := range allPages(t) {
+		if !inDocs(page) {
+			continue
+		}
+		for i, line := range strings.Split(read(t, strings.TrimPrefix(page.Path, root)), "\n") {
+			if word := retired.FindString(line); word != "" {
+				t.Errorf("%s:%d: %q is not plain technical English", page.Path, i+1, word)
+			}
+		}
+	}
+}
