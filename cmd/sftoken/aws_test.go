@@ -16,7 +16,7 @@ func TestASecretThatIsToBeDeleted(t *testing.T) {
 	if stdout, stderr, code := command(t, "", "secret", "status", "crm"); code != 0 || strings.Contains(stdout, "deleted") {
 		t.Errorf("status before: exit %d: %s%s", code, stdout, stderr)
 	}
-	if _, err := s.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")}); err != nil {
+	if _, err := s.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")}); err != nil {
 		t.Fatal(err)
 	}
 	if stdout, stderr, code := command(t, "", "secret", "status", "crm"); code != 0 || !strings.Contains(stdout, "to be deleted  ") || !strings.Contains(stdout, "restore-secret") {

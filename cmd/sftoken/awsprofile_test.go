@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
 // mfaProfile makes the profile one that assumes a role with an MFA device. STS is where the code is sent; the code that it got is returned.
@@ -27,7 +29,7 @@ func mfaProfile(t *testing.T) (code *string) {
 		fmt.Fprint(w, `{"access_token":"t","token_id":"e3b98a4da31a127d","instance_url":"https://acme.my.salesforce.com","expires_in":600}`)
 	}))
 	t.Cleanup(api.Close)
-	s := &stack{url: api.URL + "/v1", awsURL: sts.URL}
+	s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: sts.URL}}
 	s.useKey(t, billingKey)
 	file := filepath.Join(t.TempDir(), "config")
 	config := "[profile mfa]\nrole_arn = arn:aws:iam::222222222222:role/billing\nsource_profile = base\nmfa_serial = arn:aws:iam::222222222222:mfa/anna\n" +
@@ -65,7 +67,7 @@ func TestTheCABundleCountsForTheAPI(t *testing.T) {
 	}))
 	api.StartTLS()
 	defer api.Close()
-	s := &stack{url: api.URL + "/v1", awsURL: api.URL}
+	s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
 	s.useKey(t, billingKey)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "5s"); code != exitFailed || !strings.Contains(stderr, "certificate") {

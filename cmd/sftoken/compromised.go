@@ -2,27 +2,28 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 )
 
-// findCompromised finds the version that has leaked, and refuses one about which nothing can be done.
+// findCompromised finds the compromised version. It returns an error if there is none, or if its credentials cannot be
+// rotated.
 func (r *rotation) findCompromised(ctx context.Context, flags *rotateFlags) error {
+	status := "see `sftoken secret status " + r.secret.App + "`"
 	r.Leaked = r.secret.VersionWithLabel(appsecret.Current)
 	switch {
 	case flags.version != "":
 		r.Leaked = flags.version
 	case flags.label != "":
 		if r.Leaked = r.secret.VersionWithLabel(flags.label); r.Leaked == "" {
-			return fmt.Errorf("no version of secret %s has the label %q: see `sftoken secret status %s`", r.secret.Name, flags.label, r.secret.App)
+			return withHint(fmt.Errorf("no version of secret %s has the label %q", r.secret.Name, flags.label), status)
 		}
 	}
-	if flags.version != "" && r.secret.Labels[r.Leaked] == nil { // DescribeSecret does not show versions without labels
+	if flags.version != "" && r.secret.Labels[r.Leaked] == nil { // DescribeSecret omits versions without labels
 		if _, err := r.secret.Read(ctx, r.Leaked); appsecret.IsKind(err, appsecret.NotFound) {
-			return fmt.Errorf("secret %s has no version %q: see `sftoken secret status %s`", r.secret.Name, flags.version, r.secret.App)
+			return withHint(fmt.Errorf("secret %s has no version %q", r.secret.Name, flags.version), status)
 		}
 	}
 	if r.compromisedIsCurrent(ctx) {
@@ -31,30 +32,31 @@ func (r *rotation) findCompromised(ctx context.Context, flags *rotateFlags) erro
 	return nil
 }
 
-// compromisedIsCurrent reports whether the credentials that have leaked are those that are current. Where it cannot be
-// found out, they are.
+// compromisedIsCurrent reports whether the compromised credentials are current. If that cannot be found out, it
+// returns true.
 func (r *rotation) compromisedIsCurrent(ctx context.Context) bool {
-	holder := r.secret.VersionWithLabel(appsecret.Current)
-	if holder == r.Leaked {
+	id := r.secret.VersionWithLabel(appsecret.Current)
+	if id == r.Leaked {
 		return true
 	}
-	leaked, err := r.secret.Read(ctx, r.Leaked)
-	current, err2 := r.secret.Read(ctx, holder)
-	return err != nil || err2 != nil || leaked.SameCredentials(current)
+	compromised, err := r.secret.Read(ctx, r.Leaked)
+	current, err2 := r.secret.Read(ctx, id)
+	return err != nil || err2 != nil || compromised.SameCredentials(current)
 }
 
-// rotateCompromised labels the leaked version COMPROMISED first: the rotate function then deletes its credentials at
-// Salesforce once others are current, and the token function revokes the tokens made with them. If nothing is
-// rotated, the label comes off again.
+// rotateCompromised first labels the version COMPROMISED. The rotate function then deletes its credentials at
+// Salesforce once others are current, and the token function revokes the tokens issued to them. If nothing is
+// rotated, the label is removed.
 func (r *rotation) rotateCompromised(ctx context.Context) error {
 	before := r.secret.VersionWithLabel(appsecret.Compromised)
-	needed := r.compromisedIsCurrent(ctx)
+	isCurrent := r.compromisedIsCurrent(ctx)
 	err := r.secret.MoveLabel(ctx, appsecret.Compromised, r.Leaked)
 	if err == nil {
 		r.Compromised = true
 		fmt.Fprintf(r.out, "version %s is labelled COMPROMISED\n", r.Leaked)
-		if !needed {
-			fmt.Fprintln(r.out, "its credentials are not current: the rotate function deletes them at Salesforce now, and nothing is rotated")
+		if !isCurrent {
+			fmt.Fprintln(r.out, "its credentials are not current: the rotate function deletes them at Salesforce, "+
+				"without a rotation")
 			return nil
 		}
 		err = r.replace(ctx)
@@ -65,10 +67,11 @@ func (r *rotation) rotateCompromised(ctx context.Context) error {
 	return r.removeLabel(ctx, before, err)
 }
 
-// replace gives up a rotation that was begun before, and rotates.
+// replace abandons an unfinished rotation, and rotates: a person who has the compromised credentials may have read
+// those that were staged with them.
 func (r *rotation) replace(ctx context.Context) error {
-	// Who had these credentials may have read those that were staged beside them.
-	if pending := r.secret.VersionWithLabel(appsecret.Pending); pending != "" && pending != r.secret.VersionWithLabel(appsecret.Current) {
+	pending := r.secret.VersionWithLabel(appsecret.Pending)
+	if pending != "" && pending != r.secret.VersionWithLabel(appsecret.Current) {
 		if err := r.secret.RemoveLabel(ctx, appsecret.Pending, pending); err != nil {
 			return err
 		}
@@ -76,24 +79,27 @@ func (r *rotation) replace(ctx context.Context) error {
 	return r.rotate(ctx)
 }
 
-// undoTime bounds what is done after Ctrl-C. A second one ends the process at once.
-const undoTime = 10 * time.Second
+// cleanupTimeout bounds the cleanup after Ctrl-C. A second Ctrl-C ends the process at once.
+const cleanupTimeout = 10 * time.Second
 
-// removeLabel takes the label off again, after err, if nothing was rotated: later on, a forgotten label would have
-// credentials deleted unexpectedly.
+// removeLabel removes COMPROMISED after the error err if nothing was rotated: a forgotten label would later delete
+// credentials unexpectedly. If another version had the label before, it gets it back.
 func (r *rotation) removeLabel(ctx context.Context, before string, err error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	now, failed := r.open(ctx)
 	if failed != nil {
-		return fmt.Errorf("%w; version %s may still be labelled COMPROMISED, which could not be looked at: %w", err, r.Leaked, failed)
+		return fmt.Errorf("version %s may still be labelled COMPROMISED, because its labels cannot be read (%w): %w",
+			r.Leaked, failed, err)
 	}
 	if !now.HasLabel(r.Leaked, appsecret.Compromised) {
 		r.Compromised = false
 		return err
 	}
 	if r.hasNewCredentials(ctx, now) {
-		return fmt.Errorf("%w; new credentials have been made, and version %s stays labelled COMPROMISED: continue with `sftoken rotate %s --compromised`", err, r.Leaked, now.App)
+		return withHint(
+			fmt.Errorf("new credentials exist, and version %s stays labelled COMPROMISED: %w", r.Leaked, err),
+			"continue with `sftoken rotate "+now.App+" --compromised`")
 	}
 	if now.Labels[before] != nil {
 		failed = now.MoveLabel(ctx, appsecret.Compromised, before)
@@ -101,14 +107,14 @@ func (r *rotation) removeLabel(ctx context.Context, before string, err error) er
 		failed = now.RemoveLabel(ctx, appsecret.Compromised, r.Leaked)
 	}
 	if failed != nil {
-		return errors.Join(err, failed)
+		return fmt.Errorf("cannot remove COMPROMISED from version %s (%w): %w", r.Leaked, failed, err)
 	}
 	r.Compromised = false
-	return fmt.Errorf("%w; nothing was rotated, and the label COMPROMISED is off version %s again", err, r.Leaked)
+	return fmt.Errorf("nothing was rotated, and version %s is no longer labelled COMPROMISED: %w", r.Leaked, err)
 }
 
-// hasNewCredentials reports whether the rotation has got anywhere: other credentials are current, or are stored as AWSPENDING.
-// Where it cannot be found out, it has.
+// hasNewCredentials reports whether the rotation has made credentials: others are current, or are stored as
+// AWSPENDING. If that cannot be found out, it returns true.
 func (r *rotation) hasNewCredentials(ctx context.Context, now *appsecret.Secret) bool {
 	current, pending := now.VersionWithLabel(appsecret.Current), now.VersionWithLabel(appsecret.Pending)
 	if !r.stillCurrent(ctx, now, current) {

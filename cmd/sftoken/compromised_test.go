@@ -47,7 +47,7 @@ func TestAnEmergencyIsConfirmed(t *testing.T) {
 func TestTheVersionBeforeHasLeaked(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
 	s.useKey(t, ownerKey)
-	oldKey, oldSecret := s.app.Credentials()
+	oldKey, oldSecret := s.App.Credentials()
 	if _, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
@@ -57,20 +57,20 @@ func TestTheVersionBeforeHasLeaked(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || !got.Compromised || got.Leaked == current || got.Current != "" || !got.Revoked {
 		t.Errorf("exit %d: %v: %s%s", code, err, stdout, stderr)
 	}
-	if err := s.settle(t.Context()); err != nil {
+	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.org.CanLogin(oldKey, oldSecret) || s.current(t) != current {
-		t.Errorf("the leaked credentials log in: %t; current is %s, and not %s", s.org.CanLogin(oldKey, oldSecret), s.current(t), current)
+	if s.Org.CanLogin(oldKey, oldSecret) || s.current(t) != current {
+		t.Errorf("the leaked credentials log in: %t; current is %s, and not %s", s.Org.CanLogin(oldKey, oldSecret), s.current(t), current)
 	}
-	oldKey, oldSecret = s.app.Credentials() // by the id: the current version
+	oldKey, oldSecret = s.App.Credentials() // by the id: the current version
 	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--version-id", current); code != 0 || s.current(t) == current {
 		t.Errorf("--version-id: exit %d: %s", code, stderr)
 	}
-	if err := s.settle(t.Context()); err != nil {
+	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.org.CanLogin(oldKey, oldSecret) {
+	if s.Org.CanLogin(oldKey, oldSecret) {
 		t.Error("the leaked credentials log in")
 	}
 }
@@ -80,7 +80,7 @@ func TestTheLabelOfAnEmergencyComesOffWhenNothingWasRotated(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
 	s.useKey(t, ownerKey)
 	before := s.current(t)
-	s.org.InjectFault(sfoauthtest.Stage, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
+	s.Org.InjectFault(sfoauthtest.Stage, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
 	begun := time.Now()
 	stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--json")
 	if code != exitFailed || !strings.Contains(stderr, "the rotate function has failed: createSecret: ") || !strings.Contains(stderr, "INSUFFICIENT_ACCESS") || !strings.Contains(stderr, "COMPROMISED is off") {
@@ -92,27 +92,27 @@ func TestTheLabelOfAnEmergencyComesOffWhenNothingWasRotated(t *testing.T) {
 	if status, _, _ := command(t, "", "secret", "status", "crm"); strings.Contains(status, "COMPROMISED") || s.current(t) != before {
 		t.Errorf("the label is still there: %s", status)
 	}
-	s.org.ClearFaults()
+	s.Org.ClearFaults()
 	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 {
 		t.Errorf("again: exit %d: %s", code, stderr)
 	}
 	// From here on an earlier version has the label, which must be where it was.
 	marked := s.labelled(t, "COMPROMISED")
-	s.org.InjectFault(sfoauthtest.Stage, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
+	s.Org.InjectFault(sfoauthtest.Stage, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
 	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != exitFailed || s.labelled(t, "COMPROMISED") != marked {
 		t.Errorf("the label is on another version than before: exit %d: %s", code, stderr)
 	}
 	// New credentials that have been made would be lost with the label.
-	s.org.ClearFaults()
-	s.org.InjectFault(sfoauthtest.Promote, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
+	s.Org.ClearFaults()
+	s.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
 	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != exitFailed || s.labelled(t, "COMPROMISED") != s.current(t) || !strings.Contains(stderr, "stays labelled COMPROMISED") {
 		t.Errorf("half-way: exit %d: %s", code, stderr)
 	}
 }
 
-func (s *stack) labelled(t *testing.T, label string) string {
+func (s *testStack) labelled(t *testing.T, label string) string {
 	t.Helper()
-	secret, err := (&demo{stack: s}).secret(t.Context())
+	secret, err := s.Secret(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestCtrlCInAnEmergency(t *testing.T) {
 				time.AfterFunc(c.after, interrupt)
 				begun, r := time.Now(), v.rotation()
 				err := r.rotateCompromised(ctx)
-				if took := time.Since(begun); took > c.after+undoTime {
+				if took := time.Since(begun); took > c.after+cleanupTimeout {
 					v.t.Errorf("it took %v", took)
 				}
 				marked := v.secret().VersionWithLabel("COMPROMISED")
@@ -175,7 +175,7 @@ func TestCtrlCInAnEmergency(t *testing.T) {
 func TestARotationThatFailsIsReportedAtOnce(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
 	s.useKey(t, ownerKey)
-	s.org.InjectFault(sfoauthtest.PrimaryCredentials, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
+	s.Org.InjectFault(sfoauthtest.PrimaryCredentials, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
 	begun := time.Now()
 	for range 2 { // a new one; one that is continued
 		if stdout, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != exitFailed || !strings.Contains(stderr, "the rotate function has failed: createSecret: ") || !strings.Contains(stderr, "INSUFFICIENT_ACCESS") {
@@ -188,7 +188,7 @@ func TestARotationThatFailsIsReportedAtOnce(t *testing.T) {
 	if _, stderr, code := command(t, "", "rotate", "crm"); code != 0 || !strings.Contains(stderr, "warning: the rotate function has failed") {
 		t.Errorf("without --wait: exit %d: %s", code, stderr)
 	}
-	s.org.ClearFaults()
+	s.Org.ClearFaults()
 	if _, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != 0 {
 		t.Errorf("afterwards: exit %d: %s", code, stderr)
 	}

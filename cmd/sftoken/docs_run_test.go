@@ -32,7 +32,7 @@ func TestDocumentedCommandBlocks(t *testing.T) {
 			t.Fatalf("%v: %s", err, text)
 		}
 	}
-	s := &reader{stack: newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), dir: dir}
+	s := &reader{testStack: newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), dir: dir}
 	ran := 0
 	for _, path := range []string{"README.md", "docs/how-it-works.md", "docs/errors.md", "docs/queries.md", "docs/runbook.md"} {
 		for _, b := range mdtest.Read(t, "../../"+path).Blocks {
@@ -50,7 +50,7 @@ func TestDocumentedCommandBlocks(t *testing.T) {
 
 // reader does what a page says.
 type reader struct {
-	*stack
+	*testStack
 	dir string
 }
 
@@ -64,7 +64,7 @@ func (s *reader) run(t *testing.T, b mdtest.Block) {
 	if err != nil {
 		t.Skip("skipped: no bash on the PATH")
 	}
-	secret, err := (&demo{stack: s.stack}).secret(t.Context())
+	secret, err := s.Secret(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,12 +78,12 @@ func (s *reader) run(t *testing.T, b mdtest.Block) {
 		}
 	}
 	if strings.Contains(b.Text, " VERSION") { // it is only now in rotation
-		if secret, err = (&demo{stack: s.stack}).secret(t.Context()); err != nil {
+		if secret, err = s.Secret(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	text := strings.NewReplacer(
-		"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.url, "http://127.0.0.1:8080/v1", s.url, "https://acme.my.salesforce.com", s.orgURL,
+		"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.URL, "http://127.0.0.1:8080/v1", s.URL, "https://acme.my.salesforce.com", s.OrgURL,
 		" CURRENT", " "+secret.VersionWithLabel("AWSCURRENT"), " PREVIOUS", " "+secret.VersionWithLabel("AWSPREVIOUS"), " VERSION", " "+secret.VersionWithLabel("AWSPENDING"),
 	).Replace(b.Text)
 	t.Setenv("PATH", s.dir+string(os.PathListSeparator)+os.Getenv("PATH"))
@@ -91,24 +91,24 @@ func (s *reader) run(t *testing.T, b mdtest.Block) {
 	defer cancel()
 	shell := exec.CommandContext(ctx, bash, "-euo", "pipefail", "-c", text)
 	shell.Dir = s.dir
-	key, pair := s.app.Credentials() // for a command that asks for it
+	key, pair := s.App.Credentials() // for a command that asks for it
 	shell.Stdin = strings.NewReader(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, pair))
 	output, err := shell.CombinedOutput()
 	if err != nil {
 		said := string(output)
-		for _, secret := range s.org.Secrets() {
+		for _, secret := range s.Org.Secrets() {
 			said = strings.ReplaceAll(said, secret, "[redacted]")
 		}
 		t.Errorf("%v:\n%s\n%s", err, b.Text, said)
 	}
-	if err := s.settle(t.Context()); err != nil {
+	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *stack) current(t *testing.T) string {
+func (s *testStack) current(t *testing.T) string {
 	t.Helper()
-	secret, err := (&demo{stack: s}).secret(t.Context())
+	secret, err := s.Secret(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,9 +119,9 @@ func (s *stack) current(t *testing.T) string {
 func (s *reader) prepare(t *testing.T, b mdtest.Block) {
 	t.Helper()
 	switch {
-	case strings.Contains(b.Text, "credentials.json"): // somebody has regenerated the pair
-		key, pair := s.app.Regenerate()
-		text, err := json.Marshal(map[string]string{"consumerKey": key, "consumerSecret": pair})
+	case strings.Contains(b.Text, "credentials.json"): // a person has regenerated the credentials
+		key, secret := s.App.Regenerate()
+		text, err := json.Marshal(map[string]string{"consumerKey": key, "consumerSecret": secret})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,13 +129,13 @@ func (s *reader) prepare(t *testing.T, b mdtest.Block) {
 			t.Fatal(err)
 		}
 	case b.Heading == "A rotation is stuck":
-		s.org.InjectFault(sfoauthtest.Promote, sfoauthtest.Maintenance(), 0)
-		if _, err := startRotation(t.Context(), s.secrets, prefix+"crm"); err != nil {
+		s.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.Maintenance(), 0)
+		if _, err := startRotation(t.Context(), s.Secrets, prefix+"crm"); err != nil {
 			t.Fatal(err)
 		}
-		s.org.ClearFaults()
+		s.Org.ClearFaults()
 	case strings.Contains(b.Text, "restore-secret"):
-		if _, err := s.secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")}); err != nil {
+		if _, err := s.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -179,7 +179,7 @@ func TestReadmeGo(t *testing.T) {
 		}
 		ran++
 		dir := t.TempDir()
-		fragment := strings.ReplaceAll(b.Text, "https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.url)
+		fragment := strings.ReplaceAll(b.Text, "https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.URL)
 		source, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
 		if err := os.WriteFile(source, fmt.Appendf(nil, program, fragment), 0o600); err != nil {
 			t.Fatal(err)

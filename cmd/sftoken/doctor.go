@@ -18,18 +18,18 @@ func newDoctor() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor APP", GroupID: callerGroup, ValidArgsFunction: cobra.NoFileCompletions,
-		Short: "Find out why there is no token, and what mends it",
-		Long: `Find out why there is no token of the app, or soon will be none, and what
-mends it: who you are and whether you may call the API, the secret, the login,
-its user, the token at Salesforce, and the rotation.
+		Short: "Diagnose why an app's tokens are not available",
+		Long: `Diagnose why an app's tokens are not available, or soon will not be, and suggest
+a fix for each problem. The checks cover your identity, the API, the secret, the
+login, the token at Salesforce and the rotation.
 
-Anybody can run it. What you may not look at is skipped, and says so: a caller
-in another account sees the API and the token; who may call DescribeSecret and
+Anyone can run it; it skips what you may not read. A caller in another account
+sees the API and the token. An identity that may call DescribeSecret and
 GetSecretValue of Secrets Manager sees everything.
 
-It changes nothing and shows nothing secret. It costs one login at Salesforce,
-by the API or by itself; two where the API's does not show that the current pair
-works; and one more where --admin-app names an app, by that app.
+It changes nothing and prints no secret. It costs one login at Salesforce, by
+the API or by itself; two if the API's token does not show that the current
+credentials work; and one more, by the admin app, with --admin-app.
 
 With --json it prints
 
@@ -42,9 +42,9 @@ failed.`,
   sftoken doctor crm --admin-app admin
   sftoken doctor crm --json | jq '.checks[] | select(.status == "failed")'`,
 		Annotations: environment(
-			"SFTOKEN_URL", "the API's address", "SECRET_PREFIX", "as --prefix", "ADMIN_APP", "as --admin-app", "SALESFORCE_HOSTS", "as --salesforce-hosts",
-			awsVariables, awsMeaning, "NO_COLOR", "if set, no colours",
-		).exits(map[int]string{0: "nothing failed; there may be warnings", 1: "something failed"}),
+			"SFTOKEN_URL", "the API's address", "SECRET_PREFIX", "default of --prefix", "ADMIN_APP", "default of --admin-app",
+			"SALESFORCE_HOSTS", "default of --salesforce-hosts", awsVariables, awsMeaning, "NO_COLOR", "if set, no colors",
+		).exits(map[int]string{0: "no check failed; there may be warnings", 1: "a check failed"}),
 		Args: appArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := requirePositive("--timeout", api.timeout); err != nil {
@@ -52,16 +52,18 @@ failed.`,
 			}
 			allowed, err := sfoauth.ParseAllowedHosts(hosts)
 			if err != nil {
-				return &usageError{fmt.Errorf("--salesforce-hosts: %w", err)}
+				return usagef("--salesforce-hosts: %w", err)
 			}
-			out, progress := &reportPrinter{terminal: newTerminal(cmd.OutOrStdout())}, newProgress(cmd.ErrOrStderr())
+			out := &reportPrinter{terminal: newTerminal(cmd.OutOrStdout())}
+			progress := newProgress(cmd.ErrOrStderr())
 			c := doctor.Config{
-				Load:      configLoader(cmd, progress.done),
+				Load:      configLoader(cmd, progress.stop),
 				APIClient: apiHTTPClient,
-				URL:       api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed, Timeout: api.timeout,
-				Begin: progress.wait,
+				URL:       api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed,
+				Timeout: api.timeout,
+				Begin:   progress.start,
 				Done: func(r doctor.Result) {
-					progress.done()
+					progress.stop()
 					if !asJSON {
 						out.result(r)
 					}
@@ -76,40 +78,43 @@ failed.`,
 			if found.Outcome == doctor.Failed {
 				return &exitError{code: exitFailed}
 			}
-			return cmd.Context().Err() // an interrupted visit has found nothing out
+			return cmd.Context().Err() // after an interruption the report is incomplete
 		},
 	}
 	api.add(cmd)
-	cmd.Flags().Lookup("timeout").Usage = "how long each check may take"
+	cmd.Flags().Lookup("timeout").Usage = "the limit of each check"
 	secret.add(cmd)
-	cmd.Flags().StringVar(&adminApp, "admin-app", os.Getenv("ADMIN_APP"), "the `APP` whose login changes the pairs, as the deployment's AdminApp")
-	cmd.Flags().StringVar(&hosts, "salesforce-hosts", os.Getenv("SALESFORCE_HOSTS"), "`HOSTS` beside Salesforce's own, as the deployment's SalesforceHosts")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines: one JSON object")
+	cmd.Flags().StringVar(&adminApp, "admin-app", os.Getenv("ADMIN_APP"),
+		"the `APP` whose login rotates the credentials, as the deployment's AdminApp")
+	cmd.Flags().StringVar(&hosts, "salesforce-hosts", os.Getenv("SALESFORCE_HOSTS"),
+		"`HOSTS` in addition to Salesforce's own, as the deployment's SalesforceHosts")
+	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
-// reportPrinter shows the results of the checks as they come.
+// reportPrinter prints the results of the checks as they come.
 type reportPrinter struct {
 	*terminal
-	group   string   // of the results under the last heading
+	group   string   // of the last heading
 	needs   string   // a check that has not succeeded
-	skipped []string // those that were not made for it, to be shown in one line
+	skipped []string // the checks that need it, to be printed on one line
 }
 
 // groups are the headings of a report.
 var groups = map[string]string{
-	"caller": "You", "api": "The API", "secret": "The secret", "login": "The login", "salesforce": "The token at Salesforce", "rotation": "The rotation",
+	"caller": "You", "api": "The API", "secret": "The secret", "login": "The login",
+	"salesforce": "The token at Salesforce", "rotation": "The rotation",
 }
 
-// labels are how a status is shown.
-var labels = map[doctor.Status]struct{ text, colour string }{
+// statusLabels are the texts and colors of a status.
+var statusLabels = map[doctor.Status]struct{ text, color string }{
 	doctor.OK: {"ok", green}, doctor.Warning: {"warn", yellow}, doctor.Failed: {"FAIL", red}, doctor.Skipped: {"-", faint},
 }
 
-// textColumn is where what was found begins, and fixColumn where what mends it does.
+// The columns at which what was found and its fix begin.
 const (
-	textColumn = 22
-	fixColumn  = 13
+	foundColumn = 24
+	fixColumn   = 13
 )
 
 func (p *reportPrinter) result(r doctor.Result) {
@@ -132,18 +137,18 @@ func (p *reportPrinter) result(r doctor.Result) {
 	if r.Status == doctor.Skipped {
 		found = "not checked: " + found
 	}
-	p.column(p.label(r.Status)+fmt.Sprintf("  %-14s", r.Check), textColumn, found)
+	p.column(p.label(r.Status)+fmt.Sprintf("  %-16s", r.Check), foundColumn, found)
 	if r.Fix != "" {
 		p.column("        "+p.color("fix:", bold)+" ", fixColumn, r.Fix)
 	}
 }
 
 func (p *reportPrinter) label(status doctor.Status) string {
-	label := labels[status]
-	return "  " + p.color(fmt.Sprintf("%-4s", label.text), label.colour)
+	label := statusLabels[status]
+	return "  " + p.color(fmt.Sprintf("%-4s", label.text), label.color)
 }
 
-// flush shows what was skipped.
+// flush prints the skipped checks.
 func (p *reportPrinter) flush() {
 	if len(p.skipped) > 0 {
 		p.column(p.label(doctor.Skipped)+"  ", 8, "not checked without "+p.needs+": "+strings.Join(p.skipped, ", "))
@@ -151,41 +156,39 @@ func (p *reportPrinter) flush() {
 	p.needs, p.skipped = "", nil
 }
 
-// summary says how it came out.
+// summary prints the number of checks by status.
 func (p *reportPrinter) summary(r *doctor.Report) {
 	p.flush()
-	var bad []string
+	var failed []string
 	for _, c := range r.Checks {
 		if c.Status == doctor.Failed {
-			bad = append(bad, c.Check)
+			failed = append(failed, c.Check)
 		}
 	}
-	text := p.color("Nothing failed", green)
-	if len(bad) > 0 {
-		text = p.color(fmt.Sprintf("%d failed: %s", len(bad), strings.Join(bad, ", ")), red)
+	parts := []string{p.color("Nothing failed", green)}
+	if len(failed) > 0 {
+		parts[0] = p.color(fmt.Sprintf("%d failed: %s", len(failed), strings.Join(failed, ", ")), red)
 	}
-	for _, more := range []struct {
-		n    int
-		what string
-	}{
-		{r.Count(doctor.Warning), counted(r.Count(doctor.Warning), "warning")}, {r.Count(doctor.OK), fmt.Sprintf("%d ok", r.Count(doctor.OK))},
-		{r.Count(doctor.Skipped), fmt.Sprintf("%d not checked", r.Count(doctor.Skipped))},
-	} {
-		if more.n > 0 {
-			text += "; " + more.what
-		}
+	if n := r.Count(doctor.Warning); n > 0 {
+		parts = append(parts, count(n, "warning"))
+	}
+	if n := r.Count(doctor.OK); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d ok", n))
+	}
+	if n := r.Count(doctor.Skipped); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d not checked", n))
 	}
 	logins := "No login"
 	if r.Logins > 0 {
-		logins = counted(r.Logins, "login")
+		logins = count(r.Logins, "login")
 	}
 	fmt.Fprintln(p)
-	p.column("", 0, text+". "+logins+" at Salesforce.")
+	p.column("", 0, strings.Join(parts, "; ")+". "+logins+" at Salesforce.")
 }
 
-func counted(n int, what string) string {
+func count(n int, noun string) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/doctor"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -99,7 +100,7 @@ func golden(t *testing.T, name, got string) {
 func TestDoctorOutput(t *testing.T) {
 	var written localaws.SyncBuffer
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s")
-	if err := s.settle(t.Context()); err != nil {
+	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	show := func(name string, p localaws.Principal, exit int, args ...string) {
@@ -114,23 +115,23 @@ func TestDoctorOutput(t *testing.T) {
 	show("caller", billingKey, 0)
 	show("stranger", strangerKey, exitFailed)
 
-	s.app.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true })
-	s.token.Kill() // its cached token
+	s.App.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true })
+	s.Token.Kill() // its cached token
 	show("no-run-as-user", ownerKey, exitFailed)
 	show("no-run-as-user-for-a-caller", billingKey, exitFailed)
-	s.app.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = false })
-	s.token.Kill()
+	s.App.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = false })
+	s.Token.Kill()
 
 	s.useKey(t, ownerKey)
 	if _, stderr, code := command(t, `{"baseUri":"https://acme.lightning.force.com","consumerKey":"3MVG9pasted","consumerSecret":"\"pasted\""}`, "secret", "put", "crm", "--no-verify"); code != 0 ||
 		!strings.Contains(stderr, "warning: baseUri") || !strings.Contains(stderr, "https://acme.my.salesforce.com") || !strings.Contains(stderr, "quotation marks") {
 		t.Errorf("secret put of what looks wrong: exit %d: %s", code, stderr)
 	}
-	if err := s.settle(t.Context()); err != nil {
+	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	show("rolled-back", ownerKey, 0) // by the rotate function
-	for _, secret := range s.org.Secrets() {
+	for _, secret := range s.Org.Secrets() {
 		if strings.Contains(written.String(), secret) {
 			t.Errorf("a secret of %d characters was shown", len(secret))
 		}
@@ -138,7 +139,7 @@ func TestDoctorOutput(t *testing.T) {
 }
 
 func TestDoctorOnTheCommandLine(t *testing.T) {
-	s := &stack{url: "http://127.0.0.1:1/v1", awsURL: "http://127.0.0.1:1"}
+	s := &testStack{&stack.Stack{URL: "http://127.0.0.1:1/v1", AWSURL: "http://127.0.0.1:1"}}
 	s.useKey(t, billingKey)
 	for _, c := range []struct {
 		name string
@@ -165,7 +166,7 @@ func TestDoctorOnTheCommandLine(t *testing.T) {
 			t.Errorf("nothing listens: %s is %s, want %s", check, got[check], status)
 		}
 	}
-	if report.Outcome != doctor.Failed || report.App != "crm" || report.URL != s.url {
+	if report.Outcome != doctor.Failed || report.App != "crm" || report.URL != s.URL {
 		t.Errorf("%+v", report)
 	}
 }

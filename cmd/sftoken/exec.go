@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// What a shell exits with where it cannot run a command, and above which it says that a signal ended one. Source: POSIX.1-2024,
-// Shell Command Language, "Exit Status for Commands".
+// The exit codes with which a shell reports that it cannot run a command, or that a signal has ended it. Source:
+// POSIX.1-2024, Shell Command Language, "Exit Status for Commands".
 const (
 	exitCannotRun = 126
 	exitNotFound  = 127
@@ -25,24 +25,26 @@ func newExec() *cobra.Command {
 	var flags apiFlags
 	cmd := &cobra.Command{
 		Use: "exec APP [flags] -- COMMAND [ARGUMENT …]", GroupID: callerGroup, DisableFlagsInUseLine: true,
-		Short: "Run a command with a token in its environment",
-		Long: `Run a command with a token of the app in its environment: SF_ACCESS_TOKEN, and
-SF_INSTANCE_URL, the address of its org. The token is in no command line, which
-every user of a machine can read.
+		Short: "Run a command with an access token in its environment",
+		Long: `Run a command with an access token for the app in SF_ACCESS_TOKEN and the URL of
+its org in SF_INSTANCE_URL. The token is in no command line, which every user of
+a machine can read.
 
-The token is fetched once. A command that outlives it asks for another with
-"sftoken get". Signals are passed on.`,
+The token is fetched once. A command that runs for longer than the token is
+valid gets another with "sftoken get". Signals are forwarded to the command.`,
 		Example: `  sftoken exec crm -- python report.py
   sftoken exec crm -- sh -c '
       printf "Authorization: Bearer %s" $SF_ACCESS_TOKEN |
       curl -H @- $SF_INSTANCE_URL/services/data/v65.0/limits'`,
 		Annotations: apiSections("").exits(map[int]string{
-			0: "the command succeeded; otherwise what it exits with", exitFailed: "no token, or:", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
-			exitCannotRun: "the command cannot be run", exitNotFound: "there is no such command", exitSignal: "and above: a signal has ended the command",
+			0: "the command succeeded; otherwise the command's exit code, or:", exitFailed: "no token",
+			exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
+			exitCannotRun: "the command cannot be run", exitNotFound: "the command was not found",
+			exitSignal: "plus the number of the signal that ended the command",
 		}),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
-				return &usageError{errors.New("want: sftoken exec APP -- COMMAND")}
+				return usagef("want: sftoken exec APP -- COMMAND")
 			}
 			return appArg(cmd, args[:1])
 		},
@@ -51,10 +53,10 @@ The token is fetched once. A command that outlives it asks for another with
 			if err != nil {
 				return err
 			}
-			// Not with cmd.Context(): a signal that ends it is the command's to deal with.
+			// Without cancellation: signals go to the command, which decides what to do.
 			child := exec.CommandContext(context.WithoutCancel(cmd.Context()), args[1], args[2:]...)
 			child.Stdin, child.Stdout, child.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-			child.Env = append(os.Environ(), variables(token)...)
+			child.Env = append(os.Environ(), tokenVariables(token)...)
 			return runChild(child)
 		},
 	}
@@ -62,7 +64,7 @@ The token is fetched once. A command that outlives it asks for another with
 	return cmd
 }
 
-// runChild runs the command and returns its exit code as an error. Of what it says itself nothing is repeated.
+// runChild runs the command and returns its exit code as an exitError.
 func runChild(child *exec.Cmd) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -72,43 +74,37 @@ func runChild(child *exec.Cmd) error {
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			code = exitNotFound
 		}
-		return &exitError{err.Error(), code}
+		return &exitError{err, code}
 	}
-	ended := make(chan struct{})
-	go forwardSignals(signals, child.Process, ended)
+	exited := make(chan struct{})
+	go forwardSignals(signals, child.Process, exited)
 	err := child.Wait()
-	close(ended)
+	close(exited)
 	exit, ok := errors.AsType[*exec.ExitError](err)
-	switch status, waited := waitStatus(exit); {
-	case !ok:
+	if !ok {
 		return err
-	case waited && status.Signaled():
-		return &exitError{"", exitSignal + int(status.Signal())}
 	}
-	return &exitError{"", exit.ExitCode()}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return &exitError{code: exitSignal + int(status.Signal())}
+	}
+	return &exitError{code: exit.ExitCode()}
 }
 
-func waitStatus(exit *exec.ExitError) (status syscall.WaitStatus, ok bool) {
-	if exit != nil {
-		status, ok = exit.Sys().(syscall.WaitStatus)
-	}
-	return status, ok
-}
-
-// forwardSignals hands signals to the process until it has ended. A terminal sends Ctrl-C to the process by itself, whichever of its streams are
-// redirected; many programs take a second one as the order to give up without tidying.
-func forwardSignals(signals <-chan os.Signal, to *os.Process, ended <-chan struct{}) {
-	terminal := slices.ContainsFunc([]*os.File{os.Stdin, os.Stdout, os.Stderr}, func(f *os.File) bool {
-		_, is := columns(f)
-		return is
+// forwardSignals forwards signals to the process until it has exited. A terminal sends Ctrl-C to the process by
+// itself, even if some streams are redirected, and many programs take a second one as the order to quit without
+// cleaning up.
+func forwardSignals(signals <-chan os.Signal, to *os.Process, exited <-chan struct{}) {
+	atTerminal := slices.ContainsFunc([]*os.File{os.Stdin, os.Stdout, os.Stderr}, func(f *os.File) bool {
+		_, terminal := columns(f)
+		return terminal
 	})
 	for {
 		select {
-		case <-ended:
+		case <-exited:
 			return
 		case s := <-signals:
-			if s != os.Interrupt || !terminal {
-				_ = to.Signal(s) // fails where it has just ended
+			if s != os.Interrupt || !atTerminal {
+				_ = to.Signal(s) // fails if it has just exited
 			}
 		}
 	}

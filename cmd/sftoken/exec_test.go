@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
 // odd are texts that a shell or a careless program takes apart.
@@ -36,7 +37,7 @@ func oddAPI(t *testing.T, text string) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": visible(text), "token_id": "0123456789abcdef", "instance_url": "https://" + text, "expires_in": 600})
 	}))
 	t.Cleanup(api.Close)
-	s := &stack{url: api.URL + "/v1", awsURL: api.URL}
+	s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
 	s.useKey(t, billingKey)
 }
 

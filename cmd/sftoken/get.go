@@ -21,69 +21,84 @@ import (
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
-// apiFlags are those of the commands that call the API.
+// apiFlags are the flags of the commands that call the API.
 type apiFlags struct {
 	url     string
 	timeout time.Duration
 }
 
 func (f *apiFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.url, "url", "", "the API's address: `URL` is the ApiUrl of the deployment (default $SFTOKEN_URL)")
+	cmd.Flags().StringVar(&f.url, "url", "",
+		"the API's address: `URL` is the deployment's output ApiUrl (default $SFTOKEN_URL)")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to try")
 }
 
-// apiSections are the sections of help of the commands that call the API.
+const urlVariableHelp = "the API's address, if --url is not passed"
+
+// apiSections returns the sections of help of the commands that call the API.
 func apiSections(done string) sections {
-	return environment("SFTOKEN_URL", "the API's address, where --url does not give it", awsVariables, awsMeaning).
-		exits(map[int]string{0: done, exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp})
+	return environment("SFTOKEN_URL", urlVariableHelp, awsVariables, awsMeaning).exits(map[int]string{
+		0: done, exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
+	})
 }
 
-// address is the API's, empty where it is not given.
+// address returns the API's address, or "" if it is not set.
 func (f *apiFlags) address() string { return cmp.Or(f.url, os.Getenv("SFTOKEN_URL")) }
 
-// check refuses flags that make no sense.
 func (f *apiFlags) check() error {
 	if err := requirePositive("--timeout", f.timeout); err != nil {
 		return err
 	}
-	address := f.address()
-	u, err := url.Parse(strings.TrimSpace(address))
-	switch {
-	case address == "":
-		return &usageError{errors.New("no API: give --url or set SFTOKEN_URL to the ApiUrl of the deployment")}
-	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return &usageError{errors.New("the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")}
+	if f.address() == "" {
+		return withHint(usagef("the API's address is not set"),
+			"pass --url or set SFTOKEN_URL: the deployment's output ApiUrl")
+	}
+	u, err := url.Parse(strings.TrimSpace(f.address()))
+	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return usagef("the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
 	}
 	return nil
 }
 
-// requirePositive refuses a duration that leaves no time.
 func requirePositive(flag string, d time.Duration) error {
 	if d <= 0 {
-		return &usageError{fmt.Errorf("%s %s: want more than 0, like 30s or 5m", flag, d)}
+		return usagef("%s %s: want more than 0, like 30s or 5m", flag, d)
 	}
 	return nil
 }
 
-// source returns a source of the app's tokens, and a context that ends with the time-out.
-func (f *apiFlags) source(cmd *cobra.Command, app string) (*sftoken.TokenSource, context.Context, context.CancelFunc, error) {
+// call calls the API with a source of the app's tokens, within the timeout.
+func (f *apiFlags) call(cmd *cobra.Command, app string, do func(context.Context, *sftoken.TokenSource) error) error {
 	if err := f.check(); err != nil {
-		return nil, nil, nil, err
+		return err
 	}
 	cfg, err := awsConfig(cmd)
 	if err != nil {
-		return nil, nil, nil, err
+		return err
 	}
 	if cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" {
-		return nil, nil, nil, &usageError{errors.New("no region: the API's address names none, so set AWS_REGION to the API's region")}
+		return withHint(usagef("no region: the API's address does not name it"), "set AWS_REGION to the API's region")
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
-	return f.tokenSource(cfg, app), ctx, cancel, nil
+	defer cancel()
+	progress := newProgress(cmd.ErrOrStderr())
+	progress.start("waiting for the API")
+	defer progress.stop()
+	return do(ctx, f.tokenSource(cfg, app))
 }
 
-// tokenSource is a source that asks the API with this configuration.
 func (f *apiFlags) tokenSource(cfg aws.Config, app string) *sftoken.TokenSource {
 	return sftoken.NewTokenSource(cfg, f.address(), app, sftoken.WithHTTPClient(apiHTTPClient(cfg)))
+}
+
+// fetch gets a token from the API. If rejected is not empty, it is the ID of a token that Salesforce has rejected.
+func (f *apiFlags) fetch(cmd *cobra.Command, app, rejected string) (token *sftoken.Token, err error) {
+	err = f.call(cmd, app, func(ctx context.Context, source *sftoken.TokenSource) error {
+		token, err = source.Refresh(ctx, rejected)
+		return err
+	})
+	return token, err
 }
 
 func newGet() *cobra.Command {
@@ -91,13 +106,12 @@ func newGet() *cobra.Command {
 	var output, rejected string
 	cmd := &cobra.Command{
 		Use: "get APP", GroupID: callerGroup,
-		Short: "Print a token of the app",
-		Long: `Print a token of the app, with the address of its org.
+		Short: "Print an access token for the app",
+		Long: `Print an access token for the app, and the URL of its org.
 
-The API answers from its cache as long as a token lives, so this may be called
-as often as a token is needed. When Salesforce refuses a token (HTTP 401
-INVALID_SESSION_ID), --rejected TOKEN_ID makes the API check whether it is dead,
-and replace it if it is.`,
+The API caches tokens, so call this as often as you need a token. If Salesforce
+rejects a token (HTTP 401 INVALID_SESSION_ID), pass its ID with --rejected: the
+API then introspects the token and replaces it if it is inactive.`,
 		Example: `  sftoken get crm
   sftoken get crm -o header | curl -H @- \
       https://acme.my.salesforce.com/services/data/v65.0/limits
@@ -107,7 +121,7 @@ and replace it if it is.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(outputs, output) {
-				return &usageError{fmt.Errorf("--output %q: want json, token, header, env or none", output)}
+				return usagef("--output %q: want json, token, header, env or none", output)
 			}
 			token, err := flags.fetch(cmd, args[0], rejected)
 			if err != nil {
@@ -117,26 +131,15 @@ and replace it if it is.`,
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "json", "`FORMAT`: json, token, header (Authorization: Bearer …), env (export lines for a shell) or none")
-	cmd.Flags().StringVar(&rejected, "rejected", "", "the `TOKEN_ID` of a token that Salesforce has refused")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	cmd.Flags().StringVarP(&output, "output", "o", "json",
+		"`FORMAT`: json, token, header (Authorization: Bearer …), env (export lines for a shell) or none")
+	cmd.Flags().StringVar(&rejected, "rejected", "", "the `TOKEN_ID` of a token that Salesforce has rejected")
+	completion := cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp)
+	_ = cmd.RegisterFlagCompletionFunc("output", completion) // fails only for unknown flags
 	return cmd
 }
 
-// fetch asks the API for a token, in place of a rejected one where there is one.
-func (f *apiFlags) fetch(cmd *cobra.Command, app, rejected string) (*sftoken.Token, error) {
-	source, ctx, cancel, err := f.source(cmd, app)
-	if err != nil {
-		return nil, err
-	}
-	defer cancel()
-	progress := newProgress(cmd.ErrOrStderr())
-	progress.wait("waiting for the API")
-	defer progress.done()
-	return source.Refresh(ctx, rejected)
-}
-
-// outputs are what --output takes. The last prints nothing: to see whether a token is to be had.
+// outputs are the values of --output. With none the command only checks that a token is available.
 var outputs = []string{"json", "token", "header", "env", "none"}
 
 func printToken(w io.Writer, token *sftoken.Token, output string) error {
@@ -161,7 +164,7 @@ func printToken(w io.Writer, token *sftoken.Token, output string) error {
 		text = "Authorization: Bearer " + access
 	case "env":
 		var lines []string
-		for _, variable := range variables(token) {
+		for _, variable := range tokenVariables(token) {
 			name, value, _ := strings.Cut(variable, "=")
 			lines = append(lines, "export "+name+"="+quote(value))
 		}
@@ -173,10 +176,11 @@ func printToken(w io.Writer, token *sftoken.Token, output string) error {
 	return err
 }
 
-// errMalformed is a token that cannot be one. In a header it could add another header.
-var errMalformed = errors.New("the API's answer is malformed: its token or address holds white space or characters that do not print")
+// errMalformed is the error for a token that could, for example, add another header to a request.
+var errMalformed = errors.New("malformed response from the API: " +
+	"its token or URL contains white space or characters that do not print")
 
-// indentedJSON is JSON for a person. What a terminal would take for a command is escaped, which leaves its meaning as it is.
+// indentedJSON indents JSON and escapes what a terminal could interpret as a command.
 func indentedJSON(text string) (string, error) {
 	var indented bytes.Buffer
 	if err := json.Indent(&indented, []byte(text), "", "  "); err != nil {
@@ -193,8 +197,8 @@ func indentedJSON(text string) (string, error) {
 	return escaped.String(), nil
 }
 
-// variables are what a program that calls Salesforce needs.
-func variables(token *sftoken.Token) []string {
+// tokenVariables returns the environment variables for a program that calls Salesforce.
+func tokenVariables(token *sftoken.Token) []string {
 	return []string{"SF_ACCESS_TOKEN=" + token.AccessToken.Reveal(), "SF_INSTANCE_URL=" + token.InstanceURL}
 }
 
@@ -205,28 +209,22 @@ func newRevoke() *cobra.Command {
 	var flags apiFlags
 	cmd := &cobra.Command{
 		Use: "revoke APP", GroupID: callerGroup,
-		Short: "Revoke the app's cached token, for everybody who holds it",
-		Long: `Revoke the token that the API has cached, at Salesforce: everybody who holds it
-loses it, and the next request gets another one. It is for emergencies, and
-takes the right to invoke DELETE on the app's path.
+		Short: "Revoke the app's cached token for all its callers",
+		Long: `Revoke the API's cached token at Salesforce. Every caller that holds it loses
+access, and the next request gets a new token. This is for emergencies and
+needs permission to invoke DELETE on the app's path.
 
-A token function that runs in several instances has a token in each, and only
-one of them is reached. If the app's pair has leaked, use
-"sftoken rotate APP --compromised", which reaches all.`,
+Each instance of the token function caches its own token, and the request
+reaches only one of them. If the app's credentials are compromised, use
+"sftoken rotate APP --compromised", which reaches all of them.`,
 		Example:           `  sftoken revoke crm`,
-		Annotations:       apiSections("done: there is no cached token any more"),
+		Annotations:       apiSections("done: the API has no cached token"),
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			source, ctx, cancel, err := flags.source(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			progress := newProgress(cmd.ErrOrStderr())
-			progress.wait("waiting for the API")
-			defer progress.done()
-			return source.Revoke(ctx)
+			return flags.call(cmd, args[0], func(ctx context.Context, source *sftoken.TokenSource) error {
+				return source.Revoke(ctx)
+			})
 		},
 	}
 	flags.add(cmd)

@@ -5,15 +5,16 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
-// The sections that a command's help has beside cobra's own.
+// The sections that help has in addition to cobra's.
 const (
 	environmentSection = "environment"
 	exitSection        = "exit"
 )
 
-// helpTemplate is 80 columns wide, as the texts are. Source of the fields: the default template of package cobra.
+// helpTemplate prints help 80 columns wide. Source of the fields: the default template of package cobra.
 const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
 {{end}}Usage:
@@ -32,29 +33,36 @@ Commands:
 Flags:
 {{.LocalFlags.FlagUsagesWrapped 80 | trimTrailingWhitespaces}}
 {{end}}{{if .HasAvailableInheritedFlags}}
-Flags of all these commands:
+Inherited flags:
 {{.InheritedFlags.FlagUsagesWrapped 80 | trimTrailingWhitespaces}}
 {{end}}{{with index .Annotations "environment"}}
 Environment:
 {{.}}{{end}}{{with index .Annotations "exit"}}
 Exit codes:
 {{.}}{{end}}{{if .HasAvailableSubCommands}}
-"{{.CommandPath}} [command] --help" says more about a command.
+Run "{{.CommandPath}} [command] --help" for details of a command.
 {{end}}`
 
 const (
 	awsVariables = "AWS_…"
-	awsMeaning   = "credentials, profile and region, as the AWS CLI finds them"
+	awsMeaning   = "credentials, profile and region, as for the AWS CLI"
 )
 
-// sections are a command's further sections of help.
+// The meanings of the exit codes of commands that call the API.
+const (
+	deniedHelp = "denied by IAM or by allowedPrincipals, or no such app"
+	retryHelp  = "temporary failure: try again later"
+	configHelp = "the app is misconfigured: run sftoken doctor"
+)
+
+// sections are the texts of a command's additional sections of help.
 type sections map[string]string
 
-// environment begins with the environment variables, each followed by its meaning.
+// environment returns sections with the environment variables, each followed by its meaning.
 func environment(variables ...string) sections {
 	width := 0
 	for i := 0; i < len(variables); i += 2 {
-		width = max(width, len([]rune(variables[i])))
+		width = max(width, utf8.RuneCountInString(variables[i]))
 	}
 	var b strings.Builder
 	for i := 0; i < len(variables); i += 2 {
@@ -63,7 +71,7 @@ func environment(variables ...string) sections {
 	return sections{environmentSection: b.String()}
 }
 
-// exits adds the exit codes, each followed by its meaning, and that for wrong usage, which every command has.
+// exits adds the meanings of the exit codes, and of the code for wrong usage, which every command has.
 func (s sections) exits(meanings map[int]string) sections {
 	meanings[exitUsage] = "wrong usage"
 	var b strings.Builder

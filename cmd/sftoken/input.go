@@ -20,17 +20,16 @@ import (
 	"github.com/sftoken/sftoken/internal/appsecret"
 )
 
-// fields are those of a secret's value, by name.
+// fields are the fields of a secret's value by name.
 type fields = map[string]json.RawMessage
 
-// maxInput bounds what is read of a file or standard input, in bytes: Secrets Manager takes no longer value, and
-// UTF-16 doubles it.
+// maxInput is the limit of a file or standard input in bytes: that of a value in Secrets Manager, doubled by UTF-16.
 const maxInput = 128 << 10
 
-// readInput reads the fields from a file or standard input, or asks for them.
-func (s *store) readInput(file string, present fields) (fields, error) {
+// readInput reads the fields from a file or standard input, or prompts for them at a terminal.
+func (s *store) readInput(file string, stored fields) (fields, error) {
 	input := s.cmd.InOrStdin()
-	switch at := inputTerminal(s.cmd); {
+	switch terminal := inputTerminal(s.cmd); {
 	case file != "" && file != "-":
 		opened, err := os.Open(file)
 		if err != nil {
@@ -38,36 +37,36 @@ func (s *store) readInput(file string, present fields) (fields, error) {
 		}
 		defer opened.Close()
 		input = opened
-	case file == "" && at != nil:
-		return s.prompt(at, present)
+	case file == "" && terminal != nil:
+		return s.prompt(terminal, stored)
 	}
 	raw, err := io.ReadAll(io.LimitReader(input, maxInput+1))
 	if err != nil {
 		return nil, err
 	}
 	text, err := decodeText(raw)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case strings.TrimSpace(text) == "" && file == "":
-		return nil, errors.New("standard input is empty and no terminal: give the fields as JSON with --file, or run this at a terminal to be asked")
+	}
+	if strings.TrimSpace(text) == "" && file == "" {
+		return nil, withHint(errors.New("no input"), "pass --file, pipe JSON to stdin, or run in a terminal to be prompted")
 	}
 	found, err := appsecret.Fields(text)
 	switch {
 	case err != nil:
-		return nil, errors.New(`want one JSON object, like {"consumerKey": "…", "consumerSecret": "…"}`)
+		return nil, errors.New(`the input is not one JSON object, like {"consumerKey": "…", "consumerSecret": "…"}`)
 	case len(found) == 0:
-		return nil, errors.New("no field is given")
+		return nil, errors.New("the input has no field")
 	}
 	for _, name := range slices.Sorted(maps.Keys(found)) {
-		if _, near := appsecret.NearMiss(name); !near && !appsecret.IsField(name) { // what is nearly a field is refused
-			newTerminal(s.cmd.ErrOrStderr()).column("warning: ", 9, fmt.Sprintf("%q is no field that sftoken reads: it is stored as it is", name))
+		if _, near := appsecret.NearMiss(name); !near && !appsecret.IsField(name) { // a near miss is an error later
+			s.warn(fmt.Sprintf("sftoken does not use the field %q, and stores it unchanged", name))
 		}
 	}
 	return found, nil
 }
 
-// decodeText reads a file as an editor or a shell may have written it: UTF-8, with a byte order mark or without, or
+// decodeText decodes the encodings that editors and shells write: UTF-8, with or without a byte order mark, and
 // UTF-16 with one.
 func decodeText(raw []byte) (string, error) {
 	const saveAs = "save it as UTF-8 (in PowerShell: -Encoding utf8)"
@@ -96,6 +95,7 @@ func decodeText(raw []byte) (string, error) {
 	return string(text), nil
 }
 
+// validUntil returns the number of bytes before the first that is not UTF-8.
 func validUntil(text []byte) int {
 	at := 0
 	for at < len(text) {
@@ -110,7 +110,7 @@ func validUntil(text []byte) int {
 
 func decodeUTF16(text []byte, order binary.ByteOrder) (string, error) {
 	if len(text)%2 != 0 {
-		return "", errors.New("the input begins as UTF-16 and ends within a character: it was cut off")
+		return "", errors.New("the input is UTF-16 that ends within a character: it is truncated")
 	}
 	units := make([]uint16, len(text)/2)
 	for i := range units {
@@ -118,44 +118,45 @@ func decodeUTF16(text []byte, order binary.ByteOrder) (string, error) {
 	}
 	decoded := string(utf16.Decode(units))
 	if strings.ContainsRune(decoded, utf8.RuneError) {
-		return "", errors.New("the input begins as UTF-16 and holds what is no character in it")
+		return "", errors.New("the input is not valid UTF-16")
 	}
 	return decoded, nil
 }
 
-// prompt asks a person. What is secret is not shown.
-func (s *store) prompt(at *os.File, present fields) (fields, error) {
-	answers := fields{}
-	lines := bufio.NewReader(at)
+// prompt prompts for the fields, without an echo for the secret.
+func (s *store) prompt(terminal *os.File, stored fields) (fields, error) {
+	given := fields{}
+	lines := bufio.NewReader(terminal)
 	for _, field := range []struct{ name, prompt string }{
-		{"baseUri", "My Domain, https://<MyDomain>.my.salesforce.com"}, {"consumerKey", "Consumer key"}, {"consumerSecret", "Consumer secret (not shown)"},
+		{"baseUri", "My Domain, https://<MyDomain>.my.salesforce.com"},
+		{"consumerKey", "Consumer key"}, {"consumerSecret", "Consumer secret (not shown)"},
 	} {
-		var stored string
-		_ = json.Unmarshal(present[field.name], &stored) // a field that is no string is asked for
-		if field.name == "baseUri" && stored != "" && !strings.Contains(stored, appsecret.Placeholder) {
+		var value string
+		_ = json.Unmarshal(stored[field.name], &value) // a value that is not a string is prompted for
+		if field.name == "baseUri" && value != "" && !strings.Contains(value, appsecret.Placeholder) {
 			continue
 		}
 		fmt.Fprintf(s.cmd.ErrOrStderr(), "%s: ", field.prompt)
+		hidden := field.name == "consumerSecret"
 		var text string
 		var err error
-		if field.name == "consumerSecret" {
-			var hidden []byte
-			hidden, err = term.ReadPassword(int(at.Fd()))
-			text = string(hidden)
-			fmt.Fprintln(s.cmd.ErrOrStderr())
+		if hidden {
+			var typed []byte
+			typed, err = term.ReadPassword(int(terminal.Fd()))
+			text = string(typed)
 		} else {
 			text, err = lines.ReadString('\n')
 		}
-		if errors.Is(err, io.EOF) { // Ctrl-D leaves the cursor behind the question; a hidden line has ended already
-			if field.name != "consumerSecret" {
-				fmt.Fprintln(s.cmd.ErrOrStderr())
-			}
-			return nil, errors.New("the input has ended")
+		if hidden || errors.Is(err, io.EOF) { // neither a hidden line nor Ctrl-D moves the cursor to the next line
+			fmt.Fprintln(s.cmd.ErrOrStderr())
+		}
+		if errors.Is(err, io.EOF) {
+			return nil, errors.New("end of input")
 		}
 		if err != nil {
 			return nil, err
 		}
-		answers[field.name], _ = json.Marshal(strings.TrimSpace(text))
+		given[field.name], _ = json.Marshal(strings.TrimSpace(text))
 	}
-	return answers, nil
+	return given, nil
 }

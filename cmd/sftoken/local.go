@@ -10,108 +10,113 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
 func newLocal() *cobra.Command {
-	var o stackOptions
+	var c stack.Config
 	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "local", GroupID: localGroup,
-		Short: "Run the whole of sftoken on this machine, until Ctrl-C",
-		Long: `Run the whole of sftoken on this machine, until Ctrl-C: the real functions
-between a simulated Salesforce org and stand-ins for Secrets Manager,
-STS, API Gateway and Lambda. Everything listens on this machine alone and is
-kept in memory.
+		Short: "Run all of sftoken on this machine, until Ctrl-C",
+		Long: `Run all of sftoken on this machine, until Ctrl-C: the real functions between a
+simulated Salesforce org and simulated AWS services (Secrets Manager, STS, API
+Gateway and Lambda). It listens on this machine only and keeps everything in
+memory.
 
-With --secrets the org is a real one, and no AWS account is needed: FILE maps
-apps to secret values,
+--secrets uses a real org in place of the simulated one, without an AWS account.
+FILE maps apps to secret values:
 
   {"crm": {"consumerKey": "…", "consumerSecret": "…", "baseUri": "…"}}
 
-Their pairs are never rotated: the new one would be lost with this process. The
-keys are made for each run, and only requests to localhost are answered, so that
-no other user of this machine and no web page reads the secrets. Without
---secrets the keys are always the same: a simulated org is all that they open.
+These credentials are never rotated, because the new ones would be lost with
+this process. The AWS keys are random in each run, and only requests to
+localhost are accepted: no other user of this machine and no web page can read
+the secrets. Without --secrets the keys are always the same, because they give
+access to a simulated org only.
 
-With --org-ca the simulated org answers https too, at the same address: for
-clients that speak nothing else. They must trust the certificate in FILE:
-REQUESTS_CA_BUNDLE for Python's requests, NODE_EXTRA_CA_CERTS for Node.`,
+--org-ca lets clients that support only https reach the simulated org, at the
+address of --org-tls-listen. Give them that address in place of the token's
+instance_url. They must trust the certificate in FILE: set REQUESTS_CA_BUNDLE
+for Python's requests, NODE_EXTRA_CA_CERTS for Node.`,
 		Example: `  sftoken local
-  sftoken local --set SECRET_TTL=10s
+  sftoken local --env SECRET_TTL=10s
   sftoken local --secrets secrets.json`,
 		Annotations: sections{}.exits(map[int]string{0: "ended by Ctrl-C", 1: "failed"}),
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if file != "" && o.orgCA != "" {
-				return &usageError{errors.New("--org-ca is for the simulated org: with --secrets there is none")}
+			if file != "" && c.OrgCA != "" {
+				return &usageError{errors.New("--org-ca needs the simulated org, which --secrets replaces")}
 			}
-			for _, setting := range o.env {
+			for _, setting := range c.Env {
 				if name, _, ok := strings.Cut(setting, "="); !ok || name == "" {
-					return &usageError{fmt.Errorf("--set %q: want NAME=value, like SECRET_TTL=10s", setting)}
+					return &usageError{fmt.Errorf("--env %q: want NAME=value, like SECRET_TTL=10s", setting)}
 				}
 			}
 			if file != "" {
-				if o.secrets, err = readSecrets(file); err != nil {
+				if c.Secrets, err = stack.ReadSecrets(file); err != nil {
 					return err
 				}
 				if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
-					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s can be read by others: chmod 600 %s\n", file, file)
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: other users can read %s: chmod 600 %s\n", file, file)
 				}
 			}
-			o.log = cmd.ErrOrStderr()
-			s, err := newStack(cmd.Context(), o)
+			c.Log = cmd.ErrOrStderr()
+			s, err := stack.Start(cmd.Context(), c)
 			if err != nil {
 				return err
 			}
 			defer s.Close()
-			if err := s.introduce(cmd, asJSON); err != nil {
+			if err := printBanner(cmd, s, asJSON); err != nil {
 				return err
 			}
 			<-cmd.Context().Done()
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&o.api, "listen", "127.0.0.1:8080", "`HOST:PORT` where the API listens")
-	cmd.Flags().StringVar(&o.aws, "secrets-manager-listen", "127.0.0.1:4566", "`HOST:PORT` where Secrets Manager and STS listen")
-	cmd.Flags().StringVar(&o.org, "org-listen", "127.0.0.1:8443", "`HOST:PORT` where the simulated org listens")
-	cmd.Flags().StringVar(&o.orgURL, "org-url", "", "`URL` where the functions find the simulated org, if not where it listens")
-	cmd.Flags().StringVar(&o.orgCA, "org-ca", "", "have the simulated org answer https too, and write what to trust to `FILE`")
-	cmd.Flags().StringVar(&file, "secrets", "", "vend from a real org: a `FILE` that maps apps to secret values")
-	cmd.Flags().StringArrayVar(&o.env, "set", nil, "a setting of the functions, `NAME=value`; may be repeated")
-	cmd.Flags().BoolVar(&o.noFunctions, "no-functions", false, "start only the org and AWS, for functions that run elsewhere: sam local")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines: one JSON object with the addresses and keys")
+	flags := cmd.Flags()
+	flags.StringVar(&c.ListenAPI, "listen", "127.0.0.1:8080", "`HOST:PORT` where the API listens")
+	flags.StringVar(&c.ListenAWS, "secrets-manager-listen", "127.0.0.1:4566", "`HOST:PORT` where Secrets Manager and STS listen")
+	flags.StringVar(&c.ListenOrg, "org-listen", "127.0.0.1:8443", "`HOST:PORT` where the simulated org listens")
+	flags.StringVar(&c.ListenOrgTLS, "org-tls-listen", "127.0.0.1:8444", "`HOST:PORT` where it listens with TLS, with --org-ca")
+	flags.StringVar(&c.OrgURL, "org-url", "", "`URL` of the simulated org as the functions reach it, if not where it listens")
+	flags.StringVar(&c.OrgCA, "org-ca", "", "serve the simulated org with TLS too, and write the certificate to trust to `FILE`")
+	flags.StringVar(&file, "secrets", "", "use a real org: a `FILE` that maps apps to secret values")
+	flags.StringArrayVar(&c.Env, "env", nil, "set an environment variable of the functions, `NAME=value`; may be repeated")
+	flags.BoolVar(&c.NoFunctions, "no-functions", false, "start only the org and AWS, for functions that run elsewhere: sam local")
+	flags.BoolVar(&asJSON, "json", false, "for machines: one JSON object with the addresses and keys")
 	return cmd
 }
 
-// introduce says where everything is and how to try it.
-func (s *stack) introduce(cmd *cobra.Command, asJSON bool) error {
-	w := cmd.OutOrStdout()
-	if s.token == nil && !asJSON {
-		_, err := fmt.Fprintf(w, "\nUntil Ctrl-C:\n\n  AWS               %s (Secrets Manager, STS)\n  Salesforce        %s\n\n", s.awsURL, s.orgName())
+// printBanner prints where everything is and how to try it.
+func printBanner(cmd *cobra.Command, s *stack.Stack, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(addresses(s))
+	}
+	org := s.OrgURL + " (simulated)"
+	if s.Org == nil {
+		org = "the real org that each secret names"
+	}
+	if s.OrgTLSURL != "" {
+		org += ", " + s.OrgTLSURL
+	}
+	where := fmt.Sprintf("  AWS               %s (Secrets Manager, STS)\n  Salesforce        %s\n", s.AWSURL, org)
+	if s.Token == nil {
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "\nUntil Ctrl-C:\n\n%s\n", where)
 		return err
 	}
-	if asJSON {
-		key := func(p localaws.Principal) map[string]string {
-			return map[string]string{"accessKeyId": p.AccessKeyID, "secretAccessKey": p.SecretAccessKey, "arn": p.ARN}
-		}
-		return json.NewEncoder(w).Encode(map[string]any{
-			"url": s.url, "secretsManager": s.awsURL, "sts": s.awsURL, "org": s.orgURL, "region": region,
-			"keys": map[string]any{"owner": key(s.keys.owner), "billing": key(s.keys.billing), "stranger": key(s.keys.stranger)},
-		})
-	}
-	rotate, hosts := "  sftoken rotate "+s.apps[0]+" --wait\n", "  export SALESFORCE_HOSTS="+strings.TrimPrefix(s.orgURL, "http://")+"\n"
-	if s.org == nil {
+	rotate, hosts := "  sftoken rotate "+s.Apps[0]+" --wait\n", "  export SALESFORCE_HOSTS="+s.OrgHost()+"\n"
+	if s.Org == nil {
 		rotate, hosts = "", ""
 	}
-	_, err := fmt.Fprintf(w, `
+	caller, owner := s.Keys.Billing, s.Keys.Owner
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), `
 sftoken runs on this machine until Ctrl-C.
 
   API               %[1]s
-  AWS               %[2]s (Secrets Manager, STS)
-  Salesforce        %[3]s
-
-A user in another account, who knows no secret, asks for a token:
+%[3]s
+Get a token as a user in another account, without any Salesforce secret:
 
   curl --aws-sigv4 "aws:amz:%[4]s:execute-api" --user %[5]s:%[6]s %[1]s/tokens/%[7]s
 
@@ -123,22 +128,31 @@ The same with this tool:
   export AWS_SECRET_ACCESS_KEY=%[6]s
   sftoken get %[7]s
 
-As the owner, who may write the secret:
+As the owner, who can write the secret:
 
   export AWS_ACCESS_KEY_ID=%[8]s
   export AWS_SECRET_ACCESS_KEY=%[9]s
 %[11]s  sftoken secret status %[7]s
   sftoken doctor %[7]s
 %[10]s
-What the functions write follows.
+The functions' log follows.
 
-`, s.url, s.awsURL, s.orgName(), region, s.keys.billing.AccessKeyID, s.keys.billing.SecretAccessKey, s.apps[0], s.keys.owner.AccessKeyID, s.keys.owner.SecretAccessKey, rotate, hosts)
+`, s.URL, s.AWSURL, where, stack.Region, caller.AccessKeyID, caller.SecretAccessKey, s.Apps[0],
+		owner.AccessKeyID, owner.SecretAccessKey, rotate, hosts)
 	return err
 }
 
-func (s *stack) orgName() string {
-	if s.org == nil {
-		return "the real org that each secret names"
+// addresses is what --json prints.
+func addresses(s *stack.Stack) map[string]any {
+	key := func(p localaws.Principal) map[string]string {
+		return map[string]string{"accessKeyId": p.AccessKeyID, "secretAccessKey": p.SecretAccessKey, "arn": p.ARN}
 	}
-	return s.orgURL + " (simulated)"
+	all := map[string]any{
+		"url": s.URL, "secretsManager": s.AWSURL, "sts": s.AWSURL, "org": s.OrgURL, "region": stack.Region,
+		"keys": map[string]any{"owner": key(s.Keys.Owner), "billing": key(s.Keys.Billing), "stranger": key(s.Keys.Stranger)},
+	}
+	if s.OrgTLSURL != "" {
+		all["orgTls"] = s.OrgTLSURL
+	}
+	return all
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -82,7 +83,7 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 	}
 	host := strings.TrimPrefix(server.URL, "http://")
 
-	stdout, stderr := runLocal(t, "follows.", "--secrets", file, "--set", "SALESFORCE_HOSTS="+host)
+	stdout, stderr := runLocal(t, "follows.", "--secrets", file, "--env", "SALESFORCE_HOSTS="+host)
 	if !strings.Contains(stdout, "/tokens/erp\n") || strings.Contains(stdout, "crm") || strings.Contains(stdout, "sftoken rotate") {
 		t.Errorf("the introduction does not fit the file:\n%s", stdout)
 	}
@@ -90,17 +91,12 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 		t.Error("no warning that the file can be read by others")
 	}
 
-	secrets, err := readSecrets(file)
+	secrets, err := stack.ReadSecrets(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const anyPort = "127.0.0.1:0"
-	s, err := newStack(t.Context(), stackOptions{api: anyPort, aws: anyPort, log: io.Discard, secrets: secrets, env: []string{"SALESFORCE_HOSTS=" + host}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	s.useKey(t, s.keys.owner)
+	s := startStack(t, stack.Config{Secrets: secrets, Env: []string{"SALESFORCE_HOSTS=" + host}})
+	s.useKey(t, s.Keys.Owner)
 	if _, stderr, code := command(t, "", "rotate", "erp", "--wait"); code != exitFailed || !strings.Contains(stderr, "rotation function") {
 		t.Errorf("rotate: exit %d: %s", code, stderr)
 	}
@@ -109,25 +105,20 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 	}
 }
 
-func TestOrgAnswersHTTPAndHTTPSAtOneAddress(t *testing.T) {
+func TestLocalOrgWithTLS(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	s := &stack{}
-	defer s.Close()
-	if err := s.startOrg(stackOptions{org: "127.0.0.1:0", orgCA: file}); err != nil {
-		t.Fatal(err)
-	}
-	authority, err := os.ReadFile(file)
+	s := startStack(t, stack.Config{OrgCA: file, NoFunctions: true})
+	certificate, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	trusted := x509.NewCertPool()
-	trusted.AppendCertsFromPEM(authority)
+	trusted.AppendCertsFromPEM(certificate)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	host := strings.TrimPrefix(s.orgURL, "http://")
-	_, port, _ := net.SplitHostPort(host)
-	for _, url := range []string{"http://" + host, "https://" + host, "https://localhost:" + port, "https://" + host} {
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.OrgTLSURL, "https://"))
+	for _, url := range []string{s.OrgURL, s.OrgTLSURL, "https://localhost:" + port} {
 		resp, err := client.Get(url + "/services/data")
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
@@ -138,8 +129,8 @@ func TestOrgAnswersHTTPAndHTTPSAtOneAddress(t *testing.T) {
 		}
 		_ = resp.Body.Close()
 	}
-	if _, err := http.Get("https://" + host); err == nil {
-		t.Error("a client that does not know the authority trusts it")
+	if _, err := http.Get(s.OrgTLSURL); err == nil {
+		t.Error("a client that does not know the certificate trusts it")
 	}
 	_, _, code := command(t, "", "local", "--secrets", file, "--org-ca", file)
 	if code != exitUsage {
@@ -160,7 +151,7 @@ func TestLocalSaysThatAPortIsTaken(t *testing.T) {
 }
 
 func TestLocalWantsSettingsWithAValue(t *testing.T) {
-	if _, stderr, code := command(t, "", "local", "--set", "SECRET_TTL"); code != exitUsage || !strings.Contains(stderr, "NAME=value") {
+	if _, stderr, code := command(t, "", "local", "--env", "SECRET_TTL"); code != exitUsage || !strings.Contains(stderr, "NAME=value") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
@@ -168,13 +159,13 @@ func TestLocalWantsSettingsWithAValue(t *testing.T) {
 func TestExitCodesOfFailures(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, billingKey)
-	s.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
+	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitRetry || strings.Count(stderr, "sftoken: ") != 1 {
 		t.Errorf("Salesforce is down: exit %d: %s", code, stderr)
 	}
-	s.org.ClearFaults()
-	s.app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
-	s.token.Kill() // it remembers that Salesforce was down
+	s.Org.ClearFaults()
+	s.App.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
+	s.Token.Kill() // it remembers that Salesforce was down
 	if _, stderr, code := command(t, "", "get", "crm"); code != exitConfig {
 		t.Errorf("the flow is off: exit %d: %s", code, stderr)
 	}

@@ -1,11 +1,9 @@
-// The command-line tool: tokens for people and scripts, the secret's life, and the whole of sftoken on one machine.
+// The sftoken command gets tokens, manages the secrets behind them, and runs all of sftoken on one machine.
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,28 +15,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
-	"github.com/sftoken/sftoken/internal/printable"
-	simstack "github.com/sftoken/sftoken/internal/sim/stack"
-	"github.com/sftoken/sftoken/pkg/sftoken"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
 // version is set by the build.
 var version = "dev"
 
-// Exit codes, as `sftoken --help` lists them.
-const (
-	exitFailed = 1
-	exitUsage  = 2
-	exitDenied = 3
-	exitRetry  = 4
-	exitConfig = 5
-)
-
 func main() {
-	simstack.RunFunction(version)
+	stack.RunFunction(version)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once, whatever it still does
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -50,79 +37,27 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if text := userMessage(err); text != "" {
-		fmt.Fprintf(stderr, "sftoken: %s\n", text)
+	if message := userMessage(err); message != "" {
+		fmt.Fprintln(stderr, message)
 	}
 	return exitCode(err)
-}
-
-// userMessage is an error as a person reads it; empty: there is nothing to say.
-func userMessage(err error) string {
-	if err == nil {
-		return ""
-	}
-	text := cmp.Or(awsMessage(err), err.Error())
-	// AWS follows its message on a wrong signature with the request that was to be signed, the session's token included.
-	text, _, _ = strings.Cut(text, "\n\nThe Canonical String")
-	text = strings.TrimPrefix(text, "sftoken: ") // package sftoken says it too
-	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Code == "" && failed.Status != 429 {
-		text += "; `sftoken doctor APP` says what to mend" // API Gateway's own words do not
-	}
-	return printable.Line(singleLine.Replace(text))
-}
-
-// singleLine has what is wrong in one line, and in words that are not Go's.
-var singleLine = strings.NewReplacer("\n\n", "; ", "\n", "; ", "context deadline exceeded", "no answer in time", "context canceled", "interrupted")
-
-// usageError is a command line that makes no sense.
-type usageError struct{ error }
-
-// exitError makes the process exit with a code. Where said is empty, what there is to say has been said.
-type exitError struct {
-	said string
-	code int
-}
-
-func (e *exitError) Error() string { return e.said }
-
-func exitCode(err error) int {
-	if exit, ok := errors.AsType[*exitError](err); ok {
-		return exit.code
-	}
-	if _, ok := errors.AsType[*usageError](err); ok {
-		return exitUsage
-	}
-	failed, ok := errors.AsType[*sftoken.Error](err)
-	switch {
-	case err == nil:
-		return 0
-	case !ok:
-		return exitFailed
-	case failed.Status == 403 || failed.Status == 404:
-		return exitDenied
-	case failed.Status == 503:
-		return exitRetry
-	case failed.Status == 502:
-		return exitConfig
-	default:
-		return exitFailed
-	}
 }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sftoken",
-		Short: "Salesforce access tokens for whoever IAM lets in",
-		Long: `sftoken asks the sftoken API for Salesforce access tokens, with your AWS
-credentials and nothing else. For those who own the API it stores and changes
-the secrets behind it.
+		Short: "Salesforce access tokens for any AWS principal that your IAM policies allow",
+		Long: `sftoken gets Salesforce access tokens from the sftoken API. Callers need no
+secret, only AWS credentials. The API's owner manages the secrets behind it.
 
-Begin with "sftoken doctor APP": it says what works, and what mends the rest.`,
+Start with "sftoken doctor APP" to check your setup; it suggests a fix for each
+problem.`,
 		Example: `  export SFTOKEN_URL=https://<id>.execute-api.<region>.amazonaws.com/v1
   sftoken get crm
   sftoken exec crm -- python report.py`,
 		Annotations: environment(
-			"SFTOKEN_URL", "the API's address, the ApiUrl of the deployment", "SECRET_PREFIX", "in front of an app's name in its secret's name",
+			"SFTOKEN_URL", "the API's address: the deployment's output ApiUrl",
+			"SECRET_PREFIX", "precedes an app's name in the name of its secret",
 			awsVariables, awsMeaning,
 		).exits(map[int]string{0: "done", 1: "failed", 3: deniedHelp, 4: retryHelp, 5: configHelp}),
 		Version:       version,
@@ -134,13 +69,15 @@ Begin with "sftoken doctor APP": it says what works, and what mends the rest.`,
 	root.SuggestionsMinimumDistance = 2
 	root.SetHelpTemplate(helpTemplate)
 	root.AddGroup(
-		&cobra.Group{ID: callerGroup, Title: "For callers:"}, &cobra.Group{ID: ownerGroup, Title: "For the API's owner:"},
+		&cobra.Group{ID: callerGroup, Title: "For callers:"},
+		&cobra.Group{ID: ownerGroup, Title: "For the API's owner:"},
 		&cobra.Group{ID: localGroup, Title: "On this machine:"},
 	)
 	root.SetHelpCommandGroupID(localGroup)
 	root.SetCompletionCommandGroupID(localGroup)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newGet(), newExec(), newRevoke(), newDoctor(), newSecret(), newRotate(), newLocal(), newDemo(), newVersion())
+	root.AddCommand(
+		newGet(), newExec(), newRevoke(), newDoctor(), newSecret(), newRotate(), newLocal(), newDemo(), newVersion())
 	return root
 }
 
@@ -148,46 +85,46 @@ Begin with "sftoken doctor APP": it says what works, and what mends the rest.`,
 const (
 	callerGroup = "caller"
 	ownerGroup  = "owner"
-	localGroup  = "here"
+	localGroup  = "local"
 )
 
-// What the exit codes of the commands that call the API mean.
-const (
-	deniedHelp = "refused by IAM or by allowedPrincipals, or no such app"
-	retryHelp  = "try again later"
-	configHelp = "the app is set up wrongly: sftoken doctor says how"
-)
-
-// helpOrUnknown is what a command does that only has others below it.
+// helpOrUnknown runs a command that only has subcommands.
 func helpOrUnknown(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cmd.Help()
 	}
-	text := fmt.Sprintf("unknown command %q", args[0])
-	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-		text += ": do you mean " + strings.Join(like, " or ") + "?"
+	err := usagef("unknown command %q", args[0])
+	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+		return withHint(err, "do you mean "+strings.Join(similar, " or ")+"?")
 	}
-	return &usageError{errors.New(text)}
+	return err
 }
 
 func newVersion() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "version", GroupID: localGroup, Short: "Print the version", Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
+		Use: "version", GroupID: localGroup, Short: "Print the version",
+		Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		Annotations: sections{}.exits(map[int]string{0: "done"}),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON {
-				return printJSON(cmd, map[string]string{"version": version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+				return printJSON(cmd, map[string]string{
+					"version": version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
+				})
 			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), version)
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines: one JSON object")
+	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
-// printJSON is what --json prints.
+func addJSONFlag(cmd *cobra.Command, asJSON *bool) {
+	cmd.Flags().BoolVar(asJSON, "json", false, "print one JSON object")
+}
+
+// printJSON prints a value for --json.
 func printJSON(cmd *cobra.Command, value any) error {
 	encoder := json.NewEncoder(cmd.OutOrStdout())
 	encoder.SetIndent("", "  ")
@@ -197,18 +134,19 @@ func printJSON(cmd *cobra.Command, value any) error {
 
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return &usageError{fmt.Errorf("unexpected argument %q", args[0])}
+		return usagef("unexpected argument %q", args[0])
 	}
 	return nil
 }
 
-// appArg wants the app's name as the only argument.
+// appArg requires the app's name as the only argument.
 func appArg(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return &usageError{fmt.Errorf("want one argument, the app's name; got %d", len(args))}
+		return usagef("want one argument, the app's name; got %d", len(args))
 	}
 	if !appsecret.ValidName(args[0]) {
-		return &usageError{fmt.Errorf("%q is no app's name: want lower-case letters, digits and hyphens, like crm or erp-eu", args[0])}
+		return withHint(usagef("invalid app name %q", args[0]),
+			"use lower-case letters, digits and hyphens, like crm or erp-eu")
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/printable"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
@@ -47,7 +47,7 @@ func TestOutsideTextReachesATerminalClean(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			api := httptest.NewServer(handler)
 			defer api.Close()
-			s := &stack{url: api.URL + "/v1", awsURL: api.URL}
+			s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
 			s.useKey(t, billingKey)
 			t.Setenv("AWS_MAX_ATTEMPTS", "1")
 			for _, args := range [][]string{
@@ -69,7 +69,7 @@ func TestAHeaderIsOneHeader(t *testing.T) {
 		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_ = json.NewEncoder(w).Encode(map[string]any{"access_token": text, "token_id": "0123456789abcdef", "instance_url": "https://x", "expires_in": 600})
 		}))
-		s := &stack{url: api.URL + "/v1", awsURL: api.URL}
+		s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
 		s.useKey(t, billingKey)
 		if stdout, stderr, code := command(t, "", "get", "crm", "-o", "header"); code != exitFailed || stdout != "" || !strings.Contains(stderr, "characters that do not print") || strings.Contains(stderr, text) {
 			t.Errorf("%q: exit %d: %q %s", text, code, stdout, stderr)
@@ -87,7 +87,7 @@ func TestAHeaderIsOneHeader(t *testing.T) {
 }
 
 func TestUsageErrorsExitWith2(t *testing.T) {
-	s := &stack{url: "http://127.0.0.1:1/v1", awsURL: "http://127.0.0.1:1"}
+	s := &testStack{&stack.Stack{URL: "http://127.0.0.1:1/v1", AWSURL: "http://127.0.0.1:1"}}
 	s.useKey(t, ownerKey)
 	for _, args := range [][]string{
 		{"get", "crm", "--url", "foo"}, {"revoke", "crm", "--url", "foo"}, {"exec", "crm", "--url", "foo", "--", "true"}, {"rotate", "crm", "--compromised", "--yes", "--url", "foo"},
@@ -126,38 +126,33 @@ func TestLocalWithARealOrgIsForItsUserAlone(t *testing.T) {
 	if err := os.WriteFile(file, fmt.Appendf(nil, `{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}}`, key, secret, server.URL), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	secrets, err := readSecrets(file)
+	secrets, err := stack.ReadSecrets(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := func() *stack {
-		s, err := newStack(t.Context(), stackOptions{api: "127.0.0.1:0", aws: "127.0.0.1:0", log: io.Discard, secrets: secrets, env: []string{"SALESFORCE_HOSTS=" + strings.TrimPrefix(server.URL, "http://")}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Close)
-		return s
+	start := func() *testStack {
+		return startStack(t, stack.Config{Secrets: secrets, Env: []string{"SALESFORCE_HOSTS=" + strings.TrimPrefix(server.URL, "http://")}})
 	}
 	s := start()
-	for _, p := range []principals{simulatedKeys, randomKeys()} {
-		s.useKey(t, p.owner)
+	for _, p := range []stack.Keys{stack.SimulatedKeys(), stack.RandomKeys()} {
+		s.useKey(t, p.Owner)
 		if _, stderr, code := command(t, "", "secret", "status", "erp"); code == 0 || !strings.Contains(stderr, "UnrecognizedClient") {
 			t.Errorf("with other keys: exit %d: %s", code, stderr)
 		}
-		s.useKey(t, p.function) // that of the functions may read the secret
+		s.useKey(t, p.Function) // that of the functions may read the secret
 		if _, _, code := command(t, "", "secret", "status", "erp"); code == 0 {
 			t.Error("with another key of the functions the secret is shown")
 		}
-		s.useKey(t, p.billing)
+		s.useKey(t, p.Billing)
 		if _, _, code := command(t, "", "get", "erp"); code != exitDenied {
 			t.Errorf("with other keys, of the API: exit %d", code)
 		}
 	}
-	s.useKey(t, s.keys.billing)
+	s.useKey(t, s.Keys.Billing)
 	if _, stderr, code := command(t, "", "get", "erp", "-o", "none"); code != 0 {
 		t.Errorf("with its own: exit %d: %s", code, stderr)
 	}
-	for _, url := range []string{s.url + "/tokens/erp", s.awsURL} {
+	for _, url := range []string{s.URL + "/tokens/erp", s.AWSURL} {
 		for host, want := range map[string]bool{"": true, "localhost": true, "evil.example": false, "169.254.169.254": false} {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 			if err != nil {

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// defaultWait is how long a command waits for the rotate function: a new pair may take 10 minutes to work everywhere.
+// defaultWait is how long a command waits for the rotate function: new credentials may take 10 minutes to work
+// everywhere.
 const defaultWait = 20 * time.Minute
 
-// pollEvery is the time between two looks.
-const pollEvery = 2 * time.Second
+const pollInterval = 2 * time.Second
 
-// poll asks every two seconds, for as long as timeout.
+// poll calls done until it returns true or an error, for at most the timeout.
 func poll(ctx context.Context, timeout time.Duration, done func(context.Context) (bool, error)) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -25,17 +25,18 @@ func poll(ctx context.Context, timeout time.Duration, done func(context.Context)
 		}
 		select {
 		case <-limited.Done():
-			why := fmt.Errorf("no result after %s", timeout)
+			reason := fmt.Errorf("no result after %s", timeout)
 			if ctx.Err() != nil {
-				why = ctx.Err()
+				reason = ctx.Err()
 			}
-			return fmt.Errorf("stopped waiting, and it goes on: %w; see `sftoken secret status`", why)
-		case <-time.After(pollEvery):
+			return withHint(fmt.Errorf("stopped waiting, but the rotate function continues: %w", reason),
+				"follow it with `sftoken secret status`")
+		case <-time.After(pollInterval):
 		}
 	}
 }
 
-// newRequestToken returns a random version id.
+// newRequestToken returns a random ClientRequestToken, which becomes the version's ID.
 func newRequestToken() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/term"
 )
 
-// errInterrupted is in the error of a question or a read that Ctrl-C has ended.
+// errInterrupted is in the error of a prompt or a read that Ctrl-C has ended.
 var errInterrupted = errors.New("interrupted")
 
-// inputTerminal returns the terminal at which the command can ask a person: one that it reads from while its messages
-// are shown at one. Nil: there is none.
+// inputTerminal returns the terminal at which the command can prompt: standard input, if standard error is a terminal
+// too. It returns nil if there is none.
 func inputTerminal(cmd *cobra.Command) *os.File {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if _, shown := columns(cmd.ErrOrStderr()); !ok || !shown || !term.IsTerminal(int(in.Fd())) {
@@ -24,43 +24,43 @@ func inputTerminal(cmd *cobra.Command) *os.File {
 	return in
 }
 
-// interruptible returns what read does, unless Ctrl-C comes first: the signal ends the context, and no read of a
-// terminal or a pipe.
+// interruptible returns the result of read, or errInterrupted if Ctrl-C comes first. The signal ends the context, but
+// not a read of a terminal or a pipe.
 func interruptible[T any](cmd *cobra.Command, read func() (T, error)) (T, error) {
 	if terminal, ok := cmd.InOrStdin().(*os.File); ok {
 		if state, err := term.GetState(int(terminal.Fd())); err == nil {
-			defer func() { _ = term.Restore(int(terminal.Fd()), state) }() // what is typed is shown again
+			defer func() { _ = term.Restore(int(terminal.Fd()), state) }() // the echo is on again
 		}
 	}
-	type answer struct {
+	type result struct {
 		value T
 		err   error
 	}
-	answered := make(chan answer, 1)
+	results := make(chan result, 1)
 	go func() {
 		value, err := read()
-		answered <- answer{value, err}
+		results <- result{value, err}
 	}()
 	select {
-	case a := <-answered:
-		return a.value, a.err
+	case r := <-results:
+		return r.value, r.err
 	case <-cmd.Context().Done():
 		fmt.Fprintln(cmd.ErrOrStderr())
 		return *new(T), errInterrupted
 	}
 }
 
-// confirm asks a person whether to do what cannot be undone, unless yes says so. Without a terminal it refuses.
-func confirm(cmd *cobra.Command, yes bool, what string) error {
+// confirm asks a person to confirm an action, unless yes is set. It returns an error if there is no terminal.
+func confirm(cmd *cobra.Command, yes bool, action string) error {
 	if yes {
 		return nil
 	}
 	in := inputTerminal(cmd)
 	if in == nil {
-		return &usageError{errors.New(what + " Nothing was done: there is no terminal to ask for a confirmation: give --yes")}
+		return withHint(usagef("nothing was done: there is no terminal to confirm this: %s", action), "pass --yes to confirm")
 	}
-	newTerminal(cmd.ErrOrStderr()).column("", 0, what)
-	fmt.Fprint(cmd.ErrOrStderr(), "Go on? Type yes: ")
+	newTerminal(cmd.ErrOrStderr()).column("", 0, action)
+	fmt.Fprint(cmd.ErrOrStderr(), "Continue? Type yes: ")
 	typed, err := interruptible(cmd, func() (string, error) { return bufio.NewReader(in).ReadString('\n') })
 	if err != nil {
 		return fmt.Errorf("nothing was done: %w", err)

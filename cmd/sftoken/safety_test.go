@@ -15,26 +15,22 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
 // newQuietStack starts an org and AWS alone: nothing reacts to what is stored.
-func newQuietStack(t *testing.T) *stack {
+func newQuietStack(t *testing.T) *testStack {
 	t.Helper()
-	const anyPort = "127.0.0.1:0"
-	s, err := newStack(t.Context(), stackOptions{aws: anyPort, org: anyPort, log: io.Discard, noFunctions: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
+	s := startStack(t, stack.Config{NoFunctions: true})
 	s.useKey(t, ownerKey)
 	return s
 }
 
 // value is what the secret of crm holds under the label; nil: nothing.
-func (s *stack) value(t *testing.T, label string) map[string]any {
+func (s *testStack) value(t *testing.T, label string) map[string]any {
 	t.Helper()
-	out, err := s.secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm"), VersionStage: &label})
+	out, err := s.Secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm"), VersionStage: &label})
 	if isNotFound(err) {
 		return nil
 	}
@@ -47,16 +43,16 @@ func (s *stack) value(t *testing.T, label string) map[string]any {
 }
 
 // overwrite stores a value as it is, as other tools do.
-func (s *stack) overwrite(t *testing.T, input *secretsmanager.PutSecretValueInput) {
+func (s *testStack) overwrite(t *testing.T, input *secretsmanager.PutSecretValueInput) {
 	t.Helper()
 	input.SecretId = aws.String(prefix + "crm")
-	if _, err := s.secrets.PutSecretValue(t.Context(), input); err != nil {
+	if _, err := s.Secrets.PutSecretValue(t.Context(), input); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *stack) credentialsJSON() string {
-	key, secret := s.app.Credentials()
+func (s *testStack) credentialsJSON() string {
+	key, secret := s.App.Credentials()
 	return fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
 }
 
@@ -97,15 +93,15 @@ func TestPutKeepsWhatIsStored(t *testing.T) {
 				}
 				return
 			}
-			if now := s.value(t, "AWSCURRENT"); now["orgId"] != s.org.ID() || len(now["allowedPrincipals"].([]any)) != 2 || name == "a field that is left as was" && now["note"] != "kept" {
+			if now := s.value(t, "AWSCURRENT"); now["orgId"] != s.Org.ID() || len(now["allowedPrincipals"].([]any)) != 2 || name == "a field that is left as was" && now["note"] != "kept" {
 				t.Errorf("fields are lost: %d are left", len(now))
 			}
 		})
 	}
 	t.Run("replaced", func(t *testing.T) {
 		s.overwrite(t, text(string(good[:len(good)-1])))
-		key, secret := s.app.Credentials()
-		all := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.orgURL)
+		key, secret := s.App.Credentials()
+		all := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.OrgURL)
 		stdout, stderr, code := command(t, all, "secret", "put", "crm", "--replace", "--json")
 		if code != 0 || !strings.Contains(stderr, "drops what is stored: the whole value, allowedPrincipals") || !strings.Contains(stdout, `"lost": [`) {
 			t.Errorf("exit %d: %s%s", code, stdout, stderr)
@@ -185,25 +181,25 @@ func TestKeyAndSecretComeTogether(t *testing.T) {
 
 func TestPutLogsInBeforeItStores(t *testing.T) {
 	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
-	org := func(change func(*sfoauthtest.AppOptions)) func(*stack) {
-		return func(s *stack) { s.app.Change(change) }
+	org := func(change func(*sfoauthtest.AppOptions)) func(*testStack) {
+		return func(s *testStack) { s.App.Change(change) }
 	}
-	fault := func(at sfoauthtest.Endpoint, f sfoauthtest.Fault, times int) func(*stack) {
-		return func(s *stack) { s.org.InjectFault(at, f, times) }
+	fault := func(at sfoauthtest.Endpoint, f sfoauthtest.Fault, times int) func(*testStack) {
+		return func(s *testStack) { s.Org.InjectFault(at, f, times) }
 	}
 	for name, c := range map[string]struct {
-		change func(*stack)
+		change func(*testStack)
 		given  string // empty: the app's own
 		says   string // empty: it is stored
 		also   string
 	}{
-		"credentials that work": {func(*stack) {}, "", "", ""},
-		"wrong ones":            {func(*stack) {}, wrong, "the credentials are refused", "sftoken secret stage crm --wait"},
-		"a user who is gone":    {func(s *stack) { s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, "", "the credentials do not work", "activate the run-as user"},
-		"a user who is frozen":  {func(s *stack) { s.app.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = true }) }, "", "the credentials do not work", "INVALID_SESSION_ID"},
-		"another org's": {func(s *stack) {
-			key, secret := s.app.Credentials()
-			s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: aws.String(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"orgId":"00D000000000001AAA"}`, key, secret, s.orgURL))})
+		"credentials that work": {func(*testStack) {}, "", "", ""},
+		"wrong ones":            {func(*testStack) {}, wrong, "the credentials are refused", "sftoken secret stage crm --wait"},
+		"a user who is gone":    {func(s *testStack) { s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true }) }, "", "the credentials do not work", "activate the run-as user"},
+		"a user who is frozen":  {func(s *testStack) { s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = true }) }, "", "the credentials do not work", "INVALID_SESSION_ID"},
+		"another org's": {func(s *testStack) {
+			key, secret := s.App.Credentials()
+			s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: aws.String(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"orgId":"00D000000000001AAA"}`, key, secret, s.OrgURL))})
 		}, "", "the credentials do not work", "orgId is 00D000000000001AAA"},
 		"an address out of range":                {org(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }), "", "could not be found out from here", "sftoken secret stage crm --wait"},
 		"an outage":                              {fault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0), "", "could not be found out from here", "--no-verify"},
@@ -212,7 +208,7 @@ func TestPutLogsInBeforeItStores(t *testing.T) {
 		"no answer of the REST API":              {fault(sfoauthtest.REST, sfoauthtest.Unavailable(), 0), "", "could not be found out from here", ""},
 		"a session that was ended in between":    {fault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", "Session expired or invalid"), 1), "", "", ""},
 		"another request that is under way":      {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "token request is already being processed"), 1), "", "", ""},
-		"a host that is not Salesforce's at all": {func(*stack) {}, `{"baseUri":"https://acme.lightning.force.com"}`, "the credentials do not work", "not a My Domain"},
+		"a host that is not Salesforce's at all": {func(*testStack) {}, `{"baseUri":"https://acme.lightning.force.com"}`, "the credentials do not work", "not a My Domain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newQuietStack(t)
@@ -228,14 +224,14 @@ func TestPutLogsInBeforeItStores(t *testing.T) {
 			case c.says != "" && (code != exitFailed || s.current(t) != before || !strings.Contains(stderr, "sftoken: nothing was stored: ") || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, c.also)):
 				t.Errorf("exit %d: %s%s", code, stdout, stderr)
 			}
-			logins := s.org.Stats().Calls[sfoauthtest.Token]
+			logins := s.Org.Stats().Calls[sfoauthtest.Token]
 			if stdout, stderr, code := command(t, given, "secret", "put", "crm", "--no-verify", "--force", "--json"); code != 0 || !strings.Contains(stdout, `"verified": false`) {
 				t.Errorf("--no-verify: exit %d: %s", code, stderr)
 			}
 			if _, stderr, code := command(t, given, "secret", "stage", "crm"); code != 0 {
 				t.Errorf("stage: exit %d: %s", code, stderr)
 			}
-			if s.org.Stats().Calls[sfoauthtest.Token] != logins {
+			if s.Org.Stats().Calls[sfoauthtest.Token] != logins {
 				t.Error("--no-verify or stage has logged in")
 			}
 		})
@@ -255,7 +251,7 @@ func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
 	}
 	open := func() *appsecret.Secret {
 		t.Helper()
-		secret, err := (&demo{stack: s}).secret(t.Context())
+		secret, err := s.Secret(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,15 +268,15 @@ func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
 			t.Errorf("not said: %s", says)
 		}
 	}
-	s.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0) // neither is known to work, nor not to
+	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0) // neither is known to work, nor not to
 	put(wrongToo, exitFailed, "--no-verify")
-	s.org.ClearFaults()
+	s.Org.ClearFaults()
 	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
 		t.Fatal("the working version has lost its label")
 	}
 
 	// Credentials that have logged in may be stored, and do not cost the working version its label either.
-	key, secret := s.org.AddApp(sfoauthtest.AppOptions{Name: "Another"}).Credentials()
+	key, secret := s.Org.AddApp(sfoauthtest.AppOptions{Name: "Another"}).Credentials()
 	put(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0)
 	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != working || now.VersionWithLabel("AWSCURRENT") == working {
 		t.Errorf("AWSPREVIOUS is %s, and not the working version %s", now.VersionWithLabel("AWSPREVIOUS"), working)
@@ -298,8 +294,8 @@ func TestTheLastWorkingVersionKeepsALabel(t *testing.T) {
 
 func TestASecretIsMadeOnlyWhenAsked(t *testing.T) {
 	s := newQuietStack(t)
-	key, secret := s.app.Credentials()
-	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.orgURL)
+	key, secret := s.App.Credentials()
+	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.OrgURL)
 	_, stderr, code := command(t, value, "secret", "put", "erp")
 	if code != exitFailed || !strings.Contains(stderr, "there is no secret sftoken/erp in account 111111111111, region us-east-1") || !strings.Contains(stderr, "--create") {
 		t.Errorf("exit %d: %s", code, stderr)
@@ -307,7 +303,7 @@ func TestASecretIsMadeOnlyWhenAsked(t *testing.T) {
 	if _, stderr, code := command(t, value, "secret", "put", "erp", "--kms-key-id", "alias/x"); code != exitUsage {
 		t.Errorf("--kms-key-id alone: exit %d: %s", code, stderr)
 	}
-	if calls := s.aws.Calls()["CreateSecret"]; calls != 1 { // that of the stack
+	if calls := s.AWS.Calls()["CreateSecret"]; calls != 1 { // that of the stack
 		t.Errorf("%d secrets were made", calls)
 	}
 	stdout, stderr, code := command(t, value, "secret", "put", "erp", "--create", "--json")
@@ -318,7 +314,7 @@ func TestASecretIsMadeOnlyWhenAsked(t *testing.T) {
 		t.Errorf("the key of one that is there: exit %d: %s", code, stderr)
 	}
 	_, stderr, code = command(t, value, "secret", "put", "hr", "--create", "--kms-key-id", "alias/sftoken")
-	described, err := s.secrets.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(prefix + "hr")})
+	described, err := s.Secrets.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(prefix + "hr")})
 	if code != 0 || err != nil || aws.ToString(described.KmsKeyId) != "alias/sftoken" || strings.Contains(stderr, "default key") {
 		t.Errorf("with a key: exit %d, %v: %s", code, err, stderr)
 	}

@@ -20,33 +20,10 @@ import (
 	"time"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
-
-// newTestStack starts everything, with real function binaries.
-func newTestStack(t *testing.T, log io.Writer, settings ...string) *stack {
-	t.Helper()
-	const anyPort = "127.0.0.1:0"
-	s, err := newStack(t.Context(), stackOptions{api: anyPort, aws: anyPort, org: anyPort, log: log, env: settings, timeout: 4 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	return s
-}
-
-// useKey makes the commands that follow run as somebody.
-func (s *stack) useKey(t *testing.T, p localaws.Principal) {
-	t.Helper()
-	for name, value := range map[string]string{
-		"SFTOKEN_URL": s.url, "AWS_REGION": region, "AWS_ACCESS_KEY_ID": p.AccessKeyID, "AWS_SECRET_ACCESS_KEY": p.SecretAccessKey,
-		"AWS_SESSION_TOKEN": p.SessionToken, "AWS_ENDPOINT_URL": s.awsURL, "SALESFORCE_HOSTS": strings.TrimPrefix(s.orgURL, "http://"), "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "ADMIN_APP": "", "SECRET_PREFIX": "",
-	} {
-		t.Setenv(name, value)
-	}
-}
 
 // command runs one command and returns what it wrote and its exit code.
 func command(t *testing.T, stdin string, args ...string) (stdout, stderr string, code int) {
@@ -59,24 +36,24 @@ func command(t *testing.T, stdin string, args ...string) (stdout, stderr string,
 func TestCommands(t *testing.T) {
 	log := &localaws.SyncBuffer{}
 	s := newTestStack(t, log, "SECRET_TTL=1s", "PROPAGATION=1s")
-	key, _ := s.app.Credentials()
+	key, _ := s.App.Credentials()
 	s.useKey(t, billingKey)
 
 	stdout, _, code := command(t, "", "get", "crm")
 	var token map[string]any
-	if err := json.Unmarshal([]byte(stdout), &token); err != nil || code != 0 || !s.org.TokenActive(fmt.Sprint(token["access_token"])) {
+	if err := json.Unmarshal([]byte(stdout), &token); err != nil || code != 0 || !s.Org.TokenActive(fmt.Sprint(token["access_token"])) {
 		t.Fatalf("get: exit %d, %v", code, err)
 	}
 	text := fmt.Sprint(token["access_token"])
 	for format, want := range map[string]string{
 		"token": text + "\n", "header": "Authorization: Bearer " + text + "\n",
-		"env": "export SF_ACCESS_TOKEN='" + text + "'\nexport SF_INSTANCE_URL='" + s.orgURL + "'\n",
+		"env": "export SF_ACCESS_TOKEN='" + text + "'\nexport SF_INSTANCE_URL='" + s.OrgURL + "'\n",
 	} {
 		if stdout, stderr, code := command(t, "", "get", "crm", "-o", format); stdout != want || code != 0 {
 			t.Errorf("get -o %s: exit %d, %s", format, code, stderr)
 		}
 	}
-	if stdout, _, code := command(t, "", "exec", "crm", "--", "sh", "-c", `test -n "$SF_ACCESS_TOKEN" && echo "$SF_INSTANCE_URL"; exit 7`); stdout != s.orgURL+"\n" || code != 7 {
+	if stdout, _, code := command(t, "", "exec", "crm", "--", "sh", "-c", `test -n "$SF_ACCESS_TOKEN" && echo "$SF_INSTANCE_URL"; exit 7`); stdout != s.OrgURL+"\n" || code != 7 {
 		t.Errorf("exec: exit %d, %q", code, stdout)
 	}
 	for _, c := range []struct {
@@ -92,7 +69,7 @@ func TestCommands(t *testing.T) {
 		{"no API", []string{"get", "crm", "--url", " "}, exitUsage, "must be a URL"},
 		{"an unknown app", []string{"get", "nosuch"}, exitDenied, "unknown_app"},
 		{"a bad name", []string{"get", "CRM"}, exitUsage, "lower-case letters"},
-		{"an address without the stage", []string{"get", "crm", "--url", strings.TrimSuffix(s.url, "/v1")}, exitDenied, "`sftoken doctor APP` says"},
+		{"an address without the stage", []string{"get", "crm", "--url", strings.TrimSuffix(s.URL, "/v1")}, exitDenied, "`sftoken doctor APP` says"},
 		{"an address where nothing listens", []string{"get", "crm", "--url", "http://127.0.0.1:1/v1", "--timeout", "1s"}, exitFailed, "no answer of the API: dial tcp"},
 		{"a secret that the caller may not see", []string{"secret", "status", "crm"}, exitFailed, "sftoken: secret sftoken/crm: DescribeSecret: AccessDeniedException: User: "},
 		{"an unknown command of secret", []string{"secret", "statu"}, exitUsage, "do you mean status?"},
@@ -113,10 +90,10 @@ func TestCommands(t *testing.T) {
 	if stdout, stderr, code := command(t, "", "rotate", "crm", "--wait"); code != 0 || !strings.Contains(stdout, "is AWSCURRENT") {
 		t.Errorf("rotate: exit %d: %s%s", code, stdout, stderr)
 	}
-	if newKey, _ := s.app.Credentials(); newKey == key {
+	if newKey, _ := s.App.Credentials(); newKey == key {
 		t.Error("rotate has not rotated")
 	}
-	key, secret := s.app.Regenerate()
+	key, secret := s.App.Regenerate()
 	pair := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
 	if stdout, stderr, code := command(t, pair, "secret", "stage", "crm", "--wait"); code != 0 || !strings.Contains(stdout, "it works") {
 		t.Errorf("secret stage: exit %d: %s%s", code, stdout, stderr)
@@ -146,14 +123,14 @@ func TestCommands(t *testing.T) {
 	if stdout, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stdout, "COMPROMISED") || !strings.Contains(stdout, "revoked") {
 		t.Errorf("rotate --compromised: exit %d: %s%s", code, stdout, stderr)
 	}
-	if s.org.TokenActive(strings.TrimSpace(leaked)) {
+	if s.Org.TokenActive(strings.TrimSpace(leaked)) {
 		t.Error("the token made with the leaked pair lives on")
 	}
 	// The rotate function deletes the pair right after AWSCURRENT has moved, which is all that the command waits for.
-	if err := s.settle(t.Context()); err != nil {
+	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.org.CanLogin(key, secret) {
+	if s.Org.CanLogin(key, secret) {
 		t.Error("the leaked pair lives on")
 	}
 	if _, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 {
@@ -194,15 +171,15 @@ func TestCommandsForMachines(t *testing.T) {
 	if _, there := status["lastRotated"]; there || len(status["versions"].(map[string]any)) != 1 {
 		t.Errorf("status: %v", status)
 	}
-	key, secret := s.app.Credentials()
+	key, secret := s.App.Credentials()
 	pair := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
 	first := ask(pair, 0, "secret", "put", "crm")
 	same(first, map[string]any{"secret": "sftoken/crm", "label": "AWSCURRENT"})
 	same(ask("", 0, "rotate", "crm", "--wait"), map[string]any{"secret": "sftoken/crm", "before": first["version"], "compromised": false, "revoked": false})
-	if newKey, _ := s.app.Credentials(); newKey == key {
+	if newKey, _ := s.App.Credentials(); newKey == key {
 		t.Error("rotate has not rotated")
 	}
-	key, secret = s.app.Regenerate()
+	key, secret = s.App.Regenerate()
 	staged := ask(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0, "secret", "stage", "crm", "--wait")
 	same(staged, map[string]any{"label": "AWSCURRENT"})
 	same(ask(`{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`, exitFailed, "secret", "stage", "crm", "--wait"), map[string]any{"label": "REJECTED"})
@@ -291,16 +268,12 @@ func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	secrets, err := readSecrets(file)
+	secrets, err := stack.ReadSecrets(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newStack(t.Context(), stackOptions{api: "127.0.0.1:0", aws: "127.0.0.1:0", secrets: secrets, env: []string{"SALESFORCE_HOSTS=" + strings.TrimPrefix(server.URL, "http://")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	s.useKey(t, s.keys.billing)
+	s := startStack(t, stack.Config{Secrets: secrets, Env: []string{"SALESFORCE_HOSTS=" + strings.TrimPrefix(server.URL, "http://")}})
+	s.useKey(t, s.Keys.Billing)
 	if stdout, stderr, code := command(t, "", "get", "erp", "-o", "token"); code != 0 || !org.TokenActive(strings.TrimSpace(stdout)) {
 		t.Errorf("get: exit %d: %s", code, stderr)
 	}
@@ -308,7 +281,7 @@ func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
 		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readSecrets(file); err == nil {
+		if _, err := stack.ReadSecrets(file); err == nil {
 			t.Errorf("a file with %q is accepted", bad)
 		}
 	}
@@ -319,27 +292,27 @@ func TestVendingFromARealOrgWithNoAWS(t *testing.T) {
 func TestNothingSecretIsWritten(t *testing.T) {
 	var written localaws.SyncBuffer
 	s := newTestStack(t, &written, "SECRET_TTL=1s", "PROPAGATION=0s", "LOG_LEVEL=debug")
-	key, secret := s.app.Credentials()
+	key, secret := s.App.Credentials()
 	for _, fault := range sfoauthtest.AllFaults() {
 		for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Token, sfoauthtest.Introspect, sfoauthtest.PrimaryCredentials} {
 			// A rotation that hangs takes minutes, and says no more than one that is cut off.
 			if !fault.AppliesTo(at) || at == sfoauthtest.PrimaryCredentials && slow(fault) {
 				continue
 			}
-			s.org.InjectFault(at, fault, 0)
+			s.Org.InjectFault(at, fault, 0)
 			switch at {
 			case sfoauthtest.Token:
-				s.token.Kill() // a cold start
+				s.Token.Kill() // a cold start
 				s.tell(t, &written, billingKey, "get", "crm", "-o", "none")
 			case sfoauthtest.Introspect:
-				s.org.ClearFaults(sfoauthtest.Token)
+				s.Org.ClearFaults(sfoauthtest.Token)
 				id := s.tokenID(t)
 				s.tell(t, &written, billingKey, "get", "crm", "-o", "none", "--rejected", id)
 				s.tell(t, &written, ownerKey, "revoke", "crm")
 			default:
 				s.tell(t, &written, ownerKey, "rotate", "crm")
 			}
-			s.org.ClearFaults()
+			s.Org.ClearFaults()
 		}
 	}
 	s.tell(t, &written, ownerKey, "secret", "status", "crm")
@@ -353,15 +326,15 @@ func TestNothingSecretIsWritten(t *testing.T) {
 		t.Errorf("only %d bytes were written", len(text))
 	}
 	found := 0
-	for _, secret := range append(s.org.Secrets(), functionKey.SecretAccessKey, functionKey.SessionToken, ownerKey.SecretAccessKey, billingKey.SecretAccessKey) {
+	for _, secret := range append(s.Org.Secrets(), functionKey.SecretAccessKey, functionKey.SessionToken, ownerKey.SecretAccessKey, billingKey.SecretAccessKey) {
 		if len(secret) >= 8 && strings.Contains(text, secret) {
 			found++
 		}
 	}
 	if found > 0 {
-		t.Errorf("%d of %d secrets, tokens and signatures are in what was written", found, len(s.org.Secrets()))
+		t.Errorf("%d of %d secrets, tokens and signatures are in what was written", found, len(s.Org.Secrets()))
 	}
-	if improper := s.org.Violations(); len(improper) > 0 {
+	if improper := s.Org.Violations(); len(improper) > 0 {
 		t.Errorf("sent to Salesforce: %q", improper)
 	}
 }
@@ -376,7 +349,7 @@ func slow(fault sfoauthtest.Fault) bool {
 }
 
 // tell runs a command as somebody and keeps what it writes.
-func (s *stack) tell(t *testing.T, to io.Writer, p localaws.Principal, args ...string) {
+func (s *testStack) tell(t *testing.T, to io.Writer, p localaws.Principal, args ...string) {
 	t.Helper()
 	s.useKey(t, p)
 	if args[0] == "get" || args[0] == "revoke" {
@@ -385,10 +358,9 @@ func (s *stack) tell(t *testing.T, to io.Writer, p localaws.Principal, args ...s
 	_ = run(t.Context(), args, strings.NewReader(""), to, to)
 }
 
-func (s *stack) tokenID(t *testing.T) string {
+func (s *testStack) tokenID(t *testing.T) string {
 	t.Helper()
-	d := &demo{stack: s}
-	token, err := d.get(t.Context(), billingKey)
+	token, err := s.SourceFor(billingKey).Fetch(t.Context())
 	if err != nil {
 		return "0123456789abcdef"
 	}
@@ -401,34 +373,33 @@ func TestARotationWhoseProcessIsKilled(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
 	s.useKey(t, ownerKey)
 	for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Promote, sfoauthtest.Token} {
-		oldKey, _ := s.app.Credentials()
-		before := s.org.Stats().Calls[at]
-		s.org.InjectFault(at, sfoauthtest.Latency(time.Second), 1)
+		oldKey, _ := s.App.Credentials()
+		before := s.Org.Stats().Calls[at]
+		s.Org.InjectFault(at, sfoauthtest.Latency(time.Second), 1)
 		var killer sync.WaitGroup
 		killer.Go(func() {
-			for s.org.Stats().Calls[at] == before {
+			for s.Org.Stats().Calls[at] == before {
 				time.Sleep(5 * time.Millisecond)
 			}
-			s.rotate.Kill()
+			s.Rotate.Kill()
 		})
-		_, _ = startRotation(t.Context(), s.secrets, prefix+"crm") // Secrets Manager tries it twice
+		_, _ = startRotation(t.Context(), s.Secrets, prefix+"crm") // Secrets Manager tries it twice
 		killer.Wait()
-		s.org.ClearFaults()
-		d := &demo{stack: s}
+		s.Org.ClearFaults()
 		for try := 0; ; try++ {
-			secret, err := d.secret(t.Context())
+			secret, err := s.Secret(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			key, pair := s.app.Credentials()
+			key, pair := s.App.Credentials()
 			version, err := secret.Read(t.Context(), secret.VersionWithLabel("AWSCURRENT"))
-			if err == nil && key != oldKey && version.ConsumerKey == key && s.org.CanLogin(key, pair) {
+			if err == nil && key != oldKey && version.ConsumerKey == key && s.Org.CanLogin(key, pair) {
 				break
 			}
 			if try == 3 {
 				t.Fatalf("killed at %s: the rotation does not complete: %v", at, err)
 			}
-			_, _ = startRotation(t.Context(), s.secrets, prefix+"crm")
+			_, _ = startRotation(t.Context(), s.Secrets, prefix+"crm")
 		}
 	}
 }

@@ -19,14 +19,19 @@ func newStatus(flags *secretFlags) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status APP",
-		Short: "Show the secret's versions and labels, and when it is rotated",
-		Long: `Show the secret's versions and labels, and when it is rotated. Nothing secret is
-read or shown.
+		Short: "Show the secret's versions, labels and rotation dates",
+		Long: `Show the secret's versions, labels and rotation dates. Nothing secret is read or
+shown.
 
-Labels: AWSCURRENT is the pair in use, AWSPREVIOUS the one before, AWSPENDING
-one that a rotation is making (on a version that is not current: it has not
-ended), CANDIDATE one that is to be tried, REJECTED one that was refused,
-COMPROMISED one that has leaked.`,
+Labels:
+
+  AWSCURRENT   the credentials in use
+  AWSPREVIOUS  those before
+  AWSPENDING   those of a rotation, which is unfinished unless the same version
+               is current
+  CANDIDATE    credentials to be tried
+  REJECTED     credentials that Salesforce rejected
+  COMPROMISED  credentials that have leaked`,
 		Example:           "  sftoken secret status crm\n  sftoken secret status crm --json",
 		Annotations:       secretSections().exits(map[int]string{0: "shown", 1: "failed"}),
 		Args:              appArg,
@@ -46,11 +51,11 @@ COMPROMISED one that has leaked.`,
 			return printStatus(cmd.OutOrStdout(), secret)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines: one JSON object")
+	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
 
-// status is what ` + "`secret status --json`" + ` prints. A date that there is not is left out.
+// status is the output of "secret status --json". Dates that do not exist are left out.
 type status struct {
 	App          string              `json:"app"`
 	Secret       string              `json:"secret"`
@@ -68,29 +73,32 @@ type status struct {
 
 func statusOf(s *appsecret.Secret) status {
 	return status{
-		App: s.App, Secret: s.Name, ARN: s.ARN, Rotation: s.RotationEnabled, Schedule: s.Schedule, Created: s.Created, LastChanged: s.LastChanged,
-		LastRotated: s.LastRotated, NextRotation: s.NextRotation, Overdue: s.Overdue(time.Now()), Deleted: s.Deleted, Versions: s.Labels,
+		App: s.App, Secret: s.Name, ARN: s.ARN, Rotation: s.RotationEnabled, Schedule: s.Schedule,
+		Created: s.Created, LastChanged: s.LastChanged, LastRotated: s.LastRotated, NextRotation: s.NextRotation,
+		Overdue: s.Overdue(time.Now()), Deleted: s.Deleted, Versions: s.Labels,
 	}
 }
 
-// printStatus shows a person what AWS says. Labels and the schedule are set by others.
+// printStatus prints a secret's metadata. Its labels and schedule may be any text.
 func printStatus(w io.Writer, secret *appsecret.Secret) error {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	rotation := "off"
+	rotation, next := "off", formatTime(secret.NextRotation)
 	if secret.RotationEnabled {
 		rotation = strings.TrimSuffix("on, "+secret.Schedule, ", ")
 	}
-	next := when(secret.NextRotation)
 	if secret.Overdue(time.Now()) {
 		next += ", overdue"
 	}
-	fmt.Fprintf(table, "secret\t%s\nrotation\t%s\nlast rotated\t%s\nnext rotation\t%s\n", secret.Name, rotation, when(secret.LastRotated), next)
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "secret\t%s\nrotation\t%s\nlast rotated\t%s\nnext rotation\t%s\n",
+		secret.Name, rotation, formatTime(secret.LastRotated), next)
 	if !secret.Deleted.IsZero() {
-		fmt.Fprintf(table, "to be deleted\t%s, unless `aws secretsmanager restore-secret` brings it back\n", when(secret.Deleted))
+		fmt.Fprintf(table, "to be deleted\t%s, unless `aws secretsmanager restore-secret` restores it\n",
+			formatTime(secret.Deleted))
 	}
 	for _, version := range slices.Sorted(maps.Keys(secret.Labels)) {
-		fmt.Fprintf(table, "version\t%s  %s\n", version, strings.Join(slices.Sorted(slices.Values(secret.Labels[version])), " "))
+		labels := strings.Join(slices.Sorted(slices.Values(secret.Labels[version])), " ")
+		fmt.Fprintf(table, "version\t%s  %s\n", version, labels)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -99,7 +107,7 @@ func printStatus(w io.Writer, secret *appsecret.Secret) error {
 	return err
 }
 
-func when(t time.Time) string {
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}

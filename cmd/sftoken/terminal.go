@@ -12,7 +12,8 @@ import (
 	"golang.org/x/term"
 )
 
-// terminal writes for a person: no wider than 80 columns, and in colour on a terminal where NO_COLOR is not set.
+// terminal formats text for a person, no wider than 80 columns. It uses colors if the writer is a terminal and
+// NO_COLOR is not set.
 type terminal struct {
 	io.Writer
 	colored bool
@@ -28,7 +29,7 @@ func newTerminal(w io.Writer) *terminal {
 	return s
 }
 
-// columns returns how wide the terminal is that w is; false: it is none.
+// columns returns the width of the terminal w, and reports whether w is a terminal.
 func columns(w io.Writer) (int, bool) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -41,7 +42,7 @@ func columns(w io.Writer) (int, bool) {
 	return width, true
 }
 
-// The colours are the terminal's own, so that they fit its background.
+// SGR codes of the terminal's own colors, which suit its background.
 const (
 	red    = "31"
 	green  = "32"
@@ -50,20 +51,23 @@ const (
 	bold   = "1"
 )
 
-func (s *terminal) color(text, colour string) string {
-	if !s.colored {
+func (t *terminal) color(text, code string) string {
+	if !t.colored {
 		return text
 	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// column writes a text behind a head: its lines begin at the column where the head ends, or at indent where the head is longer.
-func (s *terminal) column(head string, indent int, text string) {
-	fmt.Fprint(s, head, strings.Join(wrap(text, s.width-indent), "\n"+strings.Repeat(" ", indent)), "\n")
+// column writes head and, after it, text in lines that begin at the column indent.
+func (t *terminal) column(head string, indent int, text string) {
+	fmt.Fprint(t, head, strings.Join(wrap(text, t.width-indent), "\n"+strings.Repeat(" ", indent)), "\n")
 }
 
-// wrap breaks a text into lines of so many characters, at its spaces. What stands in backquotes is not broken, so that it can be
-// copied, unless it is longer than a line; a longer word stands alone.
+// warn prints a warning.
+func (t *terminal) warn(text string) { t.column("warning: ", len("warning: "), text) }
+
+// wrap breaks a text at its spaces into lines of at most width characters. A command in backquotes stays on one line,
+// so that it can be copied, unless it is longer than a line.
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""
@@ -97,7 +101,7 @@ func words(text string, width int) []string {
 	return all
 }
 
-// displayWidth is how many columns a text takes. Its colours take none.
+// displayWidth returns the number of columns that a text takes, without its color codes.
 func displayWidth(text string) int {
 	n := utf8.RuneCountInString(text)
 	for rest := text; ; {
@@ -105,13 +109,13 @@ func displayWidth(text string) int {
 		if !found {
 			return n
 		}
-		colour, _, _ := strings.Cut(after, "m")
-		n -= len("\x1b[") + len(colour) + len("m")
+		code, _, _ := strings.Cut(after, "m")
+		n -= len("\x1b[") + len(code) + len("m")
 		rest = after
 	}
 }
 
-// progress tells somebody at a terminal what is waited for, once it takes longer than a second. Elsewhere it is silent.
+// progress shows at a terminal what a command waits for if it takes longer than a second. Elsewhere it prints nothing.
 type progress struct {
 	w io.Writer
 
@@ -127,9 +131,9 @@ func newProgress(w io.Writer) *progress {
 	return &progress{w: w}
 }
 
-// wait begins to wait for something, in place of what was waited for before.
-func (p *progress) wait(what string) {
-	p.done()
+// start shows a new text, in place of the previous one.
+func (p *progress) start(text string) {
+	p.stop()
 	if p.w == nil {
 		return
 	}
@@ -139,14 +143,14 @@ func (p *progress) wait(what string) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.timer != nil {
-			fmt.Fprintf(p.w, "… %s", what)
+			fmt.Fprintf(p.w, "… %s", text)
 			p.shown = true
 		}
 	})
 }
 
-// done ends the wait, and takes off the terminal what was written there.
-func (p *progress) done() {
+// stop removes the text.
+func (p *progress) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.timer != nil {

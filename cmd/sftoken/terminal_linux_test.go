@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
 // pty is a pseudo-terminal: what a command run at side writes is in screen, and what is typed reaches it.
@@ -130,7 +131,7 @@ func TestDoctorAtATerminal(t *testing.T) {
 func TestSecretsAreTypedUnseen(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, ownerKey)
-	key, secret := s.app.Credentials()
+	key, secret := s.App.Credentials()
 	term := newPTY(t, 80)
 	type ended struct {
 		shown string
@@ -155,7 +156,7 @@ func TestSecretsAreTypedUnseen(t *testing.T) {
 	if !echoes(t, term.side) {
 		t.Error("the terminal is left without an echo")
 	}
-	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 || !s.org.TokenActive(strings.TrimSpace(stdout)) {
+	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 || !s.Org.TokenActive(strings.TrimSpace(stdout)) {
 		t.Errorf("get: exit %d: %s", code, stderr)
 	}
 }
@@ -164,7 +165,7 @@ func TestSecretsAreTypedUnseen(t *testing.T) {
 func TestAQuestionThatIsInterrupted(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, ownerKey)
-	if _, err := s.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{ // as a deployment makes it
+	if _, err := s.Secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{ // as a deployment makes it
 		Name: aws.String(prefix + "fresh"), SecretString: aws.String(`{"consumerKey":"replace-me","consumerSecret":"replace-me","baseUri":"https://replace-me.my.salesforce.com"}`),
 	}); err != nil {
 		t.Fatal(err)
@@ -289,7 +290,7 @@ func TestPatienceAtATerminal(t *testing.T) {
 		fmt.Fprint(w, `{"access_token":"t","token_id":"e3b98a4da31a127d","instance_url":"https://acme.my.salesforce.com","expires_in":600}`)
 	}))
 	defer api.Close()
-	s := &stack{url: api.URL + "/v1", awsURL: api.URL}
+	s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
 	s.useKey(t, billingKey)
 	term := newPTY(t, 80)
 	go func() {

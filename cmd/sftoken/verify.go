@@ -12,28 +12,32 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// login tries credentials as the rotate function does: it logs in, compares who they log in as with what the secret
-// pins, and calls the REST API.
+// login verifies credentials as the rotate function does: it logs in, compares the org and user with those in the
+// secret, and calls the REST API.
 type login struct {
 	hosts      sfoauth.AllowedHosts
-	httpClient *http.Client // nil: http.DefaultClient
+	httpClient *http.Client // nil means http.DefaultClient
 }
 
-// loginTime bounds one try of credentials.
-const loginTime = 30 * time.Second
+// loginTimeout bounds the verification of one version.
+const loginTimeout = 30 * time.Second
 
-// refusedError is that credentials do not work, and will not until a person changes something. Other errors of try
-// are inconclusive.
+// refusedError is the error for credentials that fail permanently. Other errors of login.verify are inconclusive.
 type refusedError struct{ error }
 
 func (e *refusedError) Unwrap() error { return e.error }
 
-// verify returns nil where the version works.
+func isRefused(err error) bool {
+	_, refused := errors.AsType[*refusedError](err)
+	return refused
+}
+
+// verify returns nil if the version's credentials work.
 func (l login) verify(ctx context.Context, version *appsecret.Version) error {
-	ctx, cancel := context.WithTimeout(ctx, loginTime)
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	client := version.Client(l.hosts, l.httpClient)
-	for again := true; ; again = false {
+	for retry := true; ; retry = false {
 		token, err := l.token(ctx, client)
 		if err != nil {
 			return classify(err)
@@ -42,136 +46,141 @@ func (l login) verify(ctx context.Context, version *appsecret.Version) error {
 			return &refusedError{err}
 		}
 		err = client.Ping(ctx, token)
-		ended, ok := errors.AsType[*sfoauth.Error](err)
-		if err == nil || !again || !ok || ended.Status != http.StatusUnauthorized {
+		rejected, ok := errors.AsType[*sfoauth.Error](err)
+		if err == nil || !retry || !ok || rejected.Status != http.StatusUnauthorized {
 			return classify(err)
 		}
-		// The session may have been ended between the two calls: by an administrator, or a revocation of the same
-		// token.
+		// The session may have ended between the two calls: an administrator ended it, or the same token was revoked.
 	}
 }
 
-// token logs in, and again for some seconds while Salesforce still works on another request for a token of the same
-// app.
+// token logs in. It tries up to four times while Salesforce processes another token request of the same app.
 func (l login) token(ctx context.Context, client *sfoauth.Client) (*sfoauth.Token, error) {
-	for tries := time.Duration(1); ; tries++ {
+	for attempt := 1; ; attempt++ {
 		token, err := client.Token(ctx)
 		busy, ok := errors.AsType[*sfoauth.Error](err)
-		if !ok || busy.Code != "invalid_grant" || busy.Kind != sfoauth.Temporary || tries == 4 {
+		if !ok || busy.Code != "invalid_grant" || busy.Kind != sfoauth.Temporary || attempt == 4 {
 			return token, err
 		}
 		select {
 		case <-ctx.Done():
 			return nil, err
-		case <-time.After(tries * time.Second):
+		case <-time.After(time.Duration(attempt) * time.Second):
 		}
 	}
 }
 
-// classify tells a refusal from what says nothing about the credentials: an outage, a limit, an address from which
-// alone they are refused.
+// classify returns a refusedError for a permanent error of the credentials. An outage, a limit or an IP range that
+// excludes this machine says nothing about them.
 func classify(err error) error {
 	failed, ok := errors.AsType[*sfoauth.Error](err)
-	if err == nil || !ok || failed.Kind != sfoauth.Permanent || strings.Contains(strings.ToLower(failed.Description), "ip restricted") {
+	ipRestricted := ok && strings.Contains(strings.ToLower(failed.Description), "ip restricted")
+	if err == nil || !ok || failed.Kind != sfoauth.Permanent || ipRestricted {
 		return err
 	}
-	if advice := failed.Hint(); advice != "" {
-		return &refusedError{fmt.Errorf("%w: %s", err, advice)}
+	if hint := failed.Hint(); hint != "" {
+		err = withHint(err, hint)
 	}
 	return &refusedError{err}
 }
 
-func isRefused(err error) bool {
-	_, refused := errors.AsType[*refusedError](err)
-	return refused
-}
-
-// verify tries the credentials that are about to be stored.
+// verify verifies credentials that are about to be stored.
 func (s *store) verify(ctx context.Context, version *appsecret.Version, exists bool) error {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), "logging in with these credentials before they are stored")
 	err := s.login.verify(ctx, version)
-	stage := ""
-	if exists {
-		stage = "`sftoken secret stage " + s.app + " --wait` has the rotate function try them, from its own address and for as long as a new key may take; "
-	}
+	stage := "`sftoken secret stage " + s.app + " --wait`"
 	switch refused, _ := errors.AsType[*sfoauth.Error](err); {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return errInterrupted
 	case isRefused(err) && refused != nil && refused.IsInvalidClient() && exists:
-		return fmt.Errorf("the credentials are refused: %w. If they are less than 10 minutes old, `sftoken secret stage %s --wait` waits for them", err, s.app)
+		return withHint(fmt.Errorf("Salesforce rejects the credentials: %w", err),
+			"if they are less than 10 minutes old, "+stage+" waits until they work")
 	case isRefused(err):
 		return fmt.Errorf("the credentials do not work: %w", err)
 	}
-	return fmt.Errorf("whether the credentials work could not be found out from here: %w. %s--no-verify stores them untried", err, stage)
+	err = fmt.Errorf("cannot verify the credentials from this machine: %w", err)
+	if exists {
+		err = withHint(err, stage+" has the rotate function try them, from its own address and "+
+			"for as long as a new key may take")
+	}
+	return withHint(err, "--no-verify stores them without the check")
 }
 
-// protectLastWorking looks after the last version that is known to work. Secrets Manager moves AWSPREVIOUS to the version
-// that is AWSCURRENT now; the one that has had it may then vanish. If AWSCURRENT is not known to work and AWSPREVIOUS
-// may, credentials that have logged in are stored all the same, and keep is the version that must get AWSPREVIOUS
-// back afterwards; others are refused. An empty keep: nothing is to be done.
-func (s *store) protectLastWorking(ctx context.Context, secret *appsecret.Secret, value *appsecret.Version) (keep string, err error) {
-	holder := secret.VersionWithLabel(appsecret.Previous)
-	for _, label := range secret.Labels[holder] {
-		if label != appsecret.Previous && label != appsecret.Pending { // AWSPENDING is taken off when a person stores a version
+// protectLastWorking makes sure that storing version does not remove the last label of the last working version.
+// Secrets Manager moves AWSPREVIOUS to the version that is AWSCURRENT now. If that one is not known to work and the
+// one with AWSPREVIOUS may, verified credentials are stored and keep is the version that must get AWSPREVIOUS back
+// afterwards. Unverified ones are refused. If keep is empty, there is nothing to do.
+func (s *store) protectLastWorking(
+	ctx context.Context, secret *appsecret.Secret, version *appsecret.Version,
+) (keep string, err error) {
+	id := secret.VersionWithLabel(appsecret.Previous)
+	for _, label := range secret.Labels[id] {
+		if label != appsecret.Previous && label != appsecret.Pending { // AWSPENDING comes off when a person stores a version
 			return "", nil
 		}
 	}
-	previous, err := s.readUsable(ctx, secret, holder)
+	previous, err := s.readUsable(ctx, secret, id)
 	switch {
 	case err != nil && s.verified:
-		return holder, nil
+		return id, nil
 	case err != nil:
-		return "", fmt.Errorf("whether AWSPREVIOUS works cannot be found out: %w. --force stores all the same", err)
-	case previous == nil || s.verified && previous.SameCredentials(value):
+		return "", withHint(fmt.Errorf("cannot find out whether AWSPREVIOUS works: %w", err), "--force stores nevertheless")
+	case previous == nil || s.verified && previous.SameCredentials(version):
 		return "", nil
 	}
-	why, fate := s.currentWorks(ctx, secret, value, previous)
-	if why == nil || fate || isRefused(s.login.verify(ctx, previous)) {
+	problem, bothRefused := s.currentProblem(ctx, secret, version, previous)
+	if problem == nil || bothRefused || isRefused(s.login.verify(ctx, previous)) {
 		return "", nil
 	}
 	switch {
 	case ctx.Err() != nil:
 		return "", errInterrupted
 	case s.verified:
-		return holder, nil
+		return id, nil
 	}
-	return "", fmt.Errorf("AWSCURRENT is not known to work (%w), and version %s, AWSPREVIOUS, may be the last one that does: it would lose its last label. "+
-		"Wait until the rotate function has gone back to it, 10 minutes at the most; store credentials that log in; or store with --force", why, holder)
+	return "", withHint(
+		fmt.Errorf("AWSCURRENT is not known to work (%w), and version %s, AWSPREVIOUS, may be the last one that does. "+
+			"It would lose its last label", problem, id),
+		"wait up to 10 minutes until the rotate function has restored it, store credentials that log in, or pass --force")
 }
 
-// currentWorks returns nil where AWSCURRENT works, and otherwise why that is not known; refused reports that
-// AWSPREVIOUS has the same credentials and is refused with it.
-func (s *store) currentWorks(ctx context.Context, secret *appsecret.Secret, value, previous *appsecret.Version) (why error, refused bool) {
+// currentProblem returns nil if AWSCURRENT is known to work, or else the reason why not. It also reports whether
+// AWSPREVIOUS has the same credentials and both are refused.
+func (s *store) currentProblem(
+	ctx context.Context, secret *appsecret.Secret, version, previous *appsecret.Version,
+) (problem error, bothRefused bool) {
 	current, err := s.readUsable(ctx, secret, secret.VersionWithLabel(appsecret.Current))
 	switch {
 	case err != nil:
 		return err, false
 	case current == nil:
-		return errors.New("its value cannot be used"), false
-	case s.verified && current.SameCredentials(value):
+		return errors.New("its value is not usable"), false
+	case s.verified && current.SameCredentials(version):
 		return nil, false
 	}
-	why = s.login.verify(ctx, current)
-	return why, previous.SameCredentials(current) && isRefused(why)
+	problem = s.login.verify(ctx, current)
+	return problem, previous.SameCredentials(current) && isRefused(problem)
 }
 
 // restorePrevious gives AWSPREVIOUS back to the version that must keep it.
-func (s *store) restorePrevious(ctx context.Context, keep string) {
-	if keep == "" {
+func (s *store) restorePrevious(ctx context.Context) {
+	if s.keepPrevious == "" {
 		return
 	}
-	now, err := appsecret.Open(ctx, s.client, strings.TrimSuffix(s.name, s.app), s.name)
+	now, err := s.open(ctx)
 	if err == nil {
-		err = now.MoveLabel(ctx, appsecret.Previous, keep)
+		err = now.MoveLabel(ctx, appsecret.Previous, s.keepPrevious)
 	}
 	if err != nil {
-		s.warning(fmt.Sprintf("version %s, which may work, has lost its last label, AWSPREVIOUS, to one that is not known to: %v", keep, err))
+		s.warn(fmt.Sprintf("version %s, which may work, has lost its last label, AWSPREVIOUS, "+
+			"to one that is not known to work: %v",
+			s.keepPrevious, err))
 	}
 }
 
-// readUsable reads a version; nil: there is none, or its value cannot have worked.
+// readUsable reads a version. It returns nil if there is none, or if its value cannot work.
 func (s *store) readUsable(ctx context.Context, secret *appsecret.Secret, id string) (*appsecret.Version, error) {
 	if id == "" {
 		return nil, nil

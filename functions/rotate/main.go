@@ -1,4 +1,4 @@
-// The rotate function: a rotation step, a moved staging label or the daily check in, a changed secret out.
+// The rotate function changes credentials on rotation steps, moved staging labels and the daily check.
 package main
 
 import (

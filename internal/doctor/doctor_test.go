@@ -13,28 +13,43 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// setup is one way to have set an app up wrongly, and what doctor must say of it.
+// setup is a broken setup, and the result that doctor must report.
 type setup struct {
 	name     string
-	as       localaws.Principal // who runs doctor; zero: the owner
+	as       localaws.Principal // the caller; zero means the owner
 	config   sfoauthtest.Config // of the org
 	settings map[string]string  // of the token function
-	change   func(w *harness)   // what is wrong
-	cause    string             // the check that must find it
-	status   doctor.Status      // zero: failed
-	found    string             // text that the check must have found
-	fix      string             // text of the fix
-	also     []string           // the other checks that come out as a warning or failed
-	logins   int                // at most so many; zero: 1
+	change   func(w *harness)   // breaks the setup
+	setsEnv  bool               // change sets environment variables, so that the test cannot run in parallel
+	cause    string             // the check that must find the problem
+	status   doctor.Status      // of that check; zero means failed
+	found    string             // part of Result.Found
+	fix      string             // part of Result.Fix
+	also     []string           // other checks that must be a warning or failed
+	logins   int                // the most logins allowed; zero means 1
 }
 
-func TestBrokenSetUps(t *testing.T) {
-	all := slices.Concat(callerSetUps, apiSetUps, secretSetUps, loginSetUps, salesforceSetUps, rotationSetUps, pairSetUps)
+func TestBrokenSetups(t *testing.T) {
+	all := slices.Concat(
+		callerSetups,
+		apiSetups,
+		secretSetups,
+		loginSetups,
+		salesforceSetups,
+		rotationSetups,
+		credentialSetups,
+	)
 	if len(all) < 25 {
 		t.Fatalf("only %d", len(all))
 	}
-	for _, c := range all {
+	for i, c := range all {
 		t.Run(c.name, func(t *testing.T) {
+			if testing.Short() && i%3 != 0 {
+				t.Skip("skipped: -short runs every third setup")
+			}
+			if !c.setsEnv {
+				t.Parallel()
+			}
 			w := newHarness(t, c.config, c.settings)
 			if c.as.AccessKeyID != "" {
 				w.as = c.as
@@ -46,7 +61,7 @@ func TestBrokenSetUps(t *testing.T) {
 	}
 }
 
-// check compares the whole report with what it must be: the cause, and nothing beyond what follows from it.
+// check compares the whole report: the cause must be reported, and nothing that does not follow from it.
 func (w *harness) check(c setup, report *doctor.Report) {
 	w.Helper()
 	want := doctor.Failed
@@ -66,7 +81,7 @@ func (w *harness) check(c setup, report *doctor.Report) {
 			w.Errorf("%s: %s: %s\n    fix: %s", r.Check, r.Status, r.Found, r.Fix)
 		}
 		if r.Status == doctor.Skipped && r.Found == "" || bad && r.Fix == "" {
-			w.Errorf("%s says nothing: %+v", r.Check, r)
+			w.Errorf("%s has no text: %+v", r.Check, r)
 		}
 	}
 	worst := doctor.OK
@@ -81,11 +96,11 @@ func (w *harness) check(c setup, report *doctor.Report) {
 	if report.Logins > max(c.logins, 1) {
 		w.Errorf("%d logins", report.Logins)
 	}
-	w.clean(report)
+	w.checkNoSecrets(report)
 }
 
-// clean looks for secrets in the report.
-func (w *harness) clean(report *doctor.Report) {
+// checkNoSecrets fails the test if the report contains a secret.
+func (w *harness) checkNoSecrets(report *doctor.Report) {
 	w.Helper()
 	text, err := json.Marshal(report)
 	w.must(err)
@@ -98,15 +113,30 @@ func (w *harness) clean(report *doctor.Report) {
 			w.Errorf("a secret of %d characters is in the report", len(secret))
 		}
 	}
-	if improper := w.org.Violations(); len(improper) > 0 {
-		w.Errorf("sent to Salesforce: %q", improper)
+	if violations := w.org.Violations(); len(violations) > 0 {
+		w.Errorf("invalid requests to Salesforce: %q", violations)
 	}
 }
 
-func TestGoodSetUps(t *testing.T) {
-	// What each of the three people cannot find out.
-	unread := []string{"characters", "my-domain", "ids", "principals", "login", "pins", "in-use", "introspection", "automatic", "admin", "permissions", "main-pair", "pairs"}
-	unseen := append([]string{"value", "schedule", "dates", "unfinished", "labels"}, unread...)
+func TestGoodSetups(t *testing.T) {
+	t.Parallel()
+	// What the on-call engineer and a caller cannot check.
+	unread := []string{
+		"characters",
+		"my-domain",
+		"ids",
+		"principals",
+		"login",
+		"org-user",
+		"issued-by",
+		"introspection",
+		"self-rotation",
+		"admin",
+		"permissions",
+		"primary",
+		"staged",
+	}
+	unseen := append([]string{"value", "schedule", "rotation-dates", "stuck-rotation", "labels"}, unread...)
 	for _, c := range []struct {
 		name    string
 		as      localaws.Principal
@@ -117,28 +147,36 @@ func TestGoodSetUps(t *testing.T) {
 	}{
 		{"the owner", owner, sfoauthtest.Config{}, func(*harness) {}, nil, 1},
 		{"the owner, the API having a token already", owner, sfoauthtest.Config{}, (*harness).vend, nil, 1},
-		{"an on-call engineer, who may not read the secret", oncall, sfoauthtest.Config{}, func(*harness) {}, append([]string{"value"}, unread...), 1},
-		{"a caller in another account", caller, sfoauthtest.Config{}, func(*harness) {}, append([]string{"secret"}, unseen...), 1},
-		{"a caller in another account, the API having a token already", caller, sfoauthtest.Config{}, (*harness).vend, append([]string{"secret"}, unseen...), 0},
-		{"a caller whose network has no STS", caller, sfoauthtest.Config{}, func(w *harness) { w.noSTS = true }, append([]string{"secret", "identity"}, unseen...), 1},
+		{"an on-call engineer, who may not read the secret", oncall, sfoauthtest.Config{}, func(*harness) {},
+			append([]string{"value"}, unread...), 1},
+		{"a caller in another account", caller, sfoauthtest.Config{}, func(*harness) {},
+			append([]string{"secret"}, unseen...), 1},
+		{"a caller in another account, the API having a token already", caller, sfoauthtest.Config{}, (*harness).vend,
+			append([]string{"secret"}, unseen...), 0},
+		{"a caller whose network has no STS", caller, sfoauthtest.Config{}, func(w *harness) { w.noSTS = true },
+			append([]string{"secret", "identity"}, unseen...), 1},
 		{"an app that an admin app rotates", owner, sfoauthtest.Config{}, func(w *harness) {
 			w.userChange(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = false, false })
 			w.admin()
 		}, nil, 2},
 		{"after a rotation", owner, sfoauthtest.Config{}, (*harness).rotateNow, nil, 1},
-		{"with JWTs", owner, sfoauthtest.Config{}, func(w *harness) { w.app.Change(func(o *sfoauthtest.AppOptions) { o.JWT = true }) }, nil, 1},
-		{"with flat answers of staged pairs", owner, sfoauthtest.Config{FlatStaged: true}, (*harness).rotateNow, nil, 1},
-		{"with sessions that logins share", owner, sfoauthtest.Config{SharedSessions: true}, (*harness).vend, nil, 1},
-		{"without a list of principals", caller, sfoauthtest.Config{}, func(w *harness) { w.change(map[string]any{"allowedPrincipals": nil}) },
+		{"with JWTs", owner, sfoauthtest.Config{},
+			func(w *harness) { w.app.Change(func(o *sfoauthtest.AppOptions) { o.JWT = true }) }, nil, 1},
+		{"with flat responses for staged credentials", owner, sfoauthtest.Config{FlatStaged: true}, (*harness).rotateNow,
+			nil, 1},
+		{"with sessions shared by logins", owner, sfoauthtest.Config{SharedSessions: true}, (*harness).vend, nil, 1},
+		{"without a list of principals", caller, sfoauthtest.Config{},
+			func(w *harness) { w.change(map[string]any{"allowedPrincipals": nil}) },
 			append([]string{"secret"}, unseen...), 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			w := newHarness(t, c.config, nil)
 			c.change(w)
 			w.as = c.as
 			before := w.org.Stats().Logins.Attempts
-			var told []doctor.Result
-			w.config.Done = func(r doctor.Result) { told = append(told, r) }
+			var done []doctor.Result
+			w.config.Done = func(r doctor.Result) { done = append(done, r) }
 			report := doctor.Run(t.Context(), w.config)
 			var skipped []string
 			for _, r := range report.Checks {
@@ -154,18 +192,19 @@ func TestGoodSetUps(t *testing.T) {
 			if !slices.Equal(skipped, c.skipped) {
 				t.Errorf("skipped %q, want %q", skipped, c.skipped)
 			}
-			if report.Outcome != doctor.OK || fmt.Sprint(told) != fmt.Sprint(report.Checks) {
-				t.Errorf("outcome %s; told %d of %d results", report.Outcome, len(told), len(report.Checks))
+			if report.Outcome != doctor.OK || fmt.Sprint(done) != fmt.Sprint(report.Checks) {
+				t.Errorf("outcome %s; Done was called with %d of %d results", report.Outcome, len(done), len(report.Checks))
 			}
 			if tried := w.org.Stats().Logins.Attempts - before; report.Logins != c.logins || tried != c.logins {
-				t.Errorf("%d logins, and it says %d; want %d", tried, report.Logins, c.logins)
+				t.Errorf("%d logins, reported %d; want %d", tried, report.Logins, c.logins)
 			}
-			w.clean(report)
+			w.checkNoSecrets(report)
 		})
 	}
 }
 
-func TestAnInterruptedVisit(t *testing.T) {
+func TestInterruption(t *testing.T) {
+	t.Parallel()
 	w := newHarness(t, sfoauthtest.Config{}, nil)
 	ctx, interrupt := context.WithCancel(t.Context())
 	w.config.Done = func(r doctor.Result) {
@@ -184,11 +223,11 @@ func TestAnInterruptedVisit(t *testing.T) {
 		}
 	}
 	if w.org.Stats().Calls[sfoauthtest.UserInfo] != 0 {
-		t.Error("Salesforce was asked all the same")
+		t.Error("Salesforce was called after the interruption")
 	}
 }
 
-// admin adds an app whose user may change pairs, and stores it as the admin app.
+// admin adds an app whose user may rotate credentials, and stores it as the admin app.
 func (w *harness) admin() {
 	w.Helper()
 	user := w.org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true})

@@ -32,27 +32,31 @@ const (
 	prefix  = "sftoken/"
 )
 
-// The three people who run doctor, and the functions.
+// The callers of doctor, and the role of the functions.
 var (
 	owner = localaws.Principal{
 		AccessKeyID: "AKIATESTOWNER", SecretAccessKey: "owner-secret-for-tests", Account: account,
 		ARN: "arn:aws:iam::111111111111:user/owner", UserID: "AIDAOWNER", Invoke: []string{"*"},
 	}
-	oncall = localaws.Principal{ // may describe secrets, and not read them
-		AccessKeyID: "ASIATESTONCALL", SecretAccessKey: "oncall-secret-for-tests", SessionToken: "oncall-session-token-for-tests", Account: account,
+	oncall = localaws.Principal{ // may describe secrets, but not read them
+		AccessKeyID: "ASIATESTONCALL", SecretAccessKey: "oncall-secret-for-tests",
+		SessionToken: "oncall-session-token-for-tests", Account: account,
 		ARN: "arn:aws:sts::111111111111:assumed-role/oncall/anna", UserID: "AROAONCALL:anna", Invoke: []string{"*"},
 	}
 	caller = localaws.Principal{ // in another account
-		AccessKeyID: "ASIATESTCALLER", SecretAccessKey: "caller-secret-for-tests", SessionToken: "caller-session-token-for-tests", Account: "222222222222",
-		ARN: "arn:aws:sts::222222222222:assumed-role/billing/bob", UserID: "AROABILLING:bob", Invoke: []string{"GET/tokens/*"},
+		AccessKeyID: "ASIATESTCALLER", SecretAccessKey: "caller-secret-for-tests",
+		SessionToken: "caller-session-token-for-tests", Account: "222222222222",
+		ARN: "arn:aws:sts::222222222222:assumed-role/billing/bob", UserID: "AROABILLING:bob",
+		Invoke: []string{"GET/tokens/*"},
 	}
 	functions = localaws.Principal{
-		AccessKeyID: "ASIATESTFUNCTIONS", SecretAccessKey: "functions-secret-for-tests", SessionToken: "functions-session-token-for-tests", Account: account,
+		AccessKeyID: "ASIATESTFUNCTIONS", SecretAccessKey: "functions-secret-for-tests",
+		SessionToken: "functions-session-token-for-tests", Account: account,
 		ARN: "arn:aws:sts::111111111111:assumed-role/sftoken/functions", UserID: "AROAFUNCTIONS:functions",
 	}
 )
 
-// harness is an app that is set up rightly: a simulated org, stand-ins for AWS, and the real functions between them.
+// harness is a working setup: a simulated org, simulated AWS services, and the real functions between them.
 // Everything is reached over HTTP.
 type harness struct {
 	*testing.T
@@ -65,8 +69,8 @@ type harness struct {
 	token    *localaws.Function
 	rotate   *localaws.Function
 	secrets  *secretsmanager.Client // as the owner
-	behind   atomic.Int64           // by how many nanoseconds Secrets Manager's clock is slow
-	awsAhead atomic.Int64           // by how many nanoseconds this machine's clock is slow
+	behind   atomic.Int64           // nanoseconds by which Secrets Manager's clock is slow
+	awsAhead atomic.Int64           // nanoseconds by which this machine's clock is slow
 	noSTS    bool                   // STS cannot be reached
 	refuse   func(p localaws.Principal, operation string) error
 
@@ -96,7 +100,8 @@ func newHarness(t *testing.T, config sfoauthtest.Config, settings map[string]str
 				Credentials: credentials.NewStaticCredentialsProvider(w.as.AccessKeyID, w.as.SecretAccessKey, w.as.SessionToken),
 			}, nil
 		},
-		URL: w.api() + "/v1", App: "crm", Prefix: prefix, Hosts: sfoauth.AllowedHosts{host(w.orgURL)}, Timeout: 5 * time.Second,
+		URL: w.api() + "/v1", App: "crm", Prefix: prefix, Hosts: sfoauth.AllowedHosts{host(w.orgURL)},
+		Timeout: 5 * time.Second,
 	}
 	w.create("crm", w.value())
 	w.schedule("crm")
@@ -134,10 +139,15 @@ func (w *harness) startAWS(settings map[string]string) {
 		}
 		w.aws.ServeHTTP(rw, r)
 	}))
-	env := map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": w.awsURL, "SALESFORCE_HOSTS": host(w.orgURL), "SECRET_TTL": "1s"}
+	env := map[string]string{
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": w.awsURL,
+		"SALESFORCE_HOSTS":                 host(w.orgURL),
+		"SECRET_TTL":                       "1s",
+	}
 	function := func(name string) *localaws.Function {
 		f := localaws.NewFunction(localaws.FunctionConfig{
-			Name: name, Main: name, Account: account, Region: region, Env: env, Credentials: functions, Stdout: io.Discard, Stderr: io.Discard,
+			Name: name, Main: name, Account: account, Region: region, Env: env, Credentials: functions, Stdout: io.Discard,
+			Stderr: io.Discard,
 		})
 		w.Cleanup(f.Close)
 		return f
@@ -147,18 +157,22 @@ func (w *harness) startAWS(settings map[string]string) {
 	maps.Copy(env, settings)
 	w.token = function(stack.TokenMain)
 	w.secrets = secretsmanager.New(secretsmanager.Options{
-		Region: region, BaseEndpoint: &w.awsURL, Credentials: credentials.NewStaticCredentialsProvider(owner.AccessKeyID, owner.SecretAccessKey, ""),
+		Region: region, BaseEndpoint: &w.awsURL, Credentials: credentials.NewStaticCredentialsProvider(owner.AccessKeyID,
+			owner.SecretAccessKey, ""),
 	})
 }
 
-// authenticate lets in whom AWS lets in: the owner's account, and of it the on-call engineer only to look.
+// authenticate admits the owner's account. The on-call engineer may not read values.
 func (w *harness) authenticate(r *http.Request, body []byte) error {
 	p, err := w.keys.Verify(r, body, "secretsmanager", region, time.Now())
 	if err != nil {
 		return err
 	}
 	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	denied := &localaws.AuthError{Type: "AccessDenied", Message: "User: " + p.ARN + " is not authorized to perform: secretsmanager:" + operation}
+	denied := &localaws.AuthError{
+		Type:    "AccessDenied",
+		Message: "User: " + p.ARN + " is not authorized to perform: secretsmanager:" + operation,
+	}
 	switch {
 	case w.refuse != nil && w.refuse(p, operation) != nil:
 		return w.refuse(p, operation)
@@ -173,16 +187,18 @@ func (w *harness) api() string { return w.serve(w.gateway()) }
 
 func (w *harness) gateway() *localaws.Gateway {
 	return &localaws.Gateway{
-		Account: account, Region: region, APIID: "a1b2c3", Stage: "v1", Keys: w.keys, AllowedAccounts: []string{caller.Account}, Now: w.awsNow,
+		Account: account, Region: region, APIID: "a1b2c3", Stage: "v1", Keys: w.keys,
+		AllowedAccounts: []string{caller.Account}, Now: w.awsNow,
 		Function: func(ctx context.Context, payload []byte) ([]byte, error) { return w.token.Invoke(ctx, payload) },
 	}
 }
 
-// value is what the secret of a good set-up holds.
+// value returns the value of a working secret.
 func (w *harness) value() map[string]any {
 	key, secret := w.app.Credentials()
 	return map[string]any{
-		"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL, "appId": w.app.ID, "consumerId": w.app.ConsumerID, "orgId": w.org.ID(),
+		"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL, "appId": w.app.ID, "consumerId": w.app.ConsumerID,
+		"orgId":             w.org.ID(),
 		"allowedPrincipals": []string{account, "arn:aws:iam::222222222222:role/billing"},
 	}
 }
@@ -197,7 +213,10 @@ func encode(value any) string {
 
 func (w *harness) create(app string, value any) {
 	w.Helper()
-	_, err := w.secrets.CreateSecret(w.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + app), SecretString: aws.String(encode(value))})
+	_, err := w.secrets.CreateSecret(
+		w.Context(),
+		&secretsmanager.CreateSecretInput{Name: aws.String(prefix + app), SecretString: aws.String(encode(value))},
+	)
 	w.must(err)
 }
 
@@ -230,7 +249,10 @@ func (w *harness) label(label, version string) {
 
 func (w *harness) current() string {
 	w.Helper()
-	out, err := w.secrets.GetSecretValue(w.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")})
+	out, err := w.secrets.GetSecretValue(
+		w.Context(),
+		&secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")},
+	)
 	w.must(err)
 	return aws.ToString(out.VersionId)
 }
@@ -244,9 +266,12 @@ func (w *harness) schedule(app string) {
 	w.must(err)
 }
 
-// rotateNow has the real rotate function change the pair. Whether it can is the caller's business.
+// rotateNow runs the real rotate function, which may fail.
 func (w *harness) rotateNow() {
-	_, _ = w.secrets.RotateSecret(w.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotateImmediately: aws.Bool(true)})
+	_, _ = w.secrets.RotateSecret(
+		w.Context(),
+		&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotateImmediately: aws.Bool(true)},
+	)
 }
 
 func (w *harness) must(err error) {
@@ -256,7 +281,7 @@ func (w *harness) must(err error) {
 	}
 }
 
-// vend has the API fetch a token, so that it has one cached.
+// vend makes the API cache a token.
 func (w *harness) vend() {
 	w.Helper()
 	config := w.config

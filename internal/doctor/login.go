@@ -102,7 +102,7 @@ func (s *session) issuedBy(ctx context.Context) outcome {
 	}
 	return warning(
 		"the API's token was issued to credentials that are not in this secret",
-		"check that the API uses this secret: its account, "+s.region+" and --prefix. After several changes the API may hold "+
-			"an older token",
+		"check that the API uses this secret: its account, "+s.region+" and --prefix. After several changes the API "+
+			"may hold an older token",
 	)
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// What doctor suggests is a My Domain of the same cloud, or nothing but where to look.
-func TestSuggestions(t *testing.T) {
+// A suggestion is a My Domain of the same cloud, or the place where Setup shows it.
+func TestSuggestBaseURI(t *testing.T) {
 	for base, want := range map[string]string{
 		"acme.my.salesforce.com":                            "https://acme.my.salesforce.com",
 		"http://acme.my.salesforce.com/x":                   "https://acme.my.salesforce.com",
@@ -42,7 +42,8 @@ func TestSuggestions(t *testing.T) {
 		"":                                                  "",
 	} {
 		got := suggestBaseURI(base)
-		if want == "" && !strings.Contains(got, "as My Domain in Setup shows it") || want != "" && got != "set baseUri to "+want && !strings.HasPrefix(got, "set baseUri to "+want+": ") {
+		if want == "" && !strings.Contains(got, "as My Domain in Setup shows it") ||
+			want != "" && got != "set baseUri to "+want && !strings.HasPrefix(got, "set baseUri to "+want+": ") {
 			t.Errorf("%q: %s", base, got)
 		}
 		if want != "" {

@@ -86,7 +86,8 @@ func (s *session) labels(context.Context) outcome {
 	case candidate != "" && candidate != current && age > maxRotation:
 		return failed(
 			"a CANDIDATE has waited for "+span(age)+" to be tried: version "+candidate,
-			"the rotate function has not handled it: see its log and the dead letters; `sftoken secret stage "+s.App+"` tries again",
+			"the rotate function has not handled it: see its log and the dead letters; `sftoken secret stage "+
+				s.App+"` tries again",
 		)
 	case candidate != "" && candidate != current:
 		add("a CANDIDATE waits to be tried: version "+candidate,

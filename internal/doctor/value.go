@@ -61,7 +61,8 @@ func isConsumerKey(text string) bool { return strings.HasPrefix(text, "3MVG9") }
 func (s *session) ids(context.Context) outcome {
 	var p problems
 	for _, id := range []struct{ name, value, prefix, object string }{
-		{"appId", s.version.AppID, "0xI", "an External Client App"}, {"consumerId", s.version.ConsumerID, "888", "a consumer"},
+		{"appId", s.version.AppID, "0xI", "an External Client App"},
+		{"consumerId", s.version.ConsumerID, "888", "a consumer"},
 		{"orgId", s.version.OrgID, "00D", "an organization"}, {"userId", s.version.UserID, "005", "a user"},
 	} {
 		switch {

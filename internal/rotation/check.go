@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,42 +11,40 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
-	"github.com/sftoken/sftoken/internal/loginbudget"
-	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// Health is what the daily check found out about one app.
+// Health is the result of the daily check of one app.
 type Health struct {
 	Usage
 	App       string
 	VersionID string        // AWSCURRENT
-	Age       time.Duration // of the version that holds the pair; zero: it could not be read
-	Known     bool          // false: nothing is known of the secret
+	Age       time.Duration // of the version that holds the credentials; zero: it could not be read
+	Known     bool          // the secret could be described
 	Overdue   bool          // its rotation should have happened
-	Err       error         // why the current pair does not log in; nil: it does
-	Transient bool          // Err says nothing of the pair: Salesforce or Secrets Manager is down, slow or limiting, or the pair too new to work
-	Skipped   bool          // it was found to log in less than an hour ago, and is not tried again; Age and Err are zero
-	Warning   string        // there is no pair yet to log in with, and how to store one; then Age and Err are zero
+	Err       error         // why the current credentials do not log in; nil: they do
+	Transient bool          // Err says nothing about the credentials, or they may be too new to work
+	Skipped   bool          // it was healthy less than an hour ago, and is not checked again; Age and Err are zero
+	Warning   string        // there are no credentials yet, and how to store them; Age and Err are zero
 
 	PrincipalsErr error // why the version's allowedPrincipals cannot be read
 }
 
-// checkInterval is how long a check that found an app well is good for. Each check costs a login, and anyone who may
-// invoke the function can forge its event.
+// checkInterval is how long the result of a check that found an app healthy stays valid. Each check costs a login, and
+// anyone who may invoke the function can forge its event.
 const checkInterval = time.Hour
 
-// Check logs in with the current credentials of every app under the prefix, and changes nothing. What fails for one app is in its
-// Health; the error is for failing to list them.
+// Check logs in with the current credentials of every app under the prefix, and changes nothing. The failure of one app
+// is in its Health. The error is about listing the apps.
 func (r *Rotator) Check(ctx context.Context) ([]Health, error) {
 	apps, err := r.apps(ctx)
-	var found []Health
+	var results []Health
 	for i, app := range apps {
 		run := r.begin()
 		health := run.checkWithBudget(ctx, app, len(apps)-i)
 		health.Usage = run.usage
-		found = append(found, health)
+		results = append(results, health)
 	}
-	return found, err
+	return results, err
 }
 
 // apps lists the apps, or those that came before the error.
@@ -70,8 +67,8 @@ func (r *Rotator) apps(ctx context.Context) (apps []string, err error) {
 	return apps, nil
 }
 
-// checkWithBudget gives an app its share of the time that is left for so many: one whose org or secret does not answer must not take
-// that of those behind it.
+// checkWithBudget gives an app its share of the time that is left, so that one whose org or secret does not respond
+// takes none from the others. left is how many apps are still to be checked, including this one.
 func (r *run) checkWithBudget(ctx context.Context, app string, left int) Health {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -85,17 +82,17 @@ func (r *run) checkApp(ctx context.Context, app string) Health {
 	h := Health{App: app}
 	secret, err := appsecret.Open(ctx, r.Secrets, r.Prefix, r.Prefix+app)
 	if err != nil {
-		h.Err, h.Transient = err, isOutage(err)
+		h.Err, h.Transient = err, isTransient(err)
 		return h
 	}
 	h.Known, h.Overdue = true, secret.Overdue(time.Now())
 	h.VersionID = secret.VersionWithLabel(appsecret.Current)
 	version, err := secret.Read(ctx, h.VersionID)
-	switch {
-	case err != nil:
-		h.Err, h.Transient = err, isOutage(err)
+	if err != nil {
+		h.Err, h.Transient = err, isTransient(err)
 		return h
-	case version.IsPlaceholder():
+	}
+	if version.IsPlaceholder() {
 		h.Warning = placeholderHint(app)
 		return h
 	}
@@ -111,12 +108,12 @@ func (r *run) checkApp(ctx context.Context, app string) Health {
 	if err == nil {
 		r.noteChecked(version)
 	}
-	h.Err = err
-	h.Transient = isOutage(err) || isInvalidClient(err) && time.Now().Before(r.propagationDeadline(version))
+	tooNew := isInvalidClient(err) && time.Now().Before(r.propagationDeadline(version))
+	h.Err, h.Transient = err, isTransient(err) || tooNew
 	return h
 }
 
-// checked is a check that found a version well.
+// checked is a check that found a version healthy.
 type checked struct {
 	version string
 	at      time.Time
@@ -136,14 +133,4 @@ func (r *Rotator) noteChecked(version *appsecret.Version) {
 		r.checked = map[string]checked{}
 	}
 	r.checked[version.App] = checked{version.ID, time.Now()}
-}
-
-func isOutage(err error) bool {
-	if _, spent := errors.AsType[*loginbudget.ExhaustedError](err); spent {
-		return true
-	}
-	if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
-		return refused.Kind == sfoauth.Temporary || refused.Kind == sfoauth.RateLimited
-	}
-	return appsecret.IsKind(err, appsecret.Unavailable)
 }

@@ -1,41 +1,23 @@
-// Package telemetry writes what an auditor and an on-call engineer read: one JSON line for each event, which carries
-// CloudWatch metrics in the embedded metric format. What goes into a line is up to the caller; types that hold secrets
-// print as "[redacted]" by themselves.
+// Package telemetry writes the log: one JSON line for each event, which carries CloudWatch metrics in the embedded
+// metric format. The caller decides what a line holds; types that hold secrets print as "[redacted]" by themselves.
 //
 // Source of the format: CloudWatch User Guide, "Specification: Embedded metric format".
 package telemetry
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
-	"strconv"
-	"sync"
 	"time"
-
-	"github.com/sftoken/sftoken/internal/jsontext"
 )
 
-// Log writes lines. It is safe for concurrent use; each line is written with one call to the writer.
+// Log writes lines. It is safe for concurrent use; each line is one call to the writer.
 type Log struct {
-	*slog.Logger // for what is not an event: obeys the level
-	w            *oneAtATime
-	lines        sync.Pool // of *jsontext.Object, for events' lines
+	*slog.Logger // for lines that are not events; obeys the level
 	namespace    string
-	version      string
-}
-
-type oneAtATime struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (o *oneAtATime) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.w.Write(p)
 }
 
 // Metric is one number for CloudWatch.
@@ -47,76 +29,57 @@ type Metric struct {
 	Dimensions []string
 }
 
-// New returns a Log that writes to w. Lines of Logger below level are dropped; events never are. Version is in every
+// New returns a Log that writes to w. Lines of Logger below level are dropped; events never are. The version is in every
 // line.
 func New(w io.Writer, level slog.Level, namespace, version string) *Log {
-	l := &Log{w: &oneAtATime{w: w}, namespace: namespace, version: version}
-	l.Logger = slog.New(slog.NewJSONHandler(l.w, &slog.HandlerOptions{Level: level})).With("version", version)
-	l.lines.New = func() any { return new(jsontext.Object) }
-	return l
+	handler := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
+	return &Log{Logger: slog.New(handler).With("version", version), namespace: namespace}
 }
 
-// Event writes one line, whatever the level, in the form of slog's JSON handler, which would take three times as long. The names
-// of attributes and metrics are plain letters.
+// Event writes one line, whatever the level. It may append to attrs.
 func (l *Log) Event(level slog.Level, name string, attrs []slog.Attr, metrics ...Metric) {
 	now := time.Now()
-	buffer := l.lines.Get().(*jsontext.Object)
-	line := append((*buffer)[:0], '{')
-	line = now.AppendFormat(append(line.Name("time"), '"'), time.RFC3339Nano)
-	line = append(line, '"')
-	line = line.String("level", level.String()).String("msg", name).String("version", l.version)
-	line = appendAttrs(line, attrs)
+	record := slog.NewRecord(now, level, name, 0)
 	for _, m := range metrics {
-		line = line.Float(m.Name, m.Value)
+		attrs = append(attrs, slog.Float64(m.Name, m.Value))
 	}
 	if len(metrics) > 0 {
-		line = l.directive(line, now, metrics)
+		attrs = append(attrs, slog.Any("_aws", l.directive(now, metrics)))
 	}
-	line = append(line.Close(), '\n')
-	_, _ = l.w.Write(line) // standard output is all there is to complain on
-	*buffer = line
-	l.lines.Put(buffer)
+	record.AddAttrs(attrs...)
+	// Handle does not ask for the level, as Logger does. An error could only be reported on the same output.
+	_ = l.Handler().Handle(context.Background(), record)
 }
 
-func appendAttrs(line jsontext.Object, attrs []slog.Attr) jsontext.Object {
-	for _, attr := range attrs {
-		switch value := attr.Value.Resolve(); value.Kind() {
-		case slog.KindFloat64:
-			line = line.Float(attr.Key, value.Float64())
-		case slog.KindBool:
-			line = strconv.AppendBool(line.Name(attr.Key), value.Bool())
-		case slog.KindGroup:
-			line = appendAttrs(line.Open(attr.Key), value.Group()).Close()
-		default:
-			line = line.String(attr.Key, value.String())
-		}
-	}
-	return line
+// directive is the part of a line that declares its metrics to CloudWatch.
+type directive struct {
+	Timestamp         int64 // in milliseconds
+	CloudWatchMetrics []declaration
 }
 
-// directive tells CloudWatch which of the line's numbers are metrics: one metric directive for each, which is the way to give
-// each its own dimensions.
-func (l *Log) directive(line jsontext.Object, now time.Time, metrics []Metric) jsontext.Object {
-	line = append(line.Open("_aws").Int("Timestamp", now.UnixMilli()).Name("CloudWatchMetrics"), '[')
+type declaration struct {
+	Namespace  string
+	Dimensions [][]string
+	Metrics    []definition
+}
+
+type definition struct{ Name, Unit string }
+
+// directive declares each metric on its own, so that each has its own dimensions.
+func (l *Log) directive(now time.Time, metrics []Metric) directive {
+	d := directive{Timestamp: now.UnixMilli(), CloudWatchMetrics: make([]declaration, len(metrics))}
 	for i, m := range metrics {
-		if i > 0 {
-			line = append(line, ',')
+		dimensions := m.Dimensions
+		if dimensions == nil {
+			dimensions = []string{} // which is [] in JSON; nil is null
 		}
-		line = append(append(line, '{').String("Namespace", l.namespace).Name("Dimensions"), "[["...)
-		for j, name := range m.Dimensions {
-			if j > 0 {
-				line = append(line, ',')
-			}
-			line = jsontext.AppendString(line, name)
-		}
-		line = append(append(line, "]]"...).Name("Metrics"), "[{"...)
-		line = append(line.String("Name", m.Name).String("Unit", m.Unit), "}]}"...)
+		d.CloudWatchMetrics[i] = declaration{l.namespace, [][]string{dimensions}, []definition{{m.Name, m.Unit}}}
 	}
-	return append(line, ']').Close()
+	return d
 }
 
-// RecoveredError turns the cause of a panic into an error with the stack. Only a runtime error's text is known to hold no secret; of
-// anything else the type is kept.
+// RecoveredError returns the cause of a panic as an error with the stack. Of a cause that is not a runtime error it has
+// only the type, since the text may hold a secret.
 func RecoveredError(cause any) error {
 	text := fmt.Sprintf("panic of type %T", cause)
 	if err, ok := cause.(runtime.Error); ok {

@@ -11,27 +11,27 @@ import (
 	"github.com/sftoken/sftoken/internal/vending"
 )
 
-// handler answers API Gateway's events. It is a lambda.Handler, which is handed the event as bytes, and safe for
+// handler handles API Gateway's events. It is a lambda.Handler, which receives the event as bytes, and safe for
 // concurrent use.
 type handler struct {
-	vendor    *vending.Vendor
-	log       *telemetry.Log
-	anonymous bool // requests without an identity are served: under the SAM CLI alone
+	vendor               *vending.Vendor
+	log                  *telemetry.Log
+	allowUnauthenticated bool // requests without an identity are served: only under the SAM CLI
 }
 
-// Invoke never returns an error: API Gateway would turn it into a 502 that says nothing.
+// Invoke never returns an error, which API Gateway would turn into a 502 without an explanation.
 func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	e := entry{event: "vend"}
+	e := auditEvent{name: "vend"}
 	h.serve(ctx, payload, &e)
 	if e.requestID == "" {
 		e.requestID = e.lambdaRequestID
 	}
 	e.write(h.log, slog.LevelInfo)
-	return e.answer(), nil
+	return e.response(), nil
 }
 
-// serve fills in the entry. A panic becomes a server_error, so that the process lives on with its tokens.
-func (h *handler) serve(ctx context.Context, payload []byte, e *entry) {
+// serve fills in the audit event. A panic becomes a server_error, so that the process and its cached tokens survive.
+func (h *handler) serve(ctx context.Context, payload []byte, e *auditEvent) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			e.err = vending.InternalError(telemetry.RecoveredError(cause))
@@ -49,20 +49,17 @@ func (h *handler) serve(ctx context.Context, payload []byte, e *entry) {
 	e.err = h.dispatch(ctx, &event, e)
 }
 
-func (h *handler) dispatch(ctx context.Context, event *event, e *entry) error {
+func (h *handler) dispatch(ctx context.Context, event *event, e *auditEvent) error {
 	switch event.method {
 	case http.MethodGet, http.MethodPost, http.MethodDelete:
 	default:
-		return &vending.Error{Code: methodNotAllowed, Description: "the methods are " + allow}
+		return &vending.Error{Code: methodNotAllowed, Description: "the allowed methods are " + allowedMethods}
 	}
-	if event.isTest {
-		return &vending.Error{
-			Code:        vending.AccessDenied,
-			Description: "a test invocation from the API Gateway console gets no token: IAM has not decided on it",
-		}
+	if event.stage == testStage {
+		return denied("a test invocation from the API Gateway console gets no token: IAM has not authorized it")
 	}
-	if event.caller.arn == "" && !h.anonymous {
-		return &vending.Error{Code: vending.AccessDenied, Description: "the request has no IAM identity: every method of the API must be authorised by AWS_IAM"}
+	if event.caller.arn == "" && !h.allowUnauthenticated {
+		return denied("the request has no IAM identity: every method of the API must use AWS_IAM authorization")
 	}
 	req, bad := event.request()
 	if bad != nil {
@@ -70,10 +67,14 @@ func (h *handler) dispatch(ctx context.Context, event *event, e *entry) error {
 	}
 	var err error
 	if event.method == http.MethodDelete {
-		e.event = "revoke"
-		e.grant.TokenID, err = h.vendor.Revoke(ctx, req, &e.cost)
+		e.name = "revoke"
+		e.grant.TokenID, err = h.vendor.Revoke(ctx, req, &e.stats)
 	} else {
-		e.grant, err = h.vendor.Vend(ctx, req, &e.cost)
+		e.grant, err = h.vendor.Vend(ctx, req, &e.stats)
 	}
 	return err
+}
+
+func denied(description string) *vending.Error {
+	return &vending.Error{Code: vending.AccessDenied, Description: description}
 }

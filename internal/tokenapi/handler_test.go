@@ -156,11 +156,11 @@ func TestUnderTheSAMCLIRequestsHaveNoIdentity(t *testing.T) {
 		}
 	}
 	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.handler.anonymous = true
+		w.handler.allowUnauthenticated = true
 		w.want(w.call(as("")), 200, "miss")
 	})
 	bubble(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, w *world) {
-		w.handler.anonymous = true
+		w.handler.allowUnauthenticated = true
 		w.want(w.call(as("")), 403, "access_denied")
 	})
 }

@@ -52,7 +52,7 @@ func TestTheTokenOfALeakedPairIsRevokedAsSoonAsItCanBe(t *testing.T) {
 					break_(w)
 					w.lines()
 					w.want(w.get(), 200, "miss")
-					if line := w.lines()[0]; line["call_error"] == nil || !w.org.TokenActive(first.token()) {
+					if line := w.lines()[0]; line["upstream_error"] == nil || !w.org.TokenActive(first.token()) {
 						t.Fatal("the revocation has not failed, or nobody is told of it")
 					}
 					time.Sleep(time.Minute)

@@ -33,8 +33,8 @@ func TestWhatIsKnownKeepsWorkingWhileSecretsManagerIsDown(t *testing.T) {
 				if a.took > 5*time.Second {
 					t.Errorf("who could have had the token at once waited %s for Secrets Manager", a.took)
 				}
-				if line := w.lines()[0]; a.id() != first.id() || line["call_error"] == nil {
-					t.Errorf("token %s; the log says %v", a.id(), line["call_error"])
+				if line := w.lines()[0]; a.id() != first.id() || line["upstream_error"] == nil {
+					t.Errorf("token %s; the log says %v", a.id(), line["upstream_error"])
 				}
 				asked := w.aws.Calls()["GetSecretValue"]
 				w.want(w.get(), 200, "hit")

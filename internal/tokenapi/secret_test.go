@@ -182,7 +182,7 @@ func TestAMalformedSecretLeavesWhatIsKnownInUse(t *testing.T) {
 		if a.id() != first.id() {
 			t.Error("another token")
 		}
-		if line := w.lines()[1]; line["call_error"] == nil {
+		if line := w.lines()[1]; line["upstream_error"] == nil {
 			t.Error("the log does not say that the secret is malformed")
 		}
 	})

@@ -76,28 +76,28 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 			Logins:     logins,
 			SecretTTL:  secretTTL, MinTTL: minTTL, IntrospectInterval: confirmEvery,
 		}),
-		log:       log,
-		anonymous: samLocal(getenv),
+		log:                  log,
+		allowUnauthenticated: samLocal(getenv),
 	}, prefetch, nil
 }
 
-// warmUp runs both clients once with a canned answer, so that the first vend does not wait for its pages to be read in and its
+// warmUp runs both clients once with a stubTransport answer, so that the first vend does not wait for its pages to be read in and its
 // tables to be built. While a function initialises it has a whole processor.
 func warmUp(ctx context.Context, client *secretsmanager.Client) {
 	_, _ = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String("warm-up")}, func(o *secretsmanager.Options) {
-		o.HTTPClient, o.Retryer = canned{}, aws.NopRetryer{}
+		o.HTTPClient, o.Retryer = stubTransport{}, aws.NopRetryer{}
 		o.Credentials = credentials.NewStaticCredentialsProvider("warm-up", "warm-up", "")
 	})
-	salesforce := &sfoauth.Client{BaseURL: "https://warm-up.my.salesforce.com", HTTPClient: &http.Client{Transport: canned{}}}
+	salesforce := &sfoauth.Client{BaseURL: "https://warm-up.my.salesforce.com", HTTPClient: &http.Client{Transport: stubTransport{}}}
 	_, _ = salesforce.Token(ctx)
 }
 
-// canned answers every request without sending it.
-type canned struct{}
+// stubTransport answers every request without sending it.
+type stubTransport struct{}
 
-func (c canned) Do(r *http.Request) (*http.Response, error) { return c.RoundTrip(r) }
+func (c stubTransport) Do(r *http.Request) (*http.Response, error) { return c.RoundTrip(r) }
 
-func (canned) RoundTrip(*http.Request) (*http.Response, error) {
+func (stubTransport) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}"))}, nil
 }
 
@@ -115,8 +115,8 @@ func (h *handler) prefetch(ctx context.Context, apps []string) {
 	var wg sync.WaitGroup
 	for _, app := range apps {
 		wg.Go(func() {
-			e := entry{event: "prefetch", app: app}
-			e.grant, e.err = h.vendor.Prefetch(ctx, app, &e.cost)
+			e := auditEvent{name: "prefetch", app: app}
+			e.grant, e.err = h.vendor.Prefetch(ctx, app, &e.stats)
 			level := slog.LevelInfo
 			if e.err != nil {
 				level = slog.LevelWarn

@@ -18,28 +18,28 @@ import (
 	"unicode/utf8"
 )
 
-// Gateway is an API Gateway REST API with AWS_IAM on the methods of /{stage}/tokens/{app}: it checks signatures and who may
-// invoke what, and hands the function the event that API Gateway makes (payload version 1.0). It is safe for concurrent
-// use. Its fields must not change once it serves.
+// Gateway is an API Gateway REST API with AWS_IAM authorization on the methods of /{stage}/tokens/{app}. It verifies
+// signatures and permissions, and invokes the function with API Gateway's event (payload version 1.0). It is safe for
+// concurrent use. Its fields must not change once it serves.
 //
-// Source: API Gateway Developer Guide, "Input format of a Lambda function for proxy integration" and "How API Gateway resource
-// policies affect authorization workflow".
+// Source: API Gateway Developer Guide, "Input format of a Lambda function for proxy integration" and "How API Gateway
+// resource policies affect authorization workflow".
 type Gateway struct {
 	Account string // owner of the API
 	Region  string
 	APIID   string
 	Stage   string
 	Keys    *Keys
-	// AllowedAccounts are other accounts that the API's resource policy admits.
+	// AllowedAccounts are other accounts that the API's resource policy allows.
 	AllowedAccounts []string
-	// Function answers the events.
+	// Function handles the events.
 	Function Invoker
-	// Now tells the time, to the clients as well. Nil: time.Now.
+	// Now returns the time, also for the Date header. Nil: time.Now.
 	Now func() time.Time
 }
 
 const (
-	maxPayload   = 10 << 20 // bytes of a request's body
+	maxPayload   = 10 << 20 // bytes of a request body
 	organization = "o-localaws00"
 )
 
@@ -47,12 +47,12 @@ var methods = []string{http.MethodGet, http.MethodPost, http.MethodDelete}
 
 var appPath = regexp.MustCompile(`^/tokens/([^/]+)$`)
 
-// gatewayError is an answer of API Gateway itself.
+// gatewayError is an error response of API Gateway itself.
 type gatewayError struct {
 	status  int
 	kind    string // x-amzn-ErrorType
 	message string
-	field   string // "message", or "Message" for IAM's own refusals
+	field   string // "message", or "Message" where IAM denies access
 }
 
 func (e *gatewayError) Error() string { return e.message }
@@ -62,7 +62,7 @@ func forbidden(err error) error {
 	return &gatewayError{http.StatusForbidden, failed.Type + "Exception", failed.Message, "message"}
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	requestID := newUUID()
 	w.Header().Set("X-Amzn-Requestid", requestID)
@@ -70,26 +70,29 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amz-Apigw-Id", strings.ReplaceAll(requestID[:13], "-", "")+"=")
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
 	if err != nil {
-		g.refuse(w, &gatewayError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request Too Long", "message"})
+		g.writeError(w, &gatewayError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request Too Long",
+			"message"})
 		return
 	}
 	principal, path, app, err := g.authorize(r, body)
 	if err != nil {
-		g.refuse(w, err)
+		g.writeError(w, err)
 		return
 	}
 	event, _ := json.Marshal(g.event(r, body, principal, path, app, requestID))
-	answer, err := g.Function(context.WithoutCancel(r.Context()), event) // who hangs up does not stop the function
+	// A client that disconnects does not stop the function.
+	response, err := g.Function(context.WithoutCancel(r.Context()), event)
 	if failed, ok := errors.AsType[*FunctionError](err); ok && failed.Type == timedOut {
-		g.refuse(w, &gatewayError{http.StatusGatewayTimeout, "", "Endpoint request timed out", "message"})
+		g.writeError(w, &gatewayError{http.StatusGatewayTimeout, "", "Endpoint request timed out", "message"})
 		return
 	}
-	if err != nil || !g.pass(w, answer) {
-		g.refuse(w, &gatewayError{http.StatusBadGateway, "InternalServerErrorException", "Internal server error", "message"})
+	if err != nil || !g.writeResponse(w, response) {
+		g.writeError(w, &gatewayError{http.StatusBadGateway, "InternalServerErrorException", "Internal server error",
+			"message"})
 	}
 }
 
-func (g *Gateway) refuse(w http.ResponseWriter, err error) {
+func (g *Gateway) writeError(w http.ResponseWriter, err error) {
 	failed, _ := errors.AsType[*gatewayError](err)
 	w.Header().Set("Content-Type", "application/json")
 	if failed.kind != "" {
@@ -99,26 +102,28 @@ func (g *Gateway) refuse(w http.ResponseWriter, err error) {
 	_ = json.NewEncoder(w).Encode(map[string]string{failed.field: failed.message})
 }
 
-// authorize returns who is asking and for which app.
+// authorize returns who signed the request, and the app.
 func (g *Gateway) authorize(r *http.Request, body []byte) (p Principal, path, app string, err error) {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/"+g.Stage)
 	match := appPath.FindStringSubmatch(path)
 	switch {
-	case !ok || path != "" && path[0] != '/': // a stage that there is not
+	case !ok || path != "" && path[0] != '/': // not the stage
 		return p, "", "", &gatewayError{http.StatusForbidden, "ForbiddenException", "Forbidden", "message"}
-	case match == nil || !slices.Contains(methods, r.Method): // what there is not is answered like a signature that there is not
+	// API Gateway responds to an unknown path or method as to a missing signature.
+	case match == nil || !slices.Contains(methods, r.Method):
 		return p, "", "", forbidden(ErrMissingToken)
 	}
 	p, err = g.Keys.Verify(r, body, "execute-api", g.Region, g.now())
 	switch {
 	case errors.Is(err, ErrSignature):
-		return p, "", "", forbidden(&AuthError{ErrSignature.Type, ErrSignature.Message + canonical(r, body)})
+		return p, "", "", forbidden(&AuthError{ErrSignature.Type, ErrSignature.Message + canonicalString(r, body)})
 	case err != nil:
 		return p, "", "", forbidden(err)
 	}
 	resource := r.Method + path
-	if missing := g.missing(p, resource); missing != "" {
-		text := fmt.Sprintf("User: %s is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:%s:********%s:%s/%s/%s because no %s policy allows the execute-api:Invoke action",
+	if missing := g.deniedBy(p, resource); missing != "" {
+		text := fmt.Sprintf("User: %s is not authorized to perform: execute-api:Invoke on resource: "+
+			"arn:aws:execute-api:%s:********%s:%s/%s/%s because no %s policy allows the execute-api:Invoke action",
 			p.ARN, g.Region, g.Account[max(len(g.Account)-4, 0):], g.APIID, g.Stage, resource, missing)
 		return p, "", "", &gatewayError{http.StatusForbidden, "AccessDeniedException", text, "Message"}
 	}
@@ -135,9 +140,9 @@ func (g *Gateway) now() time.Time {
 	return time.Now()
 }
 
-// missing returns the kind of policy that keeps the principal from invoking the method, empty where IAM lets it: its identity
-// policy must allow it, and for another account's the resource policy too.
-func (g *Gateway) missing(p Principal, resource string) string {
+// deniedBy returns the kind of policy that denies the invocation, empty if it is allowed. The identity policy must
+// allow it, and for another account's principal the resource policy too.
+func (g *Gateway) deniedBy(p Principal, resource string) string {
 	if p.Account != g.Account && !slices.Contains(g.AllowedAccounts, p.Account) {
 		return "resource-based"
 	}
@@ -151,7 +156,7 @@ func (g *Gateway) missing(p Principal, resource string) string {
 	return "identity-based"
 }
 
-// event is what API Gateway hands to the function. Absent parameters are null, as there.
+// event returns the function's event. Absent parameters are null, as in API Gateway.
 func (g *Gateway) event(r *http.Request, body []byte, p Principal, path, app, requestID string) map[string]any {
 	query := r.URL.Query()
 	now := g.now()
@@ -160,7 +165,7 @@ func (g *Gateway) event(r *http.Request, body []byte, p Principal, path, app, re
 		host = "127.0.0.1"
 	}
 	header := maps.Clone(r.Header)
-	header.Del("Authorization") // API Gateway drops it where the method is authorised by AWS_IAM, and keeps the session's token
+	header.Del("Authorization") // as API Gateway does with AWS_IAM; it keeps the session token
 	header.Set("Host", r.Host)
 	header.Set("X-Amzn-Trace-Id", fmt.Sprintf("Root=1-%08x-%s", now.Unix(), strings.ReplaceAll(requestID, "-", "")[:24]))
 	header.Set("X-Forwarded-For", host)
@@ -176,26 +181,28 @@ func (g *Gateway) event(r *http.Request, body []byte, p Principal, path, app, re
 	}
 	return map[string]any{
 		"resource": "/tokens/{app}", "path": path, "httpMethod": r.Method,
-		"headers": last(header), "multiValueHeaders": header,
-		"queryStringParameters": orNull(last(query)), "multiValueQueryStringParameters": orNull(query),
+		"headers": lastValues(header), "multiValueHeaders": header,
+		"queryStringParameters": orNull(lastValues(query)), "multiValueQueryStringParameters": orNull(query),
 		"pathParameters": map[string]string{"app": app}, "stageVariables": nil,
 		"requestContext": map[string]any{
-			"resourceId": "tok3ns", "resourcePath": "/tokens/{app}", "operationName": nil, "httpMethod": r.Method, "extendedRequestId": requestID[:8] + "=",
-			"requestTime": now.UTC().Format("02/Jan/2006:15:04:05 -0700"), "path": "/" + g.Stage + path, "accountId": g.Account, "protocol": "HTTP/1.1",
-			"stage": g.Stage, "domainPrefix": g.APIID, "requestTimeEpoch": now.UnixMilli(), "requestId": requestID, "domainName": r.Host,
-			"deploymentId": "d3pl0y", "apiId": g.APIID,
+			"accountId": g.Account, "apiId": g.APIID, "deploymentId": "d3pl0y", "domainName": r.Host, "domainPrefix": g.APIID,
+			"extendedRequestId": requestID[:8] + "=", "httpMethod": r.Method, "operationName": nil,
+			"path": "/" + g.Stage + path, "protocol": "HTTP/1.1", "requestId": requestID, "resourceId": "tok3ns",
+			"resourcePath": "/tokens/{app}", "stage": g.Stage,
+			"requestTime": now.UTC().Format("02/Jan/2006:15:04:05 -0700"), "requestTimeEpoch": now.UnixMilli(),
 			"identity": map[string]any{
-				"cognitoIdentityPoolId": nil, "accountId": p.Account, "cognitoIdentityId": nil, "caller": p.UserID, "sourceIp": host,
-				"principalOrgId": organization, "accessKey": p.AccessKeyID, "cognitoAuthenticationType": nil, "cognitoAuthenticationProvider": nil,
-				"userArn": p.ARN, "userAgent": r.UserAgent(), "user": p.UserID,
+				"accessKey": p.AccessKeyID, "accountId": p.Account, "caller": p.UserID, "user": p.UserID, "userArn": p.ARN,
+				"principalOrgId": organization, "sourceIp": host, "userAgent": r.UserAgent(),
+				"cognitoAuthenticationProvider": nil, "cognitoAuthenticationType": nil,
+				"cognitoIdentityId": nil, "cognitoIdentityPoolId": nil,
 			},
 		},
 		"body": text, "isBase64Encoded": encoded,
 	}
 }
 
-// last keeps the last value of each name, as the single-value fields do.
-func last(values map[string][]string) map[string]string {
+// lastValues returns the last value of each name, for the single-value fields.
+func lastValues(values map[string][]string) map[string]string {
 	single := make(map[string]string, len(values))
 	for name, all := range values {
 		if len(all) > 0 {
@@ -212,8 +219,8 @@ func orNull[M ~map[string]V, V any](values M) any {
 	return values
 }
 
-// pass turns the function's answer into HTTP. It returns false where the answer is not what a proxy integration takes.
-func (g *Gateway) pass(w http.ResponseWriter, answer []byte) bool {
+// writeResponse sends the function's response. It reports false if that is not a valid proxy response.
+func (g *Gateway) writeResponse(w http.ResponseWriter, response []byte) bool {
 	var a struct {
 		StatusCode        int                 `json:"statusCode"`
 		Headers           map[string]string   `json:"headers"`
@@ -221,7 +228,7 @@ func (g *Gateway) pass(w http.ResponseWriter, answer []byte) bool {
 		Body              string              `json:"body"`
 		IsBase64Encoded   bool                `json:"isBase64Encoded"`
 	}
-	if err := json.Unmarshal(answer, &a); err != nil || a.StatusCode < 100 || a.StatusCode > 599 {
+	if err := json.Unmarshal(response, &a); err != nil || a.StatusCode < 100 || a.StatusCode > 599 {
 		return false
 	}
 	body := []byte(a.Body)

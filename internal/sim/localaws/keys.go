@@ -15,22 +15,22 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// Principal is who a key belongs to.
+// Principal is the owner of an access key.
 type Principal struct {
 	AccessKeyID     string
 	SecretAccessKey string
-	SessionToken    string // of a session; empty: a user's own key
+	SessionToken    string // of a role's session; empty: a user's key
 	Account         string // 12 digits
 	ARN             string // arn:aws:iam::<account>:user/<name>, or arn:aws:sts::<account>:assumed-role/<role>/<session>
 	UserID          string // AIDA…, or AROA…:<session>
-	// Expires is when a session ends. Zero: never.
+	// Expires is when the session ends. Zero: never.
 	Expires time.Time
-	// Invoke is what the principal's identity policy allows on APIs: METHOD/path with * for any characters, like
-	// "GET/tokens/crm". Nil: nothing.
+	// Invoke are the API methods that the identity policy allows: METHOD/path, with * for any characters, such as
+	// "GET/tokens/crm". Nil: none.
 	Invoke []string
 }
 
-// Keys are the access keys of several accounts. It is safe for concurrent use.
+// Keys are access keys of any accounts. It is safe for concurrent use.
 type Keys struct {
 	mu   sync.Mutex
 	byID map[string]Principal
@@ -45,14 +45,14 @@ func NewKeys(principals ...Principal) *Keys {
 	return k
 }
 
-// Add registers a key, in place of one with the same id.
+// Add adds a key, or replaces the one with the same ID.
 func (k *Keys) Add(p Principal) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.byID[p.AccessKeyID] = p
 }
 
-// AuthError is why a request is not let in, in AWS's own words.
+// AuthError is why AWS denies a request, with AWS's message.
 type AuthError struct {
 	Type    string // x-amzn-ErrorType, without "Exception"
 	Message string
@@ -60,23 +60,26 @@ type AuthError struct {
 
 func (e *AuthError) Error() string { return e.Message }
 
-// Why a request is not let in. Source: API Gateway Developer Guide, "Gateway response types"; IAM User Guide, "Troubleshoot
+// Errors of Verify. Source: API Gateway Developer Guide, "Gateway response types"; IAM User Guide, "Troubleshoot
 // Signature Version 4 signing".
 var (
 	ErrMissingToken = &AuthError{"MissingAuthenticationToken", "Missing Authentication Token"}
-	ErrIncomplete   = &AuthError{"IncompleteSignature", "Authorization header requires existence of 'Credential', 'SignedHeaders' and 'Signature' parameters, and of a date"}
+	ErrIncomplete   = &AuthError{"IncompleteSignature",
+		"Authorization header requires existence of 'Credential', 'SignedHeaders' and 'Signature' parameters, and of a date"}
 	ErrUnknownKey   = &AuthError{"UnrecognizedClient", "The security token included in the request is invalid."}
 	ErrExpiredToken = &AuthError{"ExpiredToken", "The security token included in the request is expired"}
-	ErrSignature    = &AuthError{"InvalidSignature", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method."}
+	ErrSignature    = &AuthError{"InvalidSignature",
+		"The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key " +
+			"and signing method."}
 )
 
-// skew is how far the time of signing may be away. Source: IAM User Guide, "Signature Version 4 signing elements".
+// skew is the tolerated difference between the clocks. Source: IAM User Guide, "Signature Version 4 signing elements".
 const skew = 5 * time.Minute
 
 const algorithm = "AWS4-HMAC-SHA256"
 
-// Verify checks a request's Signature Version 4 by signing it again with the SDK's own signer, and returns who signed it. The
-// body is what was read of the request.
+// Verify verifies a request's Signature Version 4, by signing it again with the SDK's signer, and returns who signed
+// it. The caller has read the body.
 func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now time.Time) (Principal, error) {
 	header := r.Header.Get("Authorization")
 	if header == "" {
@@ -99,32 +102,37 @@ func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now 
 	case !p.Expires.IsZero() && !now.Before(p.Expires):
 		return Principal{}, ErrExpiredToken
 	case now.Sub(at).Abs() > skew:
-		return Principal{}, untimely(at, now)
+		return Principal{}, clockSkewError(at, now)
 	case !slices.Contains(signed, "host") || !slices.Contains(signed, "x-amz-date"):
 		return Principal{}, ErrIncomplete
 	case scope[1] != at.Format("20060102") || scope[4] != "aws4_request":
 		return Principal{}, ErrSignature
 	case scope[2] != region:
-		return Principal{}, &AuthError{ErrSignature.Type, fmt.Sprintf("Credential should be scoped to a valid region, not '%s'. ", scope[2])}
+		return Principal{}, &AuthError{ErrSignature.Type,
+			fmt.Sprintf("Credential should be scoped to a valid region, not '%s'. ", scope[2])}
 	case scope[3] != service:
-		return Principal{}, &AuthError{ErrSignature.Type, fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", service)}
+		return Principal{}, &AuthError{ErrSignature.Type,
+			fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", service)}
 	}
-	return p, k.compare(r, body, p, signed, service, region, at, header)
+	return p, k.checkSignature(r, body, p, signed, service, region, at, header)
 }
 
-// untimely says that the time of signing is too far from the service's.
-func untimely(at, now time.Time) *AuthError {
+// clockSkewError is for a request that was signed at a time too far from the service's.
+func clockSkewError(at, now time.Time) *AuthError {
 	const layout = "20060102T150405Z"
 	signed, now := at.UTC().Format(layout), now.UTC()
-	text := fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - 5 min.)", signed, now.Add(-skew).Format(layout), now.Format(layout))
+	text := fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - 5 min.)", signed,
+		now.Add(-skew).Format(layout), now.Format(layout))
 	if at.After(now) {
-		text = fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + 5 min.)", signed, now.Add(skew).Format(layout), now.Format(layout))
+		text = fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + 5 min.)", signed,
+			now.Add(skew).Format(layout), now.Format(layout))
 	}
 	return &AuthError{ErrSignature.Type, text}
 }
 
-// compare signs what was signed, in the same way and at the same time.
-func (k *Keys) compare(r *http.Request, body []byte, p Principal, signed []string, service, region string, at time.Time, want string) error {
+// checkSignature signs the same parts of the request for the same time, and compares the signatures.
+func (k *Keys) checkSignature(r *http.Request, body []byte, p Principal, signed []string, service, region string,
+	at time.Time, want string) error {
 	again := r.Clone(r.Context())
 	again.URL.Scheme, again.URL.Host, again.Host = "http", r.Host, r.Host
 	again.Header = http.Header{}
@@ -141,21 +149,24 @@ func (k *Keys) compare(r *http.Request, body []byte, p Principal, signed []strin
 	if stated := r.Header.Get("X-Amz-Content-Sha256"); stated != "" && stated != payload {
 		return ErrSignature
 	}
-	credentials := aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey, SessionToken: p.SessionToken}
+	credentials := aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey,
+		SessionToken: p.SessionToken}
 	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, again, payload, service, region, at); err != nil {
 		return ErrSignature
 	}
 	got := authorization(strings.TrimPrefix(again.Header.Get("Authorization"), algorithm))
-	if subtle.ConstantTimeCompare([]byte(got["Signature"]), []byte(authorization(strings.TrimPrefix(want, algorithm))["Signature"])) != 1 {
+	if subtle.ConstantTimeCompare([]byte(got["Signature"]), []byte(authorization(strings.TrimPrefix(want,
+		algorithm))["Signature"])) != 1 {
 		return ErrSignature
 	}
 	return nil
 }
 
-// canonical is what API Gateway echoes of a request whose signature is wrong: the request as it was to be signed, with the
-// session's token in it.
-func canonical(r *http.Request, body []byte) string {
-	signed := strings.Split(authorization(strings.TrimPrefix(r.Header.Get("Authorization"), algorithm))["SignedHeaders"], ";")
+// canonicalString is what API Gateway returns after a wrong signature: the canonical request, including the session
+// token.
+func canonicalString(r *http.Request, body []byte) string {
+	signed := strings.Split(authorization(strings.TrimPrefix(r.Header.Get("Authorization"), algorithm))["SignedHeaders"],
+		";")
 	var lines strings.Builder
 	fmt.Fprintf(&lines, "%s\n%s\n%s\n", r.Method, r.URL.EscapedPath(), r.URL.RawQuery)
 	for _, name := range signed {
@@ -170,7 +181,7 @@ func canonical(r *http.Request, body []byte) string {
 	return fmt.Sprintf("\n\nThe Canonical String for this request should have been\n'%s'\n", lines.String())
 }
 
-// authorization reads the parameters of the header.
+// authorization parses the parameters of the header.
 func authorization(text string) map[string]string {
 	parts := map[string]string{}
 	for part := range strings.SplitSeq(text, ",") {

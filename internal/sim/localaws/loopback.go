@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// LoopbackOnly passes on requests whose Host header names this machine's loopback: localhost, or an address of it. To
-// a web page whose name was made to lead here (DNS rebinding), and to any client that reaches this machine by another name,
-// it answers 421.
+// LoopbackOnly passes requests whose Host header is localhost or a loopback address to h. All others get 421, such as
+// those of a web page whose name was made to resolve to this machine (DNS rebinding).
 func LoopbackOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLoopback(r.Host) {

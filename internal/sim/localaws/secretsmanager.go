@@ -13,83 +13,83 @@ import (
 	"time"
 )
 
-// SecretsManagerConfig is what a SecretsManager is made with.
+// SecretsManagerConfig configures a SecretsManager.
 type SecretsManagerConfig struct {
 	Account string // owner of the secrets, 12 digits
 	Region  string
-	// Now tells the time. Nil: time.Now.
+	// Now returns the time. Nil: time.Now.
 	Now func() time.Time
-	// Authenticate refuses a request whose signature is wrong. Nil: every request is let in.
+	// Authenticate returns an error, such as an *AuthError, to deny a request. Nil: all are allowed.
 	Authenticate func(r *http.Request, body []byte) error
 	// Functions are the rotation functions, by ARN.
 	Functions map[string]Invoker
-	// LabelMoved is told of each "Secret Label Updated" event, after the call that raised it has taken effect. Nil: nobody is.
+	// LabelMoved is called for each "Secret Label Updated" event, after the request that caused it. Nil: no call.
 	LabelMoved func(LabelMoved)
-	// OnCall is called twice for each request: when it has arrived, and when it has taken effect and nothing has been
-	// answered yet. It may block, for a test that ends a client there. Nil: none.
+	// OnCall is called twice for each request: on arrival, and before the response. It may block, so that a test can
+	// stop a client there. Nil: no call.
 	OnCall func(Call)
-	// Retries is how often a failed rotation is tried again, with the same token. Zero: not at all. AWS documents neither their
-	// number nor the time between them.
+	// Retries is how often a failed rotation is retried with the same token. Zero: never. AWS documents neither the number
+	// nor the delay.
 	Retries int
-	// RetryPause is waited before each of them. Zero: not at all.
+	// RetryPause is the delay before each retry. Zero: none.
 	RetryPause time.Duration
-	// Background runs a rotation in a goroutine that its owner waits for, while RotateSecret answers, as AWS does. Nil: the
-	// rotation is over when RotateSecret answers.
+	// Background runs a rotation in a goroutine, so that RotateSecret returns at once, as in AWS. Nil: RotateSecret
+	// returns after the rotation.
 	Background func(rotation func(context.Context))
-	// DropUnlabelled drops a version as soon as it has no label, which AWS may do at any time. False: only those beyond the limit go.
+	// DropUnlabelled deletes a version as soon as it has no label, as AWS may at any time. False: only beyond the limit.
 	DropUnlabelled bool
 }
 
 // Invoker calls a Lambda function synchronously.
 type Invoker func(ctx context.Context, payload []byte) ([]byte, error)
 
-// Phase is how far a request has come.
+// Phase is the progress of a request.
 type Phase string
 
 const (
 	Arrived Phase = "arrived" // nothing has been done
-	Done    Phase = "done"    // it has been done or refused; nothing has been answered
+	Done    Phase = "done"    // it has succeeded or failed, and has no response yet
 )
 
-// Call is one request on its way.
+// Call is a request in progress.
 type Call struct {
 	Operation string // GetSecretValue, …
 	Phase     Phase
 }
 
-// SecretsManager is AWS Secrets Manager as the SDKs see it: an http.Handler that speaks its JSON protocol and keeps its rules
-// about versions and labels. Where emulators differ from AWS's documentation, it follows the documentation: above all,
-// PutSecretValue refuses another value under a token that exists, which crash safety rests on. It is safe for concurrent
-// use, and starts no goroutine that outlives a call.
+// SecretsManager is an http.Handler for the API of AWS Secrets Manager, with its rules for versions and labels. Where
+// emulators differ from AWS's documentation, it follows the documentation: above all, PutSecretValue rejects another
+// value under an existing token, which makes rotation crash-safe. It is safe for concurrent use.
 //
 // Source: AWS Secrets Manager API Reference; User Guide, "Rotate AWS Secrets Manager secrets".
 type SecretsManager struct {
 	config SecretsManagerConfig
 
-	mu      sync.Mutex
-	secrets map[string]*secret // by name
-	taken   map[string]int     // how often each name was
-	calls   map[string]int
-	faults  map[string][]pendingFault
-	moved   []LabelMoved // by the call under way
+	mu       sync.Mutex
+	secrets  map[string]*secret // by name
+	nameUses map[string]int     // how many secrets each name has had
+	calls    map[string]int
+	faults   map[string][]pendingFault
+	events   []LabelMoved // of the current request
 }
 
-// NewSecretsManager returns one without secrets.
+// NewSecretsManager returns a SecretsManager without secrets.
 func NewSecretsManager(config SecretsManagerConfig) *SecretsManager {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	return &SecretsManager{config: config, secrets: map[string]*secret{}, taken: map[string]int{}, calls: map[string]int{}, faults: map[string][]pendingFault{}}
+	return &SecretsManager{config: config, secrets: map[string]*secret{}, nameUses: map[string]int{},
+		calls: map[string]int{}, faults: map[string][]pendingFault{}}
 }
 
-// Calls returns how often each operation was called.
+// Calls returns the number of requests by operation.
 func (m *SecretsManager) Calls() map[string]int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.calls)
 }
 
-// apiError is an error as the service answers it.
+// apiError is an error response of the service.
 type apiError struct {
 	status  int
 	code    string
@@ -98,34 +98,34 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.code + ": " + e.message }
 
-func refuse(code, format string, args ...any) error {
+func apiErr(code, format string, args ...any) error {
 	return &apiError{http.StatusBadRequest, code, fmt.Sprintf(format, args...)}
 }
 
-// maxRequest bounds a request's body, in bytes: the largest value with every character escaped, and what goes around it.
+// maxRequest limits a request body, in bytes: the largest value with every character escaped, and the rest.
 const maxRequest = 1 << 20
 
-// ServeHTTP answers one request.
+// ServeHTTP implements http.Handler.
 func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
-		write(w, nil, refuse("SerializationException", "the request is too long"))
+		writeResult(w, nil, apiErr("SerializationException", "the request is too long"))
 		return
 	}
 	operation, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
 	if r.Method != http.MethodPost || !ok {
-		write(w, nil, refuse("UnknownOperationException", "want a POST with an X-Amz-Target"))
+		writeResult(w, nil, apiErr("UnknownOperationException", "want a POST with an X-Amz-Target"))
 		return
 	}
 	if m.config.Authenticate != nil {
 		if err := m.config.Authenticate(r, body); err != nil {
-			write(w, nil, refuseSignature(err))
+			writeResult(w, nil, signatureError(err))
 			return
 		}
 	}
-	m.watch(Call{operation, Arrived})
+	m.onCall(Call{operation, Arrived})
 	f := m.nextFault(operation, body)
-	if !f.endure(r.Context()) {
+	if !f.apply(r.Context()) {
 		panic(http.ErrAbortHandler)
 	}
 	if f.Reset {
@@ -133,52 +133,53 @@ func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f.Code != "" {
-		write(w, nil, &apiError{max(f.Status, http.StatusBadRequest), f.Code, "as the test has asked for"})
+		writeResult(w, nil, &apiError{max(f.Status, http.StatusBadRequest), f.Code, "injected fault"})
 		return
 	}
-	answer, header, err := m.call(r.Context(), operation, body)
+	result, header, err := m.call(r.Context(), operation, body)
 	maps.Copy(w.Header(), header)
-	m.watch(Call{operation, Done})
+	m.onCall(Call{operation, Done})
 	switch {
 	case f.ResetAfterCommit:
 		panic(http.ErrAbortHandler)
 	case f.BodyOnly:
-		bare(w, answer)
+		writeBodyOnly(w, result)
 	default:
-		write(w, answer, err)
+		writeResult(w, result, err)
 	}
 }
 
-func (m *SecretsManager) watch(c Call) {
+func (m *SecretsManager) onCall(c Call) {
 	if m.config.OnCall != nil {
 		m.config.OnCall(c)
 	}
 }
 
-// call does what is asked, and tells of the labels that it has moved. The header goes with either answer.
-func (m *SecretsManager) call(ctx context.Context, operation string, body []byte) (answer any, header http.Header, err error) {
+// call processes a request, and publishes its events. The header is for success and failure.
+func (m *SecretsManager) call(ctx context.Context, operation string, body []byte) (result any, header http.Header,
+	err error) {
 	handle, ok := operations[operation]
 	if !ok {
-		return nil, nil, refuse("UnknownOperationException", "%q", operation)
+		return nil, nil, apiErr("UnknownOperationException", "%q", operation)
 	}
 	var in input
 	if err := json.Unmarshal(body, &in); err != nil {
-		return nil, nil, refuse("SerializationException", "the body is not what %s takes", operation)
+		return nil, nil, apiErr("SerializationException", "the body is not valid for %s", operation)
 	}
 	m.mu.Lock()
 	m.deleteExpired()
-	answer, err = handle(m, &in)
-	moved := m.moved
-	m.moved = nil
+	result, err = handle(m, &in)
+	moved := m.events
+	m.events = nil
 	m.mu.Unlock()
-	m.tell(moved)
-	if rotation, ok := answer.(*rotation); ok && err == nil {
+	m.publish(moved)
+	if rotation, ok := result.(*rotation); ok && err == nil {
 		return m.start(ctx, rotation)
 	}
-	return answer, nil, err
+	return result, nil, err
 }
 
-func (m *SecretsManager) tell(moved []LabelMoved) {
+func (m *SecretsManager) publish(moved []LabelMoved) {
 	if m.config.LabelMoved == nil {
 		return
 	}
@@ -187,19 +188,19 @@ func (m *SecretsManager) tell(moved []LabelMoved) {
 	}
 }
 
-// refuseSignature answers what Authenticate has refused.
-func refuseSignature(err error) error {
+// signatureError is the response to a request that Authenticate denies.
+func signatureError(err error) error {
 	if failed, ok := errors.AsType[*AuthError](err); ok {
-		return refuse(failed.Type+"Exception", "%s", failed.Message)
+		return apiErr(failed.Type+"Exception", "%s", failed.Message)
 	}
-	return refuse("UnrecognizedClientException", "%v", err)
+	return apiErr("UnrecognizedClientException", "%v", err)
 }
 
-func write(w http.ResponseWriter, answer any, err error) {
+func writeResult(w http.ResponseWriter, result any, err error) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	w.Header().Set("X-Amzn-Requestid", newUUID())
 	if err == nil {
-		_ = json.NewEncoder(w).Encode(answer)
+		_ = json.NewEncoder(w).Encode(result)
 		return
 	}
 	failed, ok := errors.AsType[*apiError](err)

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// STS is the part of AWS Security Token Service that says who somebody is: an http.Handler that answers GetCallerIdentity to
-// whoever signs, for which nobody needs a permission. It is safe for concurrent use. Its fields must not change once it serves.
+// STS is an http.Handler for AWS STS's GetCallerIdentity, which needs a signature and no permission. It is safe for
+// concurrent use. Its fields must not change once it serves.
 //
 // Source: AWS Security Token Service API Reference, "GetCallerIdentity" and "Common Error Types".
 type STS struct {
 	Keys   *Keys
 	Region string
-	// Now tells the time. Nil: time.Now.
+	// Now returns the time. Nil: time.Now.
 	Now func() time.Time
 }
 
@@ -31,7 +31,7 @@ type callerIdentity struct {
 	RequestID string `xml:"ResponseMetadata>RequestId"`
 }
 
-type stsRefusal struct {
+type stsError struct {
 	XMLName   xml.Name `xml:"ErrorResponse"`
 	XMLNS     string   `xml:"xmlns,attr"`
 	Type      string   `xml:"Error>Type"`
@@ -40,7 +40,7 @@ type stsRefusal struct {
 	RequestID string   `xml:"RequestId"`
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP implements http.Handler.
 func (s *STS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := time.Now
 	if s.Now != nil {
@@ -52,26 +52,27 @@ func (s *STS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amzn-Requestid", id)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
-		refuseSTS(w, http.StatusRequestEntityTooLarge, "InvalidParameterValue", "the request is too long", id)
+		writeSTSError(w, http.StatusRequestEntityTooLarge, "InvalidParameterValue", "the request is too long", id)
 		return
 	}
 	p, err := s.Keys.Verify(r, body, "sts", s.Region, now())
 	if err != nil {
 		failed, _ := errors.AsType[*AuthError](err)
-		refuseSTS(w, http.StatusForbidden, stsCode(failed), failed.Message, id)
+		writeSTSError(w, http.StatusForbidden, stsCode(failed), failed.Message, id)
 		return
 	}
-	form, _ := url.ParseQuery(string(body)) // what cannot be read names no action
+	form, _ := url.ParseQuery(string(body)) // a malformed body names no action
 	if form.Get("Action") != "GetCallerIdentity" {
-		refuseSTS(w, http.StatusBadRequest, "InvalidAction", "Could not find operation "+form.Get("Action")+" for version "+form.Get("Version"), id)
+		writeSTSError(w, http.StatusBadRequest, "InvalidAction",
+			"Could not find operation "+form.Get("Action")+" for version "+form.Get("Version"), id)
 		return
 	}
-	answer := callerIdentity{XMLNS: stsNamespace, RequestID: id}
-	answer.Result.Arn, answer.Result.UserId, answer.Result.Account = p.ARN, p.UserID, p.Account
-	_ = xml.NewEncoder(w).Encode(answer)
+	response := callerIdentity{XMLNS: stsNamespace, RequestID: id}
+	response.Result.Arn, response.Result.UserId, response.Result.Account = p.ARN, p.UserID, p.Account
+	_ = xml.NewEncoder(w).Encode(response)
 }
 
-// stsCode is STS's own name for why a request is not let in, which differs from API Gateway's for some.
+// stsCode returns STS's code for the error, which may differ from API Gateway's.
 func stsCode(failed *AuthError) string {
 	switch failed.Type {
 	case "UnrecognizedClient":
@@ -83,7 +84,8 @@ func stsCode(failed *AuthError) string {
 	}
 }
 
-func refuseSTS(w http.ResponseWriter, status int, code, message, id string) {
+func writeSTSError(w http.ResponseWriter, status int, code, message, id string) {
 	w.WriteHeader(status)
-	_ = xml.NewEncoder(w).Encode(stsRefusal{XMLNS: stsNamespace, Type: "Sender", Code: code, Message: message, RequestID: id})
+	_ = xml.NewEncoder(w).Encode(stsError{XMLNS: stsNamespace, Type: "Sender", Code: code, Message: message,
+		RequestID: id})
 }

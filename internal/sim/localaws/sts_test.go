@@ -15,7 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// callerIdentityOf asks with the real SDK.
+// callerIdentityOf calls GetCallerIdentity with the SDK.
 func callerIdentityOf(t *testing.T, s *STS, p Principal, region string) (*sts.GetCallerIdentityOutput, error) {
 	t.Helper()
 	server := httptest.NewServer(s)
@@ -27,7 +27,8 @@ func callerIdentityOf(t *testing.T, s *STS, p Principal, region string) (*sts.Ge
 	return client.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 }
 
-func TestWhoAmI(t *testing.T) {
+func TestGetCallerIdentity(t *testing.T) {
+	t.Parallel()
 	ended := session
 	ended.AccessKeyID, ended.Expires = "ASIATESTENDED", time.Now().Add(-time.Minute)
 	s := &STS{Keys: NewKeys(billing, session, ended), Region: "us-east-1"}
@@ -37,18 +38,18 @@ func TestWhoAmI(t *testing.T) {
 			t.Fatal(err)
 		}
 		if aws.ToString(out.Arn) != p.ARN || aws.ToString(out.Account) != p.Account || aws.ToString(out.UserId) != p.UserID {
-			t.Errorf("%s is taken for %s in account %s", p.ARN, aws.ToString(out.Arn), aws.ToString(out.Account))
+			t.Errorf("%s: got %s in account %s", p.ARN, aws.ToString(out.Arn), aws.ToString(out.Account))
 		}
 	}
-	wrong, nobody := billing, billing
-	wrong.SecretAccessKey, nobody.AccessKeyID = "x", "AKIANOBODY"
+	wrong, unknown := billing, billing
+	wrong.SecretAccessKey, unknown.AccessKeyID = "x", "AKIAUNKNOWN"
 	for name, c := range map[string]struct {
 		as     Principal
 		region string
 		code   string
 	}{
 		"the wrong secret":         {wrong, "us-east-1", "SignatureDoesNotMatch"},
-		"an unknown key":           {nobody, "us-east-1", "InvalidClientTokenId"},
+		"an unknown key":           {unknown, "us-east-1", "InvalidClientTokenId"},
 		"a session that has ended": {ended, "us-east-1", "ExpiredToken"},
 		"another region":           {billing, "eu-west-1", "SignatureDoesNotMatch"},
 	} {
@@ -58,33 +59,39 @@ func TestWhoAmI(t *testing.T) {
 		}
 	}
 	slow := &STS{Keys: s.Keys, Region: s.Region, Now: func() time.Time { return time.Now().Add(time.Hour) }}
-	if _, err := callerIdentityOf(t, slow, billing, "us-east-1"); err == nil || !strings.Contains(err.Error(), "Signature expired") {
+	if _, err := callerIdentityOf(t, slow, billing, "us-east-1"); err == nil ||
+		!strings.Contains(err.Error(), "Signature expired") {
 		t.Errorf("a clock that is an hour slow: %v", err)
 	}
 }
 
-func TestSTSDoesNothingElse(t *testing.T) {
+func TestSTSOtherRequests(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(&STS{Keys: NewKeys(billing), Region: "us-east-1"})
 	defer server.Close()
 	client := sts.New(sts.Options{
-		Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider(billing.AccessKeyID, billing.SecretAccessKey, ""),
+		Region: "us-east-1", BaseEndpoint: &server.URL,
+		Credentials: credentials.NewStaticCredentialsProvider(billing.AccessKeyID, billing.SecretAccessKey, ""),
 	})
 	_, err := client.GetSessionToken(t.Context(), &sts.GetSessionTokenInput{})
 	if refused, ok := errors.AsType[smithy.APIError](err); !ok || refused.ErrorCode() != "InvalidAction" {
 		t.Errorf("GetSessionToken: %v", err)
 	}
-	resp, err := http.Post(server.URL, "application/x-www-form-urlencoded", strings.NewReader("Action=GetCallerIdentity&Version=2011-06-15"))
+	resp, err := http.Post(server.URL, "application/x-www-form-urlencoded",
+		strings.NewReader("Action=GetCallerIdentity&Version=2011-06-15"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusForbidden || !strings.Contains(string(text), "MissingAuthenticationToken") {
+	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusForbidden ||
+		!strings.Contains(string(text), "MissingAuthenticationToken") {
 		t.Errorf("unsigned: HTTP %d: %s", resp.StatusCode, text)
 	}
 }
 
-// API Gateway echoes what was to be signed, the session's token included: whoever prints its messages must know.
-func TestAWrongSignatureIsEchoed(t *testing.T) {
+// API Gateway returns the canonical request, including the session token: its messages must not be printed as they are.
+func TestGatewayReturnsCanonicalString(t *testing.T) {
+	t.Parallel()
 	wrong := session
 	wrong.SecretAccessKey = "x"
 	r, err := http.NewRequestWithContext(t.Context(), "GET", newGateway(t)+"/v1/tokens/crm", nil)

@@ -1,4 +1,4 @@
-"""simple-salesforce with a vended token. It speaks https alone, to the host of the token's instance_url."""
+"""simple-salesforce with a vended token. It supports https only, so that it calls the org's TLS address."""
 
 import unittest
 import uuid
@@ -6,11 +6,11 @@ import uuid
 from simple_salesforce import Salesforce, format_soql
 from simple_salesforce.exceptions import SalesforceExpiredSession, SalesforceMalformedRequest, SalesforceResourceNotFound
 
-from sigv4 import end_session, get_token
+from sigv4 import LOCAL, end_session, get_token
 
 
 def connect(token):
-    return Salesforce(session_id=token["access_token"], instance_url=token["instance_url"], version="65.0")
+    return Salesforce(session_id=token["access_token"], instance_url=LOCAL["orgTls"], version="65.0")
 
 
 class SimpleSalesforce(unittest.TestCase):

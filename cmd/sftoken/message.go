@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/sftoken/sftoken/internal/printable"
+	"github.com/sftoken/sftoken/pkg/sftoken"
+)
+
+// Exit codes, as `sftoken --help` lists them.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitDenied = 3
+	exitRetry  = 4
+	exitConfig = 5
+)
+
+// usageError is an error in the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// exitError makes the process exit with a code. A nil err means that nothing is to be printed.
+type exitError struct {
+	err  error
+	code int
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func exitCode(err error) int {
+	if exit, ok := errors.AsType[*exitError](err); ok {
+		return exit.code
+	}
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	failed, ok := errors.AsType[*sftoken.Error](err)
+	switch {
+	case err == nil:
+		return 0
+	case !ok:
+		return exitFailed
+	case failed.Status == 403 || failed.Status == 404:
+		return exitDenied
+	case failed.Status == 503:
+		return exitRetry
+	case failed.Status == 502:
+		return exitConfig
+	default:
+		return exitFailed
+	}
+}
+
+// hintError adds to an error what the person who reads it can do about it.
+type hintError struct {
+	error
+	hint string
+}
+
+func (e *hintError) Unwrap() error { return e.error }
+
+func withHint(err error, hint string) error { return &hintError{err, hint} }
+
+// userMessage formats an error for a person: a line "error: …", and a line "hint: …" for each hint. It returns ""
+// if there is nothing to print.
+func userMessage(err error) string {
+	if err == nil || err.Error() == "" {
+		return ""
+	}
+	text := err.Error()
+	var hints []string
+	for inner := err; ; {
+		hinted, ok := errors.AsType[*hintError](inner)
+		if !ok {
+			break
+		}
+		hints, inner = append(hints, hinted.hint), hinted.error
+	}
+	if message, hint := awsMessage(err); message != "" {
+		text, hints = message, append(hints, hint)
+	}
+	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Code == "" && failed.Status != 429 {
+		// API Gateway's message, unlike the token function's, does not say what to do.
+		hints = append(hints, "run `sftoken doctor APP` to find the cause")
+	}
+	// AWS follows its message on a wrong signature with the request to be signed, the session token included.
+	text, _, _ = strings.Cut(text, "\n\nThe Canonical String")
+	text = strings.TrimPrefix(text, "sftoken: ") // the prefix of package sftoken
+	message := "error: " + printable.Line(singleLine.Replace(text))
+	for _, hint := range hints {
+		if hint != "" {
+			message += "\nhint: " + printable.Line(singleLine.Replace(hint))
+		}
+	}
+	return message
+}
+
+// singleLine joins the lines of an error, and replaces Go's names of context errors.
+var singleLine = strings.NewReplacer(
+	"\n\n", "; ", "\n", "; ", "context deadline exceeded", "timed out", "context canceled", "interrupted")
+
+// noCredentials is the error if there are no AWS credentials, or they have expired.
+type noCredentials struct{ error }
+
+func (e *noCredentials) Unwrap() error { return e.error }
+
+// awsMessage returns the message of an error from AWS without the SDK's wrapping, and a hint or "". For other errors
+// the message is empty.
+func awsMessage(err error) (message, hint string) {
+	if none, ok := errors.AsType[*noCredentials](err); ok {
+		return "no AWS credentials: " + none.Error(), "log in with `aws sso login` or `aws configure`, or set AWS_PROFILE"
+	}
+	operation, ok := errors.AsType[*smithy.OperationError](err)
+	api, isResponse := errors.AsType[smithy.APIError](err)
+	if !ok || !isResponse {
+		return "", ""
+	}
+	context, _, _ := strings.Cut(err.Error(), "operation error ")
+	switch {
+	case strings.Contains(api.ErrorMessage(), "marked for deletion"):
+		hint = "restore it with `aws secretsmanager restore-secret --secret-id NAME`"
+	case api.ErrorCode() == "ResourceNotFoundException":
+		hint = "check the app's name, --prefix, AWS_PROFILE and AWS_REGION"
+	case api.ErrorCode() == "AccessDeniedException":
+		hint = "this command needs the AWS credentials of the API's owner"
+	}
+	return context + operation.Operation() + ": " + api.ErrorCode() + ": " + api.ErrorMessage(), hint
+}

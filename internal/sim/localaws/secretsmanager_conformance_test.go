@@ -1,0 +1,543 @@
+package localaws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
+)
+
+// suite checks rules with the SDK, each on its own secret.
+type suite struct {
+	testing.TB
+	client *secretsmanager.Client
+	name   *string
+}
+
+const (
+	token1 = "00000000-0000-4000-8000-000000000001"
+	token2 = "00000000-0000-4000-8000-000000000002"
+	token3 = "00000000-0000-4000-8000-000000000003"
+)
+
+// conformance are rules of Secrets Manager from its API Reference. Where moto differs, moto is what it does, and a comment
+// names the page of the documentation.
+var conformance = []struct {
+	rule string
+	moto string // empty: moto agrees
+	try  func(s *suite)
+}{
+	{"the first version is AWSCURRENT whatever the label", "", func(s *suite) {
+		s.create("one", token1)
+		s.value("", "AWSCURRENT", "one", token1)
+		s.value(token1, "", "one", token1)
+		s.fails("ResourceNotFoundException", s.get("", "AWSPREVIOUS"))
+	}},
+	{"a new version becomes AWSCURRENT, and AWSPREVIOUS follows", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2)
+		s.value("", "", "two", token2)
+		s.value("", "AWSPREVIOUS", "one", token1)
+		s.put("three", token3)
+		s.value("", "AWSPREVIOUS", "two", token2)
+		s.labels(token1)
+	}},
+	{"the same value under a known token changes nothing", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2)
+		s.put("one", token1)
+		s.value("", "AWSCURRENT", "two", token2)
+	}},
+	{"another value under a known token is rejected", "", func(s *suite) {
+		s.create("one", token1)
+		s.fails("ResourceExistsException", s.tryPut("two", token1))
+		s.value("", "", "one", token1)
+	}},
+	// PutSecretValue: a version that exists is never modified. Crash safety of a rotation rests on this one.
+	{"another value under the token of AWSPENDING is rejected", "overwrites it", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2, "AWSPENDING")
+		s.fails("ResourceExistsException", s.tryPut("three", token2, "AWSPENDING"))
+		s.value("", "AWSPENDING", "two", token2)
+	}},
+	{"a version with another label does not change AWSCURRENT", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2, "CANDIDATE")
+		s.value("", "", "one", token1)
+		s.value("", "CANDIDATE", "two", token2)
+		s.labels(token2, "CANDIDATE")
+	}},
+	{"moving AWSCURRENT needs the version that has it", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2, "AWSPENDING")
+		s.fails("InvalidParameterException", s.move("AWSCURRENT", token2, ""))
+		s.fails("InvalidParameterException", s.move("AWSCURRENT", token2, token2))
+		s.value("", "", "one", token1)
+		s.ok(s.move("AWSCURRENT", token2, token1))
+		s.value("", "AWSCURRENT", "two", token2)
+		s.value("", "AWSPREVIOUS", "one", token1)
+		s.labels(token2, "AWSCURRENT", "AWSPENDING")
+	}},
+	// GetSecretValue: AWSCURRENT is read where neither VersionId nor VersionStage is given.
+	{"GetSecretValue without a version reads AWSCURRENT, even after it has moved",
+		"reads the version that was current before",
+		func(s *suite) {
+			s.create("one", token1)
+			s.put("two", token2, "AWSPENDING")
+			s.ok(s.move("AWSCURRENT", token2, token1))
+			s.value("", "", "two", token2)
+		}},
+	{"a label is removed only from the version that has it", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2, "CANDIDATE")
+		s.fails("InvalidParameterException", s.move("CANDIDATE", "", token1))
+		s.ok(s.move("CANDIDATE", "", token2))
+		s.fails("ResourceNotFoundException", s.get("", "CANDIDATE"))
+	}},
+	// UpdateSecretVersionStage moves AWSCURRENT; every secret with a value has a version with it (User Guide, "Secret
+	// versions").
+	{"AWSCURRENT cannot be removed", "removes it", func(s *suite) {
+		s.create("one", token1)
+		s.fails("InvalidParameterException", s.move("AWSCURRENT", "", token1))
+	}},
+	{"VersionId and VersionStage must name the same version", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2)
+		s.fails("InvalidRequestException", s.get(token1, "AWSCURRENT"))
+		s.ok(s.get(token1, "AWSPREVIOUS"))
+	}},
+	{"an unknown secret or version is not found", "", func(s *suite) {
+		s.fails("ResourceNotFoundException", s.get("", ""))
+		s.fails("ResourceNotFoundException", s.tryPut("one", token1))
+		s.create("one", token1)
+		s.fails("ResourceNotFoundException", s.get(token2, ""))
+	}},
+	{"a token has 32 to 64 characters", "", func(s *suite) {
+		s.create("one", token1)
+		s.fails("InvalidParameterException", s.tryPut("two", "short"))
+		s.fails("InvalidParameterException", s.tryPut("two", strings.Repeat("x", 65)))
+	}},
+	{"an existing secret is not created again", "", func(s *suite) {
+		s.create("one", token1)
+		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name,
+			SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
+		s.fails("ResourceExistsException", err)
+	}},
+	{"a secret marked for deletion cannot be read until it is restored", "", func(s *suite) {
+		s.create("one", token1)
+		_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
+			RecoveryWindowInDays: aws.Int64(7)})
+		s.ok(err)
+		s.fails("InvalidRequestException", s.get("", ""))
+		_, err = s.client.RestoreSecret(s.Context(), &secretsmanager.RestoreSecretInput{SecretId: s.name})
+		s.ok(err)
+		s.value("", "", "one", token1)
+	}},
+	{"the ARN identifies the secret as the name does", "", func(s *suite) {
+		s.create("one", token1)
+		out, err := s.client.DescribeSecret(s.Context(), &secretsmanager.DescribeSecretInput{SecretId: s.name})
+		s.ok(err)
+		s.name = out.ARN
+		s.value("", "", "one", token1)
+	}},
+	// ListSecretVersionIds, IncludeDeprecated: versions without labels are left out by default.
+	{"versions without a label are listed on request", "always lists them", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2)
+		s.put("three", token3)
+		for deprecated, want := range map[bool]int{false: 2, true: 3} {
+			out, err := s.client.ListSecretVersionIds(s.Context(), &secretsmanager.ListSecretVersionIdsInput{SecretId: s.name,
+				IncludeDeprecated: &deprecated})
+			s.ok(err)
+			if len(out.Versions) != want {
+				s.Errorf("%d versions are listed, want %d", len(out.Versions), want)
+			}
+		}
+	}},
+	{"a binary value is another value than the same text", "", func(s *suite) {
+		s.create("one", token1)
+		_, err := s.client.PutSecretValue(s.Context(), &secretsmanager.PutSecretValueInput{SecretId: s.name,
+			SecretBinary: []byte("one"), ClientRequestToken: aws.String(token1)})
+		s.fails("ResourceExistsException", err)
+	}},
+	{"a version without a label is found by its token", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2)
+		s.put("three", token3)
+		s.value(token1, "", "one", token1)
+	}},
+	{"binary values are returned unchanged", "", func(s *suite) {
+		want := []byte{0, 0xff, '"', '\n'}
+		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name, SecretBinary: want,
+			ClientRequestToken: aws.String(token1)})
+		s.ok(err)
+		out, err := s.read("", "")
+		if err != nil || out.SecretString != nil || string(out.SecretBinary) != string(want) {
+			s.Errorf("got %v: %v", out, err)
+		}
+	}},
+	// PutSecretValue: SecretBinary or SecretString must be given, and not both.
+	{"a value is text or binary, not both", "accepts both", func(s *suite) {
+		s.create("one", token1)
+		_, err := s.client.PutSecretValue(s.Context(), &secretsmanager.PutSecretValueInput{SecretId: s.name,
+			SecretString: aws.String("two"), SecretBinary: []byte("two")})
+		s.fails("InvalidParameterException", err)
+	}},
+	// PutSecretValue, SecretString: maximum length of 65536.
+	{"a value has up to 65,536 bytes", "accepts more", func(s *suite) {
+		s.create("one", token1)
+		s.put(strings.Repeat("\x01", 65_536), token2)
+		s.fails("ValidationException", s.tryPut(strings.Repeat("x", 65_537), token3))
+	}},
+	{"UpdateSecret makes a new version current", "", func(s *suite) {
+		s.create("one", token1)
+		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name,
+			SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
+		s.ok(err)
+		s.value("", "", "two", token2)
+		s.value("", "AWSPREVIOUS", "one", token1)
+	}},
+	// UpdateSecret: a token that matches a version's id is an error.
+	{"UpdateSecret rejects a known token, even with the same value", "succeeds", func(s *suite) {
+		s.create("one", token1)
+		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name,
+			SecretString: aws.String("one"), ClientRequestToken: aws.String(token1)})
+		s.fails("ResourceExistsException", err)
+	}},
+	{"UpdateSecret without a value keeps the versions", "", func(s *suite) {
+		s.create("one", token1)
+		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name,
+			Description: aws.String("CRM")})
+		s.ok(err)
+		s.value("", "", "one", token1)
+		if out := s.describe(); aws.ToString(out.Description) != "CRM" {
+			s.Errorf("description %v", out.Description)
+		}
+	}},
+	{"creating a secret again with the same token and value succeeds", "", func(s *suite) {
+		s.create("one", token1)
+		s.create("one", token1)
+	}},
+	{"a secret can be created without a value", "", func(s *suite) {
+		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name})
+		s.ok(err)
+		s.fails("ResourceNotFoundException", s.get("", ""))
+		s.put("one", token1, "CANDIDATE")
+		s.labels(token1, "AWSCURRENT", "CANDIDATE") // the first one is current too
+	}},
+	// CreateSecret, Name: "/_+=.@-", letters and numbers.
+	{"a name has no other characters", "accepts them", func(s *suite) {
+		for _, name := range []string{"white space", "star*", "über"} {
+			_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: &name})
+			s.fails("ValidationException", err)
+		}
+	}},
+	{"an ARN without its six random characters identifies the secret", "", func(s *suite) {
+		s.create("one", token1)
+		arn := *s.describe().ARN
+		if !strings.HasPrefix(arn, "arn:aws:secretsmanager:us-east-1:") ||
+			len(arn)-strings.LastIndex(arn, *s.name) != len(*s.name)+len("-abcdef") {
+			s.Errorf("ARN %s", arn)
+		}
+		s.name = aws.String(arn[:len(arn)-len("-abcdef")])
+		s.value("", "", "one", token1)
+	}},
+	// UpdateSecretVersionStage, RemoveFromVersionId: must be given when the label is on another version.
+	{"moving a label needs the version that has it", "has the label on both versions",
+		func(s *suite) {
+			s.create("one", token1)
+			s.put("two", token2)
+			s.ok(s.move("MINE", token1, ""))
+			s.labels(token1, "AWSPREVIOUS", "MINE")
+			s.fails("InvalidParameterException", s.move("MINE", token2, ""))
+			s.ok(s.move("MINE", token2, token1))
+			s.labels(token2, "AWSCURRENT", "MINE")
+			s.labels(token1, "AWSPREVIOUS")
+		}},
+	{"AWSCURRENT moves back, and AWSPREVIOUS follows", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2)
+		s.ok(s.move("AWSCURRENT", token1, token2))
+		s.value("", "AWSCURRENT", "one", token1)
+		s.value("", "AWSPREVIOUS", "two", token2)
+		s.labels(token1, "AWSCURRENT")
+	}},
+	// UpdateSecretVersionStage has ResourceNotFoundException among its errors.
+	{"a label does not move to an unknown version", "returns InvalidParameterException", func(s *suite) {
+		s.create("one", token1)
+		s.fails("ResourceNotFoundException", s.move("MINE", token2, ""))
+	}},
+	// PutSecretValue, VersionStages, and the quotas of the User Guide.
+	{"a secret has up to 20 labels", "accepts any number", func(s *suite) {
+		s.create("one", token1)
+		for i := range 18 { // and AWSCURRENT, and AWSPREVIOUS from the next version on
+			s.ok(s.move(fmt.Sprint("LABEL", i), token1, ""))
+		}
+		s.fails("LimitExceededException", s.move("ONE-MORE", token1, ""))
+		s.fails("LimitExceededException", s.tryPut("two", token2, "ONE-MORE"))
+		s.put("two", token2)
+	}},
+	{"tags are added, changed and removed", "", func(s *suite) {
+		s.create("one", token1)
+		for _, tags := range []map[string]string{{"team": "crm", "stage": "test"}, {"team": "sales"}} {
+			in := &secretsmanager.TagResourceInput{SecretId: s.name}
+			for key, value := range tags {
+				in.Tags = append(in.Tags, types.Tag{Key: &key, Value: &value})
+			}
+			_, err := s.client.TagResource(s.Context(), in)
+			s.ok(err)
+		}
+		_, err := s.client.UntagResource(s.Context(), &secretsmanager.UntagResourceInput{SecretId: s.name,
+			TagKeys: []string{"stage", "unknown"}})
+		s.ok(err)
+		if tags := s.describe().Tags; len(tags) != 1 || *tags[0].Key != "team" || *tags[0].Value != "sales" {
+			s.Errorf("%d tags", len(tags))
+		}
+	}},
+	{"secrets are listed by prefix, page by page", "", func(s *suite) {
+		prefix := *s.name + "/"
+		for _, name := range []string{"a", "b", "c"} {
+			_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + name),
+				SecretString: aws.String("x"), ClientRequestToken: aws.String(token1)})
+			s.ok(err)
+		}
+		s.create("one", token1) // has not the prefix
+		var got []string
+		pages := secretsmanager.NewListSecretsPaginator(s.client, &secretsmanager.ListSecretsInput{
+			MaxResults: aws.Int32(2), Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}},
+		})
+		for pages.HasMorePages() {
+			out, err := pages.NextPage(s.Context())
+			if err != nil || len(out.SecretList) > 2 {
+				s.Fatalf("%d secrets on a page: %v", len(out.SecretList), err)
+			}
+			for _, entry := range out.SecretList {
+				got = append(got, strings.TrimPrefix(*entry.Name, prefix))
+				if !slices.Equal(entry.SecretVersionsToStages[token1], []string{"AWSCURRENT"}) {
+					s.Errorf("versions %v", entry.SecretVersionsToStages)
+				}
+			}
+		}
+		if slices.Sort(got); !slices.Equal(got, []string{"a", "b", "c"}) {
+			s.Errorf("listed %v", got)
+		}
+	}},
+	// CreateSecret, Errors: InvalidRequestException is for a secret that is scheduled for deletion.
+	{"a secret marked for deletion is listed only when asked for, and its name is taken",
+		"answers ResourceExistsException", func(s *suite) {
+			s.create("one", token1)
+			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name})
+			s.ok(err)
+			for planned, want := range map[bool]int{false: 0, true: 1} {
+				out, err := s.client.ListSecrets(s.Context(), &secretsmanager.ListSecretsInput{
+					IncludePlannedDeletion: &planned, Filters: []types.Filter{{Key: types.FilterNameStringTypeName,
+						Values: []string{*s.name}}},
+				})
+				if err != nil || len(out.SecretList) != want {
+					s.Errorf("%d secrets, want %d: %v", len(out.SecretList), want, err)
+				}
+			}
+			if s.describe().DeletedDate == nil {
+				s.Error("it is not marked")
+			}
+			_, err = s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name,
+				SecretString: aws.String("two")})
+			s.fails("InvalidRequestException", err)
+			_, err = s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name})
+			s.fails("InvalidRequestException", err)
+		}},
+	{"deletion without recovery is immediate and may be repeated", "", func(s *suite) {
+		s.create("one", token1)
+		for range 2 {
+			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
+				ForceDeleteWithoutRecovery: aws.Bool(true)})
+			s.ok(err)
+		}
+		s.fails("ResourceNotFoundException", s.get("", ""))
+		s.create("two", token1)
+	}},
+	{"a recovery window has 7 to 30 days", "", func(s *suite) {
+		s.create("one", token1)
+		for _, days := range []int64{6, 31} {
+			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
+				RecoveryWindowInDays: &days})
+			s.fails("InvalidParameterException", err)
+		}
+		_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
+			RecoveryWindowInDays: aws.Int64(7), ForceDeleteWithoutRecovery: aws.Bool(true)})
+		s.fails("InvalidParameterException", err)
+		s.value("", "", "one", token1)
+	}},
+	// RotateSecret needs a function to be named once.
+	{"a secret without a function is not rotated", "rotates it", func(s *suite) {
+		s.create("one", token1)
+		_, err := s.client.RotateSecret(s.Context(), &secretsmanager.RotateSecretInput{SecretId: s.name})
+		s.fails("InvalidRequestException", err)
+		_, err = s.client.CancelRotateSecret(s.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: s.name})
+		s.fails("InvalidRequestException", err)
+	}},
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))
+	t.Cleanup(server.Close)
+	for _, c := range conformance {
+		t.Run(c.rule, func(t *testing.T) {
+			t.Parallel()
+			c.try(newSuite(t, server.URL))
+		})
+	}
+}
+
+// TestConformanceOfMoto checks the same rules on moto_server, as a second opinion on what Secrets Manager does. A rule that
+// moto is known to break must fail there.
+func TestConformanceOfMoto(t *testing.T) {
+	url := os.Getenv("SFTOKEN_MOTO_URL")
+	if url == "" {
+		t.Skip("skipped: moto_server is not running: see make conformance")
+	}
+	for _, c := range conformance {
+		t.Run(c.rule, func(t *testing.T) {
+			s := newSuite(t, url)
+			if c.moto == "" {
+				c.try(s)
+				return
+			}
+			failing := &failures{TB: t}
+			s.TB = failing
+			var wg sync.WaitGroup
+			wg.Go(func() { c.try(s) }) // in a goroutine that Fatal can end
+			wg.Wait()
+			if len(failing.texts) == 0 {
+				t.Errorf("moto follows this rule; the table says that it %s", c.moto)
+			}
+			t.Logf("moto %s, unlike the documentation: %q", c.moto, failing.texts)
+		})
+	}
+}
+
+// failures records the failures of a rule, in place of the test.
+type failures struct {
+	testing.TB
+	texts []string
+}
+
+func (f *failures) Error(args ...any) { f.texts = append(f.texts, fmt.Sprint(args...)) }
+func (f *failures) Errorf(format string, args ...any) {
+	f.texts = append(f.texts, fmt.Sprintf(format, args...))
+}
+
+func (f *failures) Fatal(args ...any) {
+	f.Error(args...)
+	runtime.Goexit()
+}
+
+func (f *failures) Fatalf(format string, args ...any) {
+	f.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+func newSuite(t *testing.T, url string) *suite {
+	return &suite{TB: t, name: aws.String("test/" + newUUID()), client: secretsmanager.New(secretsmanager.Options{
+		Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake",
+			""), Retryer: aws.NopRetryer{},
+	})}
+}
+
+func (s *suite) ok(err error) {
+	s.Helper()
+	if err != nil {
+		s.Error(err)
+	}
+}
+
+func (s *suite) fails(code string, err error) {
+	s.Helper()
+	if failed, ok := errors.AsType[smithy.APIError](err); !ok || failed.ErrorCode() != code {
+		s.Errorf("got %v, want %s", err, code)
+	}
+}
+
+func (s *suite) create(value, token string) {
+	s.Helper()
+	_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name, SecretString: &value,
+		ClientRequestToken: &token})
+	s.ok(err)
+}
+
+func (s *suite) tryPut(value, token string, labels ...string) error {
+	_, err := s.client.PutSecretValue(s.Context(), &secretsmanager.PutSecretValueInput{SecretId: s.name,
+		SecretString: &value, ClientRequestToken: &token, VersionStages: labels})
+	return err
+}
+
+func (s *suite) put(value, token string, labels ...string) {
+	s.Helper()
+	s.ok(s.tryPut(value, token, labels...))
+}
+
+func (s *suite) read(version, label string) (*secretsmanager.GetSecretValueOutput, error) {
+	input := &secretsmanager.GetSecretValueInput{SecretId: s.name}
+	if version != "" {
+		input.VersionId = &version
+	}
+	if label != "" {
+		input.VersionStage = &label
+	}
+	return s.client.GetSecretValue(context.Background(), input)
+}
+
+func (s *suite) get(version, label string) error {
+	_, err := s.read(version, label)
+	return err
+}
+
+func (s *suite) value(version, label, want, wantVersion string) {
+	s.Helper()
+	out, err := s.read(version, label)
+	if err != nil || aws.ToString(out.SecretString) != want || aws.ToString(out.VersionId) != wantVersion {
+		s.Errorf("version %q, label %q: %v, want %s", version, label, err, want)
+	}
+}
+
+func (s *suite) move(label, to, from string) error {
+	input := &secretsmanager.UpdateSecretVersionStageInput{SecretId: s.name, VersionStage: &label}
+	if to != "" {
+		input.MoveToVersionId = &to
+	}
+	if from != "" {
+		input.RemoveFromVersionId = &from
+	}
+	_, err := s.client.UpdateSecretVersionStage(s.Context(), input)
+	return err
+}
+
+func (s *suite) describe() *secretsmanager.DescribeSecretOutput {
+	s.Helper()
+	out, err := s.client.DescribeSecret(s.Context(), &secretsmanager.DescribeSecretInput{SecretId: s.name})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return out
+}
+
+func (s *suite) labels(version string, want ...string) {
+	s.Helper()
+	got := slices.Sorted(slices.Values(s.describe().VersionIdsToStages[version]))
+	if !slices.Equal(got, want) {
+		s.Errorf("version %s has labels %v, want %v", version, got, want)
+	}
+}

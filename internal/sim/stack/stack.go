@@ -1,0 +1,177 @@
+package stack
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/pkg/sftoken"
+)
+
+// What every stack is deployed as.
+const (
+	Account = "111111111111" // that owns sftoken
+	Region  = "us-east-1"
+	Prefix  = "sftoken/" // of the secrets' names
+	Stage   = "v1"       // of the API
+
+	RotateARN = "arn:aws:lambda:" + Region + ":" + Account + ":function:sftoken-rotate"
+)
+
+// Config configures a stack. The zero value is a simulated org with one app, crm, on free ports of this machine.
+type Config struct {
+	// ListenAPI, ListenAWS, ListenOrg and ListenOrgTLS are host:port. Empty: a free port of 127.0.0.1.
+	ListenAPI, ListenAWS, ListenOrg, ListenOrgTLS string
+	// NoFunctions starts no functions, no API and no delivery of events: the functions run elsewhere.
+	NoFunctions bool
+	// OrgURL is where the functions reach the simulated org. Empty: at the address that it listens on.
+	OrgURL string
+	// OrgCA is a file. The simulated org also listens with TLS, with a certificate that is written to it. Empty: no TLS.
+	OrgCA string
+	// Secrets are the secret values of a real org's apps, by app. Nil: the org is a simulated one.
+	Secrets map[string]json.RawMessage
+	// Env are further settings of the functions, NAME=value.
+	Env []string
+	// Org configures the simulated org.
+	Org sfoauthtest.Config
+	// Log receives what the functions write. Nil: it is discarded.
+	Log io.Writer
+	// Timeout of the token function. Zero: 15 seconds.
+	Timeout time.Duration
+	// ClockOffset is by how much the clock of Secrets Manager is behind. SetClockOffset changes it.
+	ClockOffset time.Duration
+}
+
+// Stack is all of sftoken on this machine. Close it.
+type Stack struct {
+	Keys      Keys
+	Org       *sfoauthtest.Org // nil where the secrets are a real org's
+	App       *sfoauthtest.App // nil where the secrets are a real org's
+	OrgURL    string
+	OrgTLSURL string // empty without Config.OrgCA
+	AWS       *localaws.SecretsManager
+	AWSURL    string             // of Secrets Manager and STS
+	URL       string             // of the API
+	Token     *localaws.Function // nil with Config.NoFunctions
+	Rotate    *localaws.Function // nil with Config.NoFunctions
+	Secrets   *secretsmanager.Client
+	Apps      []string // that have a secret, in alphabetical order
+
+	bus         *localaws.EventBus
+	arrivals    chan struct{}
+	clockOffset atomic.Int64 // in nanoseconds
+	closers     []func()
+	wg          sync.WaitGroup
+}
+
+// Start starts a stack. The program must have called RunFunction.
+func Start(ctx context.Context, c Config) (_ *Stack, err error) {
+	s := &Stack{arrivals: make(chan struct{}, 1), Keys: SimulatedKeys()}
+	if c.Secrets != nil {
+		s.Keys = RandomKeys()
+	}
+	s.SetClockOffset(c.ClockOffset)
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if c.Secrets == nil {
+		if err := s.startOrg(c); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.startAWS(c); err != nil {
+		return nil, err
+	}
+	return s, s.seed(ctx, c.Secrets)
+}
+
+// Close stops everything that the stack has started.
+func (s *Stack) Close() {
+	for _, end := range slices.Backward(s.closers) {
+		end()
+	}
+	s.wg.Wait()
+}
+
+// SetClockOffset sets by how much the clock of Secrets Manager is behind.
+func (s *Stack) SetClockOffset(d time.Duration) { s.clockOffset.Store(int64(d)) }
+
+// SourceFor returns a source of the crm app's tokens that signs as p.
+func (s *Stack) SourceFor(p localaws.Principal) *sftoken.TokenSource {
+	return sftoken.NewTokenSource(aws.Config{Region: Region, Credentials: credentialsOf(p)}, s.URL, "crm")
+}
+
+// WaitIdle waits until the rotate function has handled all events.
+func (s *Stack) WaitIdle(ctx context.Context) error {
+	for s.bus.Waiting() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// serve serves h at addr until the stack is closed. An error names the flag of `sftoken local` that sets the address.
+func (s *Stack) serve(flag, addr string, h http.Handler, secure *tls.Config) (string, error) {
+	listener, err := net.Listen("tcp", cmp.Or(addr, "127.0.0.1:0"))
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "", fmt.Errorf("%w: does another `sftoken local` run? If not, choose another address with %s", err, flag)
+	case err != nil:
+		return "", fmt.Errorf("%s: %w: want HOST:PORT, like 127.0.0.1:8081", flag, err)
+	}
+	url := "http://" + listener.Addr().String()
+	if secure != nil {
+		listener, url = tls.NewListener(listener, secure), "https://"+listener.Addr().String()
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	s.wg.Go(func() { _ = server.Serve(listener) })
+	s.closers = append(s.closers, func() { _ = server.Close() })
+	return url, nil
+}
+
+func (s *Stack) startOrg(c Config) error {
+	s.Org = sfoauthtest.New(c.Org)
+	s.App = s.Org.AddApp(sfoauthtest.AppOptions{Name: "CRM"})
+	s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
+	s.closers = append(s.closers, func() { s.Org.ClearFaults() })
+	url, err := s.serve("--org-listen", c.ListenOrg, s.Org, nil)
+	if err != nil {
+		return err
+	}
+	s.OrgURL = cmp.Or(c.OrgURL, url)
+	if c.OrgCA == "" {
+		return nil
+	}
+	secure, err := orgCertificate(c.OrgCA)
+	if err != nil {
+		return err
+	}
+	s.OrgTLSURL, err = s.serve("--org-tls-listen", c.ListenOrgTLS, s.Org, secure)
+	return err
+}
+
+// OrgHost returns host:port of the simulated org: a value of SALESFORCE_HOSTS. Empty where the org is a real one.
+func (s *Stack) OrgHost() string { return strings.TrimPrefix(s.OrgURL, "http://") }
