@@ -86,7 +86,7 @@ func (s *session) useOwnLogin(found string) outcome {
 
 func (s *session) useLogin(client *sfoauth.Client, token *sfoauth.Token, name string) {
 	s.inOrg = &orgCredentials{
-		StagedCredentialsClient: client.StagedCredentialsClient(
+		StagedCredentialsClient: client.StagedCredentials(
 			token,
 			s.version.AppID,
 			s.version.ConsumerID,

@@ -175,6 +175,6 @@ func (w *harness) stage() {
 	}
 	token, err := client.Token(w.Context())
 	w.must(err)
-	_, err = client.StagedCredentialsClient(token, w.app.ID, w.app.ConsumerID).Stage(w.Context())
+	_, err = client.StagedCredentials(token, w.app.ID, w.app.ConsumerID).Stage(w.Context())
 	w.must(err)
 }

@@ -348,11 +348,11 @@ func TestTheSmallestBudgetsLetARotationEnd(t *testing.T) {
 		t.Run(fmt.Sprint(b), func(t *testing.T) {
 			inBubble(t, options{propagation: 10 * time.Minute}, func(t *testing.T, w *world) {
 				oldKey, _ := w.app.Credentials()
-				h := &handler{log: w.handlerLog(), rotator: &rotation.Rotator{
+				h := &Handler{Log: w.handlerLog(), Rotator: &rotation.Rotator{
 					Secrets: w.secrets, Lister: w.secrets, Prefix: "sftoken/", Hosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: w.network.Client(),
 					Propagation: 10 * time.Minute, Logins: loginbudget.New(b[0], b[1]),
 				}}
-				t.Cleanup(h.rotator.HTTPClient.CloseIdleConnections)
+				t.Cleanup(h.Rotator.HTTPClient.CloseIdleConnections)
 				w.process.Load().invoke = h.Invoke
 				_ = w.rotate("")
 				for range 24 {

@@ -60,7 +60,7 @@ func (w *world) pairs() *sfoauth.StagedCredentialsClient {
 	w.t.Cleanup(client.CloseIdleConnections)
 	c := &sfoauth.Client{BaseURL: "http://" + orgHost, AllowedHosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: client}
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret(w.app.NewToken())}
-	return c.StagedCredentialsClient(token, w.app.ID, w.app.ConsumerID)
+	return c.StagedCredentials(token, w.app.ID, w.app.ConsumerID)
 }
 
 // leak labels the current version, as `sftoken rotate --compromised` does.

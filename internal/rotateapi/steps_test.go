@@ -32,7 +32,7 @@ func TestSettings(t *testing.T) {
 
 func TestAPanicIsAnsweredAndLogged(t *testing.T) {
 	var log localaws.SyncBuffer
-	h := &handler{log: telemetry.New(&log, 0, "sftoken", "test")} // without a rotator
+	h := &Handler{Log: telemetry.New(&log, 0, "sftoken", "test")} // without a rotator
 	_, err := h.Invoke(t.Context(), []byte(`{"Step":"createSecret","SecretId":"hush-hush","ClientRequestToken":"x","RotationToken":"hush-hush"}`))
 	if err == nil || !strings.Contains(err.Error(), "its log says where") {
 		t.Errorf("the answer is %v", err)

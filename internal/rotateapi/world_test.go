@@ -152,12 +152,12 @@ func (w *world) newProcess() *process {
 	if w.options.adminApp {
 		admin = "admin"
 	}
-	h := &handler{
-		rotator: &rotation.Rotator{
+	h := &Handler{
+		Rotator: &rotation.Rotator{
 			Secrets: secrets, Lister: secrets, Prefix: "sftoken/", AdminApp: admin, Hosts: sfoauth.AllowedHosts{orgHost}, HTTPClient: client,
 			Propagation: w.options.propagation, Logins: loginbudget.New(0, 0),
 		},
-		log: telemetry.New(w.log, 0, "sftoken", "test"),
+		Log: telemetry.New(w.log, 0, "sftoken", "test"),
 	}
 	p.invoke = h.Invoke
 	return p

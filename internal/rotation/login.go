@@ -112,7 +112,7 @@ func (r *run) admin(
 		if err != nil {
 			return nil, fmt.Errorf("logging in as app %s to change the credentials of app %s: %w", as.App, secret.App, err)
 		}
-		return as.Client(r.Hosts, r.HTTPClient).StagedCredentialsClient(token, version.AppID, version.ConsumerID), nil
+		return as.Client(r.Hosts, r.HTTPClient).StagedCredentials(token, version.AppID, version.ConsumerID), nil
 	}
 	client, refused := login(current)
 	if !isInvalidClient(refused) {

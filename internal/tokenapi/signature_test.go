@@ -20,7 +20,7 @@ func (w *world) admin() *sfoauth.StagedCredentialsClient {
 	token, err := client.Token(w.t.Context())
 	w.must(err)
 	w.org.ResetStats()
-	return client.StagedCredentialsClient(token, w.app.ID, w.app.ConsumerID)
+	return client.StagedCredentials(token, w.app.ID, w.app.ConsumerID)
 }
 
 func (w *world) client(key, secret string) *sfoauth.Client {

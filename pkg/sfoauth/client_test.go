@@ -19,7 +19,11 @@ import (
 const host = "acme.my.salesforce.com:443"
 
 // connect returns an org on a network in memory, an app in it, and the app's client.
-func connect(t *testing.T, config sfoauthtest.Config, options sfoauthtest.AppOptions) (*sfoauthtest.Org, *sfoauthtest.App, *sfoauth.Client) {
+func connect(
+	t *testing.T,
+	config sfoauthtest.Config,
+	options sfoauthtest.AppOptions,
+) (*sfoauthtest.Org, *sfoauthtest.App, *sfoauth.Client) {
 	t.Helper()
 	network := &sfoauthtest.Network{}
 	org := sfoauthtest.New(config)
@@ -39,6 +43,7 @@ func connect(t *testing.T, config sfoauthtest.Config, options sfoauthtest.AppOpt
 }
 
 func TestTheLifeOfAToken(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{ExtraFields: true})
 		token, err := client.Token(t.Context())
@@ -46,14 +51,18 @@ func TestTheLifeOfAToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		if token.OrganizationID != org.ID() || token.UserID != app.User.ID || token.TokenType != "Bearer" || token.InstanceURL != "https://acme.my.salesforce.com" ||
-			token.APIInstanceURL == "" || token.Signature.IsZero() || token.IssuedAt == "" || !strings.Contains(token.Scope, "api") || !token.Expiry.IsZero() {
+			token.APIInstanceURL == "" || token.Signature.IsZero() || token.IssuedAt == "" ||
+			!strings.Contains(token.Scope, "api") ||
+			!token.Expiry.IsZero() {
 			t.Errorf("token %+v", token)
 		}
 		said, err := client.Introspect(t.Context(), token)
-		if err != nil || !said.Active || said.Username != app.User.Username() || said.ClientID != client.ConsumerKey || time.Until(said.Expiry) != 2*time.Hour {
+		if err != nil || !said.Active || said.Username != app.User.Username() || said.ClientID != client.ConsumerKey ||
+			time.Until(said.Expiry) != 2*time.Hour {
 			t.Errorf("introspection %+v, %v", said, err)
 		}
-		if who, err := client.UserInfo(t.Context(), token); err != nil || who.UserID != app.User.ID || who.OrganizationID != org.ID() {
+		if who, err := client.UserInfo(t.Context(), token); err != nil || who.UserID != app.User.ID ||
+			who.OrganizationID != org.ID() {
 			t.Errorf("userinfo %+v, %v", who, err)
 		}
 		if err := client.Ping(t.Context(), token); err != nil {
@@ -69,7 +78,8 @@ func TestTheLifeOfAToken(t *testing.T) {
 			t.Errorf("introspection of a dead token: %+v, %v", said, err)
 		}
 		_, err = client.UserInfo(t.Context(), token)
-		if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Code != "Bad_OAuth_Token" || refused.Kind != sfoauth.Permanent {
+		if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Code != "Bad_OAuth_Token" ||
+			refused.Kind != sfoauth.Permanent {
 			t.Errorf("userinfo of a dead token: %v", err)
 		}
 		if err := client.Ping(t.Context(), token); err == nil || !strings.Contains(err.Error(), "INVALID_SESSION_ID") {
@@ -85,6 +95,7 @@ func TestTheLifeOfAToken(t *testing.T) {
 }
 
 func TestAJWTSaysWhenItEnds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{JWT: true, JWTLifetime: 20 * time.Minute})
 		token, err := client.Token(t.Context())
@@ -95,6 +106,7 @@ func TestAJWTSaysWhenItEnds(t *testing.T) {
 }
 
 func TestATokenThatFailsACheckIsNotReturned(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{JWT: true, JWTLifetime: -time.Minute})
 		if token, err := client.Token(t.Context()); token != nil || err == nil {
@@ -109,13 +121,16 @@ func TestATokenThatFailsACheckIsNotReturned(t *testing.T) {
 }
 
 func TestACallEndsWithItsContextOrItsTimeout(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		for _, fault := range []sfoauthtest.Fault{sfoauthtest.Hang(), sfoauthtest.HangAfterCommit(), sfoauthtest.Trickle(time.Second)} {
 			org.InjectFault(sfoauthtest.Token, fault, 0)
 			begun := time.Now()
 			_, err := client.Token(t.Context())
-			if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Kind != sfoauth.Temporary || !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 10*time.Second {
+			if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Kind != sfoauth.Temporary ||
+				!errors.Is(err, context.DeadlineExceeded) ||
+				time.Since(begun) != 10*time.Second {
 				t.Errorf("%s: %v after %s", fault, err, time.Since(begun))
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -130,6 +145,7 @@ func TestACallEndsWithItsContextOrItsTimeout(t *testing.T) {
 }
 
 func TestAnAnswerThatIsNotHTTPIsNotQuoted(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		for _, fault := range []sfoauthtest.Fault{sfoauthtest.BodyOnly(), sfoauthtest.BodyAsHeader(), sfoauthtest.Redirect(302, "://"+client.ConsumerSecret.Reveal())} {
@@ -149,6 +165,7 @@ func TestAnAnswerThatIsNotHTTPIsNotQuoted(t *testing.T) {
 }
 
 func TestAPostIsRepeatedOnAConnectionThatWasClosedWhileIdle(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		if _, err := client.Token(t.Context()); err != nil {
@@ -161,12 +178,17 @@ func TestAPostIsRepeatedOnAConnectionThatWasClosedWhileIdle(t *testing.T) {
 		org.InjectFault(sfoauthtest.Token, sfoauthtest.Reset(), 0)
 		asked := org.Stats().Calls[sfoauthtest.Token]
 		if _, err := client.Token(t.Context()); err == nil || org.Stats().Calls[sfoauthtest.Token]-asked > 3 {
-			t.Errorf("a server that resets every connection is asked %d times: %v", org.Stats().Calls[sfoauthtest.Token]-asked, err)
+			t.Errorf(
+				"a server that resets every connection is asked %d times: %v",
+				org.Stats().Calls[sfoauthtest.Token]-asked,
+				err,
+			)
 		}
 	})
 }
 
 func TestAPairIsStagedAndRotated(t *testing.T) {
+	t.Parallel()
 	for name, config := range map[string]sfoauthtest.Config{"listed": {}, "flat": {FlatStaged: true}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { stageAndRotate(t, config) })
@@ -180,7 +202,7 @@ func stageAndRotate(t *testing.T, config sfoauthtest.Config) {
 	app.User.Change(func(o *sfoauthtest.UserOptions) { o.ExternalClientAppDeveloper, o.ViewClientSecret = true, true })
 	token, err := client.Token(ctx)
 	must(t, err)
-	pairs := client.StagedCredentialsClient(token, app.ID, app.ConsumerID)
+	pairs := client.StagedCredentials(token, app.ID, app.ConsumerID)
 
 	main, err := pairs.Primary(ctx)
 	must(t, err)
@@ -236,6 +258,7 @@ func must(t *testing.T, err error) {
 
 // Which secret Salesforce signs with for staged credentials is not documented.
 func TestASignatureMayBeOptional(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		for _, fault := range []sfoauthtest.Fault{sfoauthtest.WrongSignature(), sfoauthtest.Field("signature", "not base64!")} {
@@ -268,12 +291,14 @@ func TestASignatureMayBeOptional(t *testing.T) {
 }
 
 func TestARenamedMyDomainIsNamed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		org.Rename("https://new.my.salesforce.com")
 		_, err := client.Token(t.Context())
 		refused, ok := errors.AsType[*sfoauth.Error](err)
-		if !ok || refused.Kind != sfoauth.Permanent || refused.Location != "https://new.my.salesforce.com" || !strings.Contains(refused.Hint(), refused.Location) ||
+		if !ok || refused.Kind != sfoauth.Permanent || refused.Location != "https://new.my.salesforce.com" ||
+			!strings.Contains(refused.Hint(), refused.Location) ||
 			!strings.Contains(err.Error(), refused.Location) {
 			t.Errorf("%v", err)
 		}
@@ -284,6 +309,7 @@ func TestARenamedMyDomainIsNamed(t *testing.T) {
 }
 
 func TestTheAddressesOfATokenAreSalesforces(t *testing.T) {
+	t.Parallel()
 	const path = "/id/00Dxx0000000001AAA/005xx0000000001AAA"
 	for _, c := range []struct {
 		field, value string
@@ -320,7 +346,9 @@ func TestTheAddressesOfATokenAreSalesforces(t *testing.T) {
 		{"instance_url", "https://acme.my.salesforce.com#", false},
 		{"instance_url", "http://acme.localhost:8443", false},
 	} {
-		client := &sfoauth.Client{AllowedHosts: sfoauth.AllowedHosts{"127.0.0.1:8443", "proxy.example:8443", "acme.localhost:8443"}}
+		client := &sfoauth.Client{
+			AllowedHosts: sfoauth.AllowedHosts{"127.0.0.1:8443", "proxy.example:8443", "acme.localhost:8443"},
+		}
 		fields := map[string]string{
 			"access_token": "00Dxx!abc", "token_type": "Bearer", "instance_url": "https://acme.my.salesforce.com", "id": "https://acme.my.salesforce.com" + path,
 		}
@@ -338,15 +366,20 @@ func TestTheAddressesOfATokenAreSalesforces(t *testing.T) {
 
 // A good answer with white space behind it is one that JSON allows, and that is too long.
 func TestAnOversizedAnswerIsNotRead(t *testing.T) {
+	t.Parallel()
 	const limit, good = 64 << 10, `{"active":true}`
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!abc")}
 	for size, accepted := range map[int]bool{limit: true, limit + 1: false, limit + 2: false, 10 * limit: false} {
 		body := strings.NewReader(good + strings.Repeat(" ", size-len(good)))
-		client := &sfoauth.Client{BaseURL: "https://acme.my.salesforce.com", HTTPClient: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body)}, nil
-		})}}
+		client := &sfoauth.Client{
+			BaseURL: "https://acme.my.salesforce.com",
+			HTTPClient: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body)}, nil
+			})},
+		}
 		_, err := client.Introspect(t.Context(), token)
-		if refused, _ := errors.AsType[*sfoauth.Error](err); (err == nil) != accepted || err != nil && refused.Kind != sfoauth.InvalidResponse {
+		if refused, _ := errors.AsType[*sfoauth.Error](err); (err == nil) != accepted ||
+			err != nil && refused.Kind != sfoauth.InvalidResponse {
 			t.Errorf("an answer of %d bytes: %v, want accepted: %t", size, err, accepted)
 		}
 		if read := size - body.Len(); read > limit+1 {

@@ -31,6 +31,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestErrorsAreClassified(t *testing.T) {
+	t.Parallel()
 	const (
 		final, passing, limiting, untrusted = sfoauth.Permanent, sfoauth.Temporary, sfoauth.RateLimited, sfoauth.InvalidResponse
 	)
@@ -91,13 +92,15 @@ func TestErrorsAreClassified(t *testing.T) {
 			t.Errorf("%d %s: error of type %T", c.status, c.code, err)
 			continue
 		}
-		if got.Kind != c.kind || got.Status != c.status || got.Code != c.code || got.Description != c.text || got.IsInvalidClient() != c.refusesPair {
+		if got.Kind != c.kind || got.Status != c.status || got.Code != c.code || got.Description != c.text ||
+			got.IsInvalidClient() != c.refusesPair {
 			t.Errorf("%d %s %q: got %+v", c.status, c.code, c.text, *got)
 		}
 		if !strings.Contains(got.Hint(), c.advises) || c.kind == passing && got.Hint() != "" {
 			t.Errorf("%d %s %q advises %q, want %q in it", c.status, c.code, c.text, got.Hint(), c.advises)
 		}
-		if c.code != "" && !strings.Contains(err.Error(), c.code) || !strings.Contains(err.Error(), "acme.my.salesforce.com") {
+		if c.code != "" && !strings.Contains(err.Error(), c.code) ||
+			!strings.Contains(err.Error(), "acme.my.salesforce.com") {
 			t.Errorf("%d %s: the error says %q", c.status, c.code, err)
 		}
 	}
@@ -105,19 +108,27 @@ func TestErrorsAreClassified(t *testing.T) {
 
 // Only a redirect of the token endpoint says that baseUri is wrong. Elsewhere it may come of a maintenance.
 func TestARedirectIsPermanentAtTheTokenEndpointAlone(t *testing.T) {
+	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		c := answering(status, "text/html", "<html>moved</html>", "Location", "https://acme.my.salesforce.com/maintenance?id=1")
+		c := answering(
+			status,
+			"text/html",
+			"<html>moved</html>",
+			"Location",
+			"https://acme.my.salesforce.com/maintenance?id=1",
+		)
 		_, login := c.Token(t.Context())
 		_, introspect := c.Introspect(t.Context(), token)
 		_, userInfo := c.UserInfo(t.Context(), token)
-		_, staged := c.StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
+		_, staged := c.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
 		for _, err := range []error{login, introspect, userInfo, staged, c.Revoke(t.Context(), token), c.Ping(t.Context(), token)} {
 			want := sfoauth.Temporary
 			if err == login {
 				want = sfoauth.Permanent
 			}
-			if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want || got.Location != "https://acme.my.salesforce.com" {
+			if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want ||
+				got.Location != "https://acme.my.salesforce.com" {
 				t.Errorf("%d: %v, want %v", status, err, want)
 			}
 		}
@@ -125,6 +136,7 @@ func TestARedirectIsPermanentAtTheTokenEndpointAlone(t *testing.T) {
 }
 
 func TestARedirectsTargetIsInTheError(t *testing.T) {
+	t.Parallel()
 	for location, want := range map[string]string{
 		"https://new.my.salesforce.com/services/oauth2/token?x=1#y": "https://new.my.salesforce.com",
 		"https://new.my.salesforce.com:8443/":                       "https://new.my.salesforce.com:8443",
@@ -147,6 +159,7 @@ func TestARedirectsTargetIsInTheError(t *testing.T) {
 
 // What Salesforce answers for a frozen user, it answers too where the org locks sessions to one address.
 func TestABlockedSession(t *testing.T) {
+	t.Parallel()
 	const blocked = `[{"message":"This session is not valid for use with the REST API","errorCode":"INVALID_SESSION_ID"}]`
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, c := range []struct {
@@ -173,6 +186,7 @@ func TestABlockedSession(t *testing.T) {
 }
 
 func TestNotFoundIsSalesforcesWord(t *testing.T) {
+	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, c := range []struct {
 		status int
@@ -184,7 +198,17 @@ func TestNotFoundIsSalesforcesWord(t *testing.T) {
 		{404, `{"error":"Not Found","path":"/services"}`, false},
 		{403, `[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`, false},
 	} {
-		_, err := answering(c.status, "text/html", c.body).StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
+		_, err := answering(
+			c.status,
+			"text/html",
+			c.body,
+		).StagedCredentials(
+			token,
+			"0xIxx0000000001",
+			"888xx0000000001",
+		).ListStaged(
+			t.Context(),
+		)
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.IsNotFound() != c.want {
 			t.Errorf("%d %s: %v, want not found: %t", c.status, c.body, err, c.want)
 		}
@@ -192,6 +216,7 @@ func TestNotFoundIsSalesforcesWord(t *testing.T) {
 }
 
 func TestOnlyAnInvalidTokenIsDead(t *testing.T) {
+	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, c := range []struct {
 		status int
@@ -214,13 +239,21 @@ func TestOnlyAnInvalidTokenIsDead(t *testing.T) {
 }
 
 func TestRESTErrorsAreClassified(t *testing.T) {
+	t.Parallel()
 	for body, want := range map[string]sfoauth.Kind{
 		`[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`: sfoauth.RateLimited,
 		`[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`:        sfoauth.Permanent,
 		`[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`:                               sfoauth.Permanent,
 		"Bad_OAuth_Token": sfoauth.Permanent,
 	} {
-		_, err := answering(403, "text/plain", body).UserInfo(t.Context(), &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")})
+		_, err := answering(
+			403,
+			"text/plain",
+			body,
+		).UserInfo(
+			t.Context(),
+			&sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")},
+		)
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want || got.Code == "" {
 			t.Errorf("%s: %v, want %v", body, err, want)
 		}
@@ -228,6 +261,7 @@ func TestRESTErrorsAreClassified(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
+	t.Parallel()
 	for value, want := range map[string]time.Duration{
 		"": 0, "7": 7 * time.Second, "-3": 0, "junk": 0, "999999": time.Hour, "1e9": 0, "1.5": 1500 * time.Millisecond,
 		time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat): 30 * time.Second,
@@ -242,6 +276,7 @@ func TestRetryAfter(t *testing.T) {
 }
 
 func TestErrorsHoldNoSecret(t *testing.T) {
+	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!token+text")}
 	for _, echo := range []string{
 		`{"error":"top-secret","error_description":"you sent top-secret and 00Dxx!token+text and 00Dxx%21token%2Btext"}`,

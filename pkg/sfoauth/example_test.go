@@ -44,13 +44,16 @@ func ExampleError() {
 	defer server.Close()
 	key, secret := org.AddApp(sfoauthtest.AppOptions{NoRunAsUser: true}).Credentials()
 
-	client := &sfoauth.Client{BaseURL: server.URL, ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret), AllowedHosts: sfoauth.AllowedHosts{server.URL[len("http://"):]}}
+	client := &sfoauth.Client{
+		BaseURL: server.URL, ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret),
+		AllowedHosts: sfoauth.AllowedHosts{server.URL[len("http://"):]},
+	}
 	_, err = client.Token(context.Background())
 	if refused, ok := errors.AsType[*sfoauth.Error](err); ok {
 		fmt.Println(refused.Kind, refused.Code)
 		fmt.Println(refused.Hint())
 	}
 	// Output:
-	// final invalid_grant
+	// permanent invalid_grant
 	// set the run-as user in the app's client credentials flow policy (setup step 2)
 }

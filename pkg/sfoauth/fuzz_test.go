@@ -47,14 +47,15 @@ func FuzzAnswers(f *testing.F) {
 		}
 		checkError(t, err, "top-secret", "00Dxx-old-token")
 		_, err = c.UserInfo(ctx, token)
-		credentials := c.StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001")
+		credentials := c.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001")
 		main, err2 := credentials.Primary(ctx)
 		staged, err3 := credentials.Stage(ctx)
 		_, err4 := credentials.ListStaged(ctx)
 		for _, err := range []error{err, err2, err3, err4, c.Revoke(ctx, token), c.Ping(ctx, token), credentials.Promote(ctx, "x")} {
 			checkError(t, err, "top-secret", "00Dxx-old-token")
 		}
-		if err2 == nil && (main.ConsumerKey == "" || main.ConsumerSecret.IsZero()) || err3 == nil && (staged.ConsumerKey == "" || staged.ConsumerSecret.IsZero()) {
+		if err2 == nil && (main.ConsumerKey == "" || main.ConsumerSecret.IsZero()) ||
+			err3 == nil && (staged.ConsumerKey == "" || staged.ConsumerSecret.IsZero()) {
 			t.Error("half a pair is accepted")
 		}
 	})
@@ -78,7 +79,10 @@ func checkToken(t *testing.T, got *sfoauth.Token) {
 	mac.Write([]byte(got.ID + got.IssuedAt))
 	signature, _ := base64.StdEncoding.DecodeString(got.Signature.Reveal())
 	if got.AccessToken.IsZero() || got.InstanceURL == "" || !strings.EqualFold(got.TokenType, "Bearer") ||
-		!strings.Contains(got.ID, "/id/"+got.OrganizationID+"/"+got.UserID) || !got.Expiry.IsZero() && got.Expiry.Before(time.Now()) ||
+		!strings.Contains(
+			got.ID,
+			"/id/"+got.OrganizationID+"/"+got.UserID,
+		) || !got.Expiry.IsZero() && got.Expiry.Before(time.Now()) ||
 		!got.Signature.IsZero() && !hmac.Equal(signature, mac.Sum(nil)) {
 		t.Errorf("accepted: %+v", got)
 	}
@@ -86,7 +90,8 @@ func checkToken(t *testing.T, got *sfoauth.Token) {
 
 func isSalesforces(host string) bool {
 	host = strings.ToLower(host)
-	return strings.HasSuffix(host, ".salesforce.com") || strings.HasSuffix(host, ".salesforce.mil") || strings.HasSuffix(host, ".sfcrmproducts.cn")
+	return strings.HasSuffix(host, ".salesforce.com") || strings.HasSuffix(host, ".salesforce.mil") ||
+		strings.HasSuffix(host, ".sfcrmproducts.cn")
 }
 
 // checkError checks that an error is one line that can be logged, and holds none of the secrets.

@@ -1,6 +1,7 @@
 package sfoauth
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -8,20 +9,19 @@ import (
 	"strings"
 )
 
-// AllowedHosts lists the hosts, beside Salesforce's own domains, that may be sent credentials and may be named in an answer. An
-// entry matches a URL's host exactly, with its port where it has one ("127.0.0.1:8443"). The zero value allows
-// Salesforce's own domains alone. Plain http is accepted only for a loopback host that is listed.
+// AllowedHosts lists hosts that may receive credentials and may appear in responses, in addition to Salesforce's own
+// domains. An entry matches a URL's host exactly, with its port if it has one ("127.0.0.1:8443"). The zero value allows
+// Salesforce's own domains only. Plain http is accepted only for a listed loopback host.
 type AllowedHosts []string
 
-// A My Domain host ends in one of these: commercial (production, sandbox, develop, scratch and trailblaze orgs alike),
-// Government Cloud, and China. Source: Salesforce Help, "My Domain URL Formats".
+// myDomains are the suffixes of My Domain hosts: commercial (production, sandbox, develop, scratch and trailblaze
+// orgs), Government Cloud, and China. Source: Salesforce Help, "My Domain URL Formats".
 var myDomains = []string{".my.salesforce.com", ".my.salesforce.mil", ".my.sfcrmproducts.cn"}
 
-// An answer's instance_url may name any host of Salesforce's own.
-var ownDomains = []string{".salesforce.com", ".salesforce.mil", ".sfcrmproducts.cn"}
+// salesforceDomains are the suffixes of all hosts that an instance_url may name.
+var salesforceDomains = []string{".salesforce.com", ".salesforce.mil", ".sfcrmproducts.cn"}
 
-// ParseAllowedHosts reads a comma-separated list. Empty entries are dropped; one that is not host or host:port is an error
-// that names it.
+// ParseAllowedHosts parses a comma-separated list of hosts, each host or host:port. It ignores empty entries.
 func ParseAllowedHosts(list string) (AllowedHosts, error) {
 	var hosts AllowedHosts
 	for entry := range strings.SplitSeq(list, ",") {
@@ -38,27 +38,27 @@ func ParseAllowedHosts(list string) (AllowedHosts, error) {
 	return hosts, nil
 }
 
-// MyDomain checks that raw is an address that credentials may be sent to: the https origin of a My Domain, or a
-// listed host. White space around it and a trailing slash are forgiven.
+// MyDomain parses an address that credentials may be sent to: the https origin of a My Domain, or of a listed host. It
+// ignores white space around the address and trailing slashes.
 func (h AllowedHosts) MyDomain(raw string) (*url.URL, error) {
 	u, err := h.origin(raw)
 	switch {
 	case err != nil:
 		return nil, err
-	case h.listed(u) || underAny(u, myDomains):
+	case h.listed(u) || hasDomain(u, myDomains):
 		return u, nil
 	default:
 		return nil, fmt.Errorf("host %q is not a My Domain: want https://<MyDomain>.my.salesforce.com", u.Host)
 	}
 }
 
-// Instance checks that raw, taken from an answer, is the https origin of a host of Salesforce's own, or a listed host.
+// Instance parses an address from a response: the https origin of a Salesforce host, or of a listed host.
 func (h AllowedHosts) Instance(raw string) (*url.URL, error) {
 	u, err := h.origin(raw)
 	switch {
 	case err != nil:
 		return nil, err
-	case h.listed(u) || underAny(u, ownDomains):
+	case h.listed(u) || hasDomain(u, salesforceDomains):
 		return u, nil
 	default:
 		return nil, fmt.Errorf("host %q is not Salesforce's", u.Host)
@@ -68,13 +68,13 @@ func (h AllowedHosts) Instance(raw string) (*url.URL, error) {
 func (h AllowedHosts) origin(raw string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(strings.TrimSpace(raw), "/"))
 	if err != nil {
-		return nil, fmt.Errorf("not a URL") // url.Error would print the input, whatever a person pasted there
+		return nil, errors.New("not a URL") // err would print raw, which may be a secret pasted into the wrong field
 	}
 	u.Host = strings.ToLower(u.Host)
 	switch {
 	case u.Hostname() == "" || u.Scheme == "":
-		return nil, fmt.Errorf("not an absolute URL: want https://<MyDomain>.my.salesforce.com")
-	case u.User != nil || u.Path != "" || strings.ContainsAny(raw, "?#"): // url.Parse forgets an empty query or fragment
+		return nil, errors.New("not an absolute URL: want https://<MyDomain>.my.salesforce.com")
+	case u.User != nil || u.Path != "" || strings.ContainsAny(raw, "?#"): // u has lost an empty query or fragment
 		return nil, fmt.Errorf("host %q: want scheme and host alone, without user, path or query", u.Host)
 	case u.Scheme == "http" && h.listed(u) && isLoopback(u.Hostname()):
 		return u, nil
@@ -86,9 +86,10 @@ func (h AllowedHosts) origin(raw string) (*url.URL, error) {
 
 func (h AllowedHosts) listed(u *url.URL) bool { return slices.Contains(h, u.Host) }
 
-func underAny(u *url.URL, suffixes []string) bool {
-	return slices.ContainsFunc(suffixes, func(suffix string) bool {
-		label := strings.TrimSuffix(u.Host, suffix)
+// hasDomain reports whether u is a host below one of the domains.
+func hasDomain(u *url.URL, domains []string) bool {
+	return slices.ContainsFunc(domains, func(domain string) bool {
+		label := strings.TrimSuffix(u.Host, domain)
 		return label != u.Host && label != ""
 	})
 }
@@ -96,4 +97,10 @@ func underAny(u *url.URL, suffixes []string) bool {
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// isMyDomain reports whether address is the origin of a My Domain.
+func isMyDomain(address string) bool {
+	_, err := AllowedHosts(nil).MyDomain(address)
+	return err == nil
 }

@@ -7,6 +7,7 @@ import (
 )
 
 func TestHosts(t *testing.T) {
+	t.Parallel()
 	hosts, err := sfoauth.ParseAllowedHosts(" 127.0.0.1:8443, localhost:1 ,acme.localhost:1,proxy.example.com,[::1]:9,,")
 	if err != nil {
 		t.Fatal(err)

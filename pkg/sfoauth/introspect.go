@@ -14,8 +14,8 @@ const (
 	userInfoPath   = "/services/oauth2/userinfo"
 )
 
-// Introspection is what Salesforce says of a token (RFC 7662 section 2.2). Of a token that is not active it says nothing
-// more, and the other fields are zero.
+// Introspection is Salesforce's description of a token (RFC 7662 section 2.2). If Active is false, the other fields are
+// zero.
 type Introspection struct {
 	Active    bool
 	Scope     string
@@ -23,21 +23,21 @@ type Introspection struct {
 	Username  string
 	Subject   string // the user's identity URL
 	TokenType string
-	Expiry    time.Time // exp; zero where absent
-	IssuedAt  time.Time // iat
-	NotBefore time.Time // nbf
+	Expiry    time.Time // exp; zero if absent
+	IssuedAt  time.Time // iat; zero if absent
+	NotBefore time.Time // nbf; zero if absent
 }
 
-// Introspect asks whether the token is alive, which costs no login and does not count as use of the session. Of token it
-// needs AccessToken; an empty InstanceURL means the client's BaseURL.
+// Introspect returns the state of the token. It costs no login and does not extend the session. Of token it uses
+// AccessToken and InstanceURL; if InstanceURL is empty, it calls c.BaseURL.
 func (c *Client) Introspect(ctx context.Context, token *Token) (*Introspection, error) {
 	form := url.Values{"token": {token.AccessToken.Reveal()}, "token_type_hint": {"access_token"}}
-	req := c.post("introspect", c.instance(token), introspectPath, form, token.AccessToken)
+	req := c.post("introspect", c.instanceURL(token), introspectPath, form, token.AccessToken)
 	body, err := c.do(ctx, req, c.AllowedHosts.Instance)
 	if err != nil {
 		return nil, err
 	}
-	var a struct {
+	var resp struct {
 		Active    *bool   `json:"active"`
 		Scope     string  `json:"scope"`
 		ClientID  string  `json:"client_id"`
@@ -48,35 +48,37 @@ func (c *Client) Introspect(ctx context.Context, token *Token) (*Introspection, 
 		IssuedAt  seconds `json:"iat"`
 		NotBefore seconds `json:"nbf"`
 	}
-	if err := decode(body, &a); err != nil {
-		return nil, c.untrusted(req, err)
+	if err := decode(body, &resp); err != nil {
+		return nil, c.invalidResponse(req, err)
 	}
 	switch {
-	case a.Active == nil:
-		return nil, c.untrusted(req, errors.New("the answer does not say whether the token is active"))
-	case !*a.Active:
+	case resp.Active == nil:
+		return nil, c.invalidResponse(req, errors.New("no field active in response"))
+	case !*resp.Active:
 		return &Introspection{}, nil
 	}
 	return &Introspection{
-		Active: true, Scope: a.Scope, ClientID: a.ClientID, Username: a.Username, Subject: a.Subject, TokenType: a.TokenType,
-		Expiry: a.Expiry.time(), IssuedAt: a.IssuedAt.time(), NotBefore: a.NotBefore.time(),
+		Active: true, Scope: resp.Scope, ClientID: resp.ClientID, Username: resp.Username, Subject: resp.Subject,
+		TokenType: resp.TokenType,
+		Expiry:    resp.Expiry.time(), IssuedAt: resp.IssuedAt.time(), NotBefore: resp.NotBefore.time(),
 	}, nil
 }
 
-// Revoke ends the token (RFC 7009). A session can be shared by several holders of one token; all of them lose it. A
-// token that Salesforce does not know, because it is dead already, is no error, as in RFC 7009 section 2.2: success
-// means that the token is dead. Where Salesforce says that it does not revoke such tokens (unsupported_token_type),
-// it lives on, and that is an error (RFC 7009 section 2.2.1).
+// Revoke revokes the token (RFC 7009) for all its holders. It returns nil if the token is not active afterwards, and so
+// also for a token that Salesforce does not know (RFC 7009 section 2.2). It fails if Salesforce does not revoke such
+// tokens (unsupported_token_type, section 2.2.1).
 func (c *Client) Revoke(ctx context.Context, token *Token) error {
-	req := c.post("revoke", c.instance(token), revokePath, url.Values{"token": {token.AccessToken.Reveal()}}, token.AccessToken)
+	form := url.Values{"token": {token.AccessToken.Reveal()}}
+	req := c.post("revoke", c.instanceURL(token), revokePath, form, token.AccessToken)
 	_, err := c.do(ctx, req, c.AllowedHosts.Instance)
-	if refused, ok := errors.AsType[*Error](err); ok && refused.Status == http.StatusBadRequest && refused.Code == "invalid_token" {
+	failed, ok := errors.AsType[*Error](err)
+	if ok && failed.Status == http.StatusBadRequest && failed.Code == "invalid_token" {
 		return nil
 	}
 	return err
 }
 
-// UserInfo is who a token acts as.
+// UserInfo describes the user that a token acts as.
 type UserInfo struct {
 	UserID            string `json:"user_id"`
 	OrganizationID    string `json:"organization_id"`
@@ -86,53 +88,34 @@ type UserInfo struct {
 	UserType          string `json:"user_type"`
 }
 
-// UserInfo asks who the token acts as, which counts as use of the session. A dead token is an *Error with the Code
-// "Bad_OAuth_Token". Of token it needs AccessToken; an empty InstanceURL means the client's BaseURL.
+// UserInfo returns the user that the token acts as. It extends the session. For an invalid token the error's Code is
+// "Bad_OAuth_Token". Of token it uses AccessToken and InstanceURL; if InstanceURL is empty, it calls c.BaseURL.
 func (c *Client) UserInfo(ctx context.Context, token *Token) (*UserInfo, error) {
-	req := call{
-		op: "userinfo", method: http.MethodGet, base: c.instance(token), path: userInfoPath,
-		bearer: token.AccessToken, own: []Secret{token.AccessToken, c.ConsumerSecret},
-	}
+	req := c.withToken("userinfo", http.MethodGet, userInfoPath, token)
 	body, err := c.do(ctx, req, c.AllowedHosts.Instance)
 	if err != nil {
 		return nil, err
 	}
 	var info UserInfo
 	if err := decode(body, &info); err != nil {
-		return nil, c.untrusted(req, err)
+		return nil, c.invalidResponse(req, err)
 	}
 	if !isRecordID(info.UserID) || !isRecordID(info.OrganizationID) {
-		return nil, c.untrusted(req, errors.New("the answer does not name a user and an organization"))
+		return nil, c.invalidResponse(req, errors.New("no user id and organization id in response"))
 	}
 	return &info, nil
 }
 
-// Ping makes the least call to the REST API that a token is needed for, which lists its resources. It tells a token that
-// works from one that was issued and is refused all the same, as that of a frozen user is. It counts as use of the session.
+// Ping lists the resources of the REST API, the smallest request that needs a token. Unlike Introspect it fails for an
+// active token that the REST API rejects, such as that of a frozen user. It extends the session.
 func (c *Client) Ping(ctx context.Context, token *Token) error {
-	_, err := c.do(ctx, call{
-		op: "REST API", method: http.MethodGet, base: c.instance(token), path: "/services/data/" + APIVersion, rest: true,
-		bearer: token.AccessToken, own: []Secret{token.AccessToken, c.ConsumerSecret},
-	}, c.AllowedHosts.Instance)
+	req := c.withToken("REST API", http.MethodGet, "/services/data/"+APIVersion, token)
+	req.rest = true
+	_, err := c.do(ctx, req, c.AllowedHosts.Instance)
 	return err
 }
 
-func (c *Client) instance(token *Token) string {
-	if token.InstanceURL == "" {
-		return c.BaseURL
-	}
-	return token.InstanceURL
-}
-
-func (c *Client) untrusted(req call, err error) error {
-	host := ""
-	if base, err := c.AllowedHosts.Instance(req.base); err == nil {
-		host = base.Host
-	}
-	return &Error{Op: req.op, Host: host, Status: http.StatusOK, Kind: InvalidResponse, Err: err}
-}
-
-// seconds is a NumericDate (RFC 7519 section 2); zero where absent.
+// seconds is a NumericDate (RFC 7519 section 2); zero if absent.
 type seconds float64
 
 func (s seconds) time() time.Time {

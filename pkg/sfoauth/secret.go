@@ -9,15 +9,14 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret holds a consumer secret or a token and cannot print itself: every fmt verb, slog, JSON and text encoding show
-// "[redacted]". The value sits behind a pointer, so that fmt, which ignores methods on the unexported fields of other
-// structs, finds an address there and not the text. The zero value is empty. Secrets are immutable and safe for
-// concurrent use.
+// Secret holds a consumer secret or a token and does not print it: every fmt verb, slog, JSON and text encoding show
+// "[redacted]". The zero value is empty. Secrets are immutable and safe for concurrent use.
 type Secret struct {
+	// A pointer, because fmt ignores the methods of unexported fields in other structs. It prints the address there.
 	value *string
 }
 
-// NewSecret wraps value.
+// NewSecret returns a Secret that holds value.
 func NewSecret(value string) Secret {
 	if value == "" {
 		return Secret{}
@@ -25,7 +24,7 @@ func NewSecret(value string) Secret {
 	return Secret{&value}
 }
 
-// Reveal returns the text itself. Call it only where the value is put on the wire.
+// Reveal returns the secret text. Call it only to put the text on the wire or into storage.
 func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -33,10 +32,10 @@ func (s Secret) Reveal() string {
 	return *s.value
 }
 
-// IsZero says whether the secret is empty.
+// IsZero reports whether the secret is empty.
 func (s Secret) IsZero() bool { return s.value == nil }
 
-// Equal compares two secrets in constant time for equal lengths.
+// Equal reports whether the secrets are equal. It takes constant time for secrets of equal length.
 func (s Secret) Equal(other Secret) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
 }

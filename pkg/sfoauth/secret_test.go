@@ -12,6 +12,7 @@ import (
 )
 
 func TestSecretPrintsItselfNowhere(t *testing.T) {
+	t.Parallel()
 	const text = "s3cr3t-text"
 	secret := sfoauth.NewSecret(text)
 	type holder struct {

@@ -19,27 +19,28 @@ const (
 	opToken   = "token" // Error.Op of a login
 )
 
-// Token is a token answer that has passed every check: token type Bearer, a token without white space, the right
-// signature where there is one, addresses that are Salesforce's.
+// Token is a token response that has passed every check: the token type is Bearer, the token has no white space, the
+// addresses are Salesforce's, and the signature, if there is one, verifies.
 type Token struct {
 	AccessToken    Secret
 	TokenType      string
-	InstanceURL    string // scheme and host that the REST API is called on
-	APIInstanceURL string // https://api.salesforce.com or the like; empty where absent
-	ID             string // https://<host of Salesforce's own>/id/<organization id>/<user id>
-	OrganizationID string // out of ID
-	UserID         string // out of ID
-	Scope          string // scopes, separated by spaces
-	IssuedAt       string // milliseconds since 1970, as Salesforce writes it
-	Signature      Secret // base64(HMAC-SHA256(consumer secret, ID + IssuedAt)); empty where absent
-	SignatureErr   error  // why Signature does not verify, where Client.SignatureOptional lets that pass; nil: it does, or is absent
-	// Expiry is when a JWT-format token ends. Zero for an opaque token, whose answer does not say: its session ends
-	// after the org's inactivity timeout, 15 minutes at the least.
+	InstanceURL    string // scheme and host of the REST API
+	APIInstanceURL string // https://api.salesforce.com or similar; may be empty
+	ID             string // the user's identity URL, https://<Salesforce host>/id/<organization id>/<user id>
+	OrganizationID string // from ID
+	UserID         string // from ID
+	Scope          string // separated by spaces
+	IssuedAt       string // Unix time in milliseconds, as Salesforce writes it
+	Signature      Secret // base64(HMAC-SHA256(consumer secret, ID + IssuedAt)); may be empty
+	// SignatureErr tells why Signature does not verify. It is nil unless Client.AllowUnverifiedSignature is set.
+	SignatureErr error
+	// Expiry is the end of a JWT. It is zero for an opaque token, whose session ends after the org's inactivity timeout
+	// of at least 15 minutes.
 	Expiry time.Time
 }
 
-// Token asks for a new token (RFC 6749 section 4.4), which counts as a login of the app's run-as user: Salesforce allows
-// 3,600 an hour. It never sends a scope, which this flow refuses.
+// Token requests a new token (RFC 6749 section 4.4). That counts as a login of the app's run-as user, of which
+// Salesforce allows 3,600 an hour. Token sends no scope, because this flow does not support one.
 func (c *Client) Token(ctx context.Context) (*Token, error) {
 	req := c.post(opToken, c.BaseURL, tokenPath, url.Values{"grant_type": {"client_credentials"}})
 	body, err := c.do(ctx, req, c.AllowedHosts.MyDomain)
@@ -48,16 +49,16 @@ func (c *Client) Token(ctx context.Context) (*Token, error) {
 	}
 	token, err := c.ParseToken(body)
 	if err != nil {
-		return nil, c.untrusted(req, err)
+		return nil, c.invalidResponse(req, err)
 	}
 	return token, nil
 }
 
-// ParseToken reads a token answer that came another way, and checks all that Token checks. Where the answer has a
-// signature, success means that it was made for this client's pair, unless Client.SignatureOptional is set. Its
-// errors are plain ones: nothing was asked.
+// ParseToken parses and checks a token response as Token does, without a request. Its errors are not of type *Error.
+// Unless AllowUnverifiedSignature is set, a response with a signature is accepted only if it was issued to c's
+// credentials.
 func (c *Client) ParseToken(body []byte) (*Token, error) {
-	var a struct {
+	var resp struct {
 		AccessToken    string `json:"access_token"`
 		TokenType      string `json:"token_type"`
 		TokenFormat    string `json:"token_format"`
@@ -68,23 +69,24 @@ func (c *Client) ParseToken(body []byte) (*Token, error) {
 		IssuedAt       string `json:"issued_at"`
 		Signature      string `json:"signature"`
 	}
-	if err := decode(body, &a); err != nil {
+	if err := decode(body, &resp); err != nil {
 		return nil, err
 	}
 	t := &Token{
-		AccessToken: NewSecret(a.AccessToken), TokenType: a.TokenType, InstanceURL: a.InstanceURL,
-		APIInstanceURL: a.APIInstanceURL, ID: a.ID, Scope: a.Scope, IssuedAt: a.IssuedAt, Signature: NewSecret(a.Signature),
+		AccessToken: NewSecret(resp.AccessToken), TokenType: resp.TokenType, InstanceURL: resp.InstanceURL,
+		APIInstanceURL: resp.APIInstanceURL, ID: resp.ID, Scope: resp.Scope, IssuedAt: resp.IssuedAt,
+		Signature: NewSecret(resp.Signature),
 	}
 	signature := c.VerifySignature(t)
 	if c.AllowUnverifiedSignature {
 		t.SignatureErr, signature = signature, nil
 	}
 	if err := errors.Join(checkBearer(t), signature, c.checkAddresses(t)); err != nil {
-		// An address is named as it came, and may be anything.
+		// Errors about addresses quote them, and an address may be anything.
 		text := strings.ReplaceAll(err.Error(), "\n", "; ")
-		return nil, errors.New(clean(text, 400, []Secret{t.AccessToken, t.Signature, c.ConsumerSecret}))
+		return nil, errors.New(sanitize(text, 400, []Secret{t.AccessToken, t.Signature, c.ConsumerSecret}))
 	}
-	if err := t.readExpiry(a.TokenFormat); err != nil {
+	if err := t.readExpiry(resp.TokenFormat); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -99,14 +101,13 @@ func checkBearer(t *Token) error {
 	}
 	for _, b := range []byte(t.AccessToken.Reveal()) {
 		if b <= ' ' || b > '~' {
-			return errors.New("access_token holds white space or characters that do not print")
+			return errors.New("access_token has white space or unprintable characters")
 		}
 	}
 	return nil
 }
 
-// VerifySignature returns why the token's signature was not made with this client's ConsumerSecret; nil: it was, or
-// there is none.
+// VerifySignature returns an error if the token has a signature that was not made with c.ConsumerSecret.
 func (c *Client) VerifySignature(t *Token) error {
 	if t.Signature.IsZero() {
 		return nil
@@ -115,12 +116,12 @@ func (c *Client) VerifySignature(t *Token) error {
 	mac.Write([]byte(t.ID + t.IssuedAt))
 	got, err := base64.StdEncoding.DecodeString(t.Signature.Reveal())
 	if err != nil || !hmac.Equal(got, mac.Sum(nil)) {
-		return errors.New("signature is wrong: the answer was not made with this app's consumer secret")
+		return errors.New("wrong signature: the response was not signed with this app's consumer secret")
 	}
 	return nil
 }
 
-// checkAddresses checks the addresses, and leaves scheme and host alone of those that are called.
+// checkAddresses checks the token's addresses. It reduces those that are called to scheme and host.
 func (c *Client) checkAddresses(t *Token) error {
 	instance, err := c.AllowedHosts.Instance(t.InstanceURL)
 	if err != nil {
@@ -145,7 +146,7 @@ func (c *Client) checkAddresses(t *Token) error {
 	return c.checkID(t)
 }
 
-// checkID reads the org and the user out of id, whose host must be Salesforce's own: often login.salesforce.com.
+// checkID reads the org and the user from the identity URL, whose host is often login.salesforce.com.
 func (c *Client) checkID(t *Token) error {
 	origin, path, _ := strings.Cut(t.ID, "/id/")
 	org, user, _ := strings.Cut(strings.TrimSuffix(path, "/"), "/")
@@ -157,31 +158,28 @@ func (c *Client) checkID(t *Token) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("id: %w", err)
-	case !strings.EqualFold(u.String(), origin): // what is forgiven of baseUri
+	case !strings.EqualFold(u.String(), origin): // Instance ignores white space and slashes
 		return malformed
 	}
 	t.OrganizationID, t.UserID = org, user
 	return nil
 }
 
-// isRecordID says whether s has the form of a Salesforce record id: 15 letters and digits, or 18 with the check letters.
+// isRecordID reports whether s has the form of a record id: 15 letters and digits, or 18 with the check letters.
 func isRecordID(s string) bool {
-	if len(s) != 15 && len(s) != 18 {
-		return false
-	}
-	return strings.Trim(s, alphanumeric) == ""
+	return (len(s) == 15 || len(s) == 18) && strings.Trim(s, alphanumeric) == ""
 }
 
 const alphanumeric = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-// EqualIDs compares two record ids, each in the 15 or the 18 character form. The first 15 are case-sensitive and name
-// the record; the last three only repeat their case.
+// EqualIDs reports whether two record ids, each of 15 or 18 characters, are equal. The first 15 are case-sensitive and
+// identify the record; the last three only encode their case.
 func EqualIDs(a, b string) bool {
 	return len(a) >= 15 && len(b) >= 15 && a[:15] == b[:15]
 }
 
-// readExpiry takes exp out of a JWT-format token (RFC 7519 section 4.1.4). The token's own signature is not checked: it
-// came from the token endpoint itself, and the REST API is who checks it.
+// readExpiry reads exp from a JWT (RFC 7519 section 4.1.4). It does not verify the JWT's signature: the token came from
+// the token endpoint, and the REST API verifies it.
 func (t *Token) readExpiry(format string) error {
 	token := t.AccessToken.Reveal()
 	parts := strings.Split(token, ".")
@@ -189,7 +187,7 @@ func (t *Token) readExpiry(format string) error {
 		return nil
 	}
 	if len(parts) != 3 {
-		return errors.New("access_token is not the JWT that token_format says")
+		return errors.New("token_format is jwt, but access_token is not a JWT")
 	}
 	var claims struct {
 		Exp json.Number `json:"exp"`
@@ -203,7 +201,7 @@ func (t *Token) readExpiry(format string) error {
 		return errors.New("access_token is a JWT without a usable exp")
 	}
 	if t.Expiry = time.Unix(int64(seconds), 0); !t.Expiry.After(time.Now()) {
-		return errors.New("access_token is a JWT that has ended already: compare this machine's clock with Salesforce's")
+		return errors.New("access_token is a JWT that has expired: compare this machine's clock with Salesforce's")
 	}
 	return nil
 }

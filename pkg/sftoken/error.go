@@ -15,16 +15,17 @@ import (
 	"time"
 )
 
-// Error is what the API, or API Gateway in front of it, answered instead of a token.
+// Error is an error response of the API, or of API Gateway in front of it.
 type Error struct {
-	Status          int
-	Code            string        // error, as docs/openapi.yaml lists them; empty where API Gateway itself refused
-	Description     string        // error_description, or API Gateway's message
-	SalesforceError string        // what Salesforce said, where it did
-	RequestID       string        // names the request in the function's log
-	RetryAfter      time.Duration // when to try again; zero: the API did not say
+	Status          int           // HTTP status
+	Code            string        // "error", listed in docs/openapi.yaml; empty if API Gateway itself responded
+	Description     string        // "error_description", or API Gateway's message
+	SalesforceError string        // Salesforce's error, if there was one
+	RequestID       string        // identifies the request in the function's log
+	RetryAfter      time.Duration // how long to wait before the next attempt; zero if the API does not say
 }
 
+// Error returns all fields but RetryAfter on one line.
 func (e *Error) Error() string {
 	text := fmt.Sprintf("sftoken: HTTP %d", e.Status)
 	if e.Code != "" {
@@ -42,21 +43,24 @@ func (e *Error) Error() string {
 	return text
 }
 
-// failure reads the API's own form of an error, and API Gateway's, which writes "message" or "Message".
-func failure(resp *http.Response, body []byte) *Error {
-	var a struct {
+// apiError decodes an error of the API, or of API Gateway, which writes "message" or "Message".
+func apiError(resp *http.Response, body []byte) *Error {
+	var fields struct {
 		Error           string `json:"error"`
 		Description     string `json:"error_description"`
 		SalesforceError string `json:"salesforce_error"`
 		RequestID       string `json:"request_id"`
 		Message         string `json:"message"`
 	}
-	_ = json.Unmarshal(body, &a) // what is not JSON says nothing
-	e := &Error{Status: resp.StatusCode, Code: a.Error, Description: a.Description, SalesforceError: a.SalesforceError, RequestID: a.RequestID}
+	_ = json.Unmarshal(body, &fields) // a body that is not JSON has no fields
+	e := &Error{
+		Status: resp.StatusCode, Code: fields.Error, Description: fields.Description,
+		SalesforceError: fields.SalesforceError, RequestID: fields.RequestID,
+	}
 	if e.Code == "" {
-		// Of a wrong signature API Gateway echoes all that was to be signed, the caller's session token included.
-		a.Message, _, _ = strings.Cut(a.Message, "\n")
-		e.Description, e.RequestID = a.Message, resp.Header.Get("X-Amzn-Requestid")
+		// For a wrong signature API Gateway echoes the string to sign, which contains the caller's session token.
+		e.Description, _, _ = strings.Cut(fields.Message, "\n")
+		e.RequestID = resp.Header.Get("X-Amzn-Requestid")
 	}
 	if e.Description == "" && resp.StatusCode/100 == 3 {
 		e.Description = "a redirect, which is not followed: is this the address of the sftoken API?"
@@ -67,68 +71,68 @@ func failure(resp *http.Response, body []byte) *Error {
 	return e
 }
 
-// brokenError is a request that got no answer.
-type brokenError struct {
+// transportError is the error of a request without a complete response.
+type transportError struct {
 	text string
 	err  error
 }
 
-// broken says what was wrong, without the method and URL that net/http puts around it, and without what it quotes of an answer
-// that is not HTTP, which may be the token.
-func broken(doing string, err error) *brokenError {
+// newTransportError describes err without the method and URL that net/http adds, and without what net/http quotes of a
+// response that is not HTTP, which may be the token.
+func newTransportError(doing string, err error) *transportError {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	text, _, _ := strings.Cut(err.Error(), `"`)
-	return &brokenError{"sftoken: " + doing + strings.TrimRight(text, " :"), err}
+	return &transportError{"sftoken: " + doing + ": " + strings.TrimRight(text, " :"), err}
 }
 
-func (e *brokenError) Error() string { return e.text }
+func (e *transportError) Error() string { return e.text }
 
-func (e *brokenError) Unwrap() error { return e.err }
+func (e *transportError) Unwrap() error { return e.err }
 
-// maxTries is how often a caller tries what may pass, where the API has not said that it will.
-const maxTries = 4
+// defaultAttempts is how often a request is attempted if its error is temporary and the API does not say when to retry.
+const defaultAttempts = 4
 
-// worth says how many tries a caller makes in spite of the error.
-func worth(err error) int {
+// maxAttempts reports how often a request that failed with err is attempted.
+func maxAttempts(err error) int {
 	if failed, ok := errors.AsType[*Error](err); ok {
 		switch {
 		case failed.Status == http.StatusServiceUnavailable, failed.Status == http.StatusTooManyRequests:
 			return math.MaxInt
-		case failed.Code == "" && failed.Status >= 500: // API Gateway had no answer of the function
-			return maxTries
+		case failed.Code == "" && failed.Status >= 500: // API Gateway has no response of the function
+			return defaultAttempts
 		}
 		return 1
 	}
-	if _, ok := errors.AsType[*brokenError](err); !ok {
+	if _, ok := errors.AsType[*transportError](err); !ok {
 		return 1
 	}
-	unknown, isName := errors.AsType[*net.DNSError](err)
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || isName && unknown.IsNotFound {
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || isDNS && dns.IsNotFound {
 		return 1
 	}
-	return maxTries
+	return defaultAttempts
 }
 
-// hold is a failure after which the API is left alone for a while, whoever wants a token.
-type hold struct {
-	err   error
-	until time.Time
-	times int // in a row
+// backoff keeps all callers from the API for a while after a failed request. The zero value keeps none.
+type backoff struct {
+	err      error
+	until    time.Time
+	failures int // in a row
 }
 
 const (
-	firstPause   = 250 * time.Millisecond // doubles with each failure in a row
-	longestPause = 8 * time.Second
+	minDelay = 250 * time.Millisecond // doubles with each failure in a row
+	maxDelay = 8 * time.Second
 )
 
-// after returns the hold after one more failure: for as long as the API says, and a little more, so that not everybody comes
-// back at the same moment.
-func (h hold) after(err error) hold {
-	pause := min(firstPause<<min(h.times, 8), longestPause)
+// next returns the backoff after one more failure. The delay is the API's Retry-After, or grows exponentially. Up to a
+// quarter is added at random, so that callers do not return at the same moment.
+func (b backoff) next(err error) backoff {
+	delay := min(minDelay<<min(b.failures, 8), maxDelay)
 	if failed, ok := errors.AsType[*Error](err); ok && failed.RetryAfter > 0 {
-		pause = failed.RetryAfter
+		delay = failed.RetryAfter
 	}
-	return hold{err: err, until: time.Now().Add(pause + rand.N(pause/4)), times: h.times + 1}
+	return backoff{err: err, until: time.Now().Add(delay + rand.N(delay/4)), failures: b.failures + 1}
 }

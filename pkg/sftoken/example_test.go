@@ -15,14 +15,14 @@ import (
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
-// In a program, cfg is what config.LoadDefaultConfig of the AWS SDK finds, and apiURL the ApiUrl of the deployment.
+// In a program, cfg comes from config.LoadDefaultConfig of the AWS SDK, and apiURL is the deployment's ApiUrl.
 func Example() {
 	apiURL, cfg, stop := deployment()
 	defer stop()
 
 	source := sftoken.NewTokenSource(cfg, apiURL, "crm")
 	client := &http.Client{Transport: &sftoken.Transport{Source: source}}
-	resp, err := client.Get("/services/data/v65.0/query?q=SELECT+Id+FROM+Account+LIMIT+1")
+	resp, err := client.Get("/services/data/v65.0/limits")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -32,7 +32,7 @@ func Example() {
 	// Output: 200 OK
 }
 
-// A library that takes an http.Client and the org's address gets both from the same source.
+// A library that needs an http.Client and the org's address gets both from one TokenSource.
 func ExampleTokenSource_Fetch() {
 	apiURL, cfg, stop := deployment()
 	defer stop()
@@ -54,8 +54,8 @@ func ExampleTokenSource_Fetch() {
 	// Output: 200 OK [redacted]
 }
 
-// Whatever takes an oauth2.TokenSource works too. It does not replace a token that Salesforce has ended before its time, as
-// Transport does.
+// TokenSource works with any package that takes an oauth2.TokenSource. Unlike Transport, such a client does not replace
+// a token whose session ended early.
 func ExampleNewTokenSource() {
 	apiURL, cfg, stop := deployment()
 	defer stop()
@@ -91,19 +91,23 @@ func ExampleError() {
 	// there is no app payroll
 }
 
-// deployment stands for one in AWS: an API Gateway in front of a function that has one app, crm.
+// deployment simulates one in AWS: API Gateway in front of a function with one app, crm.
 func deployment() (apiURL string, cfg aws.Config, stop func()) {
 	org := sfoauthtest.New(sfoauthtest.Config{})
 	app := org.AddApp(sfoauthtest.AppOptions{})
 	salesforce := httptest.NewServer(org)
 	api := httptest.NewServer(&localaws.Gateway{
-		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: localaws.NewKeys(billing), AllowedAccounts: []string{billing.Account},
+		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: localaws.NewKeys(billing),
+		AllowedAccounts: []string{billing.Account},
 		Function: func(_ context.Context, event []byte) ([]byte, error) {
 			if appOf(event) != "crm" {
-				return answer(404, nil, map[string]any{"error": "unknown_app", "error_description": "there is no app " + appOf(event), "request_id": "1"}), nil
+				return lambdaResponse(404, nil, map[string]any{
+					"error": "unknown_app", "error_description": "there is no app " + appOf(event), "request_id": "1",
+				}), nil
 			}
-			return answer(200, nil, map[string]any{
-				"access_token": app.NewToken(), "token_id": "0123456789abcdef", "instance_url": salesforce.URL, "expires_in": 900,
+			return lambdaResponse(200, nil, map[string]any{
+				"access_token": app.NewToken(), "token_id": "0123456789abcdef", "instance_url": salesforce.URL,
+				"expires_in": 900,
 			}), nil
 		},
 	})

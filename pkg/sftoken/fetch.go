@@ -20,13 +20,13 @@ import (
 )
 
 const (
-	// maxAnswer bounds what is read of an answer, in bytes.
-	maxAnswer = 256 << 10
-	// margin is how long before its expiry a token is replaced, or half of its life where that is shorter.
-	margin = 30 * time.Second
+	// maxBody is how much of a response is read, in bytes.
+	maxBody = 256 << 10
+	// expiryMargin is how long before its expiry a token is refreshed. Half of its lifetime is used if that is shorter.
+	expiryMargin = 30 * time.Second
 )
 
-// fetch asks the API for a token.
+// fetch requests a token from the API. rejected is the id of a token that Salesforce rejected, or empty.
 func (s *TokenSource) fetch(ctx context.Context, rejected string) (*Token, error) {
 	query := ""
 	if rejected != "" {
@@ -37,26 +37,26 @@ func (s *TokenSource) fetch(ctx context.Context, rejected string) (*Token, error
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, failure(resp, body)
+		return nil, apiError(resp, body)
 	}
 	return parseToken(resp, body)
 }
 
-// revoke asks the API to end the app's token.
+// revoke makes the API revoke the app's token.
 func (s *TokenSource) revoke(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	resp, body, err := s.send(ctx, http.MethodDelete, "")
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusNoContent {
-		return failure(resp, body)
+		return apiError(resp, body)
 	}
 	return nil
 }
 
-// send makes one request. It is signed anew each time, since a signature is good for five minutes.
+// send sends one request. Each attempt is signed anew, since a signature is valid for five minutes.
 func (s *TokenSource) send(ctx context.Context, method, query string) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, s.url+"/tokens/"+s.app+query, nil)
 	if err != nil {
@@ -67,16 +67,16 @@ func (s *TokenSource) send(ctx context.Context, method, query string) (*http.Res
 		return nil, nil, err
 	}
 	// A redirect would take the signature, and with a session its token, to another host.
-	unredirected := *s.client
-	unredirected.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	resp, err := unredirected.Do(req)
+	noRedirects := *s.client
+	noRedirects.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := noRedirects.Do(req)
 	if err != nil {
-		return nil, nil, broken("no answer of the API: ", err)
+		return nil, nil, newTransportError("no response from the API", err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return nil, nil, broken("the API's answer broke off: ", err)
+		return nil, nil, newTransportError("incomplete response from the API", err)
 	}
 	return resp, body, nil
 }
@@ -93,14 +93,16 @@ func (s *TokenSource) sign(req *http.Request) error {
 		return errors.New("sftoken: the AWS credentials are empty")
 	}
 	empty := sha256.Sum256(nil)
-	if err := v4.NewSigner().SignHTTP(req.Context(), credentials, req, hex.EncodeToString(empty[:]), "execute-api", s.region, time.Now()); err != nil {
-		return fmt.Errorf("sftoken: signing: %w", err)
+	hash, signer := hex.EncodeToString(empty[:]), v4.NewSigner()
+	err = signer.SignHTTP(req.Context(), credentials, req, hash, "execute-api", s.region, time.Now())
+	if err != nil {
+		return fmt.Errorf("sftoken: signing the request: %w", err)
 	}
 	return nil
 }
 
 func parseToken(resp *http.Response, body []byte) (*Token, error) {
-	var a struct {
+	var fields struct {
 		AccessToken    string `json:"access_token"`
 		ExpiresIn      int64  `json:"expires_in"`
 		TokenID        string `json:"token_id"`
@@ -108,17 +110,19 @@ func parseToken(resp *http.Response, body []byte) (*Token, error) {
 		APIInstanceURL string `json:"api_instance_url"`
 		Scope          string `json:"scope"`
 	}
-	if json.Unmarshal(body, &a) != nil || a.AccessToken == "" || a.TokenID == "" || a.InstanceURL == "" || a.ExpiresIn < 1 {
-		return nil, errors.New("sftoken: the answer is not a token: is this the address of the sftoken API?")
+	err := json.Unmarshal(body, &fields)
+	if err != nil || fields.AccessToken == "" || fields.TokenID == "" || fields.InstanceURL == "" || fields.ExpiresIn < 1 {
+		return nil, errors.New("sftoken: no token in response: is this the address of the sftoken API?")
 	}
-	if strings.ContainsFunc(a.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("sftoken: the answer's access_token holds white space or characters that do not print")
+	if strings.ContainsFunc(fields.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errors.New("sftoken: access_token has white space or unprintable characters")
 	}
-	life := time.Duration(a.ExpiresIn) * time.Second
-	now := time.Now().Round(0) // by the clock on the wall, which goes on while a process is frozen
+	lifetime := time.Duration(fields.ExpiresIn) * time.Second
+	now := time.Now().Round(0) // the wall clock, which continues while a process is frozen
 	return &Token{
-		AccessToken: sfoauth.NewSecret(a.AccessToken), ID: a.TokenID, InstanceURL: a.InstanceURL, APIInstanceURL: a.APIInstanceURL, Scope: a.Scope,
-		Expiry: now.Add(life), renew: now.Add(life - min(margin, life/2)), Cache: resp.Header.Get("X-Token-Cache"),
-		JSON: sfoauth.NewSecret(string(bytes.TrimSpace(body))),
+		AccessToken: sfoauth.NewSecret(fields.AccessToken), ID: fields.TokenID, Scope: fields.Scope,
+		InstanceURL: fields.InstanceURL, APIInstanceURL: fields.APIInstanceURL,
+		Expiry: now.Add(lifetime), refreshAt: now.Add(lifetime - min(expiryMargin, lifetime/2)),
+		Cache: resp.Header.Get("X-Token-Cache"), JSON: sfoauth.NewSecret(string(bytes.TrimSpace(body))),
 	}, nil
 }

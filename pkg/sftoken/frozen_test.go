@@ -9,54 +9,54 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// frozen returns the time at as a process sees it that has been frozen for so long since, while its monotonic clock stood still:
-// by the clock on the wall it is further back. Package time offers no way to make one.
-func frozen(t *testing.T, at time.Time, since time.Duration) time.Time {
+// frozen returns the time at as seen by a process that was frozen for d since, while its monotonic clock stood still:
+// its wall clock reading is d earlier. Package time has no way to make one.
+func frozen(t *testing.T, at time.Time, d time.Duration) time.Time {
 	t.Helper()
-	seen := at.Add(-since)
+	seen := at.Add(-d)
 	(*struct {
 		wall      uint64
 		monotonic int64
 		_         *time.Location
-	})(unsafe.Pointer(&seen)).monotonic += int64(since)
-	if seen.Sub(at) != 0 || at.Round(0).Sub(seen.Round(0)) != since {
-		t.Fatalf("package time has changed: the monotonic clock differs by %s, that on the wall by %s", at.Sub(seen), at.Round(0).Sub(seen.Round(0)))
+	})(unsafe.Pointer(&seen)).monotonic += int64(d)
+	if monotonic, wall := at.Sub(seen), at.Round(0).Sub(seen.Round(0)); monotonic != 0 || wall != d {
+		t.Fatalf("package time has changed: the monotonic clocks differ by %s, the wall clocks by %s", monotonic, wall)
 	}
 	return seen
 }
 
-// A caller may be a Lambda function too. This runs outside a synctest bubble, where time has no monotonic part.
-func TestNothingIsRememberedForLongerInAProcessThatWasFrozen(t *testing.T) {
+// The caller may be a Lambda function, which is frozen between requests. This test runs outside a synctest bubble,
+// where times have no monotonic reading.
+func TestFrozenProcess(t *testing.T) {
+	t.Parallel()
+	down := func(until time.Time) *TokenSource {
+		return &TokenSource{backoff: backoff{err: errors.New("down"), until: until}}
+	}
+	confirmed := func(now, at time.Time) *TokenSource {
+		later := now.Add(time.Hour)
+		return &TokenSource{cached: &Token{ID: "1", Expiry: later, refreshAt: later}, confirmedAt: at, confirmed: true}
+	}
+	now := time.Now()
 	for name, c := range map[string]struct {
-		source func(now time.Time) *TokenSource
-		caller caller
-		asks   bool
+		source   *TokenSource
+		rejected string
+		asks     bool
 	}{
-		"a failure": {func(now time.Time) *TokenSource {
-			return &TokenSource{held: hold{err: errors.New("down"), until: frozen(t, now.Add(20*time.Second), time.Hour)}}
-		}, caller{}, true},
-		"a failure of just now": {func(now time.Time) *TokenSource {
-			return &TokenSource{held: hold{err: errors.New("down"), until: now.Add(20 * time.Second)}}
-		}, caller{}, false},
-		"a failure, and a clock that was set back": {func(now time.Time) *TokenSource {
-			return &TokenSource{held: hold{err: errors.New("down"), until: frozen(t, now.Add(-time.Second), -time.Hour)}}
-		}, caller{}, true},
-		"that the API has looked": {func(now time.Time) *TokenSource {
-			return &TokenSource{cached: &Token{ID: "1", Expiry: now.Add(time.Hour), renew: now.Add(time.Hour)}, asked: frozen(t, now, time.Minute), sure: true}
-		}, caller{rejected: "1"}, true},
-		"that the API has just looked": {func(now time.Time) *TokenSource {
-			return &TokenSource{cached: &Token{ID: "1", Expiry: now.Add(time.Hour), renew: now.Add(time.Hour)}, asked: now, sure: true}
-		}, caller{rejected: "1"}, false},
+		"backoff, then frozen":    {down(frozen(t, now.Add(20*time.Second), time.Hour)), "", true},
+		"backoff":                 {down(now.Add(20 * time.Second)), "", false},
+		"backoff, clock set back": {down(frozen(t, now.Add(-time.Second), -time.Hour)), "", true},
+		"confirmed, then frozen":  {confirmed(now, frozen(t, now, time.Minute)), "1", true},
+		"confirmed just now":      {confirmed(now, now), "1", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := c.source(time.Now())
-			s.config, s.url, s.app = aws.Config{}, "http://127.0.0.1", "crm" // without credentials nothing is sent
-			_, f, _, _ := s.next(t.Context(), &c.caller)
-			if asks := f != nil; asks != c.asks {
+			s := c.source
+			s.config, s.url, s.app = aws.Config{}, "http://127.0.0.1", "crm" // no credentials: nothing is sent
+			next := s.decide(t.Context(), &caller{rejected: c.rejected})
+			if asks := next.call != nil; asks != c.asks {
 				t.Errorf("asks the API: %t", asks)
 			}
-			if f != nil {
-				<-f.done
+			if next.call != nil {
+				<-next.call.done
 			}
 		})
 	}

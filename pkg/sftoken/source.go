@@ -1,6 +1,6 @@
-// Package sftoken is for programs that call Salesforce with tokens of the sftoken API: an oauth2.TokenSource, and an
-// http.RoundTripper that also replaces a token that has died early. All it takes is AWS credentials that may invoke
-// execute-api on the app's path.
+// Package sftoken fetches Salesforce access tokens from the sftoken API. TokenSource is an oauth2.TokenSource;
+// Transport is an http.RoundTripper that also replaces a token whose session ended early. Callers need AWS
+// credentials that may invoke execute-api on the app's path, and no Salesforce credentials.
 package sftoken
 
 import (
@@ -21,62 +21,63 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// Token is what the API hands out.
+// Token is a token of the API.
 type Token struct {
 	AccessToken    sfoauth.Secret
-	ID             string    // names the token in log lines and in rejected=; not secret
-	InstanceURL    string    // scheme and host of the REST API
-	APIInstanceURL string    // https://api.salesforce.com or the like; empty where the org has none
-	Scope          string    // separated by spaces
-	Expiry         time.Time // when to ask for another one; Salesforce may end the session earlier or later
-	Cache          string    // hit, miss, confirmed or stale: how the API came by it
-	JSON           sfoauth.Secret
+	ID             string         // identifies the token in log lines and in rejected=; not secret
+	InstanceURL    string         // scheme and host of the REST API
+	APIInstanceURL string         // https://api.salesforce.com or similar; may be empty
+	Scope          string         // separated by spaces
+	Expiry         time.Time      // when to fetch another one; Salesforce may end the session earlier or later
+	Cache          string         // the response's X-Token-Cache: hit, miss, confirmed or stale
+	JSON           sfoauth.Secret // the whole response
 
-	renew time.Time // from when on a Source asks for another one
+	refreshAt time.Time // when a TokenSource fetches another one
 }
 
-// TokenSource fetches an app's token and keeps it until shortly before it expires. It is an oauth2.TokenSource, and safe for
-// concurrent use: one request is under way at a time, everybody waits for it, and who gives up does not cancel it for the others.
+// TokenSource fetches an app's token and caches it until shortly before it expires. It implements oauth2.TokenSource
+// and is safe for concurrent use. Concurrent callers share one request, which continues if one of them gives up.
 type TokenSource struct {
 	config aws.Config
 	url    string
 	region string
 	app    string
 	client *http.Client
-	err    error // what was wrong with the arguments
+	err    error // why the arguments are invalid
 
-	mu     sync.Mutex // guards what follows; never held during a request
-	flight *flight    // the request under way; nil: none
-	cached *Token     // nil: none
-	asked  time.Time  // when the API last gave the cached token out again, though it was said to be refused
-	sure   bool       // it had Salesforce asked then
-	held   hold
+	mu          sync.Mutex // guards the fields below; never held during a request
+	inFlight    *call      // may be nil
+	cached      *Token     // may be nil
+	confirmedAt time.Time  // when the API last returned the cached token although it was rejected
+	confirmed   bool       // whether the API had Salesforce introspect it then
+	backoff     backoff
 }
 
-// Option changes a Source.
+// Option configures a TokenSource.
 type Option func(*TokenSource)
 
-// WithHTTPClient makes the Source send its requests with this client; its CheckRedirect is ignored, since redirects are not
-// followed. Default: http.DefaultClient.
+// WithHTTPClient sets the client that sends the requests to the API, by default http.DefaultClient. Its CheckRedirect
+// is ignored: redirects are not followed.
 func WithHTTPClient(client *http.Client) Option { return func(s *TokenSource) { s.client = client } }
 
-// WithRegion sets the region that requests are signed for, where the API's address does not say it and config.Region is
-// another.
+// WithRegion sets the region that requests are signed for. The default is the region in the API's address, or
+// config.Region if there is none.
 func WithRegion(region string) Option { return func(s *TokenSource) { s.region = region } }
 
 var (
 	appName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	// The names of an API and of VPC endpoints for it, in every partition: <id>.execute-api.<region>.amazonaws.com,
-	// <id>-<vpce>.execute-api.<region>.amazonaws.com.cn, <vpce>.execute-api.<region>.vpce.amazonaws.com. Source: API Gateway
-	// Developer Guide, "Invoke a private API".
+	// apiHost matches the names of APIs and of their VPC endpoints in every partition:
+	// <id>.execute-api.<region>.amazonaws.com, <id>-<vpce>.execute-api.<region>.amazonaws.com.cn,
+	// <vpce>.execute-api.<region>.vpce.amazonaws.com. Source: API Gateway Developer Guide, "Invoke a private API".
 	apiHost = regexp.MustCompile(`(?:^|\.)execute-api\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.`)
 )
 
-// NewTokenSource returns a source of tokens of the app at the API with this address, the ApiUrl that the deployment
-// put out or a custom domain name with its base path. It must be https, or http at a loopback address or localhost.
-// Wrong arguments show at the first Token. Credentials are asked of config at each request, so that they may change.
+// NewTokenSource returns a source of the app's tokens. apiURL is the ApiUrl in the deployment's outputs, or a custom
+// domain name with its base path; it must be https, or http at localhost or a loopback address. Invalid arguments make
+// the first Fetch fail. Each request is signed with the credentials that config provides at that time.
 func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *TokenSource {
-	s := &TokenSource{config: config, url: strings.TrimRight(strings.TrimSpace(apiURL), "/"), app: app, region: config.Region}
+	address := strings.TrimRight(strings.TrimSpace(apiURL), "/")
+	s := &TokenSource{config: config, url: address, app: app, region: config.Region}
 	if region := RegionFromURL(s.url); region != "" {
 		s.region = region
 	}
@@ -88,19 +89,21 @@ func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *T
 	}
 	u, err := url.Parse(s.url)
 	switch {
-	case err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(s.url, "?#") || u.Scheme != "https" && u.Scheme != "http":
-		s.err = errors.New("sftoken: the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
-	case !private(u):
-		s.err = fmt.Errorf("sftoken: the API's address must be https: a token would go over the network in plain text from %s", u.Host)
+	case err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(s.url, "?#"),
+		u.Scheme != "https" && u.Scheme != "http":
+		s.err = errors.New("sftoken: the API's address must be a URL, like " +
+			"https://<id>.execute-api.<region>.amazonaws.com/v1")
+	case !isHTTPSOrLoopback(u):
+		s.err = fmt.Errorf("sftoken: the API's address must be https: %s would send the token in plain text", u.Host)
 	case !appName.MatchString(app):
 		s.err = fmt.Errorf("sftoken: app %q: a name must match %s", app, appName)
 	case s.region == "":
-		s.err = errors.New("sftoken: no region: set AWS_REGION to the API's, or config.Region or WithRegion in Go")
+		s.err = errors.New("sftoken: no region: set AWS_REGION to the API's region, or config.Region or WithRegion in Go")
 	}
 	return s
 }
 
-// RegionFromURL returns the region that an API's own address names. Empty: the address names none, as a custom domain's does not.
+// RegionFromURL returns the region in an API's address, or "" if there is none, as in a custom domain name.
 func RegionFromURL(apiURL string) string {
 	u, err := url.Parse(strings.TrimSpace(apiURL))
 	if err != nil {
@@ -113,49 +116,50 @@ func RegionFromURL(apiURL string) string {
 	return parts[1]
 }
 
-// private reports whether what goes to u is encrypted or does not leave this machine. A name below localhost may
-// resolve to any address.
-func private(u *url.URL) bool {
+// isHTTPSOrLoopback reports whether requests to u are encrypted or stay on this machine. Names below localhost are not
+// loopback, since they may resolve to any address.
+func isHTTPSOrLoopback(u *url.URL) bool {
 	name := u.Hostname()
 	ip := net.ParseIP(name)
-	return u.Scheme == "https" || u.Scheme == "http" && (strings.EqualFold(name, "localhost") || ip != nil && ip.IsLoopback())
+	loopback := strings.EqualFold(name, "localhost") || ip != nil && ip.IsLoopback()
+	return u.Scheme == "https" || u.Scheme == "http" && loopback
 }
 
-// Token returns the token as package oauth2 has it, with the extra fields instance_url, token_id and scope. Its errors are of
-// type *Error where the API answered. It tries for a minute at the most.
+// Token implements oauth2.TokenSource. The token's extra fields are instance_url, token_id and scope. It retries for at
+// most a minute; its errors are those of Fetch.
 func (s *TokenSource) Token() (*oauth2.Token, error) {
 	t, err := s.Fetch(context.Background())
 	if err != nil {
 		return nil, err
 	}
 	token := &oauth2.Token{AccessToken: t.AccessToken.Reveal(), TokenType: "Bearer", Expiry: t.Expiry}
-	return token.WithExtra(map[string]any{"instance_url": t.InstanceURL, "token_id": t.ID, "scope": t.Scope}), nil
+	extra := map[string]any{"instance_url": t.InstanceURL, "token_id": t.ID, "scope": t.Scope}
+	return token.WithExtra(extra), nil
 }
 
-// Fetch returns the cached token, or fetches one. What may pass is tried again: a 503 of the API and a 429, after the time that it
-// says, for as long as ctx lasts (a minute where it has no deadline); an answer of API Gateway's own that the function failed, and a
-// connection that broke, three times. Errors are of type *Error where the API answered.
+// Fetch returns the cached token, or fetches one. It retries a 503 of the API and a 429 after their Retry-After, until
+// ctx ends (a minute if ctx has no deadline). It retries other 5xx of API Gateway and broken connections up to three
+// times. The error is an *Error if the API or API Gateway responded.
 func (s *TokenSource) Fetch(ctx context.Context) (*Token, error) {
 	return s.get(ctx, caller{})
 }
 
-// Refresh returns a token after Salesforce has refused the one with this id. It is the same one where the API finds that
-// Salesforce has not ended it. The API looks into that once in a few seconds; where somebody else has just asked, Replace waits
-// for its turn, as long as ctx allows.
+// Refresh returns a token after Salesforce rejected the one with this id. It returns the same token if the API finds it
+// active. The API introspects rejected tokens once in a few seconds; Refresh waits for that as long as ctx allows.
 func (s *TokenSource) Refresh(ctx context.Context, rejected string) (*Token, error) {
 	return s.get(ctx, caller{rejected: rejected})
 }
 
-// Revoke has the app's cached token revoked at Salesforce, for everybody who holds it. It is for emergencies, and takes the
-// right to invoke DELETE on the app's path. It tries again as Get does.
+// Revoke revokes the app's cached token at Salesforce for all its holders. It is for emergencies and needs the right to
+// invoke DELETE on the app's path. It retries as Fetch does.
 func (s *TokenSource) Revoke(ctx context.Context) error {
 	if s.err != nil {
 		return s.err
 	}
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withDefaultTimeout(ctx)
 	defer cancel()
-	var held hold
-	for tries := 1; ; tries++ {
+	var b backoff
+	for attempts := 1; ; attempts++ {
 		err := s.revoke(ctx)
 		if err == nil {
 			s.mu.Lock()
@@ -163,7 +167,7 @@ func (s *TokenSource) Revoke(ctx context.Context) error {
 			s.cached = nil
 			return nil
 		}
-		if held = held.after(err); tries >= worth(err) || !sleep(ctx, time.Until(held.until)) {
+		if b = b.next(err); attempts >= maxAttempts(err) || !sleep(ctx, time.Until(b.until)) {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,25 +13,26 @@ import (
 	"strings"
 )
 
-// Transport is an http.RoundTripper that calls Salesforce with the source's token. A request whose URL has no host
-// goes to the token's instance; a request to any other host than the token's own is refused, so that the token is not
-// sent there. The token goes over https only, or to a loopback address or localhost.
+// Transport is an http.RoundTripper that calls Salesforce with the token of a TokenSource. A request whose URL has no
+// host goes to the token's instance. A request to any host but the token's own fails, so that the token is not sent
+// there. The token goes over https only, or to localhost or a loopback address.
 //
-// When Salesforce says that the session has ended (401 INVALID_SESSION_ID, 403 Bad_OAuth_Token, or 400
-// InvalidSessionId of Bulk API 1.0), the token is replaced and the request repeated, if its body can be repeated
-// (http.Request.GetBody). An answer for which the API knows no better token is returned as it is: it is also
-// Salesforce's for a missing scope. It is safe for concurrent use.
+// If Salesforce responds that the session has ended (401 INVALID_SESSION_ID, 403 Bad_OAuth_Token, or 400
+// InvalidSessionId of Bulk API 1.0), Transport replaces the token and repeats the request, provided that its body can
+// be repeated (http.Request.GetBody). If the API finds the token active, Transport returns Salesforce's response, which
+// may also mean a missing scope. Transport is safe for concurrent use.
 type Transport struct {
+	// Source provides the tokens. It must not be nil.
 	Source *TokenSource
-	// Base sends the requests. Nil: http.DefaultTransport.
+	// Base sends the requests. If nil, http.DefaultTransport is used.
 	Base http.RoundTripper
 }
 
-// maxRepeats is how often a request is repeated with another token. Each instance of the API may have a token of its own, and
-// all of them end at once when an administrator ends the user's sessions.
-const maxRepeats = 3
+// maxReplacements is how often a request is repeated with another token. Each instance of the API may hold a different
+// token, and all of them end at once when an administrator ends the user's sessions.
+const maxReplacements = 3
 
-// RoundTrip implements http.RoundTripper. Its errors are of type *Error where the API had no token.
+// RoundTrip implements http.RoundTripper. The error is an *Error if the API responded without a token.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	token, err := t.Source.Fetch(req.Context())
 	if err != nil {
@@ -38,16 +40,16 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := t.send(req, token)
-	for range maxRepeats {
+	for range maxReplacements {
 		if err != nil || !sessionEnded(req, resp) {
 			break
 		}
-		// A request that cannot be repeated has the token replaced as well, for those that follow.
+		// If the request cannot be repeated, the token is replaced for the requests that follow.
 		next, failed := t.Source.Refresh(req.Context(), token.ID)
 		if failed == nil && next.ID == token.ID {
 			break
 		}
-		again := repeated(req)
+		again := cloneForRetry(req)
 		if again == nil {
 			break
 		}
@@ -69,7 +71,7 @@ func (t *Transport) send(req *http.Request, token *Token) (*http.Response, error
 		base = http.DefaultTransport
 	}
 	out := req.Clone(req.Context())
-	if err := direct(out, token); err != nil {
+	if err := rewriteURL(out, token); err != nil {
 		closeBody(req)
 		return nil, err
 	}
@@ -80,8 +82,8 @@ func (t *Transport) send(req *http.Request, token *Token) (*http.Response, error
 	return base.RoundTrip(out)
 }
 
-// repeated returns the request with its body from the start, or nil where that is not to be had.
-func repeated(req *http.Request) *http.Request {
+// cloneForRetry returns the request with its body rewound, or nil if the body cannot be repeated.
+func cloneForRetry(req *http.Request) *http.Request {
 	again := req.Clone(req.Context())
 	if req.Body == nil || req.Body == http.NoBody {
 		return again
@@ -97,21 +99,21 @@ func repeated(req *http.Request) *http.Request {
 	return again
 }
 
-// direct points the request to the token's instance, or checks that it goes there.
-func direct(req *http.Request, token *Token) error {
+// rewriteURL directs a request without a host to the token's instance, and checks the host of any other.
+func rewriteURL(req *http.Request, token *Token) error {
 	instance, err := url.Parse(token.InstanceURL)
-	if err != nil || instance.Host == "" || !private(instance) {
-		return fmt.Errorf("sftoken: the token's instance_url is not an https URL")
+	if err != nil || instance.Host == "" || !isHTTPSOrLoopback(instance) {
+		return errors.New("sftoken: the token's instance_url is not an https URL")
 	}
 	if req.URL.Host == "" {
 		req.URL.Scheme, req.URL.Host, req.Host = instance.Scheme, instance.Host, ""
 		return nil
 	}
 	api, err := url.Parse(token.APIInstanceURL)
-	if sameOrigin(req.URL, instance) || err == nil && private(api) && sameOrigin(req.URL, api) {
+	if sameOrigin(req.URL, instance) || err == nil && isHTTPSOrLoopback(api) && sameOrigin(req.URL, api) {
 		return nil
 	}
-	return fmt.Errorf("sftoken: the token belongs to %s and is not sent to %s", instance.Host, req.URL.Host)
+	return fmt.Errorf("sftoken: a token of %s is not sent to %s", instance.Host, req.URL.Host)
 }
 
 func sameOrigin(a, b *url.URL) bool {
@@ -125,13 +127,14 @@ func port(u *url.URL) string {
 	return map[string]string{"https": "443", "http": "80"}[u.Scheme]
 }
 
-// isBulk reports whether the request is one of Bulk API 1.0, which takes the token in a header of its own. Source:
-// Bulk API 2.0 and Bulk API Developer Guide, "Set a Session Header".
+// isBulk reports whether the request is one of Bulk API 1.0, which takes the token in the header X-SFDC-Session.
+// Source: Bulk API 2.0 and Bulk API Developer Guide, "Set a Session Header".
 func isBulk(req *http.Request) bool { return strings.HasPrefix(req.URL.Path, "/services/async/") }
 
-// sessionEnded reports whether Salesforce refused the session, and leaves the answer's body to be read once more. Its
-// errors are JSON, or XML for a client that accepts that alone; the identity endpoints answer with a text. Sources:
-// REST API Developer Guide, "Status Codes and Error Responses"; Bulk API 2.0 and Bulk API Developer Guide, "Errors".
+// sessionEnded reports whether Salesforce rejected the session. The response's body can be read again afterwards.
+// Errors are JSON, or XML for a client that accepts only that; the identity endpoints respond with plain text.
+// Sources: REST API Developer Guide, "Status Codes and Error Responses"; Bulk API 2.0 and Bulk API Developer Guide,
+// "Errors".
 func sessionEnded(req *http.Request, resp *http.Response) bool {
 	var ended func(body []byte) bool
 	switch {
@@ -145,29 +148,29 @@ func sessionEnded(req *http.Request, resp *http.Response) bool {
 		return false
 	}
 	if req.Method == http.MethodHead {
-		return resp.StatusCode == http.StatusUnauthorized // there is no body to say more
+		return resp.StatusCode == http.StatusUnauthorized // there is no body
 	}
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	head, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	resp.Body = struct {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	return err == nil && ended(plain(resp, head))
+	return err == nil && ended(gunzip(resp, head))
 }
 
-// bulkCode returns the exceptionCode of an error of Bulk API 1.0, in JSON or XML. Empty: the body is another.
+// bulkCode returns the exceptionCode of an error of Bulk API 1.0, in JSON or XML, or "" if there is none.
 func bulkCode(body []byte) string {
-	var answer struct {
+	var e struct {
 		Code string `json:"exceptionCode" xml:"exceptionCode"`
 	}
-	if json.Unmarshal(body, &answer) != nil && xml.Unmarshal(body, &answer) != nil {
+	if json.Unmarshal(body, &e) != nil && xml.Unmarshal(body, &e) != nil {
 		return ""
 	}
-	return answer.Code
+	return e.Code
 }
 
-// plain returns a body as it was before it was compressed, which is the caller's to undo where the caller has asked for it.
-func plain(resp *http.Response, body []byte) []byte {
+// gunzip decompresses the body of a response. net/http leaves that to a caller who asks for compression.
+func gunzip(resp *http.Response, body []byte) []byte {
 	if resp.Header.Get("Content-Encoding") != "gzip" {
 		return body
 	}
@@ -175,7 +178,7 @@ func plain(resp *http.Response, body []byte) []byte {
 	if err != nil {
 		return nil
 	}
-	text, _ := io.ReadAll(io.LimitReader(r, maxAnswer))
+	text, _ := io.ReadAll(io.LimitReader(r, maxBody))
 	return text
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -21,31 +22,34 @@ import (
 
 const limits = "/services/data/v65.0/limits"
 
-func TestTransportFindsTheInstance(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		client := w.salesforce()
+func TestTransportInstanceURL(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		client := h.salesforce()
 		for _, url := range []string{limits, "http://" + orgHost + limits} {
-			if status := w.get(client, url); status != 200 {
+			if status := h.get(client, url); status != 200 {
 				t.Errorf("%s: HTTP %d", url, status)
 			}
 		}
-		if status := w.get(client, "/services/data/v65.0/nosuch"); status != 404 {
+		if status := h.get(client, "/services/data/v65.0/nosuch"); status != 404 {
 			t.Errorf("what Salesforce does not know: HTTP %d", status)
 		}
-		if asked := w.requests(); len(asked) != 1 {
+		if asked := h.requests(); len(asked) != 1 {
 			t.Errorf("%d requests for one token", len(asked))
 		}
 	})
 }
 
-func TestTransportSendsTheTokenNowhereElse(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		for _, host := range []string{"elsewhere.example:80", "elsewhere.example:443", "127.0.0.1:8444"} {
-			w.serve(host, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s was asked", r.Host) }))
-		}
-		client := w.salesforce()
-		for _, url := range []string{"http://elsewhere.example/", "https://elsewhere.example/", "http://127.0.0.1:8444" + limits, "https://" + orgHost + limits} {
-			body := &closable{Reader: strings.NewReader("x")}
+func TestTransportRefusesOtherHosts(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		h.mustNotCall("elsewhere.example:80", "elsewhere.example:443", "127.0.0.1:8444")
+		client := h.salesforce()
+		for _, url := range []string{
+			"http://elsewhere.example/", "https://elsewhere.example/", "http://127.0.0.1:8444" + limits,
+			"https://" + orgHost + limits,
+		} {
+			body := &closeRecorder{Reader: strings.NewReader("x")}
 			if _, err := client.Post(url, "text/plain", body); err == nil || !strings.Contains(err.Error(), "is not sent to") {
 				t.Errorf("%s: %v", url, err)
 			}
@@ -54,42 +58,42 @@ func TestTransportSendsTheTokenNowhereElse(t *testing.T) {
 			}
 		}
 		for _, status := range []int{302, 307} {
-			w.org.InjectFault(sfoauthtest.REST, sfoauthtest.Redirect(status, "http://elsewhere.example"), 1)
+			h.org.InjectFault(sfoauthtest.REST, sfoauthtest.Redirect(status, "http://elsewhere.example"), 1)
 			if _, err := client.Get(limits); err == nil || !strings.Contains(err.Error(), "is not sent to") {
 				t.Errorf("Salesforce redirects elsewhere with %d: %v", status, err)
 			}
 		}
-		if improper := w.org.Violations(); len(improper) > 0 {
+		if improper := h.org.Violations(); len(improper) > 0 {
 			t.Errorf("the org was sent %q", improper)
 		}
 	})
 }
 
 // The token goes over https, or to an address of this machine.
-func TestTransportSendsTheTokenEncrypted(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		for _, host := range []string{"acme.my.salesforce.com:80", "api.salesforce.com:80", "acme.localhost:80", "localhost.example:80"} {
-			w.serve(host, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the token went to %s in plain text", r.Host) }))
-		}
-		for instance, refused := range map[string]string{
-			"http://acme.my.salesforce.com": "not an https URL", "http://acme.localhost": "not an https URL", "http://localhost.example": "not an https URL",
-			"//acme.my.salesforce.com": "not an https URL", "ftp://127.0.0.1:8443": "not an https URL",
+func TestTransportRefusesPlainHTTP(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		h.mustNotCall("acme.my.salesforce.com:80", "api.salesforce.com:80", "acme.localhost:80", "localhost.example:80")
+		for _, instance := range []string{
+			"http://acme.my.salesforce.com", "http://acme.localhost", "http://localhost.example",
+			"//acme.my.salesforce.com", "ftp://127.0.0.1:8443",
 		} {
-			w.inPlace(says(200, `{"access_token":"00Dx","token_id":"0123456789abcdef","instance_url":"`+instance+`","expires_in":800}`))
-			if _, err := w.salesforce().Get(limits); err == nil || !strings.Contains(err.Error(), refused) {
+			h.respondWith(respond(200, tokenJSON("00Dx", instance, 800)))
+			if _, err := h.salesforce().Get(limits); err == nil || !strings.Contains(err.Error(), "not an https URL") {
 				t.Errorf("instance_url %s: %v", instance, err)
 			}
 		}
 		for _, api := range []string{"http://api.salesforce.com", "http://acme.localhost"} {
-			w.inPlace(says(200, `{"access_token":"00Dx","token_id":"0123456789abcdef","instance_url":"https://acme.my.salesforce.com","api_instance_url":"`+api+`","expires_in":800}`))
-			if _, err := w.salesforce().Get(api + limits); err == nil || !strings.Contains(err.Error(), "is not sent to") {
+			apiInstance := `,"api_instance_url":"` + api + `"`
+			h.respondWith(respond(200, tokenJSON("00Dx", "https://acme.my.salesforce.com", 800, apiInstance)))
+			if _, err := h.salesforce().Get(api + limits); err == nil || !strings.Contains(err.Error(), "is not sent to") {
 				t.Errorf("api_instance_url %s: %v", api, err)
 			}
 		}
-		w.serve("localhost:80", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(204) }))
+		h.serve("localhost:80", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(204) }))
 		for _, instance := range []string{"http://localhost", "http://LOCALHOST"} {
-			w.inPlace(says(200, `{"access_token":"00Dx","token_id":"0123456789abcdef","instance_url":"`+instance+`","expires_in":800}`))
-			if status := w.get(w.salesforce(), strings.ToLower(instance)+limits); status != 204 {
+			h.respondWith(respond(200, tokenJSON("00Dx", instance, 800)))
+			if status := h.get(h.salesforce(), strings.ToLower(instance)+limits); status != 204 {
 				t.Errorf("%s: HTTP %d", instance, status)
 			}
 		}
@@ -97,67 +101,68 @@ func TestTransportSendsTheTokenEncrypted(t *testing.T) {
 }
 
 // A malformed token goes into no header, and is not printed.
-func TestAMalformedTokenIsRefused(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		for _, token := range []string{`00Dx\r\nX-Injected: 1`, `00Dx y`, `00Dx\u0000`, `00Dx\u007f`, `00Dxé`, `\t00Dx`, ` `} {
-			w.inPlace(says(200, `{"access_token":"`+token+`","token_id":"0123456789abcdef","instance_url":"http://`+orgHost+`","expires_in":800}`))
-			_, err := w.salesforce().Get(limits)
+func TestMalformedToken(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		for _, token := range []string{
+			`00Dx\r\nX-Injected: 1`, `00Dx y`, `00Dx\u0000`, `00Dx\u007f`, `00Dxé`, `\t00Dx`, ` `,
+		} {
+			malformed := respond(200, tokenJSON(token, "http://"+orgHost, 800))
+			h.respondWith(malformed)
+			_, err := h.salesforce().Get(limits)
 			if err == nil || !strings.Contains(err.Error(), "access_token") || strings.Contains(err.Error(), "00Dx") {
 				t.Errorf("%q: %v", token, err)
 			}
-			w.inPlace(says(200, `{"access_token":"`+token+`","token_id":"0123456789abcdef","instance_url":"http://`+orgHost+`","expires_in":800}`))
-			if _, err := w.source("crm").Token(); err == nil {
-				t.Errorf("%q: it is returned", token)
+			h.respondWith(malformed)
+			if _, err := h.source("crm").Token(); err == nil {
+				t.Errorf("%q: no error", token)
 			}
 		}
-		if calls := w.org.Stats().Calls[sfoauthtest.REST]; calls > 0 {
+		if calls := h.org.Stats().Calls[sfoauthtest.REST]; calls > 0 {
 			t.Errorf("Salesforce was sent %d requests", calls)
 		}
 	})
 }
 
-type closable struct {
+type closeRecorder struct {
 	io.Reader
 	closed bool
 }
 
-func (c *closable) Close() error {
+func (c *closeRecorder) Close() error {
 	c.closed = true
 	return nil
 }
 
-func TestTransportReplacesADeadToken(t *testing.T) {
-	compressed := func(r *http.Request) *http.Request {
-		r.Header.Set("Accept-Encoding", "gzip") // whoever asks for it gets it, and not Go's own client
-		return r
-	}
+func TestTransportReplacesEndedSession(t *testing.T) {
+	t.Parallel()
 	for name, try := range map[string]struct {
-		request func() *http.Request
-		fault   sfoauthtest.Fault
-		status  int
+		method, path string
+		body         io.Reader
+		gzip         bool // asked for by the caller, so that net/http does not decompress
+		status       int
 	}{
-		"GET":  {func() *http.Request { return request("GET", limits, nil) }, sfoauthtest.NoFault(), 200},
-		"HEAD": {func() *http.Request { return request("HEAD", limits, nil) }, sfoauthtest.NoFault(), 200},
-		"POST with a body": {func() *http.Request {
-			r := request("POST", "/services/data/v65.0/sobjects/Account", strings.NewReader(`{"Name":"Umbrella"}`))
-			r.Header.Set("Content-Type", "application/json")
-			return r
-		}, sfoauthtest.NoFault(), 201},
-		"POST with an empty one": {func() *http.Request { return request("POST", limits, http.NoBody) }, sfoauthtest.NoFault(), 405},
-		"userinfo":               {func() *http.Request { return request("GET", "/services/oauth2/userinfo", nil) }, sfoauthtest.NoFault(), 200},
-		"a compressed answer":    {func() *http.Request { return compressed(request("GET", limits, nil)) }, sfoauthtest.OversizedGzip(10), 200},
-		"an answer in XML":       {func() *http.Request { return request("GET", limits, nil) }, sfoauthtest.NoFault(), 200},
+		"GET":             {"GET", limits, nil, false, 200},
+		"HEAD":            {"HEAD", limits, nil, false, 200},
+		"POST":            {"POST", "/services/data/v65.0/sobjects/Account", strings.NewReader(newAccount), false, 201},
+		"POST empty body": {"POST", limits, http.NoBody, false, 405},
+		"userinfo":        {"GET", "/services/oauth2/userinfo", nil, false, 200},
+		"gzip response":   {"GET", limits, nil, true, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				client := w.salesforce()
-				w.get(client, limits)
-				w.org.RevokeAll()
-				w.org.InjectFault(sfoauthtest.REST, try.fault, 1)
-				resp, err := client.Do(try.request())
-				w.must(err)
+			runSynctest(t, func(t *testing.T, h *harness) {
+				client := h.salesforce()
+				h.get(client, limits)
+				h.org.RevokeAll()
+				r := request(try.method, try.path, try.body)
+				if try.gzip {
+					r.Header.Set("Accept-Encoding", "gzip")
+					h.org.InjectFault(sfoauthtest.REST, sfoauthtest.OversizedGzip(10), 1)
+				}
+				resp, err := client.Do(r)
+				h.must(err)
 				_ = resp.Body.Close()
-				if asked := w.requests(); resp.StatusCode != try.status || len(asked) != 2 {
+				if asked := h.requests(); resp.StatusCode != try.status || len(asked) != 2 {
 					t.Errorf("HTTP %d after %d requests for a token", resp.StatusCode, len(asked))
 				}
 			})
@@ -168,19 +173,20 @@ func TestTransportReplacesADeadToken(t *testing.T) {
 func request(method, url string, body io.Reader) *http.Request {
 	r, err := http.NewRequest(method, url, body)
 	if err != nil {
-		panic(err) // the arguments are those above
+		panic(err) // the arguments are constants
 	}
 	return r
 }
 
-func TestTransportAndABodyThatCannotBeRepeated(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		client := w.salesforce()
-		w.get(client, limits)
-		w.org.RevokeAll()
+func TestTransportUnrepeatableBody(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		client := h.salesforce()
+		h.get(client, limits)
+		h.org.RevokeAll()
 		post := func() *http.Response {
 			resp, err := client.Post(limits, "text/plain", io.MultiReader(strings.NewReader("once")))
-			w.must(err)
+			h.must(err)
 			return resp
 		}
 		resp := post()
@@ -197,69 +203,75 @@ func TestTransportAndABodyThatCannotBeRepeated(t *testing.T) {
 	})
 }
 
-func TestTransportDoesNotRefreshForAMissingScope(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		client := w.salesforce()
-		w.org.InjectFault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", "This session is not valid for use with the REST API"), 0)
+func TestTransportMissingScope(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		client := h.salesforce()
+		const message = "This session is not valid for use with the REST API"
+		h.org.InjectFault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", message), 0)
 		begun := time.Now()
 		for range 10 {
-			if status := w.get(client, limits); status != 401 {
+			if status := h.get(client, limits); status != 401 {
 				t.Errorf("HTTP %d", status)
 			}
 		}
-		calls := w.org.Stats().Calls
-		if calls[sfoauthtest.Token] != 1 || calls[sfoauthtest.Introspect] != 1 || calls[sfoauthtest.REST] != 10 || time.Since(begun) > 0 {
+		calls := h.org.Stats().Calls
+		want := map[sfoauthtest.Endpoint]int{sfoauthtest.Token: 1, sfoauthtest.Introspect: 1, sfoauthtest.REST: 10}
+		if !maps.Equal(calls, want) || time.Since(begun) > 0 {
 			t.Errorf("after %s: %v", time.Since(begun), calls)
 		}
 	})
 }
 
-func TestTransportTellsWhyThereIsNoOtherToken(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		client := w.salesforce()
-		w.get(client, limits)
-		w.org.RevokeAll()
-		w.inPlace(says(403, `{"error":"access_denied","error_description":"not any more","request_id":"req-9"}`))
+func TestTransportRefreshError(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		client := h.salesforce()
+		h.get(client, limits)
+		h.org.RevokeAll()
+		h.respondWith(respond(403, `{"error":"access_denied","error_description":"not any more","request_id":"req-9"}`))
 		_, err := client.Get(limits)
-		if failed, ok := errors.AsType[*sftoken.Error](err); !ok || failed.RequestID != "req-9" {
+		if errorOf(err).RequestID != "req-9" {
 			t.Errorf("got %v", err)
 		}
-		w.inPlace(says(403, `{"error":"access_denied","error_description":"not at all","request_id":"req-1"}`))
-		body := &closable{Reader: strings.NewReader("x")}
-		_, err = w.salesforce().Post(limits, "text/plain", body)
-		if failed, ok := errors.AsType[*sftoken.Error](err); !ok || failed.RequestID != "req-1" || !body.closed {
+		h.respondWith(respond(403, `{"error":"access_denied","error_description":"not at all","request_id":"req-1"}`))
+		body := &closeRecorder{Reader: strings.NewReader("x")}
+		_, err = h.salesforce().Post(limits, "text/plain", body)
+		if errorOf(err).RequestID != "req-1" || !body.closed {
 			t.Errorf("got %v; the body is closed: %t", err, body.closed)
 		}
 	})
 }
 
-// Each instance of the function has a token of its own, and an administrator who ends all sessions ends them all. What is said to
-// one instance of the token of another makes that one hand out its own.
-func TestTransportGetsOverTheDeadTokensOfTwoInstances(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		source := w.source("crm")
-		client := &http.Client{Transport: &sftoken.Transport{Source: source, Base: w.client.Transport}}
-		w.get(client, limits)
+// Two instances of the function may hold different tokens, and an administrator who ends all sessions ends both. An
+// instance that is asked about the other's token returns its own.
+func TestTransportTwoInstances(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		source := h.source("crm")
+		client := &http.Client{Transport: &sftoken.Transport{Source: source, Base: h.client.Transport}}
+		h.get(client, limits)
 		first, err := source.Fetch(t.Context())
-		w.must(err)
-		w.org.RevokeAll()
-		const other = "0123456789abcdef"
-		w.inPlace(says(200, `{"access_token":"00Ddead","token_id":"`+other+`","instance_url":"http://`+orgHost+`","expires_in":800}`, "X-Token-Cache: hit"))
-		if status := w.get(client, limits); status != 200 {
+		h.must(err)
+		h.org.RevokeAll()
+		const other = "0123456789abcdef" // its id
+		h.respondWith(respond(200, tokenJSON("00Ddead", "http://"+orgHost, 800), "X-Token-Cache: hit"))
+		if status := h.get(client, limits); status != 200 {
 			t.Errorf("HTTP %d", status)
 		}
-		if asked := w.requests(); !slices.Equal(asked, []string{"", "rejected=" + first.ID, other, first.ID}) {
+		if asked := h.requests(); !slices.Equal(asked, []string{"", "rejected=" + first.ID, other, first.ID}) {
 			t.Errorf("asked %q", asked)
 		}
 	})
 }
 
-func TestTransportEndsWithItsContext(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.slow(10 * time.Second)
+func TestTransportContext(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		h.setDelay(10 * time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		client, begun := w.salesforce(), time.Now()
+		client, begun := h.salesforce(), time.Now()
 		var callers sync.WaitGroup
 		callers.Go(func() {
 			_, err := client.Do(request("GET", limits, nil).WithContext(ctx))
@@ -268,7 +280,7 @@ func TestTransportEndsWithItsContext(t *testing.T) {
 			}
 		})
 		callers.Go(func() {
-			if status := w.get(client, limits); status != 200 || time.Since(begun) != 10*time.Second {
+			if status := h.get(client, limits); status != 200 || time.Since(begun) != 10*time.Second {
 				t.Errorf("HTTP %d after %s", status, time.Since(begun))
 			}
 		})
@@ -277,75 +289,72 @@ func TestTransportEndsWithItsContext(t *testing.T) {
 }
 
 func TestOAuth2Client(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		ctx := context.WithValue(t.Context(), oauth2.HTTPClient, w.client)
-		client := oauth2.NewClient(ctx, w.source("crm"))
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		ctx := context.WithValue(t.Context(), oauth2.HTTPClient, h.client)
+		client := oauth2.NewClient(ctx, h.source("crm"))
 		for range 3 {
-			if status := w.get(client, "http://"+orgHost+limits); status != 200 {
+			if status := h.get(client, "http://"+orgHost+limits); status != 200 {
 				t.Errorf("HTTP %d", status)
 			}
 		}
-		if asked := w.requests(); len(asked) != 1 {
+		if asked := h.requests(); len(asked) != 1 {
 			t.Errorf("%d requests for one token", len(asked))
 		}
 	})
 }
 
-// A transport of another make answers as Salesforce does to who accepts XML alone.
+// Salesforce responds in XML to a client that accepts only that.
 func TestTransportReadsXML(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		refusing := &refusing{next: w.client.Transport}
-		client := &http.Client{Transport: &sftoken.Transport{Source: w.source("crm"), Base: refusing}}
-		if status := w.get(client, limits); status != 401 || len(w.requests()) != 2 {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		client := &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: xmlRefusal{}}}
+		if status := h.get(client, limits); status != 401 || len(h.requests()) != 2 {
 			t.Errorf("HTTP %d: the API was not asked", status)
 		}
 	})
 }
 
-type refusing struct {
-	next http.RoundTripper
-}
+type xmlRefusal struct{}
 
-func (*refusing) RoundTrip(*http.Request) (*http.Response, error) {
+func (xmlRefusal) RoundTrip(*http.Request) (*http.Response, error) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	_, _ = io.WriteString(z, `<?xml version="1.0"?><Errors><Error><errorCode>INVALID_SESSION_ID</errorCode></Error></Errors>`)
+	_, _ = io.WriteString(z, `<Errors><Error><errorCode>INVALID_SESSION_ID</errorCode></Error></Errors>`)
 	_ = z.Close()
-	return &http.Response{StatusCode: 401, Header: http.Header{"Content-Encoding": {"gzip"}}, Body: io.NopCloser(&b)}, nil
+	header := http.Header{"Content-Encoding": {"gzip"}}
+	return &http.Response{StatusCode: 401, Header: header, Body: io.NopCloser(&b)}, nil
 }
 
-// Bulk API 1.0 takes the token in a header of its own, and says with 400 that it is dead, in JSON or XML.
-func TestTransportReplacesADeadTokenOfBulk(t *testing.T) {
-	const jobs = "/services/async/65.0/job"
+// Bulk API 1.0 takes the token in X-SFDC-Session and rejects it with a 400, in JSON or XML.
+func TestTransportBulk(t *testing.T) {
+	t.Parallel()
 	for name, try := range map[string]struct {
-		kind, body string
-		compressed bool
+		contentType, body string
+		gzip              bool
 	}{
-		"JSON":            {"application/json", `{"operation":"query","object":"Account"}`, false},
-		"XML":             {"application/xml", `<jobInfo xmlns="http://www.force.com/2009/06/asyncapi/dataload"><operation>query</operation><object>Account</object></jobInfo>`, false},
-		"compressed JSON": {"application/json", `{"operation":"query","object":"Account"}`, true},
+		"JSON":      {"application/json", `{"operation":"query","object":"Account"}`, false},
+		"XML":       {"application/xml", `<jobInfo><operation>query</operation></jobInfo>`, false},
+		"gzip JSON": {"application/json", `{"operation":"query","object":"Account"}`, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				client := w.salesforce()
-				w.get(client, limits)
-				w.org.RevokeAll()
-				if try.compressed {
-					w.org.InjectFault(sfoauthtest.Bulk, sfoauthtest.OversizedGzip(10), 1)
-				}
-				r := request("POST", jobs, strings.NewReader(try.body))
-				r.Header.Set("Content-Type", try.kind)
-				r.Header.Set("X-SFDC-Session", "the one that the program kept")
-				if try.compressed {
+			runSynctest(t, func(t *testing.T, h *harness) {
+				client := h.salesforce()
+				h.get(client, limits)
+				h.org.RevokeAll()
+				r := request("POST", "/services/async/65.0/job", strings.NewReader(try.body))
+				r.Header.Set("Content-Type", try.contentType)
+				r.Header.Set("X-SFDC-Session", "the token that the program kept")
+				if try.gzip {
 					r.Header.Set("Accept-Encoding", "gzip")
 				}
 				resp, err := client.Do(r)
-				w.must(err)
+				h.must(err)
 				_ = resp.Body.Close()
-				if asked := w.requests(); resp.StatusCode != 201 || len(asked) != 2 {
+				if asked := h.requests(); resp.StatusCode != 201 || len(asked) != 2 {
 					t.Errorf("HTTP %d after %d requests for a token", resp.StatusCode, len(asked))
 				}
-				if improper := w.org.Violations(); len(improper) > 0 {
+				if improper := h.org.Violations(); len(improper) > 0 {
 					t.Errorf("the org was sent %q", improper)
 				}
 			})
@@ -353,32 +362,41 @@ func TestTransportReplacesADeadTokenOfBulk(t *testing.T) {
 	}
 }
 
-func TestTransportLeavesOtherErrorsOfBulkAlone(t *testing.T) {
+func TestTransportOtherBulkErrors(t *testing.T) {
+	t.Parallel()
+	const (
+		job     = "/services/async/65.0/job/750"
+		invalid = `{"exceptionCode":"InvalidSessionId","exceptionMessage":"x"}`
+		inText  = `<error><exceptionCode>InvalidJob</exceptionCode>` +
+			`<exceptionMessage>&lt;exceptionCode>InvalidSessionId&lt;/exceptionCode></exceptionMessage></error>`
+		nested = `<error><row><exceptionCode>InvalidSessionId</exceptionCode></row></error>`
+	)
 	for name, c := range map[string]struct {
 		path, body string
 		status     int
 	}{
-		"another code":                {"/services/async/65.0/job/750", `{"exceptionCode":"InvalidJob","exceptionMessage":"InvalidSessionId"}`, 400},
-		"another code in XML":         {"/services/async/65.0/job/750", `<error><exceptionCode>InvalidJob</exceptionCode><exceptionMessage>&lt;exceptionCode>InvalidSessionId&lt;/exceptionCode></exceptionMessage></error>`, 400},
-		"another status":              {"/services/async/65.0/job/750", `{"exceptionCode":"InvalidSessionId","exceptionMessage":"x"}`, 500},
-		"the code below another name": {"/services/async/65.0/job/750", `<error><row><exceptionCode>InvalidSessionId</exceptionCode></row></error>`, 400},
-		"another API":                 {"/services/data/v65.0/sobjects", `{"exceptionCode":"InvalidSessionId","exceptionMessage":"x"}`, 400},
-		"neither":                     {"/services/async/65.0/job/750", strings.Repeat("InvalidSessionId ", 100_000), 400},
-		"nothing":                     {"/services/async/65.0/job/750", "", 400},
+		"another code":         {job, `{"exceptionCode":"InvalidJob","exceptionMessage":"InvalidSessionId"}`, 400},
+		"another code in XML":  {job, inText, 400},
+		"another status":       {job, invalid, 500},
+		"nested code":          {job, nested, 400},
+		"another API":          {"/services/data/v65.0/sobjects", invalid, 400},
+		"neither JSON nor XML": {job, strings.Repeat("InvalidSessionId ", 100_000), 400},
+		"empty":                {job, "", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				answers := roundTrip(func(r *http.Request) (*http.Response, error) {
-					return &http.Response{StatusCode: c.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(c.body)), Request: r}, nil
+			runSynctest(t, func(t *testing.T, h *harness) {
+				base := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+					body := io.NopCloser(strings.NewReader(c.body))
+					return &http.Response{StatusCode: c.status, Header: http.Header{}, Body: body, Request: r}, nil
 				})
-				client := &http.Client{Transport: &sftoken.Transport{Source: w.source("crm"), Base: answers}}
+				client := &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: base}}
 				resp, err := client.Get(c.path)
-				w.must(err)
+				h.must(err)
 				body, err := io.ReadAll(resp.Body)
 				if err != nil || string(body) != c.body || resp.StatusCode != c.status {
 					t.Errorf("HTTP %d with %d bytes of %d, %v", resp.StatusCode, len(body), len(c.body), err)
 				}
-				if asked := w.requests(); len(asked) != 1 {
+				if asked := h.requests(); len(asked) != 1 {
 					t.Errorf("%d requests for a token", len(asked))
 				}
 			})
@@ -386,6 +404,6 @@ func TestTransportLeavesOtherErrorsOfBulkAlone(t *testing.T) {
 	}
 }
 
-type roundTrip func(*http.Request) (*http.Response, error)
+type roundTripFunc func(*http.Request) (*http.Response, error)
 
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -36,8 +36,8 @@ type App struct {
 
 	org     *Org
 	options AppOptions
-	main    *pair
-	beside  []*pair // staged, or rotated out
+	primary *credentials
+	staged  []*credentials // staged, or rotated out
 }
 
 // UserOptions is how an administrator has set up a user. The zero value is an active user without special permissions.
@@ -76,7 +76,7 @@ func (o *Org) AddApp(options AppOptions) *App {
 	}
 	app := &App{
 		ID: newID("0xI"), ConsumerID: newID("888"), User: options.RunAs,
-		org: o, options: options, main: o.newPair(0),
+		org: o, options: options, primary: o.newCredentials(0),
 	}
 	o.apps = append(o.apps, app)
 	return app
@@ -122,7 +122,7 @@ func (u *User) Username() string {
 func (a *App) Credentials() (key, secret string) {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
-	return a.main.key, a.main.secret
+	return a.primary.key, a.primary.secret
 }
 
 // Regenerate replaces the main pair as a person does in Setup: the old one stops working at once, and sessions live on.
@@ -131,6 +131,6 @@ func (a *App) Credentials() (key, secret string) {
 func (a *App) Regenerate() (key, secret string) {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
-	a.main = a.org.newPair(a.org.config.PropagationDelay)
-	return a.main.key, a.main.secret
+	a.primary = a.org.newCredentials(a.org.config.PropagationDelay)
+	return a.primary.key, a.primary.secret
 }

@@ -58,8 +58,8 @@ type Config struct {
 	OnCall func(Call)
 }
 
-// complete fills in the defaults.
-func (c *Config) complete() {
+// setDefaults fills in the defaults.
+func (c *Config) setDefaults() {
 	if c.Now == nil {
 		c.Now = time.Now
 	}

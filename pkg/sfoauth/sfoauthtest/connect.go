@@ -39,16 +39,16 @@ type StagedCredentials struct {
 func (a *App) Staged() []StagedCredentials {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
-	a.expire()
+	a.expireStaged()
 	var list []StagedCredentials
-	for _, p := range a.beside {
+	for _, p := range a.staged {
 		list = append(list, StagedCredentials{p.id, p.key, p.secret, p.state, p.created, p.expires})
 	}
 	return list
 }
 
 // connect answers the endpoints from Usage to Delete.
-func (o *Org) connect(r *request) *answer {
+func (o *Org) connect(r *request) *response {
 	s, refused := o.restSession(r)
 	if refused != nil {
 		return refused
@@ -65,30 +65,30 @@ func (o *Org) connect(r *request) *answer {
 		return notFound()
 	}
 	app := o.findApp(r.ids["app"])
-	if app == nil || r.endpoint != Consumers && !sameRecord(app.ConsumerID, r.ids["consumer"]) {
+	if app == nil || r.endpoint != Consumers && !equalIDs(app.ConsumerID, r.ids["consumer"]) {
 		return notFound()
 	}
-	app.expire()
+	app.expireStaged()
 	switch r.endpoint {
 	case Consumers:
 		return o.consumers(r, app)
 	case PrimaryCredentials:
-		return mainPair(r, app)
+		return primaryCredentials(r, app)
 	case ListStaged:
-		if len(app.beside) == 0 && o.config.EmptyStagedNotFound {
+		if len(app.staged) == 0 && o.config.EmptyStagedNotFound {
 			return notFound()
 		}
-		return o.staged(r, app, http.StatusOK, app.beside...)
+		return o.stagedResponse(r, app, http.StatusOK, app.staged...)
 	case Stage:
 		return o.stage(r, app, s.user)
 	case Promote:
-		return o.rotate(r, app)
+		return o.promote(r, app)
 	default:
-		return o.delete(r, app)
+		return o.deleteStaged(r, app)
 	}
 }
 
-func (o *Org) usage(r *request) *answer {
+func (o *Org) usage(r *request) *response {
 	apps := []map[string]any{}
 	for _, app := range o.apps {
 		apps = append(apps, map[string]any{"identifier": app.ID, "name": app.options.Name, "type": "ExternalClientApplication"})
@@ -96,14 +96,14 @@ func (o *Org) usage(r *request) *answer {
 	return ok200(map[string]any{"apps": apps, "currentPageUrl": r.URL.Path, "nextPageUrl": nil})
 }
 
-func (o *Org) consumers(r *request, app *App) *answer {
+func (o *Org) consumers(r *request, app *App) *response {
 	return ok200(map[string]any{"consumers": []any{consumer(r, app)}, "currentPageUrl": r.URL.Path, "nextPageUrl": nil})
 }
 
 func consumer(r *request, app *App) map[string]any {
 	url := app.url(r)
 	return map[string]any{
-		"id": app.ConsumerID, "key": app.main.key, "name": app.options.Name, "url": url, "stagedCredentialsUrl": url + "/staged",
+		"id": app.ConsumerID, "key": app.primary.key, "name": app.options.Name, "url": url, "stagedCredentialsUrl": url + "/staged",
 	}
 }
 
@@ -112,20 +112,20 @@ func (a *App) url(r *request) string {
 	return "/services/data/" + r.ids["version"] + "/apps/oauth/credentials/" + a.ID + "/" + a.ConsumerID
 }
 
-func mainPair(r *request, app *App) *answer {
+func primaryCredentials(r *request, app *App) *response {
 	fields := consumer(r, app)
 	switch strings.ToLower(r.URL.Query().Get("part")) {
 	case "":
 	case "keyandsecret":
-		fields["secret"] = app.main.secret
+		fields["secret"] = app.primary.secret
 	default:
 		return restError(http.StatusBadRequest, "ILLEGAL_QUERY_PARAMETER_VALUE", "part must be keyandsecret")
 	}
 	return ok200(fields)
 }
 
-// staged answers with pairs beside the main one, in the shape that the org has.
-func (o *Org) staged(r *request, app *App, status int, pairs ...*pair) *answer {
+// stagedResponse answers with pairs beside the main one, in the shape that the org has.
+func (o *Org) stagedResponse(r *request, app *App, status int, pairs ...*credentials) *response {
 	url := app.url(r) + "/staged"
 	list := []any{}
 	for _, p := range pairs {
@@ -134,34 +134,34 @@ func (o *Org) staged(r *request, app *App, status int, pairs ...*pair) *answer {
 			"createdDate": stamp(p.created), "expirationDate": stamp(p.expires), "createdBy": p.createdBy,
 		}
 		if o.config.FlatStaged {
-			return &answer{status: status, fields: fields}
+			return &response{status: status, fields: fields}
 		}
 		list = append(list, fields)
 	}
 	if o.config.FlatStaged {
-		return &answer{status: status, fields: map[string]any{}}
+		return &response{status: status, fields: map[string]any{}}
 	}
-	return &answer{status: status, fields: map[string]any{"stagedCredentials": list, "url": url}}
+	return &response{status: status, fields: map[string]any{"stagedCredentials": list, "url": url}}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-func (o *Org) stage(r *request, app *App, by *User) *answer {
-	if _, refused := r.json(); refused != nil && r.text != "" {
+func (o *Org) stage(r *request, app *App, by *User) *response {
+	if _, refused := r.json(); refused != nil && r.body != "" {
 		return refused
 	}
-	for _, p := range app.beside {
+	for _, p := range app.staged {
 		if p.state != stateRotated || !o.config.StageAlongsideRotated {
 			return restError(http.StatusBadRequest, "INVALID_INPUT", "The consumer already has staged credentials.")
 		}
 	}
-	p := o.newPair(o.config.PropagationDelay)
+	p := o.newCredentials(o.config.PropagationDelay)
 	p.state, p.expires, p.createdBy = stateActive, p.created.Add(stagedLifetime), by.ID
-	app.beside = append(app.beside, p)
-	return o.staged(r, app, http.StatusCreated, p)
+	app.staged = append(app.staged, p)
+	return o.stagedResponse(r, app, http.StatusCreated, p)
 }
 
-func (o *Org) rotate(r *request, app *App) *answer {
+func (o *Org) promote(r *request, app *App) *response {
 	body, refused := r.json()
 	if refused != nil {
 		return refused
@@ -175,19 +175,19 @@ func (o *Org) rotate(r *request, app *App) *answer {
 	case p.state != stateActive:
 		return restError(http.StatusBadRequest, "INVALID_INPUT", "Only active staged credentials can be rotated.")
 	}
-	old := app.main
+	old := app.primary
 	old.state, old.expires = stateRotated, o.config.Now().Add(stagedLifetime)
 	p.state, p.expires = "", time.Time{}
-	app.main = p
-	app.beside = []*pair{old} // the slot has room for the newest: a pair rotated out before dies
-	return o.staged(r, app, http.StatusOK, old)
+	app.primary = p
+	app.staged = []*credentials{old} // the slot has room for the newest: a pair rotated out before dies
+	return o.stagedResponse(r, app, http.StatusOK, old)
 }
 
-func (o *Org) delete(r *request, app *App) *answer {
+func (o *Org) deleteStaged(r *request, app *App) *response {
 	p := app.findStaged(r.ids["staged"])
 	if p == nil {
 		return notFound()
 	}
-	app.remove(p)
-	return &answer{status: http.StatusNoContent}
+	app.removeStaged(p)
+	return &response{status: http.StatusNoContent}
 }

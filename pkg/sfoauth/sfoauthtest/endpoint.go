@@ -17,7 +17,6 @@ const (
 	Revoke             Endpoint = "revoke"       // POST /services/oauth2/revoke
 	UserInfo           Endpoint = "userinfo"     // GET /services/oauth2/userinfo, and the identity URL, /id/{org}/{user}
 	REST               Endpoint = "rest"         // /services/data and whatever of it has no name of its own below
-	Bulk               Endpoint = "bulk"         // /services/async, which is Bulk API 1.0
 	Usage              Endpoint = "usage"        // GET …/apps/oauth/usage
 	Consumers          Endpoint = "consumers"    // GET …/apps/oauth/credentials/{appId}
 	PrimaryCredentials Endpoint = "main pair"    // GET …/apps/oauth/credentials/{appId}/{consumerId}
@@ -33,7 +32,7 @@ const (
 
 // Endpoints returns all endpoints but Other and Everything.
 func Endpoints() []Endpoint {
-	return []Endpoint{Token, Introspect, Revoke, UserInfo, REST, Bulk, Usage, Consumers, PrimaryCredentials, ListStaged, Stage, Promote, Delete}
+	return []Endpoint{Token, Introspect, Revoke, UserInfo, REST, Usage, Consumers, PrimaryCredentials, ListStaged, Stage, Promote, Delete}
 }
 
 // oauth says whether the endpoint belongs to OAuth and not to the REST API.
@@ -59,9 +58,6 @@ func locate(r *http.Request) (Endpoint, map[string]string) {
 	if id, ok := strings.CutPrefix(path, "/id/"); ok {
 		org, user, _ := strings.Cut(id, "/")
 		return UserInfo, map[string]string{"org": org, "user": user}
-	}
-	if strings.HasPrefix(path, asyncPath) {
-		return Bulk, nil
 	}
 	rest, ok := strings.CutPrefix(path, "/services/data/")
 	if !ok {
@@ -103,12 +99,12 @@ func locate(r *http.Request) (Endpoint, map[string]string) {
 }
 
 // handle does what the request asks for. The org is locked.
-func (o *Org) handle(r *request) *answer {
-	if to := movedHost(r.Host, o.config.BaseURL); to != "" {
-		return redirection(http.StatusFound, to+r.URL.RequestURI())
+func (o *Org) handle(r *request) *response {
+	if to := apiBaseURL(r.Host, o.config.BaseURL); to != "" {
+		return redirect(http.StatusFound, to+r.URL.RequestURI())
 	}
-	if to := o.config.RenamedTo; to != "" && !names(to, r.Host) {
-		return redirection(http.StatusMovedPermanently, to+r.URL.RequestURI())
+	if to := o.config.RenamedTo; to != "" && !hasHost(to, r.Host) {
+		return redirect(http.StatusMovedPermanently, to+r.URL.RequestURI())
 	}
 	switch r.endpoint {
 	case Token:
@@ -121,18 +117,16 @@ func (o *Org) handle(r *request) *answer {
 		return o.userInfo(r)
 	case REST:
 		return o.rest(r)
-	case Bulk:
-		return o.bulk(r)
 	case Other:
-		return &answer{status: http.StatusNotFound, kind: html, body: []byte("<html><body>URL No Longer Exists</body></html>\n")}
+		return &response{status: http.StatusNotFound, kind: html, body: []byte("<html><body>URL No Longer Exists</body></html>\n")}
 	default:
 		return o.connect(r)
 	}
 }
 
-// movedHost returns where requests to host are redirected, which loses a POST's body: Lightning and Setup have hosts of
+// apiBaseURL returns where requests to host are redirected, which loses a POST's body: Lightning and Setup have hosts of
 // their own that do not serve the API.
-func movedHost(host, baseURL string) string {
+func apiBaseURL(host, baseURL string) string {
 	name, _, _ := strings.Cut(host, ":")
 	myDomain, ok := strings.CutSuffix(name, ".lightning.force.com")
 	if !ok {
@@ -148,8 +142,8 @@ func movedHost(host, baseURL string) string {
 	}
 }
 
-// names reports whether the base URL has this host, with a port or without.
-func names(baseURL, host string) bool {
+// hasHost reports whether the base URL has this host, with a port or without.
+func hasHost(baseURL, host string) bool {
 	u, err := url.Parse(baseURL)
 	if err != nil {
 		return false
@@ -158,8 +152,8 @@ func names(baseURL, host string) bool {
 	return strings.EqualFold(u.Host, host) || strings.EqualFold(u.Host, name)
 }
 
-// loginHost says whether the request went to one of the hosts that all orgs share, which do not support the flow.
-func (o *Org) loginHost(r *request) bool {
+// isLoginHost says whether the request went to one of the hosts that all orgs share, which do not support the flow.
+func (o *Org) isLoginHost(r *request) bool {
 	name, _, _ := strings.Cut(r.Host, ":")
 	return o.config.LoginHost || name == "login.salesforce.com" || name == "test.salesforce.com"
 }
@@ -184,6 +178,6 @@ func (r *request) form() (form url.Values, ok bool) {
 	if !strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {
 		return nil, false
 	}
-	form, err := url.ParseQuery(r.text)
+	form, err := url.ParseQuery(r.body)
 	return form, err == nil
 }

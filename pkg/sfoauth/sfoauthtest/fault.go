@@ -9,30 +9,30 @@ import (
 
 // Fault is one way in which an endpoint fails. Faults are made by the functions of this package and given to Org.Fail.
 type Fault struct {
-	name string
-	fits func(Endpoint) bool // nil: every endpoint
+	name    string
+	matches func(Endpoint) bool // nil: every endpoint
 
-	delay   time.Duration                      // before the request takes effect
-	lost    bool                               // the request takes no effect and gets no answer
-	instead func(*Org, *request) *answer       // the request takes no effect and gets this answer
-	change  func(*Org, *answer, *request)      // the request takes effect, and its answer is changed
-	send    func(http.ResponseWriter, sending) // the answer is sent in an odd way
+	delay   time.Duration                            // before the request takes effect
+	dropped bool                                     // the request takes no effect and gets no answer
+	replace func(*Org, *request) *response           // the request takes no effect and gets this answer
+	modify  func(*Org, *response, *request)          // the request takes effect, and its answer is changed
+	send    func(http.ResponseWriter, faultResponse) // the answer is sent in an odd way
 }
 
-// fault is a Fault that has been switched on.
-type fault struct {
+// injectedFault is a Fault that has been switched on.
+type injectedFault struct {
 	Fault
-	left int // how many more requests meet it; zero: until it is cleared
+	remaining int // how many more requests meet it; zero: until it is cleared
 }
 
 // String returns the fault's name, which is unique among AllFaults.
 func (f Fault) String() string { return f.name }
 
 // AppliesTo says whether the fault makes a difference at the endpoint.
-func (f Fault) AppliesTo(e Endpoint) bool { return f.fits == nil || f.fits(e) }
+func (f Fault) AppliesTo(e Endpoint) bool { return f.matches == nil || f.matches(e) }
 
 // Commits says whether the org does what the request asks for, though the answer is lost or wrong.
-func (f Fault) Commits() bool { return !f.lost && f.instead == nil }
+func (f Fault) Commits() bool { return !f.dropped && f.replace == nil }
 
 // NoFault lets a request pass. Fail(e, NoFault(), 3) before another Fail makes that one begin with the fourth request.
 func NoFault() Fault { return Fault{name: "none"} }
@@ -42,7 +42,7 @@ func NoFault() Fault { return Fault{name: "none"} }
 func (o *Org) InjectFault(e Endpoint, f Fault, times int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.faults[e] = append(o.faults[e], &fault{f, times})
+	o.faults[e] = append(o.faults[e], &injectedFault{f, times})
 }
 
 // ClearFaults clears the faults of the endpoints, or all faults where none is named, and lets go of the requests that hang or wait. What
@@ -56,22 +56,22 @@ func (o *Org) ClearFaults(endpoints ...Endpoint) {
 	for _, e := range endpoints {
 		delete(o.faults, e)
 	}
-	close(o.healed)
-	o.healed = make(chan struct{})
+	close(o.cleared)
+	o.cleared = make(chan struct{})
 }
 
-// nextFault takes the fault that the next request to the endpoint meets.
-func (o *Org) nextFault(e Endpoint) Fault {
+// takeFault takes the fault that the next request to the endpoint meets.
+func (o *Org) takeFault(e Endpoint) Fault {
 	for _, e := range []Endpoint{e, AllEndpoints} {
 		queue := o.faults[e]
 		if len(queue) == 0 {
 			continue
 		}
 		f := queue[0]
-		if f.left == 1 {
+		if f.remaining == 1 {
 			o.faults[e] = queue[1:]
 		}
-		f.left = max(0, f.left-1)
+		f.remaining = max(0, f.remaining-1)
 		return f.Fault
 	}
 	return NoFault()
@@ -82,13 +82,13 @@ func (o *Org) nextFault(e Endpoint) Fault {
 func Latency(d time.Duration) Fault { return Fault{name: "latency of " + d.String(), delay: d} }
 
 // Hang takes the request and neither carries it out nor answers, until the client gives up or Heal is called.
-func Hang() Fault { return Fault{name: "hang", lost: true, send: hang} }
+func Hang() Fault { return Fault{name: "hang", dropped: true, send: hang} }
 
 // HangAfterCommit carries the request out and does not answer.
 func HangAfterCommit() Fault { return Fault{name: "hang after the change", send: hang} }
 
 // Reset breaks the connection before the request is carried out.
-func Reset() Fault { return Fault{name: "reset", lost: true, send: reset} }
+func Reset() Fault { return Fault{name: "reset", dropped: true, send: reset} }
 
 // ResetAfterCommit carries the request out and breaks the connection: the answer is lost after the success.
 func ResetAfterCommit() Fault { return Fault{name: "reset after the change", send: reset} }
@@ -104,30 +104,32 @@ func NotHTTP() Fault { return Fault{name: "not HTTP", send: notHTTP} }
 
 // BodyOnly carries the request out and sends the body alone, without a status line and a header. What a client says of that
 // may quote the body.
-func BodyOnly() Fault { return Fault{name: "body without a header", send: headless} }
+func BodyOnly() Fault { return Fault{name: "body without a header", send: bodyOnly} }
 
 // BodyAsHeader carries the request out and sends the body in place of the header, one field a line.
-func BodyAsHeader() Fault { return Fault{name: "body as a header", fits: hasBody, send: headerOfBody} }
+func BodyAsHeader() Fault {
+	return Fault{name: "body as a header", matches: hasBody, send: bodyAsHeader}
+}
 
 func hasBody(e Endpoint) bool { return e != Revoke && e != Delete }
 
 // Trickle carries the request out and sends the body's bytes one at a time, each an interval after the one before.
 func Trickle(interval time.Duration) Fault {
 	return Fault{
-		name: "trickling body",
-		fits: hasBody,
-		send: func(w http.ResponseWriter, s sending) { trickle(w, s, interval) },
+		name:    "trickling body",
+		matches: hasBody,
+		send:    func(w http.ResponseWriter, s faultResponse) { trickle(w, s, interval) },
 	}
 }
 
 // OversizedBody sends the right answer behind size bytes of white space, which JSON allows.
 func OversizedBody(size int) Fault {
-	return Fault{name: "huge body", change: func(_ *Org, a *answer, _ *request) { a.pad(size) }}
+	return Fault{name: "huge body", modify: func(_ *Org, a *response, _ *request) { a.pad(size) }}
 }
 
 // OversizedGzip is Huge with a gzip body, a thousandth as large on the wire, for clients that accept gzip.
 func OversizedGzip(size int) Fault {
-	return Fault{name: "huge compressed body", change: func(_ *Org, a *answer, r *request) {
+	return Fault{name: "huge compressed body", modify: func(_ *Org, a *response, r *request) {
 		a.pad(size)
 		a.compress(r)
 	}}
@@ -135,12 +137,12 @@ func OversizedGzip(size int) Fault {
 
 // OversizedHeader sends the right answer with a header of size bytes.
 func OversizedHeader(size int) Fault {
-	return Fault{name: "huge header", change: func(_ *Org, a *answer, _ *request) { a.setHeader("X-Padding", string(spaces(size, 'x'))) }}
+	return Fault{name: "huge header", modify: func(_ *Org, a *response, _ *request) { a.setHeader("X-Padding", string(padding(size, 'x'))) }}
 }
 
 // Body carries the request out and answers 200 with text instead of the right body: as a web page where it begins with <.
 func Body(text string) Fault {
-	return Fault{name: "body " + text, change: func(_ *Org, a *answer, _ *request) {
+	return Fault{name: "body " + text, modify: func(_ *Org, a *response, _ *request) {
 		a.status, a.kind, a.fields, a.body = http.StatusOK, "", nil, []byte(text)
 		if strings.HasPrefix(text, "<") {
 			a.kind = html
@@ -151,7 +153,7 @@ func Body(text string) Fault {
 // Field logs in and puts value into a field of the token answer, or removes the field where value is nil. Unless the field
 // is the signature, the answer is signed again, so that the field is all that is wrong.
 func Field(name string, value any) Fault {
-	return tokenFault("token answer with another "+name, name != "signature", func(o *Org, a *answer, _ *request) {
+	return tokenFault("token answer with another "+name, name != "signature", func(o *Org, a *response, _ *request) {
 		a.fields[name] = value
 		if value == nil {
 			delete(a.fields, name)
@@ -161,14 +163,14 @@ func Field(name string, value any) Fault {
 
 // OtherUser logs in and answers with the id of another user of the org.
 func OtherUser() Fault {
-	return tokenFault("token of another user", true, func(o *Org, a *answer, r *request) {
+	return tokenFault("token of another user", true, func(o *Org, a *response, r *request) {
 		a.fields["id"] = r.base + "/id/" + o.id + "/" + newID("005")
 	})
 }
 
 // OtherOrg logs in and answers with the id of a user of another org.
 func OtherOrg() Fault {
-	return tokenFault("token of another org", true, func(_ *Org, a *answer, r *request) {
+	return tokenFault("token of another org", true, func(_ *Org, a *response, r *request) {
 		a.fields["id"] = r.base + "/id/" + newID("00D") + "/" + newID("005")
 	})
 }
@@ -176,24 +178,24 @@ func OtherOrg() Fault {
 // EndSession logs in and ends the session at once, as an administrator or the revocation of the same token by
 // another holder may. The answer is a good one, so that the fault is not among AllFaults.
 func EndSession() Fault {
-	return tokenFault("session that ends at once", false, func(o *Org, a *answer, _ *request) {
+	return tokenFault("session that ends at once", false, func(o *Org, a *response, _ *request) {
 		if token, ok := a.fields["access_token"].(string); ok {
-			o.sessions[token].killed = true
+			o.sessions[token].ended = true
 		}
 	})
 }
 
 // WrongSignature logs in and answers with the signature of another secret.
 func WrongSignature() Fault {
-	return tokenFault("wrong signature", true, func(_ *Org, a *answer, _ *request) { a.secret = randomText(64) })
+	return tokenFault("wrong signature", true, func(_ *Org, a *response, _ *request) { a.secret = randomText(64) })
 }
 
 // tokenFault changes a token answer and may sign it again. A refusal stays as it is.
-func tokenFault(name string, sign bool, change func(*Org, *answer, *request)) Fault {
+func tokenFault(name string, sign bool, change func(*Org, *response, *request)) Fault {
 	return Fault{
-		name: name,
-		fits: func(e Endpoint) bool { return e == Token },
-		change: func(o *Org, a *answer, r *request) {
+		name:    name,
+		matches: func(e Endpoint) bool { return e == Token },
+		modify: func(o *Org, a *response, r *request) {
 			if a.secret == "" || a.fields == nil {
 				return
 			}
@@ -203,7 +205,7 @@ func tokenFault(name string, sign bool, change func(*Org, *answer, *request)) Fa
 			}
 			for _, field := range []string{"access_token", "signature"} {
 				if text, ok := a.fields[field].(string); ok {
-					o.keep(text)
+					o.trackSecret(text)
 				}
 			}
 		},

@@ -74,7 +74,7 @@ func (n *Network) DialContext(ctx context.Context, _, addr string) (net.Conn, er
 	case l.accepted <- server:
 		return client, nil
 	case <-l.closed:
-		return nil, refusedConnection(addr)
+		return nil, connectionRefused(addr)
 	case <-ctx.Done():
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: l.addr, Err: ctx.Err()}
 	}
@@ -92,13 +92,13 @@ func (n *Network) find(addr string) (*listener, error) {
 	}
 	for other := range n.listeners {
 		if strings.HasPrefix(other, host+":") {
-			return nil, refusedConnection(addr)
+			return nil, connectionRefused(addr)
 		}
 	}
 	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}}
 }
 
-func refusedConnection(addr string) error {
+func connectionRefused(addr string) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: address(addr), Err: syscall.ECONNREFUSED}
 }
 
@@ -150,8 +150,8 @@ type conn struct {
 	net.Conn
 	local, remote address
 	peer          *conn
-	abrupt        atomic.Bool // Close resets
-	broken        atomic.Bool // the peer has reset
+	resetOnClose  atomic.Bool // Close resets
+	peerReset     atomic.Bool // the peer has reset
 }
 
 func (c *conn) LocalAddr() net.Addr  { return c.local }
@@ -159,30 +159,30 @@ func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
 // SetLinger with zero makes Close reset the connection, as that of net.TCPConn.
 func (c *conn) SetLinger(seconds int) error {
-	c.abrupt.Store(seconds == 0)
+	c.resetOnClose.Store(seconds == 0)
 	return nil
 }
 
 func (c *conn) Close() error {
-	if c.abrupt.Load() {
-		c.peer.broken.Store(true)
+	if c.resetOnClose.Load() {
+		c.peer.peerReset.Store(true)
 	}
 	return c.Conn.Close()
 }
 
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	return n, c.explain("read", err)
+	return n, c.mapError("read", err)
 }
 
 func (c *conn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	return n, c.explain("write", err)
+	return n, c.mapError("write", err)
 }
 
-// explain says what TCP would say of a connection that the peer has closed.
-func (c *conn) explain(op string, err error) error {
-	if c.broken.Load() && (err == io.EOF || err == io.ErrClosedPipe) {
+// mapError says what TCP would say of a connection that the peer has closed.
+func (c *conn) mapError(op string, err error) error {
+	if c.peerReset.Load() && (err == io.EOF || err == io.ErrClosedPipe) {
 		return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: syscall.ECONNRESET}
 	}
 	return err

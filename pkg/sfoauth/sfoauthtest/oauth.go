@@ -6,12 +6,12 @@ import "net/http"
 //
 // Source: Salesforce Help, "OpenID Connect Token Introspection"; RFC 7662. An app sees its own tokens; of others it
 // learns only that they are not active. What an app hears that may not introspect at all is a choice.
-func (o *Org) introspect(r *request) *answer {
+func (o *Org) introspect(r *request) *response {
 	form, ok := r.form()
 	switch {
 	case r.Method != http.MethodPost:
 		return oauthError("invalid_request", "must use HTTP POST")
-	case hasCredentials(r.URL.Query()):
+	case hasSensitiveParams(r.URL.Query()):
 		return oauthError("invalid_request", "parameters not supported in the query string")
 	case !ok || form.Get("token") == "":
 		return oauthError("invalid_request", "token is required")
@@ -29,7 +29,7 @@ func (o *Org) introspect(r *request) *answer {
 		return oauthError("invalid_grant", "app is not allowed to introspect tokens")
 	}
 	s := o.sessions[form.Get("token")]
-	if !o.alive(s) || s.app != app && !app.options.IntrospectsAll {
+	if !o.active(s) || s.app != app && !app.options.IntrospectsAll {
 		return ok200(map[string]any{"active": false})
 	}
 	return ok200(map[string]any{
@@ -41,7 +41,7 @@ func (o *Org) introspect(r *request) *answer {
 		"token_type": "access_token",
 		"iat":        s.issued.Unix(),
 		"nbf":        s.issued.Unix(),
-		"exp":        o.endOf(s).Unix(),
+		"exp":        o.expiryOf(s).Unix(),
 	})
 }
 
@@ -49,22 +49,22 @@ func (o *Org) introspect(r *request) *answer {
 // its errors as a form, unless the client accepts JSON.
 //
 // Source: Salesforce Help, "Revoke OAuth Tokens Programmatically"; Mobile SDK Development Guide, "Revoking OAuth Tokens".
-func (o *Org) revoke(r *request) *answer {
+func (o *Org) revoke(r *request) *response {
 	form, ok := r.form()
 	token := form.Get("token")
-	var refused *answer
+	var refused *response
 	switch s := o.sessions[token]; {
 	case r.Method != http.MethodPost:
 		refused = oauthError("invalid_request", "must use HTTP POST")
-	case hasCredentials(r.URL.Query()):
+	case hasSensitiveParams(r.URL.Query()):
 		refused = oauthError("invalid_request", "parameters not supported in the query string")
 	case !ok || token == "":
 		refused = oauthError("unsupported_token_type", "this token type is not supported")
-	case !o.alive(s):
+	case !o.active(s):
 		refused = oauthError("invalid_token", "invalid token")
 	default:
-		s.killed = true
-		return &answer{status: http.StatusOK, kind: "text/plain"}
+		s.ended = true
+		return &response{status: http.StatusOK, kind: "text/plain"}
 	}
 	if !accepts(r.Request, "application/json") {
 		refused.encodeForm()
@@ -76,21 +76,21 @@ func (o *Org) revoke(r *request) *answer {
 //
 // Sources: Salesforce Help, "Identity URLs", "UserInfo Endpoint". That another user's identity URL reads as one of another org
 // is a choice.
-func (o *Org) userInfo(r *request) *answer {
+func (o *Org) userInfo(r *request) *response {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		return &answer{status: http.StatusMethodNotAllowed, kind: html}
+		return &response{status: http.StatusMethodNotAllowed, kind: html}
 	}
 	if bearer(r.Request) == "" {
-		return &answer{status: http.StatusForbidden, kind: html, body: []byte("Missing_OAuth_Token")}
+		return &response{status: http.StatusForbidden, kind: html, body: []byte("Missing_OAuth_Token")}
 	}
-	s := o.use(r)
+	s := o.useSession(r)
 	switch {
 	case s == nil:
-		return &answer{status: http.StatusForbidden, kind: html, body: []byte("Bad_OAuth_Token")}
+		return &response{status: http.StatusForbidden, kind: html, body: []byte("Bad_OAuth_Token")}
 	case r.ids == nil:
 		return ok200(o.claims(r, s))
-	case r.ids["org"] != o.id || !sameRecord(s.user.ID, r.ids["user"]):
-		return &answer{status: http.StatusForbidden, kind: html, body: []byte("Wrong_Org")}
+	case r.ids["org"] != o.id || !equalIDs(s.user.ID, r.ids["user"]):
+		return &response{status: http.StatusForbidden, kind: html, body: []byte("Wrong_Org")}
 	}
 	name := s.user.options.Username
 	fields := o.claims(r, s)

@@ -11,8 +11,6 @@
 package sfoauthtest
 
 import (
-	"bytes"
-	"compress/gzip"
 	"io"
 	"net"
 	"net/http"
@@ -31,33 +29,28 @@ type Org struct {
 	apps     []*App
 	users    []*User
 	sessions map[string]*session // by token
-	faults   map[Endpoint][]*fault
-	healed   chan struct{} // closed when faults are cleared, to let go of requests that hang
-	seen     Stats
+	faults   map[Endpoint][]*injectedFault
+	cleared  chan struct{} // closed when faults are cleared, to let go of requests that hang
+	stats    Stats
 	secrets  []string
-	known    map[string]bool // the members of secrets
+	isSecret map[string]bool // the members of secrets
 	locked   bool
 	dayStart time.Time // when the current count of REST requests began
 	dayCount int
-	objects  []*object // but for the users
-	jobs     []*job    // of Bulk API 1.0
-	cursors  []*cursor // of queries whose rows have not all been fetched, oldest first
 }
 
 // New returns an org without apps. It panics where the configuration is one that Salesforce does not allow.
 func New(config Config) *Org {
-	config.complete()
-	o := &Org{
+	config.setDefaults()
+	return &Org{
 		config:   config,
 		id:       newID("00D"),
 		sessions: map[string]*session{},
-		faults:   map[Endpoint][]*fault{},
-		healed:   make(chan struct{}),
-		known:    map[string]bool{},
-		seen:     newSeen(),
+		faults:   map[Endpoint][]*injectedFault{},
+		cleared:  make(chan struct{}),
+		isSecret: map[string]bool{},
+		stats:    newStats(),
 	}
-	o.objects = o.newObjects()
-	return o
 }
 
 // ID returns the org's id, 00D… with 18 characters.
@@ -85,10 +78,10 @@ func (o *Org) Secrets() []string {
 	return slices.Clone(o.secrets)
 }
 
-// keep records text as one of the org's secrets and returns it.
-func (o *Org) keep(text string) string {
-	if text != "" && !o.known[text] {
-		o.known[text] = true
+// trackSecret records text as one of the org's secrets and returns it.
+func (o *Org) trackSecret(text string) string {
+	if text != "" && !o.isSecret[text] {
+		o.isSecret[text] = true
 		o.secrets = append(o.secrets, text)
 	}
 	return text
@@ -100,7 +93,7 @@ type request struct {
 	endpoint Endpoint
 	ids      map[string]string // what the path names
 	base     string            // scheme and host of the org as the client knows it
-	text     string            // the body
+	body     string            // the body
 }
 
 // maxRequest bounds what is read of a request, in bytes.
@@ -108,23 +101,23 @@ const maxRequest = 1 << 20
 
 // ServeHTTP answers as the org would, or as Fail has said.
 func (o *Org) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	text, err := readBody(w, r)
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
 		http.Error(w, "the request broke off", http.StatusBadRequest)
 		return
 	}
-	req := &request{Request: r, base: o.baseURL(r), text: string(text)}
+	req := &request{Request: r, base: o.baseURL(r), body: string(text)}
 	req.endpoint, req.ids = locate(r)
 
-	o.watch(Call{Endpoint: req.endpoint, Phase: Arrived})
-	f, healed := o.arrive(req)
-	out := sending{r: r, healed: healed}
+	o.notify(Call{Endpoint: req.endpoint, Phase: Arrived})
+	f, healed := o.receive(req)
+	out := faultResponse{r: r, cleared: healed}
 	if f.delay > 0 {
 		out.wait(f.delay)
 	}
-	if !f.lost {
-		out.answer = o.answer(f, req)
-		o.watch(Call{Endpoint: req.endpoint, Phase: Done, Status: out.status})
+	if !f.dropped {
+		out.response = o.apply(f, req)
+		o.notify(Call{Endpoint: req.endpoint, Phase: Done, Status: out.status})
 	}
 	if f.send != nil {
 		f.send(w, out)
@@ -133,45 +126,31 @@ func (o *Org) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.write(w)
 }
 
-// readBody reads a request's body, which may be compressed. A client may say so of one that it does not send. Source: REST API
-// Developer Guide, "Using Compression".
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-	if err != nil || len(body) == 0 || r.Header.Get("Content-Encoding") != "gzip" {
-		return body, err
-	}
-	z, err := gzip.NewReader(bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(io.LimitReader(z, maxRequest))
-}
-
-func (o *Org) watch(c Call) {
+func (o *Org) notify(c Call) {
 	if o.config.OnCall != nil {
 		o.config.OnCall(c)
 	}
 }
 
-// arrive records the request and takes the fault that it meets, if any.
-func (o *Org) arrive(r *request) (Fault, chan struct{}) {
+// receive records the request and takes the fault that it meets, if any.
+func (o *Org) receive(r *request) (Fault, chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.seen.Calls[r.endpoint]++
-	o.inspect(r)
-	return o.nextFault(r.endpoint), o.healed
+	o.stats.Calls[r.endpoint]++
+	o.checkRequest(r)
+	return o.takeFault(r.endpoint), o.cleared
 }
 
-// answer does what the request asks for, or what the fault does instead.
-func (o *Org) answer(f Fault, r *request) *answer {
+// apply does what the request asks for, or what the fault does instead.
+func (o *Org) apply(f Fault, r *request) *response {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if f.instead != nil {
-		return f.instead(o, r)
+	if f.replace != nil {
+		return f.replace(o, r)
 	}
 	a := o.handle(r)
-	if f.change != nil {
-		f.change(o, a, r)
+	if f.modify != nil {
+		f.modify(o, a, r)
 	}
 	return a
 }

@@ -13,7 +13,7 @@ import (
 const oldestVersion = 31
 
 // rest answers the REST API but for the part that changes an app's pair.
-func (o *Org) rest(r *request) *answer {
+func (o *Org) rest(r *request) *response {
 	if r.ids["version"] == "" {
 		return o.versions(r)
 	}
@@ -26,56 +26,39 @@ func (o *Org) rest(r *request) *answer {
 	return a
 }
 
-func (o *Org) resource(r *request, s *session) *answer {
-	path := strings.Split(r.ids["resource"], "/")
-	switch name := path[0]; {
-	case name == "sobjects":
-		return o.sobjects(r, path[1:])
-	case r.ids["resource"] == "composite/sobjects":
-		return o.collection(r)
-	case !r.reads():
-		return notAllowed(r, "HEAD,GET")
-	case r.ids["resource"] == "":
-		base := strings.TrimSuffix(r.URL.Path, "/")
-		return ok200(map[string]any{
-			"limits": base + "/limits", "query": base + "/query", "queryAll": base + "/queryAll", "sobjects": base + "/sobjects",
-			"composite": base + "/composite", "identity": s.identity,
-		})
-	case r.ids["resource"] == "limits":
-		return ok200(map[string]any{"DailyApiRequests": map[string]int{"Max": o.config.RequestsPerDay, "Remaining": o.config.RequestsPerDay - o.dayCount}})
-	case (name == "query" || name == "queryAll") && len(path) == 1:
-		return o.query(r, s, name == "queryAll")
-	case (name == "query" || name == "queryAll") && len(path) == 2:
-		return o.more(r, s, path[1])
-	default:
+func (o *Org) resource(r *request, s *session) *response {
+	switch resource := r.ids["resource"]; {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		message := "HTTP Method '" + r.Method + "' not allowed. Allowed are HEAD,GET"
+		return restError(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", message)
+	case resource == "":
+		return ok200(map[string]any{"limits": strings.TrimSuffix(r.URL.Path, "/") + "/limits", "identity": s.identity})
+	case resource != "limits":
 		return notFound()
+	default:
+		left := o.config.RequestsPerDay - o.dayCount
+		return ok200(map[string]any{"DailyApiRequests": map[string]int{"Max": o.config.RequestsPerDay, "Remaining": left}})
 	}
 }
 
-func (r *request) reads() bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
-
-func notAllowed(r *request, allowed string) *answer {
-	return restError(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "HTTP Method '"+r.Method+"' not allowed. Allowed are "+allowed)
-}
-
-func notFound() *answer {
+func notFound() *response {
 	return restError(http.StatusNotFound, "NOT_FOUND", "The requested resource does not exist")
 }
 
 // restSession returns the session that a REST request runs in, or why it may not.
-func (o *Org) restSession(r *request) (*session, *answer) {
+func (o *Org) restSession(r *request) (*session, *response) {
 	now := o.config.Now()
 	if now.Sub(o.dayStart) >= 24*time.Hour {
 		o.dayStart, o.dayCount = now, 0
 	}
-	s := o.use(r)
+	s := o.useSession(r)
 	switch {
-	case s == nil && o.alive(o.sessions[bearer(r.Request)]): // frozen, or locked to another address
-		return nil, notForREST()
+	case s == nil && o.active(o.sessions[bearer(r.Request)]): // frozen, or locked to another address
+		return nil, sessionNotValid()
 	case s == nil:
 		return nil, restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "Session expired or invalid")
 	case !apiScope(s.app.options.Scope):
-		return nil, notForREST()
+		return nil, sessionNotValid()
 	case o.version(r) == 0:
 		return nil, notFound()
 	case o.dayCount >= o.config.RequestsPerDay:
@@ -85,9 +68,9 @@ func (o *Org) restSession(r *request) (*session, *answer) {
 	return s, nil
 }
 
-// notForREST is the answer about a session that is alive and may not be used here: for a frozen user, a session that
+// sessionNotValid is the answer about a session that is alive and may not be used here: for a frozen user, a session that
 // is locked to another address, and a token without the api scope alike.
-func notForREST() *answer {
+func sessionNotValid() *response {
 	return restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "This session is not valid for use with the REST API")
 }
 
@@ -97,7 +80,7 @@ func apiScope(scopes string) bool {
 }
 
 // versions lists the versions of the REST API, for which nobody needs to be logged in.
-func (o *Org) versions(r *request) *answer {
+func (o *Org) versions(r *request) *response {
 	var list []map[string]string
 	for v := oldestVersion; v <= o.config.APIVersion; v++ {
 		// Three releases a year: version 65 is Winter '26.
@@ -106,5 +89,5 @@ func (o *Org) versions(r *request) *answer {
 			"label": fmt.Sprintf("%s '%02d", season, 26+(v-65-(v+1)%3)/3), "url": fmt.Sprintf("/services/data/v%d.0", v), "version": fmt.Sprintf("%d.0", v),
 		})
 	}
-	return &answer{status: http.StatusOK, body: encodeJSON(list)}
+	return &response{status: http.StatusOK, body: encodeJSON(list)}
 }

@@ -11,15 +11,15 @@ import (
 
 // session is what a token stands for.
 type session struct {
-	token    string
-	identity string // the user's identity URL
-	app      *App
-	key      string // the consumer key of the login
-	user     *User
-	issued   time.Time
-	lastUsed time.Time
-	end      time.Time // of a JWT, which use does not extend; zero: an opaque token
-	killed   bool
+	token     string
+	identity  string // the user's identity URL
+	app       *App
+	key       string // the consumer key of the login
+	user      *User
+	issued    time.Time
+	lastUsed  time.Time
+	jwtExpiry time.Time // of a JWT, which use does not extend; zero: an opaque token
+	ended     bool
 }
 
 // NewToken logs the app's run-as user in without a request and without a check, and returns the token. It is not counted.
@@ -27,15 +27,15 @@ type session struct {
 func (a *App) NewToken() string {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
-	return a.org.newSession(a.org.config.BaseURL, a, a.main).token
+	return a.org.newSession(a.org.config.BaseURL, a, a.primary).token
 }
 
 // newSession logs the app's run-as user in. base is where the client sees the org.
-func (o *Org) newSession(base string, app *App, used *pair) *session {
+func (o *Org) newSession(base string, app *App, used *credentials) *session {
 	now, user := o.config.Now(), app.options.RunAs
 	if o.config.SharedSessions && !app.options.JWT {
 		for _, s := range o.sessions {
-			if s.app == app && s.user == user && o.alive(s) {
+			if s.app == app && s.user == user && o.active(s) {
 				if !o.config.LoginDoesNotExtend {
 					o.touch(s)
 				}
@@ -45,12 +45,12 @@ func (o *Org) newSession(base string, app *App, used *pair) *session {
 	}
 	s := &session{identity: base + "/id/" + o.id + "/" + user.ID, app: app, key: used.key, user: user, issued: now, lastUsed: now}
 	if app.options.JWT {
-		s.end = now.Add(app.options.JWTLifetime)
+		s.jwtExpiry = now.Add(app.options.JWTLifetime)
 		s.token = jwt(base, s)
 	} else {
 		s.token = o.id[:15] + "!AQ" + randomText(58) + "." + randomText(35)
 	}
-	o.sessions[o.keep(s.token)] = s
+	o.sessions[o.trackSecret(s.token)] = s
 	return s
 }
 
@@ -59,15 +59,15 @@ func (o *Org) newSession(base string, app *App, used *pair) *session {
 func jwt(base string, s *session) string {
 	signature := make([]byte, 256)
 	_, _ = rand.Read(signature) // never fails
-	return encodePart(map[string]any{"alg": "RS256", "typ": "JWT", "kid": "218", "tnk": "core/prod/" + s.app.org.id, "ver": "1.0"}) +
-		"." + encodePart(map[string]any{
+	return encodeClaims(map[string]any{"alg": "RS256", "typ": "JWT", "kid": "218", "tnk": "core/prod/" + s.app.org.id, "ver": "1.0"}) +
+		"." + encodeClaims(map[string]any{
 		"scp": s.app.options.Scope, "aud": []string{base, "https://api.salesforce.com"}, "sub": "uid:" + s.user.ID,
 		"iss": base, "client_id": s.key, "mty": "oauth", "sfi": randomText(32), "hsc": false, "roles": []string{},
-		"nbf": s.issued.Unix(), "iat": s.issued.Unix(), "exp": s.end.Unix(),
+		"nbf": s.issued.Unix(), "iat": s.issued.Unix(), "exp": s.jwtExpiry.Unix(),
 	}) + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-func encodePart(claims map[string]any) string {
+func encodeClaims(claims map[string]any) string {
 	text, err := json.Marshal(claims)
 	if err != nil {
 		panic(err) // claims are strings, numbers and lists
@@ -75,20 +75,20 @@ func encodePart(claims map[string]any) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-// alive says whether the session exists. That of a frozen user does, though the user cannot use it.
-func (o *Org) alive(s *session) bool {
-	return s != nil && !s.killed && !o.locked && !s.user.options.Inactive && o.config.Now().Before(o.endOf(s))
+// active says whether the session exists. That of a frozen user does, though the user cannot use it.
+func (o *Org) active(s *session) bool {
+	return s != nil && !s.ended && !o.locked && !s.user.options.Inactive && o.config.Now().Before(o.expiryOf(s))
 }
 
-// works says whether the REST API takes the session's token.
-func (o *Org) works(s *session) bool { return o.alive(s) && !s.blocked() }
+// usable says whether the REST API takes the session's token.
+func (o *Org) usable(s *session) bool { return o.active(s) && !s.blocked() }
 
 // blocked reports whether the REST API refuses the session though it is alive.
 func (s *session) blocked() bool { return s.user.options.Frozen || s.user.options.SessionsLocked }
 
-func (o *Org) endOf(s *session) time.Time {
-	if !s.end.IsZero() {
-		return s.end
+func (o *Org) expiryOf(s *session) time.Time {
+	if !s.jwtExpiry.IsZero() {
+		return s.jwtExpiry
 	}
 	return s.lastUsed.Add(o.config.SessionTimeout)
 }
@@ -101,10 +101,10 @@ func (o *Org) touch(s *session) {
 	}
 }
 
-// use returns the live session of the request's bearer token and notes the use, or returns nil.
-func (o *Org) use(r *request) *session {
+// useSession returns the live session of the request's bearer token and notes the use, or returns nil.
+func (o *Org) useSession(r *request) *session {
 	s := o.sessions[bearer(r.Request)]
-	if !o.works(s) {
+	if !o.usable(s) {
 		return nil
 	}
 	o.touch(s)
@@ -115,15 +115,15 @@ func (o *Org) use(r *request) *session {
 func (o *Org) TokenActive(token string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.works(o.sessions[token])
+	return o.usable(o.sessions[token])
 }
 
 // TokenExpiry returns when the token's session ends if nobody uses it, or the zero time where it has ended.
 func (o *Org) TokenExpiry(token string) time.Time {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if s := o.sessions[token]; o.alive(s) {
-		return o.endOf(s)
+	if s := o.sessions[token]; o.active(s) {
+		return o.expiryOf(s)
 	}
 	return time.Time{}
 }
@@ -133,10 +133,10 @@ func (o *Org) KillSession(token string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := o.sessions[token]
-	if !o.alive(s) {
+	if !o.active(s) {
 		return false
 	}
-	s.killed = true
+	s.ended = true
 	return true
 }
 
@@ -146,8 +146,8 @@ func (o *Org) RevokeAll() int {
 	defer o.mu.Unlock()
 	n := 0
 	for _, s := range o.sessions {
-		if o.alive(s) {
-			s.killed = true
+		if o.active(s) {
+			s.ended = true
 			n++
 		}
 	}

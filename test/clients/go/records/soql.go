@@ -1,4 +1,4 @@
-package sfoauthtest
+package records
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// soql is a query in the part of SOQL that the org knows:
+// soql is a query in a subset of SOQL:
 //
 //	SELECT field, … | COUNT() FROM object [WHERE condition AND …] [ORDER BY field [ASC | DESC]] [LIMIT n]
 //
@@ -30,7 +30,7 @@ type condition struct {
 	values          []any // string, float64, bool or nil
 }
 
-// names are the fields that the query mentions.
+// names returns the fields that the query mentions.
 func (q *soql) names() []string {
 	names := slices.Clone(q.fields)
 	for _, c := range q.where {
@@ -44,7 +44,7 @@ func (q *soql) names() []string {
 
 var soqlToken = regexp.MustCompile(`'(?:[^'\\]|\\.)*'|[A-Za-z_]\w*|-?\d+(?:\.\d+)?|!=|<>|\S`)
 
-// parser reads tokens from the front.
+// parser consumes tokens.
 type parser struct{ tokens []string }
 
 func (p *parser) next() string {
@@ -56,7 +56,7 @@ func (p *parser) next() string {
 	return token
 }
 
-// skip takes the word, in any case, if it comes next.
+// skip consumes the words, in any case, if they come next, and reports whether they did.
 func (p *parser) skip(words ...string) bool {
 	if len(p.tokens) < len(words) {
 		return false
@@ -132,7 +132,9 @@ func (p *parser) condition() (c condition, ok bool) {
 	return c, c.operator != "IN" || p.skip(")")
 }
 
-var unescape = strings.NewReplacer(`\'`, "'", `\"`, `"`, `\\`, `\`, `\n`, "\n", `\r`, "\r", `\t`, "\t", `\%`, "%", `\_`, "_")
+var unescape = strings.NewReplacer(
+	`\'`, "'", `\"`, `"`, `\\`, `\`, `\n`, "\n", `\r`, "\r", `\t`, "\t", `\%`, "%", `\_`, "_",
+)
 
 func literal(token string) (any, bool) {
 	switch {
@@ -147,10 +149,10 @@ func literal(token string) (any, bool) {
 	return n, err == nil
 }
 
-// holds says whether the condition is true of the record. Texts are compared without regard to case, ids by their first 15
-// characters.
-func (c *condition) holds(b *object, r record) bool {
-	f, _ := b.field(c.field)
+// matches reports whether the record meets the condition. Texts are compared without regard to case, ids by their first
+// 15 characters.
+func (c *condition) matches(o *object, r record) bool {
+	f, _ := o.field(c.field)
 	value := r[f.name]
 	switch c.operator {
 	case "LIKE":
@@ -158,18 +160,18 @@ func (c *condition) holds(b *object, r record) bool {
 		matched, err := regexp.MatchString("(?is)^"+pattern+"$", text(value))
 		return err == nil && matched
 	case "!=":
-		return !same(f, value, c.values[0])
+		return !equal(f, value, c.values[0])
 	default:
-		return slices.ContainsFunc(c.values, func(wanted any) bool { return same(f, value, wanted) })
+		return slices.ContainsFunc(c.values, func(wanted any) bool { return equal(f, value, wanted) })
 	}
 }
 
-func same(f field, value, wanted any) bool {
+func equal(f field, value, wanted any) bool {
 	one, isText := value.(string)
 	other, wantsText := wanted.(string)
 	switch {
 	case isText && wantsText && f.kind == "id":
-		return sameRecord(one, other)
+		return sameID(one, other)
 	case isText && wantsText:
 		return strings.EqualFold(one, other)
 	default:

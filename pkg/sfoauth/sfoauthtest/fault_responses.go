@@ -8,30 +8,30 @@ import (
 	"time"
 )
 
-// instead answers with what reply makes and carries nothing out.
-func instead(name string, reply func(*Org, *request) *answer) Fault {
-	return Fault{name: name, instead: reply}
+// responding answers with what reply makes and carries nothing out.
+func responding(name string, reply func(*Org, *request) *response) Fault {
+	return Fault{name: name, replace: reply}
 }
 
 // Unavailable answers 503 with a web page, as an overloaded or restarting server does.
 func Unavailable() Fault {
-	return instead("503 with a web page", func(*Org, *request) *answer {
-		return &answer{status: http.StatusServiceUnavailable, kind: html, body: []byte("<html><head><title>Server Unavailable</title></head><body>The server is busy.</body></html>\n")}
+	return responding("503 with a web page", func(*Org, *request) *response {
+		return &response{status: http.StatusServiceUnavailable, kind: html, body: []byte("<html><head><title>Server Unavailable</title></head><body>The server is busy.</body></html>\n")}
 	})
 }
 
 // WebPage answers with the status and a web page, as Salesforce's edge does with 400, 403, 404, 420 or 421 when it is
 // busy or does not know where the org is: it says nothing of the app. Source: public bug reports.
 func WebPage(status int) Fault {
-	return instead(fmt.Sprintf("web page with %d", status), func(*Org, *request) *answer {
-		return &answer{status: status, kind: html, body: fmt.Appendf(nil, "<html><head><title>%d</title></head><body>Try again later.</body></html>\n", status)}
+	return responding(fmt.Sprintf("web page with %d", status), func(*Org, *request) *response {
+		return &response{status: status, kind: html, body: fmt.Appendf(nil, "<html><head><title>%d</title></head><body>Try again later.</body></html>\n", status)}
 	})
 }
 
 // Maintenance answers 503 with the page that stands in for an org under maintenance.
 func Maintenance() Fault {
-	return instead("maintenance", func(*Org, *request) *answer {
-		return &answer{status: http.StatusServiceUnavailable, kind: html, body: []byte("<!DOCTYPE html>\n<html><head><title>Scheduled Maintenance</title></head><body>We are down for maintenance.</body></html>\n")}
+	return responding("maintenance", func(*Org, *request) *response {
+		return &response{status: http.StatusServiceUnavailable, kind: html, body: []byte("<!DOCTYPE html>\n<html><head><title>Scheduled Maintenance</title></head><body>We are down for maintenance.</body></html>\n")}
 	})
 }
 
@@ -41,8 +41,8 @@ func TooManyRequests(after time.Duration, asDate bool) Fault {
 	if asDate {
 		name = fmt.Sprintf("429 with %v as a date", after)
 	}
-	return instead(name, func(o *Org, r *request) *answer {
-		a := refusal(r, http.StatusTooManyRequests, "rate_limit_exceeded", "too many requests")
+	return responding(name, func(o *Org, r *request) *response {
+		a := errorResponse(r, http.StatusTooManyRequests, "rate_limit_exceeded", "too many requests")
 		value := strconv.Itoa(int(after / time.Second))
 		if asDate {
 			value = o.config.Now().Add(after).UTC().Format(http.TimeFormat)
@@ -54,15 +54,12 @@ func TooManyRequests(after time.Duration, asDate bool) Fault {
 
 // ErrorResponse answers with the status and an error in the form of the endpoint: OAuth's or the REST API's.
 func ErrorResponse(status int, code, text string) Fault {
-	return instead(fmt.Sprintf("%d %s %s", status, code, text), func(_ *Org, r *request) *answer {
-		return refusal(r, status, code, text)
+	return responding(fmt.Sprintf("%d %s %s", status, code, text), func(_ *Org, r *request) *response {
+		return errorResponse(r, status, code, text)
 	})
 }
 
-func refusal(r *request, status int, code, text string) *answer {
-	if r.endpoint == Bulk {
-		return bulkError(r, status, code, text)
-	}
+func errorResponse(r *request, status int, code, text string) *response {
 	if !r.endpoint.oauth() {
 		return restError(status, code, text)
 	}
@@ -74,12 +71,12 @@ func refusal(r *request, status int, code, text string) *answer {
 // Redirect answers with a redirect to another base URL, or to the org's own where to is empty. A request that follows it,
 // here or at another Org, is recorded as improper.
 func Redirect(status int, to string) Fault {
-	return instead(fmt.Sprintf("redirect with %d", status), func(_ *Org, r *request) *answer {
+	return responding(fmt.Sprintf("redirect with %d", status), func(_ *Org, r *request) *response {
 		base := r.base
 		if to != "" {
 			base = to
 		}
-		return redirection(status, base+redirected)
+		return redirect(status, base+redirectPath)
 	})
 }
 
@@ -112,7 +109,7 @@ func OAuthErrors() []Fault {
 		{"unsupported_grant_type", "grant type not supported"},
 	} {
 		f := ErrorResponse(http.StatusBadRequest, e[0], e[1])
-		f.fits = func(at Endpoint) bool { return at == Token }
+		f.matches = func(at Endpoint) bool { return at == Token }
 		faults = append(faults, f)
 	}
 	return faults
@@ -131,7 +128,7 @@ func RESTErrors() []Fault {
 		ErrorResponse(http.StatusServiceUnavailable, "SERVER_UNAVAILABLE", "Server is temporarily unavailable"),
 	}
 	for i := range faults {
-		faults[i].fits = func(at Endpoint) bool { return !at.oauth() && at != Bulk }
+		faults[i].matches = func(at Endpoint) bool { return !at.oauth() }
 	}
 	return faults
 }

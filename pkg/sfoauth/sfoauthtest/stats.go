@@ -26,7 +26,7 @@ type Stats struct {
 	Violations []string          // what should not have been sent, each once, in the order of its first appearance; never a value
 }
 
-func newSeen() Stats {
+func newStats() Stats {
 	return Stats{Calls: map[Endpoint]int{}, ByKey: map[string]Logins{}}
 }
 
@@ -34,7 +34,7 @@ func newSeen() Stats {
 func (o *Org) Stats() Stats {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	seen := o.seen
+	seen := o.stats
 	seen.Calls, seen.ByKey, seen.Violations = maps.Clone(seen.Calls), maps.Clone(seen.ByKey), slices.Clone(seen.Violations)
 	return seen
 }
@@ -47,9 +47,9 @@ func (o *Org) Violations() []string { return o.Stats().Violations }
 func (a *App) Logins() Logins {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
-	sum := a.org.seen.ByKey[a.main.key]
-	for _, p := range a.beside {
-		sum = sum.plus(a.org.seen.ByKey[p.key])
+	sum := a.org.stats.ByKey[a.primary.key]
+	for _, p := range a.staged {
+		sum = sum.plus(a.org.stats.ByKey[p.key])
 	}
 	return sum
 }
@@ -64,42 +64,42 @@ func (s *Stats) count(key string, more Logins) { s.ByKey[key] = s.ByKey[key].plu
 func (o *Org) ResetStats() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.seen = newSeen()
+	o.stats = newStats()
 }
 
-// redirected is the path that faults redirect to.
-const redirected = "/sfoauthtest/redirected"
+// redirectPath is the path that faults redirect to.
+const redirectPath = "/sfoauthtest/redirected"
 
-// inspect records what is improper in a request.
-func (o *Org) inspect(r *request) {
+// checkRequest records what is improper in a request.
+func (o *Org) checkRequest(r *request) {
 	improper := func(what string) {
 		text := fmt.Sprintf("%s %s: %s", r.Method, r.endpoint, what)
-		if !slices.Contains(o.seen.Violations, text) {
-			o.seen.Violations = append(o.seen.Violations, text)
+		if !slices.Contains(o.stats.Violations, text) {
+			o.stats.Violations = append(o.stats.Violations, text)
 		}
 	}
-	if strings.HasPrefix(r.URL.Path, redirected) {
-		o.seen.Redirects++
+	if strings.HasPrefix(r.URL.Path, redirectPath) {
+		o.stats.Redirects++
 		improper("a redirect was followed")
 	}
 	query := r.URL.Query()
-	if hasCredentials(query) || o.holdsSecret(query) {
+	if hasSensitiveParams(query) || o.containsSecret(query) {
 		improper("credentials or a token in the query string")
 	}
 	for part := range strings.SplitSeq(r.URL.Path, "/") {
-		if o.known[part] {
+		if o.isSecret[part] {
 			improper("credentials or a token in the path")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
-		if name == "Authorization" || name == "X-Sfdc-Session" && r.endpoint == Bulk {
+		if name == "Authorization" {
 			continue
 		}
 		if slices.ContainsFunc(r.Header[name], o.mentionsSecret) {
 			improper("credentials or a token in the header " + name)
 		}
 	}
-	if token := bearer(r.Request); o.known[token] && o.sessions[token] == nil {
+	if token := bearer(r.Request); o.isSecret[token] && o.sessions[token] == nil {
 		improper("a secret that is no token in the Authorization header")
 	}
 	if len(r.Header.Values("Accept")) > 0 && !accepts(r.Request, "application/json") && !accepts(r.Request, "*/*") {
@@ -107,17 +107,17 @@ func (o *Org) inspect(r *request) {
 	}
 	form, _ := r.form()
 	_, _, basic := r.BasicAuth()
-	o.inspectCredentials(r, form, basic, improper)
+	o.checkCredentials(r, form, basic, improper)
 }
 
-// inspectCredentials records where the pair and the token were sent.
-func (o *Org) inspectCredentials(r *request, form url.Values, basic bool, improper func(string)) {
+// checkCredentials records where the pair and the token were sent.
+func (o *Org) checkCredentials(r *request, form url.Values, basic bool, improper func(string)) {
 	switch r.endpoint {
 	case Token:
 		if basic {
-			o.seen.Basic++
+			o.stats.Basic++
 		} else if form.Has("client_secret") {
-			o.seen.Form++
+			o.stats.Form++
 		}
 		if form.Has("scope") {
 			improper("a scope, which the flow does not support")
@@ -130,7 +130,7 @@ func (o *Org) inspectCredentials(r *request, form url.Values, basic bool, improp
 			improper("a token in the Authorization header")
 		}
 	default:
-		if basic || form.Has("client_secret") || o.mentionsSecret(r.text) {
+		if basic || form.Has("client_secret") || o.mentionsSecret(r.body) {
 			improper("credentials or a token where they are not wanted")
 		}
 		if r.endpoint == Other && r.Header.Get("Authorization") != "" {
@@ -145,8 +145,8 @@ func (o *Org) inspectCredentials(r *request, form url.Values, basic bool, improp
 	}
 }
 
-// hasCredentials says whether a query string has parameters that belong into a body or a header.
-func hasCredentials(query url.Values) bool {
+// hasSensitiveParams says whether a query string has parameters that belong into a body or a header.
+func hasSensitiveParams(query url.Values) bool {
 	for name := range query {
 		switch strings.ToLower(name) {
 		case "client_secret", "client_id", "token", "access_token", "oauth_token", "refresh_token", "sid", "assertion", "password":
@@ -156,9 +156,9 @@ func hasCredentials(query url.Values) bool {
 	return false
 }
 
-func (o *Org) holdsSecret(values url.Values) bool {
+func (o *Org) containsSecret(values url.Values) bool {
 	for _, list := range values {
-		if slices.ContainsFunc(list, func(v string) bool { return o.known[v] }) {
+		if slices.ContainsFunc(list, func(v string) bool { return o.isSecret[v] }) {
 			return true
 		}
 	}
@@ -168,5 +168,5 @@ func (o *Org) holdsSecret(values url.Values) bool {
 // mentionsSecret says whether one of the words of text is a secret.
 func (o *Org) mentionsSecret(text string) bool {
 	words := strings.FieldsFunc(text, func(c rune) bool { return strings.ContainsRune(" ;,=&\"'", c) })
-	return slices.ContainsFunc(words, func(w string) bool { return o.known[w] })
+	return slices.ContainsFunc(words, func(w string) bool { return o.isSecret[w] })
 }

@@ -12,20 +12,23 @@ import (
 )
 
 func TestAppsAndConsumersAreListed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{Name: "CRM"})
 		app.User.Change(func(o *sfoauthtest.UserOptions) { o.ExternalClientAppDeveloper, o.ViewClientSecret = true, true })
 		token, err := client.Token(t.Context())
 		must(t, err)
-		apps, err := client.StagedCredentialsClient(token, "", "").Apps(t.Context())
+		apps, err := client.StagedCredentials(token, "", "").Apps(t.Context())
 		if err != nil || len(apps) != 1 || apps[0] != (sfoauth.ExternalClientApp{ID: app.ID, Name: "CRM"}) {
 			t.Errorf("apps %+v, %v", apps, err)
 		}
-		consumers, err := client.StagedCredentialsClient(token, app.ID[:15], "").Consumers(t.Context())
-		if err != nil || len(consumers) != 1 || consumers[0] != (sfoauth.Consumer{ID: app.ConsumerID, ConsumerKey: client.ConsumerKey, Name: "CRM"}) {
+		consumers, err := client.StagedCredentials(token, app.ID[:15], "").Consumers(t.Context())
+		if err != nil || len(consumers) != 1 ||
+			consumers[0] != (sfoauth.Consumer{ID: app.ConsumerID, ConsumerKey: client.ConsumerKey, Name: "CRM"}) {
 			t.Errorf("consumers %+v, %v", consumers, err)
 		}
-		if main, err := client.StagedCredentialsClient(token, app.ID[:15], app.ConsumerID[:15]).Primary(t.Context()); err != nil || main.ConsumerKey != client.ConsumerKey {
+		if main, err := client.StagedCredentials(token, app.ID[:15], app.ConsumerID[:15]).Primary(t.Context()); err != nil ||
+			main.ConsumerKey != client.ConsumerKey {
 			t.Errorf("with ids of 15 characters: %v", err)
 		}
 		if improper := org.Violations(); len(improper) > 0 {
@@ -36,13 +39,14 @@ func TestAppsAndConsumersAreListed(t *testing.T) {
 
 // What stands in a secret goes into a path: nothing but ids does.
 func TestNothingButIDsGoesIntoAPath(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		token := &sfoauth.Token{AccessToken: sfoauth.NewSecret(app.NewToken())}
 		for _, ids := range [][2]string{
 			{"", app.ConsumerID}, {app.ID, ""}, {"../../sobjects/x", app.ConsumerID}, {app.ID, "888?part=keyand"}, {app.ID + "0", app.ConsumerID}, {app.ID, "888000000000é0"},
 		} {
-			c := client.StagedCredentialsClient(token, ids[0], ids[1])
+			c := client.StagedCredentials(token, ids[0], ids[1])
 			_, err := c.Primary(t.Context())
 			_, err2 := c.ListStaged(t.Context())
 			_, err3 := c.Stage(t.Context())
@@ -52,10 +56,10 @@ func TestNothingButIDsGoesIntoAPath(t *testing.T) {
 				}
 			}
 		}
-		if _, err := client.StagedCredentialsClient(token, "../usage", "").Consumers(t.Context()); err == nil {
+		if _, err := client.StagedCredentials(token, "../usage", "").Consumers(t.Context()); err == nil {
 			t.Error("consumers of an app that is no id")
 		}
-		c := client.StagedCredentialsClient(token, app.ID, app.ConsumerID)
+		c := client.StagedCredentials(token, app.ID, app.ConsumerID)
 		for _, id := range []string{"", "../x", "a/b", "a?b", "a b", strings.Repeat("a", 65)} {
 			if c.Promote(t.Context(), id) == nil || c.Delete(t.Context(), id) == nil {
 				t.Errorf("the staged pair %q", id)
@@ -68,18 +72,23 @@ func TestNothingButIDsGoesIntoAPath(t *testing.T) {
 }
 
 func TestMissingPermissionsAreFinal(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		token, err := client.Token(t.Context())
 		must(t, err)
-		_, err = client.StagedCredentialsClient(token, app.ID, app.ConsumerID).Primary(t.Context())
-		if failed, ok := errors.AsType[*sfoauth.Error](err); !ok || failed.Kind != sfoauth.Permanent || failed.Status != http.StatusForbidden || failed.Code != "INSUFFICIENT_ACCESS" || failed.Hint() == "" {
+		_, err = client.StagedCredentials(token, app.ID, app.ConsumerID).Primary(t.Context())
+		if failed, ok := errors.AsType[*sfoauth.Error](err); !ok || failed.Kind != sfoauth.Permanent ||
+			failed.Status != http.StatusForbidden ||
+			failed.Code != "INSUFFICIENT_ACCESS" ||
+			failed.Hint() == "" {
 			t.Errorf("without permissions: %v", err)
 		}
 	})
 }
 
 func TestSameRecord(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		a, b string
 		same bool
@@ -96,6 +105,7 @@ func TestSameRecord(t *testing.T) {
 // Without "Allow access to External Client App consumer secrets via REST API", or without part=keyandsecret, the answer may hold
 // a key and no secret.
 func TestPrimaryCredentialsAreAKeyAndASecret(t *testing.T) {
+	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!abc")}
 	for body, complete := range map[string]bool{
 		`{"id":"888xx0000000001","key":"k","secret":"s"}`:  true,
@@ -107,10 +117,11 @@ func TestPrimaryCredentialsAreAKeyAndASecret(t *testing.T) {
 		`{}`: false,
 		`{"stagedCredentials":[{"id":"0xJ","key":"k","secret":"s","state":"Active"}]}`: false,
 	} {
-		credentials := answering(200, "application/json", body).StagedCredentialsClient(token, "0xIxx0000000001", "888xx0000000001")
+		credentials := answering(200, "application/json", body).StagedCredentials(token, "0xIxx0000000001", "888xx0000000001")
 		main, err := credentials.Primary(t.Context())
 		refused, _ := errors.AsType[*sfoauth.Error](err)
-		if (err == nil) != complete || err != nil && (refused == nil || refused.Kind != sfoauth.InvalidResponse) || err == nil && (main.ConsumerKey != "k" || main.ConsumerSecret.Reveal() != "s") {
+		if (err == nil) != complete || err != nil && (refused == nil || refused.Kind != sfoauth.InvalidResponse) ||
+			err == nil && (main.ConsumerKey != "k" || main.ConsumerSecret.Reveal() != "s") {
 			t.Errorf("%s: %v, want accepted: %t", body, err, complete)
 		}
 		if err != nil && (main.ConsumerKey != "" || !main.ConsumerSecret.IsZero()) {

@@ -12,38 +12,38 @@ import (
 	"time"
 )
 
-// sending is an answer on its way through a fault.
-type sending struct {
-	*answer
-	r      *http.Request
-	healed chan struct{} // closed by Heal
+// faultResponse is an answer on its way through a fault.
+type faultResponse struct {
+	*response
+	r       *http.Request
+	cleared chan struct{} // closed by Heal
 }
 
 // wait waits for d, or until the client has gone or Heal is called; it then returns false.
-func (s sending) wait(d time.Duration) bool {
+func (s faultResponse) wait(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
 	case <-s.r.Context().Done():
-	case <-s.healed:
+	case <-s.cleared:
 	}
 	return false
 }
 
 // hang sends nothing. What is left at the end is a connection that closes without an answer.
-func hang(_ http.ResponseWriter, s sending) {
+func hang(_ http.ResponseWriter, s faultResponse) {
 	select {
 	case <-s.r.Context().Done():
-	case <-s.healed:
+	case <-s.cleared:
 	}
 	panic(http.ErrAbortHandler)
 }
 
 // reset breaks the connection: over TCP the client sees "connection reset by peer".
-func reset(w http.ResponseWriter, _ sending) {
-	conn := takeOver(w)
+func reset(w http.ResponseWriter, _ faultResponse) {
+	conn := hijack(w)
 	if c, ok := conn.(*tls.Conn); ok {
 		conn = c.NetConn()
 	}
@@ -53,33 +53,33 @@ func reset(w http.ResponseWriter, _ sending) {
 	_ = conn.Close()
 }
 
-func truncateHeader(w http.ResponseWriter, s sending) {
-	conn := takeOver(w)
+func truncateHeader(w http.ResponseWriter, s faultResponse) {
+	conn := hijack(w)
 	_, _ = io.WriteString(conn, "HTTP/1.1 "+strconv.Itoa(s.status)+" \r\nContent-Type: application/js")
 	_ = conn.Close()
 }
 
-func notHTTP(w http.ResponseWriter, _ sending) {
-	conn := takeOver(w)
+func notHTTP(w http.ResponseWriter, _ faultResponse) {
+	conn := hijack(w)
 	_, _ = io.WriteString(conn, "\x15\x03\x01\x00\x02\x02\x28 not HTTP\r\n\r\n")
 	_ = conn.Close()
 }
 
-func headless(w http.ResponseWriter, s sending) {
-	conn := takeOver(w)
-	_, _ = conn.Write(append(s.text(), "\r\n\r\n"...))
+func bodyOnly(w http.ResponseWriter, s faultResponse) {
+	conn := hijack(w)
+	_, _ = conn.Write(append(s.bytes(), "\r\n\r\n"...))
 	_ = conn.Close()
 }
 
-func headerOfBody(w http.ResponseWriter, s sending) {
-	conn := takeOver(w)
-	words := strings.NewReplacer(":", " ", ",", "\r\n", "{", "", "}", "", `"`, "").Replace(string(s.text()))
+func bodyAsHeader(w http.ResponseWriter, s faultResponse) {
+	conn := hijack(w)
+	words := strings.NewReplacer(":", " ", ",", "\r\n", "{", "", "}", "", `"`, "").Replace(string(s.bytes()))
 	_, _ = io.WriteString(conn, "HTTP/1.1 "+strconv.Itoa(s.status)+" \r\n"+words+"\r\n\r\n")
 	_ = conn.Close()
 }
 
-// takeOver takes the connection from the server. Where that is not possible, as with HTTP/2, it breaks the request off.
-func takeOver(w http.ResponseWriter) net.Conn {
+// hijack takes the connection from the server. Where that is not possible, as with HTTP/2, it breaks the request off.
+func hijack(w http.ResponseWriter) net.Conn {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
@@ -87,7 +87,7 @@ func takeOver(w http.ResponseWriter) net.Conn {
 	return conn
 }
 
-func truncate(w http.ResponseWriter, s sending) {
+func truncate(w http.ResponseWriter, s faultResponse) {
 	text := s.start(w)
 	w.Header().Set("Content-Length", strconv.Itoa(max(len(text), 2)))
 	w.WriteHeader(s.status)
@@ -96,7 +96,7 @@ func truncate(w http.ResponseWriter, s sending) {
 	panic(http.ErrAbortHandler)
 }
 
-func trickle(w http.ResponseWriter, s sending, interval time.Duration) {
+func trickle(w http.ResponseWriter, s faultResponse, interval time.Duration) {
 	text := s.start(w)
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(s.status)
@@ -109,27 +109,27 @@ func trickle(w http.ResponseWriter, s sending, interval time.Duration) {
 	}
 }
 
-func spaces(n int, c byte) []byte { return bytes.Repeat([]byte{c}, n) }
+func padding(n int, c byte) []byte { return bytes.Repeat([]byte{c}, n) }
 
 // pad puts white space in front of the body.
-func (a *answer) pad(size int) {
-	a.body, a.fields = append(spaces(size, ' '), a.text()...), nil
+func (a *response) pad(size int) {
+	a.body, a.fields = append(padding(size, ' '), a.bytes()...), nil
 }
 
 // compress encodes the body with gzip, where the client takes that.
-func (a *answer) compress(r *request) {
+func (a *response) compress(r *request) {
 	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		return
 	}
 	var out bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&out, gzip.BestSpeed) // a level that exists
-	_, _ = z.Write(a.text())                          // a bytes.Buffer takes everything
+	_, _ = z.Write(a.bytes())                         // a bytes.Buffer takes everything
 	_ = z.Close()
 	a.body, a.fields = out.Bytes(), nil
 	a.setHeader("Content-Encoding", "gzip")
 }
 
-func (a *answer) setHeader(name, value string) {
+func (a *response) setHeader(name, value string) {
 	if a.header == nil {
 		a.header = http.Header{}
 	}

@@ -10,39 +10,39 @@ import (
 	"time"
 )
 
-// pair is a consumer key and secret.
-type pair struct {
+// credentials is a consumer key and secret.
+type credentials struct {
 	key, secret string
 	id          string
 	state       string // of a pair beside the main one; the main pair has none
 	created     time.Time
 	createdBy   string    // user id; empty: in Setup
-	known       time.Time // when the token endpoint has learned of it
+	knownFrom   time.Time // when the token endpoint has learned of it
 	expires     time.Time // zero: never
 }
 
-// newPair makes a pair that the token endpoint knows after delay.
-func (o *Org) newPair(delay time.Duration) *pair {
+// newCredentials makes a pair that the token endpoint knows after delay.
+func (o *Org) newCredentials(delay time.Duration) *credentials {
 	now := o.config.Now()
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails
-	return &pair{
-		key:     "3MVG9" + randomText(58) + "." + randomText(20),
-		secret:  o.keep(strings.ToUpper(hex.EncodeToString(secret))),
-		id:      newID("0xJ"),
-		created: now,
-		known:   now.Add(delay),
+	return &credentials{
+		key:       "3MVG9" + randomText(58) + "." + randomText(20),
+		secret:    o.trackSecret(strings.ToUpper(hex.EncodeToString(secret))),
+		id:        newID("0xJ"),
+		created:   now,
+		knownFrom: now.Add(delay),
 	}
 }
 
-// findPair returns the app that the key belongs to, and the pair, where the token endpoint knows it now.
-func (o *Org) findPair(key string) (*App, *pair) {
+// findCredentials returns the app that the key belongs to, and the pair, where the token endpoint knows it now.
+func (o *Org) findCredentials(key string) (*App, *credentials) {
 	now := o.config.Now()
 	for _, app := range o.apps {
-		app.expire()
-		for _, p := range append([]*pair{app.main}, app.beside...) {
+		app.expireStaged()
+		for _, p := range append([]*credentials{app.primary}, app.staged...) {
 			switch {
-			case p.key != key || now.Before(p.known) || p.state == stateExpired:
+			case p.key != key || now.Before(p.knownFrom) || p.state == stateExpired:
 			case p.state == stateActive && o.config.StagedCannotLogIn:
 			default:
 				return app, p
@@ -56,54 +56,54 @@ func (o *Org) findPair(key string) (*App, *pair) {
 func (o *Org) CanLogin(key, secret string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	app, p := o.findPair(key)
-	return p != nil && p.secret == secret && !app.options.NotInstalled && o.refuseLogin(app, app.options.RunAs) == nil
+	app, p := o.findCredentials(key)
+	return p != nil && p.secret == secret && !app.options.NotInstalled && o.loginError(app, app.options.RunAs) == nil
 }
 
 func (o *Org) findApp(id string) *App {
-	i := slices.IndexFunc(o.apps, func(a *App) bool { return sameRecord(a.ID, id) })
+	i := slices.IndexFunc(o.apps, func(a *App) bool { return equalIDs(a.ID, id) })
 	if i < 0 {
 		return nil
 	}
 	return o.apps[i]
 }
 
-// sameRecord compares ids in the form of 15 or 18 characters.
-func sameRecord(id, other string) bool {
+// equalIDs compares ids in the form of 15 or 18 characters.
+func equalIDs(id, other string) bool {
 	return other == id || other == id[:15]
 }
 
-// expire ends the pairs beside the main one whose time is over.
-func (a *App) expire() {
+// expireStaged ends the pairs beside the main one whose time is over.
+func (a *App) expireStaged() {
 	now := a.org.config.Now()
-	for _, p := range a.beside {
+	for _, p := range a.staged {
 		if p.state == stateActive && !now.Before(p.expires) {
 			p.state = stateExpired
 		}
 	}
-	a.beside = slices.DeleteFunc(a.beside, func(p *pair) bool { return p.state == stateRotated && !now.Before(p.expires) })
+	a.staged = slices.DeleteFunc(a.staged, func(p *credentials) bool { return p.state == stateRotated && !now.Before(p.expires) })
 }
 
-func (a *App) findStaged(id string) *pair {
-	i := slices.IndexFunc(a.beside, func(p *pair) bool { return sameRecord(p.id, id) })
+func (a *App) findStaged(id string) *credentials {
+	i := slices.IndexFunc(a.staged, func(p *credentials) bool { return equalIDs(p.id, id) })
 	if i < 0 {
 		return nil
 	}
-	return a.beside[i]
+	return a.staged[i]
 }
 
-func (a *App) remove(p *pair) {
-	a.beside = slices.DeleteFunc(a.beside, func(other *pair) bool { return other == p })
+func (a *App) removeStaged(p *credentials) {
+	a.staged = slices.DeleteFunc(a.staged, func(other *credentials) bool { return other == p })
 }
 
 // json reads the body as a JSON object.
-func (r *request) json() (map[string]any, *answer) {
+func (r *request) json() (map[string]any, *response) {
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
 		return nil, restError(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Content type of the request is not supported. Only application/json is.")
 	}
 	var body map[string]any
-	if json.Unmarshal([]byte(r.text), &body) != nil {
+	if json.Unmarshal([]byte(r.body), &body) != nil {
 		return nil, restError(http.StatusBadRequest, "JSON_PARSER_ERROR", "The body is not a JSON object.")
 	}
 	return body, nil

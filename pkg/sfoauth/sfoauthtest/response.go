@@ -14,8 +14,8 @@ import (
 
 const html = "text/html;charset=UTF-8"
 
-// answer is what the org says to one request, not yet written. Either fields or body is set.
-type answer struct {
+// response is what the org says to one request, not yet written. Either fields or body is set.
+type response struct {
 	status int
 	kind   string         // content type; empty: JSON
 	header http.Header    // beside the content type
@@ -24,8 +24,8 @@ type answer struct {
 	secret string // the consumer secret that signs fields; empty: the answer is not signed
 }
 
-// text returns the body as it goes over the wire.
-func (a *answer) text() []byte {
+// bytes returns the body as it goes over the wire.
+func (a *response) bytes() []byte {
 	if a.fields == nil {
 		return a.body
 	}
@@ -33,7 +33,7 @@ func (a *answer) text() []byte {
 }
 
 // encodeForm turns fields into a form, with spaces as %20 as Salesforce writes them.
-func (a *answer) encodeForm() {
+func (a *response) encodeForm() {
 	form := url.Values{}
 	for name, value := range a.fields {
 		if text, ok := value.(string); ok {
@@ -44,16 +44,16 @@ func (a *answer) encodeForm() {
 	a.body = []byte(strings.ReplaceAll(form.Encode(), "+", "%20"))
 }
 
-// encodeXML turns fields into an XML document. The attributes are those of its root.
-func (a *answer) encodeXML(root, attributes string) {
+// encodeXML turns fields into an XML document.
+func (a *response) encodeXML() {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<?xml version="1.0" encoding="UTF-8"?><%s%s>`, root, attributes)
+	b.WriteString(`<?xml version="1.0" encoding="UTF-8"?><OAuth>`)
 	for _, name := range slices.Sorted(maps.Keys(a.fields)) {
 		fmt.Fprintf(&b, "<%s>", name)
 		_ = xml.EscapeText(&b, fmt.Append(nil, a.fields[name])) // a bytes.Buffer takes everything
 		fmt.Fprintf(&b, "</%s>", name)
 	}
-	fmt.Fprintf(&b, "</%s>", root)
+	b.WriteString("</OAuth>")
 	a.kind, a.fields, a.body = "application/xml;charset=UTF-8", nil, b.Bytes()
 }
 
@@ -66,35 +66,35 @@ func encodeJSON(value any) []byte {
 }
 
 // ok200 is a good answer.
-func ok200(fields map[string]any) *answer {
-	return &answer{status: http.StatusOK, fields: fields}
+func ok200(fields map[string]any) *response {
+	return &response{status: http.StatusOK, fields: fields}
 }
 
 // oauthError is an error of the OAuth endpoints, which is always a 400, even where RFC 6749 section 5.2 allows or wants
 // a 401.
-func oauthError(code, description string) *answer {
-	return &answer{status: http.StatusBadRequest, fields: map[string]any{"error": code, "error_description": description}}
+func oauthError(code, description string) *response {
+	return &response{status: http.StatusBadRequest, fields: map[string]any{"error": code, "error_description": description}}
 }
 
 // restError is an error of the REST API: a list of one.
-func restError(status int, code, message string) *answer {
-	return &answer{status: status, body: encodeJSON([]map[string]string{{"message": message, "errorCode": code}})}
+func restError(status int, code, message string) *response {
+	return &response{status: status, body: encodeJSON([]map[string]string{{"message": message, "errorCode": code}})}
 }
 
-// redirection sends the client elsewhere.
-func redirection(status int, to string) *answer {
-	return &answer{status: status, kind: html, header: http.Header{"Location": {to}}}
+// redirect sends the client elsewhere.
+func redirect(status int, to string) *response {
+	return &response{status: status, kind: html, header: http.Header{"Location": {to}}}
 }
 
 // write sends the answer in one piece.
-func (a *answer) write(w http.ResponseWriter) {
+func (a *response) write(w http.ResponseWriter) {
 	text := a.start(w)
 	w.WriteHeader(a.status)
 	_, _ = w.Write(text) // fails when the client has gone, which is its business
 }
 
 // start sets the headers and returns the body that is to follow.
-func (a *answer) start(w http.ResponseWriter) []byte {
+func (a *response) start(w http.ResponseWriter) []byte {
 	maps.Copy(w.Header(), a.header)
 	kind := a.kind
 	if kind == "" {
@@ -102,7 +102,7 @@ func (a *answer) start(w http.ResponseWriter) []byte {
 	}
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Cache-Control", "no-cache,must-revalidate,max-age=0,no-store,private")
-	return a.text()
+	return a.bytes()
 }
 
 // accepts says whether the request names the media type in Accept. A request without Accept names nothing.

@@ -1,4 +1,4 @@
-package sfoauthtest_test
+package records_test
 
 import (
 	"bytes"
@@ -6,42 +6,83 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/test/clients/go/records"
 )
 
 const data = "/services/data/v65.0/"
 
-// rest is a world in which one token calls the REST API.
-type rest struct {
-	*world
-	token string
+// harness calls the REST API of an org with one token.
+type harness struct {
+	*testing.T
+	org     *sfoauthtest.Org
+	handler http.Handler
+	token   string
 }
 
-func newREST(t *testing.T) *rest {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	return &rest{w, w.token()}
+func newHarness(t *testing.T) *harness {
+	now := func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+	org := sfoauthtest.New(sfoauthtest.Config{BaseURL: "https://acme.my.salesforce.com", Now: now, RequestsPerDay: 1000})
+	token := org.AddApp(sfoauthtest.AppOptions{}).NewToken()
+	return &harness{t, org, records.New(org, now), token}
 }
 
-// call sends a request with a JSON body; an empty one: none.
-func (r *rest) call(method, path, body string) reply {
-	r.Helper()
-	header := map[string]string{"Authorization": "Bearer " + r.token}
+// reply is a response, with a JSON object decoded.
+type reply struct {
+	status int
+	body   string
+	fields map[string]any
+	header http.Header
+}
+
+func (r reply) text(field string) string { s, _ := r.fields[field].(string); return s }
+
+func (r reply) errorCode() string {
+	var list []struct{ ErrorCode string }
+	if json.Unmarshal([]byte(r.body), &list) == nil && len(list) == 1 {
+		return list[0].ErrorCode
+	}
+	return ""
+}
+
+func (h *harness) do(method, path, body string, header map[string]string) reply {
+	h.Helper()
+	req := httptest.NewRequest(method, "https://acme.my.salesforce.com"+path, strings.NewReader(body))
+	for name, value := range header {
+		req.Header.Set(name, value)
+	}
+	rec := httptest.NewRecorder()
+	h.handler.ServeHTTP(rec, req)
+	r := reply{status: rec.Code, body: rec.Body.String(), header: rec.Header()}
+	_ = json.Unmarshal(rec.Body.Bytes(), &r.fields)
+	return r
+}
+
+// call sends a request with the token and a JSON body; an empty one: none.
+func (h *harness) call(method, path, body string) reply {
+	h.Helper()
+	header := map[string]string{"Authorization": "Bearer " + h.token}
 	if body != "" {
 		header["Content-Type"] = "application/json"
 	}
-	return r.do(method, path, body, header)
+	return h.do(method, path, body, header)
 }
 
-// names returns the names that a query found, in its order.
-func (r *rest) names(path string) []string {
-	r.Helper()
-	got := r.call("GET", path, "")
+func query(soql string) string { return data + "query?q=" + url.QueryEscape(soql) }
+
+// names returns the names of the records that a query returns.
+func (h *harness) names(path string) []string {
+	h.Helper()
+	got := h.call("GET", path, "")
 	if got.status != http.StatusOK {
-		r.Fatalf("%s: %d %s", path, got.status, got.body)
+		h.Fatalf("%s: %d %s", path, got.status, got.body)
 	}
 	var names []string
 	rows, _ := got.fields["records"].([]any)
@@ -52,19 +93,60 @@ func (r *rest) names(path string) []string {
 	return names
 }
 
-func TestRecordsLiveFromCreateToDelete(t *testing.T) {
-	r := newREST(t)
+// What the handler does not serve, and every token, is the org's.
+func TestOrgDecides(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	for _, test := range []struct {
+		path   string
+		status int
+		want   string // the error code, or part of the response
+	}{
+		{data + "limits", 200, `"DailyApiRequests":{"Max":1000,"Remaining":999}`},
+		{data + "nothing", 404, "NOT_FOUND"},
+		{query("SELECT Id, name FROM account LIMIT 1"), 200,
+			`"Name":"Acme","attributes":{"type":"Account","url":"/services/data/v65.0/sobjects/Account/001000000000001AAA"}`},
+		{query("select count() from Account"), 200, `"totalSize":3`},
+		{query("SELECT Id FROM Organization"), 200, h.org.ID()},
+		{query("DELETE Account"), 400, "MALFORMED_QUERY"},
+		{query("SELECT Id FROM Nothing"), 400, "INVALID_TYPE"},
+		{query("SELECT Nothing FROM Organization"), 400, "INVALID_FIELD"},
+		{"/services/data/v30.0/query?q=", 404, "NOT_FOUND"},
+	} {
+		if r := h.call("GET", test.path, ""); r.status != test.status || !strings.Contains(r.body, test.want) {
+			t.Errorf("%s: %d %s, want %d %s", test.path, r.status, r.body, test.status, test.want)
+		}
+	}
+	if got := h.call("GET", data+"sobjects", "").header.Get("Sforce-Limit-Info"); got != "api-usage=9/1000" {
+		t.Errorf("limit info %q", got)
+	}
+	if improper := h.org.Violations(); improper != nil {
+		t.Errorf("violations %q", improper)
+	}
+	h.org.RevokeAll()
+	if r := h.call("GET", query("SELECT Id FROM Account"), ""); r.status != 401 || r.errorCode() != "INVALID_SESSION_ID" {
+		t.Errorf("with a dead token: %d %s", r.status, r.body)
+	}
+}
+
+func TestRecordLifecycle(t *testing.T) {
+	t.Parallel()
+	r := newHarness(t)
 	created := r.call("POST", data+"sobjects/Account", `{"Name":"Umbrella","NumberOfEmployees":7,"phone":"1"}`)
 	id := created.text("id")
-	if created.status != http.StatusCreated || len(id) != 18 || created.fields["success"] != true || created.header.Get("Location") != data+"sobjects/Account/"+id {
+	if created.status != http.StatusCreated || len(id) != 18 || created.fields["success"] != true ||
+		created.header.Get("Location") != data+"sobjects/Account/"+id {
 		t.Fatalf("created: %d %s %s", created.status, created.body, created.header.Get("Location"))
 	}
 	got := r.call("GET", data+"sobjects/Account/"+id[:15], "")
-	if got.status != 200 || got.text("Name") != "Umbrella" || got.fields["NumberOfEmployees"] != 7.0 || got.text("Phone") != "1" ||
-		got.fields["Industry"] != nil || got.text("CreatedDate") != "2026-01-02T03:04:05.000+0000" {
+	if got.status != 200 || got.text("Name") != "Umbrella" || got.fields["NumberOfEmployees"] != 7.0 ||
+		got.text("Phone") != "1" ||
+		got.fields["Industry"] != nil ||
+		got.text("CreatedDate") != "2026-01-02T03:04:05.000+0000" {
 		t.Errorf("read: %d %s", got.status, got.body)
 	}
-	if got := r.call("PATCH", data+"sobjects/account/"+id, `{"Industry":"Biotechnology","Phone":null}`); got.status != http.StatusNoContent || got.body != "" {
+	if got := r.call("PATCH", data+"sobjects/account/"+id, `{"Industry":"Biotechnology","Phone":null}`); got.status != http.StatusNoContent ||
+		got.body != "" {
 		t.Errorf("changed: %d %s", got.status, got.body)
 	}
 	got = r.call("GET", data+"sobjects/Account/"+id+"?fields=Industry,Phone", "")
@@ -75,7 +157,8 @@ func TestRecordsLiveFromCreateToDelete(t *testing.T) {
 		t.Errorf("deleted: %d %s", got.status, got.body)
 	}
 	for _, method := range []string{"GET", "PATCH", "DELETE"} {
-		if got := r.call(method, data+"sobjects/Account/"+id, "{}"); got.status != http.StatusNotFound || got.errorCode() != "ENTITY_IS_DELETED" {
+		if got := r.call(method, data+"sobjects/Account/"+id, "{}"); got.status != http.StatusNotFound ||
+			got.errorCode() != "ENTITY_IS_DELETED" {
 			t.Errorf("%s after that: %d %s", method, got.status, got.body)
 		}
 	}
@@ -87,12 +170,13 @@ func TestRecordsLiveFromCreateToDelete(t *testing.T) {
 		t.Errorf("queryAll does not find the deleted record")
 	}
 	if improper := r.org.Violations(); improper != nil {
-		t.Errorf("improper: %q", improper)
+		t.Errorf("violations %q", improper)
 	}
 }
 
-func TestWhatCannotBeSaved(t *testing.T) {
-	r := newREST(t)
+func TestSaveErrors(t *testing.T) {
+	t.Parallel()
+	r := newHarness(t)
 	const acme = "/001000000000001AAA"
 	for _, test := range []struct {
 		method, path, body string
@@ -111,7 +195,7 @@ func TestWhatCannotBeSaved(t *testing.T) {
 		{"POST", "Account", `{"Name":"` + strings.Repeat("é", 256) + `"}`, 400, "STRING_TOO_LONG"},
 		{"POST", "Account", "", 415, "UNSUPPORTED_MEDIA_TYPE"},
 		{"POST", "Nothing", `{}`, 404, "NOT_FOUND"},
-		{"POST", "User", `{}`, 400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"},
+		{"POST", "Organization", `{}`, 400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"},
 		{"PATCH", "Account/001000000000009AAA", `{}`, 404, "NOT_FOUND"},
 		{"GET", "Account/001", "", 404, "NOT_FOUND"},
 		{"GET", "Account" + acme + "?fields=Nothing", "", 400, "INVALID_FIELD"},
@@ -120,22 +204,40 @@ func TestWhatCannotBeSaved(t *testing.T) {
 		{"DELETE", "Account", "", 405, "METHOD_NOT_ALLOWED"},
 		{"POST", "Account/describe", `{}`, 405, "METHOD_NOT_ALLOWED"},
 	} {
-		if got := r.call(test.method, data+"sobjects/"+test.path, test.body); got.status != test.status || !strings.Contains(got.body, test.want) {
-			t.Errorf("%s %s %s: %d %s, want %d %s", test.method, test.path, test.body, got.status, got.body, test.status, test.want)
+		if got := r.call(test.method, data+"sobjects/"+test.path, test.body); got.status != test.status ||
+			!strings.Contains(got.body, test.want) {
+			t.Errorf(
+				"%s %s %s: %d %s, want %d %s",
+				test.method,
+				test.path,
+				test.body,
+				got.status,
+				got.body,
+				test.status,
+				test.want,
+			)
 		}
 	}
-	if got := r.names(data + "query?q=SELECT+Name+FROM+Account"); !slices.Equal(got, []string{"Acme", "Global Media", "Edge Communications"}) {
+	if got := r.names(data + "query?q=SELECT+Name+FROM+Account"); !slices.Equal(
+		got,
+		[]string{"Acme", "Global Media", "Edge Communications"},
+	) {
 		t.Errorf("the accounts are now %q", got)
 	}
 }
 
 func TestCompressedBody(t *testing.T) {
-	r := newREST(t)
+	t.Parallel()
+	r := newHarness(t)
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	_, _ = z.Write([]byte(`{"Name":"Umbrella"}`))
 	_ = z.Close()
-	header := map[string]string{"Authorization": "Bearer " + r.token, "Content-Type": "application/json", "Content-Encoding": "gzip"}
+	header := map[string]string{
+		"Authorization":    "Bearer " + r.token,
+		"Content-Type":     "application/json",
+		"Content-Encoding": "gzip",
+	}
 	if got := r.do("POST", data+"sobjects/Account", b.String(), header); got.status != http.StatusCreated {
 		t.Errorf("%d %s", got.status, got.body)
 	}
@@ -147,7 +249,7 @@ func TestCompressedBody(t *testing.T) {
 	}
 }
 
-// results are the codes of the errors of a collection, empty where a record was saved.
+// results returns the error code and the id of each record of a collection; saved records have no code.
 func results(t *testing.T, got reply) (codes, ids []string) {
 	t.Helper()
 	var list []struct {
@@ -175,18 +277,30 @@ func results(t *testing.T, got reply) (codes, ids []string) {
 }
 
 func TestCollections(t *testing.T) {
-	r := newREST(t)
+	t.Parallel()
+	r := newHarness(t)
 	const path = data + "composite/sobjects"
 	good, bad := `{"attributes":{"type":"Account"},"Name":"Umbrella"}`, `{"attributes":{"type":"Account"}}`
 	codes, _ := results(t, r.call("POST", path, `{"allOrNone":true,"records":[`+good+","+bad+`]}`))
-	if !slices.Equal(codes, []string{"ALL_OR_NONE_OPERATION_ROLLED_BACK", "REQUIRED_FIELD_MISSING"}) || len(r.names(data+"query?q=SELECT+Name+FROM+Account")) != 3 {
+	if !slices.Equal(codes, []string{"ALL_OR_NONE_OPERATION_ROLLED_BACK", "REQUIRED_FIELD_MISSING"}) ||
+		len(r.names(data+"query?q=SELECT+Name+FROM+Account")) != 3 {
 		t.Errorf("all or none: %q", codes)
 	}
-	codes, ids := results(t, r.call("POST", path+"/", `{"allOrNone":false,"records":[`+good+","+bad+`,{"Name":"untyped"},`+good+`]}`))
+	codes, ids := results(
+		t,
+		r.call("POST", path+"/", `{"allOrNone":false,"records":[`+good+","+bad+`,{"Name":"untyped"},`+good+`]}`),
+	)
 	if !slices.Equal(codes, []string{"", "REQUIRED_FIELD_MISSING", "INVALID_TYPE", ""}) {
-		t.Errorf("each for itself: %q", codes)
+		t.Errorf("allOrNone false: %q", codes)
 	}
-	codes, _ = results(t, r.call("PATCH", path, `{"records":[{"attributes":{"type":"Account"},"id":"`+ids[0]+`","Industry":"Media"},{"attributes":{"type":"Account"},"Id":"001000000000009AAA"}]}`))
+	codes, _ = results(
+		t,
+		r.call(
+			"PATCH",
+			path,
+			`{"records":[{"attributes":{"type":"Account"},"id":"`+ids[0]+`","Industry":"Media"},{"attributes":{"type":"Account"},"Id":"001000000000009AAA"}]}`,
+		),
+	)
 	if !slices.Equal(codes, []string{"", "NOT_FOUND"}) {
 		t.Errorf("changed: %q", codes)
 	}
@@ -194,11 +308,13 @@ func TestCollections(t *testing.T) {
 		t.Errorf("after the change: %s", got.body)
 	}
 	codes, _ = results(t, r.call("DELETE", path+"?allOrNone=true&ids="+ids[0]+",001000000000009AAA", ""))
-	if !slices.Equal(codes, []string{"ALL_OR_NONE_OPERATION_ROLLED_BACK", "NOT_FOUND"}) || r.call("GET", data+"sobjects/Account/"+ids[0], "").status != 200 {
+	if !slices.Equal(codes, []string{"ALL_OR_NONE_OPERATION_ROLLED_BACK", "NOT_FOUND"}) ||
+		r.call("GET", data+"sobjects/Account/"+ids[0], "").status != 200 {
 		t.Errorf("deleted, all or none: %q", codes)
 	}
 	codes, _ = results(t, r.call("DELETE", path+"?ids="+ids[0]+",nothing,"+ids[3], ""))
-	if !slices.Equal(codes, []string{"", "MALFORMED_ID", ""}) || len(r.names(data+"query?q=SELECT+Name+FROM+Account")) != 3 {
+	if !slices.Equal(codes, []string{"", "MALFORMED_ID", ""}) ||
+		len(r.names(data+"query?q=SELECT+Name+FROM+Account")) != 3 {
 		t.Errorf("deleted: %q", codes)
 	}
 	for body, want := range map[string]string{
@@ -213,8 +329,9 @@ func TestCollections(t *testing.T) {
 	}
 }
 
-func TestQueriesComeInBatches(t *testing.T) {
-	r := newREST(t)
+func TestQueryBatches(t *testing.T) {
+	t.Parallel()
+	r := newHarness(t)
 	for range 11 {
 		var records []string
 		for range 200 {
@@ -235,11 +352,17 @@ func TestQueriesComeInBatches(t *testing.T) {
 		var sizes []int
 		path := data + test.path + "/?q=SELECT+Id+FROM+Account"
 		for path != "" {
-			got := r.do("GET", path, "", map[string]string{"Authorization": "Bearer " + r.token, "Sforce-Query-Options": test.option})
+			got := r.do(
+				"GET",
+				path,
+				"",
+				map[string]string{"Authorization": "Bearer " + r.token, "Sforce-Query-Options": test.option},
+			)
 			rows, _ := got.fields["records"].([]any)
 			sizes = append(sizes, len(rows))
 			path = got.text("nextRecordsUrl")
-			if got.status != 200 || got.fields["totalSize"] != 2203.0 || got.fields["done"] != (path == "") || path != "" && !strings.HasPrefix(path, data+"query/01g") {
+			if got.status != 200 || got.fields["totalSize"] != 2203.0 || got.fields["done"] != (path == "") ||
+				path != "" && !strings.HasPrefix(path, data+"query/01g") {
 				t.Fatalf("%d, done %v, next %q", got.status, got.fields["done"], path)
 			}
 		}
@@ -259,7 +382,8 @@ func TestQueriesComeInBatches(t *testing.T) {
 }
 
 func TestSOQL(t *testing.T) {
-	r := newREST(t)
+	t.Parallel()
+	r := newHarness(t)
 	r.call("POST", data+"sobjects/Account", `{"Name":"O'Hara 100%","NumberOfEmployees":10}`)
 	r.call("POST", data+"sobjects/Account", `{"Name":"bit","NumberOfEmployees":9}`)
 	for soql, want := range map[string]string{
@@ -301,40 +425,27 @@ func TestSOQL(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	r := newREST(t)
+	t.Parallel()
+	r := newHarness(t)
 	var names []string
 	all, _ := r.call("GET", data+"sobjects", "").fields["sobjects"].([]any)
 	for _, one := range all {
 		names = append(names, fmt.Sprint(one.(map[string]any)["name"]))
 	}
-	if !slices.Equal(names, []string{"Account", "Organization", "User"}) {
+	if !slices.Equal(names, []string{"Account", "Organization"}) {
 		t.Errorf("objects %q", names)
 	}
 	got := r.call("GET", data+"sobjects/account/describe/", "")
 	fields, _ := got.fields["fields"].([]any)
-	if got.text("name") != "Account" || got.fields["createable"] != true || len(fields) < 8 || !strings.Contains(got.body, `"name":"NumberOfEmployees"`) {
+	if got.text("name") != "Account" || got.fields["createable"] != true || len(fields) < 8 ||
+		!strings.Contains(got.body, `"name":"NumberOfEmployees"`) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	if got := r.call("GET", data+"sobjects/User", ""); got.status != 200 || !strings.Contains(got.body, `"createable":false`) {
+	if got := r.call("GET", data+"sobjects/Organization", ""); got.status != 200 ||
+		!strings.Contains(got.body, `"createable":false`) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	if got := r.call("GET", data+"sobjects/Nothing/describe", ""); got.status != http.StatusNotFound {
 		t.Errorf("%d %s", got.status, got.body)
-	}
-}
-
-func TestIdentityURL(t *testing.T) {
-	r := newREST(t)
-	home := r.call("GET", strings.TrimSuffix(data, "/"), "")
-	got := r.call("GET", home.text("identity")+"?format=json", "")
-	if got.status != 200 || got.text("id") != home.text("identity") || got.text("user_id") != r.app.User.ID || got.text("username") != r.app.User.Username() || got.text("organization_id") != r.org.ID() {
-		t.Errorf("%d %s", got.status, got.body)
-	}
-	if got := r.call("GET", "/id/"+r.org.ID()+"/005000000000001AAA", ""); got.status != http.StatusForbidden || got.body != "Wrong_Org" {
-		t.Errorf("another user's: %d %s", got.status, got.body)
-	}
-	r.org.RevokeAll()
-	if got := r.call("GET", home.text("identity"), ""); got.status != http.StatusForbidden || got.body != "Bad_OAuth_Token" {
-		t.Errorf("with a dead token: %d %s", got.status, got.body)
 	}
 }

@@ -16,13 +16,13 @@ import (
 //
 // Source: Salesforce Help, "OAuth 2.0 Client Credentials Flow for Server-to-Server Integration" and "OAuth 2.0
 // Authorization Errors".
-func (o *Org) login(r *request) *answer {
-	o.seen.Logins.Attempts++
+func (o *Org) login(r *request) *response {
+	o.stats.Logins.Attempts++
 	form, ok := r.form()
 	switch {
 	case r.Method != http.MethodPost:
 		return oauthError("invalid_request", "must use HTTP POST")
-	case hasCredentials(r.URL.Query()):
+	case hasSensitiveParams(r.URL.Query()):
 		return oauthError("invalid_request", "parameters not supported in the query string")
 	case !ok:
 		// A JSON body is not read, so its grant_type is not seen.
@@ -31,29 +31,29 @@ func (o *Org) login(r *request) *answer {
 		return oauthError("unsupported_grant_type", "grant type not supported")
 	case form.Has("scope"):
 		return oauthError("invalid_request", "scope parameter not supported")
-	case o.loginHost(r):
+	case o.isLoginHost(r):
 		return oauthError("invalid_grant", "request not supported on this domain")
 	}
 	app, used, refused := o.authenticate(r, form)
 	if used != nil {
-		o.seen.count(used.key, Logins{Attempts: 1})
+		o.stats.count(used.key, Logins{Attempts: 1})
 	}
 	if refused != nil {
 		return refused
 	}
 	user := app.options.RunAs
-	if refused := o.refuseLogin(app, user); refused != nil {
+	if refused := o.loginError(app, user); refused != nil {
 		return refused
 	}
 	user.logins = append(user.logins, o.config.Now())
-	o.seen.Logins.Succeeded++
-	o.seen.count(used.key, Logins{Succeeded: 1})
-	return r.inFormat(o.granted(r, o.newSession(r.base, app, used), used))
+	o.stats.Logins.Succeeded++
+	o.stats.count(used.key, Logins{Succeeded: 1})
+	return r.negotiate(o.tokenResponse(r, o.newSession(r.base, app, used), used))
 }
 
 // authenticate finds the app by its key and secret, from a Basic header or from the form. It returns the pair that the key
 // belongs to even where the secret is wrong.
-func (o *Org) authenticate(r *request, form url.Values) (*App, *pair, *answer) {
+func (o *Org) authenticate(r *request, form url.Values) (*App, *credentials, *response) {
 	key, secret := form.Get("client_id"), form.Get("client_secret")
 	if user, password, ok := r.BasicAuth(); ok {
 		if form.Has("client_secret") {
@@ -62,7 +62,7 @@ func (o *Org) authenticate(r *request, form url.Values) (*App, *pair, *answer) {
 		key, _ = url.QueryUnescape(user) // RFC 6749 section 2.3.1 has both form-encoded
 		secret, _ = url.QueryUnescape(password)
 	}
-	app, found := o.findPair(key)
+	app, found := o.findCredentials(key)
 	switch {
 	case found == nil:
 		return nil, nil, oauthError("invalid_client_id", "client identifier invalid")
@@ -74,8 +74,8 @@ func (o *Org) authenticate(r *request, form url.Values) (*App, *pair, *answer) {
 	return app, found, nil
 }
 
-// refuseLogin returns the error that the setup of the app or the user earns, or nil.
-func (o *Org) refuseLogin(app *App, user *User) *answer {
+// loginError returns the error that the setup of the app or the user earns, or nil.
+func (o *Org) loginError(app *App, user *User) *response {
 	now := o.config.Now()
 	for len(user.logins) > 0 && now.Sub(user.logins[0]) >= time.Hour {
 		user.logins = user.logins[1:]
@@ -107,13 +107,13 @@ func (o *Org) refuseLogin(app *App, user *User) *answer {
 	return nil
 }
 
-// granted is the token answer. It has no expires_in.
-func (o *Org) granted(r *request, s *session, used *pair) *answer {
+// tokenResponse is the token answer. It has no expires_in.
+func (o *Org) tokenResponse(r *request, s *session, used *credentials) *response {
 	signs := used.secret
 	if o.config.SignWithPrimary {
-		signs = s.app.main.secret
+		signs = s.app.primary.secret
 	}
-	a := &answer{status: http.StatusOK, secret: signs, fields: map[string]any{
+	a := &response{status: http.StatusOK, secret: signs, fields: map[string]any{
 		"access_token": s.token,
 		"instance_url": r.base,
 		"id":           s.identity,
@@ -136,24 +136,24 @@ func (o *Org) granted(r *request, s *session, used *pair) *answer {
 	return a
 }
 
-// inFormat encodes a token answer as the client accepts it: a form or XML for one that takes no JSON. A fault finds no
+// negotiate encodes a token answer as the client accepts it: a form or XML for one that takes no JSON. A fault finds no
 // fields in it, and changes nothing.
-func (r *request) inFormat(a *answer) *answer {
+func (r *request) negotiate(a *response) *response {
 	switch {
 	case accepts(r.Request, "application/json"):
 	case accepts(r.Request, "application/x-www-form-urlencoded"):
 		a.encodeForm()
 	case accepts(r.Request, "application/xml"):
-		a.encodeXML("OAuth", "")
+		a.encodeXML()
 	}
 	return a
 }
 
 // sign puts the signature of id and issued_at into the answer.
-func (o *Org) sign(a *answer) {
+func (o *Org) sign(a *response) {
 	id, _ := a.fields["id"].(string)
 	issued, _ := a.fields["issued_at"].(string)
 	mac := hmac.New(sha256.New, []byte(a.secret))
 	mac.Write([]byte(id + issued))
-	a.fields["signature"] = o.keep(base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	a.fields["signature"] = o.trackSecret(base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 }
