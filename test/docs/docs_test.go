@@ -27,6 +27,24 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
+// code returns the Go code in the folders, without tests.
+func code(t *testing.T, folders ...string) string {
+	t.Helper()
+	var text strings.Builder
+	for _, folder := range folders {
+		files, err := filepath.Glob(root + folder + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", folder, err)
+		}
+		for _, file := range files {
+			if !strings.HasSuffix(file, "_test.go") {
+				text.WriteString(read(t, strings.TrimPrefix(file, root)))
+			}
+		}
+	}
+	return text.String()
+}
+
 func page(t *testing.T, path string) *mdtest.Page {
 	t.Helper()
 	return mdtest.Read(t, root+path)

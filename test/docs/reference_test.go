@@ -19,13 +19,13 @@ func settings(t *testing.T) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
 	for _, function := range []string{"token", "rotate"} {
-		code := read(t, "internal/"+function+"api/start.go")
-		for _, match := range regexp.MustCompile(`env\.[A-Z]\w*\("([A-Z_]+)"`).FindAllStringSubmatch(code, -1) {
+		source := code(t, "internal/"+function+"api")
+		for _, match := range regexp.MustCompile(`env\.[A-Z]\w*\("([A-Z_]+)"`).FindAllStringSubmatch(source, -1) {
 			found[match[1]] = append(found[match[1]], function)
 		}
 	}
-	code := read(t, "internal/settings/settings.go")
-	for _, match := range regexp.MustCompile(`e\.(?:String|Int)\("([A-Z_]+)"`).FindAllStringSubmatch(code, -1) {
+	shared := regexp.MustCompile(`e\.(?:String|Int)\("([A-Z_]+)"`)
+	for _, match := range shared.FindAllStringSubmatch(code(t, "internal/settings"), -1) {
 		found[match[1]] = []string{"token", "rotate"}
 	}
 	return found
@@ -142,7 +142,7 @@ func TestNames(t *testing.T) {
 	known := slices.Concat(otherNames, slices.Collect(maps.Keys(settings(t))), []string{
 		appsecret.Current, appsecret.Pending, appsecret.Previous, appsecret.Candidate, appsecret.Rejected, appsecret.Compromised,
 	})
-	errors := read(t, "pkg/sfoauth/errors.go")
+	errors := code(t, "pkg/sfoauth")
 	capitals := regexp.MustCompile(`\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|^[A-Z]{3,}$`)
 	for _, page := range allPages(t) {
 		if !inDocs(page) {

@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -11,6 +10,8 @@ import (
 	"github.com/sftoken/sftoken/internal/rotation"
 	"github.com/sftoken/sftoken/internal/vending"
 )
+
+var units = map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour}
 
 // TestTiming compares the times of docs/how-it-works.md with the code and the template.
 func TestTiming(t *testing.T) {
@@ -25,7 +26,7 @@ func TestTiming(t *testing.T) {
 		"`rejected=` triggers an introspection": durationOf(t, "internal/vending", "rejectedEvery"),
 		"`rejected=` triggers a login":          durationOf(t, "internal/vending", "blindEvery"),
 		"a request for a token ends":            durationOf(t, "internal/vending", "flightTime"),
-		"the Go client replaces":                durationOf(t, "pkg/sftoken", "margin"),
+		"the Go client replaces":                durationOf(t, "pkg/sftoken", "expiryMargin"),
 		"the rotate function retries":           rotation.DefaultPropagation,
 		"tokens of compromised credentials":     vending.DefaultSecretTTL,
 		"NoDailyCheck fires":                    26 * time.Hour,
@@ -36,7 +37,6 @@ func TestTiming(t *testing.T) {
 			t.Errorf("the template does not have %q", text)
 		}
 	}
-	units := map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour}
 	found := 0
 	for _, row := range page(t, "docs/how-it-works.md").TablesUnder(t, "Timing")[0] {
 		for prefix, duration := range want {
@@ -63,22 +63,14 @@ func TestTiming(t *testing.T) {
 // durationOf returns the value of a package's unexported constant, such as 5 * time.Second.
 func durationOf(t *testing.T, folder, name string) time.Duration {
 	t.Helper()
-	files, err := filepath.Glob(root + folder + "/*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	declaration := regexp.MustCompile(`(?m)^\s*(?:const )?` + name + `\s+= (?:(\d+) \* )?time\.(Second|Minute|Hour)`)
-	for _, file := range files {
-		match := declaration.FindStringSubmatch(read(t, strings.TrimPrefix(file, root)))
-		if match == nil {
-			continue
-		}
-		number, err := strconv.Atoi(match[1])
-		if err != nil {
-			number = 1
-		}
-		return time.Duration(number) * map[string]time.Duration{"Second": time.Second, "Minute": time.Minute, "Hour": time.Hour}[match[2]]
+	match := declaration.FindStringSubmatch(code(t, folder))
+	if match == nil {
+		t.Fatalf("%s has no constant %s", folder, name)
 	}
-	t.Fatalf("%s has no constant %s", folder, name)
-	return 0
+	number := 1
+	if match[1] != "" {
+		number, _ = strconv.Atoi(match[1])
+	}
+	return time.Duration(number) * units[strings.ToLower(match[2])]
 }
