@@ -258,3 +258,18 @@ func dashboardQueries(t *testing.T, template string) map[string]string {
 	}
 	return queries
 }
+
+// TestRotationFailures checks that the functions write the causes that the runbook explains.
+func TestRotationFailures(t *testing.T) {
+	written := code(t, "internal/rotation", "internal/appsecret", "internal/loginbudget")
+	written = regexp.MustCompile(`" \+\s+"`).ReplaceAllString(written, "") // a text over two lines
+	rows := page(t, "docs/runbook.md").TablesUnder(t, "RotationFailed")[0]
+	if len(rows) < 10 {
+		t.Fatalf("the runbook explains %d causes", len(rows))
+	}
+	for _, row := range rows[:len(rows)-1] { // the last row is about other systems
+		if !strings.Contains(written, row[0]) {
+			t.Errorf("the functions never write %q", row[0])
+		}
+	}
+}
