@@ -1,5 +1,5 @@
-// Package docs compares the documentation with the code and the template: links, names, settings, alarms, queries, timing.
-// The commands and the diagrams are checked next to the code that they describe.
+// Package docs compares the documentation with the code and the template: links, names, settings, alarms, queries,
+// timing. The commands and the diagrams are checked next to the code that they describe.
 package docs
 
 import (
@@ -182,7 +182,8 @@ func TestArchitectureTable(t *testing.T) {
 		}
 		for _, folder := range folders {
 			name := strings.TrimPrefix(folder, root) + "/"
-			if info, err := os.Stat(folder); err == nil && info.IsDir() && name != "internal/sim/" && !slices.Contains(documented, name) {
+			info, err := os.Stat(folder)
+			if err == nil && info.IsDir() && name != "internal/sim/" && !slices.Contains(documented, name) {
 				t.Errorf("docs/architecture.md does not describe %s", name)
 			}
 		}
@@ -247,7 +248,7 @@ func TestDiagrams(t *testing.T) {
 // TestThreatModelProofs checks that every threat names tests and that each of them exists.
 func TestThreatModelProofs(t *testing.T) {
 	exists := map[string]bool{}
-	for _, pattern := range []string{"*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go", "test/e2e/*.py"} {
+	for _, pattern := range strings.Fields("*/*_test.go */*/*_test.go */*/*/*_test.go */*/*/*/*_test.go test/e2e/*.py") {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)

@@ -11,7 +11,9 @@ import (
 	"github.com/sftoken/sftoken/internal/vending"
 )
 
-var units = map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour}
+var units = map[string]time.Duration{
+	"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
+}
 
 // TestTiming compares the times of docs/how-it-works.md with the code and the template.
 func TestTiming(t *testing.T) {
@@ -63,7 +65,7 @@ func TestTiming(t *testing.T) {
 // durationOf returns the value of a package's unexported constant, such as 5 * time.Second.
 func durationOf(t *testing.T, folder, name string) time.Duration {
 	t.Helper()
-	declaration := regexp.MustCompile(`(?m)^\s*(?:const )?` + name + `\s+= (?:(\d+) \* )?time\.(Second|Minute|Hour)`)
+	declaration := regexp.MustCompile(`(?m)^\s*(?:const )?` + name + `\s+= (?:(\d+) \* )?time\.(\w+)`)
 	match := declaration.FindStringSubmatch(code(t, folder))
 	if match == nil {
 		t.Fatalf("%s has no constant %s", folder, name)
