@@ -26,8 +26,8 @@ import (
 // elsewhere are the commands that need AWS itself, or are run by CI as they are.
 var elsewhere = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go (?:run|install)|sftoken (?:demo|local))\b|\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
 
-// TestDocumentedCommandBlocks runs what the README and the pages of docs/ say to type, in bash, as the owner of a local stack, with the real
-// binary. Only addresses and what the text says to fill in are replaced.
+// TestDocumentedCommandBlocks runs what the README and the pages of docs/ say to type, in bash, as the owner of a
+// local stack, with the real binary. Only addresses and what the text says to fill in are replaced.
 func TestDocumentedCommandBlocks(t *testing.T) {
 	dir := t.TempDir()
 	for name, source := range map[string]string{"sftoken": ".", "aws": "./testdata/aws"} {
