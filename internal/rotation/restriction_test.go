@@ -57,7 +57,7 @@ func TestRestrictionIsNotRolledBack(t *testing.T) {
 }
 
 func TestUnreadableRestrictionIsNotRolledBack(t *testing.T) {
-	for name, store := range map[string]func(h *harness) string{
+	runAll(t, options{}, map[string]func(h *harness) string{
 		"binary": func(h *harness) string {
 			value := encode(h.value(h.App, map[string]any{"allowedPrincipals": []string{"222222222222"}}))
 			out, err := h.Secrets.PutSecretValue(h.t.Context(), &secretsmanager.PutSecretValueInput{
@@ -70,15 +70,11 @@ func TestUnreadableRestrictionIsNotRolledBack(t *testing.T) {
 			value := strings.TrimSuffix(encode(h.value(h.App, nil)), "}")
 			return h.StoreText(value+`,"allowedPrinciples":["222222222222"],}`, "AWSCURRENT")
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(_ *testing.T, h *harness) {
-				version := store(h)
-				h.deliver()
-				h.labels("AWSCURRENT", version)
-			})
-		})
-	}
+	}, func(_ *testing.T, h *harness, store func(h *harness) string) {
+		version := store(h)
+		h.deliver()
+		h.labels("AWSCURRENT", version)
+	})
 }
 
 func TestCandidateThatDeniesEveryoneIsRejected(t *testing.T) {
