@@ -119,7 +119,7 @@ func TestCandidateIsWithdrawnAfterItWorked(t *testing.T) {
 	})
 }
 
-// laggingReads is a Secrets Manager client that returns an earlier state for the calls of DescribeSecret that are stale.
+// laggingReads is a Secrets Manager client that returns an earlier state for stale calls of DescribeSecret.
 type laggingReads struct {
 	appsecret.Client
 	before *secretsmanager.DescribeSecretOutput

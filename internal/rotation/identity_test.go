@@ -70,7 +70,9 @@ func TestRotationToAnotherUser(t *testing.T) {
 
 // The app's run-as user was changed in Salesforce. Old and new credentials both act as the new user.
 func TestRotationAfterChangeOfRunAsUser(t *testing.T) {
-	runAll(t, options{adminApp: true}, map[string]bool{"one process": false, "the event in an older process": true}, func(_ *testing.T, h *harness, twoProcesses bool) {
+	runAll(t, options{adminApp: true}, map[string]bool{
+		"one process": false, "the event in an older process": true,
+	}, func(_ *testing.T, h *harness, twoProcesses bool) {
 		oldKey := h.key()
 		old := h.process.Load()
 		other := h.Org.AddUser(sfoauthtest.UserOptions{})

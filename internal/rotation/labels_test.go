@@ -180,7 +180,9 @@ func TestRollBackLabelsRejectedFirst(t *testing.T) {
 
 // The current version, which acts as another user, is rolled back. REJECTED then moves to a candidate.
 func TestRollBackIsFinal(t *testing.T) {
-	runAll(t, options{noIDs: true}, map[string]bool{"before the event of the roll-back": false, "events in order": true}, func(_ *testing.T, h *harness, inOrder bool) {
+	runAll(t, options{noIDs: true}, map[string]bool{
+		"before the event of the roll-back": false, "events in order": true,
+	}, func(_ *testing.T, h *harness, inOrder bool) {
 		good := h.version("AWSCURRENT")
 		bad, _ := h.storeOther("AWSCURRENT", nil)
 		if inOrder {

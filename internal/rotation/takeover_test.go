@@ -188,7 +188,9 @@ func (a *attack) unharmed(t *testing.T) {
 
 // A secret with all of crm's credentials can log in as crm does. It still must not get those that replace them.
 func TestSharedConsumerIsRefused(t *testing.T) {
-	runAll(t, options{adminApp: true}, map[string]bool{"primary credentials": false, "replaced credentials": true}, func(t *testing.T, h *harness, rotateFirst bool) {
+	runAll(t, options{adminApp: true}, map[string]bool{
+		"primary credentials": false, "replaced credentials": true,
+	}, func(t *testing.T, h *harness, rotateFirst bool) {
 		a := &attack{harness: h, own: h.App}
 		h.create(evil, placeholder())
 		key, secret := h.App.Credentials()
