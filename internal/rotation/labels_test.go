@@ -309,6 +309,7 @@ func TestNewPrimaryCredentialsAreNotRolledBack(t *testing.T) {
 		h.deliver()
 		h.checkRotated(oldKey)
 		h.labels("REJECTED", "")
+		h.noFailures()
 	})
 }
 
