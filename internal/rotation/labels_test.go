@@ -302,15 +302,18 @@ func TestInvocationEndsBeforePropagation(t *testing.T) {
 // Staged credentials may have been tried when they were new. Once they are primary, they are new again to some servers.
 func TestNewPrimaryCredentialsAreNotRolledBack(t *testing.T) {
 	o := options{org: sfoauthtest.Config{StagedCannotLogIn: true}, propagation: 2 * time.Minute}
-	run(t, o, func(_ *testing.T, h *harness) {
-		oldKey := h.key()
-		h.rotate()
-		h.Org.InjectFault(sfoauthtest.Token, invalidClient(), 4)
-		h.deliver()
-		h.checkRotated(oldKey)
-		h.labels("REJECTED", "")
-		h.noFailures()
-	})
+	runAll(t, o, map[string]int{"one refusal": 1, "refused until the budget is exhausted": 4},
+		func(_ *testing.T, h *harness, refusals int) {
+			oldKey := h.key()
+			h.rotate()
+			h.Org.InjectFault(sfoauthtest.Token, invalidClient(), refusals)
+			h.deliver()
+			h.checkRotated(oldKey)
+			h.labels("REJECTED", "")
+			if refusals == 1 {
+				h.noFailures()
+			}
+		})
 }
 
 // A session that ends between the login and the call that uses it says nothing about the credentials.
