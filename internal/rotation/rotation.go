@@ -1,5 +1,5 @@
-// Package rotation changes an app's credentials: in the four steps of a Secrets Manager rotation, and when a person stores
-// others or moves a staging label. A daily check logs in with the current credentials and changes nothing.
+// Package rotation changes an app's credentials: in the four steps of a Secrets Manager rotation, and when a person
+// stores others or moves a staging label. A daily check logs in with the current credentials and changes nothing.
 //
 // Every step first looks at what Salesforce and Secrets Manager hold. It can therefore run again after a crash at any
 // point, with the same rotation token or a new one.
