@@ -61,10 +61,6 @@ func TestFloodOfLabelMoves(t *testing.T) {
 // The writer of evil moves COMPROMISED between two versions; each move costs a login of the admin app.
 func TestSecretWriterCannotSpendAdminLogins(t *testing.T) {
 	t.Parallel()
-	moves := 300
-	if testing.Short() {
-		moves = 100
-	}
 	for _, warm := range []bool{true, false} {
 		t.Run(fmt.Sprintf("one process %t", warm), func(t *testing.T) {
 			run(t, options{adminApp: true}, func(t *testing.T, h *harness) {
@@ -78,7 +74,7 @@ func TestSecretWriterCannotSpendAdminLogins(t *testing.T) {
 				h.Must(err)
 				h.Org.ResetStats()
 				var wg sync.WaitGroup
-				for n := range moves {
+				for n := range 300 {
 					secret, err := appsecret.Open(t.Context(), h.Secrets, simtest.Prefix, evil)
 					h.Must(err)
 					id := versions[n%2]
@@ -107,6 +103,11 @@ func TestSecretWriterCannotSpendAdminLogins(t *testing.T) {
 						t.Error("crm's credentials were not rotated")
 					}
 					h.logged(`"app":"crm"`, "made the pending version AWSCURRENT")
+					for line := range strings.Lines(h.log.String()) {
+						if strings.Contains(line, `"app":"crm"`) && strings.Contains(line, "LoginBudgetExhausted") {
+							t.Errorf("crm waited for the budget that evil has spent: %s", line)
+						}
+					}
 				}
 				wg.Wait()
 			})
