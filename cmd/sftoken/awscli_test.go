@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// awsCommand is the part of the AWS CLI that the documentation uses: aws secretsmanager OPERATION --PARAMETER VALUE ….
+// awsCommand is the part of the AWS CLI that the documentation uses: aws secretsmanager OPERATION --PARAMETER VALUE.
 // It calls the SDK's operation of that name and fails if there is no such operation or parameter.
 func awsCommand() {
 	if err := callAWS(os.Args[1:]); err != nil {

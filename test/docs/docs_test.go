@@ -3,7 +3,6 @@
 package docs
 
 import (
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,26 +49,9 @@ func page(t *testing.T, path string) *mdtest.Page {
 	return mdtest.Read(t, root+path)
 }
 
-// allPages returns every page of the repository.
 func allPages(t *testing.T) []*mdtest.Page {
 	t.Helper()
-	var pages []*mdtest.Page
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != root ||
-			entry.Name() == "testdata" || entry.Name() == "node_modules"):
-			return fs.SkipDir
-		case filepath.Ext(path) == ".md":
-			pages = append(pages, mdtest.Read(t, path))
-		}
-		return nil
-	})
-	if err != nil || len(pages) < 20 {
-		t.Fatalf("found %d pages: %v", len(pages), err)
-	}
-	return pages
+	return mdtest.ReadAll(t, root)
 }
 
 // inDocs reports whether the page is the README or below docs/.

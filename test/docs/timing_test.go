@@ -18,6 +18,7 @@ var units = map[string]time.Duration{
 // TestTiming compares the times of docs/how-it-works.md with the code and the template.
 func TestTiming(t *testing.T) {
 	template := read(t, "template.yaml")
+	const longInterval = "rejectedCheckIntervalWithoutIntrospection"
 	want := map[string]time.Duration{ // by the beginning of a row
 		"the token function uses a new version": vending.DefaultSecretTTL,
 		"the same, while Salesforce rejects":    durationOf(t, "internal/vending", "rereadInterval"),
@@ -26,7 +27,7 @@ func TestTiming(t *testing.T) {
 		"`expires_in` after an introspection":   vending.DefaultIntrospectInterval,
 		"a token is introspected":               vending.DefaultMinTTL,
 		"`rejected=` triggers an introspection": durationOf(t, "internal/vending", "rejectedCheckInterval"),
-		"`rejected=` triggers a login":          durationOf(t, "internal/vending", "rejectedCheckIntervalWithoutIntrospection"),
+		"`rejected=` triggers a login":          durationOf(t, "internal/vending", longInterval),
 		"a request for a token ends":            durationOf(t, "internal/vending", "callTimeout"),
 		"the Go client replaces":                durationOf(t, "pkg/sftoken", "expiryMargin"),
 		"the rotate function retries":           rotation.DefaultPropagation,
