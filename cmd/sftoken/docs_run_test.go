@@ -37,7 +37,7 @@ func TestDocumentedCommandBlocks(t *testing.T) {
 	}
 	r := &blockRunner{newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), t.TempDir()}
 	ran := 0
-	for _, path := range strings.Fields("README.md docs/how-it-works.md docs/errors.md docs/queries.md docs/runbook.md") {
+	for path := range strings.FieldsSeq("README.md docs/how-it-works.md docs/errors.md docs/queries.md docs/runbook.md") {
 		for _, b := range mdtest.Read(t, "../../"+path).Blocks {
 			if b.Language != "sh" || notRun.MatchString(b.Text) {
 				continue

@@ -230,7 +230,7 @@ func TestDiagrams(t *testing.T) {
 // TestThreatModelProofs checks that every threat names tests and that each of them exists.
 func TestThreatModelProofs(t *testing.T) {
 	exists := map[string]bool{}
-	for _, pattern := range strings.Fields("*/*_test.go */*/*_test.go */*/*/*_test.go */*/*/*/*_test.go test/e2e/*.py") {
+	for pattern := range strings.FieldsSeq("*/*_test.go */*/*_test.go */*/*/*_test.go */*/*/*/*_test.go test/e2e/*.py") {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
