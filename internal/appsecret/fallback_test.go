@@ -14,10 +14,8 @@ func TestFallbacks(t *testing.T) {
 	// version parses "key host": the rest follows from them.
 	version := func(text string) *appsecret.Version {
 		key, host, _ := strings.Cut(text, " ")
-		v, err := appsecret.Parse(
-			text,
-			fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":"s","baseUri":"https://%s"}`, key, host),
-		)
+		value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":"s","baseUri":"https://%s"}`, key, host)
+		v, err := appsecret.Parse(text, value)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,7 +27,10 @@ func TestFallbacks(t *testing.T) {
 		refused                      []string
 		want                         string
 	}{
-		{name: "order", pending: "p a", candidate: "c a", previous: "o a", want: "AWSPENDING p a, CANDIDATE c a, AWSPREVIOUS o a"},
+		{
+			name: "order", pending: "p a", candidate: "c a", previous: "o a",
+			want: "AWSPENDING p a, CANDIDATE c a, AWSPREVIOUS o a",
+		},
 		{name: "unreadable", candidate: "c a", want: "CANDIDATE c a"},
 		{name: "another org", pending: "p b", previous: "o a", want: "AWSPREVIOUS o a"},
 		{name: "placeholder", pending: appsecret.Placeholder + " a", previous: "o a", want: "AWSPREVIOUS o a"},

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -31,7 +31,7 @@ func TestOverdue(t *testing.T) {
 	}
 }
 
-func TestSamePair(t *testing.T) {
+func TestSameCredentials(t *testing.T) {
 	parse := func(value string) *appsecret.Version {
 		v, err := appsecret.Parse("v", value)
 		if err != nil {
@@ -42,9 +42,10 @@ func TestSamePair(t *testing.T) {
 	one := parse(`{"consumerKey":"a","consumerSecret":"b","baseUri":"https://acme.my.salesforce.com"}`)
 	for value, want := range map[string]bool{
 		`{"consumerKey":"a","consumerSecret":"b","baseUri":"https://acme.my.salesforce.com/","note":"other"}`: true,
-		`{"consumerKey":"a","consumerSecret":"b","baseUri":"https://other.my.salesforce.com"}`:                false, // the same credentials in another org
-		`{"consumerKey":"a","consumerSecret":"c","baseUri":"https://acme.my.salesforce.com"}`:                 false,
-		`{"consumerKey":"c","consumerSecret":"b","baseUri":"https://acme.my.salesforce.com"}`:                 false,
+		// the same credentials in another org
+		`{"consumerKey":"a","consumerSecret":"b","baseUri":"https://other.my.salesforce.com"}`: false,
+		`{"consumerKey":"a","consumerSecret":"c","baseUri":"https://acme.my.salesforce.com"}`:  false,
+		`{"consumerKey":"c","consumerSecret":"b","baseUri":"https://acme.my.salesforce.com"}`:  false,
 	} {
 		if one.SameCredentials(parse(value)) != want {
 			t.Errorf("%s: %t", value, !want)
@@ -52,7 +53,7 @@ func TestSamePair(t *testing.T) {
 	}
 }
 
-// labels is a Secrets Manager that refuses every change of a label, and shows these labels.
+// labels is a Secrets Manager client that rejects every change of a label, and returns these labels.
 type labels struct {
 	appsecret.Client
 	before, after map[string][]string
@@ -60,27 +61,23 @@ type labels struct {
 }
 
 func (l *labels) DescribeSecret(
-	context.Context,
-	*secretsmanager.DescribeSecretInput,
-	...func(*secretsmanager.Options),
-) (*secretsmanager.DescribeSecretOutput, error) {
+	context.Context, *sm.DescribeSecretInput, ...func(*sm.Options),
+) (*sm.DescribeSecretOutput, error) {
 	name, shown := "sftoken/crm", l.before
 	if l.described++; l.described > 1 {
 		shown = l.after
 	}
-	return &secretsmanager.DescribeSecretOutput{ARN: &name, Name: &name, VersionIdsToStages: shown}, nil
+	return &sm.DescribeSecretOutput{ARN: &name, Name: &name, VersionIdsToStages: shown}, nil
 }
 
 func (l *labels) UpdateSecretVersionStage(
-	context.Context,
-	*secretsmanager.UpdateSecretVersionStageInput,
-	...func(*secretsmanager.Options),
-) (*secretsmanager.UpdateSecretVersionStageOutput, error) {
+	context.Context, *sm.UpdateSecretVersionStageInput, ...func(*sm.Options),
+) (*sm.UpdateSecretVersionStageOutput, error) {
 	return nil, &types.InvalidParameterException{}
 }
 
-// A change that Secrets Manager refuses has succeeded only if it is there all the same, in full.
-func TestARefusedChangeThatHasHappenedIsNoError(t *testing.T) {
+// A change that Secrets Manager rejects counts as made only if the labels show all of it.
+func TestRepeatedLabelChange(t *testing.T) {
 	type versions = map[string][]string
 	before := versions{"v1": {"AWSCURRENT"}, "v2": {"CANDIDATE"}}
 	move := func(s *appsecret.Secret) error { return s.MoveLabel(t.Context(), "AWSCURRENT", "v2") }

@@ -4,34 +4,32 @@ import (
 	"context"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 )
 
-// answer is a Secrets Manager that answers every read with the same version.
-type answer secretsmanager.GetSecretValueOutput
+// response is a Secrets Manager client that returns the same version for every read.
+type response sm.GetSecretValueOutput
 
-func (a *answer) GetSecretValue(
-	context.Context,
-	*secretsmanager.GetSecretValueInput,
-	...func(*secretsmanager.Options),
-) (*secretsmanager.GetSecretValueOutput, error) {
-	return (*secretsmanager.GetSecretValueOutput)(a), nil
+func (r *response) GetSecretValue(
+	context.Context, *sm.GetSecretValueInput, ...func(*sm.Options),
+) (*sm.GetSecretValueOutput, error) {
+	return (*sm.GetSecretValueOutput)(r), nil
 }
 
 func TestReadWithoutAString(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		with *answer
+		with *response
 		want appsecret.ErrorKind
 	}{
-		{"binary", &answer{SecretBinary: []byte("{}")}, appsecret.Malformed},
-		{"no value yet", &answer{}, appsecret.NotFound},
+		{"binary", &response{SecretBinary: []byte("{}")}, appsecret.Malformed},
+		{"no value yet", &response{}, appsecret.NotFound},
 	} {
 		_, err := appsecret.Reader{Client: tt.with, Prefix: "sftoken/"}.Read(t.Context(), "crm", appsecret.Current)
 		if !appsecret.IsKind(err, tt.want) {
-			t.Errorf("%s: got %v, want problem %d", tt.name, err, tt.want)
+			t.Errorf("%s: got %v, want kind %d", tt.name, err, tt.want)
 		}
 	}
 }

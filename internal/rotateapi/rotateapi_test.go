@@ -69,6 +69,7 @@ func TestUnknownEvents(t *testing.T) {
 	t.Parallel()
 	simtest.Run(t, simtest.Options{}, func(t *testing.T, h *simtest.Harness) {
 		handler, log := newTestHandler(h)
+		const notFound = "ResourceNotFoundException"
 		label := `"source":"aws.secretsmanager","detail-type":"Secret Label Updated"`
 		for payload, want := range map[string]string{
 			`{}`: "an event without fields", `null`: "an event without fields",
@@ -76,9 +77,9 @@ func TestUnknownEvents(t *testing.T) {
 			`{"httpMethod":"GET","body":"hush"}`: `"body", "httpMethod"`,
 			`{"Step":"createSecret"}`:            `"Step"`,
 			`{` + label + `}`:                    "does not name a secret",
-			`{"source":"aws.s3","detail-type":"Object Created","detail":{}}`:                                 `"source"`,
-			`{"Step":"createSecret","SecretId":"other/secret","ClientRequestToken":"x"}`:                     "ResourceNotFoundException",
-			`{` + label + `,"detail":{"name":"sftoken/nosuch","labelUpdated":"AWSCURRENT","versionId":"x"}}`: "ResourceNotFoundException",
+			`{"source":"aws.s3","detail-type":"Object Created","detail":{}}`:                            `"source"`,
+			`{"Step":"createSecret","SecretId":"other/secret","ClientRequestToken":"x"}`:                notFound,
+			`{` + label + `,"detail":{"name":"sftoken/x","labelUpdated":"AWSCURRENT","versionId":"x"}}`: notFound,
 		} {
 			_, err := handler.Invoke(t.Context(), []byte(payload))
 			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {

@@ -9,25 +9,21 @@ import (
 
 // In an emergency the new credentials may be wrong as well.
 func TestCompromisedCredentialsNeverComeBack(t *testing.T) {
-	for name, mark := range map[string]func(h *harness){
+	runAll(t, options{}, map[string]func(h *harness){
 		"the version before":                        (*harness).compromise,
 		"another version with the same credentials": func(h *harness) { h.compromise(); h.storeSame("AWSCURRENT") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(_ *testing.T, h *harness) {
-				key := text(h.at("AWSCURRENT"), "consumerKey")
-				mark(h)
-				h.deliver()
-				version := h.storeWrong("AWSCURRENT")
-				h.deliver()
-				h.labels("AWSCURRENT", version)
-				h.logged(version, `"outcome":"stuck"`, "COMPROMISED")
-				candidate := h.store(key, text(h.at("COMPROMISED"), "consumerSecret"), "CANDIDATE")
-				h.deliver()
-				h.labels("AWSCURRENT", version, "REJECTED", candidate)
-			})
-		})
-	}
+	}, func(_ *testing.T, h *harness, mark func(h *harness)) {
+		key := text(h.at("AWSCURRENT"), "consumerKey")
+		mark(h)
+		h.deliver()
+		version := h.storeWrong("AWSCURRENT")
+		h.deliver()
+		h.labels("AWSCURRENT", version)
+		h.logged(version, `"outcome":"stuck"`, "COMPROMISED")
+		candidate := h.store(key, text(h.at("COMPROMISED"), "consumerSecret"), "CANDIDATE")
+		h.deliver()
+		h.labels("AWSCURRENT", version, "REJECTED", candidate)
+	})
 }
 
 func TestCompromisedCredentialsWithAnotherBaseURI(t *testing.T) {

@@ -70,24 +70,22 @@ func TestRotationToAnotherUser(t *testing.T) {
 
 // The app's run-as user was changed in Salesforce. Old and new credentials both act as the new user.
 func TestRotationAfterChangeOfRunAsUser(t *testing.T) {
-	for name, twoProcesses := range map[string]bool{"one process": false, "steps in a new process, the event in an old one": true} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{adminApp: true}, func(_ *testing.T, h *harness) {
-				oldKey := h.key()
-				old := h.process.Load()
-				other := h.Org.AddUser(sfoauthtest.UserOptions{})
-				h.App.Change(func(o *sfoauthtest.AppOptions) { o.RunAs = other })
-				if twoProcesses {
-					h.start()
-				}
-				h.rotate()
-				h.checkRotated(oldKey)
-				h.process.Store(old)
-				h.deliver()
-				h.checkRotated(oldKey)
-			})
-		})
-	}
+	runAll(t, options{adminApp: true}, map[string]bool{
+		"one process": false, "the event in an older process": true,
+	}, func(_ *testing.T, h *harness, twoProcesses bool) {
+		oldKey := h.key()
+		old := h.process.Load()
+		other := h.Org.AddUser(sfoauthtest.UserOptions{})
+		h.App.Change(func(o *sfoauthtest.AppOptions) { o.RunAs = other })
+		if twoProcesses {
+			h.start()
+		}
+		h.rotate()
+		h.checkRotated(oldKey)
+		h.process.Store(old)
+		h.deliver()
+		h.checkRotated(oldKey)
+	})
 }
 
 // The current credentials log in, as another user; the log must not claim that they do not.

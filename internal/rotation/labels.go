@@ -289,8 +289,8 @@ func (r *run) acceptPrevious(
 	// Wrong credentials must not admit callers again whom the current version keeps out.
 	if version != nil && !version.AllowedPrincipals.Covers(previous.AllowedPrincipals) ||
 		appsecret.HidesRestriction(refused, previous) {
-		return &permanentError{errors.New("its allowedPrincipals allow callers whom those of the current version keep out, " +
-			"or cannot be read")}
+		return &permanentError{errors.New("its allowedPrincipals allow callers whom the current version denies, " +
+			"or cannot be parsed")}
 	}
 	_, err = r.loginUntil(ctx, previous, time.Now(), r.whileLabelled(secret, current, appsecret.Current))
 	return err

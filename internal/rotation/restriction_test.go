@@ -15,6 +15,7 @@ func TestRestrictionIsNotRolledBack(t *testing.T) {
 	account, role := []string{"222222222222"}, []string{"arn:aws:iam::222222222222:role/billing"}
 	allow := func(list any) fields { return fields{"allowedPrincipals": list} }
 	wrongSecret := func(list any) fields { return fields{"allowedPrincipals": list, "consumerSecret": "wrong"} }
+	noSecret := fields{"allowedPrincipals": account, "consumerSecret": nil}
 	for _, test := range []struct {
 		name          string
 		before, after fields
@@ -30,8 +31,8 @@ func TestRestrictionIsNotRolledBack(t *testing.T) {
 		{"a malformed list, and wrong credentials", allow(account), wrongSecret([]string{"2222"}), true},
 		{"a misspelt list", nil, fields{"allowedPrincipal": account}, true},
 		{"a misspelt list over a good one", allow(account), fields{"AllowedPrincipals": role}, true},
-		{"a list without credentials", nil, fields{"allowedPrincipals": account, "consumerSecret": nil}, true},
-		{"the same list without credentials", allow(account), fields{"allowedPrincipals": account, "consumerSecret": nil}, false},
+		{"a list without credentials", nil, noSecret, true},
+		{"the same list without credentials", allow(account), noSecret, false},
 		{"a misspelt pin", nil, fields{"orgID": "00Dxx0000000001"}, false}, // it keeps no caller out
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -56,7 +57,7 @@ func TestRestrictionIsNotRolledBack(t *testing.T) {
 }
 
 func TestUnreadableRestrictionIsNotRolledBack(t *testing.T) {
-	for name, store := range map[string]func(h *harness) string{
+	runAll(t, options{}, map[string]func(h *harness) string{
 		"binary": func(h *harness) string {
 			value := encode(h.value(h.App, map[string]any{"allowedPrincipals": []string{"222222222222"}}))
 			out, err := h.Secrets.PutSecretValue(h.t.Context(), &secretsmanager.PutSecretValueInput{
@@ -69,15 +70,11 @@ func TestUnreadableRestrictionIsNotRolledBack(t *testing.T) {
 			value := strings.TrimSuffix(encode(h.value(h.App, nil)), "}")
 			return h.StoreText(value+`,"allowedPrinciples":["222222222222"],}`, "AWSCURRENT")
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(_ *testing.T, h *harness) {
-				version := store(h)
-				h.deliver()
-				h.labels("AWSCURRENT", version)
-			})
-		})
-	}
+	}, func(_ *testing.T, h *harness, store func(h *harness) string) {
+		version := store(h)
+		h.deliver()
+		h.labels("AWSCURRENT", version)
+	})
 }
 
 func TestCandidateThatDeniesEveryoneIsRejected(t *testing.T) {

@@ -103,7 +103,7 @@ var errSuperseded = errors.New("the label has moved on")
 
 var errPlaceholder = errors.New("the secret still holds the placeholder")
 
-// placeholderHint says how to replace the placeholder.
+// placeholderHint returns how to replace the placeholder.
 func placeholderHint(app string) string {
 	return "the app's credentials are not stored yet: run `sftoken secret put " + app + "`"
 }

@@ -188,34 +188,32 @@ func (a *attack) unharmed(t *testing.T) {
 
 // A secret with all of crm's credentials can log in as crm does. It still must not get those that replace them.
 func TestSharedConsumerIsRefused(t *testing.T) {
-	for name, rotateFirst := range map[string]bool{"the primary credentials": false, "replaced ones that still work": true} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{adminApp: true}, func(t *testing.T, h *harness) {
-				a := &attack{harness: h, own: h.App}
-				h.create(evil, placeholder())
-				key, secret := h.App.Credentials()
-				if rotateFirst {
-					h.rotateAndDeliver()
-				}
-				a.put(key, secret, "AWSCURRENT", "")
-				h.deliver()
-				before := h.Org.Stats().Calls
-				a.rotateEvil()
-				h.rotateAndDeliver()
-				after := h.Org.Stats().Calls
-				for _, change := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Promote, sfoauthtest.Delete} {
-					if after[change] != before[change] {
-						t.Errorf("%s was called", change)
-					}
-				}
-				h.logged(`"app":"evil"`, `"step":"createSecret"`, `"outcome":"failed"`,
-					"secrets sftoken/evil and sftoken/crm hold credentials of the same Salesforce app")
-				h.logged(`"app":"crm"`, `"step":"createSecret"`, `"outcome":"failed"`, "secrets sftoken/crm and sftoken/evil")
-				h.checkCurrentWorks()
-				h.noSecrets()
-			})
-		})
-	}
+	runAll(t, options{adminApp: true}, map[string]bool{
+		"primary credentials": false, "replaced credentials": true,
+	}, func(t *testing.T, h *harness, rotateFirst bool) {
+		a := &attack{harness: h, own: h.App}
+		h.create(evil, placeholder())
+		key, secret := h.App.Credentials()
+		if rotateFirst {
+			h.rotateAndDeliver()
+		}
+		a.put(key, secret, "AWSCURRENT", "")
+		h.deliver()
+		before := h.Org.Stats().Calls
+		a.rotateEvil()
+		h.rotateAndDeliver()
+		after := h.Org.Stats().Calls
+		for _, change := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Promote, sfoauthtest.Delete} {
+			if after[change] != before[change] {
+				t.Errorf("%s was called", change)
+			}
+		}
+		h.logged(`"app":"evil"`, `"step":"createSecret"`, `"outcome":"failed"`,
+			"secrets sftoken/evil and sftoken/crm hold credentials of the same Salesforce app")
+		h.logged(`"app":"crm"`, `"step":"createSecret"`, `"outcome":"failed"`, "secrets sftoken/crm and sftoken/evil")
+		h.checkCurrentWorks()
+		h.noSecrets()
+	})
 }
 
 // Credentials that a person makes in Setup are stored by that person, and never fetched from Salesforce.
