@@ -20,7 +20,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// fakeSecrets is a Secrets Manager with the secret of crm, and nobody who reacts to what happens there but the test.
+// fakeSecrets is a Secrets Manager with the secret of crm. Only the test reacts to changes.
 type fakeSecrets struct {
 	t *testing.T
 	*secretsmanager.Client
@@ -34,7 +34,10 @@ func runSynctest(t *testing.T, test func(v *fakeSecrets)) {
 		v := &fakeSecrets{t: t}
 		v.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
 			Account: owner, Region: region,
-			Functions:  map[string]localaws.Invoker{rotateARN: func(ctx context.Context, payload []byte) ([]byte, error) { return v.rotate(ctx, payload) }},
+			Functions: map[string]localaws.Invoker{rotateARN: func(ctx context.Context, payload []byte) ([]byte,
+				error) {
+				return v.rotate(ctx, payload)
+			}},
 			Background: func(rotation func(context.Context)) { go rotation(context.Background()) },
 		})
 		var network sfoauthtest.Network
@@ -44,9 +47,11 @@ func runSynctest(t *testing.T, test func(v *fakeSecrets)) {
 		client := network.Client()
 		t.Cleanup(client.CloseIdleConnections)
 		v.Client = secretsmanager.New(secretsmanager.Options{
-			Region: region, BaseEndpoint: aws.String("http://127.0.0.1:4566"), HTTPClient: client, Credentials: credentialsOf(ownerKey),
+			Region: region, BaseEndpoint: aws.String("http://127.0.0.1:4566"), HTTPClient: client,
+			Credentials: credentialsOf(ownerKey),
 		})
-		_, err = v.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "crm"), SecretString: aws.String(credentialsJSON("first"))})
+		_, err = v.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "crm"),
+			SecretString: aws.String(credentialsJSON("first"))})
 		v.must(err)
 		test(v)
 	})
@@ -59,9 +64,10 @@ func (v *fakeSecrets) must(err error) {
 	}
 }
 
-// credentialsJSON is a secret's value. Where the name is that of a pair that Salesforce makes, it has ids.
+// credentialsJSON returns a secret's value. With the name "made", it has the IDs that rotation needs.
 func credentialsJSON(name string) string {
-	fields := map[string]string{"consumerKey": name, "consumerSecret": "of " + name, "baseUri": "https://acme.my.salesforce.com"}
+	fields := map[string]string{"consumerKey": name, "consumerSecret": "of " + name,
+		"baseUri": "https://acme.my.salesforce.com"}
 	if name == "made" {
 		fields["appId"], fields["consumerId"] = "0xI000000000001AAA", "888000000000001AAA"
 	}
@@ -69,9 +75,10 @@ func credentialsJSON(name string) string {
 	return string(value)
 }
 
-func (v *fakeSecrets) put(pair, label string) {
+func (v *fakeSecrets) put(name, label string) {
 	v.t.Helper()
-	_, err := v.PutSecretValue(v.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String(prefix + "crm"), SecretString: aws.String(credentialsJSON(pair)), VersionStages: []string{label}})
+	_, err := v.PutSecretValue(v.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String(prefix + "crm"),
+		SecretString: aws.String(credentialsJSON(name)), VersionStages: []string{label}})
 	v.must(err)
 }
 
@@ -82,7 +89,7 @@ func (v *fakeSecrets) secret() *appsecret.Secret {
 	return secret
 }
 
-// move moves a label from the one who has it to the version; empty: it takes it off.
+// move moves a label to a version, or removes it if the version is empty.
 func (v *fakeSecrets) move(label, to string) {
 	v.t.Helper()
 	s := v.secret()
@@ -93,47 +100,53 @@ func (v *fakeSecrets) move(label, to string) {
 	}
 }
 
-// command is a command that is run with what is typed.
+// command returns a command with typed as its standard input.
 func (v *fakeSecrets) command(ctx context.Context, typed string) (*cobra.Command, *bytes.Buffer) {
-	cmd, said := &cobra.Command{}, &bytes.Buffer{}
+	cmd, output := &cobra.Command{}, &bytes.Buffer{}
 	cmd.SetContext(ctx)
 	cmd.SetIn(strings.NewReader(typed))
-	cmd.SetOut(said)
-	cmd.SetErr(said)
-	return cmd, said
+	cmd.SetOut(output)
+	cmd.SetErr(output)
+	return cmd, output
 }
 
 func (v *fakeSecrets) store(ctx context.Context, label, typed string) *store {
 	cmd, _ := v.command(ctx, typed)
-	return &store{cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label, noVerify: true, force: true, create: true}
+	return &store{cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label, noVerify: true, force: true,
+		create: true}
 }
 
 func (v *fakeSecrets) rotation() *rotation {
 	secret := v.secret()
 	current := secret.VersionWithLabel("AWSCURRENT")
-	return &rotation{client: v.Client, secret: secret, Before: current, Leaked: current, timeout: defaultWait, out: io.Discard, progress: io.Discard}
+	return &rotation{client: v.Client, secret: secret, Before: current, Leaked: current, timeout: defaultWait,
+		out: io.Discard, progress: io.Discard}
 }
 
-// What becomes of a staged pair while others write the secret too: rotations, and people.
-func TestTheVerdictOnACandidate(t *testing.T) {
+// The result of staged credentials while rotations and people change the secret.
+func TestWaitForResult(t *testing.T) {
 	for name, c := range map[string]struct {
 		happens func(v *fakeSecrets, version string)
 		label   string
-		says    string // empty: no error
+		says    string // empty if there is no error
 	}{
-		"it works": {func(v *fakeSecrets, version string) { v.move("AWSCURRENT", version); v.move("CANDIDATE", "") }, "AWSCURRENT", ""},
-		"it is refused": {func(v *fakeSecrets, version string) {
+		"accepted": {func(v *fakeSecrets, version string) { v.move("AWSCURRENT", version); v.move("CANDIDATE", "") },
+			"AWSCURRENT", ""},
+		"rejected": {func(v *fakeSecrets, version string) {
 			v.move("REJECTED", version)
 			v.move("CANDIDATE", "")
-		}, "REJECTED", "refused by Salesforce"},
-		"a rotation takes it": {func(v *fakeSecrets, _ string) { v.put("staged", "AWSCURRENT"); v.move("CANDIDATE", "") }, "AWSCURRENT", ""},
-		"a rotation takes it, and it is refused": {func(v *fakeSecrets, _ string) {
+		}, "REJECTED", "Salesforce rejects the credentials"},
+		"used by a rotation": {func(v *fakeSecrets, _ string) { v.put("staged", "AWSCURRENT"); v.move("CANDIDATE", "") },
+			"AWSCURRENT", ""},
+		"used by a rotation and rejected": {func(v *fakeSecrets, _ string) {
 			v.put("staged", "REJECTED")
 			v.move("CANDIDATE", "")
-		}, "REJECTED", "refused by Salesforce"},
-		"another one is staged":     {func(v *fakeSecrets, _ string) { v.put("another", "CANDIDATE") }, "", "another pair has been stored in place of this one"},
-		"nobody tries it":           {func(*fakeSecrets, string) {}, "", "stopped waiting, and it goes on"},
-		"it is not to be seen soon": {func(v *fakeSecrets, version string) { time.Sleep(time.Minute); v.move("AWSCURRENT", version) }, "AWSCURRENT", ""},
+		}, "REJECTED", "Salesforce rejects the credentials"},
+		"replaced": {func(v *fakeSecrets, _ string) { v.put("another", "CANDIDATE") }, "",
+			"other credentials have been staged in place of these"},
+		"never tried": {func(*fakeSecrets, string) {}, "", "stopped waiting, but the rotate function continues"},
+		"accepted late": {func(v *fakeSecrets, version string) { time.Sleep(time.Minute); v.move("AWSCURRENT", version) },
+			"AWSCURRENT", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runSynctest(t, func(v *fakeSecrets) {
@@ -149,7 +162,7 @@ func TestTheVerdictOnACandidate(t *testing.T) {
 				if label != c.label || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 					v.t.Errorf("%q, %v", label, err)
 				}
-				if took := time.Since(begun); took > 2*time.Minute && name != "nobody tries it" {
+				if took := time.Since(begun); took > 2*time.Minute && name != "never tried" {
 					v.t.Errorf("it took %v", took)
 				}
 				synctest.Wait()
@@ -158,9 +171,9 @@ func TestTheVerdictOnACandidate(t *testing.T) {
 	}
 }
 
-func TestAWaitThatIsInterruptedSaysThatItGoesOn(t *testing.T) {
+func TestWaitInterrupted(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
-		for _, at := range []time.Duration{time.Second, 3 * time.Second} { // between two looks; in the midst of one
+		for _, at := range []time.Duration{time.Second, 3 * time.Second} { // between two requests; during one
 			ctx, cancel := context.WithCancel(v.t.Context())
 			s := v.store(ctx, appsecret.Candidate, credentialsJSON("staged"))
 			version, err := s.store("")
@@ -169,14 +182,15 @@ func TestAWaitThatIsInterruptedSaysThatItGoesOn(t *testing.T) {
 				v.aws.InjectFault("DescribeSecret", localaws.Fault{Delay: 10 * time.Second}, 0)
 			}
 			time.AfterFunc(at, cancel)
-			if label, err := s.waitForResult(version, defaultWait); label != "" || err == nil || !strings.Contains(err.Error(), "stopped waiting, and it goes on") {
+			if label, err := s.waitForResult(version, defaultWait); label != "" || err == nil ||
+				!strings.Contains(err.Error(), "stopped waiting, but the rotate function continues") {
 				v.t.Errorf("%q, %v", label, err)
 			}
 		}
 	})
 }
 
-// changingReader is somebody who types while the secret is changed.
+// changingReader calls change during the first read.
 type changingReader struct {
 	io.Reader
 	change func()
@@ -190,23 +204,24 @@ func (c *changingReader) Read(b []byte) (int, error) {
 	return c.Reader.Read(b)
 }
 
-func TestAPairThatIsRotatedWhileSomebodyTypesIsKept(t *testing.T) {
+func TestPutKeepsCredentialsRotatedDuringInput(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		s := v.store(v.t.Context(), appsecret.Current, "")
-		s.cmd.SetIn(&changingReader{strings.NewReader(`{"allowedPrincipals":["222222222222"]}`), func() { v.put("rotated", "AWSCURRENT") }})
+		s.cmd.SetIn(&changingReader{strings.NewReader(`{"allowedPrincipals":["222222222222"]}`),
+			func() { v.put("rotated", "AWSCURRENT") }})
 		_, err := s.store("")
 		v.must(err)
 		secret := v.secret()
 		current, err := secret.Read(v.t.Context(), secret.VersionWithLabel("AWSCURRENT"))
 		v.must(err)
 		if current.ConsumerKey != "rotated" || current.AllowedPrincipals == nil {
-			v.t.Errorf("the pair of %q is stored", current.ConsumerKey)
+			v.t.Errorf("the credentials %q are stored", current.ConsumerKey)
 		}
 	})
 }
 
-// A pipe that nobody writes to ends no read when Ctrl-C comes.
-func TestAReadThatIsInterrupted(t *testing.T) {
+// Ctrl-C must interrupt the read of a silent pipe.
+func TestInputInterrupted(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		ctx, cancel := context.WithCancel(v.t.Context())
 		s := v.store(ctx, appsecret.Current, "")
@@ -224,10 +239,10 @@ func TestAReadThatIsInterrupted(t *testing.T) {
 	})
 }
 
-func TestARotationThatOnlyAPersonCanGoOnWith(t *testing.T) {
+func TestRotateAbandonedForAPerson(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		v.put("staged", "CANDIDATE")
-		v.rotate = func(context.Context, []byte) ([]byte, error) { // as the rotate function refuses a candidate
+		v.rotate = func(context.Context, []byte) ([]byte, error) { // rejects a candidate as the rotate function does
 			time.Sleep(5 * time.Second)
 			s := v.secret()
 			if holder := s.VersionWithLabel("CANDIDATE"); holder != "" {
@@ -239,12 +254,15 @@ func TestARotationThatOnlyAPersonCanGoOnWith(t *testing.T) {
 		}
 		r := v.rotation()
 		begun := time.Now()
-		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "not switched on: set RotationSchedule") {
+		if err := r.rotate(v.t.Context()); err == nil ||
+			!strings.Contains(userMessage(err), "rotation is not switched on for the secret\nhint: set RotationSchedule") {
 			v.t.Errorf("without a rotation: %v", err)
 		}
-		_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
+		_, err := v.RotateSecret(v.t.Context(),
+			&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
 		v.must(err)
-		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "the rotation was given up") || !strings.Contains(err.Error(), "a person must make its new pair") {
+		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "the rotation was abandoned") ||
+			!strings.Contains(err.Error(), "a person must make new credentials") {
 			v.t.Errorf("after the refusal: %v", err)
 		}
 		if took := time.Since(begun); took > time.Minute {
@@ -254,11 +272,12 @@ func TestARotationThatOnlyAPersonCanGoOnWith(t *testing.T) {
 	})
 }
 
-// Somebody changes who may have tokens while a leak is handled: the version is another, and the pair has leaked all the same.
-func TestALeakedPairInANewVersionIsWaitedFor(t *testing.T) {
+// Changing allowedPrincipals during the rotation creates a version with the compromised credentials.
+func TestRotateCompromisedInNewVersion(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		v.rotate = func(context.Context, []byte) ([]byte, error) { return nil, errors.New("down") }
-		_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
+		_, err := v.RotateSecret(v.t.Context(),
+			&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
 		v.must(err)
 		synctest.Wait()
 		v.put("made", "AWSCURRENT")
@@ -270,22 +289,22 @@ func TestALeakedPairInANewVersionIsWaitedFor(t *testing.T) {
 			last = v.secret().VersionWithLabel("AWSCURRENT")
 		})
 		err = r.rotateCompromised(v.t.Context())
-		synctest.Wait() // for what was to be stored, too
+		synctest.Wait() // for the stored version too
 		if err != nil || r.Current != last {
 			v.t.Errorf("%v; %q is AWSCURRENT, and not %q", err, r.Current, last)
 		}
 	})
 }
 
-// AWSPENDING on the version that was current is what the rotation before has left: this one has been given up, and begins again.
-func TestARotationThatIsGivenUpBeginsAgain(t *testing.T) {
+// AWSPENDING on the current version means that the rotation was abandoned. It is started again.
+func TestRotateRestartsAbandonedRotation(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		v.put("made", "AWSCURRENT")
 		steps := 0
 		v.rotate = func(context.Context, []byte) ([]byte, error) {
 			if steps++; steps <= 2 {
 				v.move("AWSPENDING", v.secret().VersionWithLabel("AWSCURRENT"))
-				return nil, errors.New("given up")
+				return nil, errors.New("abandoned")
 			}
 			v.put("new", "AWSCURRENT")
 			return nil, errors.New("a person was faster")
@@ -303,11 +322,12 @@ func TestARotationThatIsGivenUpBeginsAgain(t *testing.T) {
 	})
 }
 
-// A candidate is what a rotation can take; one that was staged before the leak was known may have leaked with it.
-func TestWhatOnlyAPersonCanDoIsSaidAtOnce(t *testing.T) {
+// A rotation can use a candidate, but not after a leak: one that was staged before may have leaked as well.
+func TestCheckRotatable(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		r := v.rotation()
-		if err := r.checkRotatable(v.t.Context(), false); err == nil || !strings.Contains(err.Error(), "secret stage crm --wait") {
+		if err := r.checkRotatable(v.t.Context(), false); err == nil ||
+			!strings.Contains(userMessage(err), "secret stage crm --wait") {
 			v.t.Error(err)
 		}
 		v.put("staged", "CANDIDATE")
@@ -315,30 +335,33 @@ func TestWhatOnlyAPersonCanDoIsSaidAtOnce(t *testing.T) {
 		if err := r.checkRotatable(v.t.Context(), false); err != nil {
 			v.t.Error(err)
 		}
-		if err := r.checkRotatable(v.t.Context(), true); err == nil || !strings.Contains(err.Error(), "sftoken revoke crm") {
-			v.t.Errorf("of a leak: %v", err)
+		if err := r.checkRotatable(v.t.Context(), true); err == nil ||
+			!strings.Contains(userMessage(err), "sftoken revoke crm") {
+			v.t.Errorf("compromised: %v", err)
 		}
 		v.put("made", "AWSCURRENT")
 		r.secret = v.secret()
 		if err := r.checkRotatable(v.t.Context(), true); err != nil {
-			v.t.Errorf("where Salesforce makes the pair: %v", err)
+			v.t.Errorf("self-rotating: %v", err)
 		}
 	})
 }
 
-func TestAFirstPair(t *testing.T) {
+func TestPutFirstVersion(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		for _, label := range []string{appsecret.Candidate, appsecret.Current} {
 			s := v.store(v.t.Context(), label, credentialsJSON("first"))
 			s.app, s.name = "erp", prefix+"erp"
 			_, err := s.store("")
-			if label == appsecret.Candidate && (err == nil || !strings.Contains(err.Error(), "begin with `sftoken secret put erp --create`")) || label == appsecret.Current && err != nil {
+			if label == appsecret.Candidate && (err == nil || !strings.Contains(userMessage(err),
+				"create it first with `sftoken secret put erp --create`")) || label == appsecret.Current && err != nil {
 				v.t.Errorf("%s: %v", label, err)
 			}
 		}
 		_, err := v.CreateSecret(v.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "empty")})
 		v.must(err)
-		s := v.store(v.t.Context(), appsecret.Current, credentialsJSON("first")) // into a secret that a template has made without a value
+		s := v.store(v.t.Context(), appsecret.Current,
+			credentialsJSON("first")) // into a secret that a template has created without a value
 		s.app, s.name = "empty", prefix+"empty"
 		if _, err := s.store(""); err != nil {
 			v.t.Error(err)

@@ -1,4 +1,4 @@
-"""Every way in which the simulated org fails, as callers see it: each answer conforms to docs/openapi.yaml."""
+"""Every fault of the simulated org, as callers see it: each response conforms to docs/openapi.yaml."""
 
 import collections
 import concurrent.futures
@@ -11,11 +11,11 @@ import requests
 from openapi import conforms
 from sigv4 import TOKENS, SigV4
 
-with open(os.environ["SFTOKEN_TROUBLES"], encoding="utf-8") as file:
+with open(os.environ["SFTOKEN_SECRETS"], encoding="utf-8") as file:
     APPS = json.load(file)
 
 
-class Troubles(unittest.TestCase):
+class Faults(unittest.TestCase):
     def test_every_fault(self):
         seen = collections.Counter()
 
@@ -32,7 +32,7 @@ class Troubles(unittest.TestCase):
                     if body.get("error") == "app_misconfigured":
                         self.assertRegex(body["error_description"], r"\w{3}")
                 seen[f"{response.status_code} {body.get('error', '')}".strip()] += 1
-        print("answers: " + ", ".join(f"{count} x {what}" for what, count in sorted(seen.items())))
+        print("responses: " + ", ".join(f"{count} x {what}" for what, count in sorted(seen.items())))
         self.assertEqual(set(seen), {"200", "502 app_misconfigured", "502 bad_upstream_response", "503 temporarily_unavailable"})
 
 

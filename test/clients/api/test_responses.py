@@ -1,4 +1,4 @@
-"""Each answer that the API documents, provoked once and held against docs/openapi.yaml."""
+"""Provokes each documented response of the API once and validates it against docs/openapi.yaml."""
 
 import unittest
 
@@ -8,12 +8,12 @@ from openapi import conforms
 from sigv4 import TOKENS, SigV4, end_session, get_token
 
 FORM = {"grant_type": "client_credentials"}
-MESSAGE, IAM = "message", "Message"  # the forms of API Gateway's own answers
+MESSAGE, IAM = "message", "Message"  # the error field of API Gateway's own responses
 
 
-class Answers(unittest.TestCase):
+class Responses(unittest.TestCase):
     def check(self, method, path, status, what, *, by="owner", auth=True, as_operation=None, **request):
-        """Sends a request, and checks the status, and the error or the field that is in the answer."""
+        """Sends a request and checks the response's status, and its error code or field."""
         if auth is True:
             auth = SigV4(by)
         response = requests.request(method, TOKENS + path, auth=auth or None, timeout=60, **request)
@@ -35,7 +35,7 @@ class Answers(unittest.TestCase):
         confirmed = self.check("GET", "crm", 200, None, params={"rejected": get["token_id"]})
         self.assertIn(confirmed.headers["X-Token-Cache"], ("confirmed", "hit"))
 
-    def test_a_dead_token_is_replaced(self):
+    def test_an_ended_session_is_replaced(self):
         token = get_token()
         end_session(token)
         self.assertNotEqual(get_token(rejected=token["token_id"])["access_token"], token["access_token"])
