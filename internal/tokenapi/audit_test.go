@@ -176,17 +176,15 @@ func TestSecretAccessDeniedMetric(t *testing.T) {
 		"AccessDeniedException": true, "DecryptionFailure": true, "ResourceNotFoundException": false,
 		"InternalServiceError": false,
 	} {
-		t.Run(code, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
-				h.get()
-				h.get() // from memory
-				for _, line := range h.lines() {
-					if got := strings.Contains(metricNames(line), "SecretAccessDenied[]"); got != want {
-						t.Errorf("metrics %s", metricNames(line))
-					}
+		subtest(t, code, options{}, func(t *testing.T, h *harness) {
+			h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
+			h.get()
+			h.get() // from memory
+			for _, line := range h.lines() {
+				if got := strings.Contains(metricNames(line), "SecretAccessDenied[]"); got != want {
+					t.Errorf("metrics %s", metricNames(line))
 				}
-			})
+			}
 		})
 	}
 }
@@ -196,9 +194,7 @@ func TestLoginBudgetExhaustedMetric(t *testing.T) {
 	config := func() vending.Config { return vending.Config{Logins: loginbudget.New(1, 60), SecretTTL: time.Second} }
 	// restore stores the same credentials in a new version, so that a login is due.
 	restore := func(h *harness) {
-		value := h.Value(h.App.Credentials())
-		value["allowedPrincipals"] = []string{"222222222222"}
-		h.Store(value)
+		h.storeWith("allowedPrincipals", []string{"222222222222"})
 		time.Sleep(2 * time.Second)
 	}
 	run(t, options{config: config()}, func(t *testing.T, h *harness) {

@@ -51,8 +51,8 @@ func (granting) RoundTrip(*http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// FuzzRequest takes an event through the whole function. For any event there is one response that API Gateway accepts and
-// one line in the log, and only callers that the secret allows get a token, by the path that IAM has authorized.
+// FuzzRequest takes an event through the whole function. For any event there is one response that API Gateway accepts
+// and one line in the log, and only callers that the secret allows get a token, by the path that IAM has authorized.
 func FuzzRequest(f *testing.F) {
 	for _, name := range []string{"get", "get-rejected", "post", "delete"} {
 		event, err := os.ReadFile("../../events/" + name + ".json")

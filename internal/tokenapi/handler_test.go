@@ -95,26 +95,24 @@ func TestRequests(t *testing.T) {
 		}, 400, "invalid_request"},
 		"fields of another type": {func(e map[string]any) { e["httpMethod"] = 7 }, 400, "invalid_request"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				a := h.call(c.change)
-				if a.status != c.status || a.text("error") != c.err {
-					t.Fatalf("got %s", a)
-				}
-				if a.header.Get("Cache-Control") != "no-store" ||
-					a.status != 204 && a.header.Get("Content-Type") != "application/json" {
-					t.Errorf("headers %v", a.header)
-				}
-				if a.status == 405 && a.header.Get("Allow") != "GET, POST, DELETE" {
-					t.Errorf("Allow is %q", a.header.Get("Allow"))
-				}
-				if lines := h.lines(); len(lines) != 1 {
-					t.Errorf("%d log lines", len(lines))
-				}
-				if a.status >= 400 && h.Requests() > 0 {
-					t.Error("Salesforce was asked")
-				}
-			})
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			a := h.call(c.change)
+			if a.status != c.status || a.text("error") != c.err {
+				t.Fatalf("got %s", a)
+			}
+			if a.header.Get("Cache-Control") != "no-store" ||
+				a.status != 204 && a.header.Get("Content-Type") != "application/json" {
+				t.Errorf("headers %v", a.header)
+			}
+			if a.status == 405 && a.header.Get("Allow") != "GET, POST, DELETE" {
+				t.Errorf("Allow is %q", a.header.Get("Allow"))
+			}
+			if lines := h.lines(); len(lines) != 1 {
+				t.Errorf("%d log lines", len(lines))
+			}
+			if a.status >= 400 && h.Requests() > 0 {
+				t.Error("Salesforce was asked")
+			}
 		})
 	}
 }

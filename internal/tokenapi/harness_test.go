@@ -55,6 +55,19 @@ func run(t *testing.T, o options, test func(t *testing.T, h *harness)) {
 	synctest.Test(t, func(t *testing.T) { test(t, newHarness(t, o)) })
 }
 
+func subtest(t *testing.T, name string, o options, test func(t *testing.T, h *harness)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { run(t, o, test) })
+}
+
+// storeWith stores the app's credentials in a new version with one more field.
+func (h *harness) storeWith(field string, content any) {
+	h.T.Helper()
+	value := h.Value(h.App.Credentials())
+	value[field] = content
+	h.Store(value)
+}
+
 // result is the HTTP response to one request.
 type result struct {
 	status int

@@ -82,33 +82,31 @@ func TestLoginBudgetUnderAttack(t *testing.T) {
 		},
 	} {
 		for _, pause := range []time.Duration{10 * time.Millisecond, time.Second} {
-			t.Run(name+", every "+pause.String(), func(t *testing.T) {
-				run(t, c.options, func(t *testing.T, h *harness) {
-					if c.prepare != nil {
-						c.prepare(h)
+			subtest(t, name+", every "+pause.String(), c.options, func(t *testing.T, h *harness) {
+				if c.prepare != nil {
+					c.prepare(h)
+				}
+				begun, exhausted := time.Now(), 0
+				var last result
+				for i := range calls {
+					a := c.call(h, i, last)
+					if a.id() != "" {
+						last = a
 					}
-					begun, exhausted := time.Now(), 0
-					var last result
-					for i := range calls {
-						a := c.call(h, i, last)
-						if a.id() != "" {
-							last = a
-						}
-						if a.String() == "temporarily_unavailable" && a.retryAfter() == 0 {
-							t.Fatalf("no RetryAfter: %s", a.description())
-						}
-						if a.budgetExhausted() {
-							exhausted++
-						}
-						time.Sleep(pause)
+					if a.String() == "temporarily_unavailable" && a.retryAfter() == 0 {
+						t.Fatalf("no RetryAfter: %s", a.description())
 					}
-					most := loginbudget.DefaultBurst + int(time.Since(begun)/(time.Hour/loginbudget.DefaultPerHour))
-					if n := h.Logins(); n > most {
-						t.Errorf("%d logins within %s, want at most %d", n, time.Since(begun), most)
-					} else if n == most && exhausted == 0 {
-						t.Error("no request reports that the budget is exhausted")
+					if a.budgetExhausted() {
+						exhausted++
 					}
-				})
+					time.Sleep(pause)
+				}
+				most := loginbudget.DefaultBurst + int(time.Since(begun)/(time.Hour/loginbudget.DefaultPerHour))
+				if n := h.Logins(); n > most {
+					t.Errorf("%d logins within %s, want at most %d", n, time.Since(begun), most)
+				} else if n == most && exhausted == 0 {
+					t.Error("no request reports that the budget is exhausted")
+				}
 			})
 		}
 	}
@@ -177,9 +175,7 @@ func TestStaleWhileBudgetExhausted(t *testing.T) {
 	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {
 		first := h.vend()
-		value := h.Value(h.App.Credentials())
-		value["allowedPrincipals"] = []string{"222222222222"}
-		h.Store(value)
+		h.storeWith("allowedPrincipals", []string{"222222222222"})
 		time.Sleep(DefaultSecretTTL)
 		for range 2 { // the failure itself, and the backoff
 			a := h.vend()
@@ -205,9 +201,7 @@ func runExhausted(t *testing.T, test func(t *testing.T, h *harness, token result
 	o := options{config: Config{Logins: loginbudget.New(1, 1), SecretTTL: time.Second}}
 	run(t, o, func(t *testing.T, h *harness) {
 		token := h.vend()
-		value := h.Value(h.App.Credentials())
-		value["allowedPrincipals"] = []string{"222222222222"}
-		h.Store(value)
+		h.storeWith("allowedPrincipals", []string{"222222222222"})
 		time.Sleep(2 * time.Second)
 		h.want(h.vend(), "stale")
 		test(t, h, token)

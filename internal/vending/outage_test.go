@@ -30,36 +30,34 @@ var outages = map[string]localaws.Fault{
 func TestSecretsManagerOutage(t *testing.T) {
 	t.Parallel()
 	for name, outage := range outages {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				first := h.vend()
-				h.AWS.InjectFault("", outage, 0)
-				time.Sleep(DefaultSecretTTL)
-				a := h.vend()
-				h.want(a, "confirmed") // Salesforce is up
-				if a.took > 5*time.Second {
-					t.Errorf("a request for a known token waited %s for Secrets Manager", a.took)
-				}
-				if a.id() != first.id() || a.stats.Err == nil {
-					t.Errorf("token %s, error %v", a.id(), a.stats.Err)
-				}
-				asked := h.AWS.Calls()["GetSecretValue"]
-				h.want(h.vend(), "hit")
-				if n := h.AWS.Calls()["GetSecretValue"] - asked; n != 0 {
-					t.Errorf("Secrets Manager was asked %d times during the backoff", n)
-				}
-				time.Sleep(11 * time.Minute) // the token must be confirmed; the credentials are still known
-				h.want(h.vend(), "confirmed")
-				h.Org.KillSession(first.token())
-				time.Sleep(11 * time.Minute)
-				h.want(h.vend(), "miss")
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			first := h.vend()
+			h.AWS.InjectFault("", outage, 0)
+			time.Sleep(DefaultSecretTTL)
+			a := h.vend()
+			h.want(a, "confirmed") // Salesforce is up
+			if a.took > 5*time.Second {
+				t.Errorf("a request for a known token waited %s for Secrets Manager", a.took)
+			}
+			if a.id() != first.id() || a.stats.Err == nil {
+				t.Errorf("token %s, error %v", a.id(), a.stats.Err)
+			}
+			asked := h.AWS.Calls()["GetSecretValue"]
+			h.want(h.vend(), "hit")
+			if n := h.AWS.Calls()["GetSecretValue"] - asked; n != 0 {
+				t.Errorf("Secrets Manager was asked %d times during the backoff", n)
+			}
+			time.Sleep(11 * time.Minute) // the token must be confirmed; the credentials are still known
+			h.want(h.vend(), "confirmed")
+			h.Org.KillSession(first.token())
+			time.Sleep(11 * time.Minute)
+			h.want(h.vend(), "miss")
 
-				key, secret := h.App.Regenerate()
-				h.AWS.ClearFaults()
-				h.Store(h.Value(key, secret))
-				time.Sleep(31 * time.Second) // the longest backoff
-				h.want(h.vend(), "miss")     // the new version is read
-			})
+			key, secret := h.App.Regenerate()
+			h.AWS.ClearFaults()
+			h.Store(h.Value(key, secret))
+			time.Sleep(31 * time.Second) // the longest backoff
+			h.want(h.vend(), "miss")     // the new version is read
 		})
 	}
 }
@@ -67,20 +65,18 @@ func TestSecretsManagerOutage(t *testing.T) {
 func TestColdStartDuringSecretsManagerOutage(t *testing.T) {
 	t.Parallel()
 	for name, outage := range outages {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				h.AWS.InjectFault("", outage, 0)
-				a := h.vend()
-				h.want(a, "temporarily_unavailable")
-				h.isOnTime(a)
-				h.isSound(a)
-				if h.Requests() != 0 {
-					t.Error("Salesforce was asked")
-				}
-				h.AWS.ClearFaults()
-				time.Sleep(time.Second)
-				h.want(h.vend(), "miss")
-			})
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			h.AWS.InjectFault("", outage, 0)
+			a := h.vend()
+			h.want(a, "temporarily_unavailable")
+			h.isOnTime(a)
+			h.isSound(a)
+			if h.Requests() != 0 {
+				t.Error("Salesforce was asked")
+			}
+			h.AWS.ClearFaults()
+			time.Sleep(time.Second)
+			h.want(h.vend(), "miss")
 		})
 	}
 }
@@ -88,25 +84,23 @@ func TestColdStartDuringSecretsManagerOutage(t *testing.T) {
 func TestUnreadableSecretIsUnknown(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"AccessDeniedException", "DecryptionFailure", "ResourceNotFoundException"} {
-		t.Run(code, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				first := h.vend()
-				h.want(first, "miss")
-				h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
-				time.Sleep(DefaultSecretTTL)
-				a := h.vend() // the function may not read the secret any more
-				h.want(a, "unknown_app")
-				if !strings.Contains(a.err.Error(), code) || strings.Contains(a.description(), code) {
-					t.Errorf("the log has %q, the caller gets %q", a.err, a.description())
-				}
-				h.AWS.ClearFaults()
-				time.Sleep(5 * time.Second)
-				h.want(h.vend(), "confirmed")
-				h.want(h.revoke(), "revoked")
-				if h.Org.TokenActive(first.token()) {
-					t.Error("Revoke does not reach the earlier token")
-				}
-			})
+		subtest(t, code, options{}, func(t *testing.T, h *harness) {
+			first := h.vend()
+			h.want(first, "miss")
+			h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
+			time.Sleep(DefaultSecretTTL)
+			a := h.vend() // the function may not read the secret any more
+			h.want(a, "unknown_app")
+			if !strings.Contains(a.err.Error(), code) || strings.Contains(a.description(), code) {
+				t.Errorf("the log has %q, the caller gets %q", a.err, a.description())
+			}
+			h.AWS.ClearFaults()
+			time.Sleep(5 * time.Second)
+			h.want(h.vend(), "confirmed")
+			h.want(h.revoke(), "revoked")
+			if h.Org.TokenActive(first.token()) {
+				t.Error("Revoke does not reach the earlier token")
+			}
 		})
 	}
 }

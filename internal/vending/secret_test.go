@@ -12,25 +12,23 @@ import (
 func TestFallbackDuringRotation(t *testing.T) {
 	t.Parallel()
 	for _, label := range appsecret.FallbackLabels {
-		t.Run(label, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				key, secret := h.App.Regenerate()
-				if label == appsecret.Previous { // the new credentials were stored, and then overwritten
-					h.Store(h.Value(key, secret))
-					h.Store(h.Value("3MVG9wrong", "wrong"))
-				} else {
-					h.Store(h.Value(key, secret), label)
-				}
-				a := h.vend()
-				h.want(a, "miss")
-				if seen := h.Org.Stats(); seen.Calls[sfoauthtest.Token] != 2 {
-					t.Errorf("%d logins: want one with each credentials", seen.Calls[sfoauthtest.Token])
-				}
-				if a.grant.VersionID == h.current() {
-					t.Error("VersionID is that of AWSCURRENT, whose credentials were refused")
-				}
-				h.want(h.vend(), "hit")
-			})
+		subtest(t, label, options{}, func(t *testing.T, h *harness) {
+			key, secret := h.App.Regenerate()
+			if label == appsecret.Previous { // the new credentials were stored, and then overwritten
+				h.Store(h.Value(key, secret))
+				h.Store(h.Value("3MVG9wrong", "wrong"))
+			} else {
+				h.Store(h.Value(key, secret), label)
+			}
+			a := h.vend()
+			h.want(a, "miss")
+			if seen := h.Org.Stats(); seen.Calls[sfoauthtest.Token] != 2 {
+				t.Errorf("%d logins: want one with each credentials", seen.Calls[sfoauthtest.Token])
+			}
+			if a.grant.VersionID == h.current() {
+				t.Error("VersionID is that of AWSCURRENT, whose credentials were refused")
+			}
+			h.want(h.vend(), "hit")
 		})
 	}
 }
@@ -129,19 +127,17 @@ func TestNoFallbackToAnotherOrg(t *testing.T) {
 func TestRecoveryOnceCredentialsAreStored(t *testing.T) {
 	t.Parallel()
 	for _, label := range []string{"AWSCURRENT", "CANDIDATE", "AWSPENDING"} {
-		t.Run(label, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				key, secret := h.App.Regenerate() // at Salesforce, and not stored
-				for range 100 {
-					h.want(h.vend(), "app_misconfigured")
-					time.Sleep(time.Second)
-				}
-				if n := h.Logins(); n > 4 {
-					t.Errorf("%d logins with refused credentials", n)
-				}
-				h.Store(h.Value(key, secret), label)
-				h.want(h.vend(), "miss")
-			})
+		subtest(t, label, options{}, func(t *testing.T, h *harness) {
+			key, secret := h.App.Regenerate() // at Salesforce, and not stored
+			for range 100 {
+				h.want(h.vend(), "app_misconfigured")
+				time.Sleep(time.Second)
+			}
+			if n := h.Logins(); n > 4 {
+				t.Errorf("%d logins with refused credentials", n)
+			}
+			h.Store(h.Value(key, secret), label)
+			h.want(h.vend(), "miss")
 		})
 	}
 }
@@ -196,8 +192,7 @@ func TestMalformedSecret(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Store(map[string]any{"consumerKey": "only"})
 		h.want(h.vend(), "app_misconfigured")
-		key, secret := h.App.Credentials()
-		h.Store(h.Value(key, secret))
+		h.Store(h.Value(h.App.Credentials()))
 		time.Sleep(time.Second)
 		h.want(h.vend(), "miss")
 	})

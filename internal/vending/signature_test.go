@@ -53,16 +53,14 @@ func TestSignatureDuringRotation(t *testing.T) {
 			h.App.Regenerate()
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{org: sfoauthtest.Config{SignWithPrimary: true}}, func(t *testing.T, h *harness) {
-				prepare(h)
-				a := h.vend()
-				h.want(a, "miss")
-				if notes := strings.Join(a.stats.Notes, " "); !strings.Contains(notes, "signature") {
-					t.Errorf("the notes are %q", notes)
-				}
-				h.want(h.vend(), "hit")
-			})
+		subtest(t, name, options{org: sfoauthtest.Config{SignWithPrimary: true}}, func(t *testing.T, h *harness) {
+			prepare(h)
+			a := h.vend()
+			h.want(a, "miss")
+			if notes := strings.Join(a.stats.Notes, " "); !strings.Contains(notes, "signature") {
+				t.Errorf("the notes are %q", notes)
+			}
+			h.want(h.vend(), "hit")
 		})
 	}
 }
@@ -84,15 +82,13 @@ func TestWrongSignature(t *testing.T) {
 			h.Store(value, appsecret.Candidate)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				prepare(h)
-				h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
-				h.want(h.vend(), "bad_upstream_response")
-				if h.Logins() != 1 {
-					t.Errorf("%d logins", h.Logins())
-				}
-			})
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			prepare(h)
+			h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
+			h.want(h.vend(), "bad_upstream_response")
+			if h.Logins() != 1 {
+				t.Errorf("%d logins", h.Logins())
+			}
 		})
 	}
 }

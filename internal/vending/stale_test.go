@@ -108,9 +108,7 @@ func TestNoStaleTokenForAnotherHost(t *testing.T) {
 	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
-		value := h.Value(h.App.Credentials())
-		value["baseUri"] = "http://localhost:8443"
-		h.Store(value)
+		h.storeWith("baseUri", "http://localhost:8443")
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		time.Sleep(DefaultSecretTTL)
 		if a := h.vend(); a.err == nil || a.token() != "" {
@@ -123,10 +121,7 @@ func TestNoStaleTokenForAnotherOrg(t *testing.T) {
 	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
-		key, secret := h.App.Credentials()
-		value := h.Value(key, secret)
-		value["orgId"] = "00Dxx0000000009EAA"
-		h.Store(value)
+		h.storeWith("orgId", "00Dxx0000000009EAA")
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "temporarily_unavailable")

@@ -56,24 +56,22 @@ func TestInactiveTokenIsReplaced(t *testing.T) {
 func TestLoginsWithoutIntrospection(t *testing.T) {
 	t.Parallel()
 	for _, minTTL := range []time.Duration{time.Minute, DefaultMinTTL, 7 * time.Minute, 14 * time.Minute} {
-		t.Run("MIN_TTL "+minTTL.String(), func(t *testing.T) {
-			o := options{app: sfoauthtest.AppOptions{NoIntrospection: true}, config: Config{MinTTL: minTTL}}
-			run(t, o, func(t *testing.T, h *harness) {
-				for range 61 {
-					a := h.vend()
-					h.want(a, a.String())
-					if e := a.expiresIn(); a.String() == "miss" && e != DefaultTokenTTL {
-						t.Errorf("a token that cannot be introspected expires in %s", e)
-					}
-					time.Sleep(time.Minute)
+		o := options{app: sfoauthtest.AppOptions{NoIntrospection: true}, config: Config{MinTTL: minTTL}}
+		subtest(t, "MIN_TTL "+minTTL.String(), o, func(t *testing.T, h *harness) {
+			for range 61 {
+				a := h.vend()
+				h.want(a, a.String())
+				if e := a.expiresIn(); a.String() == "miss" && e != DefaultTokenTTL {
+					t.Errorf("a token that cannot be introspected expires in %s", e)
 				}
-				if n := h.Logins(); n > 17 {
-					t.Errorf("%d logins within an hour", n)
-				}
-				if n := h.Introspections(); n != 2 {
-					t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes", n)
-				}
-			})
+				time.Sleep(time.Minute)
+			}
+			if n := h.Logins(); n > 17 {
+				t.Errorf("%d logins within an hour", n)
+			}
+			if n := h.Introspections(); n != 2 {
+				t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes", n)
+			}
 		})
 	}
 }
@@ -188,31 +186,29 @@ func TestLoginsPerDay(t *testing.T) {
 		// Use extends a session, so that one lasts all day.
 		"tokens in use": {true, 1},
 	} {
-		t.Run(name, func(t *testing.T) {
-			o := options{org: sfoauthtest.Config{SessionTimeout: 2 * time.Hour, RequestsPerDay: 1 << 30}}
-			run(t, o, func(t *testing.T, h *harness) {
-				client := h.vendor.HTTPClient
-				step := 1 // seconds between requests
-				if testing.Short() {
-					step = 20
+		o := options{org: sfoauthtest.Config{SessionTimeout: 2 * time.Hour, RequestsPerDay: 1 << 30}}
+		subtest(t, name, o, func(t *testing.T, h *harness) {
+			client := h.vendor.HTTPClient
+			step := 1 // seconds between requests
+			if testing.Short() {
+				step = 20
+			}
+			for second := 0; second < 24*60*60; second += step {
+				a := h.vend()
+				if a.err != nil || a.expiresIn() < DefaultMinTTL {
+					t.Fatalf("second %d: %s", second, a)
 				}
-				for second := 0; second < 24*60*60; second += step {
-					a := h.vend()
-					if a.err != nil || a.expiresIn() < DefaultMinTTL {
-						t.Fatalf("second %d: %s", second, a)
-					}
-					if left := time.Until(h.Org.TokenExpiry(a.token())); left < a.expiresIn() {
-						t.Fatalf("second %d: expires_in is %s, and the session ends in %s", second, a.expiresIn(), left)
-					}
-					if c.used && second%60 == 0 {
-						use(t, client, a)
-					}
-					time.Sleep(time.Duration(step) * time.Second)
+				if left := time.Until(h.Org.TokenExpiry(a.token())); left < a.expiresIn() {
+					t.Fatalf("second %d: expires_in is %s, and the session ends in %s", second, a.expiresIn(), left)
 				}
-				if h.Logins() != c.logins {
-					t.Errorf("%d logins, want %d", h.Logins(), c.logins)
+				if c.used && second%60 == 0 {
+					use(t, client, a)
 				}
-			})
+				time.Sleep(time.Duration(step) * time.Second)
+			}
+			if h.Logins() != c.logins {
+				t.Errorf("%d logins, want %d", h.Logins(), c.logins)
+			}
 		})
 	}
 }
@@ -324,10 +320,7 @@ func TestNewSecretVersionReplacesToken(t *testing.T) {
 	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
-		key, secret := h.App.Credentials()
-		value := h.Value(key, secret)
-		value["allowedPrincipals"] = []string{"333333333333"}
-		h.Store(value)
+		h.storeWith("allowedPrincipals", []string{"333333333333"})
 		time.Sleep(DefaultSecretTTL - time.Second)
 		h.want(h.vend(), "confirmed")
 		time.Sleep(time.Second)
