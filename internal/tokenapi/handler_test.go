@@ -17,7 +17,6 @@ import (
 )
 
 func TestRequests(t *testing.T) {
-	t.Parallel()
 	post := func(body any) func(map[string]any) {
 		return func(e map[string]any) { e["httpMethod"], e["body"] = "POST", body }
 	}
@@ -111,14 +110,13 @@ func TestRequests(t *testing.T) {
 				t.Errorf("%d log lines", len(lines))
 			}
 			if a.status >= 400 && h.Requests() > 0 {
-				t.Error("Salesforce was asked")
+				t.Error("Salesforce was called")
 			}
 		})
 	}
 }
 
 func TestEventThatIsNotJSON(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		for _, payload := range []string{"", "null", "{", "[]", `"x"`, strings.Repeat("[", 6<<20)} {
 			raw, err := h.handler.Invoke(t.Context(), []byte(payload))
@@ -130,7 +128,6 @@ func TestEventThatIsNotJSON(t *testing.T) {
 }
 
 func TestRequestIDFromLambda(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "lambda-1"})
 		a := h.callIn(ctx, func(e map[string]any) {
@@ -144,7 +141,6 @@ func TestRequestIDFromLambda(t *testing.T) {
 }
 
 func TestSAMCLI(t *testing.T) {
-	t.Parallel()
 	const stream, cloud = "AWS_LAMBDA_LOG_STREAM_NAME", "2026/11/24/[$LATEST]0123456789abcdef"
 	for name, c := range map[string]struct {
 		env  map[string]string
@@ -159,18 +155,18 @@ func TestSAMCLI(t *testing.T) {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
-	run(t, options{}, func(t *testing.T, h *harness) {
+	subtest(t, "allowed", options{}, func(t *testing.T, h *harness) {
 		h.handler.allowUnauthenticated = true
 		h.want(h.call(as("")), 200, "miss")
 	})
-	run(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, h *harness) {
+	o := options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}
+	subtest(t, "denied", o, func(t *testing.T, h *harness) {
 		h.handler.allowUnauthenticated = true
 		h.want(h.call(as("")), 403, "access_denied")
 	})
 }
 
 func TestPanic(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		token := h.get()
 		jitter := h.handler.vendor.Jitter
@@ -193,7 +189,6 @@ func TestPanic(t *testing.T) {
 }
 
 func TestPrefetch(t *testing.T) {
-	t.Parallel()
 	run(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, h *harness) {
 		h.handler.prefetch(t.Context(), []string{"crm", "nosuch"})
 		h.want(h.get(), 200, "hit")
@@ -204,7 +199,6 @@ func TestPrefetch(t *testing.T) {
 }
 
 func TestPrefetchTimeout(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Hang(), 1)
 		h.AWS.InjectFault("", localaws.Fault{Delay: 3 * time.Second}, 0)
@@ -223,7 +217,6 @@ func TestPrefetchTimeout(t *testing.T) {
 }
 
 func TestPrefetchOfPlaceholder(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Store(h.Value(appsecret.Placeholder, appsecret.Placeholder))
 		h.handler.prefetch(t.Context(), []string{"crm"})
@@ -323,7 +316,6 @@ func exactNames(payload []byte) bool {
 }
 
 func TestConsoleTestInvocation(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		for _, method := range []string{"GET", "POST", "DELETE"} {
 			a := h.call(func(e map[string]any) {
@@ -333,7 +325,7 @@ func TestConsoleTestInvocation(t *testing.T) {
 			h.want(a, 403, "access_denied")
 		}
 		if h.Requests() != 0 || len(h.AWS.Calls()) > 1 {
-			t.Errorf("Salesforce was asked %d times, Secrets Manager %v", h.Requests(), h.AWS.Calls())
+			t.Errorf("Salesforce was called %d times, Secrets Manager %v", h.Requests(), h.AWS.Calls())
 		}
 		h.want(h.call(func(e map[string]any) { e["requestContext"].(map[string]any)["stage"] = "v1" }), 200, "miss")
 	})

@@ -49,9 +49,10 @@ func newHarness(t testing.TB, o options) *harness {
 	return h
 }
 
-// run runs a test in a synctest bubble.
+// run runs a test in a synctest bubble, in parallel with others.
 func run(t *testing.T, o options, test func(t *testing.T, h *harness)) {
 	t.Helper()
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { test(t, newHarness(t, o)) })
 }
 

@@ -12,7 +12,6 @@ import (
 
 // TestLoginBudgetUnderAttack makes requests, every 10 milliseconds and every second, that try to cause many logins.
 func TestLoginBudgetUnderAttack(t *testing.T) {
-	t.Parallel()
 	calls := 1000
 	if testing.Short() {
 		calls = 100
@@ -49,7 +48,7 @@ func TestLoginBudgetUnderAttack(t *testing.T) {
 			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0) },
 			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
 		},
-		"revoked at Salesforce, where another version stands in": {
+		"revoked at Salesforce, where another version is used": {
 			prepare: func(h *harness) { h.Store(h.Value("3MVG9wrong", "wrong")) },
 			call: func(h *harness, _ int, last result) result {
 				h.Org.RevokeAll()
@@ -121,7 +120,6 @@ func idOr(last result) string {
 }
 
 func TestLoginBudgetIsPerApp(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.CreateSecret("erp", h.Value(h.Org.AddApp(sfoauthtest.AppOptions{}).Credentials()))
 		h.exhaust()
@@ -142,7 +140,6 @@ func (h *harness) exhaust() {
 }
 
 func TestLoginBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.exhaust()
 		asked := h.Requests()
@@ -158,7 +155,7 @@ func TestLoginBudgetExhausted(t *testing.T) {
 			}
 		}
 		if h.Requests() != asked {
-			t.Error("Salesforce was asked")
+			t.Error("Salesforce was called")
 		}
 		h.want(h.revoke(), "revoked")
 		time.Sleep(nextLogin)
@@ -172,7 +169,6 @@ func TestLoginBudgetExhausted(t *testing.T) {
 }
 
 func TestStaleWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.storeWith("allowedPrincipals", []string{"222222222222"})
@@ -209,7 +205,6 @@ func runExhausted(t *testing.T, test func(t *testing.T, h *harness, token result
 }
 
 func TestDeadTokenWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	runExhausted(t, func(t *testing.T, h *harness, token result) {
 		h.Org.RevokeAll()
 		for range 20 {
@@ -224,7 +219,6 @@ func TestDeadTokenWhileBudgetExhausted(t *testing.T) {
 }
 
 func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	runExhausted(t, func(t *testing.T, h *harness, token result) {
 		for range 60 {
 			a := h.reject(token.id())
@@ -243,7 +237,6 @@ func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
 
 // Salesforce's rate limit is respected, and so is its refusal to introspect.
 func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		fault sfoauthtest.Fault
 		most  int // introspections in a minute
@@ -271,7 +264,6 @@ func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
 }
 
 func TestTokenForAnotherOrgWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	for name, changed := range map[string]map[string]any{
 		"another address": {"baseUri": "https://other.my.salesforce.com"}, "another pin": {"orgId": "00Dxx0000000009EAA"},
 	} {
@@ -293,7 +285,6 @@ func TestTokenForAnotherOrgWhileBudgetExhausted(t *testing.T) {
 }
 
 func TestConcurrentRejectionsWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	runExhausted(t, func(t *testing.T, h *harness, token result) {
 		h.Org.RevokeAll()
 		h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Latency(time.Second), 1)
@@ -315,7 +306,6 @@ func TestConcurrentRejectionsWhileBudgetExhausted(t *testing.T) {
 // If a login needs two attempts, with the credentials that are refused and those that work, a budget of one login at a
 // time must not be spent on the first again and again.
 func TestFallbackWithScarceBudget(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, h *harness) {
 		h.Store(h.Value("3MVG9wrong", "wrong"))
 		h.want(h.vend(), "temporarily_unavailable") // AWSCURRENT is refused
@@ -335,7 +325,6 @@ func TestFallbackWithScarceBudget(t *testing.T) {
 
 // While the budget is exhausted, the error still has what Salesforce said last.
 func TestSalesforceErrorSurvivesExhaustedBudget(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"), 0)
 		h.want(h.vend(), "app_misconfigured")

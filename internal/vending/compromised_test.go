@@ -19,7 +19,6 @@ func (h *harness) compromise() {
 }
 
 func TestCompromisedTokenIsRevoked(t *testing.T) {
-	t.Parallel()
 	denySecret := func(code string) func(h *harness) {
 		return func(h *harness) {
 			h.compromise()
@@ -74,7 +73,6 @@ func TestCompromisedTokenIsRevoked(t *testing.T) {
 }
 
 func TestCompromisedTokenIsRevokedAfterOutage(t *testing.T) {
-	t.Parallel()
 	for name, inject := range map[string]func(h *harness){
 		"Salesforce does not revoke": func(h *harness) {
 			h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
@@ -117,7 +115,6 @@ func TestCompromisedTokenIsRevokedAfterOutage(t *testing.T) {
 }
 
 func TestCompromisedTokenWithoutNewCredentials(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.storeWith("allowedPrincipals", []string{"222222222222"})
@@ -131,7 +128,6 @@ func TestCompromisedTokenWithoutNewCredentials(t *testing.T) {
 }
 
 func TestRevokedCompromisedTokenIsNotStale(t *testing.T) {
-	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, h *harness) {
 		h.vend()
 		h.compromise()

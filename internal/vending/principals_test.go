@@ -14,7 +14,6 @@ import (
 )
 
 func TestDenialNamesEntry(t *testing.T) {
-	t.Parallel()
 	for arn, want := range map[string]string{
 		"arn:aws:sts::333333333333:assumed-role/shipping/anna":       "role arn:aws:iam::333333333333:role/shipping",
 		"arn:aws-cn:sts::333333333333:assumed-role/shipping/i-012/x": "role arn:aws-cn:iam::333333333333:role/shipping",
@@ -38,7 +37,6 @@ func TestDenialNamesEntry(t *testing.T) {
 }
 
 func TestUnreadablePrincipalsDenyEveryone(t *testing.T) {
-	t.Parallel()
 	for name, list := range map[string]any{
 		"a string": "222222222222", "a broken entry": []string{"222222222222", "arn:aws:iam::22:role/x"}, "null": nil,
 		"an object": map[string]any{},
@@ -63,7 +61,6 @@ func TestUnreadablePrincipalsDenyEveryone(t *testing.T) {
 }
 
 func TestMalformedSecretHidesRestriction(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		before any // allowedPrincipals; nil: none
 		after  string
@@ -86,36 +83,33 @@ func TestMalformedSecretHidesRestriction(t *testing.T) {
 			[]string{"222222222222"}, `{"consumerKey":"k","baseUri":"http://x","allowedPrincipals":["222222222222"]}`, false,
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			o := options{}
-			if c.before != nil {
-				o.secret = map[string]any{"allowedPrincipals": c.before}
+		o := options{}
+		if c.before != nil {
+			o.secret = map[string]any{"allowedPrincipals": c.before}
+		}
+		subtest(t, name, o, func(t *testing.T, h *harness) {
+			first := h.vend()
+			h.StoreText(c.after)
+			time.Sleep(DefaultSecretTTL)
+			a := h.vend()
+			if !c.closed {
+				h.want(a, "confirmed")
+				return
 			}
-			run(t, o, func(t *testing.T, h *harness) {
-				first := h.vend()
-				h.StoreText(c.after)
-				time.Sleep(DefaultSecretTTL)
-				a := h.vend()
-				if !c.closed {
-					h.want(a, "confirmed")
-					return
-				}
-				h.want(a, "app_misconfigured")
-				isUnreadable(t, a)
-				h.want(h.revoke(), "app_misconfigured")
-				h.Store(h.Value(h.App.Credentials()))
-				time.Sleep(time.Second)
-				h.want(h.vend(), "miss")
-				if !h.Org.TokenActive(first.token()) {
-					t.Error("the token of the old version was revoked: others may hold it")
-				}
-			})
+			h.want(a, "app_misconfigured")
+			isUnreadable(t, a)
+			h.want(h.revoke(), "app_misconfigured")
+			h.Store(h.Value(h.App.Credentials()))
+			time.Sleep(time.Second)
+			h.want(h.vend(), "miss")
+			if !h.Org.TokenActive(first.token()) {
+				t.Error("the token of the old version was revoked: others may hold it")
+			}
 		})
 	}
 }
 
 func TestBinarySecretHidesRestriction(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
 		value := h.Value(h.App.Credentials())

@@ -14,7 +14,6 @@ import (
 )
 
 func TestRevocationErrors(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		fault sfoauthtest.Fault
 		want  string
@@ -49,7 +48,6 @@ func TestRevocationErrors(t *testing.T) {
 }
 
 func TestFailedRevocationsAreRetried(t *testing.T) {
-	t.Parallel()
 	for name, again := range map[string]func(h *harness){
 		"by the next DELETE":                 func(h *harness) { h.want(h.revoke(), "revoked") },
 		"by the next read of the secret":     func(h *harness) { time.Sleep(DefaultSecretTTL); h.vend() },
@@ -88,7 +86,6 @@ func TestFailedRevocationsAreRetried(t *testing.T) {
 
 // While a revocation is retried, other requests get the cached token.
 func TestRevocationRetryBlocksNoRequest(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
@@ -108,7 +105,6 @@ func TestRevocationRetryBlocksNoRequest(t *testing.T) {
 }
 
 func TestRevocationsOfSeveralIncidents(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 		var tokens []string
@@ -138,7 +134,6 @@ func TestRevocationsOfSeveralIncidents(t *testing.T) {
 }
 
 func TestPendingRevocationsAreBounded(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(2*maxPending, 0)}}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 		var tokens []result
@@ -162,7 +157,6 @@ func TestPendingRevocationsAreBounded(t *testing.T) {
 
 // A login may return the session whose revocation has failed.
 func TestLoginReturnsTokenPendingRevocation(t *testing.T) {
-	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 2)
@@ -182,7 +176,6 @@ func TestLoginReturnsTokenPendingRevocation(t *testing.T) {
 
 // When a token must be revoked, its credentials may be refused, and so may the newer ones.
 func TestRevocationCredentials(t *testing.T) {
-	t.Parallel()
 	refused := sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials")
 	for name, faults := range map[string][]sfoauthtest.Fault{
 		"the new ones": {sfoauthtest.NoFault(), sfoauthtest.NoFault()}, // the cached token's, and those for the other token
@@ -228,7 +221,6 @@ func (s *spy) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestRevocationKeepsCredentialsInTheirOrg(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)

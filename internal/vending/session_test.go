@@ -9,7 +9,6 @@ import (
 )
 
 func TestLoginReturnsExistingSession(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		config sfoauthtest.Config
 		minTTL time.Duration
@@ -36,7 +35,6 @@ func TestLoginReturnsExistingSession(t *testing.T) {
 
 // Without introspection, the age of a session that another process began is unknown.
 func TestTokenTTLWithoutIntrospection(t *testing.T) {
-	t.Parallel()
 	for name, notExtended := range map[string]bool{"login extends the session": false, "login does not": true} {
 		o := options{
 			org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: notExtended},
@@ -63,7 +61,6 @@ func TestTokenTTLWithoutIntrospection(t *testing.T) {
 
 // A session may end soon, or have ended, when a login of this process returns it again.
 func TestLoginReturnsSameToken(t *testing.T) {
-	t.Parallel()
 	for name, idle := range map[string]time.Duration{
 		"8 minutes left": 7 * time.Minute, "2 minutes left": 13 * time.Minute, "nothing left": 15 * time.Minute,
 	} {
@@ -94,7 +91,6 @@ func TestLoginReturnsSameToken(t *testing.T) {
 }
 
 func TestLoginReturnsSameTokenWhileIntrospectionFails(t *testing.T) {
-	t.Parallel()
 	o := options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: true}}
 	run(t, o, func(t *testing.T, h *harness) {
 		h.vend()
@@ -107,7 +103,6 @@ func TestLoginReturnsSameTokenWhileIntrospectionFails(t *testing.T) {
 }
 
 func TestLoginReturnsDeadToken(t *testing.T) {
-	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.want(h.revoke(), "revoked")
@@ -122,7 +117,6 @@ func TestLoginReturnsDeadToken(t *testing.T) {
 
 // A response without an OAuth error code comes from a server in front of Salesforce, and tells nothing about the app.
 func TestFailedIntrospectionCausesNoLogin(t *testing.T) {
-	t.Parallel()
 	for name, fault := range map[string]sfoauthtest.Fault{
 		"420": sfoauthtest.ErrorResponse(420, "", ""), "302": sfoauthtest.Redirect(302, "https://acme.my.salesforce.com/"),
 		"404":        sfoauthtest.ErrorResponse(404, "", ""),
@@ -146,7 +140,6 @@ func TestFailedIntrospectionCausesNoLogin(t *testing.T) {
 }
 
 func TestIntrospectionDeniedIsRetried(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, h *harness) {
 		h.vend()
 		time.Sleep(11 * time.Minute)
@@ -159,7 +152,6 @@ func TestIntrospectionDeniedIsRetried(t *testing.T) {
 
 // While introspection fails, callers that report a dead token get another one soon, but cannot force a login each time.
 func TestRejectedTokenWhileIntrospectionFails(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1000, 0)}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -190,7 +182,6 @@ func TestRejectedTokenWhileIntrospectionFails(t *testing.T) {
 }
 
 func TestTransientLoginFailure(t *testing.T) {
-	t.Parallel()
 	for name, fault := range map[string]sfoauthtest.Fault{
 		"420": sfoauthtest.ErrorResponse(420, "", ""), "400": sfoauthtest.ErrorResponse(400, "", ""),
 		"403": sfoauthtest.ErrorResponse(403, "", ""), "404": sfoauthtest.ErrorResponse(404, "", ""),

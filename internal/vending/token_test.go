@@ -11,7 +11,6 @@ import (
 )
 
 func TestCachedTokenLifecycle(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.want(first, "miss")
@@ -37,7 +36,6 @@ func TestCachedTokenLifecycle(t *testing.T) {
 }
 
 func TestInactiveTokenIsReplaced(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -54,7 +52,6 @@ func TestInactiveTokenIsReplaced(t *testing.T) {
 }
 
 func TestLoginsWithoutIntrospection(t *testing.T) {
-	t.Parallel()
 	for _, minTTL := range []time.Duration{time.Minute, DefaultMinTTL, 7 * time.Minute, 14 * time.Minute} {
 		o := options{app: sfoauthtest.AppOptions{NoIntrospection: true}, config: Config{MinTTL: minTTL}}
 		subtest(t, "MIN_TTL "+minTTL.String(), o, func(t *testing.T, h *harness) {
@@ -77,7 +74,6 @@ func TestLoginsWithoutIntrospection(t *testing.T) {
 }
 
 func TestJWTExpiry(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: 30 * time.Minute}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.want(first, "miss")
@@ -95,7 +91,6 @@ func TestJWTExpiry(t *testing.T) {
 }
 
 func TestShortJWTIsCached(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: 4 * time.Minute}}, func(t *testing.T, h *harness) {
 		h.vend()
 		h.want(h.vend(), "hit")
@@ -103,7 +98,6 @@ func TestShortJWTIsCached(t *testing.T) {
 }
 
 func TestExpiredJWT(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: -time.Minute}}, func(t *testing.T, h *harness) {
 		for range 10 {
 			h.want(h.vend(), "bad_upstream_response")
@@ -115,7 +109,6 @@ func TestExpiredJWT(t *testing.T) {
 }
 
 func TestSlowLoginShortensToken(t *testing.T) {
-	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute}}, func(t *testing.T, h *harness) {
 		// The session begins, and then the response trickles.
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Trickle(5*time.Millisecond), 1)
@@ -128,7 +121,6 @@ func TestSlowLoginShortensToken(t *testing.T) {
 }
 
 func TestConcurrentColdRequests(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
 		var wg sync.WaitGroup
@@ -158,7 +150,6 @@ func TestConcurrentColdRequests(t *testing.T) {
 }
 
 func TestCancelledRequestLeavesLogin(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(3*time.Second), 0)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -176,7 +167,6 @@ func TestCancelledRequestLeavesLogin(t *testing.T) {
 }
 
 func TestLoginsPerDay(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		used   bool
 		logins int
@@ -229,7 +219,6 @@ func use(t *testing.T, client *http.Client, a result) {
 }
 
 func TestRejectedTokenThatIsActive(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		for range 1000 {
@@ -249,7 +238,6 @@ func TestRejectedTokenThatIsActive(t *testing.T) {
 }
 
 func TestRejectedTokenThatIsDead(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -265,7 +253,6 @@ func TestRejectedTokenThatIsDead(t *testing.T) {
 }
 
 func TestConcurrentRejections(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -283,7 +270,6 @@ func TestConcurrentRejections(t *testing.T) {
 }
 
 func TestRejectedTokenWithoutIntrospection(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, h *harness) {
 		id := h.vend().id()
 		for range 120 {
@@ -301,7 +287,6 @@ func TestRejectedTokenWithoutIntrospection(t *testing.T) {
 }
 
 func TestAllowedPrincipalsOnEveryRequest(t *testing.T) {
-	t.Parallel()
 	o := options{secret: map[string]any{"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"}}}
 	run(t, o, func(t *testing.T, h *harness) {
 		const other = "arn:aws:sts::222222222222:assumed-role/shipping/anna"
@@ -317,7 +302,6 @@ func TestAllowedPrincipalsOnEveryRequest(t *testing.T) {
 }
 
 func TestNewSecretVersionReplacesToken(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.storeWith("allowedPrincipals", []string{"333333333333"})
@@ -334,7 +318,6 @@ func TestNewSecretVersionReplacesToken(t *testing.T) {
 }
 
 func TestRevoke(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.want(h.revoke(), "revoked")
 		first := h.vend()
@@ -365,7 +348,6 @@ func TestRevoke(t *testing.T) {
 }
 
 func TestRevocationOutlivesRequest(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Latency(3*time.Second), 0)
