@@ -27,6 +27,7 @@ func TestBackoff(t *testing.T) {
 		}
 	}
 	refused, down, limited := salesforce(sfoauth.Permanent, 0), salesforce(sfoauth.Temporary, 0), sfoauth.RateLimited
+	brief := salesforce(sfoauth.Temporary, time.Second) // its Retry-After is shorter than the backoff
 	gone, malformed := secret(appsecret.NotFound), secret(appsecret.Malformed)
 	for name, c := range map[string]struct {
 		want     time.Duration
@@ -39,7 +40,7 @@ func TestBackoff(t *testing.T) {
 		"down, after a refusal":               {time.Second, []failure{refused, refused, down}},
 		"down, Retry-After 20 seconds":        {20 * time.Second, []failure{salesforce(sfoauth.Temporary, 20*time.Second)}},
 		"down, Retry-After a day":             {5 * time.Minute, []failure{salesforce(sfoauth.Temporary, 24*time.Hour)}},
-		"down again, briefly":                 {4 * time.Second, []failure{down, down, salesforce(sfoauth.Temporary, time.Second)}},
+		"down again, briefly":                 {4 * time.Second, []failure{down, down, brief}},
 		"rate limited":                        {time.Minute, []failure{salesforce(limited, 0)}},
 		"rate limited, Retry-After 7 seconds": {7 * time.Second, []failure{salesforce(limited, 7*time.Second)}},
 		"invalid response":                    {time.Second, []failure{salesforce(sfoauth.InvalidResponse, 0)}},
