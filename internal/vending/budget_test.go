@@ -12,7 +12,6 @@ import (
 
 // TestLoginBudgetUnderAttack makes requests, every 10 milliseconds and every second, that try to cause many logins.
 func TestLoginBudgetUnderAttack(t *testing.T) {
-	t.Parallel()
 	calls := 1000
 	if testing.Short() {
 		calls = 100
@@ -49,7 +48,7 @@ func TestLoginBudgetUnderAttack(t *testing.T) {
 			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0) },
 			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
 		},
-		"revoked at Salesforce, where another version stands in": {
+		"revoked at Salesforce, where another version is used": {
 			prepare: func(h *harness) { h.Store(h.Value("3MVG9wrong", "wrong")) },
 			call: func(h *harness, _ int, last result) result {
 				h.Org.RevokeAll()
@@ -82,33 +81,31 @@ func TestLoginBudgetUnderAttack(t *testing.T) {
 		},
 	} {
 		for _, pause := range []time.Duration{10 * time.Millisecond, time.Second} {
-			t.Run(name+", every "+pause.String(), func(t *testing.T) {
-				run(t, c.options, func(t *testing.T, h *harness) {
-					if c.prepare != nil {
-						c.prepare(h)
+			subtest(t, name+", every "+pause.String(), c.options, func(t *testing.T, h *harness) {
+				if c.prepare != nil {
+					c.prepare(h)
+				}
+				begun, exhausted := time.Now(), 0
+				var last result
+				for i := range calls {
+					a := c.call(h, i, last)
+					if a.id() != "" {
+						last = a
 					}
-					begun, exhausted := time.Now(), 0
-					var last result
-					for i := range calls {
-						a := c.call(h, i, last)
-						if a.id() != "" {
-							last = a
-						}
-						if a.String() == "temporarily_unavailable" && a.retryAfter() == 0 {
-							t.Fatalf("no RetryAfter: %s", a.description())
-						}
-						if a.budgetExhausted() {
-							exhausted++
-						}
-						time.Sleep(pause)
+					if a.String() == "temporarily_unavailable" && a.retryAfter() == 0 {
+						t.Fatalf("no RetryAfter: %s", a.description())
 					}
-					most := loginbudget.DefaultBurst + int(time.Since(begun)/(time.Hour/loginbudget.DefaultPerHour))
-					if n := h.Logins(); n > most {
-						t.Errorf("%d logins within %s, want at most %d", n, time.Since(begun), most)
-					} else if n == most && exhausted == 0 {
-						t.Error("no request reports that the budget is exhausted")
+					if a.budgetExhausted() {
+						exhausted++
 					}
-				})
+					time.Sleep(pause)
+				}
+				most := loginbudget.DefaultBurst + int(time.Since(begun)/(time.Hour/loginbudget.DefaultPerHour))
+				if n := h.Logins(); n > most {
+					t.Errorf("%d logins within %s, want at most %d", n, time.Since(begun), most)
+				} else if n == most && exhausted == 0 {
+					t.Error("no request reports that the budget is exhausted")
+				}
 			})
 		}
 	}
@@ -123,7 +120,6 @@ func idOr(last result) string {
 }
 
 func TestLoginBudgetIsPerApp(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.CreateSecret("erp", h.Value(h.Org.AddApp(sfoauthtest.AppOptions{}).Credentials()))
 		h.exhaust()
@@ -144,7 +140,6 @@ func (h *harness) exhaust() {
 }
 
 func TestLoginBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.exhaust()
 		asked := h.Requests()
@@ -160,7 +155,7 @@ func TestLoginBudgetExhausted(t *testing.T) {
 			}
 		}
 		if h.Requests() != asked {
-			t.Error("Salesforce was asked")
+			t.Error("Salesforce was called")
 		}
 		h.want(h.revoke(), "revoked")
 		time.Sleep(nextLogin)
@@ -174,12 +169,9 @@ func TestLoginBudgetExhausted(t *testing.T) {
 }
 
 func TestStaleWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {
 		first := h.vend()
-		value := h.Value(h.App.Credentials())
-		value["allowedPrincipals"] = []string{"222222222222"}
-		h.Store(value)
+		h.storeWith("allowedPrincipals", []string{"222222222222"})
 		time.Sleep(DefaultSecretTTL)
 		for range 2 { // the failure itself, and the backoff
 			a := h.vend()
@@ -205,9 +197,7 @@ func runExhausted(t *testing.T, test func(t *testing.T, h *harness, token result
 	o := options{config: Config{Logins: loginbudget.New(1, 1), SecretTTL: time.Second}}
 	run(t, o, func(t *testing.T, h *harness) {
 		token := h.vend()
-		value := h.Value(h.App.Credentials())
-		value["allowedPrincipals"] = []string{"222222222222"}
-		h.Store(value)
+		h.storeWith("allowedPrincipals", []string{"222222222222"})
 		time.Sleep(2 * time.Second)
 		h.want(h.vend(), "stale")
 		test(t, h, token)
@@ -215,7 +205,6 @@ func runExhausted(t *testing.T, test func(t *testing.T, h *harness, token result
 }
 
 func TestDeadTokenWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	runExhausted(t, func(t *testing.T, h *harness, token result) {
 		h.Org.RevokeAll()
 		for range 20 {
@@ -230,7 +219,6 @@ func TestDeadTokenWhileBudgetExhausted(t *testing.T) {
 }
 
 func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	runExhausted(t, func(t *testing.T, h *harness, token result) {
 		for range 60 {
 			a := h.reject(token.id())
@@ -249,7 +237,6 @@ func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
 
 // Salesforce's rate limit is respected, and so is its refusal to introspect.
 func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		fault sfoauthtest.Fault
 		most  int // introspections in a minute
@@ -277,7 +264,6 @@ func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
 }
 
 func TestTokenForAnotherOrgWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	for name, changed := range map[string]map[string]any{
 		"another address": {"baseUri": "https://other.my.salesforce.com"}, "another pin": {"orgId": "00Dxx0000000009EAA"},
 	} {
@@ -299,7 +285,6 @@ func TestTokenForAnotherOrgWhileBudgetExhausted(t *testing.T) {
 }
 
 func TestConcurrentRejectionsWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	runExhausted(t, func(t *testing.T, h *harness, token result) {
 		h.Org.RevokeAll()
 		h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Latency(time.Second), 1)
@@ -321,7 +306,6 @@ func TestConcurrentRejectionsWhileBudgetExhausted(t *testing.T) {
 // If a login needs two attempts, with the credentials that are refused and those that work, a budget of one login at a
 // time must not be spent on the first again and again.
 func TestFallbackWithScarceBudget(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, h *harness) {
 		h.Store(h.Value("3MVG9wrong", "wrong"))
 		h.want(h.vend(), "temporarily_unavailable") // AWSCURRENT is refused
@@ -341,7 +325,6 @@ func TestFallbackWithScarceBudget(t *testing.T) {
 
 // While the budget is exhausted, the error still has what Salesforce said last.
 func TestSalesforceErrorSurvivesExhaustedBudget(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"), 0)
 		h.want(h.vend(), "app_misconfigured")

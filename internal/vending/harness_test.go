@@ -39,10 +39,24 @@ func newHarness(t testing.TB, o options) *harness {
 	return h
 }
 
-// run runs a test in a synctest bubble.
+// run runs a test in a synctest bubble, in parallel with others.
 func run(t *testing.T, o options, test func(t *testing.T, h *harness)) {
 	t.Helper()
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { test(t, newHarness(t, o)) })
+}
+
+func subtest(t *testing.T, name string, o options, test func(t *testing.T, h *harness)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { run(t, o, test) })
+}
+
+// storeWith stores the app's credentials in a new version with one more field.
+func (h *harness) storeWith(field string, content any) {
+	h.T.Helper()
+	value := h.Value(h.App.Credentials())
+	value[field] = content
+	h.Store(value)
 }
 
 // result is the result of one request.

@@ -76,7 +76,6 @@ func TestWallClockSetBack(t *testing.T) {
 }
 
 func TestPanicFreesTheLock(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
 		a := h.appState()
@@ -131,7 +130,6 @@ func TestAbandonedRevocation(t *testing.T) {
 }
 
 func TestUnknownAppsAreEvicted(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
 		h.vendor.Secrets.Client = unreachable{}

@@ -34,7 +34,6 @@ func (h *harness) stage(admin *sfoauth.StagedCredentialsClient, labels ...string
 // Salesforce does not document which secret signs for a login with other than the primary credentials. If it is always
 // that of the primary ones, every version can still be used at every point of a rotation.
 func TestSignatureDuringRotation(t *testing.T) {
-	t.Parallel()
 	for name, prepare := range map[string]func(h *harness){
 		"AWSCURRENT is not primary any more, and AWSPENDING is": func(h *harness) {
 			admin := h.admin()
@@ -53,22 +52,19 @@ func TestSignatureDuringRotation(t *testing.T) {
 			h.App.Regenerate()
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{org: sfoauthtest.Config{SignWithPrimary: true}}, func(t *testing.T, h *harness) {
-				prepare(h)
-				a := h.vend()
-				h.want(a, "miss")
-				if notes := strings.Join(a.stats.Notes, " "); !strings.Contains(notes, "signature") {
-					t.Errorf("the notes are %q", notes)
-				}
-				h.want(h.vend(), "hit")
-			})
+		subtest(t, name, options{org: sfoauthtest.Config{SignWithPrimary: true}}, func(t *testing.T, h *harness) {
+			prepare(h)
+			a := h.vend()
+			h.want(a, "miss")
+			if notes := strings.Join(a.stats.Notes, " "); !strings.Contains(notes, "signature") {
+				t.Errorf("the notes are %q", notes)
+			}
+			h.want(h.vend(), "hit")
 		})
 	}
 }
 
 func TestWrongSignature(t *testing.T) {
-	t.Parallel()
 	for name, prepare := range map[string]func(h *harness){
 		"no other version": func(*harness) {},
 		"AWSPREVIOUS has other credentials, and has not signed": func(h *harness) {
@@ -84,21 +80,18 @@ func TestWrongSignature(t *testing.T) {
 			h.Store(value, appsecret.Candidate)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				prepare(h)
-				h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
-				h.want(h.vend(), "bad_upstream_response")
-				if h.Logins() != 1 {
-					t.Errorf("%d logins", h.Logins())
-				}
-			})
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			prepare(h)
+			h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
+			h.want(h.vend(), "bad_upstream_response")
+			if h.Logins() != 1 {
+				t.Errorf("%d logins", h.Logins())
+			}
 		})
 	}
 }
 
 func TestWrongSignatureOfReplacedVersion(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Store(h.Value(h.Org.AddApp(sfoauthtest.AppOptions{}).Credentials()))

@@ -11,7 +11,6 @@ import (
 )
 
 func TestCachedTokenLifecycle(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.want(first, "miss")
@@ -37,7 +36,6 @@ func TestCachedTokenLifecycle(t *testing.T) {
 }
 
 func TestInactiveTokenIsReplaced(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -54,32 +52,28 @@ func TestInactiveTokenIsReplaced(t *testing.T) {
 }
 
 func TestLoginsWithoutIntrospection(t *testing.T) {
-	t.Parallel()
 	for _, minTTL := range []time.Duration{time.Minute, DefaultMinTTL, 7 * time.Minute, 14 * time.Minute} {
-		t.Run("MIN_TTL "+minTTL.String(), func(t *testing.T) {
-			o := options{app: sfoauthtest.AppOptions{NoIntrospection: true}, config: Config{MinTTL: minTTL}}
-			run(t, o, func(t *testing.T, h *harness) {
-				for range 61 {
-					a := h.vend()
-					h.want(a, a.String())
-					if e := a.expiresIn(); a.String() == "miss" && e != DefaultTokenTTL {
-						t.Errorf("a token that cannot be introspected expires in %s", e)
-					}
-					time.Sleep(time.Minute)
+		o := options{app: sfoauthtest.AppOptions{NoIntrospection: true}, config: Config{MinTTL: minTTL}}
+		subtest(t, "MIN_TTL "+minTTL.String(), o, func(t *testing.T, h *harness) {
+			for range 61 {
+				a := h.vend()
+				h.want(a, a.String())
+				if e := a.expiresIn(); a.String() == "miss" && e != DefaultTokenTTL {
+					t.Errorf("a token that cannot be introspected expires in %s", e)
 				}
-				if n := h.Logins(); n > 17 {
-					t.Errorf("%d logins within an hour", n)
-				}
-				if n := h.Introspections(); n != 2 {
-					t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes", n)
-				}
-			})
+				time.Sleep(time.Minute)
+			}
+			if n := h.Logins(); n > 17 {
+				t.Errorf("%d logins within an hour", n)
+			}
+			if n := h.Introspections(); n != 2 {
+				t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes", n)
+			}
 		})
 	}
 }
 
 func TestJWTExpiry(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: 30 * time.Minute}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.want(first, "miss")
@@ -97,7 +91,6 @@ func TestJWTExpiry(t *testing.T) {
 }
 
 func TestShortJWTIsCached(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: 4 * time.Minute}}, func(t *testing.T, h *harness) {
 		h.vend()
 		h.want(h.vend(), "hit")
@@ -105,7 +98,6 @@ func TestShortJWTIsCached(t *testing.T) {
 }
 
 func TestExpiredJWT(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: -time.Minute}}, func(t *testing.T, h *harness) {
 		for range 10 {
 			h.want(h.vend(), "bad_upstream_response")
@@ -117,7 +109,6 @@ func TestExpiredJWT(t *testing.T) {
 }
 
 func TestSlowLoginShortensToken(t *testing.T) {
-	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute}}, func(t *testing.T, h *harness) {
 		// The session begins, and then the response trickles.
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Trickle(5*time.Millisecond), 1)
@@ -130,7 +121,6 @@ func TestSlowLoginShortensToken(t *testing.T) {
 }
 
 func TestConcurrentColdRequests(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
 		var wg sync.WaitGroup
@@ -160,7 +150,6 @@ func TestConcurrentColdRequests(t *testing.T) {
 }
 
 func TestCancelledRequestLeavesLogin(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(3*time.Second), 0)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -178,7 +167,6 @@ func TestCancelledRequestLeavesLogin(t *testing.T) {
 }
 
 func TestLoginsPerDay(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		used   bool
 		logins int
@@ -188,31 +176,29 @@ func TestLoginsPerDay(t *testing.T) {
 		// Use extends a session, so that one lasts all day.
 		"tokens in use": {true, 1},
 	} {
-		t.Run(name, func(t *testing.T) {
-			o := options{org: sfoauthtest.Config{SessionTimeout: 2 * time.Hour, RequestsPerDay: 1 << 30}}
-			run(t, o, func(t *testing.T, h *harness) {
-				client := h.vendor.HTTPClient
-				step := 1 // seconds between requests
-				if testing.Short() {
-					step = 20
+		o := options{org: sfoauthtest.Config{SessionTimeout: 2 * time.Hour, RequestsPerDay: 1 << 30}}
+		subtest(t, name, o, func(t *testing.T, h *harness) {
+			client := h.vendor.HTTPClient
+			step := 1 // seconds between requests
+			if testing.Short() {
+				step = 20
+			}
+			for second := 0; second < 24*60*60; second += step {
+				a := h.vend()
+				if a.err != nil || a.expiresIn() < DefaultMinTTL {
+					t.Fatalf("second %d: %s", second, a)
 				}
-				for second := 0; second < 24*60*60; second += step {
-					a := h.vend()
-					if a.err != nil || a.expiresIn() < DefaultMinTTL {
-						t.Fatalf("second %d: %s", second, a)
-					}
-					if left := time.Until(h.Org.TokenExpiry(a.token())); left < a.expiresIn() {
-						t.Fatalf("second %d: expires_in is %s, and the session ends in %s", second, a.expiresIn(), left)
-					}
-					if c.used && second%60 == 0 {
-						use(t, client, a)
-					}
-					time.Sleep(time.Duration(step) * time.Second)
+				if left := time.Until(h.Org.TokenExpiry(a.token())); left < a.expiresIn() {
+					t.Fatalf("second %d: expires_in is %s, and the session ends in %s", second, a.expiresIn(), left)
 				}
-				if h.Logins() != c.logins {
-					t.Errorf("%d logins, want %d", h.Logins(), c.logins)
+				if c.used && second%60 == 0 {
+					use(t, client, a)
 				}
-			})
+				time.Sleep(time.Duration(step) * time.Second)
+			}
+			if h.Logins() != c.logins {
+				t.Errorf("%d logins, want %d", h.Logins(), c.logins)
+			}
 		})
 	}
 }
@@ -233,7 +219,6 @@ func use(t *testing.T, client *http.Client, a result) {
 }
 
 func TestRejectedTokenThatIsActive(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		for range 1000 {
@@ -253,7 +238,6 @@ func TestRejectedTokenThatIsActive(t *testing.T) {
 }
 
 func TestRejectedTokenThatIsDead(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -269,7 +253,6 @@ func TestRejectedTokenThatIsDead(t *testing.T) {
 }
 
 func TestConcurrentRejections(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -287,7 +270,6 @@ func TestConcurrentRejections(t *testing.T) {
 }
 
 func TestRejectedTokenWithoutIntrospection(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, h *harness) {
 		id := h.vend().id()
 		for range 120 {
@@ -305,7 +287,6 @@ func TestRejectedTokenWithoutIntrospection(t *testing.T) {
 }
 
 func TestAllowedPrincipalsOnEveryRequest(t *testing.T) {
-	t.Parallel()
 	o := options{secret: map[string]any{"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"}}}
 	run(t, o, func(t *testing.T, h *harness) {
 		const other = "arn:aws:sts::222222222222:assumed-role/shipping/anna"
@@ -321,13 +302,9 @@ func TestAllowedPrincipalsOnEveryRequest(t *testing.T) {
 }
 
 func TestNewSecretVersionReplacesToken(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
-		key, secret := h.App.Credentials()
-		value := h.Value(key, secret)
-		value["allowedPrincipals"] = []string{"333333333333"}
-		h.Store(value)
+		h.storeWith("allowedPrincipals", []string{"333333333333"})
 		time.Sleep(DefaultSecretTTL - time.Second)
 		h.want(h.vend(), "confirmed")
 		time.Sleep(time.Second)
@@ -341,7 +318,6 @@ func TestNewSecretVersionReplacesToken(t *testing.T) {
 }
 
 func TestRevoke(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.want(h.revoke(), "revoked")
 		first := h.vend()
@@ -372,7 +348,6 @@ func TestRevoke(t *testing.T) {
 }
 
 func TestRevocationOutlivesRequest(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Latency(3*time.Second), 0)
