@@ -70,7 +70,7 @@ func TestCommands(t *testing.T) {
 		{"an unknown app", []string{"get", "nosuch"}, exitDenied, "unknown_app"},
 		{"a bad name", []string{"get", "CRM"}, exitUsage, "lower-case letters"},
 		{"an address without the stage", []string{"get", "crm", "--url", strings.TrimSuffix(s.URL, "/v1")}, exitDenied, "`sftoken doctor APP` says"},
-		{"an address where nothing listens", []string{"get", "crm", "--url", "http://127.0.0.1:1/v1", "--timeout", "1s"}, exitFailed, "no answer of the API: dial tcp"},
+		{"an address where nothing listens", []string{"get", "crm", "--url", "http://127.0.0.1:1/v1", "--timeout", "1s"}, exitFailed, "no response from the API: dial tcp"},
 		{"a secret that the caller may not see", []string{"secret", "status", "crm"}, exitFailed, "sftoken: secret sftoken/crm: DescribeSecret: AccessDeniedException: User: "},
 		{"an unknown command of secret", []string{"secret", "statu"}, exitUsage, "do you mean status?"},
 		{"what IAM does not allow", []string{"revoke", "crm"}, exitDenied, "not authorized"},
