@@ -176,7 +176,7 @@ var loginSetups = []setup{
 	{name: "Salesforce hangs up", change: fail(sfoauthtest.Token, sfoauthtest.Reset()),
 		cause: "login", found: "reset", fix: "let this machine reach", also: []string{"token"}},
 	{name: "a response with a wrong signature", change: fail(sfoauthtest.Token, sfoauthtest.WrongSignature()),
-		cause: "login", found: "signature is wrong", fix: "proxy", also: []string{"token"}},
+		cause: "login", found: "wrong signature", fix: "proxy", also: []string{"token"}},
 	{name: "a My Domain that was renamed", change: func(w *harness) { w.org.Rename("https://new.my.salesforce.com") },
 		cause: "login", found: "redirects to https://new.my.salesforce.com", fix: "https://new.my.salesforce.com",
 		also: []string{"token"}},
