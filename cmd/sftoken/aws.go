@@ -36,7 +36,7 @@ func configLoader(cmd *cobra.Command, beforePrompt func()) func(context.Context)
 // promptMFA prompts for the code of an MFA device.
 func promptMFA(cmd *cobra.Command, device string, beforePrompt func()) (string, error) {
 	if inputTerminal(cmd) == nil {
-		return "", errors.New("the AWS profile requires an MFA code, and there is no terminal to prompt for it: " +
+		return "", withHint(errors.New("the AWS profile requires an MFA code, and there is no terminal to prompt for it"),
 			"use credentials from `aws sts get-session-token` or `aws sso login`")
 	}
 	if beforePrompt != nil {

@@ -17,7 +17,7 @@ func TestTheDemo(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d: %s%s", code, stdout, stderr)
 	}
-	fits(t, narration(stdout))
+	checkWidth(t, narration(stdout))
 	got := maskDemo(unfold(stdout))
 	const golden = "testdata/demo.golden"
 	if *update {

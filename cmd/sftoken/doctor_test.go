@@ -19,39 +19,39 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// diagnose runs doctor twice: for a machine, whose report it returns, and for a person, whose text must fit a terminal of 80 columns.
-func diagnose(t *testing.T, want int, args ...string) *doctor.Report {
+// diagnose runs doctor twice: with --json, whose report it returns, and without, where the text must fit 80 columns.
+func (s *testStack) diagnose(t *testing.T, p localaws.Principal, want int, args ...string) *doctor.Report {
 	t.Helper()
 	args = append([]string{"doctor", "crm"}, args...)
-	stdout, stderr, code := command(t, "", append(args, "--json")...)
+	stdout, stderr, code := s.command(t, p, "", append(args, "--json")...)
 	report := &doctor.Report{}
 	if err := json.Unmarshal([]byte(stdout), report); err != nil || code != want || stderr != "" {
 		t.Fatalf("--json: exit %d, want %d: %v: %s%s", code, want, err, stdout, stderr)
 	}
-	stdout, stderr, code = command(t, "", args...)
+	stdout, stderr, code = s.command(t, p, "", args...)
 	if code != want || stderr != "" {
 		t.Errorf("exit %d, want %d: %s", code, want, stderr)
 	}
-	fits(t, stdout)
+	checkWidth(t, stdout)
 	return report
 }
 
-// fits says which lines of a text are wider than 80 columns, though they could have been broken.
-func fits(t *testing.T, text string) {
+// checkWidth fails the test for lines of more than 80 columns that could have been wrapped.
+func checkWidth(t *testing.T, text string) {
 	t.Helper()
 	if strings.Contains(text, "\x1b") {
-		t.Error("colours, and there is no terminal")
+		t.Error("colors without a terminal")
 	}
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
-		if utf8.RuneCountInString(line) > 80 && strings.Contains(strings.TrimSpace(line[22:]), " ") {
+		if utf8.RuneCountInString(line) > 80 && strings.Contains(strings.TrimSpace(line[24:]), " ") {
 			t.Errorf("%d columns: %s", utf8.RuneCountInString(line), line)
 		}
 	}
 }
 
-// shown is a report as a person sees it, without what differs from run to run.
-func shown(report *doctor.Report) string {
+// formatReport formats a report, with masks for what differs from run to run.
+func formatReport(report *doctor.Report) string {
 	var text strings.Builder
 	p := &reportPrinter{terminal: newTerminal(&text)}
 	for _, r := range report.Checks {
@@ -75,7 +75,7 @@ func maskReport(text string) string {
 	return text
 }
 
-// golden compares a text with a file under testdata.
+// golden compares a text with a file under testdata, which -update writes.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -96,8 +96,9 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// TestDoctorOutput tells a story: an app as it should be, seen by three people, and then what goes wrong with it.
+// TestDoctorOutput shows a working setup to three callers, and then two broken setups.
 func TestDoctorOutput(t *testing.T) {
+	t.Parallel()
 	var written localaws.SyncBuffer
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s")
 	if err := s.WaitIdle(t.Context()); err != nil {
@@ -105,9 +106,8 @@ func TestDoctorOutput(t *testing.T) {
 	}
 	show := func(name string, p localaws.Principal, exit int, args ...string) {
 		t.Helper()
-		s.useKey(t, p)
-		report := diagnose(t, exit, args...)
-		golden(t, "doctor/"+name+".txt", shown(report))
+		report := s.diagnose(t, p, exit, args...)
+		golden(t, "doctor/"+name+".txt", formatReport(report))
 		text, _ := json.Marshal(report) // strings and numbers always can be
 		_, _ = written.Write(text)
 	}
@@ -122,10 +122,12 @@ func TestDoctorOutput(t *testing.T) {
 	s.App.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = false })
 	s.Token.Kill()
 
-	s.useKey(t, ownerKey)
-	if _, stderr, code := command(t, `{"baseUri":"https://acme.lightning.force.com","consumerKey":"3MVG9pasted","consumerSecret":"\"pasted\""}`, "secret", "put", "crm", "--no-verify"); code != 0 ||
-		!strings.Contains(stderr, "warning: baseUri") || !strings.Contains(stderr, "https://acme.my.salesforce.com") || !strings.Contains(stderr, "quotation marks") {
-		t.Errorf("secret put of what looks wrong: exit %d: %s", code, stderr)
+	if _, stderr, code := s.command(t, ownerKey,
+		`{"baseUri":"https://acme.lightning.force.com","consumerKey":"3MVG9pasted","consumerSecret":"\"pasted\""}`,
+		"secret", "put", "crm", "--no-verify"); code != 0 ||
+		!strings.Contains(stderr, "warning: baseUri") || !strings.Contains(stderr, "https://acme.my.salesforce.com") ||
+		!strings.Contains(stderr, "quotation marks") {
+		t.Errorf("secret put of odd values: exit %d: %s", code, stderr)
 	}
 	if err := s.WaitIdle(t.Context()); err != nil {
 		t.Fatal(err)
@@ -138,29 +140,16 @@ func TestDoctorOutput(t *testing.T) {
 	}
 }
 
-func TestDoctorOnTheCommandLine(t *testing.T) {
+func TestDoctorWithoutNetwork(t *testing.T) {
+	t.Parallel()
 	s := &testStack{&stack.Stack{URL: "http://127.0.0.1:1/v1", AWSURL: "http://127.0.0.1:1"}}
-	s.useKey(t, billingKey)
-	for _, c := range []struct {
-		name string
-		args []string
-		says string
-	}{
-		{"no app", []string{"doctor"}, "the app's name"},
-		{"a name that no app can have", []string{"doctor", "CRM"}, "no app's name"},
-		{"a host that is none", []string{"doctor", "crm", "--salesforce-hosts", "https://x"}, "--salesforce-hosts"},
-	} {
-		if _, stderr, code := command(t, "", c.args...); code != exitUsage || !strings.Contains(stderr, c.says) {
-			t.Errorf("%s: exit %d: %s", c.name, code, stderr)
-		}
-	}
-	t.Setenv("AWS_MAX_ATTEMPTS", "1")
-	report := diagnose(t, exitFailed)
+	report := s.diagnose(t, billingKey, exitFailed)
 	got := map[string]doctor.Status{}
 	for _, r := range report.Checks {
 		got[r.Check] = r.Status
 	}
-	want := map[string]doctor.Status{"credentials": doctor.OK, "identity": doctor.Skipped, "address": doctor.OK, "reachable": doctor.Failed, "allowed": doctor.Skipped, "secret": doctor.Skipped}
+	want := map[string]doctor.Status{"credentials": doctor.OK, "identity": doctor.Skipped, "address": doctor.OK,
+		"reachable": doctor.Failed, "allowed": doctor.Skipped, "secret": doctor.Skipped}
 	for check, status := range want {
 		if got[check] != status {
 			t.Errorf("nothing listens: %s is %s, want %s", check, got[check], status)
@@ -171,7 +160,7 @@ func TestDoctorOnTheCommandLine(t *testing.T) {
 	}
 }
 
-func TestFolding(t *testing.T) {
+func TestWrap(t *testing.T) {
 	for _, c := range []struct {
 		text  string
 		width int

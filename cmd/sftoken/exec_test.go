@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,13 +13,13 @@ import (
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
-	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
-// odd are texts that a shell or a careless program takes apart.
-var odd = []string{`plain`, `two words`, `'single'`, `"double"`, "back`tick`", `$HOME $(id) ${x}`, `a\b\\c`, `;rm -rf /; #`, `!bang *?[a] ~`, `-n`, "tab\tand é", `''`, `=`}
+// odd are texts that need quoting in a shell.
+var odd = []string{`plain`, `two words`, `'single'`, `"double"`, "back`tick`", `$HOME $(id) ${x}`, `a\b\\c`,
+	`;rm -rf /; #`, `!bang *?[a] ~`, `-n`, "tab\tand é", `''`, `=`}
 
-// visible is what of an odd text may be in a token.
+// visible returns the characters of text that a token may have.
 func visible(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' {
@@ -30,18 +29,17 @@ func visible(text string) string {
 	}, text)
 }
 
-// oddAPI answers with a token and an address that hold an odd text.
+// oddAPI serves a token and a URL that contain an odd text.
 func oddAPI(t *testing.T, text string) {
 	t.Helper()
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": visible(text), "token_id": "0123456789abcdef", "instance_url": "https://" + text, "expires_in": 600})
-	}))
-	t.Cleanup(api.Close)
-	s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
-	s.useKey(t, billingKey)
+	serveAPI(t, func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"access_token": visible(text), "token_id": "0123456789abcdef", "instance_url": "https://" + text, "expires_in": 600,
+		})
+	})
 }
 
-func TestAShellReadsWhatGetPrints(t *testing.T) {
+func TestGetEnvIsQuoted(t *testing.T) {
 	sh, err := exec.LookPath("sh")
 	if err != nil {
 		t.Skip("skipped: no sh on the PATH")
@@ -52,9 +50,10 @@ func TestAShellReadsWhatGetPrints(t *testing.T) {
 		if code != 0 {
 			t.Fatalf("%q: exit %d: %s", text, code, stderr)
 		}
-		// As the help has it, with a program behind it that sees the variables.
+		// As in the help, with env as the program.
 		got, err := exec.CommandContext(t.Context(), sh, "-c", `eval "$1"; env`, "sh", stdout).Output()
-		if err != nil || !strings.Contains(string(got), "SF_ACCESS_TOKEN="+visible(text)+"\n") || !strings.Contains(string(got), "SF_INSTANCE_URL=https://"+text+"\n") {
+		if err != nil || !strings.Contains(string(got), "SF_ACCESS_TOKEN="+visible(text)+"\n") ||
+			!strings.Contains(string(got), "SF_INSTANCE_URL=https://"+text+"\n") {
 			t.Errorf("%q: %v: %s", text, err, stdout)
 		}
 		stdout, stderr, code = command(t, "", "exec", "crm", "--", sh, "-c", `printf %s "$SF_ACCESS_TOKEN"`)
@@ -64,7 +63,7 @@ func TestAShellReadsWhatGetPrints(t *testing.T) {
 	}
 }
 
-func TestExecExitsAsTheCommandDoes(t *testing.T) {
+func TestExecExitCode(t *testing.T) {
 	oddAPI(t, "token")
 	script := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, nil, 0o600); err != nil {
@@ -77,10 +76,10 @@ func TestExecExitsAsTheCommandDoes(t *testing.T) {
 	}{
 		{[]string{"true"}, 0, ""},
 		{[]string{"sh", "-c", "exit 7"}, 7, ""},
-		{[]string{"sh", "-c", "echo said >&2; exit 1"}, 1, "said\n"},
+		{[]string{"sh", "-c", "echo failed >&2; exit 1"}, 1, "failed\n"},
 		{[]string{"sh", "-c", "kill -TERM $$"}, exitSignal + int(syscall.SIGTERM), ""},
-		{[]string{"no-such-command-here"}, exitNotFound, "sftoken: exec"},
-		{[]string{"/no/such/file"}, exitNotFound, "sftoken: fork/exec"},
+		{[]string{"no-such-command-here"}, exitNotFound, "error: exec"},
+		{[]string{"/no/such/file"}, exitNotFound, "error: fork/exec"},
 		{[]string{script}, exitCannotRun, "permission denied"},
 	} {
 		_, stderr, code := command(t, "", append([]string{"exec", "crm", "--"}, c.command...)...)
@@ -90,17 +89,7 @@ func TestExecExitsAsTheCommandDoes(t *testing.T) {
 	}
 }
 
-// buildProgram builds the real program.
-func buildProgram(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "sftoken")
-	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	return binary
-}
-
-// startReady starts a program and waits for its first word. What follows is in stdout.
+// startReady starts a program and waits for its first word. It returns the rest of standard output.
 func startReady(t *testing.T, cmd *exec.Cmd) (stdout io.Reader) {
 	t.Helper()
 	stdout, err := cmd.StdoutPipe()
@@ -117,21 +106,16 @@ func startReady(t *testing.T, cmd *exec.Cmd) (stdout io.Reader) {
 	return stdout
 }
 
-func TestExecAsAProcess(t *testing.T) {
-	binary := buildProgram(t)
-	t.Run("the token is in no command line", func(t *testing.T) { inNoCommandLine(t, binary) })
-	t.Run("signals are passed on", func(t *testing.T) { passesSignalsOn(t, binary) })
-}
-
-// inNoCommandLine looks where every user of a machine can look.
-func inNoCommandLine(t *testing.T, binary string) {
+// Every user of a machine can read the command lines of all processes.
+func TestExecKeepsTokenOutOfCommandLines(t *testing.T) {
 	if _, err := os.Stat("/proc/self/cmdline"); err != nil {
 		t.Skip("skipped: no /proc on this system")
 	}
 	const token = "00D000000000001!secret-of-this-test"
 	oddAPI(t, token)
 	var stderr localaws.SyncBuffer
-	cmd := exec.CommandContext(t.Context(), binary, "exec", "crm", "--", "sh", "-c", `echo $$; read line; echo "$line"; exit 3`)
+	cmd := exec.CommandContext(t.Context(), "sftoken", "exec", "crm", "--", "sh", "-c",
+		`echo $$; read line; echo "$line"; exit 3`)
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -175,17 +159,17 @@ func inNoCommandLine(t *testing.T, binary string) {
 	}
 }
 
-// passesSignalsOn ends sftoken as a process manager does, by its own process id: the command must hear of it.
-func passesSignalsOn(t *testing.T, binary string) {
+// A process manager signals sftoken by its process ID. The command must get the signal.
+func TestExecForwardsSignals(t *testing.T) {
 	oddAPI(t, "token")
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
-		cmd := exec.CommandContext(t.Context(), binary, "exec", "crm", "--", "sh", "-c",
-			`trap 'echo heard; exit 5' TERM INT HUP; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`) // ends by itself, if nothing is heard
+		cmd := exec.CommandContext(t.Context(), "sftoken", "exec", "crm", "--", "sh", "-c",
+			`trap 'echo caught; exit 5' TERM INT HUP; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
 		stdout := startReady(t, cmd)
 		_ = cmd.Process.Signal(signal)
 		rest, _ := io.ReadAll(stdout)
 		_ = cmd.Wait()
-		if strings.TrimSpace(string(rest)) != "heard" || cmd.ProcessState.ExitCode() != 5 {
+		if strings.TrimSpace(string(rest)) != "caught" || cmd.ProcessState.ExitCode() != 5 {
 			t.Errorf("%v: %q, exit %d", signal, rest, cmd.ProcessState.ExitCode())
 		}
 	}

@@ -1,25 +1,31 @@
 package main
 
 import (
+	"bytes"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
-// TestMain lets the tests run this program as a function.
+// TestMain lets the tests run this program as a function, and as the command sftoken, which it puts on the PATH.
 func TestMain(m *testing.M) {
 	stack.RunFunction(version)
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"sftoken": main})
 }
 
-// Of every stack.
+// The constants of every stack.
 const (
 	region    = stack.Region
 	owner     = stack.Account
@@ -37,13 +43,13 @@ var (
 type testStack struct{ *stack.Stack }
 
 // newTestStack starts a stack with a simulated org.
-func newTestStack(t *testing.T, log io.Writer, settings ...string) *testStack {
+func newTestStack(t testing.TB, log io.Writer, settings ...string) *testStack {
 	t.Helper()
 	return startStack(t, stack.Config{Log: log, Env: settings, Timeout: 4 * time.Second})
 }
 
 // startStack starts a stack that ends with the test.
-func startStack(t *testing.T, c stack.Config) *testStack {
+func startStack(t testing.TB, c stack.Config) *testStack {
 	t.Helper()
 	s, err := stack.Start(t.Context(), c)
 	if err != nil {
@@ -53,17 +59,63 @@ func startStack(t *testing.T, c stack.Config) *testStack {
 	return &testStack{s}
 }
 
-// useKey makes the commands that follow run as p.
+// useKey sets the environment of the commands that follow: they run as p.
 func (s *testStack) useKey(t *testing.T, p localaws.Principal) {
 	t.Helper()
-	for name, value := range map[string]string{
+	for name, value := range s.env(p) {
+		t.Setenv(name, value)
+	}
+}
+
+// env returns the environment variables of a command that p runs.
+func (s *testStack) env(p localaws.Principal) map[string]string {
+	return map[string]string{
 		"SFTOKEN_URL": s.URL, "AWS_REGION": region, "AWS_ACCESS_KEY_ID": p.AccessKeyID,
 		"AWS_SECRET_ACCESS_KEY": p.SecretAccessKey, "AWS_SESSION_TOKEN": p.SessionToken, "AWS_ENDPOINT_URL": s.AWSURL,
 		"SALESFORCE_HOSTS": s.OrgHost(), "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "ADMIN_APP": "", "SECRET_PREFIX": "",
-	} {
-		t.Setenv(name, value)
 	}
+}
+
+// command runs a command in this process and returns its output and exit code.
+func command(t *testing.T, stdin string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, strings.NewReader(stdin), &out, &errs)
+	return out.String(), errs.String(), code
+}
+
+// command runs the program as p in a process of its own, for tests that run in parallel: they cannot set the
+// environment.
+func (s *testStack) command(
+	t *testing.T, p localaws.Principal, stdin string, args ...string,
+) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "sftoken", args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
+	cmd.Env = os.Environ()
+	for name, value := range s.env(p) {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// tokenResponse is a response of the API.
+const tokenResponse = `{"access_token":"t","token_id":"e3b98a4da31a127d",` +
+	`"instance_url":"https://acme.my.salesforce.com","expires_in":600}`
+
+// serveAPI serves h as the API and as AWS until the test ends. The commands that follow use it as a caller.
+func serveAPI(t *testing.T, h http.HandlerFunc) *testStack {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	s := &testStack{&stack.Stack{URL: server.URL + "/v1", AWSURL: server.URL}}
+	s.useKey(t, billingKey)
+	return s
 }
 
 func credentialsOf(p localaws.Principal) aws.CredentialsProvider {

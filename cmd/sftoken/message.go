@@ -90,15 +90,18 @@ func userMessage(err error) string {
 		hints, inner = append(hints, hinted.hint), hinted.error
 	}
 	if message, hint := awsMessage(err); message != "" {
-		text, hints = message, append(hints, hint)
+		text = message
+		if len(hints) == 0 {
+			hints = append(hints, hint)
+		}
 	}
-	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Code == "" && failed.Status != 429 {
+	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Code == "" && failed.Status != 429 && len(hints) == 0 {
 		// API Gateway's message, unlike the token function's, does not say what to do.
 		hints = append(hints, "run `sftoken doctor APP` to find the cause")
 	}
 	// AWS follows its message on a wrong signature with the request to be signed, the session token included.
 	text, _, _ = strings.Cut(text, "\n\nThe Canonical String")
-	text = strings.TrimPrefix(text, "sftoken: ") // the prefix of package sftoken
+	text = strings.ReplaceAll(strings.TrimPrefix(text, "sftoken: "), ": sftoken: ", ": ") // the prefix of package sftoken
 	message := "error: " + printable.Line(singleLine.Replace(text))
 	for _, hint := range hints {
 		if hint != "" {

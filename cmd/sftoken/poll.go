@@ -12,13 +12,17 @@ import (
 // everywhere.
 const defaultWait = 20 * time.Minute
 
-const pollInterval = 2 * time.Second
+// The time between two polls doubles from the first value to the second.
+const (
+	minPollInterval = 250 * time.Millisecond
+	maxPollInterval = 2 * time.Second
+)
 
 // poll calls done until it returns true or an error, for at most the timeout.
 func poll(ctx context.Context, timeout time.Duration, done func(context.Context) (bool, error)) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for {
+	for interval := minPollInterval; ; interval = min(2*interval, maxPollInterval) {
 		finished, err := done(limited)
 		if finished || err != nil && limited.Err() == nil {
 			return err
@@ -31,7 +35,7 @@ func poll(ctx context.Context, timeout time.Duration, done func(context.Context)
 			}
 			return withHint(fmt.Errorf("stopped waiting, but the rotate function continues: %w", reason),
 				"follow it with `sftoken secret status`")
-		case <-time.After(pollInterval):
+		case <-time.After(interval):
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -18,17 +17,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
-	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
-// pty is a pseudo-terminal: what a command run at side writes is in screen, and what is typed reaches it.
+// pty is a pseudo-terminal. A command uses side; screen has what the command writes.
 type pty struct {
 	side   *os.File
 	master *os.File
 	screen *localaws.SyncBuffer
 }
 
-// newPTY opens one that is so many columns wide. Source: pty(7), ioctl_tty(2).
+// newPTY opens a pseudo-terminal with this many columns. Source: pty(7), ioctl_tty(2).
 func newPTY(t *testing.T, columns uint16) *pty {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
@@ -41,7 +39,8 @@ func newPTY(t *testing.T, columns uint16) *pty {
 	for _, call := range []struct {
 		request uintptr
 		value   unsafe.Pointer
-	}{{syscall.TIOCSPTLCK, unsafe.Pointer(&unlocked)}, {syscall.TIOCGPTN, unsafe.Pointer(&number)}, {syscall.TIOCSWINSZ, unsafe.Pointer(&size)}} {
+	}{{syscall.TIOCSPTLCK, unsafe.Pointer(&unlocked)}, {syscall.TIOCGPTN, unsafe.Pointer(&number)},
+		{syscall.TIOCSWINSZ, unsafe.Pointer(&size)}} {
 		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, master.Fd(), call.request, uintptr(call.value)); errno != 0 {
 			t.Fatal(errno)
 		}
@@ -61,7 +60,7 @@ func newPTY(t *testing.T, columns uint16) *pty {
 	return term
 }
 
-// run runs a command at the terminal and returns all that the screen has shown, once it shows the text that must come last.
+// run runs a command at the terminal and returns the contents of the screen once it shows the text last.
 func (term *pty) run(t *testing.T, last string, args ...string) (shown string, code int) {
 	t.Helper()
 	code = run(t.Context(), args, term.side, term.side, term.side)
@@ -72,22 +71,24 @@ func (term *pty) run(t *testing.T, last string, args ...string) (shown string, c
 // await waits until the screen shows a text.
 func (term *pty) await(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(term.screen.String(), text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(term.screen.String(),
+		text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the screen does not show %q: %q", text, term.screen.String())
 		}
 	}
 }
 
-// awaitSecretQuestion waits until the secret is asked for and the terminal has stopped to echo, which it does after the question.
-func (term *pty) awaitSecretQuestion(t *testing.T) {
+// awaitSecretPrompt waits for the prompt for the secret and then for the terminal to stop echoing.
+func (term *pty) awaitSecretPrompt(t *testing.T) {
 	t.Helper()
 	term.await(t, "Consumer secret (not shown): ")
-	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); echoes(t, term.side) &&
+		time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 	}
 }
 
-func TestDoctorAtATerminal(t *testing.T) {
+func TestDoctorAtTerminal(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, billingKey)
 	t.Setenv("NO_COLOR", "")
@@ -96,10 +97,10 @@ func TestDoctorAtATerminal(t *testing.T) {
 		name    string
 		columns uint16
 		set     []string
-		colours bool
+		colors  bool
 	}{
-		{"80 columns", 80, nil, true}, {"a wide one", 200, nil, true}, {"a narrow one", 50, nil, true},
-		{"NO_COLOR", 80, []string{"NO_COLOR", "1"}, false}, {"a terminal without colours", 80, []string{"TERM", "dumb"}, false},
+		{"80 columns", 80, nil, true}, {"a wide terminal", 200, nil, true}, {"a narrow terminal", 50, nil, true},
+		{"NO_COLOR", 80, []string{"NO_COLOR", "1"}, false}, {"TERM=dumb", 80, []string{"TERM", "dumb"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.set != nil {
@@ -109,15 +110,15 @@ func TestDoctorAtATerminal(t *testing.T) {
 			if code != 0 {
 				t.Fatalf("exit %d: %s", code, shown)
 			}
-			if got := strings.Contains(shown, "\x1b[32mok"); got != c.colours {
-				t.Errorf("colours: %v", got)
+			if got := strings.Contains(shown, "\x1b[32mok"); got != c.colors {
+				t.Errorf("colors: %v", got)
 			}
-			if !c.colours && strings.Contains(shown, "\x1b[3") {
-				t.Error("there are colours")
+			if !c.colors && strings.Contains(shown, "\x1b[3") {
+				t.Error("there are colors")
 			}
 			most := 0
 			for line := range strings.SplitSeq(shown, "\r\n") {
-				if !strings.Contains(line, "arn:") { // a word that is longer than the line
+				if !strings.Contains(line, "arn:") { // longer than a line
 					most = max(most, displayWidth(line))
 				}
 			}
@@ -128,7 +129,7 @@ func TestDoctorAtATerminal(t *testing.T) {
 	}
 }
 
-func TestSecretsAreTypedUnseen(t *testing.T) {
+func TestPromptHidesSecret(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, ownerKey)
 	key, secret := s.App.Credentials()
@@ -144,36 +145,40 @@ func TestSecretsAreTypedUnseen(t *testing.T) {
 	}()
 	term.await(t, "Consumer key: ")
 	_, _ = io.WriteString(term.master, key+"\n")
-	term.awaitSecretQuestion(t)
+	term.awaitSecretPrompt(t)
 	_, _ = io.WriteString(term.master, secret+"\n")
 	end := <-done
 	if end.code != 0 || !strings.Contains(end.shown, key) || strings.Contains(end.shown, secret) {
-		t.Errorf("exit %d; the key is shown: %v, the secret: %v", end.code, strings.Contains(end.shown, key), strings.Contains(end.shown, secret))
+		t.Errorf("exit %d; the key is shown: %v, the secret: %v", end.code, strings.Contains(end.shown, key),
+			strings.Contains(end.shown, secret))
 	}
 	if strings.Contains(end.shown, "My Domain") {
-		t.Error("what is stored is asked for again")
+		t.Error("prompted for a stored field")
 	}
 	if !echoes(t, term.side) {
 		t.Error("the terminal is left without an echo")
 	}
-	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 || !s.Org.TokenActive(strings.TrimSpace(stdout)) {
+	if stdout, stderr, code := command(t, "", "get", "crm", "-o", "token"); code != 0 ||
+		!s.Org.TokenActive(strings.TrimSpace(stdout)) {
 		t.Errorf("get: exit %d: %s", code, stderr)
 	}
 }
 
-// Ctrl-C ends a question, and leaves a terminal that shows what is typed.
-func TestAQuestionThatIsInterrupted(t *testing.T) {
+// Ctrl-C ends a prompt and restores the echo.
+func TestPromptInterrupted(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, ownerKey)
 	if _, err := s.Secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{ // as a deployment makes it
-		Name: aws.String(prefix + "fresh"), SecretString: aws.String(`{"consumerKey":"replace-me","consumerSecret":"replace-me","baseUri":"https://replace-me.my.salesforce.com"}`),
+		Name: aws.String(prefix + "fresh"),
+		SecretString: aws.String(`{"consumerKey":"replace-me","consumerSecret":"replace-me",` +
+			`"baseUri":"https://replace-me.my.salesforce.com"}`),
 	}); err != nil {
 		t.Fatal(err)
 	}
 	term := newPTY(t, 80)
-	cmd := exec.CommandContext(t.Context(), buildProgram(t), "secret", "put", "fresh")
+	cmd := exec.CommandContext(t.Context(), "sftoken", "secret", "put", "fresh")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // so that the terminal makes a signal of Ctrl-C
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // so that the terminal turns Ctrl-C into a signal
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +186,7 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 	_, _ = io.WriteString(term.master, "https://acme.my.salesforce.com\n")
 	term.await(t, "Consumer key: ")
 	_, _ = io.WriteString(term.master, "3MVG9key\n")
-	term.awaitSecretQuestion(t)
+	term.awaitSecretPrompt(t)
 	_, _ = io.WriteString(term.master, "\x03") // Ctrl-C
 	giveUp := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
 	defer giveUp.Stop()
@@ -192,7 +197,7 @@ func TestAQuestionThatIsInterrupted(t *testing.T) {
 	}
 }
 
-func TestAQuestionThatGetsNoAnswer(t *testing.T) {
+func TestPromptEndOfInput(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, ownerKey)
 	term := newPTY(t, 80)
@@ -200,13 +205,14 @@ func TestAQuestionThatGetsNoAnswer(t *testing.T) {
 		term.await(t, "Consumer key: ")
 		_, _ = io.WriteString(term.master, "\x04") // Ctrl-D
 	}()
-	if shown, code := term.run(t, "the input has ended", "secret", "put", "crm"); code != exitFailed || !strings.Contains(shown, "\r\nsftoken: nothing was stored: the input has ended") {
+	if shown, code := term.run(t, "end of input", "secret", "put", "crm"); code != exitFailed ||
+		!strings.Contains(shown, "\r\nerror: nothing was stored: end of input") {
 		t.Errorf("exit %d: %q", code, shown)
 	}
 }
 
-// What cannot be undone is confirmed at a terminal, where Ctrl-C and other words mean no.
-func TestAnEmergencyAtATerminal(t *testing.T) {
+// Anything but "yes" means no, and so does Ctrl-C.
+func TestConfirmAtTerminal(t *testing.T) {
 	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
 	s.useKey(t, ownerKey)
 	before := s.current(t)
@@ -216,12 +222,13 @@ func TestAnEmergencyAtATerminal(t *testing.T) {
 			term.await(t, "Type yes: ")
 			_, _ = io.WriteString(term.master, typed)
 		}()
-		if shown, code := term.run(t, "nothing was done", "rotate", "crm", "--compromised"); code != exitFailed || !strings.Contains(shown, before) || s.current(t) != before || s.labelled(t, "COMPROMISED") != "" {
+		if shown, code := term.run(t, "nothing was done", "rotate", "crm", "--compromised"); code != exitFailed ||
+			!strings.Contains(shown, before) || s.current(t) != before || s.labelled(t, "COMPROMISED") != "" {
 			t.Errorf("%q: exit %d: %q", typed, code, shown)
 		}
 	}
 	term := newPTY(t, 80)
-	cmd := exec.CommandContext(t.Context(), buildProgram(t), "rotate", "crm", "--compromised")
+	cmd := exec.CommandContext(t.Context(), "sftoken", "rotate", "crm", "--compromised")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
@@ -234,7 +241,7 @@ func TestAnEmergencyAtATerminal(t *testing.T) {
 	_ = cmd.Wait()
 	term.await(t, "nothing was done: interrupted")
 	if s.labelled(t, "COMPROMISED") != "" {
-		t.Error("Ctrl-C has not ended it")
+		t.Error("Ctrl-C has not interrupted the command")
 	}
 	term = newPTY(t, 80)
 	go func() {
@@ -246,7 +253,7 @@ func TestAnEmergencyAtATerminal(t *testing.T) {
 	}
 }
 
-func TestAnMFAProfileAtATerminal(t *testing.T) {
+func TestMFAAtTerminal(t *testing.T) {
 	code := mfaProfile(t)
 	term := newPTY(t, 80)
 	go func() {
@@ -258,11 +265,12 @@ func TestAnMFAProfileAtATerminal(t *testing.T) {
 	}
 }
 
-// It is sent what sftoken itself gets of a Ctrl-C, while its input is a pipe: the terminal sends the command another.
-func TestExecLeavesCtrlCToTheTerminal(t *testing.T) {
+// The terminal sends Ctrl-C to the command as well, even if its input is a pipe, so sftoken must not forward it.
+func TestExecLeavesCtrlCToTerminal(t *testing.T) {
 	oddAPI(t, "token")
-	cmd := exec.CommandContext(t.Context(), buildProgram(t), "exec", "crm", "--", "sh", "-c",
-		`trap 'echo interrupted' INT; trap 'echo ended; exit 5' TERM; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
+	cmd := exec.CommandContext(t.Context(), "sftoken", "exec", "crm", "--", "sh", "-c",
+		`trap 'echo interrupted' INT; trap 'echo ended; exit 5' TERM; echo ready;
+		for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
 	cmd.Stdin, cmd.Stderr = strings.NewReader("data"), newPTY(t, 80).side
 	stdout := startReady(t, cmd)
 	_ = cmd.Process.Signal(os.Interrupt)
@@ -276,32 +284,30 @@ func TestExecLeavesCtrlCToTheTerminal(t *testing.T) {
 func echoes(t *testing.T, f *os.File) bool {
 	t.Helper()
 	var state syscall.Termios
-	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), syscall.TCGETS, uintptr(unsafe.Pointer(&state))); errno != 0 {
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), syscall.TCGETS,
+		uintptr(unsafe.Pointer(&state))); errno != 0 {
 		t.Fatal(errno)
 	}
 	return state.Lflag&syscall.ECHO != 0
 }
 
-// What takes longer than a second is said at a terminal, and taken off the screen again.
-func TestPatienceAtATerminal(t *testing.T) {
-	answer := make(chan struct{})
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		<-answer
-		fmt.Fprint(w, `{"access_token":"t","token_id":"e3b98a4da31a127d","instance_url":"https://acme.my.salesforce.com","expires_in":600}`)
-	}))
-	defer api.Close()
-	s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}
-	s.useKey(t, billingKey)
+// Progress is shown after a second, and removed afterwards.
+func TestProgressAtTerminal(t *testing.T) {
+	respond := make(chan struct{})
+	serveAPI(t, func(w http.ResponseWriter, _ *http.Request) {
+		<-respond
+		fmt.Fprint(w, tokenResponse)
+	})
 	term := newPTY(t, 80)
 	go func() {
 		term.await(t, "… waiting for the API")
-		close(answer)
+		close(respond)
 	}()
 	shown, code := term.run(t, "SF_INSTANCE_URL", "get", "crm", "-o", "env")
 	if code != 0 || !strings.Contains(shown, "… waiting for the API\r\x1b[Kexport SF_ACCESS_TOKEN=") {
 		t.Errorf("exit %d: %q", code, shown)
 	}
 	if !utf8.ValidString(shown) {
-		t.Error("a character is broken")
+		t.Error("invalid UTF-8")
 	}
 }

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sftoken/sftoken/pkg/sftoken"
+)
+
+// AWS responds to a wrong signature with the request to be signed, the session token included.
+func TestUserMessageHidesSessionToken(t *testing.T) {
+	t.Parallel()
+	err := errors.New("operation error STS: GetCallerIdentity, api error SignatureDoesNotMatch: The request " +
+		"signature we calculated does not match the signature you provided." +
+		"\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:the-token\n'")
+	if text := userMessage(err); strings.Contains(text, "the-token") || !strings.HasSuffix(text, "you provided.") {
+		t.Errorf("%q", text)
+	}
+}
+
+// API Gateway's messages do not say what to do. The token function's do.
+func TestUserMessageSuggestsDoctor(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err     sftoken.Error
+		suggest bool
+	}{
+		{sftoken.Error{Status: 403, Description: "Forbidden"}, true},
+		{sftoken.Error{Status: 502, Description: "Internal server error"}, true},
+		{sftoken.Error{Status: 429, Description: "Too Many Requests"}, false},
+		{sftoken.Error{Status: 404, Code: "unknown_app", Description: "there is no app"}, false},
+	} {
+		text := userMessage(fmt.Errorf("a token: %w", &c.err))
+		if strings.Contains(text, "\nhint: run `sftoken doctor APP`") != c.suggest {
+			t.Errorf("%q", text)
+		}
+	}
+}
+
+func TestUserMessageHints(t *testing.T) {
+	t.Parallel()
+	err := withHint(fmt.Errorf("nothing was stored: %w", withHint(errors.New("first\nsecond"), "do this")), "or that")
+	want := "error: nothing was stored: first; second\nhint: or that\nhint: do this"
+	if got := userMessage(err); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,370 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/spf13/cobra"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+// fakeSecrets is a Secrets Manager with the secret of crm. Only the test reacts to changes.
+type fakeSecrets struct {
+	t *testing.T
+	*secretsmanager.Client
+	aws    *localaws.SecretsManager
+	rotate localaws.Invoker
+}
+
+func runSynctest(t *testing.T, test func(v *fakeSecrets)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeSecrets{t: t}
+		v.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
+			Account: owner, Region: region,
+			Functions: map[string]localaws.Invoker{rotateARN: func(ctx context.Context, payload []byte) ([]byte,
+				error) {
+				return v.rotate(ctx, payload)
+			}},
+			Background: func(rotation func(context.Context)) { go rotation(context.Background()) },
+		})
+		var network sfoauthtest.Network
+		stop, err := network.Serve("127.0.0.1:4566", v.aws)
+		v.must(err)
+		t.Cleanup(stop)
+		client := network.Client()
+		t.Cleanup(client.CloseIdleConnections)
+		v.Client = secretsmanager.New(secretsmanager.Options{
+			Region: region, BaseEndpoint: aws.String("http://127.0.0.1:4566"), HTTPClient: client,
+			Credentials: credentialsOf(ownerKey),
+		})
+		_, err = v.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "crm"),
+			SecretString: aws.String(credentialsJSON("first"))})
+		v.must(err)
+		test(v)
+	})
+}
+
+func (v *fakeSecrets) must(err error) {
+	v.t.Helper()
+	if err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// credentialsJSON returns a secret's value. With the name "made", it has the IDs that rotation needs.
+func credentialsJSON(name string) string {
+	fields := map[string]string{"consumerKey": name, "consumerSecret": "of " + name,
+		"baseUri": "https://acme.my.salesforce.com"}
+	if name == "made" {
+		fields["appId"], fields["consumerId"] = "0xI000000000001AAA", "888000000000001AAA"
+	}
+	value, _ := json.Marshal(fields)
+	return string(value)
+}
+
+func (v *fakeSecrets) put(name, label string) {
+	v.t.Helper()
+	_, err := v.PutSecretValue(v.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String(prefix + "crm"),
+		SecretString: aws.String(credentialsJSON(name)), VersionStages: []string{label}})
+	v.must(err)
+}
+
+func (v *fakeSecrets) secret() *appsecret.Secret {
+	v.t.Helper()
+	secret, err := appsecret.Open(v.t.Context(), v.Client, prefix, prefix+"crm")
+	v.must(err)
+	return secret
+}
+
+// move moves a label to a version, or removes it if the version is empty.
+func (v *fakeSecrets) move(label, to string) {
+	v.t.Helper()
+	s := v.secret()
+	if to == "" {
+		v.must(s.RemoveLabel(v.t.Context(), label, s.VersionWithLabel(label)))
+	} else {
+		v.must(s.MoveLabel(v.t.Context(), label, to))
+	}
+}
+
+// command returns a command with typed as its standard input.
+func (v *fakeSecrets) command(ctx context.Context, typed string) (*cobra.Command, *bytes.Buffer) {
+	cmd, output := &cobra.Command{}, &bytes.Buffer{}
+	cmd.SetContext(ctx)
+	cmd.SetIn(strings.NewReader(typed))
+	cmd.SetOut(output)
+	cmd.SetErr(output)
+	return cmd, output
+}
+
+func (v *fakeSecrets) store(ctx context.Context, label, typed string) *store {
+	cmd, _ := v.command(ctx, typed)
+	return &store{cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label, noVerify: true, force: true,
+		create: true}
+}
+
+func (v *fakeSecrets) rotation() *rotation {
+	secret := v.secret()
+	current := secret.VersionWithLabel("AWSCURRENT")
+	return &rotation{client: v.Client, secret: secret, Before: current, Leaked: current, timeout: defaultWait,
+		out: io.Discard, progress: io.Discard}
+}
+
+// The result of staged credentials while rotations and people change the secret.
+func TestWaitForResult(t *testing.T) {
+	for name, c := range map[string]struct {
+		happens func(v *fakeSecrets, version string)
+		label   string
+		says    string // empty if there is no error
+	}{
+		"accepted": {func(v *fakeSecrets, version string) { v.move("AWSCURRENT", version); v.move("CANDIDATE", "") },
+			"AWSCURRENT", ""},
+		"rejected": {func(v *fakeSecrets, version string) {
+			v.move("REJECTED", version)
+			v.move("CANDIDATE", "")
+		}, "REJECTED", "Salesforce rejects the credentials"},
+		"used by a rotation": {func(v *fakeSecrets, _ string) { v.put("staged", "AWSCURRENT"); v.move("CANDIDATE", "") },
+			"AWSCURRENT", ""},
+		"used by a rotation and rejected": {func(v *fakeSecrets, _ string) {
+			v.put("staged", "REJECTED")
+			v.move("CANDIDATE", "")
+		}, "REJECTED", "Salesforce rejects the credentials"},
+		"replaced": {func(v *fakeSecrets, _ string) { v.put("another", "CANDIDATE") }, "",
+			"other credentials have been staged in place of these"},
+		"never tried": {func(*fakeSecrets, string) {}, "", "stopped waiting, but the rotate function continues"},
+		"accepted late": {func(v *fakeSecrets, version string) { time.Sleep(time.Minute); v.move("AWSCURRENT", version) },
+			"AWSCURRENT", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runSynctest(t, func(v *fakeSecrets) {
+				s := v.store(v.t.Context(), appsecret.Candidate, credentialsJSON("staged"))
+				version, err := s.store("")
+				v.must(err)
+				go func() {
+					time.Sleep(3 * time.Second)
+					c.happens(v, version)
+				}()
+				begun := time.Now()
+				label, err := s.waitForResult(version, defaultWait)
+				if label != c.label || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+					v.t.Errorf("%q, %v", label, err)
+				}
+				if took := time.Since(begun); took > 2*time.Minute && name != "never tried" {
+					v.t.Errorf("it took %v", took)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+func TestWaitInterrupted(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		for _, at := range []time.Duration{time.Second, 3 * time.Second} { // between two requests; during one
+			ctx, cancel := context.WithCancel(v.t.Context())
+			s := v.store(ctx, appsecret.Candidate, credentialsJSON("staged"))
+			version, err := s.store("")
+			v.must(err)
+			if at > 2*time.Second {
+				v.aws.InjectFault("DescribeSecret", localaws.Fault{Delay: 10 * time.Second}, 0)
+			}
+			time.AfterFunc(at, cancel)
+			if label, err := s.waitForResult(version, defaultWait); label != "" || err == nil ||
+				!strings.Contains(err.Error(), "stopped waiting, but the rotate function continues") {
+				v.t.Errorf("%q, %v", label, err)
+			}
+		}
+	})
+}
+
+// changingReader calls change during the first read.
+type changingReader struct {
+	io.Reader
+	change func()
+}
+
+func (c *changingReader) Read(b []byte) (int, error) {
+	if c.change != nil {
+		c.change()
+		c.change = nil
+	}
+	return c.Reader.Read(b)
+}
+
+func TestPutKeepsCredentialsRotatedDuringInput(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		s := v.store(v.t.Context(), appsecret.Current, "")
+		s.cmd.SetIn(&changingReader{strings.NewReader(`{"allowedPrincipals":["222222222222"]}`),
+			func() { v.put("rotated", "AWSCURRENT") }})
+		_, err := s.store("")
+		v.must(err)
+		secret := v.secret()
+		current, err := secret.Read(v.t.Context(), secret.VersionWithLabel("AWSCURRENT"))
+		v.must(err)
+		if current.ConsumerKey != "rotated" || current.AllowedPrincipals == nil {
+			v.t.Errorf("the credentials %q are stored", current.ConsumerKey)
+		}
+	})
+}
+
+// Ctrl-C must interrupt the read of a silent pipe.
+func TestInputInterrupted(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		ctx, cancel := context.WithCancel(v.t.Context())
+		s := v.store(ctx, appsecret.Current, "")
+		silent, end := io.Pipe()
+		defer end.Close()
+		s.cmd.SetIn(silent)
+		time.AfterFunc(time.Second, cancel)
+		before := v.secret().VersionWithLabel("AWSCURRENT")
+		if _, err := s.store(""); err == nil || !strings.Contains(err.Error(), "nothing was stored: interrupted") {
+			v.t.Error(err)
+		}
+		if after := v.secret().VersionWithLabel("AWSCURRENT"); after != before {
+			v.t.Error("something is stored")
+		}
+	})
+}
+
+func TestRotateAbandonedForAPerson(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		v.put("staged", "CANDIDATE")
+		v.rotate = func(context.Context, []byte) ([]byte, error) { // rejects a candidate as the rotate function does
+			time.Sleep(5 * time.Second)
+			s := v.secret()
+			if holder := s.VersionWithLabel("CANDIDATE"); holder != "" {
+				v.move("REJECTED", holder)
+				v.move("CANDIDATE", "")
+				v.move("AWSPENDING", "")
+			}
+			return nil, errors.New("refused")
+		}
+		r := v.rotation()
+		begun := time.Now()
+		if err := r.rotate(v.t.Context()); err == nil ||
+			!strings.Contains(userMessage(err), "rotation is not switched on for the secret\nhint: set RotationSchedule") {
+			v.t.Errorf("without a rotation: %v", err)
+		}
+		_, err := v.RotateSecret(v.t.Context(),
+			&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
+		v.must(err)
+		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "the rotation was abandoned") ||
+			!strings.Contains(err.Error(), "a person must make new credentials") {
+			v.t.Errorf("after the refusal: %v", err)
+		}
+		if took := time.Since(begun); took > time.Minute {
+			v.t.Errorf("it took %v", took)
+		}
+		synctest.Wait()
+	})
+}
+
+// Changing allowedPrincipals during the rotation creates a version with the compromised credentials.
+func TestRotateCompromisedInNewVersion(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		v.rotate = func(context.Context, []byte) ([]byte, error) { return nil, errors.New("down") }
+		_, err := v.RotateSecret(v.t.Context(),
+			&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
+		v.must(err)
+		synctest.Wait()
+		v.put("made", "AWSCURRENT")
+		r := v.rotation()
+		last := ""
+		time.AfterFunc(3*time.Second, func() { v.put("made", "AWSCURRENT") })
+		time.AfterFunc(9*time.Second, func() {
+			v.put("new", "AWSCURRENT")
+			last = v.secret().VersionWithLabel("AWSCURRENT")
+		})
+		err = r.rotateCompromised(v.t.Context())
+		synctest.Wait() // for the stored version too
+		if err != nil || r.Current != last {
+			v.t.Errorf("%v; %q is AWSCURRENT, and not %q", err, r.Current, last)
+		}
+	})
+}
+
+// AWSPENDING on the current version means that the rotation was abandoned. It is started again.
+func TestRotateRestartsAbandonedRotation(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		v.put("made", "AWSCURRENT")
+		steps := 0
+		v.rotate = func(context.Context, []byte) ([]byte, error) {
+			if steps++; steps <= 2 {
+				v.move("AWSPENDING", v.secret().VersionWithLabel("AWSCURRENT"))
+				return nil, errors.New("abandoned")
+			}
+			v.put("new", "AWSCURRENT")
+			return nil, errors.New("a person was faster")
+		}
+		_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{
+			SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN), RotateImmediately: aws.Bool(true),
+		})
+		v.must(err)
+		synctest.Wait()
+		r := v.rotation()
+		if err := r.rotate(v.t.Context()); err != nil || r.Current != v.secret().VersionWithLabel("AWSCURRENT") {
+			v.t.Errorf("%v; %q is AWSCURRENT", err, r.Current)
+		}
+		synctest.Wait()
+	})
+}
+
+// A rotation can use a candidate, but not after a leak: one that was staged before may have leaked as well.
+func TestCheckRotatable(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		r := v.rotation()
+		if err := r.checkRotatable(v.t.Context(), false); err == nil ||
+			!strings.Contains(userMessage(err), "secret stage crm --wait") {
+			v.t.Error(err)
+		}
+		v.put("staged", "CANDIDATE")
+		r.secret = v.secret()
+		if err := r.checkRotatable(v.t.Context(), false); err != nil {
+			v.t.Error(err)
+		}
+		if err := r.checkRotatable(v.t.Context(), true); err == nil ||
+			!strings.Contains(userMessage(err), "sftoken revoke crm") {
+			v.t.Errorf("compromised: %v", err)
+		}
+		v.put("made", "AWSCURRENT")
+		r.secret = v.secret()
+		if err := r.checkRotatable(v.t.Context(), true); err != nil {
+			v.t.Errorf("self-rotating: %v", err)
+		}
+	})
+}
+
+func TestPutFirstVersion(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		for _, label := range []string{appsecret.Candidate, appsecret.Current} {
+			s := v.store(v.t.Context(), label, credentialsJSON("first"))
+			s.app, s.name = "erp", prefix+"erp"
+			_, err := s.store("")
+			if label == appsecret.Candidate && (err == nil || !strings.Contains(userMessage(err),
+				"create it first with `sftoken secret put erp --create`")) || label == appsecret.Current && err != nil {
+				v.t.Errorf("%s: %v", label, err)
+			}
+		}
+		_, err := v.CreateSecret(v.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "empty")})
+		v.must(err)
+		s := v.store(v.t.Context(), appsecret.Current,
+			credentialsJSON("first")) // into a secret that a template has created without a value
+		s.app, s.name = "empty", prefix+"empty"
+		if _, err := s.store(""); err != nil {
+			v.t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,380 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/sim/stack"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+// newStackWithoutFunctions starts an org and AWS only: nothing reacts to what is stored.
+func newStackWithoutFunctions(t *testing.T) *testStack {
+	t.Helper()
+	s := startStack(t, stack.Config{NoFunctions: true})
+	s.useKey(t, ownerKey)
+	return s
+}
+
+// value returns the value of the version of crm with the label, or nil if there is none.
+func (s *testStack) value(t *testing.T, label string) map[string]any {
+	t.Helper()
+	out, err := s.Secrets.GetSecretValue(t.Context(),
+		&secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm"), VersionStage: &label})
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]any{}
+	_ = json.Unmarshal([]byte(strings.TrimPrefix(aws.ToString(out.SecretString), "\ufeff")), &found)
+	return found
+}
+
+// overwrite stores a value unchecked, as other tools do.
+func (s *testStack) overwrite(t *testing.T, input *secretsmanager.PutSecretValueInput) {
+	t.Helper()
+	input.SecretId = aws.String(prefix + "crm")
+	if _, err := s.Secrets.PutSecretValue(t.Context(), input); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *testStack) credentialsJSON() string {
+	key, secret := s.App.Credentials()
+	return fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
+}
+
+func TestPutKeepsStoredFields(t *testing.T) {
+	s := newStackWithoutFunctions(t)
+	good, err := json.Marshal(s.value(t, "AWSCURRENT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(value string) *secretsmanager.PutSecretValueInput {
+		return &secretsmanager.PutSecretValueInput{SecretString: &value}
+	}
+	for name, c := range map[string]struct {
+		stored *secretsmanager.PutSecretValueInput
+		says   string // empty if it is stored, with all fields
+	}{
+		"a byte order mark":     {text("\ufeff" + string(good)), ""},
+		"truncated JSON":        {text(string(good[:len(good)-1])), "the whole value, allowedPrincipals, appId, baseUri"},
+		"text that is not JSON": {text("hello"), "would lose the whole value\n"},
+		"a binary value": {&secretsmanager.PutSecretValueInput{SecretBinary: good},
+			"would lose the whole value\n"},
+		"a misspelt field": {text(strings.Replace(string(good), "allowedPrincipals", "AllowedPrincipals", 1)),
+			"is allowedPrincipals meant"},
+		"an invalid list": {text(strings.Replace(string(good), `["111111111111"`, `["11111111"`, 1)),
+			"allowedPrincipals: entry 1"},
+		"a field that is not a string": {text(strings.Replace(string(good), `"orgId":"`, `"orgId":7,"was":"`, 1)),
+			"orgId is not a string"},
+		"an unknown field": {text(strings.Replace(string(good), `"orgId"`, `"note":"kept","orgId"`, 1)), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.overwrite(t, c.stored)
+			before := s.current(t)
+			for _, verb := range []string{"put", "stage"} {
+				_, stderr, code := command(t, s.credentialsJSON(), "secret", verb, "crm")
+				if c.says == "" && code != 0 || c.says != "" &&
+					(code != exitFailed || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, "--replace")) {
+					t.Errorf("%s: exit %d: %s", verb, code, stderr)
+				}
+			}
+			if c.says != "" {
+				if s.current(t) != before {
+					t.Error("something is stored")
+				}
+				return
+			}
+			if now := s.value(t, "AWSCURRENT"); now["orgId"] != s.Org.ID() || len(now["allowedPrincipals"].([]any)) != 2 ||
+				name == "an unknown field" && now["note"] != "kept" {
+				t.Errorf("fields are missing: %d are left", len(now))
+			}
+		})
+	}
+	t.Run("replaced", func(t *testing.T) {
+		s.overwrite(t, text(string(good[:len(good)-1])))
+		key, secret := s.App.Credentials()
+		all := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.OrgURL)
+		stdout, stderr, code := command(t, all, "secret", "put", "crm", "--replace", "--json")
+		if code != 0 || !strings.Contains(stderr, "--replace drops stored fields: the whole value, allowedPrincipals") ||
+			!strings.Contains(stdout, `"lost": [`) {
+			t.Errorf("exit %d: %s%s", code, stdout, stderr)
+		}
+		if now := s.value(t, "AWSCURRENT"); len(now) != 3 {
+			t.Errorf("%d fields are stored", len(now))
+		}
+	})
+}
+
+func encoded(order binary.AppendByteOrder, text string) (out []byte) {
+	for _, unit := range utf16.Encode([]rune(text)) {
+		out = order.AppendUint16(out, unit)
+	}
+	return out
+}
+
+func TestInputEncodings(t *testing.T) {
+	s := newStackWithoutFunctions(t)
+	pair := strings.TrimSuffix(s.credentialsJSON(), "}") + `,"note":"Zürich 🙂"}` + "\r\n"
+	for name, c := range map[string]struct {
+		file []byte
+		says string // empty if it is stored
+	}{
+		"UTF-8":                 {[]byte(pair), ""},
+		"UTF-8 with a mark":     {[]byte("\ufeff" + pair), ""},
+		"UTF-16LE with a mark":  {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)...), ""},
+		"UTF-16BE with a mark":  {append([]byte{0xfe, 0xff}, encoded(binary.BigEndian, pair)...), ""},
+		"UTF-16 without a mark": {encoded(binary.LittleEndian, pair), "looks like UTF-16 without a byte order mark"},
+		"truncated UTF-16": {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)[:31]...),
+			"ends within a character"},
+		"truncated JSON in UTF-16": {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, `{"note":"`)[:]...),
+			"not one JSON object"},
+		"UTF-32": {[]byte("\xff\xfe\x00\x00{\x00\x00\x00}\x00\x00\x00"), "UTF-32"},
+		"Latin-1": {[]byte(strings.ReplaceAll(strings.ReplaceAll(pair, "ü", "\xfc"), "🙂", "")),
+			"not UTF-8 (from byte"},
+		"two values":                 {[]byte(pair + pair), "not one JSON object"},
+		"a list":                     {[]byte("[" + pair + "]"), "not one JSON object"},
+		"too long a value":           {[]byte(`{"note":"` + strings.Repeat("x", maxInput) + `"}`), "longer than"},
+		"a lone surrogate in UTF-16": {append([]byte{0xff, 0xfe}, 0x00, 0xd8, '{', 0), "not valid UTF-16"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "pair.json")
+			if err := os.WriteFile(file, c.file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			before := s.current(t)
+			_, stderr, code := command(t, "", "secret", "put", "crm", "--file", file)
+			if c.says == "" && (code != 0 || s.value(t, "AWSCURRENT")["note"] != "Zürich 🙂") ||
+				c.says != "" && (code != exitFailed || !strings.Contains(stderr, c.says) || s.current(t) != before) {
+				t.Errorf("exit %d: %s", code, stderr)
+			}
+			if _, stderr, code := command(t, string(c.file), "secret", "put", "crm"); (code == 0) != (c.says == "") {
+				t.Errorf("standard input: exit %d: %s", code, stderr)
+			}
+		})
+	}
+}
+
+func TestPutNeedsKeyAndSecret(t *testing.T) {
+	s := newStackWithoutFunctions(t)
+	before := s.current(t)
+	for _, verb := range []string{"put", "stage"} {
+		for given, missing := range map[string]string{`{"consumerKey":"3MVG9other"}`: "consumerSecret is missing",
+			`{"consumerSecret":"other","orgId":"00D000000000001AAA"}`: "consumerKey is missing"} {
+			if _, stderr, code := command(t, given, "secret", verb, "crm"); code != exitFailed ||
+				!strings.Contains(stderr, "nothing was stored: "+missing) {
+				t.Errorf("%s of %s: exit %d: %s", verb, given, code, stderr)
+			}
+		}
+		for given, says := range map[string]string{
+			`{"allowed_principals":["222222222222"]}`: "is allowedPrincipals meant", `{"orgID":"x"}`: "is orgId meant",
+			`{"allowedPrincipals":"222222222222"}`: "allowedPrincipals: want a list",
+		} {
+			if _, stderr, code := command(t, given, "secret", verb, "crm"); code != exitFailed ||
+				!strings.Contains(stderr, says) {
+				t.Errorf("%s of %s: exit %d: %s", verb, given, code, stderr)
+			}
+		}
+	}
+	if s.current(t) != before || s.value(t, "CANDIDATE") != nil {
+		t.Error("something is stored")
+	}
+}
+
+func TestPutVerifies(t *testing.T) {
+	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
+	org := func(change func(*sfoauthtest.AppOptions)) func(*testStack) {
+		return func(s *testStack) { s.App.Change(change) }
+	}
+	fault := func(at sfoauthtest.Endpoint, f sfoauthtest.Fault, times int) func(*testStack) {
+		return func(s *testStack) { s.Org.InjectFault(at, f, times) }
+	}
+	for name, c := range map[string]struct {
+		change func(*testStack)
+		given  string // empty means the app's own credentials
+		says   string // empty if it is stored
+		also   string
+	}{
+		"credentials that work": {func(*testStack) {}, "", "", ""},
+		"wrong credentials": {func(*testStack) {}, wrong, "Salesforce rejects the credentials",
+			"sftoken secret stage crm --wait"},
+		"an inactive user": {func(s *testStack) {
+			s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true })
+		}, "", "the credentials do not work", "activate the run-as user"},
+		"a frozen user": {func(s *testStack) { s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = true }) },
+			"", "the credentials do not work", "INVALID_SESSION_ID"},
+		"another org's": {func(s *testStack) {
+			key, secret := s.App.Credentials()
+			value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"orgId":"00D000000000001AAA"}`, key, secret, s.OrgURL)
+			s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: &value})
+		}, "", "the credentials do not work", "orgId is 00D000000000001AAA"},
+		"an address outside the IP ranges": {org(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }),
+			"", "cannot verify the credentials from this machine", "sftoken secret stage crm --wait"},
+		"an outage": {fault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0), "",
+			"cannot verify the credentials from this machine", "--no-verify"},
+		"a login limit": {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400,
+			"invalid_grant", "login rate exceeded"), 0), "", "cannot verify the credentials from this machine", "login rate"},
+		"no network": {fault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0), "",
+			"cannot verify the credentials from this machine", "sftoken secret stage crm --wait"},
+		"an outage of the REST API": {fault(sfoauthtest.REST, sfoauthtest.Unavailable(), 0), "",
+			"cannot verify the credentials from this machine", ""},
+		"a session that ended in between": {fault(sfoauthtest.REST,
+			sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", "Session expired or invalid"), 1), "", "", ""},
+		"another request in progress": {fault(sfoauthtest.Token,
+			sfoauthtest.ErrorResponse(400, "invalid_grant", "token request is already being processed"), 1), "", "", ""},
+		"a host outside Salesforce": {func(*testStack) {}, `{"baseUri":"https://acme.lightning.force.com"}`,
+			"the credentials do not work", "not a My Domain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStackWithoutFunctions(t)
+			c.change(s)
+			before, given := s.current(t), c.given
+			if given == "" {
+				given = s.credentialsJSON()
+			}
+			stdout, stderr, code := command(t, given, "secret", "put", "crm")
+			switch {
+			case c.says == "" && (code != 0 || s.current(t) == before):
+				t.Errorf("exit %d: %s%s", code, stdout, stderr)
+			case c.says != "" && (code != exitFailed || s.current(t) != before || !strings.Contains(stderr,
+				"error: nothing was stored: ") || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, c.also)):
+				t.Errorf("exit %d: %s%s", code, stdout, stderr)
+			}
+			logins := s.Org.Stats().Calls[sfoauthtest.Token]
+			if stdout, stderr, code := command(t, given, "secret", "put", "crm", "--no-verify", "--force",
+				"--json"); code != 0 || !strings.Contains(stdout, `"verified": false`) {
+				t.Errorf("--no-verify: exit %d: %s", code, stderr)
+			}
+			if _, stderr, code := command(t, given, "secret", "stage", "crm"); code != 0 {
+				t.Errorf("stage: exit %d: %s", code, stderr)
+			}
+			if s.Org.Stats().Calls[sfoauthtest.Token] != logins {
+				t.Error("--no-verify or stage has logged in")
+			}
+		})
+	}
+}
+
+func TestPutProtectsLastWorkingVersion(t *testing.T) {
+	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
+	const wrongToo = `{"consumerKey":"3MVG9wrong","consumerSecret":"too"}`
+	s := newStackWithoutFunctions(t)
+	put := func(given string, want int, flags ...string) string {
+		t.Helper()
+		stdout, stderr, code := command(t, given, append([]string{"secret", "put", "crm"}, flags...)...)
+		if code != want {
+			t.Errorf("put %q: exit %d: %s%s", flags, code, stdout, stderr)
+		}
+		return stderr
+	}
+	open := func() *appsecret.Secret {
+		t.Helper()
+		secret, err := s.Secret(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secret
+	}
+	working := s.current(t)
+	put(wrong, 0, "--no-verify") // unverified
+	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
+		t.Fatal("AWSPREVIOUS is not the working version")
+	}
+	for _, given := range []string{wrongToo, wrong, `{"allowedPrincipals":["111111111111"]}`, s.credentialsJSON()} {
+		says := put(given, exitFailed, "--no-verify")
+		if !strings.Contains(says, "nothing was stored: AWSCURRENT is not known to work") ||
+			!strings.Contains(says, "--force") || !strings.Contains(says, working) {
+			t.Errorf("stderr: %s", says)
+		}
+	}
+	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0) // neither is known to work or to fail
+	put(wrongToo, exitFailed, "--no-verify")
+	s.Org.ClearFaults()
+	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
+		t.Fatal("the working version has lost its label")
+	}
+
+	// Verified credentials may be stored, and the working version keeps its label.
+	key, secret := s.Org.AddApp(sfoauthtest.AppOptions{Name: "Another"}).Credentials()
+	put(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0)
+	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != working || now.VersionWithLabel("AWSCURRENT") == working {
+		t.Errorf("AWSPREVIOUS is %s, and not the working version %s", now.VersionWithLabel("AWSPREVIOUS"), working)
+	}
+	verified := s.current(t)
+	put(`{"allowedPrincipals":["111111111111"]}`, 0,
+		"--no-verify") // the current version works, so AWSPREVIOUS may move to it
+	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != verified {
+		t.Errorf("AWSPREVIOUS is %s, and not %s", now.VersionWithLabel("AWSPREVIOUS"), verified)
+	}
+
+	put(wrong, 0, "--no-verify")
+	put(wrongToo, 0, "--no-verify", "--force")
+	put(wrong, 0, "--no-verify") // neither works: there is nothing to protect
+}
+
+func TestPutCreate(t *testing.T) {
+	s := newStackWithoutFunctions(t)
+	key, secret := s.App.Credentials()
+	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.OrgURL)
+	_, stderr, code := command(t, value, "secret", "put", "erp")
+	if code != exitFailed || !strings.Contains(stderr,
+		"there is no secret sftoken/erp in account 111111111111, region us-east-1") || !strings.Contains(stderr, "--create") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if _, stderr, code := command(t, value, "secret", "put", "erp", "--kms-key-id", "alias/x"); code != exitUsage {
+		t.Errorf("--kms-key-id alone: exit %d: %s", code, stderr)
+	}
+	if calls := s.AWS.Calls()["CreateSecret"]; calls != 1 { // by the stack
+		t.Errorf("%d secrets were created", calls)
+	}
+	stdout, stderr, code := command(t, value, "secret", "put", "erp", "--create", "--json")
+	if code != 0 || !strings.Contains(stderr, "aws/secretsmanager") ||
+		!strings.Contains(stdout, `"arn": "arn:aws:secretsmanager:us-east-1:111111111111:secret:sftoken/erp-`) {
+		t.Errorf("--create: exit %d: %s%s", code, stdout, stderr)
+	}
+	if _, stderr, code := command(t, value, "secret", "put", "crm", "--create", "--kms-key-id",
+		"alias/x"); code != exitUsage || !strings.Contains(stderr, "exists already") {
+		t.Errorf("a KMS key for an existing secret: exit %d: %s", code, stderr)
+	}
+	_, stderr, code = command(t, value, "secret", "put", "hr", "--create", "--kms-key-id", "alias/sftoken")
+	described, err := s.Secrets.DescribeSecret(t.Context(),
+		&secretsmanager.DescribeSecretInput{SecretId: aws.String(prefix + "hr")})
+	if code != 0 || err != nil || aws.ToString(described.KmsKeyId) != "alias/sftoken" ||
+		strings.Contains(stderr, "default key") {
+		t.Errorf("with a key: exit %d, %v: %s", code, err, stderr)
+	}
+}
+
+// The profile may select the wrong account: every command that writes prints its target.
+func TestTargetIsPrinted(t *testing.T) {
+	t.Parallel()
+	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
+	const arn = "arn:aws:secretsmanager:us-east-1:111111111111:secret:sftoken/crm-"
+	for _, args := range [][]string{{"secret", "put", "crm"}, {"secret", "stage", "crm"}, {"rotate", "crm"},
+		{"rotate", "crm", "--wait"}, {"rotate", "crm", "--compromised", "--yes"}} {
+		stdout, stderr, code := s.command(t, ownerKey, s.credentialsJSON(), args...)
+		if code != 0 || !strings.Contains(stderr, "sftoken/crm in account 111111111111, region us-east-1 ("+arn) {
+			t.Errorf("%q: exit %d: %s%s", args, code, stdout, stderr)
+		}
+		stdout, stderr, code = s.command(t, ownerKey, s.credentialsJSON(), append(args, "--json")...)
+		var got target
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || !strings.HasPrefix(got.ARN, arn) ||
+			got.Account != owner || got.Region != region || got.Secret != "sftoken/crm" {
+			t.Errorf("%q --json: exit %d: %s%s", args, code, stdout, stderr)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sftoken/sftoken/internal/sim/stack"
+)
+
+// A usage error is one line "error: …" and possibly one line "hint: …" on standard error, and nothing on standard
+// output.
+func TestUsageErrors(t *testing.T) {
+	s := &testStack{&stack.Stack{URL: "http://127.0.0.1:1/v1", AWSURL: "http://127.0.0.1:1"}}
+	s.useKey(t, ownerKey)
+	check := func(want, args string) {
+		t.Helper()
+		stdout, stderr, code := command(t, "{}", strings.Fields(args)...)
+		errorLine, hint, _ := strings.Cut(strings.TrimSuffix(stderr, "\n"), "\n")
+		if code != exitUsage || stdout != "" || !strings.Contains(stderr, want) || !strings.HasPrefix(errorLine, "error: ") ||
+			hint != "" && !strings.HasPrefix(hint, "hint: ") || strings.Contains(hint, "\n") {
+			t.Errorf("sftoken %s: exit %d: %s%s", args, code, stdout, stderr)
+		}
+	}
+	for args, want := range map[string]string{
+		"gte crm":                    "hint: do you mean get?",
+		"nonsense":                   `unknown command "nonsense"`,
+		"secret nonsense":            "nonsense",
+		"--nonsense":                 "nonsense",
+		"version crm":                "unexpected argument",
+		"get":                        "the app's name",
+		"get a b":                    "the app's name",
+		"doctor":                     "the app's name",
+		"doctor crm erp":             "one argument",
+		"doctor CRM":                 "invalid app name",
+		"rotate CRM":                 "invalid app name",
+		"get CRM":                    "lower-case letters",
+		"get crm --nonsense":         "nonsense",
+		"get crm -o xml":             "json, token, header, env or none",
+		"get crm --url foo":          "must be a URL",
+		"revoke crm --url foo":       "must be a URL",
+		"exec crm --url foo -- true": "must be a URL",
+		"rotate crm --compromised --yes --url foo": "must be a URL",
+		"get crm --timeout soon":                   "soon",
+		"get crm --timeout -1s":                    "--timeout -1s: want more than 0",
+		"get crm --timeout 0s":                     "--timeout 0s: want more than 0",
+		"exec crm --timeout -1s -- true":           "want more than 0",
+		"revoke crm --timeout -1s":                 "want more than 0",
+		"doctor crm --timeout -1s":                 "want more than 0",
+		"rotate crm --timeout -1s":                 "want more than 0",
+		"secret stage crm --wait --timeout -1s":    "want more than 0",
+		"doctor crm --salesforce-hosts https://x":  "--salesforce-hosts",
+	} {
+		check(want, args)
+	}
+	t.Setenv("SFTOKEN_URL", " ")
+	check("must be a URL", "get crm")
+	t.Setenv("SFTOKEN_URL", "")
+	check("hint: pass --url or set SFTOKEN_URL", "get crm")
+	t.Setenv("SFTOKEN_URL", s.URL)
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_DEFAULT_REGION", "")
+	for _, args := range []string{"get crm", "revoke crm", "secret status crm", "secret put crm", "secret stage crm",
+		"rotate crm"} {
+		check("no region", args)
+	}
+	t.Setenv("AWS_REGION", region)
+	t.Setenv("SALESFORCE_HOSTS", "https://x/y")
+	check("SALESFORCE_HOSTS", "secret put crm")
+}
