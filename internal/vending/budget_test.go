@@ -16,79 +16,56 @@ func TestLoginBudgetUnderAttack(t *testing.T) {
 	if testing.Short() {
 		calls = 100
 	}
+	type attack = func(h *harness, i int, last result) result
+	vendAndRevoke := func(h *harness, i int, _ result) result {
+		if i%2 == 0 {
+			return h.vend()
+		}
+		return h.revoke()
+	}
+	reject := func(h *harness, _ int, last result) result { return h.reject(idOr(last)) }
+	killAndReject := func(h *harness, _ int, last result) result {
+		h.Org.RevokeAll()
+		return h.reject(idOr(last))
+	}
+	store := func(h *harness, _ int, _ result) result {
+		h.Store(h.Value(h.App.Credentials()))
+		return h.vend()
+	}
+	fail := func(at sfoauthtest.Endpoint) func(*harness) {
+		return func(h *harness) { h.Org.InjectFault(at, sfoauthtest.Unavailable(), 0) }
+	}
+	endSessions := func(h *harness) { h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), 0) }
+	nothing := func(*harness) {}
+	denied := options{app: sfoauthtest.AppOptions{NoIntrospection: true}}
 	for name, c := range map[string]struct {
 		options options
 		prepare func(h *harness)
-		call    func(h *harness, i int, last result) result
+		attack  attack
 	}{
-		"DELETE and GET in turn": {call: func(h *harness, i int, _ result) result {
-			if i%2 == 0 {
-				return h.vend()
-			}
-			return h.revoke()
-		}},
-		"DELETE and GET in turn, where Salesforce does not revoke": {
-			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0) },
-			call: func(h *harness, i int, _ result) result {
-				if i%2 == 0 {
-					return h.vend()
-				}
-				return h.revoke()
-			},
-		},
-		"revoked at Salesforce, and reported": {call: func(h *harness, _ int, last result) result {
-			h.Org.RevokeAll()
-			return h.reject(idOr(last))
-		}},
-		"reported where introspection is refused": {
-			options: options{app: sfoauthtest.AppOptions{NoIntrospection: true}},
-			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
-		},
-		"reported while introspection fails": {
-			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0) },
-			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
-		},
-		"revoked at Salesforce, where another version is used": {
-			prepare: func(h *harness) { h.Store(h.Value("3MVG9wrong", "wrong")) },
-			call: func(h *harness, _ int, last result) result {
-				h.Org.RevokeAll()
-				return h.reject(idOr(last))
-			},
-		},
-		"revoked, where no version works": {
-			prepare: func(h *harness) {
-				h.Store(h.Value("3MVG9wrong", "wrong"), "CANDIDATE")
-				h.Store(h.Value("3MVG9bad", "bad"))
-				h.App.Regenerate()
-			},
-			call: func(h *harness, i int, _ result) result {
-				if i%2 == 0 {
-					return h.vend()
-				}
-				return h.revoke()
-			},
-		},
-		"a new version of the secret each time": {
-			options: options{config: Config{SecretTTL: time.Millisecond}},
-			call: func(h *harness, _ int, _ result) result {
-				h.Store(h.Value(h.App.Credentials()))
-				return h.vend()
-			},
-		},
-		"sessions that end at once": {
-			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), 0) },
-			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
-		},
+		"vend and revoke":                   {options{}, nothing, vendAndRevoke},
+		"vend and revoke, where that fails": {options{}, fail(sfoauthtest.Revoke), vendAndRevoke},
+		"vend and revoke, where no version works": {options{}, func(h *harness) {
+			h.Store(h.Value("3MVG9wrong", "wrong"), "CANDIDATE")
+			h.Store(h.Value("3MVG9bad", "bad"))
+			h.App.Regenerate()
+		}, vendAndRevoke},
+		"revoked at Salesforce, and rejected": {options{}, nothing, killAndReject},
+		"revoked at Salesforce, and rejected, with a fallback": {options{}, func(h *harness) {
+			h.Store(h.Value("3MVG9wrong", "wrong"))
+		}, killAndReject},
+		"rejected without introspection":        {denied, nothing, reject},
+		"rejected while introspection fails":    {options{}, fail(sfoauthtest.Introspect), reject},
+		"sessions that end at once":             {options{}, endSessions, reject},
+		"a new version of the secret each time": {options{config: Config{SecretTTL: time.Millisecond}}, nothing, store},
 	} {
 		for _, pause := range []time.Duration{10 * time.Millisecond, time.Second} {
 			subtest(t, name+", every "+pause.String(), c.options, func(t *testing.T, h *harness) {
-				if c.prepare != nil {
-					c.prepare(h)
-				}
+				c.prepare(h)
 				begun, exhausted := time.Now(), 0
 				var last result
 				for i := range calls {
-					a := c.call(h, i, last)
+					a := c.attack(h, i, last)
 					if a.id() != "" {
 						last = a
 					}
@@ -229,9 +206,7 @@ func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
 		if n := h.Introspections(); n < 2 || n > 12 {
 			t.Errorf("%d introspections in a minute, want at most one in 5 seconds", n)
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 	})
 }
 
@@ -255,9 +230,7 @@ func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
 				if n := h.Introspections(); n < 1 || n > c.most {
 					t.Errorf("%d introspections in a minute, want at most %d", n, c.most)
 				}
-				if h.Logins() != 1 {
-					t.Errorf("%d logins", h.Logins())
-				}
+				h.wantLogins(1)
 			})
 		})
 	}

@@ -197,3 +197,19 @@ func (h *harness) isWithin(r result) {
 		h.T.Errorf("%s: expires_in is %s, and the session ends in %s", r, r.expiresIn(), left)
 	}
 }
+
+// wantLogins checks how many token requests the org has received.
+func (h *harness) wantLogins(want int) {
+	h.T.Helper()
+	if n := h.Logins(); n != want {
+		h.T.Errorf("%d logins, want %d", n, want)
+	}
+}
+
+// wantDead checks that the token is not active any more.
+func (h *harness) wantDead(r result) {
+	h.T.Helper()
+	if h.Org.TokenActive(r.token()) {
+		h.T.Error("the token is active")
+	}
+}

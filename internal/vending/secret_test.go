@@ -69,9 +69,7 @@ func TestSecretIsReadAgainWhenRefused(t *testing.T) {
 		h.want(h.revoke(), "revoked") // forgets the token, so that a login is due within SECRET_TTL
 		h.Store(h.Value(key, secret))
 		h.want(h.vend(), "miss")
-		if n := h.Logins(); n != 3 {
-			t.Errorf("%d logins", n)
-		}
+		h.wantLogins(3)
 	})
 }
 
@@ -84,9 +82,7 @@ func TestVersionFoundAtLoginIsKept(t *testing.T) {
 		h.want(h.vend(), "hit")
 		time.Sleep(11 * time.Minute)
 		h.want(h.vend(), "confirmed") // introspection was denied only to the old credentials
-		if n := h.Logins(); n != 3 {
-			t.Errorf("%d logins", n)
-		}
+		h.wantLogins(3)
 	})
 }
 

@@ -84,9 +84,7 @@ func TestWrongSignature(t *testing.T) {
 			prepare(h)
 			h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
 			h.want(h.vend(), "bad_upstream_response")
-			if h.Logins() != 1 {
-				t.Errorf("%d logins", h.Logins())
-			}
+			h.wantLogins(1)
 		})
 	}
 }
