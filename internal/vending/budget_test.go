@@ -12,6 +12,7 @@ import (
 
 // TestLoginBudgetUnderAttack makes requests, every 10 milliseconds and every second, that try to cause many logins.
 func TestLoginBudgetUnderAttack(t *testing.T) {
+	t.Parallel()
 	calls := 1000
 	if testing.Short() {
 		calls = 100
@@ -212,6 +213,7 @@ func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
 
 // Salesforce's rate limit is respected, and so is its refusal to introspect.
 func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		fault sfoauthtest.Fault
 		most  int // introspections in a minute
@@ -237,16 +239,13 @@ func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
 }
 
 func TestTokenForAnotherOrgWhileBudgetExhausted(t *testing.T) {
-	for name, changed := range map[string]map[string]any{
-		"another address": {"baseUri": "https://other.my.salesforce.com"}, "another pin": {"orgId": "00Dxx0000000009EAA"},
+	t.Parallel()
+	for field, content := range map[string]string{
+		"baseUri": "https://other.my.salesforce.com", "orgId": "00Dxx0000000009EAA",
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(field, func(t *testing.T) {
 			runExhausted(t, func(t *testing.T, h *harness, token result) {
-				value := h.Value(h.App.Credentials())
-				for field, text := range changed {
-					value[field] = text
-				}
-				h.Store(value)
+				h.storeWith(field, content)
 				time.Sleep(2 * time.Second)
 				for range 3 {
 					h.want(h.reject(token.id()), "temporarily_unavailable")
@@ -293,6 +292,18 @@ func TestFallbackWithScarceBudget(t *testing.T) {
 		h.Store(h.Value(h.App.Credentials()))
 		time.Sleep(nextLogin)
 		h.want(h.vend(), "miss")
+	})
+}
+
+// The versions that were refused before the budget ran out are not tried again before the others.
+func TestRefusedVersionsWithScarceBudget(t *testing.T) {
+	run(t, options{config: Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, h *harness) {
+		h.App.Regenerate()            // what is stored does not work any more
+		h.want(h.revoke(), "revoked") // reads the secret
+		h.Store(h.Value("3MVG9wrong", "wrong"))
+		h.want(h.vend(), "temporarily_unavailable") // the first version is refused, and the second is found
+		time.Sleep(nextLogin)
+		h.want(h.vend(), "app_misconfigured") // the second is refused as well, and AWSPREVIOUS is the first
 	})
 }
 

@@ -19,6 +19,7 @@ func (h *harness) compromise() {
 }
 
 func TestCompromisedTokenIsRevoked(t *testing.T) {
+	t.Parallel()
 	denySecret := func(code string) func(h *harness) {
 		return func(h *harness) {
 			h.compromise()
@@ -73,6 +74,7 @@ func TestCompromisedTokenIsRevoked(t *testing.T) {
 }
 
 func TestCompromisedTokenIsRevokedAfterOutage(t *testing.T) {
+	t.Parallel()
 	for name, inject := range map[string]func(h *harness){
 		"Salesforce does not revoke": func(h *harness) {
 			h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)

@@ -2,6 +2,7 @@ package vending
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -126,9 +127,7 @@ func (h *harness) do(ctx context.Context, timeout time.Duration, req Request) re
 		r.grant, err = h.vendor.Vend(ctx, req, &r.stats)
 	}
 	r.took = time.Since(begun)
-	if err != nil {
-		r.err = err.(*Error)
-	}
+	r.err, _ = errors.AsType[*Error](err)
 	return r
 }
 

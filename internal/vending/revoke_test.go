@@ -14,6 +14,7 @@ import (
 )
 
 func TestRevocationErrors(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		fault sfoauthtest.Fault
 		want  string
@@ -46,6 +47,7 @@ func TestRevocationErrors(t *testing.T) {
 }
 
 func TestFailedRevocationsAreRetried(t *testing.T) {
+	t.Parallel()
 	for name, again := range map[string]func(h *harness){
 		"by the next DELETE":                 func(h *harness) { h.want(h.revoke(), "revoked") },
 		"by the next read of the secret":     func(h *harness) { time.Sleep(DefaultSecretTTL); h.vend() },
@@ -172,6 +174,7 @@ func TestLoginReturnsTokenPendingRevocation(t *testing.T) {
 
 // When a token must be revoked, its credentials may be refused, and so may the newer ones.
 func TestRevocationCredentials(t *testing.T) {
+	t.Parallel()
 	refused := sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials")
 	for name, faults := range map[string][]sfoauthtest.Fault{
 		"the new ones": {sfoauthtest.NoFault(), sfoauthtest.NoFault()}, // the cached token's, and those for the other token

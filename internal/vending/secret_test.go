@@ -10,6 +10,7 @@ import (
 )
 
 func TestFallbackDuringRotation(t *testing.T) {
+	t.Parallel()
 	for _, label := range appsecret.FallbackLabels {
 		subtest(t, label, options{}, func(t *testing.T, h *harness) {
 			key, secret := h.App.Regenerate()
@@ -115,6 +116,7 @@ func TestNoFallbackToAnotherOrg(t *testing.T) {
 }
 
 func TestRecoveryOnceCredentialsAreStored(t *testing.T) {
+	t.Parallel()
 	for _, label := range []string{"AWSCURRENT", "CANDIDATE", "AWSPENDING"} {
 		subtest(t, label, options{}, func(t *testing.T, h *harness) {
 			key, secret := h.App.Regenerate() // at Salesforce, and not stored
@@ -162,6 +164,7 @@ func TestPlaceholder(t *testing.T) {
 }
 
 func TestMalformedSecret(t *testing.T) {
+	t.Parallel()
 	subtest(t, "with a known version", options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Store(map[string]any{"consumerKey": "only"})

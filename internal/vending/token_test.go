@@ -50,6 +50,7 @@ func TestInactiveTokenIsReplaced(t *testing.T) {
 }
 
 func TestLoginsWithoutIntrospection(t *testing.T) {
+	t.Parallel()
 	for _, minTTL := range []time.Duration{time.Minute, DefaultMinTTL, 7 * time.Minute, 14 * time.Minute} {
 		o := options{app: sfoauthtest.AppOptions{NoIntrospection: true}, config: Config{MinTTL: minTTL}}
 		subtest(t, "MIN_TTL "+minTTL.String(), o, func(t *testing.T, h *harness) {
@@ -159,6 +160,7 @@ func TestCancelledRequestLeavesLogin(t *testing.T) {
 }
 
 func TestLoginsPerDay(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		used   bool
 		logins int
