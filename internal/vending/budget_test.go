@@ -213,7 +213,6 @@ func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
 
 // Salesforce's rate limit is respected, and so is its refusal to introspect.
 func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		fault sfoauthtest.Fault
 		most  int // introspections in a minute
@@ -239,7 +238,6 @@ func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
 }
 
 func TestTokenForAnotherOrgWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	for field, content := range map[string]string{
 		"baseUri": "https://other.my.salesforce.com", "orgId": "00Dxx0000000009EAA",
 	} {
