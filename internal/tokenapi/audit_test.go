@@ -167,6 +167,7 @@ func metricNames(line map[string]any) string {
 }
 
 func TestSecretAccessDeniedMetric(t *testing.T) {
+	t.Parallel()
 	for code, want := range map[string]bool{
 		"AccessDeniedException": true, "DecryptionFailure": true, "ResourceNotFoundException": false,
 		"InternalServiceError": false,
@@ -185,6 +186,7 @@ func TestSecretAccessDeniedMetric(t *testing.T) {
 }
 
 func TestLoginBudgetExhaustedMetric(t *testing.T) {
+	t.Parallel()
 	config := func() vending.Config { return vending.Config{Logins: loginbudget.New(1, 60), SecretTTL: time.Second} }
 	subtest(t, "no token", options{config: config()}, func(t *testing.T, h *harness) {
 		h.want(h.get(), 200, "miss")
@@ -223,6 +225,7 @@ func TestLoginBudgetExhaustedMetric(t *testing.T) {
 }
 
 func TestPrincipalsUnreadableMetric(t *testing.T) {
+	t.Parallel()
 	for value, want := range map[string]struct {
 		status int
 		code   string

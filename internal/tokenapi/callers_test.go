@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -129,51 +128,48 @@ func TestCallersWithDyingTokens(t *testing.T) {
 		// The function checks rejected tokens at most once in five seconds, so that some requests get the dead token again.
 		"faster than the checks": {1, 100 * time.Millisecond, 2},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHarness(t, options{
-					org: sfoauthtest.Config{
-						SessionTimeout: 24 * time.Hour,
-					}, config: vending.Config{Logins: loginbudget.New(2*deaths, 0)},
-				})
-				c, clients := newCallers(h, try.processes)
-				stop := make(chan struct{})
-				var group sync.WaitGroup
-				calls := make([]int, 100)
-				for i := range calls {
-					group.Go(func() {
-						for {
-							select {
-							case <-stop:
-								return
-							default:
-								c.call(clients[i%len(clients)], i*1_000_000+calls[i])
-								calls[i]++
-								time.Sleep(rand.N(try.pause / 4))
-							}
+		o := options{
+			org:    sfoauthtest.Config{SessionTimeout: 24 * time.Hour},
+			config: vending.Config{Logins: loginbudget.New(2*deaths, 0)},
+		}
+		subtest(t, name, o, func(t *testing.T, h *harness) {
+			c, clients := newCallers(h, try.processes)
+			stop := make(chan struct{})
+			var group sync.WaitGroup
+			calls := make([]int, 100)
+			for i := range calls {
+				group.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+							c.call(clients[i%len(clients)], i*1_000_000+calls[i])
+							calls[i]++
+							time.Sleep(rand.N(try.pause / 4))
 						}
-					})
-				}
-				dead := 0
-				for range deaths {
-					time.Sleep(try.pause + rand.N(try.pause))
-					if h.Org.RevokeAll() > 0 {
-						dead++
 					}
-					c.settle()
+				})
+			}
+			dead := 0
+			for range deaths {
+				time.Sleep(try.pause + rand.N(try.pause))
+				if h.Org.RevokeAll() > 0 {
+					dead++
 				}
-				close(stop)
-				group.Wait()
-				if logins := h.Logins(); logins > dead+1 {
-					t.Errorf("%d logins for %d dead tokens", logins, dead)
-				}
-				if most := dead * try.processes * try.rejectionsPerDead; c.rejections > most {
-					t.Errorf("%d requests with rejected= for %d dead tokens and %d processes", c.rejections, dead, try.processes)
-				}
-				if dead != deaths || h.Logins() < deaths || c.rejections < deaths-1 { // the last may have died unnoticed
-					t.Errorf("only %d tokens died, %d logins, %d rejections", dead, h.Logins(), c.rejections)
-				}
-			})
+				c.settle()
+			}
+			close(stop)
+			group.Wait()
+			if logins := h.Logins(); logins > dead+1 {
+				t.Errorf("%d logins for %d dead tokens", logins, dead)
+			}
+			if most := dead * try.processes * try.rejectionsPerDead; c.rejections > most {
+				t.Errorf("%d requests with rejected= for %d dead tokens and %d processes", c.rejections, dead, try.processes)
+			}
+			if dead != deaths || h.Logins() < deaths || c.rejections < deaths-1 { // the last may have died unnoticed
+				t.Errorf("only %d tokens died, %d logins, %d rejections", dead, h.Logins(), c.rejections)
+			}
 		})
 	}
 }

@@ -27,6 +27,7 @@ import (
 
 // TestSequenceDiagrams compares the diagrams with what the function sends.
 func TestSequenceDiagrams(t *testing.T) {
+	t.Parallel()
 	page := mdtest.Read(t, "../../docs/how-it-works.md")
 	later := func(*harness) { time.Sleep(11 * time.Minute) }
 	for _, c := range []struct {

@@ -17,6 +17,7 @@ import (
 )
 
 func TestRequests(t *testing.T) {
+	t.Parallel()
 	post := func(body any) func(map[string]any) {
 		return func(e map[string]any) { e["httpMethod"], e["body"] = "POST", body }
 	}
@@ -141,6 +142,7 @@ func TestRequestIDFromLambda(t *testing.T) {
 }
 
 func TestSAMCLI(t *testing.T) {
+	t.Parallel()
 	const stream, cloud = "AWS_LAMBDA_LOG_STREAM_NAME", "2026/11/24/[$LATEST]0123456789abcdef"
 	for name, c := range map[string]struct {
 		env  map[string]string

@@ -51,6 +51,7 @@ func TestBackoff(t *testing.T) {
 		"Secrets Manager is down":             {time.Second, []failure{secret(appsecret.Unavailable)}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var state backoff
 			for _, fail := range c.failures {
 				state = fail(state)

@@ -12,83 +12,61 @@ import (
 
 // TestLoginBudgetUnderAttack makes requests, every 10 milliseconds and every second, that try to cause many logins.
 func TestLoginBudgetUnderAttack(t *testing.T) {
+	t.Parallel()
 	calls := 1000
 	if testing.Short() {
 		calls = 100
 	}
+	type attack = func(h *harness, i int, last result) result
+	vendAndRevoke := func(h *harness, i int, _ result) result {
+		if i%2 == 0 {
+			return h.vend()
+		}
+		return h.revoke()
+	}
+	reject := func(h *harness, _ int, last result) result { return h.reject(idOr(last)) }
+	killAndReject := func(h *harness, _ int, last result) result {
+		h.Org.RevokeAll()
+		return h.reject(idOr(last))
+	}
+	store := func(h *harness, _ int, _ result) result {
+		h.Store(h.Value(h.App.Credentials()))
+		return h.vend()
+	}
+	fail := func(at sfoauthtest.Endpoint) func(*harness) {
+		return func(h *harness) { h.Org.InjectFault(at, sfoauthtest.Unavailable(), 0) }
+	}
+	endSessions := func(h *harness) { h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), 0) }
+	nothing := func(*harness) {}
+	denied := options{app: sfoauthtest.AppOptions{NoIntrospection: true}}
 	for name, c := range map[string]struct {
 		options options
 		prepare func(h *harness)
-		call    func(h *harness, i int, last result) result
+		attack  attack
 	}{
-		"DELETE and GET in turn": {call: func(h *harness, i int, _ result) result {
-			if i%2 == 0 {
-				return h.vend()
-			}
-			return h.revoke()
-		}},
-		"DELETE and GET in turn, where Salesforce does not revoke": {
-			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0) },
-			call: func(h *harness, i int, _ result) result {
-				if i%2 == 0 {
-					return h.vend()
-				}
-				return h.revoke()
-			},
-		},
-		"revoked at Salesforce, and reported": {call: func(h *harness, _ int, last result) result {
-			h.Org.RevokeAll()
-			return h.reject(idOr(last))
-		}},
-		"reported where introspection is refused": {
-			options: options{app: sfoauthtest.AppOptions{NoIntrospection: true}},
-			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
-		},
-		"reported while introspection fails": {
-			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0) },
-			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
-		},
-		"revoked at Salesforce, where another version is used": {
-			prepare: func(h *harness) { h.Store(h.Value("3MVG9wrong", "wrong")) },
-			call: func(h *harness, _ int, last result) result {
-				h.Org.RevokeAll()
-				return h.reject(idOr(last))
-			},
-		},
-		"revoked, where no version works": {
-			prepare: func(h *harness) {
-				h.Store(h.Value("3MVG9wrong", "wrong"), "CANDIDATE")
-				h.Store(h.Value("3MVG9bad", "bad"))
-				h.App.Regenerate()
-			},
-			call: func(h *harness, i int, _ result) result {
-				if i%2 == 0 {
-					return h.vend()
-				}
-				return h.revoke()
-			},
-		},
-		"a new version of the secret each time": {
-			options: options{config: Config{SecretTTL: time.Millisecond}},
-			call: func(h *harness, _ int, _ result) result {
-				h.Store(h.Value(h.App.Credentials()))
-				return h.vend()
-			},
-		},
-		"sessions that end at once": {
-			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), 0) },
-			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
-		},
+		"vend and revoke":                   {options{}, nothing, vendAndRevoke},
+		"vend and revoke, where that fails": {options{}, fail(sfoauthtest.Revoke), vendAndRevoke},
+		"vend and revoke, where no version works": {options{}, func(h *harness) {
+			h.Store(h.Value("3MVG9wrong", "wrong"), "CANDIDATE")
+			h.Store(h.Value("3MVG9bad", "bad"))
+			h.App.Regenerate()
+		}, vendAndRevoke},
+		"revoked at Salesforce, and rejected": {options{}, nothing, killAndReject},
+		"revoked at Salesforce, and rejected, with a fallback": {options{}, func(h *harness) {
+			h.Store(h.Value("3MVG9wrong", "wrong"))
+		}, killAndReject},
+		"rejected without introspection":        {denied, nothing, reject},
+		"rejected while introspection fails":    {options{}, fail(sfoauthtest.Introspect), reject},
+		"sessions that end at once":             {options{}, endSessions, reject},
+		"a new version of the secret each time": {options{config: Config{SecretTTL: time.Millisecond}}, nothing, store},
 	} {
 		for _, pause := range []time.Duration{10 * time.Millisecond, time.Second} {
 			subtest(t, name+", every "+pause.String(), c.options, func(t *testing.T, h *harness) {
-				if c.prepare != nil {
-					c.prepare(h)
-				}
+				c.prepare(h)
 				begun, exhausted := time.Now(), 0
 				var last result
 				for i := range calls {
-					a := c.call(h, i, last)
+					a := c.attack(h, i, last)
 					if a.id() != "" {
 						last = a
 					}
@@ -229,9 +207,7 @@ func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
 		if n := h.Introspections(); n < 2 || n > 12 {
 			t.Errorf("%d introspections in a minute, want at most one in 5 seconds", n)
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 	})
 }
 
@@ -255,25 +231,19 @@ func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
 				if n := h.Introspections(); n < 1 || n > c.most {
 					t.Errorf("%d introspections in a minute, want at most %d", n, c.most)
 				}
-				if h.Logins() != 1 {
-					t.Errorf("%d logins", h.Logins())
-				}
+				h.wantLogins(1)
 			})
 		})
 	}
 }
 
 func TestTokenForAnotherOrgWhileBudgetExhausted(t *testing.T) {
-	for name, changed := range map[string]map[string]any{
-		"another address": {"baseUri": "https://other.my.salesforce.com"}, "another pin": {"orgId": "00Dxx0000000009EAA"},
+	for field, content := range map[string]string{
+		"baseUri": "https://other.my.salesforce.com", "orgId": "00Dxx0000000009EAA",
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(field, func(t *testing.T) {
 			runExhausted(t, func(t *testing.T, h *harness, token result) {
-				value := h.Value(h.App.Credentials())
-				for field, text := range changed {
-					value[field] = text
-				}
-				h.Store(value)
+				h.storeWith(field, content)
 				time.Sleep(2 * time.Second)
 				for range 3 {
 					h.want(h.reject(token.id()), "temporarily_unavailable")
@@ -320,6 +290,18 @@ func TestFallbackWithScarceBudget(t *testing.T) {
 		h.Store(h.Value(h.App.Credentials()))
 		time.Sleep(nextLogin)
 		h.want(h.vend(), "miss")
+	})
+}
+
+// The versions that were refused before the budget ran out are not tried again before the others.
+func TestRefusedVersionsWithScarceBudget(t *testing.T) {
+	run(t, options{config: Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, h *harness) {
+		h.App.Regenerate()            // what is stored does not work any more
+		h.want(h.revoke(), "revoked") // reads the secret
+		h.Store(h.Value("3MVG9wrong", "wrong"))
+		h.want(h.vend(), "temporarily_unavailable") // the first version is refused, and the second is found
+		time.Sleep(nextLogin)
+		h.want(h.vend(), "app_misconfigured") // the second is refused as well, and AWSPREVIOUS is the first
 	})
 }
 

@@ -147,6 +147,7 @@ func TestDecide(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			if test.in.App == "" {
 				test.in = waited
 			}

@@ -82,6 +82,7 @@ func newPinnedHarness(t *testing.T) *harness {
 }
 
 func TestLoginFaultsWithoutToken(t *testing.T) {
+	t.Parallel()
 	forEachFault(t, sfoauthtest.Token, func(t *testing.T, fault sfoauthtest.Fault) {
 		at := slices.IndexFunc(atLogin, func(o outcomeOf) bool { return slices.Contains(o.faults, fault.String()) })
 		if at < 0 {
@@ -109,6 +110,7 @@ func TestLoginFaultsWithoutToken(t *testing.T) {
 }
 
 func TestFaultsWithCachedToken(t *testing.T) {
+	t.Parallel()
 	forEachFault(t, sfoauthtest.Introspect, func(t *testing.T, fault sfoauthtest.Fault) {
 		h := newPinnedHarness(t)
 		h.want(h.vend(), "miss")
@@ -130,6 +132,7 @@ func TestFaultsWithCachedToken(t *testing.T) {
 }
 
 func TestBackoffGrows(t *testing.T) {
+	t.Parallel()
 	const s = time.Second
 	for name, c := range map[string]struct {
 		fault sfoauthtest.Fault

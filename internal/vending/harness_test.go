@@ -2,6 +2,7 @@ package vending
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -126,9 +127,7 @@ func (h *harness) do(ctx context.Context, timeout time.Duration, req Request) re
 		r.grant, err = h.vendor.Vend(ctx, req, &r.stats)
 	}
 	r.took = time.Since(begun)
-	if err != nil {
-		r.err = err.(*Error)
-	}
+	r.err, _ = errors.AsType[*Error](err)
 	return r
 }
 
@@ -195,5 +194,21 @@ func (h *harness) isWithin(r result) {
 	h.T.Helper()
 	if left := time.Until(h.Org.TokenExpiry(r.token())); r.expiresIn() > left {
 		h.T.Errorf("%s: expires_in is %s, and the session ends in %s", r, r.expiresIn(), left)
+	}
+}
+
+// wantLogins checks how many token requests the org has received.
+func (h *harness) wantLogins(want int) {
+	h.T.Helper()
+	if n := h.Logins(); n != want {
+		h.T.Errorf("%d logins, want %d", n, want)
+	}
+}
+
+// wantDead checks that the token is not active any more.
+func (h *harness) wantDead(r result) {
+	h.T.Helper()
+	if h.Org.TokenActive(r.token()) {
+		h.T.Error("the token is active")
 	}
 }

@@ -28,6 +28,7 @@ var outages = map[string]localaws.Fault{
 }
 
 func TestSecretsManagerOutage(t *testing.T) {
+	t.Parallel()
 	for name, outage := range outages {
 		subtest(t, name, options{}, func(t *testing.T, h *harness) {
 			first := h.vend()
@@ -62,6 +63,7 @@ func TestSecretsManagerOutage(t *testing.T) {
 }
 
 func TestColdStartDuringSecretsManagerOutage(t *testing.T) {
+	t.Parallel()
 	for name, outage := range outages {
 		subtest(t, name, options{}, func(t *testing.T, h *harness) {
 			h.AWS.InjectFault("", outage, 0)
@@ -80,6 +82,7 @@ func TestColdStartDuringSecretsManagerOutage(t *testing.T) {
 }
 
 func TestUnreadableSecretIsUnknown(t *testing.T) {
+	t.Parallel()
 	for _, code := range []string{"AccessDeniedException", "DecryptionFailure", "ResourceNotFoundException"} {
 		subtest(t, code, options{}, func(t *testing.T, h *harness) {
 			first := h.vend()
@@ -117,6 +120,7 @@ func TestDeletedSecret(t *testing.T) {
 
 // A call ends before its request must respond, so that the error tells what was slow.
 func TestSlowCallIsExplained(t *testing.T) {
+	t.Parallel()
 	for _, timeout := range []time.Duration{3 * time.Second, 6 * time.Second} {
 		for i := range 10 { // two timers at the same moment fire in any order
 			subtest(t, fmt.Sprint(timeout, i), options{}, func(t *testing.T, h *harness) {
@@ -132,6 +136,7 @@ func TestSlowCallIsExplained(t *testing.T) {
 }
 
 func TestResponseBeforeTimeout(t *testing.T) {
+	t.Parallel()
 	for _, timeout := range []time.Duration{
 		200 * time.Millisecond, time.Second, 3 * time.Second, 15 * time.Second, 29 * time.Second,
 	} {

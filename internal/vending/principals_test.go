@@ -14,6 +14,7 @@ import (
 )
 
 func TestDenialNamesEntry(t *testing.T) {
+	t.Parallel()
 	for arn, want := range map[string]string{
 		"arn:aws:sts::333333333333:assumed-role/shipping/anna":       "role arn:aws:iam::333333333333:role/shipping",
 		"arn:aws-cn:sts::333333333333:assumed-role/shipping/i-012/x": "role arn:aws-cn:iam::333333333333:role/shipping",
@@ -37,6 +38,7 @@ func TestDenialNamesEntry(t *testing.T) {
 }
 
 func TestUnreadablePrincipalsDenyEveryone(t *testing.T) {
+	t.Parallel()
 	for name, list := range map[string]any{
 		"a string": "222222222222", "a broken entry": []string{"222222222222", "arn:aws:iam::22:role/x"}, "null": nil,
 		"an object": map[string]any{},
@@ -61,6 +63,7 @@ func TestUnreadablePrincipalsDenyEveryone(t *testing.T) {
 }
 
 func TestMalformedSecretHidesRestriction(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		before any // allowedPrincipals; nil: none
 		after  string

@@ -14,6 +14,7 @@ import (
 )
 
 func TestRevocationErrors(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		fault sfoauthtest.Fault
 		want  string
@@ -40,14 +41,13 @@ func TestRevocationErrors(t *testing.T) {
 				return
 			}
 			h.want(h.revoke(), "revoked") // tries again
-			if h.Org.TokenActive(first.token()) {
-				t.Error("the token is active")
-			}
+			h.wantDead(first)
 		})
 	}
 }
 
 func TestFailedRevocationsAreRetried(t *testing.T) {
+	t.Parallel()
 	for name, again := range map[string]func(h *harness){
 		"by the next DELETE":                 func(h *harness) { h.want(h.revoke(), "revoked") },
 		"by the next read of the secret":     func(h *harness) { time.Sleep(DefaultSecretTTL); h.vend() },
@@ -168,14 +168,13 @@ func TestLoginReturnsTokenPendingRevocation(t *testing.T) {
 		}
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "miss")
-		if h.Org.TokenActive(first.token()) {
-			t.Error("the token is active")
-		}
+		h.wantDead(first)
 	})
 }
 
 // When a token must be revoked, its credentials may be refused, and so may the newer ones.
 func TestRevocationCredentials(t *testing.T) {
+	t.Parallel()
 	refused := sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials")
 	for name, faults := range map[string][]sfoauthtest.Fault{
 		"the new ones": {sfoauthtest.NoFault(), sfoauthtest.NoFault()}, // the cached token's, and those for the other token
@@ -197,9 +196,7 @@ func TestRevocationCredentials(t *testing.T) {
 			}
 			h.Org.InjectFault(sfoauthtest.Revoke, refused, 0)
 			h.want(h.revoke(), "revoked")
-			if h.Org.TokenActive(first.token()) {
-				t.Error("the token is active")
-			}
+			h.wantDead(first)
 			if len(sent.bodies) != len(faults) || !strings.Contains(sent.bodies[1], key) {
 				t.Errorf("%d revocations; the second must use the current credentials", len(sent.bodies))
 			}

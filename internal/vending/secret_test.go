@@ -10,6 +10,7 @@ import (
 )
 
 func TestFallbackDuringRotation(t *testing.T) {
+	t.Parallel()
 	for _, label := range appsecret.FallbackLabels {
 		subtest(t, label, options{}, func(t *testing.T, h *harness) {
 			key, secret := h.App.Regenerate()
@@ -69,9 +70,7 @@ func TestSecretIsReadAgainWhenRefused(t *testing.T) {
 		h.want(h.revoke(), "revoked") // forgets the token, so that a login is due within SECRET_TTL
 		h.Store(h.Value(key, secret))
 		h.want(h.vend(), "miss")
-		if n := h.Logins(); n != 3 {
-			t.Errorf("%d logins", n)
-		}
+		h.wantLogins(3)
 	})
 }
 
@@ -84,9 +83,7 @@ func TestVersionFoundAtLoginIsKept(t *testing.T) {
 		h.want(h.vend(), "hit")
 		time.Sleep(11 * time.Minute)
 		h.want(h.vend(), "confirmed") // introspection was denied only to the old credentials
-		if n := h.Logins(); n != 3 {
-			t.Errorf("%d logins", n)
-		}
+		h.wantLogins(3)
 	})
 }
 
@@ -119,6 +116,7 @@ func TestNoFallbackToAnotherOrg(t *testing.T) {
 }
 
 func TestRecoveryOnceCredentialsAreStored(t *testing.T) {
+	t.Parallel()
 	for _, label := range []string{"AWSCURRENT", "CANDIDATE", "AWSPENDING"} {
 		subtest(t, label, options{}, func(t *testing.T, h *harness) {
 			key, secret := h.App.Regenerate() // at Salesforce, and not stored
@@ -166,6 +164,7 @@ func TestPlaceholder(t *testing.T) {
 }
 
 func TestMalformedSecret(t *testing.T) {
+	t.Parallel()
 	subtest(t, "with a known version", options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Store(map[string]any{"consumerKey": "only"})

@@ -9,6 +9,7 @@ import (
 )
 
 func TestLoginReturnsExistingSession(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		config sfoauthtest.Config
 		minTTL time.Duration
@@ -35,6 +36,7 @@ func TestLoginReturnsExistingSession(t *testing.T) {
 
 // Without introspection, the age of a session that another process began is unknown.
 func TestTokenTTLWithoutIntrospection(t *testing.T) {
+	t.Parallel()
 	for name, notExtended := range map[string]bool{"login extends the session": false, "login does not": true} {
 		o := options{
 			org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: notExtended},
@@ -61,6 +63,7 @@ func TestTokenTTLWithoutIntrospection(t *testing.T) {
 
 // A session may end soon, or have ended, when a login of this process returns it again.
 func TestLoginReturnsSameToken(t *testing.T) {
+	t.Parallel()
 	for name, idle := range map[string]time.Duration{
 		"8 minutes left": 7 * time.Minute, "2 minutes left": 13 * time.Minute, "nothing left": 15 * time.Minute,
 	} {
@@ -117,6 +120,7 @@ func TestLoginReturnsDeadToken(t *testing.T) {
 
 // A response without an OAuth error code comes from a server in front of Salesforce, and tells nothing about the app.
 func TestFailedIntrospectionCausesNoLogin(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]sfoauthtest.Fault{
 		"420": sfoauthtest.ErrorResponse(420, "", ""), "302": sfoauthtest.Redirect(302, "https://acme.my.salesforce.com/"),
 		"404":        sfoauthtest.ErrorResponse(404, "", ""),
@@ -182,6 +186,7 @@ func TestRejectedTokenWhileIntrospectionFails(t *testing.T) {
 }
 
 func TestTransientLoginFailure(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]sfoauthtest.Fault{
 		"420": sfoauthtest.ErrorResponse(420, "", ""), "400": sfoauthtest.ErrorResponse(400, "", ""),
 		"403": sfoauthtest.ErrorResponse(403, "", ""), "404": sfoauthtest.ErrorResponse(404, "", ""),

@@ -34,6 +34,7 @@ func (h *harness) stage(admin *sfoauth.StagedCredentialsClient, labels ...string
 // Salesforce does not document which secret signs for a login with other than the primary credentials. If it is always
 // that of the primary ones, every version can still be used at every point of a rotation.
 func TestSignatureDuringRotation(t *testing.T) {
+	t.Parallel()
 	for name, prepare := range map[string]func(h *harness){
 		"AWSCURRENT is not primary any more, and AWSPENDING is": func(h *harness) {
 			admin := h.admin()
@@ -65,6 +66,7 @@ func TestSignatureDuringRotation(t *testing.T) {
 }
 
 func TestWrongSignature(t *testing.T) {
+	t.Parallel()
 	for name, prepare := range map[string]func(h *harness){
 		"no other version": func(*harness) {},
 		"AWSPREVIOUS has other credentials, and has not signed": func(h *harness) {
@@ -84,9 +86,7 @@ func TestWrongSignature(t *testing.T) {
 			prepare(h)
 			h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
 			h.want(h.vend(), "bad_upstream_response")
-			if h.Logins() != 1 {
-				t.Errorf("%d logins", h.Logins())
-			}
+			h.wantLogins(1)
 		})
 	}
 }

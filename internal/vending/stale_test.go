@@ -125,9 +125,7 @@ func TestRejectedJWT(t *testing.T) {
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: 30 * time.Minute}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.want(h.reject(first.id()), "confirmed")
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 		h.Org.KillSession(first.token())
 		time.Sleep(rejectedCheckInterval)
 		h.want(h.reject(first.id()), "miss")

@@ -29,9 +29,7 @@ func TestCachedTokenLifecycle(t *testing.T) {
 		if confirmed.expiresIn() != DefaultIntrospectInterval || confirmed.id() != first.id() {
 			t.Errorf("the confirmed token: %s", confirmed)
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 	})
 }
 
@@ -52,6 +50,7 @@ func TestInactiveTokenIsReplaced(t *testing.T) {
 }
 
 func TestLoginsWithoutIntrospection(t *testing.T) {
+	t.Parallel()
 	for _, minTTL := range []time.Duration{time.Minute, DefaultMinTTL, 7 * time.Minute, 14 * time.Minute} {
 		o := options{app: sfoauthtest.AppOptions{NoIntrospection: true}, config: Config{MinTTL: minTTL}}
 		subtest(t, "MIN_TTL "+minTTL.String(), o, func(t *testing.T, h *harness) {
@@ -102,9 +101,7 @@ func TestExpiredJWT(t *testing.T) {
 		for range 10 {
 			h.want(h.vend(), "bad_upstream_response")
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 	})
 }
 
@@ -137,9 +134,7 @@ func TestConcurrentColdRequests(t *testing.T) {
 				t.Fatal("the requests got different tokens")
 			}
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 		if n := h.AWS.Calls()["GetSecretValue"]; n != 1 {
 			t.Errorf("the secret was read %d times", n)
 		}
@@ -160,13 +155,12 @@ func TestCancelledRequestLeavesLogin(t *testing.T) {
 		time.Sleep(time.Second)
 		cancel()
 		wg.Wait()
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 	})
 }
 
 func TestLoginsPerDay(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		used   bool
 		logins int
@@ -196,9 +190,7 @@ func TestLoginsPerDay(t *testing.T) {
 				}
 				time.Sleep(time.Duration(step) * time.Second)
 			}
-			if h.Logins() != c.logins {
-				t.Errorf("%d logins, want %d", h.Logins(), c.logins)
-			}
+			h.wantLogins(c.logins)
 		})
 	}
 }
@@ -228,9 +220,7 @@ func TestRejectedTokenThatIsActive(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 		if n := h.Introspections(); n > 21 { // 100 seconds, one in 5
 			t.Errorf("%d introspections", n)
 		}
@@ -322,18 +312,14 @@ func TestRevoke(t *testing.T) {
 		h.want(h.revoke(), "revoked")
 		first := h.vend()
 		h.want(h.revoke(), "revoked")
-		if h.Org.TokenActive(first.token()) {
-			t.Error("the token is active")
-		}
+		h.wantDead(first)
 		h.want(h.vend(), "miss")
 
 		second := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
 		h.want(h.revoke(), "temporarily_unavailable")
 		h.want(h.revoke(), "revoked") // revokes it
-		if h.Org.TokenActive(second.token()) {
-			t.Error("the token is active")
-		}
+		h.wantDead(second)
 
 		h.want(h.vend(), "miss")
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.ResetAfterCommit(), 3)
@@ -355,9 +341,7 @@ func TestRevocationOutlivesRequest(t *testing.T) {
 		time.AfterFunc(time.Second, cancel)
 		h.want(h.do(ctx, 15*time.Second, Request{Principal: billing, revoke: true}), "temporarily_unavailable")
 		time.Sleep(3 * time.Second)
-		if h.Org.TokenActive(first.token()) {
-			t.Error("the token is active")
-		}
+		h.wantDead(first)
 		h.want(h.vend(), "miss")
 	})
 }

@@ -5,7 +5,9 @@ package simtest
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,9 +70,7 @@ func New(t testing.TB, o Options) *Harness {
 	h.Secrets = h.SDK(h.HTTPClient())
 	if !o.NoSecret {
 		value := h.Value(h.App.Credentials())
-		for name, field := range o.Secret {
-			value[name] = field
-		}
+		maps.Copy(value, o.Secret)
 		h.CreateSecret(AppName, value)
 	}
 	return h
@@ -172,10 +172,8 @@ func (h *Harness) VersionWithLabel(label string) string {
 	})
 	h.Must(err)
 	for id, labels := range out.VersionIdsToStages {
-		for _, l := range labels {
-			if l == label {
-				return id
-			}
+		if slices.Contains(labels, label) {
+			return id
 		}
 	}
 	return ""
