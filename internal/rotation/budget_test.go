@@ -60,6 +60,7 @@ func TestFloodOfLabelMoves(t *testing.T) {
 
 // The writer of evil moves COMPROMISED between two versions; each move costs a login of the admin app.
 func TestSecretWriterCannotSpendAdminLogins(t *testing.T) {
+	t.Parallel()
 	moves := 300
 	if testing.Short() {
 		moves = 100
@@ -150,6 +151,7 @@ func TestPropagationFitsIntoLoginBudget(t *testing.T) {
 
 // With the smallest budgets that the settings allow, a rotation ends within a day.
 func TestRotationWithSmallLoginBudget(t *testing.T) {
+	t.Parallel()
 	for _, b := range [][2]int{{1, 10}, {5, 10}, {10, 10}, {1, 60}} {
 		t.Run(fmt.Sprint(b), func(t *testing.T) {
 			run(t, options{propagation: 10 * time.Minute}, func(_ *testing.T, h *harness) {

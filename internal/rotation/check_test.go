@@ -49,6 +49,7 @@ func TestCheckChangesNothing(t *testing.T) {
 }
 
 func TestCheckOutcomes(t *testing.T) {
+	t.Parallel()
 	token := func(fault sfoauthtest.Fault) func(h *harness) {
 		return func(h *harness) { h.Org.InjectFault(sfoauthtest.Token, fault, 0) }
 	}

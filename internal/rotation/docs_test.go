@@ -24,6 +24,7 @@ var phrases = map[sfoauthtest.Endpoint]string{
 
 // TestDocumentedSequences compares the diagrams with what the function sends. Reads of secrets are not in them.
 func TestDocumentedSequences(t *testing.T) {
+	t.Parallel()
 	page := mdtest.Read(t, "../../docs/how-it-works.md")
 	reads := []string{"DescribeSecret", "GetSecretValue", "ListSecrets"}
 	for heading, compromised := range map[string]bool{"A rotation": false, "An emergency": true} {

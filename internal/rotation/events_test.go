@@ -138,6 +138,7 @@ func (l *laggingReads) DescribeSecret(
 
 // Secrets Manager's reads are eventually consistent.
 func TestLaggingReads(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		label   string
 		noIDs   bool
@@ -208,6 +209,7 @@ func (h *harness) atRest(current string) {
 
 // Each event is delivered twice at the same time, as "at least once" allows.
 func TestSimultaneousEvents(t *testing.T) {
+	t.Parallel()
 	for name, prepare := range map[string]func(h *harness) (current string){
 		"a candidate that works": func(h *harness) string { return h.storeNew("CANDIDATE") },
 		"a candidate that is rejected": func(h *harness) string {
@@ -254,6 +256,7 @@ func TestSimultaneousEvents(t *testing.T) {
 
 // A person stores wrong credentials, and right ones while the wrong ones are tried, which takes as long as propagation.
 func TestMistakeIsCorrectedDuringLogins(t *testing.T) {
+	t.Parallel()
 	same := func(h *harness) (key, secret string) { return h.App.Credentials() }
 	regenerate := func(h *harness) (key, secret string) { return h.App.Regenerate() }
 	for name, c := range map[string]struct {

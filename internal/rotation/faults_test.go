@@ -12,6 +12,7 @@ import (
 // Secrets Manager retries. Meanwhile AWSCURRENT logs in; afterwards the next rotation completes; and no secret is
 // logged. With -short it tries a sample.
 func TestRotationFaults(t *testing.T) {
+	t.Parallel()
 	cases := 0
 	for _, at := range []sfoauthtest.Endpoint{
 		sfoauthtest.Token, sfoauthtest.REST, sfoauthtest.PrimaryCredentials, sfoauthtest.ListStaged, sfoauthtest.Stage,
@@ -64,6 +65,7 @@ var temporary = map[string]bool{
 
 // TestLabelFaults injects every fault of the token endpoint while credentials that a person has stored are tried.
 func TestLabelFaults(t *testing.T) {
+	t.Parallel()
 	cases := 0
 	for _, label := range []string{"CANDIDATE", "AWSCURRENT"} {
 		for _, fault := range sfoauthtest.AllFaults() {

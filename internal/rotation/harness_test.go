@@ -99,6 +99,7 @@ func runSynctest(t *testing.T, o options, test func(t *testing.T, h *harness)) {
 // runAll runs the test for each case, as a subtest.
 func runAll[C any](t *testing.T, o options, cases map[string]C, test func(t *testing.T, h *harness, c C)) {
 	t.Helper()
+	t.Parallel()
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) { run(t, o, func(t *testing.T, h *harness) { test(t, h, c) }) })
 	}

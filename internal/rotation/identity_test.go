@@ -15,6 +15,7 @@ import (
 
 // New credentials that act as another user are refused, unless the secret pins that user.
 func TestIdentityOfNewCredentials(t *testing.T) {
+	t.Parallel()
 	for _, label := range []string{"CANDIDATE", "AWSCURRENT"} {
 		for variant := range 4 {
 			pinned, oldWorks := variant&1 > 0, variant&2 > 0

@@ -23,6 +23,7 @@ func TestCandidateBecomesCurrent(t *testing.T) {
 }
 
 func TestRejectedCandidate(t *testing.T) {
+	t.Parallel()
 	for name, store := range map[string]func(h *harness) string{
 		"wrong credentials": func(h *harness) string { return h.storeWrong("CANDIDATE") },
 		"malformed":         func(h *harness) string { return h.StoreText(`{"consumerKey":"only"}`, "CANDIDATE") },
@@ -241,6 +242,7 @@ func TestPlaceholderIsNoFailure(t *testing.T) {
 }
 
 func TestOutageIsNoRefusal(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []sfoauthtest.Fault{
 		sfoauthtest.Maintenance(), sfoauthtest.Reset(), sfoauthtest.Hang(), sfoauthtest.Body("{}"),
 		sfoauthtest.Redirect(302, ""), sfoauthtest.TooManyRequests(time.Minute, false),
@@ -273,6 +275,7 @@ func TestOutageIsNoRefusal(t *testing.T) {
 }
 
 func TestPropagationIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	for _, label := range []string{"AWSCURRENT", "CANDIDATE"} {
 		t.Run(label, func(t *testing.T) {
 			o := options{org: sfoauthtest.Config{PropagationDelay: 8 * time.Minute}, propagation: 10 * time.Minute}
@@ -286,6 +289,7 @@ func TestPropagationIsWaitedFor(t *testing.T) {
 }
 
 func TestInvocationEndsBeforePropagation(t *testing.T) {
+	t.Parallel()
 	for _, label := range []string{"AWSCURRENT", "CANDIDATE"} {
 		t.Run(label, func(t *testing.T) {
 			run(t, options{propagation: 20 * time.Minute}, func(_ *testing.T, h *harness) { // longer than Lambda allows
@@ -318,6 +322,7 @@ func TestNewPrimaryCredentialsAreNotRolledBack(t *testing.T) {
 
 // A session that ends between the login and the call that uses it says nothing about the credentials.
 func TestEndedSessionIsNoRefusal(t *testing.T) {
+	t.Parallel()
 	for _, label := range []string{"CANDIDATE", "AWSCURRENT"} {
 		for _, times := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s, %d sessions", label, times), func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 // A version that restricts callers is not rolled back to one that admits more, regardless of what else is wrong with
 // it.
 func TestRestrictionIsNotRolledBack(t *testing.T) {
+	t.Parallel()
 	type fields = map[string]any
 	account, role := []string{"222222222222"}, []string{"arn:aws:iam::222222222222:role/billing"}
 	allow := func(list any) fields { return fields{"allowedPrincipals": list} }
@@ -78,6 +79,7 @@ func TestUnreadableRestrictionIsNotRolledBack(t *testing.T) {
 }
 
 func TestCandidateThatDeniesEveryoneIsRejected(t *testing.T) {
+	t.Parallel()
 	for name, rotate := range map[string]bool{"by its event": false, "by a rotation": true} {
 		t.Run(name, func(t *testing.T) {
 			run(t, options{noIDs: rotate}, func(_ *testing.T, h *harness) {

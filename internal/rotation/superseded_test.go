@@ -85,6 +85,7 @@ func TestCandidateBecomesCurrentDuringRotation(t *testing.T) {
 
 // AWSCURRENT moves at the moment when finishSecret moves it.
 func TestCurrentMovesDuringFinishSecret(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		move   func(h *harness, candidate string)
 		person bool // whose version takes precedence: the rotation fails
@@ -134,6 +135,7 @@ func (h *harness) onceDone(at sfoauthtest.Endpoint, f func()) {
 
 // A person moves AWSCURRENT to a version with a misspelt restriction while a rotation is under way.
 func TestMisspeltRestrictionDuringRotation(t *testing.T) {
+	t.Parallel()
 	for _, at := range []sfoauthtest.Endpoint{sfoauthtest.Stage, sfoauthtest.Promote} {
 		t.Run(string(at), func(t *testing.T) {
 			run(t, options{}, func(t *testing.T, h *harness) {

@@ -137,6 +137,7 @@ var attacks = map[string]func(a *attack, begin func()){
 
 // After an attack evil holds no credentials of crm, and crm's are what they were.
 func TestSecretWriterCannotReachOtherApps(t *testing.T) {
+	t.Parallel()
 	for name, strike := range attacks {
 		for variant := range 4 {
 			adminApp, stored := variant&1 > 0, variant&2 > 0
