@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,114 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
-	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
-
-func TestRotateCompromisedNeedsConfirmation(t *testing.T) {
-	t.Parallel()
-	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	before := s.current(t)
-	if _, stderr, code := s.command(t, ownerKey, "yes\n", "rotate", "crm", "--compromised"); code != exitUsage ||
-		!strings.Contains(stderr, "--yes") || !strings.Contains(stderr, "sftoken/crm in account 111111111111") {
-		t.Errorf("no terminal: exit %d: %s", code, stderr)
-	}
-	if status, _, _ := s.command(t, ownerKey, "", "secret", "status", "crm"); strings.Contains(status, "COMPROMISED") ||
-		s.current(t) != before {
-		t.Errorf("something was done: %s", status)
-	}
-	for _, args := range [][]string{{"--label", "AWSPREVIOUS"}, {"--version-id", before},
-		{"--compromised", "--label", "AWSCURRENT", "--version-id", before}} {
-		if _, stderr, code := s.command(t, ownerKey, "",
-			append([]string{"rotate", "crm", "--yes"}, args...)...); code != exitUsage {
-			t.Errorf("%q: exit %d: %s", args, code, stderr)
-		}
-	}
-	for _, args := range [][]string{{"--label", "NOSUCH"}, {"--version-id", "00000000-0000-4000-8000-00000000000f"},
-		{"--label", "AWSPREVIOUS"}} {
-		if _, stderr, code := s.command(t, ownerKey, "", append([]string{"rotate", "crm", "--yes", "--compromised"},
-			args...)...); code != exitFailed || !strings.Contains(stderr, "sftoken secret status crm") {
-			t.Errorf("%q: exit %d: %s", args, code, stderr)
-		}
-	}
-	if s.current(t) != before {
-		t.Error("something was rotated")
-	}
-}
-
-// Compromised previous credentials that still work are deleted, and the current ones stay.
-func TestRotateCompromisedPreviousVersion(t *testing.T) {
-	t.Parallel()
-	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	oldKey, oldSecret := s.App.Credentials()
-	if _, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--wait"); code != 0 {
-		t.Fatalf("exit %d: %s", code, stderr)
-	}
-	current := s.current(t)
-	stdout, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--compromised", "--yes", "--label",
-		"AWSPREVIOUS", "--json")
-	var got rotation
-	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || !got.Compromised ||
-		got.Leaked == current || got.Current != "" || !got.Revoked {
-		t.Errorf("exit %d: %v: %s%s", code, err, stdout, stderr)
-	}
-	if err := s.WaitIdle(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if s.Org.CanLogin(oldKey, oldSecret) || s.current(t) != current {
-		t.Errorf("the compromised credentials log in: %t; current is %s, want %s", s.Org.CanLogin(oldKey, oldSecret),
-			s.current(t), current)
-	}
-	oldKey, oldSecret = s.App.Credentials() // by the id: the current version
-	if _, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--compromised", "--yes", "--version-id",
-		current); code != 0 || s.current(t) == current {
-		t.Errorf("--version-id: exit %d: %s", code, stderr)
-	}
-	if err := s.WaitIdle(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if s.Org.CanLogin(oldKey, oldSecret) {
-		t.Error("the compromised credentials log in")
-	}
-}
-
-// A forgotten label would delete credentials later on.
-func TestRotateCompromisedRemovesLabelOnFailure(t *testing.T) {
-	t.Parallel()
-	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	before := s.current(t)
-	s.Org.InjectFault(sfoauthtest.Stage, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
-	begun := time.Now()
-	stdout, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--compromised", "--yes", "--json")
-	if code != exitFailed || !strings.Contains(stderr, "the rotate function failed: createSecret: ") ||
-		!strings.Contains(stderr, "INSUFFICIENT_ACCESS") || !strings.Contains(stderr, "is no longer labelled COMPROMISED") {
-		t.Errorf("exit %d: %s%s", code, stdout, stderr)
-	}
-	if took := time.Since(begun); took > 30*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	if status, _, _ := s.command(t, ownerKey, "", "secret", "status", "crm"); strings.Contains(status, "COMPROMISED") ||
-		s.current(t) != before {
-		t.Errorf("the label is still there: %s", status)
-	}
-	s.Org.ClearFaults()
-	if _, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--compromised", "--yes"); code != 0 {
-		t.Errorf("again: exit %d: %s", code, stderr)
-	}
-	// An earlier version has the label now, and must get it back.
-	marked := s.labelled(t, "COMPROMISED")
-	s.Org.InjectFault(sfoauthtest.Stage, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
-	if _, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--compromised", "--yes"); code != exitFailed ||
-		s.labelled(t, "COMPROMISED") != marked {
-		t.Errorf("the label is on another version than before: exit %d: %s", code, stderr)
-	}
-	// If new credentials exist, the label must stay.
-	s.Org.ClearFaults()
-	s.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
-	if _, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--compromised", "--yes"); code != exitFailed ||
-		s.labelled(t, "COMPROMISED") != s.current(t) || !strings.Contains(stderr, "stays labelled COMPROMISED") {
-		t.Errorf("half-way: exit %d: %s", code, stderr)
-	}
-}
 
 func (s *testStack) labelled(t *testing.T, label string) string {
 	t.Helper()
@@ -184,31 +75,6 @@ func TestRotateCompromisedInterrupted(t *testing.T) {
 				synctest.Wait()
 			})
 		})
-	}
-}
-
-func TestRotateReportsFailure(t *testing.T) {
-	t.Parallel()
-	s := newTestStack(t, io.Discard, "PROPAGATION=0s")
-	s.Org.InjectFault(sfoauthtest.PrimaryCredentials, sfoauthtest.ErrorResponse(403, "INSUFFICIENT_ACCESS", "no"), 0)
-	begun := time.Now()
-	for range 2 { // a new one; one that is continued
-		if stdout, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--wait"); code != exitFailed ||
-			!strings.Contains(stderr, "the rotate function failed: createSecret: ") ||
-			!strings.Contains(stderr, "INSUFFICIENT_ACCESS") {
-			t.Errorf("exit %d: %s%s", code, stdout, stderr)
-		}
-	}
-	if took := time.Since(begun); took > 30*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	if _, stderr, code := s.command(t, ownerKey, "", "rotate", "crm"); code != 0 ||
-		!strings.Contains(stderr, "warning: the rotate function failed") {
-		t.Errorf("without --wait: exit %d: %s", code, stderr)
-	}
-	s.Org.ClearFaults()
-	if _, stderr, code := s.command(t, ownerKey, "", "rotate", "crm", "--wait"); code != 0 {
-		t.Errorf("afterwards: exit %d: %s", code, stderr)
 	}
 }
 
