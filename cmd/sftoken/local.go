@@ -77,14 +77,19 @@ for Python's requests, NODE_EXTRA_CA_CERTS for Node.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.ListenAPI, "listen", "127.0.0.1:8080", "`HOST:PORT` where the API listens")
-	flags.StringVar(&c.ListenAWS, "secrets-manager-listen", "127.0.0.1:4566", "`HOST:PORT` where Secrets Manager and STS listen")
+	flags.StringVar(&c.ListenAWS, "secrets-manager-listen", "127.0.0.1:4566",
+		"`HOST:PORT` where Secrets Manager and STS listen")
 	flags.StringVar(&c.ListenOrg, "org-listen", "127.0.0.1:8443", "`HOST:PORT` where the simulated org listens")
-	flags.StringVar(&c.ListenOrgTLS, "org-tls-listen", "127.0.0.1:8444", "`HOST:PORT` where it listens with TLS, with --org-ca")
-	flags.StringVar(&c.OrgURL, "org-url", "", "`URL` of the simulated org as the functions reach it, if not where it listens")
-	flags.StringVar(&c.OrgCA, "org-ca", "", "serve the simulated org with TLS too, and write the certificate to trust to `FILE`")
+	flags.StringVar(&c.ListenOrgTLS, "org-tls-listen", "127.0.0.1:8444",
+		"`HOST:PORT` where it listens with TLS, with --org-ca")
+	flags.StringVar(&c.OrgURL, "org-url", "",
+		"`URL` of the simulated org as the functions reach it, if not where it listens")
+	flags.StringVar(&c.OrgCA, "org-ca", "",
+		"serve the simulated org with TLS too, and write the certificate to trust to `FILE`")
 	flags.StringVar(&file, "secrets", "", "use a real org: a `FILE` that maps apps to secret values")
 	flags.StringArrayVar(&c.Env, "env", nil, "set an environment variable of the functions, `NAME=value`; may be repeated")
-	flags.BoolVar(&c.NoFunctions, "no-functions", false, "start only the org and AWS, for functions that run elsewhere: sam local")
+	flags.BoolVar(&c.NoFunctions, "no-functions", false,
+		"start only the org and AWS, for functions that run elsewhere: sam local")
 	flags.BoolVar(&asJSON, "json", false, "for machines: one JSON object with the addresses and keys")
 	return cmd
 }

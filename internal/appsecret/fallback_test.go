@@ -14,7 +14,10 @@ func TestFallbacks(t *testing.T) {
 	// version parses "key host": the rest follows from them.
 	version := func(text string) *appsecret.Version {
 		key, host, _ := strings.Cut(text, " ")
-		v, err := appsecret.Parse(text, fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":"s","baseUri":"https://%s"}`, key, host))
+		v, err := appsecret.Parse(
+			text,
+			fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":"s","baseUri":"https://%s"}`, key, host),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

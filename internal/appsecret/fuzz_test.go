@@ -50,7 +50,8 @@ func keeps(t *testing.T, v *Version, before map[string]json.RawMessage) {
 	if err != nil {
 		t.Fatalf("what is written does not read: %v", err)
 	}
-	if !next.Credentials().Equal(pair) || next.BaseURI != v.BaseURI || next.AppID != v.AppID || next.OrgID != v.OrgID || next.WithCredentials(pair).Reveal() != text {
+	if !next.Credentials().Equal(pair) || next.BaseURI != v.BaseURI || next.AppID != v.AppID || next.OrgID != v.OrgID ||
+		next.WithCredentials(pair).Reveal() != text {
 		t.Error("written and read again it is another version")
 	}
 	var after map[string]json.RawMessage

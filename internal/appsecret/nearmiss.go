@@ -2,9 +2,9 @@ package appsecret
 
 import "strings"
 
-// NearMiss reports whether name is not a field's but would be one's with other capitals or separators, in the singular or plural, or
-// with a letter more, less, different or exchanged with its neighbour: one letter, or two in a long name, as in allowedPrinciples. It
-// returns that field's name.
+// NearMiss returns the field that name nearly is, and reports whether there is one. Upper case, separators and a plural
+// do not matter. One letter may be missing, added, different or swapped with its neighbor; in a long name two, as in
+// allowedPrinciples.
 func NearMiss(name string) (known string, ok bool) {
 	if IsField(name) {
 		return "", false
@@ -19,7 +19,7 @@ func NearMiss(name string) (known string, ok bool) {
 	return "", false
 }
 
-// squeeze leaves the letters and digits, in lower case.
+// squeeze returns the letters and digits, in lower case.
 func squeeze(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -37,7 +37,7 @@ func abs(n int) int { return max(n, -n) }
 
 func singular(word string) string { return strings.TrimSuffix(word, "s") }
 
-// edits returns how many letters must be inserted, deleted, replaced, or exchanged with the one behind, to make one text of the other.
+// edits returns how many insertions, deletions, replacements and swaps of neighbors turn one text into the other.
 // Source: the optimal string alignment distance.
 func edits(a, b string) int {
 	x, y := []rune(a), []rune(b)

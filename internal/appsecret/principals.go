@@ -8,17 +8,18 @@ import (
 	"strings"
 )
 
-// Principals says which IAM principals may have an app's tokens.
+// Principals is a list of the IAM principals that may get an app's tokens. A nil list allows every principal that IAM
+// allows; an empty one allows none.
 type Principals struct {
 	patterns []pattern
 }
 
-// pattern is one entry. An empty resource stands for everything in the account.
+// pattern is one entry. An empty resource matches everything in the account.
 type pattern struct {
 	partition, account, resource string
 }
 
-// parsePrincipals reads the list. An entry that could not match what its author meant is an error.
+// parsePrincipals reads the list. An entry that cannot match what its author intended is an error.
 func parsePrincipals(raw json.RawMessage) (*Principals, error) {
 	var entries []string
 	if err := json.Unmarshal(raw, &entries); err != nil || entries == nil {
@@ -44,7 +45,8 @@ func parsePattern(entry string) (pattern, error) {
 	}
 	// arn:partition:iam::account:resource
 	parts := strings.SplitN(entry, ":", 6)
-	if len(parts) != 6 || parts[0] != "arn" || !strings.HasPrefix(parts[1], "aws") || parts[2] != "iam" || parts[3] != "" || !isAccount(parts[4]) {
+	if len(parts) != 6 || parts[0] != "arn" || !strings.HasPrefix(parts[1], "aws") ||
+		parts[2] != "iam" || parts[3] != "" || !isAccount(parts[4]) {
 		return pattern{}, errPrincipal
 	}
 	p := pattern{partition: parts[1], account: parts[4]}
@@ -59,28 +61,30 @@ func parsePattern(entry string) (pattern, error) {
 		p.resource = "user/" + name
 		return p, nil
 	}
-	// A session's ARN has lost its role's path. Role names are unique in an account whatever their paths, so a whole name
-	// says enough without; a pattern behind a path would match more than its author meant.
+	// The ARN of a session does not have its role's path. Role names are unique in an account regardless of paths, so a
+	// complete name is sufficient. A pattern after a path would match more than its author intended.
 	if base != name && strings.Contains(base, "*") {
-		return pattern{}, errors.New("a session does not show its role's path, so a path with * behind it cannot be checked: leave the path out")
+		return pattern{}, errors.New("the ARN of a session lacks its role's path, so a path followed by * cannot be " +
+			"checked: leave the path out")
 	}
 	p.resource = "role/" + base
 	return p, nil
 }
 
-var errPrincipal = errors.New("want an account id, or the ARN of an IAM role or user (for a session, the ARN of its role)")
+var errPrincipal = errors.New(
+	"want an account id, or the ARN of an IAM role or user (for a session, the ARN of its role)")
 
-// nameLetters are those of a role's or user's name. Source: CreateRole in the IAM API Reference.
+// nameLetters may occur in the name of a role or user. Source: CreateRole in the IAM API Reference.
 const nameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+=,.@-"
 
-// isAccount says whether text is an account id, or a pattern of one.
+// isAccount reports whether text is an account id, or a pattern of one.
 func isAccount(text string) bool {
 	wild := strings.Contains(text, "*")
 	return strings.Trim(text, "0123456789*") == "" && (len(text) == 12 || wild && len(text) < 12)
 }
 
-// Allows says whether the principal with this ARN, as API Gateway's requestContext.identity.userArn gives it, is in the
-// list. A nil list allows everybody whom IAM has let in.
+// Allows reports whether the principal with this ARN, which is API Gateway's requestContext.identity.userArn, is in the
+// list.
 func (p *Principals) Allows(arn string) bool {
 	if p == nil {
 		return true
@@ -97,7 +101,7 @@ func (p *Principals) Allows(arn string) bool {
 			resource = "role/" + name[strings.LastIndex(name, "/")+1:]
 		}
 	case "sts":
-		// assumed-role/<role>/<session>: the caller chooses the session's name, so it decides nothing.
+		// assumed-role/<role>/<session>: the caller chooses the session's name, so it is ignored.
 		if rest, ok := strings.CutPrefix(resource, "assumed-role/"); ok {
 			role, _, _ := strings.Cut(rest, "/")
 			resource = "role/" + role
@@ -105,19 +109,17 @@ func (p *Principals) Allows(arn string) bool {
 	default:
 		return false
 	}
-	for _, one := range p.patterns {
-		if globMatch(one.partition, parts[1]) && globMatch(one.account, parts[4]) && (one.resource == "" || globMatch(one.resource, resource)) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.patterns, func(one pattern) bool {
+		return globMatch(one.partition, parts[1]) && globMatch(one.account, parts[4]) &&
+			(one.resource == "" || globMatch(one.resource, resource))
+	})
 }
 
-// DenyAll says whether the list is there and empty, as that of an app whose login only changes the pairs of others.
+// DenyAll reports whether the list is empty but not nil. That suits an app that only changes other apps' credentials.
 func (p *Principals) DenyAll() bool { return p != nil && len(p.patterns) == 0 }
 
-// Covers reports whether everyone whom other allows is allowed by p too. Either may be nil, which allows everyone. It may miss that
-// several entries together cover one, and then reports false.
+// Covers reports whether p allows every principal that other allows. It may miss that several entries together cover
+// one, and then returns false.
 func (p *Principals) Covers(other *Principals) bool {
 	if p == nil {
 		return true
@@ -126,7 +128,7 @@ func (p *Principals) Covers(other *Principals) bool {
 		return false
 	}
 	for _, theirs := range other.patterns {
-		// A * in their pattern can be matched by a * in ours alone, so what theirs stands for is matched as well.
+		// Only a * of ours can match a * of theirs, so ours also matches everything that theirs does.
 		if !slices.ContainsFunc(p.patterns, func(ours pattern) bool {
 			return globMatch(ours.partition, theirs.partition) && globMatch(ours.account, theirs.account) &&
 				(ours.resource == "" || theirs.resource != "" && globMatch(ours.resource, theirs.resource))
@@ -137,7 +139,7 @@ func (p *Principals) Covers(other *Principals) bool {
 	return true
 }
 
-// globMatch matches text against a pattern in which * stands for any characters.
+// globMatch reports whether text matches a pattern in which * stands for any characters.
 func globMatch(pattern, text string) bool {
 	head, tail, wild := strings.Cut(pattern, "*")
 	if !wild {

@@ -10,20 +10,22 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
-// Client is the part of Secrets Manager that changing a secret takes; *secretsmanager.Client has it.
+// Client is the part of Secrets Manager that changing a secret needs; *secretsmanager.Client implements it.
 type Client interface {
 	Getter
-	DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput, ...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error)
-	PutSecretValue(context.Context, *secretsmanager.PutSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error)
-	UpdateSecretVersionStage(context.Context, *secretsmanager.UpdateSecretVersionStageInput, ...func(*secretsmanager.Options)) (*secretsmanager.UpdateSecretVersionStageOutput, error)
+	DescribeSecret(context.Context, *sm.DescribeSecretInput, ...func(*sm.Options)) (*sm.DescribeSecretOutput, error)
+	PutSecretValue(context.Context, *sm.PutSecretValueInput, ...func(*sm.Options)) (*sm.PutSecretValueOutput, error)
+	UpdateSecretVersionStage(
+		context.Context, *sm.UpdateSecretVersionStageInput, ...func(*sm.Options),
+	) (*sm.UpdateSecretVersionStageOutput, error)
 }
 
-// Secret is one app's secret as DescribeSecret saw it. It does not follow changes made elsewhere, nor those made through
-// it: open it again for those.
+// Secret is one app's secret as DescribeSecret returned it. It follows no later change, not even one made through it:
+// open it again for that.
 type Secret struct {
 	client Client
 
@@ -33,27 +35,28 @@ type Secret struct {
 	RotationEnabled bool
 	Schedule        string // rate(30 days), cron(…); empty: none
 	Created         time.Time
-	Deleted         time.Time           // when it is going to be deleted; zero: never
+	Deleted         time.Time           // when it will be deleted; zero: never
 	LastChanged     time.Time           // zero: never
 	LastRotated     time.Time           // zero: never
 	NextRotation    time.Time           // zero: none is due; in the past: one has failed or was missed
-	Labels          map[string][]string // of each version, those without a value included
+	Labels          map[string][]string // of each version, including those without a value
 }
 
-// ErrNotAnApp is in the error of opening a secret whose name is not an app's.
-var ErrNotAnApp = errors.New("it is not an app's")
+// ErrNotAnApp is in the error of opening a secret whose name is not that of an app's secret.
+var ErrNotAnApp = errors.New("not an app's secret")
 
 // Open describes the secret with this ARN or name, which must belong to an app under the prefix.
 func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error) {
-	out, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
+	out, err := client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &id})
 	if err != nil {
 		return nil, &Error{Secret: id, Kind: kindOf(err), Err: err}
 	}
 	s := &Secret{
-		client: client, ARN: aws.ToString(out.ARN), Name: aws.ToString(out.Name), RotationEnabled: aws.ToBool(out.RotationEnabled),
-		Created: aws.ToTime(out.CreatedDate), LastChanged: aws.ToTime(out.LastChangedDate), LastRotated: aws.ToTime(out.LastRotatedDate),
+		client: client, ARN: aws.ToString(out.ARN), Name: aws.ToString(out.Name),
+		RotationEnabled: aws.ToBool(out.RotationEnabled), Schedule: schedule(out.RotationRules),
+		Created: aws.ToTime(out.CreatedDate), Deleted: aws.ToTime(out.DeletedDate),
+		LastChanged: aws.ToTime(out.LastChangedDate), LastRotated: aws.ToTime(out.LastRotatedDate),
 		NextRotation: aws.ToTime(out.NextRotationDate), Labels: out.VersionIdsToStages,
-		Schedule: schedule(out.RotationRules), Deleted: aws.ToTime(out.DeletedDate),
 	}
 	app, ok := strings.CutPrefix(s.Name, prefix)
 	if !ok || !ValidName(app) {
@@ -73,18 +76,18 @@ func schedule(rules *types.RotationRulesType) string {
 	return aws.ToString(rules.ScheduleExpression)
 }
 
-// Overdue says whether the rotation should have happened a day ago: NextRotation is the end of the rotation window, and a
-// failed rotation is tried again for a while.
+// Overdue reports whether the rotation should have happened a day ago: NextRotation is the end of the rotation window,
+// and a failed rotation is retried for a while.
 func (s *Secret) Overdue(now time.Time) bool {
 	return !s.NextRotation.IsZero() && now.After(s.NextRotation.Add(24*time.Hour))
 }
 
-// HasLabel says whether the version has the label.
+// HasLabel reports whether the version has the label.
 func (s *Secret) HasLabel(version, label string) bool {
 	return slices.Contains(s.Labels[version], label)
 }
 
-// VersionWithLabel returns the id of the version that has the label; empty: none.
+// VersionWithLabel returns the ID of the version that has the label; empty: none has it.
 func (s *Secret) VersionWithLabel(label string) string {
 	for _, version := range slices.Sorted(maps.Keys(s.Labels)) {
 		if s.HasLabel(version, label) {
@@ -94,9 +97,10 @@ func (s *Secret) VersionWithLabel(label string) string {
 	return ""
 }
 
-// Read returns the version with this id. Its errors are of type *Error; a version without a value is Unknown.
+// Read returns the version with this ID. Its errors are of type *Error; the Kind of a version without a value is
+// NotFound.
 func (s *Secret) Read(ctx context.Context, version string) (*Version, error) {
-	v, err := read(ctx, s.client, s.Name, version, &secretsmanager.GetSecretValueInput{SecretId: &s.ARN, VersionId: &version})
+	v, err := read(ctx, s.client, s.Name, version, &sm.GetSecretValueInput{SecretId: &s.ARN, VersionId: &version})
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +108,8 @@ func (s *Secret) Read(ctx context.Context, version string) (*Version, error) {
 	return v, nil
 }
 
-// ReadAll returns every labelled version that can be read as an app's secret, and leaves out the others.
+// ReadAll returns every labelled version that is readable as an app's secret. It skips those without a value and
+// malformed ones.
 func (s *Secret) ReadAll(ctx context.Context) ([]*Version, error) {
 	var versions []*Version
 	for _, id := range slices.Sorted(maps.Keys(s.Labels)) {
@@ -120,10 +125,10 @@ func (s *Secret) ReadAll(ctx context.Context) ([]*Version, error) {
 	return versions, nil
 }
 
-// Put stores a value under the version id token and gives it the label. Doing it again with the same value changes nothing;
-// with another value it fails. rotationToken is what Secrets Manager sent along with a rotation step, if anything.
+// Put stores a value under the version ID token and gives it the label. Repeating it with the same value changes
+// nothing; with another value it fails. rotationToken is the one that came with a rotation step; empty: none.
 func (s *Secret) Put(ctx context.Context, token, rotationToken, label, value string) error {
-	input := &secretsmanager.PutSecretValueInput{
+	input := &sm.PutSecretValueInput{
 		SecretId: &s.ARN, ClientRequestToken: &token, SecretString: &value, VersionStages: []string{label},
 	}
 	if rotationToken != "" {
@@ -135,14 +140,14 @@ func (s *Secret) Put(ctx context.Context, token, rotationToken, label, value str
 	return nil
 }
 
-// MoveLabel moves the label to the version, from the one that had it when the secret was opened. Where somebody else has moved
-// it to a third one since, Secrets Manager refuses, and nothing changes.
+// MoveLabel moves the label to the version from the one that had it when the secret was opened. If the label has moved
+// to a third version since, Secrets Manager rejects the request, and nothing changes.
 func (s *Secret) MoveLabel(ctx context.Context, label, version string) error {
 	from := s.VersionWithLabel(label)
 	if from == version {
 		return nil
 	}
-	input := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.ARN, VersionStage: &label, MoveToVersionId: &version}
+	input := &sm.UpdateSecretVersionStageInput{SecretId: &s.ARN, VersionStage: &label, MoveToVersionId: &version}
 	if from != "" {
 		input.RemoveFromVersionId = &from
 	}
@@ -152,30 +157,32 @@ func (s *Secret) MoveLabel(ctx context.Context, label, version string) error {
 	return nil
 }
 
-// RemoveLabel takes the label off the version. Where it is off already, nothing changes.
+// RemoveLabel removes the label from the version. If the version does not have it, nothing changes.
 func (s *Secret) RemoveLabel(ctx context.Context, label, version string) error {
-	input := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.ARN, VersionStage: &label, RemoveFromVersionId: &version}
+	input := &sm.UpdateSecretVersionStageInput{SecretId: &s.ARN, VersionStage: &label, RemoveFromVersionId: &version}
 	if err := s.update(ctx, input); err != nil {
-		return fmt.Errorf("taking %s off version %s of secret %s: %w", label, version, s.Name, err)
+		return fmt.Errorf("removing %s from version %s of secret %s: %w", label, version, s.Name, err)
 	}
 	return nil
 }
 
-// update changes a label. What has happened already, by another invocation of the function or by a request whose answer was lost,
-// Secrets Manager refuses; here it is no error.
-func (s *Secret) update(ctx context.Context, input *secretsmanager.UpdateSecretVersionStageInput) error {
+// update changes a label. Secrets Manager rejects a change that was already made, by another invocation of the function
+// or by a request whose response was lost. Here that is no error.
+func (s *Secret) update(ctx context.Context, input *sm.UpdateSecretVersionStageInput) error {
 	_, err := s.client.UpdateSecretVersionStage(ctx, input)
-	if _, refused := errors.AsType[*types.InvalidParameterException](err); !refused {
+	if _, rejected := errors.AsType[*types.InvalidParameterException](err); !rejected {
 		return err
 	}
-	now, failed := s.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.ARN})
+	now, failed := s.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &s.ARN})
 	if failed != nil {
 		return err
 	}
 	has := func(version *string) bool {
 		return slices.Contains(now.VersionIdsToStages[*version], *input.VersionStage)
 	}
-	if (input.MoveToVersionId == nil || has(input.MoveToVersionId)) && (input.RemoveFromVersionId == nil || !has(input.RemoveFromVersionId)) {
+	moved := input.MoveToVersionId == nil || has(input.MoveToVersionId)
+	removed := input.RemoveFromVersionId == nil || !has(input.RemoveFromVersionId)
+	if moved && removed {
 		return nil
 	}
 	return err

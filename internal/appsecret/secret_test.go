@@ -59,7 +59,11 @@ type labels struct {
 	described     int
 }
 
-func (l *labels) DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput, ...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error) {
+func (l *labels) DescribeSecret(
+	context.Context,
+	*secretsmanager.DescribeSecretInput,
+	...func(*secretsmanager.Options),
+) (*secretsmanager.DescribeSecretOutput, error) {
 	name, shown := "sftoken/crm", l.before
 	if l.described++; l.described > 1 {
 		shown = l.after
@@ -67,7 +71,11 @@ func (l *labels) DescribeSecret(context.Context, *secretsmanager.DescribeSecretI
 	return &secretsmanager.DescribeSecretOutput{ARN: &name, Name: &name, VersionIdsToStages: shown}, nil
 }
 
-func (l *labels) UpdateSecretVersionStage(context.Context, *secretsmanager.UpdateSecretVersionStageInput, ...func(*secretsmanager.Options)) (*secretsmanager.UpdateSecretVersionStageOutput, error) {
+func (l *labels) UpdateSecretVersionStage(
+	context.Context,
+	*secretsmanager.UpdateSecretVersionStageInput,
+	...func(*secretsmanager.Options),
+) (*secretsmanager.UpdateSecretVersionStageOutput, error) {
 	return nil, &types.InvalidParameterException{}
 }
 

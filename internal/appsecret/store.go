@@ -7,30 +7,30 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 )
 
-// ErrorKind says why a version could not be read.
+// ErrorKind is why a version could not be read.
 type ErrorKind int
 
 const (
-	// Unavailable: Secrets Manager is down, slow or limiting. What was read before is still good.
+	// Unavailable: Secrets Manager is down, slow or limiting requests. What was read before is still valid.
 	Unavailable ErrorKind = iota
-	// NotFound: there is no such secret, it is scheduled for deletion, or no version has the label. GetSecretValue does not
-	// tell these apart.
+	// NotFound: there is no such secret, it is scheduled for deletion, or no version has the label. GetSecretValue does
+	// not distinguish them.
 	NotFound
 	// Denied: IAM or the key's policy does not let this function read the secret.
 	Denied
-	// Malformed: the value is not what an app's secret should be.
+	// Malformed: the value is not that of an app's secret.
 	Malformed
 )
 
 // Error is why a version could not be read. It holds no value of the secret.
 type Error struct {
 	Secret  string // the secret's name
-	Version string // the label or id of the version that was asked for; empty: the secret itself
+	Version string // the label or ID of the requested version; empty: the secret itself
 	Kind    ErrorKind
 	Err     error
 }
@@ -44,9 +44,33 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Getter is the part of Secrets Manager that reading takes; *secretsmanager.Client has it.
+// IsKind reports whether err is an *Error of this kind.
+func IsKind(err error, kind ErrorKind) bool {
+	failed, ok := errors.AsType[*Error](err)
+	return ok && failed.Kind == kind
+}
+
+// kindOf classifies errors of GetSecretValue. Source: the operation's page in the Secrets Manager API Reference,
+// "Errors".
+func kindOf(err error) ErrorKind {
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+		return NotFound
+	}
+	if _, ok := errors.AsType[*types.InvalidRequestException](err); ok { // scheduled for deletion
+		return NotFound
+	}
+	if _, ok := errors.AsType[*types.DecryptionFailure](err); ok { // the key is disabled, deleted or not accessible
+		return Denied
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "AccessDeniedException" {
+		return Denied
+	}
+	return Unavailable
+}
+
+// Getter is the part of Secrets Manager that reading needs; *secretsmanager.Client implements it.
 type Getter interface {
-	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+	GetSecretValue(context.Context, *sm.GetSecretValueInput, ...func(*sm.Options)) (*sm.GetSecretValueOutput, error)
 }
 
 // Reader reads apps' secrets. It is safe for concurrent use.
@@ -58,7 +82,7 @@ type Reader struct {
 // Read returns the version of the app's secret that has the label. Its errors are of type *Error.
 func (r Reader) Read(ctx context.Context, app, label string) (*Version, error) {
 	name := r.Prefix + app
-	version, err := read(ctx, r.Client, name, label, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &label})
+	version, err := read(ctx, r.Client, name, label, &sm.GetSecretValueInput{SecretId: &name, VersionStage: &label})
 	if err != nil {
 		return nil, err
 	}
@@ -66,33 +90,31 @@ func (r Reader) Read(ctx context.Context, app, label string) (*Version, error) {
 	return version, nil
 }
 
-func read(ctx context.Context, client Getter, secret, version string, input *secretsmanager.GetSecretValueInput) (*Version, error) {
-	failed := &Error{Secret: secret, Version: version}
+func read(ctx context.Context, client Getter, secret, version string, input *sm.GetSecretValueInput) (*Version, error) {
+	failed := func(kind ErrorKind, err error) (*Version, error) {
+		return nil, &Error{Secret: secret, Version: version, Kind: kind, Err: err}
+	}
 	out, err := client.GetSecretValue(ctx, input)
 	if err != nil {
-		failed.Kind, failed.Err = kindOf(err), redactQuoted(err)
-		return nil, failed
+		return failed(kindOf(err), redactQuoted(err))
 	}
 	switch {
 	case out.SecretString != nil:
 	case out.SecretBinary != nil:
 		err := errors.New("the value is binary: store it as a string")
-		failed.Kind, failed.Err = Malformed, &valueError{mentionsPrincipals(string(out.SecretBinary)), err}
-		return nil, failed
-	default: // AWS refuses to read a version without a value; an emulator may answer without one
-		failed.Kind, failed.Err = NotFound, errors.New("the version has no value yet")
-		return nil, failed
+		return failed(Malformed, &valueError{mentionsPrincipals(string(out.SecretBinary)), err})
+	default: // AWS returns an error for a version without a value; an emulator may not
+		return failed(NotFound, errors.New("the version has no value yet"))
 	}
 	parsed, err := Parse(aws.ToString(out.VersionId), *out.SecretString)
 	if err != nil {
-		failed.Kind, failed.Err = Malformed, err
-		return nil, failed
+		return failed(Malformed, err)
 	}
 	parsed.Created = aws.ToTime(out.CreatedDate)
 	return parsed, nil
 }
 
-// redactQuoted drops what net/http quotes of an answer that is not HTTP, which may be the secret.
+// redactQuoted removes what net/http quotes of a response that is not HTTP, which may be the secret.
 func redactQuoted(err error) error {
 	for _, begins := range []string{"malformed HTTP", "malformed MIME header"} {
 		if before, _, found := strings.Cut(err.Error(), begins); found {
@@ -100,27 +122,4 @@ func redactQuoted(err error) error {
 		}
 	}
 	return err
-}
-
-// IsKind says whether err is an *Error with this problem.
-func IsKind(err error, problem ErrorKind) bool {
-	failed, ok := errors.AsType[*Error](err)
-	return ok && failed.Kind == problem
-}
-
-// kindOf sorts what GetSecretValue answers. Source: the operation's page in the Secrets Manager API Reference, "Errors".
-func kindOf(err error) ErrorKind {
-	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
-		return NotFound
-	}
-	if _, ok := errors.AsType[*types.InvalidRequestException](err); ok { // scheduled for deletion
-		return NotFound
-	}
-	if _, ok := errors.AsType[*types.DecryptionFailure](err); ok { // the key is disabled, deleted or out of reach
-		return Denied
-	}
-	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "AccessDeniedException" {
-		return Denied
-	}
-	return Unavailable
 }

@@ -12,7 +12,11 @@ import (
 // answer is a Secrets Manager that answers every read with the same version.
 type answer secretsmanager.GetSecretValueOutput
 
-func (a *answer) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (a *answer) GetSecretValue(
+	context.Context,
+	*secretsmanager.GetSecretValueInput,
+	...func(*secretsmanager.Options),
+) (*secretsmanager.GetSecretValueOutput, error) {
 	return (*secretsmanager.GetSecretValueOutput)(a), nil
 }
 

@@ -1,6 +1,6 @@
-// Package appsecret holds one Salesforce app's credentials as they are stored in AWS Secrets Manager: what the value
-// means, and how a version of it is read. What the credentials are used for is left to internal/vending and
-// internal/rotation.
+// Package appsecret holds one Salesforce app's credentials as stored in AWS Secrets Manager: the fields of the value,
+// how to read and write versions of it, and the order in which versions are tried at login. What the credentials are
+// used for is left to internal/vending and internal/rotation.
 package appsecret
 
 import (
@@ -17,35 +17,36 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// The labels of a version. The first three are Secrets Manager's own; the others are this project's.
+// Labels of a version. The first three are Secrets Manager's own; the others are this project's.
 const (
 	Current   = "AWSCURRENT"
 	Pending   = "AWSPENDING"
 	Previous  = "AWSPREVIOUS"
-	Candidate = "CANDIDATE" // a pair that a person put there to be tried and, if it works, made current
-	Rejected  = "REJECTED"  // one that was tried and refused
-	// Compromised marks the version whose pair has leaked: once it is not current any more, its pair is deleted at Salesforce
-	// and the tokens made with it are revoked.
+	Candidate = "CANDIDATE" // credentials that a person stored to be tried and, if they work, made current
+	Rejected  = "REJECTED"  // credentials that were tried and refused
+	// Compromised marks the version whose credentials have leaked. Once it is not current any more, its credentials are
+	// deleted at Salesforce and the tokens issued to them are revoked.
 	Compromised = "COMPROMISED"
 )
 
-// Placeholder stands for the pair in a secret that a deployment has made and nobody has filled in yet.
+// Placeholder stands for the credentials in a secret that a deployment has created and that is not filled in yet.
 const Placeholder = "replace-me"
 
-// NamePattern is what an app's name looks like. It is checked by hand: a regular expression would be compiled at each start
-// of the functions.
+// NamePattern describes an app's name. ValidName checks it by hand, because a regular expression would be compiled at
+// each start of the functions.
 const NamePattern = "[a-z0-9][a-z0-9-]{0,62}"
 
-// ValidName says whether name can be an app's.
+// ValidName reports whether name can be an app's.
 func ValidName(name string) bool {
-	return len(name) >= 1 && len(name) <= 63 && name[0] != '-' && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-"
+	return len(name) >= 1 && len(name) <= 63 && name[0] != '-' && strings.Trim(name, letters) == ""
 }
 
 // Version is one version of an app's secret. It is immutable.
 type Version struct {
-	App            string    // whose secret it is of; empty where it was parsed alone
-	ID             string    // Secrets Manager's version id, which is unique within one secret
-	Created        time.Time // when it was stored; zero where that is not known
+	App            string    // empty where the value was parsed alone
+	ID             string    // Secrets Manager's version ID, which is unique within one secret
+	Created        time.Time // when it was stored; zero: not known
 	ConsumerKey    string
 	ConsumerSecret sfoauth.Secret
 	BaseURI        string // without a trailing slash
@@ -53,16 +54,16 @@ type Version struct {
 	ConsumerID     string // 888…; likewise
 	OrgID          string // empty: not pinned
 	UserID         string // empty: not pinned
-	// AllowedPrincipals may have this app's tokens. Nil: IAM alone decides. Empty: no caller gets one.
+	// AllowedPrincipals may get this app's tokens. Nil: IAM alone decides. Empty: no caller gets one.
 	AllowedPrincipals *Principals
-	// PrincipalsErr is why the stored allowedPrincipals cannot be read; nil: it can. AllowedPrincipals is empty then: a restriction
-	// that cannot be read denies every caller, while the credentials keep working.
+	// PrincipalsErr is why the stored allowedPrincipals cannot be read; nil: it can. AllowedPrincipals is then empty: a
+	// restriction that cannot be read denies every caller, while the credentials keep working.
 	PrincipalsErr error
 
-	value sfoauth.Secret // the JSON as stored, for writing it back with fields that are not known here
+	value sfoauth.Secret // the JSON as stored, to be written back with its unknown fields
 }
 
-// IsField says whether name is that of a field that Parse reads. Others are kept, and mean nothing here.
+// IsField reports whether name is that of a field that Parse reads. Other fields are kept, and mean nothing here.
 func IsField(name string) bool { return slices.Contains(fieldNames(), name) }
 
 const principalsField = "allowedPrincipals"
@@ -75,7 +76,7 @@ func fieldNames() []string {
 	return names
 }
 
-// field is a field whose value is a string.
+// field is a field with a string value.
 type field struct {
 	name     string
 	required bool
@@ -94,11 +95,11 @@ func (v *Version) stringFields(secret *string) [7]field {
 	}
 }
 
-// Parse reads a secret's value. White space around values and slashes at the end of baseUri are forgiven, and so is
-// a byte order mark, which some editors put in front. The error names what is wrong with which field, and holds no value.
+// Parse reads a secret's value. It accepts white space around values, slashes at the end of baseUri, and a byte order
+// mark, which some editors add. The error names what is wrong with which field, and holds no value.
 //
-// A name that differs from a field's by a detail, as NearMiss has it, is an error: it was meant to say something. A list of
-// allowedPrincipals that cannot be read is not: see Version.PrincipalsErr.
+// A name that nearly equals a field's, by the rules of NearMiss, is an error, because a restriction or pin was probably
+// intended. An unreadable list of allowedPrincipals is not an error: see Version.PrincipalsErr.
 func Parse(id, value string) (*Version, error) {
 	fields, err := Fields(value)
 	if err != nil {
@@ -141,7 +142,7 @@ func Parse(id, value string) (*Version, error) {
 	return v, nil
 }
 
-// Fields reads a stored value as the JSON object that it must be, and does not look at what the fields hold.
+// Fields decodes a stored value, which must be a JSON object, and leaves its fields as they are.
 func Fields(value string) (map[string]json.RawMessage, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(trimBOM(value), &fields); err != nil || fields == nil {
@@ -152,7 +153,7 @@ func Fields(value string) (map[string]json.RawMessage, error) {
 
 // valueError is why a value is malformed.
 type valueError struct {
-	principals *Principals // that the value has, as far as it can be read; nil: it restricts no caller
+	principals *Principals // those of the value, as far as they can be read; nil: it restricts no caller
 	err        error
 }
 
@@ -160,15 +161,15 @@ func (e *valueError) Error() string { return e.err.Error() }
 
 func (e *valueError) Unwrap() error { return e.err }
 
-// HidesRestriction reports whether err is about a malformed value that was to restrict callers more than version does: serving
-// callers by version instead would let in those whom the value keeps out.
+// HidesRestriction reports whether err is about a malformed value that was meant to restrict callers more than version
+// does. Using version instead would then admit callers whom the value keeps out.
 func HidesRestriction(err error, version *Version) bool {
 	malformed, ok := errors.AsType[*valueError](err)
 	return ok && !malformed.principals.Covers(version.AllowedPrincipals)
 }
 
-// mentionsPrincipals returns an empty list where a value that is no JSON object seems to have allowedPrincipals, and nil otherwise.
-// It may be in UTF-16.
+// mentionsPrincipals returns an empty list if a value that is not a JSON object seems to have allowedPrincipals, and
+// nil otherwise. The value may be in UTF-16.
 func mentionsPrincipals(value string) *Principals {
 	for word := range strings.SplitSeq(strings.ReplaceAll(value, "\x00", ""), `"`) {
 		if known, near := NearMiss(word); word == principalsField || near && known == principalsField {
@@ -178,36 +179,36 @@ func mentionsPrincipals(value string) *Principals {
 	return nil
 }
 
-// trimBOM is the value without a byte order mark.
+// trimBOM returns the value without a byte order mark.
 func trimBOM(value string) []byte { return bytes.TrimPrefix([]byte(value), []byte("\ufeff")) }
 
-// IsPlaceholder says whether nobody has put a real pair here yet.
+// IsPlaceholder reports whether no real credentials are stored yet.
 func (v *Version) IsPlaceholder() bool {
 	return v.ConsumerKey == Placeholder || v.ConsumerSecret.Reveal() == Placeholder
 }
 
-// CanSelfRotate says whether the pair can be changed through Salesforce's API.
+// CanSelfRotate reports whether the credentials can be changed through Salesforce's API.
 func (v *Version) CanSelfRotate() bool {
 	return v.AppID != "" && v.ConsumerID != "" && !v.IsPlaceholder()
 }
 
-// Credentials returns the pair.
+// Credentials returns the consumer key and secret.
 func (v *Version) Credentials() sfoauth.ConsumerCredentials {
 	return sfoauth.ConsumerCredentials{ConsumerKey: v.ConsumerKey, ConsumerSecret: v.ConsumerSecret}
 }
 
-// SameCredentials says whether both versions log in with the same pair in the same org.
+// SameCredentials reports whether both versions log in with the same credentials to the same org.
 func (v *Version) SameCredentials(other *Version) bool {
 	return v.Credentials().Equal(other.Credentials()) && v.BaseURI == other.BaseURI
 }
 
-// WithCredentials returns the value to store for a version that differs in its pair alone. Fields that are not known here stay as they
-// are.
-func (v *Version) WithCredentials(pair sfoauth.ConsumerCredentials) sfoauth.Secret {
+// WithCredentials returns the value to store for a version that differs in its credentials alone. It keeps all other
+// fields.
+func (v *Version) WithCredentials(credentials sfoauth.ConsumerCredentials) sfoauth.Secret {
 	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(trimBOM(v.value.Reveal()), &fields) // Parse has done it before
-	fields["consumerKey"], _ = json.Marshal(pair.ConsumerKey)
-	fields["consumerSecret"], _ = json.Marshal(pair.ConsumerSecret.Reveal())
+	_ = json.Unmarshal(trimBOM(v.value.Reveal()), &fields) // Parse has checked it
+	fields["consumerKey"], _ = json.Marshal(credentials.ConsumerKey)
+	fields["consumerSecret"], _ = json.Marshal(credentials.ConsumerSecret.Reveal())
 	value, _ := json.Marshal(fields)
 	return sfoauth.NewSecret(string(value))
 }
@@ -218,17 +219,19 @@ func (v *Version) Value() sfoauth.Secret { return v.value }
 // Client returns an OAuth client that logs in with this version.
 func (v *Version) Client(hosts sfoauth.AllowedHosts, client *http.Client) *sfoauth.Client {
 	return &sfoauth.Client{
-		BaseURL: v.BaseURI, ConsumerKey: v.ConsumerKey, ConsumerSecret: v.ConsumerSecret, AllowedHosts: hosts, HTTPClient: client,
+		BaseURL: v.BaseURI, ConsumerKey: v.ConsumerKey, ConsumerSecret: v.ConsumerSecret,
+		AllowedHosts: hosts, HTTPClient: client,
 	}
 }
 
-// VerifyIdentity refuses a token that belongs to another organization or user than the secret pins.
+// VerifyIdentity returns an error if the token belongs to another org or user than the secret pins.
 func (v *Version) VerifyIdentity(token *sfoauth.Token) error {
 	if v.OrgID != "" && !sfoauth.EqualIDs(v.OrgID, token.OrganizationID) {
-		return fmt.Errorf("the pair logs in to organization %s, but the secret's orgId is %s", token.OrganizationID, v.OrgID)
+		return fmt.Errorf("the credentials log in to organization %s, but the secret's orgId is %s",
+			token.OrganizationID, v.OrgID)
 	}
 	if v.UserID != "" && !sfoauth.EqualIDs(v.UserID, token.UserID) {
-		return fmt.Errorf("the pair logs in as user %s, but the secret's userId is %s", token.UserID, v.UserID)
+		return fmt.Errorf("the credentials log in as user %s, but the secret's userId is %s", token.UserID, v.UserID)
 	}
 	return nil
 }

@@ -16,7 +16,16 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := []string{v.ID, v.ConsumerKey, v.ConsumerSecret.Reveal(), v.BaseURI, v.AppID, v.ConsumerID, v.OrgID, v.UserID}
-	want := []string{"v1", "3MVG9key", "abc123", "https://acme.my.salesforce.com", "0xIxx0000000001", "888xx0000000001", "00Dxx0000000001", "005xx0000000001"}
+	want := []string{
+		"v1",
+		"3MVG9key",
+		"abc123",
+		"https://acme.my.salesforce.com",
+		"0xIxx0000000001",
+		"888xx0000000001",
+		"00Dxx0000000001",
+		"005xx0000000001",
+	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -83,8 +92,14 @@ func TestAListThatCannotBeReadDeniesEveryone(t *testing.T) {
 			t.Errorf("%s: the credentials cannot be used: %v", list, err)
 			continue
 		}
-		if v.PrincipalsErr == nil || !strings.Contains(v.PrincipalsErr.Error(), "allowedPrincipals: ") || v.AllowedPrincipals.Allows("arn:aws:iam::222222222222:root") {
-			t.Errorf("%s: %v, and the account's root user is let in: %t", list, v.PrincipalsErr, v.AllowedPrincipals.Allows("arn:aws:iam::222222222222:root"))
+		if v.PrincipalsErr == nil || !strings.Contains(v.PrincipalsErr.Error(), "allowedPrincipals: ") ||
+			v.AllowedPrincipals.Allows("arn:aws:iam::222222222222:root") {
+			t.Errorf(
+				"%s: %v, and the account's root user is let in: %t",
+				list,
+				v.PrincipalsErr,
+				v.AllowedPrincipals.Allows("arn:aws:iam::222222222222:root"),
+			)
 		}
 	}
 }
@@ -163,7 +178,9 @@ func TestPrincipals(t *testing.T) {
 	)
 	// The last part of a pattern must end the name: role/app-*-prod must not admit these.
 	prodAdmin, prod := "arn:aws:sts::222222222222:assumed-role/app-x-prod-admin/anna", "arn:aws:sts::222222222222:assumed-role/app-x-prod/anna"
-	if p, err := parsePrincipals(json.RawMessage(`["arn:aws:iam::222222222222:role/app-*-prod"]`)); err != nil || p.Allows(prodAdmin) || !p.Allows(prod) {
+	if p, err := parsePrincipals(json.RawMessage(`["arn:aws:iam::222222222222:role/app-*-prod"]`)); err != nil ||
+		p.Allows(prodAdmin) ||
+		!p.Allows(prod) {
 		t.Errorf("app-*-prod (%v) allows app-x-prod-admin: %t, app-x-prod: %t", err, p.Allows(prodAdmin), p.Allows(prod))
 	}
 	everyone := []string{session, otherRole, foreign, user, root, gov, federated}

@@ -1,6 +1,7 @@
-// Measures the token function's speed, each figure as a ratio to a no-op function in the same run: both are processes under the
-// same Runtime API host, with only the environment that Lambda gives, and take turns. Ratios hold where seconds do not: on a
-// noisy machine both sides suffer alike. A target that is missed is said and is no failure; what does not work is one.
+// Measures the token function's speed, each figure as a ratio to a no-op function in the same run: both are processes
+// under the same Runtime API host, with only the environment that Lambda gives, and take turns. Ratios hold where
+// seconds do not: on a noisy machine both sides suffer alike. A target that is missed is said and is no failure; what
+// does not work is one.
 package main
 
 import (
@@ -65,11 +66,19 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer output.Close()
-	b := &bench{dir: dir, output: output, org: sfoauthtest.New(sfoauthtest.Config{LoginsPerHour: 1 << 30}), aws: localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})}
+	b := &bench{
+		dir:    dir,
+		output: output,
+		org:    sfoauthtest.New(sfoauthtest.Config{LoginsPerHour: 1 << 30}),
+		aws:    localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}),
+	}
 	org, secrets := httptest.NewServer(b.org), httptest.NewServer(b.aws)
 	defer org.Close()
 	defer secrets.Close()
-	b.env = map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL, "SALESFORCE_HOSTS": strings.TrimPrefix(org.URL, "http://")}
+	b.env = map[string]string{
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL,
+		"SALESFORCE_HOSTS":                 strings.TrimPrefix(org.URL, "http://"),
+	}
 	if b.event, err = os.ReadFile("events/get.json"); err != nil {
 		return fmt.Errorf("%w: run this from the top of the project", err)
 	}
@@ -78,7 +87,8 @@ func run(ctx context.Context) error {
 	}
 	binaries := map[string]string{}
 	for name, pkg := range map[string]string{
-		"no-op": "./internal/bench/testdata/noop", "raw no-op": "./internal/bench/testdata/raw", "sftoken": "./functions/token", "naive": "./internal/bench/testdata/naive",
+		"no-op": "./internal/bench/testdata/noop", "raw no-op": "./internal/bench/testdata/raw",
+		"sftoken": "./functions/token", "naive": "./internal/bench/testdata/naive",
 	} {
 		if binaries[name], err = build(ctx, pkg, dir); err != nil {
 			return err
@@ -102,20 +112,37 @@ func build(ctx context.Context, pkg, dir string) (string, error) {
 
 func (b *bench) store(ctx context.Context, org, secrets string) error {
 	key, secret := b.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
-	value, err := json.Marshal(map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": org, "allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"}})
+	value, err := json.Marshal(
+		map[string]any{
+			"consumerKey":       key,
+			"consumerSecret":    secret,
+			"baseUri":           org,
+			"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"},
+		},
+	)
 	if err != nil {
 		return err
 	}
 	b.form = url.Values{"grant_type": {"client_credentials"}, "client_id": {key}, "client_secret": {secret}}.Encode()
-	client := secretsmanager.New(secretsmanager.Options{Region: "us-east-1", BaseEndpoint: &secrets, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", "")})
-	_, err = client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("sftoken/crm"), SecretString: aws.String(string(value))})
+	client := secretsmanager.New(
+		secretsmanager.Options{
+			Region:       "us-east-1",
+			BaseEndpoint: &secrets,
+			Credentials:  credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
+		},
+	)
+	_, err = client.CreateSecret(
+		ctx,
+		&secretsmanager.CreateSecretInput{Name: aws.String("sftoken/crm"), SecretString: aws.String(string(value))},
+	)
 	return err
 }
 
 // function writes what the process writes into a file: on Lambda, whoever reads it does so elsewhere.
 func (b *bench) function(binary string) *localaws.Function {
 	return localaws.NewFunction(localaws.FunctionConfig{
-		Name: "bench", Binary: binary, Account: "111111111111", Region: "us-east-1", Env: b.env, Environments: 1, Stdout: b.output, Stderr: b.output,
+		Name: "bench", Binary: binary, Account: "111111111111", Region: "us-east-1", Env: b.env, Environments: 1,
+		Stdout: b.output, Stderr: b.output,
 	})
 }
 
@@ -158,8 +185,22 @@ func (b *bench) warm(ctx context.Context, binaries map[string]string) error {
 			}
 		}
 	}
-	line("cached vend, p50 (µs)", median(p50["no-op"]), median(p50["raw no-op"]), median(p50["sftoken"]), ratio(p50["sftoken"], p50["no-op"]), 0.9)
-	line("cached vend, p99 (µs)", median(p99["no-op"]), median(p99["raw no-op"]), median(p99["sftoken"]), ratio(p99["sftoken"], p99["no-op"]), 1.0)
+	line(
+		"cached vend, p50 (µs)",
+		median(p50["no-op"]),
+		median(p50["raw no-op"]),
+		median(p50["sftoken"]),
+		ratio(p50["sftoken"], p50["no-op"]),
+		0.9,
+	)
+	line(
+		"cached vend, p99 (µs)",
+		median(p99["no-op"]),
+		median(p99["raw no-op"]),
+		median(p99["sftoken"]),
+		ratio(p99["sftoken"], p99["no-op"]),
+		1.0,
+	)
 	memory := map[string]float64{}
 	for _, name := range names {
 		var err error
@@ -167,9 +208,26 @@ func (b *bench) warm(ctx context.Context, binaries map[string]string) error {
 			return err
 		}
 	}
-	line("resident memory (MB)", memory["no-op"], memory["raw no-op"], memory["sftoken"], memory["sftoken"]/memory["no-op"], 1.4)
-	fmt.Printf("%-34s %38.1f %9.2f   for comparison\n", "naive function, p50 (µs)", median(p50["naive"]), ratio(p50["naive"], p50["no-op"]))
-	fmt.Printf("%-34s %38.1f %9.2f   for comparison\n", "naive function, memory (MB)", memory["naive"], memory["naive"]/memory["no-op"])
+	line(
+		"resident memory (MB)",
+		memory["no-op"],
+		memory["raw no-op"],
+		memory["sftoken"],
+		memory["sftoken"]/memory["no-op"],
+		1.4,
+	)
+	fmt.Printf(
+		"%-34s %38.1f %9.2f   for comparison\n",
+		"naive function, p50 (µs)",
+		median(p50["naive"]),
+		ratio(p50["naive"], p50["no-op"]),
+	)
+	fmt.Printf(
+		"%-34s %38.1f %9.2f   for comparison\n",
+		"naive function, memory (MB)",
+		memory["naive"],
+		memory["naive"]/memory["no-op"],
+	)
 	return nil
 }
 
@@ -187,7 +245,14 @@ func (b *bench) start(ctx context.Context, binaries map[string]string) error {
 			took[name] = append(took[name], micros(ready)/1000)
 		}
 	}
-	line("process start to ready (ms)", median(took["no-op"]), median(took["raw no-op"]), median(took["sftoken"]), ratio(took["sftoken"], took["no-op"]), 2)
+	line(
+		"process start to ready (ms)",
+		median(took["no-op"]),
+		median(took["raw no-op"]),
+		median(took["sftoken"]),
+		ratio(took["sftoken"], took["no-op"]),
+		2,
+	)
 	return nil
 }
 
@@ -227,7 +292,15 @@ func (b *bench) first(ctx context.Context, binaries map[string]string) error {
 	if over > 2 {
 		verdict = "MISSED"
 	}
-	fmt.Printf("%-34s %12.2f %12s %12.2f %9s   ≤ 2.00: %s\n", "first vend, over 2 round trips (ms)", median(took["no-op"]), "", over, "", verdict)
+	fmt.Printf(
+		"%-34s %12.2f %12s %12.2f %9s   ≤ 2.00: %s\n",
+		"first vend, over 2 round trips (ms)",
+		median(took["no-op"]),
+		"",
+		over,
+		"",
+		verdict,
+	)
 	return nil
 }
 
@@ -235,8 +308,14 @@ func (b *bench) first(ctx context.Context, binaries map[string]string) error {
 func (b *bench) roundTrips(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
 	for _, trip := range []struct{ url, header, value, body string }{
-		{b.env["AWS_ENDPOINT_URL_SECRETS_MANAGER"], "X-Amz-Target", "secretsmanager.GetSecretValue", `{"SecretId":"sftoken/crm"}`},
-		{"http://" + b.env["SALESFORCE_HOSTS"] + "/services/oauth2/token", "Content-Type", "application/x-www-form-urlencoded", b.form},
+		{
+			b.env["AWS_ENDPOINT_URL_SECRETS_MANAGER"], "X-Amz-Target", "secretsmanager.GetSecretValue",
+			`{"SecretId":"sftoken/crm"}`,
+		},
+		{
+			"http://" + b.env["SALESFORCE_HOSTS"] + "/services/oauth2/token", "Content-Type",
+			"application/x-www-form-urlencoded", b.form,
+		},
 	} {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, trip.url, strings.NewReader(trip.body))
 		if err != nil {

@@ -1,6 +1,6 @@
-// Package loginbudget limits how often a process logs in to Salesforce for each app. Salesforce locks a user out for an hour
-// after 3,600 logins within one, so causing logins is a way to cause an outage. What to do without a login is left to the
-// caller.
+// Package loginbudget limits how often a process logs in to Salesforce for each app. Salesforce locks a user out for an
+// hour after 3,600 logins within one, so an attacker who causes logins can cause an outage. The caller decides what to
+// do without a login.
 package loginbudget
 
 import (
@@ -17,7 +17,7 @@ const (
 	DefaultPerHour = 60
 )
 
-// Budget counts the logins of one process, app by app. It is safe for concurrent use.
+// Budget counts the logins of one process by app. It is safe for concurrent use.
 type Budget struct {
 	burst int
 	rate  rate.Limit
@@ -26,7 +26,7 @@ type Budget struct {
 	apps map[string]*rate.Limiter
 }
 
-// New returns a Budget of burst logins at once and perHour in the long run, for each app. Zero means the default.
+// New returns a Budget that allows each app burst logins at once, and perHour in the long run. Zero means the default.
 func New(burst, perHour int) *Budget {
 	if burst == 0 {
 		burst = DefaultBurst
@@ -34,7 +34,8 @@ func New(burst, perHour int) *Budget {
 	if perHour == 0 {
 		perHour = DefaultPerHour
 	}
-	return &Budget{burst: burst, rate: rate.Limit(float64(perHour) / time.Hour.Seconds()), apps: map[string]*rate.Limiter{}}
+	perSecond := rate.Limit(float64(perHour) / time.Hour.Seconds())
+	return &Budget{burst: burst, rate: perSecond, apps: map[string]*rate.Limiter{}}
 }
 
 // String describes the budget, for the log.
@@ -49,21 +50,22 @@ type ExhaustedError struct {
 }
 
 func (e *ExhaustedError) Error() string {
-	return fmt.Sprintf("the login budget of app %s is spent: the next login is in %s; find out what causes so many (LOGIN_BURST and LOGINS_PER_HOUR set the budget)",
-		e.App, max(e.RetryAfter.Round(time.Second), time.Second))
+	return fmt.Sprintf("the login budget of app %s is exhausted (LOGIN_BURST, LOGINS_PER_HOUR): the next login is in %s; "+
+		"find out what causes so many", e.App, max(e.RetryAfter.Round(time.Second), time.Second))
 }
 
 // Take takes one login from the app's budget, or returns an *ExhaustedError.
 func (b *Budget) Take(app string) error {
-	b.mu.Lock() // until a reservation is cancelled: a later one in between would keep it from being given back
+	b.mu.Lock() // until the reservation is cancelled: after a later reservation it could not be returned
 	defer b.mu.Unlock()
 	now := time.Now()
 	r := b.limiter(app).ReserveN(now, 1)
 	wait := r.DelayFrom(now)
-	if wait < time.Millisecond { // the budget counts in fractions: a caller that has waited as it was told must not find it short by one
+	// The budget counts in fractions: after RetryAfter a login may be short by a rounding error.
+	if wait < time.Millisecond {
 		return nil
 	}
-	r.CancelAt(now) // a login that does not happen must not push the next one back
+	r.CancelAt(now) // a login that does not happen must not delay the next one
 	return &ExhaustedError{App: app, RetryAfter: wait}
 }
 

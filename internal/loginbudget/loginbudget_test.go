@@ -10,10 +10,11 @@ import (
 )
 
 func TestBudget(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := New(0, 0)
-		taken := func(app string, tries int) (n int) {
-			for range tries {
+		taken := func(app string, attempts int) (n int) {
+			for range attempts {
 				if b.Take(app) == nil {
 					n++
 				}
@@ -27,12 +28,15 @@ func TestBudget(t *testing.T) {
 			t.Errorf("%d logins of another app, want 10: each app has its own budget", n)
 		}
 		var spent *ExhaustedError
-		if err := b.Take("crm"); !errors.As(err, &spent) || spent.App != "crm" || spent.RetryAfter.Round(time.Second) != time.Minute || !strings.Contains(err.Error(), "crm is spent: the next login is in 1m0s") {
+		err := b.Take("crm")
+		if !errors.As(err, &spent) || spent.App != "crm" || spent.RetryAfter.Round(time.Second) != time.Minute ||
+			!strings.Contains(err.Error(), "app crm is exhausted") ||
+			!strings.Contains(err.Error(), "the next login is in 1m0s") {
 			t.Errorf("the error is %v", err)
 		}
 		time.Sleep(time.Minute)
 		if n := taken("crm", 1000); n != 1 {
-			t.Errorf("%d logins after a minute, want 1: refused tries must not push the next login back", n)
+			t.Errorf("%d logins after a minute, want 1: refused attempts must not delay the next login", n)
 		}
 		total := 0
 		for range 3600 {
@@ -49,8 +53,9 @@ func TestBudget(t *testing.T) {
 	})
 }
 
-// A caller that waits as it is told finds room, whatever the fractions.
+// After RetryAfter a login is allowed, whatever the fractions.
 func TestRetryAfterIsEnough(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for perHour := range 500 {
 			b := New(1, perHour+1)
@@ -68,7 +73,8 @@ func TestRetryAfterIsEnough(t *testing.T) {
 	})
 }
 
-func TestBudgetsAreWhatTheSettingsSay(t *testing.T) {
+func TestBudgetWithSettings(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := New(3, 3600)
 		for range 3 {
@@ -86,8 +92,9 @@ func TestBudgetsAreWhatTheSettingsSay(t *testing.T) {
 	})
 }
 
-// However many ask at once, a login that does not happen is not counted.
+// A login that does not happen is not counted, even under concurrency.
 func TestConcurrentTakes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := New(10, 60)
 		for range 200 {

@@ -1,5 +1,5 @@
-// Package rotateapi is the rotate function: it decodes the three kinds of event that invoke it (a rotation step, a moved
-// label, the daily check), leaves the work to internal/rotation, and logs one line for each.
+// Package rotateapi is the rotate function: it decodes the three kinds of event that invoke it (a rotation step, a
+// moved label, the daily check), leaves the work to internal/rotation, and logs one line for each.
 package rotateapi
 
 import (

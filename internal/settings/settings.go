@@ -1,4 +1,4 @@
-// Package settings reads a function's settings from its environment and says, all at once, which of them do not parse.
+// Package settings reads a function's settings from its environment, and reports all that are invalid at once.
 package settings
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// Env reads settings and collects what is wrong with them. A setting that is empty or white space counts as not set:
+// Env reads settings and collects their errors. A setting that is empty or white space counts as not set:
 // CloudFormation cannot leave a variable out.
 type Env struct {
 	lookup func(string) string
@@ -25,51 +25,51 @@ type Env struct {
 // FromEnv returns an Env that looks names up with lookup, as os.Getenv does.
 func FromEnv(lookup func(string) string) *Env { return &Env{lookup: lookup} }
 
-// Err returns everything that was wrong, each with the name of its setting; nil: nothing.
+// Err returns the errors of all settings, each with the name of its setting; nil: all are valid.
 func (e *Env) Err() error { return errors.Join(e.errs...) }
 
-// String returns the setting, or byDefault where it is not set. It has at most so many characters, each a letter, a digit or
-// one of the others.
-func (e *Env) String(name, byDefault, others string, most int) string {
+// String returns the setting, or defaultValue if it is not set. It has at most that many characters, each a letter, a
+// digit or one of the others.
+func (e *Env) String(name, defaultValue, others string, most int) string {
 	value := e.get(name)
 	if len(value) > most || strings.Trim(value, alphanumeric+others) != "" {
-		e.errs = append(e.errs, fmt.Errorf("%s=%q: want letters, digits and %s, %d at the most", name, value, others, most))
+		e.errs = append(e.errs, fmt.Errorf("%s=%q: want at most %d letters, digits and %s", name, value, most, others))
 	}
-	return cmp.Or(value, byDefault)
+	return cmp.Or(value, defaultValue)
 }
 
 const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
-// Duration returns the setting, like "90s" or "5m", or byDefault where it is not set. It must lie between least and most.
-func (e *Env) Duration(name string, byDefault, least, most time.Duration) time.Duration {
+// Duration returns the setting, like "90s" or "5m", or defaultValue if it is not set. It must be from least to most.
+func (e *Env) Duration(name string, defaultValue, least, most time.Duration) time.Duration {
 	value := e.get(name)
 	if value == "" {
-		return byDefault
+		return defaultValue
 	}
 	d, err := time.ParseDuration(value)
 	if err != nil || d < least || d > most {
 		e.errs = append(e.errs, fmt.Errorf("%s=%q: want a duration from %s to %s, like 90s or 5m", name, value, least, most))
-		return byDefault
+		return defaultValue
 	}
 	return d
 }
 
-// Int returns the setting as a whole number, or byDefault where it is not set. It must lie between least and most.
-func (e *Env) Int(name string, byDefault, least, most int) int {
+// Int returns the setting as a whole number, or defaultValue if it is not set. It must be from least to most.
+func (e *Env) Int(name string, defaultValue, least, most int) int {
 	value := e.get(name)
 	if value == "" {
-		return byDefault
+		return defaultValue
 	}
 	n, err := strconv.Atoi(value)
 	if err != nil || n < least || n > most {
 		e.errs = append(e.errs, fmt.Errorf("%s=%q: want a whole number from %d to %d", name, value, least, most))
-		return byDefault
+		return defaultValue
 	}
 	return n
 }
 
-// Budget returns the login budget that LOGIN_BURST and LOGINS_PER_HOUR set. Salesforce allows a user 3,600 logins an hour; with less
-// than 10 a rotation could not end before Lambda's 15 minutes are over.
+// Budget returns the login budget that LOGIN_BURST and LOGINS_PER_HOUR set. Salesforce allows a user 3,600 logins an
+// hour; with fewer than 10 a rotation could not finish within Lambda's 15 minutes.
 func (e *Env) Budget() *loginbudget.Budget {
 	return loginbudget.New(
 		e.Int("LOGIN_BURST", loginbudget.DefaultBurst, 1, 3600),
@@ -111,7 +111,7 @@ func (e *Env) Apps(name string) []string {
 			continue
 		}
 		if !appsecret.ValidName(app) {
-			e.errs = append(e.errs, fmt.Errorf("%s: %q is no app's name: want %s", name, app, appsecret.NamePattern))
+			e.errs = append(e.errs, fmt.Errorf("%s: %q is not an app's name: want %s", name, app, appsecret.NamePattern))
 		}
 		apps = append(apps, app)
 	}
@@ -120,7 +120,7 @@ func (e *Env) Apps(name string) []string {
 
 func (e *Env) get(name string) string { return strings.TrimSpace(e.lookup(name)) }
 
-// Prefix returns SECRET_PREFIX, which stands in front of an app's name in its secret's name. Source of the letters:
+// Prefix returns SECRET_PREFIX, which precedes an app's name in its secret's name. Source of the letters:
 // CreateSecret in the Secrets Manager API Reference.
 func (e *Env) Prefix() string { return e.String("SECRET_PREFIX", "sftoken/", "/_+=.@-", 256) }
 

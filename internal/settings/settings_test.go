@@ -12,26 +12,36 @@ func env(pairs map[string]string) *Env {
 	return FromEnv(func(name string) string { return pairs[name] })
 }
 
-func TestNotSetMeansTheDefault(t *testing.T) {
+func TestDefaults(t *testing.T) {
+	t.Parallel()
 	for _, unset := range []string{"", "  "} {
-		e := env(map[string]string{"SECRET_PREFIX": unset, "METRICS_NAMESPACE": unset, "LOG_LEVEL": unset, "TTL": unset, "HOSTS": unset, "APPS": unset})
-		got := fmt.Sprintln(e.Prefix(), e.Namespace(), e.Level("LOG_LEVEL"), e.Duration("TTL", time.Minute, 0, time.Hour), e.Hosts("HOSTS"), e.Apps("APPS"))
+		e := FromEnv(func(string) string { return unset })
+		got := fmt.Sprintln(e.Prefix(), e.Namespace(), e.Level("LOG_LEVEL"), e.Duration("TTL", time.Minute, 0, time.Hour),
+			e.Hosts("HOSTS"), e.Apps("APPS"))
 		if want := "sftoken/ sftoken INFO 1m0s [] []\n"; got != want || e.Err() != nil {
 			t.Errorf("got %s, %v; want %s", got, e.Err(), want)
 		}
 	}
 }
 
-func TestSettingsAreRead(t *testing.T) {
-	e := env(map[string]string{"SECRET_PREFIX": "prod/sf-", "LOG_LEVEL": "debug", "TTL": " 90s", "HOSTS": "127.0.0.1:80", "APPS": "crm, erp,"})
-	if e.Prefix() != "prod/sf-" || e.Level("LOG_LEVEL") != slog.LevelDebug || e.Duration("TTL", 0, 0, time.Hour) != 90*time.Second ||
+func TestValidSettings(t *testing.T) {
+	t.Parallel()
+	e := env(map[string]string{
+		"SECRET_PREFIX": "prod/sf-", "LOG_LEVEL": "debug", "TTL": " 90s", "HOSTS": "127.0.0.1:80", "APPS": "crm, erp,",
+	})
+	if e.Prefix() != "prod/sf-" || e.Level("LOG_LEVEL") != slog.LevelDebug ||
+		e.Duration("TTL", 0, 0, time.Hour) != 90*time.Second ||
 		fmt.Sprint(e.Hosts("HOSTS"), e.Apps("APPS")) != "[127.0.0.1:80] [crm erp]" || e.Err() != nil {
-		t.Errorf("a setting is not read as written (%v)", e.Err())
+		t.Errorf("a setting is not read as written: %v", e.Err())
 	}
 }
 
-func TestWholeNumbersHaveBounds(t *testing.T) {
-	for value, ok := range map[string]bool{"": true, "10": true, " 3600 ": true, "0": false, "3601": false, "-1": false, "1.5": false, "many": false, "1e3": false} {
+func TestIntBounds(t *testing.T) {
+	t.Parallel()
+	for value, ok := range map[string]bool{
+		"": true, "10": true, " 3600 ": true, "0": false, "3601": false, "-1": false, "1.5": false, "many": false,
+		"1e3": false,
+	} {
 		for _, name := range []string{"LOGIN_BURST", "LOGINS_PER_HOUR"} {
 			e := env(map[string]string{name: value})
 			if e.Budget(); (e.Err() == nil) != ok || e.Err() != nil && !strings.Contains(e.Err().Error(), name+"=") {
@@ -48,8 +58,12 @@ func TestWholeNumbersHaveBounds(t *testing.T) {
 	}
 }
 
-func TestEveryBadSettingIsNamedAtOnce(t *testing.T) {
-	e := env(map[string]string{"SECRET_PREFIX": "a b", "METRICS_NAMESPACE": "a\nb", "LOG_LEVEL": "loud", "TTL": "90", "TTL2": "25h", "HOSTS": "https://x", "APPS": "CRM"})
+func TestInvalidSettings(t *testing.T) {
+	t.Parallel()
+	e := env(map[string]string{
+		"SECRET_PREFIX": "a b", "METRICS_NAMESPACE": "a\nb", "LOG_LEVEL": "loud", "TTL": "90", "TTL2": "25h",
+		"HOSTS": "https://x", "APPS": "CRM",
+	})
 	e.Prefix()
 	e.Namespace()
 	e.Level("LOG_LEVEL")

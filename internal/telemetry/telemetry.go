@@ -29,8 +29,8 @@ type Metric struct {
 	Dimensions []string
 }
 
-// New returns a Log that writes to w. Lines of Logger below level are dropped; events never are. The version is in every
-// line.
+// New returns a Log that writes to w. Lines of Logger below level are dropped; events never are. The version is in
+// every line.
 func New(w io.Writer, level slog.Level, namespace, version string) *Log {
 	handler := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
 	return &Log{Logger: slog.New(handler).With("version", version), namespace: namespace}

@@ -23,12 +23,24 @@ func TestAnEventIsWrittenAsSlogWouldWriteIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // so that both happen at the same time
 		var ours, theirs bytes.Buffer
 		attrs := []slog.Attr{
-			slog.String("plain", "text"), slog.String("odd", "\"\\\n\x00ü\xff<&>"), slog.Float64("ms", 12.345), slog.Float64("whole", 3), slog.Bool("overdue", true),
+			slog.String(
+				"plain",
+				"text",
+			), slog.String("odd", "\"\\\n\x00ü\xff<&>"), slog.Float64("ms", 12.345), slog.Float64("whole", 3), slog.Bool("overdue", true),
 			slog.Group("caller", slog.String("arn", "arn:aws:iam::222222222222:role/x"), slog.String("account", "")),
 			slog.Any("secret", sfoauth.NewSecret("never")),
 		}
 		New(&ours, slog.LevelError, "ns", "1.2.3").Event(slog.LevelWarn, "vend", attrs)
-		slog.New(slog.NewJSONHandler(&theirs, nil)).With("version", "1.2.3").LogAttrs(t.Context(), slog.LevelWarn, "vend", attrs...)
+		slog.New(
+			slog.NewJSONHandler(&theirs, nil),
+		).With(
+			"version",
+			"1.2.3",
+		).LogAttrs(
+			t.Context(),
+			slog.LevelWarn,
+			"vend",
+			attrs...)
 		if diff := cmp.Diff(decode(t, theirs.String()), decode(t, ours.String())); diff != "" {
 			t.Errorf("(-slog +ours):\n%s", diff)
 		}
@@ -42,21 +54,45 @@ func TestAnEventIsWrittenAsSlogWouldWriteIt(t *testing.T) {
 func TestMetricsAreDeclared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		New(&out, 0, "ns", "v").Event(slog.LevelInfo, "vend", []slog.Attr{slog.String("app", "crm"), slog.String("error", "x")},
-			Metric{Name: "Vends", Unit: "Count", Value: 1, Dimensions: []string{"app"}}, Metric{Name: "Refusals", Unit: "Count", Value: 2, Dimensions: []string{"app", "error"}},
-			Metric{Name: "Latency", Unit: "Milliseconds", Value: 0.5})
+		New(
+			&out,
+			0,
+			"ns",
+			"v",
+		).Event(
+			slog.LevelInfo,
+			"vend",
+			[]slog.Attr{slog.String("app", "crm"), slog.String("error", "x")},
+			Metric{
+				Name:       "Vends",
+				Unit:       "Count",
+				Value:      1,
+				Dimensions: []string{"app"},
+			},
+			Metric{Name: "Refusals", Unit: "Count", Value: 2, Dimensions: []string{"app", "error"}},
+			Metric{Name: "Latency", Unit: "Milliseconds", Value: 0.5},
+		)
 		line := decode(t, out.String())
 		metric := func(name, unit string, by ...any) any {
 			if by == nil {
 				by = []any{}
 			}
-			return map[string]any{"Namespace": "ns", "Dimensions": []any{by}, "Metrics": []any{map[string]any{"Name": name, "Unit": unit}}}
+			return map[string]any{
+				"Namespace":  "ns",
+				"Dimensions": []any{by},
+				"Metrics":    []any{map[string]any{"Name": name, "Unit": unit}},
+			}
 		}
 		want := map[string]any{
-			"Timestamp":         float64(time.Now().UnixMilli()),
-			"CloudWatchMetrics": []any{metric("Vends", "Count", "app"), metric("Refusals", "Count", "app", "error"), metric("Latency", "Milliseconds")},
+			"Timestamp": float64(time.Now().UnixMilli()),
+			"CloudWatchMetrics": []any{
+				metric("Vends", "Count", "app"),
+				metric("Refusals", "Count", "app", "error"),
+				metric("Latency", "Milliseconds"),
+			},
 		}
-		if diff := cmp.Diff(want, line["_aws"]); diff != "" || line["Vends"] != 1.0 || line["Refusals"] != 2.0 || line["Latency"] != 0.5 {
+		if diff := cmp.Diff(want, line["_aws"]); diff != "" || line["Vends"] != 1.0 || line["Refusals"] != 2.0 ||
+			line["Latency"] != 0.5 {
 			t.Errorf("(-want +got):\n%s\n%v", diff, line)
 		}
 	})
@@ -110,7 +146,8 @@ func TestAPanicSaysWhereAndNotWhat(t *testing.T) {
 		func() {
 			defer func() {
 				text := RecoveredError(recover()).Error()
-				if !strings.Contains(text, c.says) || !strings.Contains(text, "telemetry_test.go") || strings.Contains(text, "a secret") {
+				if !strings.Contains(text, c.says) || !strings.Contains(text, "telemetry_test.go") ||
+					strings.Contains(text, "a secret") {
 					t.Errorf("it says %s", text)
 				}
 			}()

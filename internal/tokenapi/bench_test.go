@@ -8,18 +8,18 @@ import (
 	"github.com/sftoken/sftoken/internal/telemetry"
 )
 
-// BenchmarkCachedVend is everything that the function itself does for a token that it has: decode the event, decide, write the
-// audit line, encode the answer.
+// BenchmarkCachedVend is everything that the function itself does for a token that it has: decode the event, decide,
+// write the audit line, encode the answer.
 func BenchmarkCachedVend(b *testing.B) {
-	w := newWorld(b, options{})
-	w.handler.log = telemetry.New(io.Discard, 0, "sftoken", "test")
+	h := newHarness(b, options{})
+	h.handler.log = telemetry.New(io.Discard, 0, "sftoken", "test")
 	event, err := os.ReadFile("../../events/get.json")
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		answer, err := w.handler.Invoke(b.Context(), event)
+		answer, err := h.handler.Invoke(b.Context(), event)
 		if err != nil || len(answer) < 200 {
 			b.Fatal(err, len(answer))
 		}

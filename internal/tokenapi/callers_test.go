@@ -26,7 +26,7 @@ const apiHost = "127.0.0.1:8080"
 
 // callers are programs that call Salesforce through package sftoken, with this function behind API Gateway.
 type callers struct {
-	*world
+	*harness
 	rejections int // requests with rejected=
 
 	mu      sync.Mutex
@@ -34,14 +34,16 @@ type callers struct {
 }
 
 // newCallers serves the function at an API Gateway, and returns a client of Salesforce for each process.
-func newCallers(w *world, processes int) (*callers, []*http.Client) {
-	c := &callers{world: w, running: map[int]bool{}}
+func newCallers(h *harness, processes int) (*callers, []*http.Client) {
+	c := &callers{harness: h, running: map[int]bool{}}
 	role := localaws.Principal{
-		AccessKeyID: "ASIATESTBILLING", SecretAccessKey: "secret-of-billing", SessionToken: "session-of-billing", Account: "222222222222",
-		ARN: billing, UserID: "AROATEST:anna", Invoke: []string{"GET/tokens/crm"},
+		AccessKeyID: "ASIATESTBILLING", SecretAccessKey: "secret-of-billing", SessionToken: "session-of-billing",
+		Account: "222222222222",
+		ARN:     billing, UserID: "AROATEST:anna", Invoke: []string{"GET/tokens/crm"},
 	}
-	serve(w.t, w.network, apiHost, &localaws.Gateway{
-		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: localaws.NewKeys(role), AllowedAccounts: []string{role.Account},
+	h.Serve(apiHost, &localaws.Gateway{
+		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: localaws.NewKeys(role),
+		AllowedAccounts: []string{role.Account},
 		Function: func(ctx context.Context, event []byte) ([]byte, error) {
 			if strings.Contains(string(event), `"rejected":`) {
 				c.mu.Lock()
@@ -50,14 +52,17 @@ func newCallers(w *world, processes int) (*callers, []*http.Client) {
 			}
 			ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 			defer cancel()
-			return w.handler.Invoke(ctx, event)
+			return h.handler.Invoke(ctx, event)
 		},
 	})
-	config := aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(role.AccessKeyID, role.SecretAccessKey, role.SessionToken)}
+	config := aws.Config{
+		Region:      "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider(role.AccessKeyID, role.SecretAccessKey, role.SessionToken),
+	}
 	var clients []*http.Client
 	for range processes {
-		wire := w.network.Client()
-		w.t.Cleanup(wire.CloseIdleConnections)
+		wire := h.Network.Client()
+		h.T.Cleanup(wire.CloseIdleConnections)
 		source := sftoken.NewTokenSource(config, "http://"+apiHost+"/v1", "crm", sftoken.WithHTTPClient(wire))
 		clients = append(clients, &http.Client{Transport: &sftoken.Transport{Source: source, Base: distance{wire.Transport}}})
 	}
@@ -85,7 +90,7 @@ func (c *callers) call(client *http.Client, number int) {
 		_ = resp.Body.Close()
 	}
 	if err != nil || resp.StatusCode != http.StatusMethodNotAllowed { // which says that the token was taken
-		c.t.Errorf("call %d: %v, %v", number, resp, err)
+		c.T.Errorf("call %d: %v, %v", number, resp, err)
 	}
 	c.mu.Lock()
 	delete(c.running, number)
@@ -105,10 +110,11 @@ func (c *callers) settle() {
 	}
 }
 
-// A hundred callers at once, and sessions that end at any moment: every call succeeds, each dead token is reported once by a
-// process and replaced by one login. A call that met three dead tokens could not be saved; the next session ends only when the
-// calls that the last one could have hit are over, so that none meets more than two.
-func TestTokensThatDieAtRandomFailNobody(t *testing.T) {
+// A hundred callers at once, and sessions that end at any moment: every call succeeds, each dead token is reported
+// once by a process and replaced by one login. A call that met three dead tokens could not be saved; the next session
+// ends only when the calls that the last one could have hit are over, so that none meets more than two.
+func TestCallersWithDyingTokens(t *testing.T) {
+	t.Parallel()
 	const deaths = 10
 	for name, try := range map[string]struct {
 		processes         int
@@ -121,10 +127,12 @@ func TestTokensThatDieAtRandomFailNobody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, options{
-					org: sfoauthtest.Config{SessionTimeout: 24 * time.Hour}, config: vending.Config{Logins: loginbudget.New(2*deaths, 0)},
+				h := newHarness(t, options{
+					org: sfoauthtest.Config{
+						SessionTimeout: 24 * time.Hour,
+					}, config: vending.Config{Logins: loginbudget.New(2*deaths, 0)},
 				})
-				c, clients := newCallers(w, try.processes)
+				c, clients := newCallers(h, try.processes)
 				stop := make(chan struct{})
 				var group sync.WaitGroup
 				calls := make([]int, 100)
@@ -145,21 +153,21 @@ func TestTokensThatDieAtRandomFailNobody(t *testing.T) {
 				dead := 0
 				for range deaths {
 					time.Sleep(try.pause + rand.N(try.pause))
-					if w.org.RevokeAll() > 0 {
+					if h.Org.RevokeAll() > 0 {
 						dead++
 					}
 					c.settle()
 				}
 				close(stop)
 				group.Wait()
-				if logins := w.logins(); logins > dead+1 {
+				if logins := h.Logins(); logins > dead+1 {
 					t.Errorf("%d logins for %d dead tokens", logins, dead)
 				}
 				if most := dead * try.processes * try.rejectionsPerDead; c.rejections > most {
 					t.Errorf("%d requests with rejected= for %d dead tokens and %d processes", c.rejections, dead, try.processes)
 				}
-				if dead != deaths || w.logins() < deaths || c.rejections < deaths-1 { // the last may have died unnoticed
-					t.Errorf("only %d tokens died, %d logins, %d rejections", dead, w.logins(), c.rejections)
+				if dead != deaths || h.Logins() < deaths || c.rejections < deaths-1 { // the last may have died unnoticed
+					t.Errorf("only %d tokens died, %d logins, %d rejections", dead, h.Logins(), c.rejections)
 				}
 			})
 		})

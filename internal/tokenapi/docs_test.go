@@ -25,20 +25,21 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// TestTheSequencesOfTheDocs compares the diagrams with what the function sends.
-func TestTheSequencesOfTheDocs(t *testing.T) {
+// TestSequenceDiagrams compares the diagrams with what the function sends.
+func TestSequenceDiagrams(t *testing.T) {
+	t.Parallel()
 	page := mdtest.Read(t, "../../docs/how-it-works.md")
-	later := func(*world) { time.Sleep(11 * time.Minute) }
+	later := func(*harness) { time.Sleep(11 * time.Minute) }
 	for _, c := range []struct {
 		heading string
 		cache   string // of the answer
 		first   bool   // nothing has been asked before
-		prepare func(*world)
+		prepare func(*harness)
 	}{
-		{"A cold vend", "miss", true, func(*world) {}},
-		{"A cached vend", "hit", false, func(*world) {}},
+		{"A cold vend", "miss", true, func(*harness) {}},
+		{"A cached vend", "hit", false, func(*harness) {}},
 		{"A token confirmed by introspection", "confirmed", false, later},
-		{"An emergency", "miss", false, func(w *world) { w.leak(); later(w) }},
+		{"An emergency", "miss", false, func(h *harness) { h.compromise(); later(h) }},
 	} {
 		t.Run(c.heading, func(t *testing.T) {
 			var calls callLog
@@ -47,14 +48,14 @@ func TestTheSequencesOfTheDocs(t *testing.T) {
 					calls.add("F: " + phrases[call.Endpoint])
 				}
 			}
-			bubble(t, options{org: sfoauthtest.Config{OnCall: watch}}, func(t *testing.T, w *world) {
-				w.handler.vendor.Secrets.Client = noting{w.handler.vendor.Secrets.Client, &calls}
+			run(t, options{org: sfoauthtest.Config{OnCall: watch}}, func(t *testing.T, h *harness) {
+				h.handler.vendor.Secrets.Client = noting{h.handler.vendor.Secrets.Client, &calls}
 				if !c.first {
-					w.get()
+					h.get()
 				}
-				c.prepare(w)
+				c.prepare(h)
 				calls = nil
-				w.want(w.get(), 200, c.cache)
+				h.want(h.get(), 200, c.cache)
 				diagrams := page.Diagrams(t, c.heading)
 				want := diagrams[len(diagrams)-1].Arrows("T", "S", "F")
 				if diff := cmp.Diff(want, []string(calls)); diff != "" {
@@ -65,15 +66,11 @@ func TestTheSequencesOfTheDocs(t *testing.T) {
 	}
 }
 
-// leak labels the current version as one that has leaked, and stores another.
-func (w *world) leak() {
-	w.t.Helper()
-	version := w.current()
-	_, err := w.secrets.UpdateSecretVersionStage(w.t.Context(), &secretsmanager.UpdateSecretVersionStageInput{
-		SecretId: aws.String(secretName), VersionStage: aws.String("COMPROMISED"), MoveToVersionId: &version,
-	})
-	w.must(err)
-	w.store(w.pair(w.app.Regenerate()))
+// compromise labels the current version as compromised, and stores new credentials.
+func (h *harness) compromise() {
+	h.T.Helper()
+	h.Label(appsecret.Compromised, h.current())
+	h.Store(h.Value(h.App.Regenerate()))
 }
 
 // callLog is what the function has sent, one call after the other.
@@ -87,15 +84,24 @@ type noting struct {
 	calls *callLog
 }
 
-func (n noting) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, o ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (n noting) GetSecretValue(
+	ctx context.Context,
+	in *secretsmanager.GetSecretValueInput,
+	o ...func(*secretsmanager.Options),
+) (*secretsmanager.GetSecretValueOutput, error) {
 	n.calls.add("S: GetSecretValue " + aws.ToString(in.VersionStage))
 	return n.Getter.GetSecretValue(ctx, in, o...)
 }
 
-var phrases = map[sfoauthtest.Endpoint]string{sfoauthtest.Token: "log in", sfoauthtest.Introspect: "introspect", sfoauthtest.Revoke: "revoke"}
+var phrases = map[sfoauthtest.Endpoint]string{
+	sfoauthtest.Token:      "log in",
+	sfoauthtest.Introspect: "introspect",
+	sfoauthtest.Revoke:     "revoke",
+}
 
-// TestEveryErrorIsInTheDocs holds the codes and their statuses against docs/errors.md and docs/openapi.yaml.
-func TestEveryErrorIsInTheDocs(t *testing.T) {
+// TestErrorsAreDocumented holds the codes and their statuses against docs/errors.md and docs/openapi.yaml.
+func TestErrorsAreDocumented(t *testing.T) {
+	t.Parallel()
 	var want []string
 	for _, folder := range []string{".", "../../internal/vending"} {
 		for _, code := range codesIn(t, folder) {

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/internal/telemetry"
 	"github.com/sftoken/sftoken/internal/vending"
 )
@@ -23,8 +24,12 @@ import (
 // onlyCRM is a Secrets Manager with one secret.
 type onlyCRM struct{}
 
-func (onlyCRM) GetSecretValue(_ context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
-	if *in.SecretId != secretName {
+func (onlyCRM) GetSecretValue(
+	_ context.Context,
+	in *secretsmanager.GetSecretValueInput,
+	_ ...func(*secretsmanager.Options),
+) (*secretsmanager.GetSecretValueOutput, error) {
+	if *in.SecretId != simtest.SecretName {
 		return nil, &types.ResourceNotFoundException{}
 	}
 	const value = `{"consumerKey":"k","consumerSecret":"top-secret","baseUri":"https://acme.my.salesforce.com","allowedPrincipals":["222222222222"]}`
@@ -36,11 +41,16 @@ type granting struct{}
 
 func (granting) RoundTrip(*http.Request) (*http.Response, error) {
 	const body = `{"access_token":"00Dxx!the-token","instance_url":"https://acme.my.salesforce.com","id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001","token_type":"Bearer","active":true}`
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+	return &http.Response{
+		StatusCode: http.StatusOK,
+		Header:     http.Header{},
+		Body:       io.NopCloser(strings.NewReader(body)),
+	}, nil
 }
 
-// FuzzRequest takes an event through the whole function. Whatever it is, there is one answer that API Gateway takes and one line
-// in the log, and a token is handed out to nobody but whom the secret lists, by the path that IAM has decided on.
+// FuzzRequest takes an event through the whole function. Whatever it is, there is one answer that API Gateway takes
+// and one line in the log, and a token is handed out to nobody but whom the secret lists, by the path that IAM has
+// decided on.
 func FuzzRequest(f *testing.F) {
 	for _, name := range []string{"get", "get-rejected", "post", "delete"} {
 		event, err := os.ReadFile("../../events/" + name + ".json")
@@ -52,7 +62,9 @@ func FuzzRequest(f *testing.F) {
 	}
 	const event = `{"httpMethod":"METHOD","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"a\"b\n","requestContext":{"requestId":"r\"\n\u0000","identity":{"userArn":"ARN"}}}`
 	for _, method := range []string{"GET", "POST", "DELETE", "P\\n"} {
-		for _, arn := range []string{"", "arn:aws:iam::222222222222:user/x", "arn:aws:iam::333333333333:user/x", "a\\\"\\r\\n\\u2028\xff"} {
+		for _, arn := range []string{
+			"", "arn:aws:iam::222222222222:user/x", "arn:aws:iam::333333333333:user/x", "a\\\"\\r\\n\\u2028\xff",
+		} {
 			f.Add([]byte(strings.NewReplacer("METHOD", method, "ARN", arn).Replace(event)))
 		}
 	}
@@ -71,10 +83,12 @@ func FuzzRequest(f *testing.F) {
 			Body       string
 		}
 		var body, line map[string]any
-		if err := json.Unmarshal(raw, &answer); err != nil || !slices.Contains([]int{200, 204, 400, 403, 404, 405}, answer.StatusCode) {
+		if err := json.Unmarshal(raw, &answer); err != nil ||
+			!slices.Contains([]int{200, 204, 400, 403, 404, 405}, answer.StatusCode) {
 			t.Fatalf("%v: %q", err, raw)
 		}
-		if answer.StatusCode != 204 && json.Unmarshal([]byte(answer.Body), &body) != nil || answer.StatusCode >= 400 && body["error"] == "" {
+		if answer.StatusCode != 204 && json.Unmarshal([]byte(answer.Body), &body) != nil ||
+			answer.StatusCode >= 400 && body["error"] == "" {
 			t.Errorf("%d with the body %q", answer.StatusCode, answer.Body)
 		}
 		for name, value := range answer.Headers {
@@ -86,12 +100,14 @@ func FuzzRequest(f *testing.F) {
 		if strings.Count(text, "\n") != 1 || json.Unmarshal([]byte(text), &line) != nil || line["outcome"] == "" {
 			t.Errorf("the log holds %q", text)
 		}
-		if strings.Contains(text, "the-token") || strings.Contains(text, "top-secret") || strings.Contains(answer.Body, "top-secret") {
+		if strings.Contains(text, "the-token") || strings.Contains(text, "top-secret") ||
+			strings.Contains(answer.Body, "top-secret") {
 			t.Error("a secret is in the log or in the answer")
 		}
 		caller, _ := line["caller"].(map[string]any)
 		arn, _ := caller["arn"].(string)
-		if answer.StatusCode < 300 && (line["app"] != "crm" || !strings.Contains(arn, ":222222222222:")) || strings.Contains(string(raw), "the-token") != (answer.StatusCode == 200) {
+		if answer.StatusCode < 300 && (line["app"] != "crm" || !strings.Contains(arn, ":222222222222:")) ||
+			strings.Contains(string(raw), "the-token") != (answer.StatusCode == 200) {
 			t.Errorf("%d to %q for app %q", answer.StatusCode, arn, line["app"])
 		}
 	})

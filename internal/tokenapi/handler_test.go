@@ -3,17 +3,13 @@ package tokenapi
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
@@ -21,6 +17,7 @@ import (
 )
 
 func TestRequests(t *testing.T) {
+	t.Parallel()
 	post := func(body any) func(map[string]any) {
 		return func(e map[string]any) { e["httpMethod"], e["body"] = "POST", body }
 	}
@@ -33,7 +30,6 @@ func TestRequests(t *testing.T) {
 			e["multiValueQueryStringParameters"] = map[string]any{"rejected": all}
 		}
 	}
-	method := func(m string) func(map[string]any) { return func(e map[string]any) { e["httpMethod"] = m } }
 	for name, c := range map[string]struct {
 		change func(map[string]any)
 		status int
@@ -81,21 +77,22 @@ func TestRequests(t *testing.T) {
 		"fields of another type":      {func(e map[string]any) { e["httpMethod"] = 7 }, 400, "invalid_request"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, options{}, func(t *testing.T, w *world) {
-				a := w.call(c.change)
+			run(t, options{}, func(t *testing.T, h *harness) {
+				a := h.call(c.change)
 				if a.status != c.status || a.text("error") != c.err {
 					t.Fatalf("got %s", a)
 				}
-				if a.header.Get("Cache-Control") != "no-store" || a.status != 204 && a.header.Get("Content-Type") != "application/json" {
+				if a.header.Get("Cache-Control") != "no-store" ||
+					a.status != 204 && a.header.Get("Content-Type") != "application/json" {
 					t.Errorf("headers %v", a.header)
 				}
 				if a.status == 405 && a.header.Get("Allow") != "GET, POST, DELETE" {
 					t.Errorf("Allow is %q", a.header.Get("Allow"))
 				}
-				if lines := w.lines(); len(lines) != 1 {
+				if lines := h.lines(); len(lines) != 1 {
 					t.Errorf("%d log lines", len(lines))
 				}
-				if a.status >= 400 && w.asked() > 0 {
+				if a.status >= 400 && h.Requests() > 0 {
 					t.Error("Salesforce was asked")
 				}
 			})
@@ -103,10 +100,11 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-func TestAnEventThatIsNotJSON(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
+func TestEventThatIsNotJSON(t *testing.T) {
+	t.Parallel()
+	run(t, options{}, func(t *testing.T, h *harness) {
 		for _, payload := range []string{"", "null", "{", "[]", `"x"`, strings.Repeat("[", 100_000)} {
-			raw, err := w.handler.Invoke(t.Context(), []byte(payload))
+			raw, err := h.handler.Invoke(t.Context(), []byte(payload))
 			if err != nil || !strings.Contains(string(raw), `"statusCode":400`) {
 				t.Errorf("%.10q: %s, %v", payload, raw, err)
 			}
@@ -114,34 +112,22 @@ func TestAnEventThatIsNotJSON(t *testing.T) {
 	})
 }
 
-func TestALineIsBoundedWhateverTheCallerWrites(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
-		long := strings.Repeat("x\n\u2028\"é", 1000)
-		w.call(func(e map[string]any) {
-			e["pathParameters"], e["path"] = map[string]any{"app": long}, "/tokens/"+long
-			e["requestContext"].(map[string]any)["requestId"] = "req-2"
-		})
-		w.call(func(e map[string]any) { e["httpMethod"] = long })
-		if text := w.log.String(); len(text) > 2000 || strings.Count(text, "\n") != 2 {
-			t.Errorf("%d characters in %d lines", len(text), strings.Count(text, "\n"))
-		}
-	})
-}
-
-func TestAnEventWithoutARequestIDIsNamedByLambdas(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
+func TestRequestIDFromLambda(t *testing.T) {
+	t.Parallel()
+	run(t, options{}, func(t *testing.T, h *harness) {
 		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "lambda-1"})
-		a := w.callIn(ctx, 15*time.Second, func(e map[string]any) {
+		a := h.callIn(ctx, func(e map[string]any) {
 			delete(e["requestContext"].(map[string]any), "requestId")
 			e["httpMethod"] = "PUT"
 		})
-		if a.text("request_id") != "lambda-1" || w.lines()[0]["request_id"] != "lambda-1" {
+		if a.text("request_id") != "lambda-1" || h.lines()[0]["request_id"] != "lambda-1" {
 			t.Errorf("the error is named %q", a.text("request_id"))
 		}
 	})
 }
 
-func TestUnderTheSAMCLIRequestsHaveNoIdentity(t *testing.T) {
+func TestSAMCLI(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		env  map[string]string
 		want bool
@@ -155,198 +141,81 @@ func TestUnderTheSAMCLIRequestsHaveNoIdentity(t *testing.T) {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
-	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.handler.allowUnauthenticated = true
-		w.want(w.call(as("")), 200, "miss")
+	run(t, options{}, func(t *testing.T, h *harness) {
+		h.handler.allowUnauthenticated = true
+		h.want(h.call(as("")), 200, "miss")
 	})
-	bubble(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, w *world) {
-		w.handler.allowUnauthenticated = true
-		w.want(w.call(as("")), 403, "access_denied")
+	run(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, h *harness) {
+		h.handler.allowUnauthenticated = true
+		h.want(h.call(as("")), 403, "access_denied")
 	})
 }
 
-func TestAPanicIsAnsweredAndLoggedAndTheProcessLives(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
-		token := w.get()
-		jitter := w.handler.vendor.Jitter
-		w.handler.vendor.Jitter = func() float64 { panic("the secret is " + token.token()) }
-		w.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Unavailable(), 0)
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	run(t, options{}, func(t *testing.T, h *harness) {
+		token := h.get()
+		jitter := h.handler.vendor.Jitter
+		h.handler.vendor.Jitter = func() float64 { panic("the secret is " + token.token()) }
+		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Unavailable(), 0)
 		time.Sleep(11 * time.Minute)
-		w.want(w.get(), 500, "server_error") // in the flight
-		w.handler.vendor.Jitter = jitter
-		vendor := w.handler.vendor
-		w.handler.vendor = nil
-		w.want(w.get(), 500, "server_error") // in the handler
-		w.handler.vendor = vendor
-		w.org.ClearFaults()
-		w.want(w.get(), 200, "confirmed")
-		if !strings.Contains(w.log.String(), "panic of type string") || !strings.Contains(w.log.String(), "work.go") {
+		h.want(h.get(), 500, "server_error") // in the flight
+		h.handler.vendor.Jitter = jitter
+		vendor := h.handler.vendor
+		h.handler.vendor = nil
+		h.want(h.get(), 500, "server_error") // in the handler
+		h.handler.vendor = vendor
+		h.Org.ClearFaults()
+		h.want(h.get(), 200, "confirmed")
+		if !strings.Contains(h.log.String(), "panic of type string") || !strings.Contains(h.log.String(), "backoff.go") {
 			t.Error("the log does not say where it panicked")
 		}
-		w.noSecrets(w.log.String())
-	})
-}
-
-func TestTheAuditLine(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(120*time.Millisecond), 1)
-		first := w.get()
-		w.get()
-		w.reject(first.id())
-		w.revoke()
-		w.call(as("arn:aws:iam::333333333333:root"))
-		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"), 0)
-		w.revoke()
-		w.get()
-		masked := mask(w, w.log.String())
-		golden(t, "audit.golden", masked)
-		w.noSecrets(w.log.String())
-	})
-}
-
-// mask replaces what differs from run to run, and indents.
-func mask(w *world, text string) string {
-	var out strings.Builder
-	ids := map[string]string{w.org.ID(): "ORG", w.app.User.ID: "USER", w.current(): "VERSION"}
-	for line := range strings.Lines(text) {
-		var fields map[string]any
-		w.must(json.Unmarshal([]byte(line), &fields))
-		for name, value := range fields {
-			if text, ok := value.(string); ok && ids[text] != "" {
-				fields[name] = ids[text]
-			}
-			if name == "token_id" {
-				fields[name] = "TOKEN"
-			}
-			if number, ok := value.(float64); ok && strings.HasSuffix(name, "_ms") && number < 5 {
-				fields[name] = 0
-			}
-		}
-		encoded, err := json.MarshalIndent(fields, "", "  ")
-		w.must(err)
-		out.Write(append(encoded, '\n'))
-	}
-	return out.String()
-}
-
-// golden compares text with a file under testdata, or writes the file where UPDATE_GOLDEN is set.
-func golden(t *testing.T, name, text string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE_GOLDEN") != "" {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), text); diff != "" {
-		t.Errorf("%s differs (-want +got):\n%s", path, diff)
-	}
-}
-
-// metricNames lists the metrics that a line declares to CloudWatch, with their dimensions.
-func metricNames(line map[string]any) string {
-	var names []string
-	directive, _ := line["_aws"].(map[string]any)
-	entries, _ := directive["CloudWatchMetrics"].([]any)
-	for _, entry := range entries {
-		fields := entry.(map[string]any)
-		metric := fields["Metrics"].([]any)[0].(map[string]any)["Name"]
-		names = append(names, fmt.Sprint(metric, fields["Dimensions"].([]any)[0]))
-	}
-	slices.Sort(names)
-	return strings.Join(names, " ")
-}
-
-func TestEveryDeclaredMetricIsInItsLine(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.get()
-		w.get()
-		w.call(as("x"))
-		w.call(func(e map[string]any) { e["httpMethod"] = "PUT" })
-		var got []string
-		for _, line := range w.lines() {
-			got = append(got, metricNames(line))
-			for _, entry := range line["_aws"].(map[string]any)["CloudWatchMetrics"].([]any) {
-				fields := entry.(map[string]any)
-				for _, name := range append(fields["Dimensions"].([]any)[0].([]any), fields["Metrics"].([]any)[0].(map[string]any)["Name"]) {
-					if line[name.(string)] == nil {
-						t.Errorf("%s is declared and missing in %v", name, slices.Sorted(maps.Keys(line)))
-					}
-				}
-			}
-		}
-		want := []string{"LoginLatency[app] Logins[app] Vends[app]", "CacheHits[app] Vends[app]", "CacheHits[app] Vends[app]", "Refusals[error]"}
-		if !slices.Equal(got, want) {
-			t.Errorf("metrics %q, want %q", got, want)
-		}
-	})
-}
-
-func TestANameThatACallerMadeUpIsNoMetric(t *testing.T) {
-	madeUp := func(e map[string]any) {
-		e["pathParameters"], e["path"] = map[string]any{"app": "made-up"}, "/tokens/made-up"
-	}
-	bubble(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, w *world) {
-		for _, c := range []struct {
-			change func(map[string]any)
-			want   string
-		}{{as("arn:aws:iam::333333333333:root"), "Refusals[app error]"}, {as(""), "Refusals[error]"}, {madeUp, "Refusals[error]"}} {
-			w.call(c.change)
-			if got := metricNames(w.lines()[0]); got != c.want {
-				t.Errorf("metrics %s, want %s", got, c.want)
-			}
-		}
-		time.Sleep(time.Minute)
-		w.aws.InjectFault("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
-		w.want(w.call(madeUp), 503, "temporarily_unavailable")
-		if got := metricNames(w.lines()[0]); got != "Refusals[error]" {
-			t.Errorf("while Secrets Manager is down: metrics %s", got)
-		}
+		h.NoSecrets(h.log.String())
 	})
 }
 
 func TestPrefetch(t *testing.T) {
-	bubble(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, w *world) {
-		w.handler.prefetch(t.Context(), []string{"crm", "nosuch"})
-		w.want(w.get(), 200, "hit")
-		if text := w.log.String(); !strings.Contains(text, `"unknown_app"`) || !strings.Contains(text, `"msg":"prefetch"`) {
+	t.Parallel()
+	run(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, h *harness) {
+		h.handler.prefetch(t.Context(), []string{"crm", "nosuch"})
+		h.want(h.get(), 200, "hit")
+		if text := h.log.String(); !strings.Contains(text, `"unknown_app"`) || !strings.Contains(text, `"msg":"prefetch"`) {
 			t.Errorf("a failed prefetch is not logged: %s", text)
 		}
 	})
 }
 
-func TestAPrefetchIsNoVendAndEndsInTime(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Hang(), 1)
-		w.aws.InjectFault("", localaws.Fault{Delay: 3 * time.Second}, 0)
+func TestPrefetchTimeout(t *testing.T) {
+	t.Parallel()
+	run(t, options{}, func(t *testing.T, h *harness) {
+		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Hang(), 1)
+		h.AWS.InjectFault("", localaws.Fault{Delay: 3 * time.Second}, 0)
 		begun := time.Now()
-		w.handler.prefetch(t.Context(), []string{"crm"})
+		h.handler.prefetch(t.Context(), []string{"crm"})
 		if took := time.Since(begun); took > 8*time.Second {
 			t.Errorf("it took %s of the 10 seconds that Lambda gives an initialisation", took)
 		}
-		w.aws.ClearFaults()
+		h.AWS.ClearFaults()
 		time.Sleep(time.Second)
-		w.handler.prefetch(t.Context(), []string{"crm"})
-		if m := metricNames(w.lines()[1]); m != "LoginLatency[app] Logins[app]" {
+		h.handler.prefetch(t.Context(), []string{"crm"})
+		if m := metricNames(h.lines()[1]); m != "LoginLatency[app] Logins[app]" {
 			t.Errorf("metrics %s", m)
 		}
 	})
 }
 
-func TestAPrefetchBeforeThePairIsStoredRingsNoAlarm(t *testing.T) {
-	bubble(t, options{}, func(t *testing.T, w *world) {
-		w.store(w.pair(appsecret.Placeholder, appsecret.Placeholder))
-		w.handler.prefetch(t.Context(), []string{"crm"})
-		w.want(w.get(), 502, "app_misconfigured") // a caller is refused
-		w.store(w.pair("3MVG9wrong", "wrong"))
+func TestPrefetchOfPlaceholder(t *testing.T) {
+	t.Parallel()
+	run(t, options{}, func(t *testing.T, h *harness) {
+		h.Store(h.Value(appsecret.Placeholder, appsecret.Placeholder))
+		h.handler.prefetch(t.Context(), []string{"crm"})
+		h.want(h.get(), 502, "app_misconfigured") // a caller is refused
+		h.Store(h.Value("3MVG9wrong", "wrong"))
 		time.Sleep(time.Minute)
-		w.handler.prefetch(t.Context(), []string{"crm"}) // Salesforce refuses a pair that somebody has stored
-		for i, line := range w.lines() {
-			if rings := strings.Contains(metricNames(line), "Refusals"); rings != (i > 0) || line["outcome"] != "app_misconfigured" {
+		h.handler.prefetch(t.Context(), []string{"crm"}) // Salesforce refuses credentials that were stored
+		for i, line := range h.lines() {
+			if counted := strings.Contains(metricNames(line), "Refusals"); counted != (i > 0) ||
+				line["outcome"] != "app_misconfigured" {
 				t.Errorf("%s: %v, metrics %s", line["msg"], line["outcome"], metricNames(line))
 			}
 		}
@@ -354,6 +223,7 @@ func TestAPrefetchBeforeThePairIsStoredRingsNoAlarm(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
+	t.Parallel()
 	runtime := map[string]string{"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1", "AWS_REGION": "us-east-1"}
 	for setting, ok := range map[string]bool{
 		"": true, "MIN_TTL=14m": true, "MIN_TTL=15m": false, "MIN_TTL=0": false, "CONFIRM_EVERY=5m": false, "CONFIRM_EVERY=1h": true,
@@ -376,8 +246,16 @@ func FuzzEvent(f *testing.F) {
 	if err == nil {
 		f.Add(whole)
 	}
-	f.Add([]byte(`{"httpMethod":"GET","path":"/tokens/crm","pathParameters":{"app":"crm"},"requestContext":{"identity":{"userArn":"arn"}}}`))
-	f.Add([]byte(`{"httpMethod":"POST","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"Z3I=","isBase64Encoded":true}`))
+	f.Add(
+		[]byte(
+			`{"httpMethod":"GET","path":"/tokens/crm","pathParameters":{"app":"crm"},"requestContext":{"identity":{"userArn":"arn"}}}`,
+		),
+	)
+	f.Add(
+		[]byte(
+			`{"httpMethod":"POST","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"Z3I=","isBase64Encoded":true}`,
+		),
+	)
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		e, bad := parseEvent(payload)
 		var whole struct {
@@ -402,19 +280,38 @@ func FuzzEvent(f *testing.F) {
 			return
 		}
 		req, bad := e.request()
-		if bad == nil && (req.App == "" || !strings.HasSuffix(e.path, "/tokens/"+req.App) || len(req.Rejected) != 0 && len(req.Rejected) != 16) {
+		if bad == nil &&
+			(req.App == "" || !strings.HasSuffix(e.path, "/tokens/"+req.App) || len(req.Rejected) != 0 && len(req.Rejected) != 16) {
 			t.Errorf("accepted %+v", req)
 		}
 	})
 }
 
-// exactNames says whether the names that are read occur once each, and in no other case.
+// exactNames reports whether the names that are read occur once each, and in no other case.
 func exactNames(payload []byte) bool {
 	lower := strings.ToLower(string(payload))
 	for _, name := range []string{"httpMethod", "path", "pathParameters", "app", "requestContext", "identity", "userArn"} {
-		if strings.Count(lower, strings.ToLower(`"`+name+`"`)) > 1 || strings.Count(lower, strings.ToLower(`"`+name+`"`)) != strings.Count(string(payload), `"`+name+`"`) {
+		if strings.Count(lower, strings.ToLower(`"`+name+`"`)) > 1 ||
+			strings.Count(lower, strings.ToLower(`"`+name+`"`)) != strings.Count(string(payload), `"`+name+`"`) {
 			return false
 		}
 	}
 	return true
+}
+
+func TestConsoleTestInvocation(t *testing.T) {
+	t.Parallel()
+	run(t, options{}, func(t *testing.T, h *harness) {
+		for _, method := range []string{"GET", "POST", "DELETE"} {
+			a := h.call(func(e map[string]any) {
+				e["httpMethod"] = method
+				e["requestContext"].(map[string]any)["stage"] = "test-invoke-stage"
+			})
+			h.want(a, 403, "access_denied")
+		}
+		if h.Requests() != 0 || len(h.AWS.Calls()) > 1 {
+			t.Errorf("Salesforce was asked %d times, Secrets Manager %v", h.Requests(), h.AWS.Calls())
+		}
+		h.want(h.call(func(e map[string]any) { e["requestContext"].(map[string]any)["stage"] = "v1" }), 200, "miss")
+	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -40,18 +41,26 @@ func start(t *testing.T, config localaws.FunctionConfig) *running {
 	server := httptest.NewServer(r.org)
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { r.org.ClearFaults() })
-	secrets := httptest.NewServer(localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))
+	secrets := httptest.NewServer(
+		localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}),
+	)
 	t.Cleanup(secrets.Close)
 	key, secret := r.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	client := secretsmanager.New(secretsmanager.Options{
-		Region: "us-east-1", BaseEndpoint: &secrets.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
+		Region: "us-east-1", BaseEndpoint: &secrets.URL,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
 	})
 	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, server.URL)
-	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(secretName), SecretString: &value}); err != nil {
+	if _, err := client.CreateSecret(
+		t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(simtest.SecretName), SecretString: &value},
+	); err != nil {
 		t.Fatal(err)
 	}
 	config.Name, config.Account, config.Region, config.Main = "sftoken-token", "111111111111", "us-east-1", "token"
-	config.Env = map[string]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL, "SALESFORCE_HOSTS": strings.TrimPrefix(server.URL, "http://")}
+	config.Env = map[string]string{
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL,
+		"SALESFORCE_HOSTS":                 strings.TrimPrefix(server.URL, "http://"),
+	}
 	config.Stdout, config.Stderr, config.Timeout = &r.log, &r.log, 30*time.Second
 	r.Function = localaws.NewFunction(config)
 	t.Cleanup(r.Close)
@@ -75,13 +84,15 @@ func (r *running) vend(t *testing.T) string {
 		ID    string `json:"token_id"`
 		Token string `json:"access_token"`
 	}
-	if json.Unmarshal(raw, &answer) != nil || json.Unmarshal([]byte(answer.Body), &body) != nil || !r.org.TokenActive(body.Token) {
+	if json.Unmarshal(raw, &answer) != nil || json.Unmarshal([]byte(answer.Body), &body) != nil ||
+		!r.org.TokenActive(body.Token) {
 		t.Error("the answer is no token, or a dead one")
 	}
 	return body.ID
 }
 
-func TestOneProcessServesManyAtOnce(t *testing.T) {
+func TestConcurrentInvocationsOfOneProcess(t *testing.T) {
+	t.Parallel()
 	r := start(t, localaws.FunctionConfig{PerProcess: 32})
 	r.org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(200*time.Millisecond), 1)
 	var wg sync.WaitGroup

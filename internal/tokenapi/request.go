@@ -33,11 +33,11 @@ const testStage = "test-invoke-stage"
 // maxForm bounds the body of a POST, in bytes. A client credentials request has about 200.
 const maxForm = 8 << 10
 
-// parseEvent reads an event. If it fails, the API is deployed wrongly; a caller cannot cause it. A field of another type
-// than API Gateway writes counts as empty.
+// parseEvent reads an event. If it fails, the API is deployed wrongly; a caller cannot cause it. A field of another
+// type than API Gateway writes counts as empty.
 //
-// It uses gjson since most of an event is headers, which this function does not read: encoding/json takes longer for them
-// than for everything else that a cached vend does.
+// It uses gjson since most of an event is headers, which this function does not read: encoding/json takes longer for
+// them than for everything else that a cached vend does.
 func parseEvent(payload []byte) (event, *vending.Error) {
 	if !utf8.Valid(payload) || !gjson.ValidBytes(payload) {
 		return event{}, errNotAnEvent

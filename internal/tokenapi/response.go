@@ -85,8 +85,8 @@ func (r response) encode(body any) []byte {
 	return encoded
 }
 
-// response returns the response to the request. Apart from requests to Salesforce this is the only place where a token is
-// revealed.
+// response returns the response to the request. Apart from requests to Salesforce this is the only place where a
+// token is revealed.
 func (e *auditEvent) response() []byte {
 	if failed := e.callerError(); failed != nil {
 		r := response{StatusCode: status(failed.Code)}

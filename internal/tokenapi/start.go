@@ -1,5 +1,5 @@
-// Package tokenapi is the token function behind its entry point: it reads an API Gateway event, authorizes and vends with
-// internal/vending, writes the HTTP response, and logs one audit event per request.
+// Package tokenapi is the token function behind its entry point: it reads an API Gateway event, authorizes and vends
+// with internal/vending, writes the HTTP response, and logs one audit event per request.
 package tokenapi
 
 import (
@@ -27,9 +27,9 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// prefetchTime bounds what is done before the first request: Lambda allows 10 seconds for the initialisation. Source:
-// Lambda Developer Guide, "Understanding the Lambda execution environment lifecycle".
-const prefetchTime = 8 * time.Second
+// prefetchTimeout bounds what is done before the first request: Lambda allows 10 seconds for the init phase. Source: Lambda
+// Developer Guide, "Understanding the Lambda execution environment lifecycle".
+const prefetchTimeout = 8 * time.Second
 
 // Run starts the token function on AWS Lambda, and returns only if it cannot start. It reads its settings with getenv.
 func Run(ctx context.Context, getenv func(string) string, version string) error {
@@ -56,9 +56,10 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 		return nil, nil, fmt.Errorf("settings: %w", err)
 	}
 	if getenv("AWS_LAMBDA_RUNTIME_API") == "" {
-		return nil, nil, errors.New("this program is started by AWS Lambda: try it with `sftoken local` or `sam local invoke TokenFunction`")
+		return nil, nil, errors.New("this program must be started by AWS Lambda; " +
+			"to try it, run `sftoken local` or `sam local invoke TokenFunction`")
 	}
-	// In-region: connections that cannot be made are given up after 1.1 seconds, not 30.
+	// The in-region mode gives up on a connection after 1.1 seconds, not 30.
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithDefaultsMode(aws.DefaultsModeInRegion))
 	if err != nil {
 		return nil, nil, fmt.Errorf("AWS configuration: %w", err)
@@ -66,51 +67,56 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	secrets := secretsmanager.NewFromConfig(cfg)
 	warmUp(ctx, secrets)
 	log := telemetry.New(os.Stdout, level, namespace, version)
-	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(), "min_ttl", minTTL.String(),
-		"confirm_every", confirmEvery.String(), "prefetch", prefetch, "login_budget", logins.String())
+	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(),
+		"min_ttl", minTTL.String(), "confirm_every", confirmEvery.String(), "prefetch", prefetch,
+		"login_budget", logins.String())
 	return &handler{
 		vendor: vending.New(vending.Config{
-			Secrets:    appsecret.Reader{Client: secrets, Prefix: prefix},
-			Hosts:      hosts,
-			HTTPClient: &http.Client{Transport: sfoauth.NewTransport()},
-			Logins:     logins,
-			SecretTTL:  secretTTL, MinTTL: minTTL, IntrospectInterval: confirmEvery,
+			Secrets:            appsecret.Reader{Client: secrets, Prefix: prefix},
+			Hosts:              hosts,
+			HTTPClient:         &http.Client{Transport: sfoauth.NewTransport()},
+			Logins:             logins,
+			SecretTTL:          secretTTL,
+			MinTTL:             minTTL,
+			IntrospectInterval: confirmEvery,
 		}),
 		log:                  log,
 		allowUnauthenticated: samLocal(getenv),
 	}, prefetch, nil
 }
 
-// warmUp runs both clients once with a stubTransport answer, so that the first vend does not wait for its pages to be read in and its
-// tables to be built. While a function initialises it has a whole processor.
-func warmUp(ctx context.Context, client *secretsmanager.Client) {
-	_, _ = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String("warm-up")}, func(o *secretsmanager.Options) {
+// warmUp runs both clients once with a stubbed response, so that the first request does not pay for page faults and lazy
+// initialization. Lambda gives the init phase a full vCPU.
+func warmUp(ctx context.Context, secrets *secretsmanager.Client) {
+	input := &secretsmanager.GetSecretValueInput{SecretId: aws.String("warm-up")}
+	_, _ = secrets.GetSecretValue(ctx, input, func(o *secretsmanager.Options) {
 		o.HTTPClient, o.Retryer = stubTransport{}, aws.NopRetryer{}
 		o.Credentials = credentials.NewStaticCredentialsProvider("warm-up", "warm-up", "")
 	})
-	salesforce := &sfoauth.Client{BaseURL: "https://warm-up.my.salesforce.com", HTTPClient: &http.Client{Transport: stubTransport{}}}
-	_, _ = salesforce.Token(ctx)
+	stubbed := &http.Client{Transport: stubTransport{}}
+	_, _ = (&sfoauth.Client{BaseURL: "https://warm-up.my.salesforce.com", HTTPClient: stubbed}).Token(ctx)
 }
 
-// stubTransport answers every request without sending it.
+// stubTransport responds to requests without sending them.
 type stubTransport struct{}
 
-func (c stubTransport) Do(r *http.Request) (*http.Response, error) { return c.RoundTrip(r) }
+func (s stubTransport) Do(r *http.Request) (*http.Response, error) { return s.RoundTrip(r) }
 
 func (stubTransport) RoundTrip(*http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+	body := io.NopCloser(strings.NewReader("{}"))
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: body}, nil
 }
 
-// samLocal says whether the SAM CLI runs the function on a developer's machine, where no identity is known and none is
-// asked for. In the cloud it never holds: the name of the log stream, which a function's settings cannot overwrite, is
-// there made of the date and an id. Source: Lambda Developer Guide, "Defined runtime environment variables".
+// samLocal reports whether the SAM CLI runs the function on a developer's machine, where requests have no identity. In the
+// cloud it is false: there the name of the log stream consists of the date and an id, and a function's settings cannot
+// overwrite it. Source: Lambda Developer Guide, "Defined runtime environment variables".
 func samLocal(getenv func(string) string) bool {
 	return getenv("AWS_SAM_LOCAL") == "true" && getenv("AWS_LAMBDA_LOG_STREAM_NAME") == "$LATEST"
 }
 
-// prefetch gets tokens for the apps before anybody asks. A failure is logged and mended by the first request.
+// prefetch gets tokens for the apps before the first request. A failure is logged; the first request tries again.
 func (h *handler) prefetch(ctx context.Context, apps []string) {
-	ctx, cancel := context.WithTimeout(ctx, prefetchTime)
+	ctx, cancel := context.WithTimeout(ctx, prefetchTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, app := range apps {

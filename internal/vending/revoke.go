@@ -9,203 +9,182 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// revocation is a token that is to be dead, and is not yet known to be.
-type revocation struct {
-	*session
-	asked  bool               // a caller has asked for it
-	leaked *appsecret.Version // whose credentials have made the token, and have leaked; nil: none is known
+const (
+	// maxPending bounds the pending revocations of an app.
+	maxPending = 100
+	// retryRevocationsTimeout bounds the revocations that are retried while a request waits for a token.
+	retryRevocationsTimeout = 3 * time.Second
+)
+
+// revoke revokes the cached token and those that are pending, at a caller's request.
+func (c *call) revoke(ctx context.Context) {
+	client, cached := c.revoker(), c.cached
+	if cached != nil { // first, since it is the one in use
+		c.pending = slices.DeleteFunc(slices.Clone(c.pending), func(p pendingRevocation) bool { return p.id == cached.id })
+		c.pending = slices.Insert(c.pending, 0, pendingRevocation{cachedToken: cached, requested: true})
+	}
+	dead, err := c.revokePending(ctx, client)
+	if cached != nil && len(c.pending) > 0 && c.pending[0].cachedToken == cached {
+		first := c.pending[0]
+		c.pending = c.pending[1:]
+		c.enqueue(first)
+	}
+	c.cached = nil
+	if len(dead) > 0 {
+		c.revokedID = dead[0]
+		c.noteRevoked(dead[1:])
+	}
+	if err != nil {
+		c.err = revocationError(c.app.name, err)
+	}
 }
 
-// queue returns the list with one more revocation. A token that is in it already stays where it is. Of too many the
-// oldest is given up.
-func queue(f *flight, waiting []revocation, more revocation) []revocation {
-	waiting = slices.Clone(waiting)
-	if at := slices.IndexFunc(waiting, func(r revocation) bool { return r.id == more.id }); at >= 0 {
-		waiting[at].asked = waiting[at].asked || more.asked
-		return waiting
+// retryRevocations retries the pending revocations.
+func (c *call) retryRevocations(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, retryRevocationsTimeout)
+	defer cancel()
+	dead, _ := c.revokePending(ctx, c.revoker())
+	c.noteRevoked(dead)
+	if c.cached != nil && slices.Contains(dead, c.cached.id) {
+		c.cached = nil
 	}
-	if len(waiting) >= maxRevocations {
-		f.cost.notef("gave up revoking token %s: more than %d revocations wait", waiting[0].id, maxRevocations)
-		waiting = slices.Delete(waiting, 0, 1)
-	}
-	return append(waiting, more)
 }
 
-// revoker returns the client whose credentials may revoke other tokens: that of the cached token, which has worked, or
-// of AWSCURRENT.
-func (v *Vendor) revoker(current *appsecret.Version, cached *session) *sfoauth.Client {
-	if cached != nil {
-		return cached.client
+// settleRevocations revokes the replaced token if its credentials are compromised, and retries the pending
+// revocations. Salesforce may return the session of the first login to a second one: if that has just been revoked,
+// it logs in again.
+func (c *call) settleRevocations(ctx context.Context) error {
+	if c.replaced != nil && c.replaced.versionID != c.obtained.versionID {
+		c.enqueue(pendingRevocation{cachedToken: c.replaced})
 	}
-	return v.client(current)
+	if len(c.pending) == 0 {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, retryRevocationsTimeout)
+	defer cancel()
+	dead, _ := c.revokePending(limited, c.obtained.client)
+	c.noteRevoked(dead)
+	if c.replaced != nil && slices.Contains(dead, c.replaced.id) {
+		c.cached = nil
+	}
+	if !slices.Contains(dead, c.obtained.id) {
+		return nil
+	}
+	c.obtained = nil
+	return c.logIn(ctx)
 }
 
-// revokeAll makes the revocations that wait, with the rights of client. It returns those that still wait, the ids of
-// the tokens that are dead now, and the last failure. A token is dead when Salesforce says so, or when its own expiry
-// has passed.
-func (v *Vendor) revokeAll(
-	ctx context.Context, f *flight, name string, waiting []revocation, client *sfoauth.Client,
-) (rest []revocation, dead []string, err error) {
-	waiting = v.due(ctx, f, name, waiting)
-	for i, r := range waiting {
-		// Without another pair, the token's holders would lose it for one whose credentials have leaked as well.
-		if !r.asked && (r.leaked == nil || sameCredentials(client, r.leaked)) {
-			rest = append(rest, r)
+// enqueue adds a pending revocation. A token that is pending already keeps its place. If there are too many, the
+// oldest is dropped.
+func (c *call) enqueue(p pendingRevocation) {
+	pending := slices.Clone(c.pending)
+	if at := slices.IndexFunc(pending, func(other pendingRevocation) bool { return other.id == p.id }); at >= 0 {
+		pending[at].requested = pending[at].requested || p.requested
+		c.pending = pending
+		return
+	}
+	if len(pending) >= maxPending {
+		c.stats.notef("gave up revoking token %s: more than %d revocations wait", pending[0].id, maxPending)
+		pending = slices.Delete(pending, 0, 1)
+	}
+	c.pending = append(pending, p)
+}
+
+func (c *call) noteRevoked(ids []string) {
+	for _, id := range ids {
+		c.stats.notef("revoked token %s", id)
+	}
+}
+
+// revoker returns the client that revokes other tokens: that of the cached token, which has worked, or of AWSCURRENT.
+func (c *call) revoker() *sfoauth.Client {
+	if c.cached != nil {
+		return c.cached.client
+	}
+	return c.client(c.secret)
+}
+
+// revokePending makes the pending revocations that are due, authenticating as client, and leaves the others pending.
+// It returns the ids of the tokens that are dead now, and the last failure. A token is dead if Salesforce says so, or
+// if its own expiry has passed.
+func (c *call) revokePending(ctx context.Context, client *sfoauth.Client) (dead []string, err error) {
+	due := c.dueRevocations(ctx)
+	c.pending = nil
+	for i, p := range due {
+		// If there are no other credentials, revoking would only replace a token by one of the same compromised ones.
+		if !p.requested && (p.compromised == nil || sameCredentials(client, p.compromised)) {
+			c.pending = append(c.pending, p)
 			continue
 		}
-		failed := v.revokeOne(ctx, f, r.session, client)
+		failed := c.revokeToken(ctx, p.cachedToken, client)
 		if failed == nil {
-			dead = append(dead, r.id)
+			dead = append(dead, p.id)
 			continue
 		}
-		f.cost.Err, err = failed, failed
-		rest = append(rest, r)
-		if !isFinal(failed) { // Salesforce is down: the others wait as well
-			return append(rest, waiting[i+1:]...), dead, err
+		c.stats.Err, err = failed, failed
+		c.pending = append(c.pending, p)
+		if !isPermanent(failed) { // Salesforce is down for the others as well
+			c.pending = append(c.pending, due[i+1:]...)
+			break
 		}
 	}
-	return rest, dead, err
+	return dead, err
 }
 
-// due returns the revocations that are to be made, or may be. It notes which tokens' credentials have leaked, since the
-// label that says so may move on before they can be revoked.
-func (v *Vendor) due(ctx context.Context, f *flight, name string, waiting []revocation) []revocation {
-	leaked, unread := v.leaked(ctx, f, name, waiting)
-	var due []revocation
-	for _, r := range waiting {
-		if r.madeBy(leaked) {
-			r.leaked = leaked
+// dueRevocations returns the pending revocations that must be made, or may have to be. It notes which tokens have
+// compromised credentials, since the label may move on before they can be revoked.
+func (c *call) dueRevocations(ctx context.Context) []pendingRevocation {
+	compromised, unknown := c.readCompromised(ctx)
+	var due []pendingRevocation
+	for _, p := range c.pending {
+		// The same credentials may be in several versions: changing another field of the secret stores a new one.
+		if sameCredentials(p.client, compromised) {
+			p.compromised = compromised
 		}
-		over := !r.token.Expiry.IsZero() && left(r.token.Expiry, time.Now()) <= 0
-		if !over && (r.asked || r.leaked != nil || unread) {
-			due = append(due, r)
+		expired := !p.token.Expiry.IsZero() && remaining(p.token.Expiry, time.Now()) <= 0
+		if !expired && (p.requested || p.compromised != nil || unknown) {
+			due = append(due, p)
 		}
 	}
 	return due
 }
 
-// leaked returns the version whose credentials have leaked (nil: none), where one of the revocations depends on it.
-// unread: it could not be read, so that there may be one.
-func (v *Vendor) leaked(
-	ctx context.Context, f *flight, name string, waiting []revocation,
-) (version *appsecret.Version, unread bool) {
-	if !slices.ContainsFunc(waiting, func(r revocation) bool { return !r.asked && r.leaked == nil }) {
+// readCompromised returns the version with compromised credentials (nil: none), if a pending revocation depends on
+// it. It also reports whether the version is unknown because it could not be read.
+func (c *call) readCompromised(ctx context.Context) (version *appsecret.Version, unknown bool) {
+	depends := func(p pendingRevocation) bool { return !p.requested && p.compromised == nil }
+	if !slices.ContainsFunc(c.pending, depends) {
 		return nil, false
 	}
-	version, err := v.read(ctx, f, name, appsecret.Compromised)
+	version, err := c.read(ctx, appsecret.Compromised)
 	if appsecret.IsKind(err, appsecret.Unavailable) || appsecret.IsKind(err, appsecret.Denied) {
-		f.cost.Err = err
+		c.stats.Err = err
 		return nil, true
 	}
 	return version, false
 }
 
-// revokeOne ends a token at Salesforce: with the rights of client, where that is for the same org, and else or if they
-// are refused with those of the credentials that the token was made with.
-func (v *Vendor) revokeOne(ctx context.Context, f *flight, s *session, client *sfoauth.Client) error {
+// revokeToken revokes a token at Salesforce: authenticating as client if that is for the same org, and otherwise, or if
+// client is refused, with the credentials that the token was issued to.
+func (c *call) revokeToken(ctx context.Context, t *cachedToken, client *sfoauth.Client) error {
 	begun := time.Now()
-	defer func() { f.cost.Salesforce += time.Since(begun) }()
-	if client.BaseURL != s.client.BaseURL {
-		return s.client.Revoke(ctx, s.token)
+	defer func() { c.stats.Salesforce += time.Since(begun) }()
+	if client.BaseURL != t.client.BaseURL {
+		return t.client.Revoke(ctx, t.token)
 	}
-	err := client.Revoke(ctx, s.token)
-	if refusesPair(err) && !pairOf(client).Equal(pairOf(s.client)) {
-		return s.client.Revoke(ctx, s.token)
+	err := client.Revoke(ctx, t.token)
+	if isInvalidClient(err) && !credentialsOf(client).Equal(credentialsOf(t.client)) {
+		return t.client.Revoke(ctx, t.token)
 	}
 	return err
 }
 
-func pairOf(client *sfoauth.Client) sfoauth.ConsumerCredentials {
+func credentialsOf(client *sfoauth.Client) sfoauth.ConsumerCredentials {
 	return sfoauth.ConsumerCredentials{ConsumerKey: client.ConsumerKey, ConsumerSecret: client.ConsumerSecret}
 }
 
-// sameCredentials reports whether the client has the version's consumer key and secret. The address does not count: it
-// can be written in other ways. nil is no version.
+// sameCredentials reports whether the client has the version's consumer key and secret. It ignores the address, which
+// can be written in several ways. A nil version has none.
 func sameCredentials(client *sfoauth.Client, version *appsecret.Version) bool {
-	return version != nil && version.Credentials().Equal(pairOf(client))
-}
-
-// madeBy reports whether the session began with the version's credentials, which may be in other versions too: a person
-// who changes another field of the secret makes one.
-func (s *session) madeBy(version *appsecret.Version) bool { return sameCredentials(s.client, version) }
-
-// revokeAgain tries the revocations that wait.
-func (v *Vendor) revokeAgain(ctx context.Context, f *flight, a *app, client *sfoauth.Client, waiting []revocation) {
-	ctx, cancel := context.WithTimeout(ctx, revokeTime)
-	defer cancel()
-	rest, dead, _ := v.revokeAll(ctx, f, a.name, waiting, client)
-	f.cost.noteRevoked(dead)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.noteRevoked(rest, dead)
-}
-
-func (c *CallStats) noteRevoked(tokens []string) {
-	for _, id := range tokens {
-		c.notef("revoked token %s", id)
-	}
-}
-
-// noteRevoked remembers which revocations still wait, and forgets the cached token if it is dead. a.mu is held.
-func (a *app) noteRevoked(rest []revocation, dead []string) {
-	a.revocations = rest
-	if a.session != nil && slices.Contains(dead, a.session.id) {
-		a.session = nil
-	}
-}
-
-// Revoke ends the app's cached token at Salesforce and forgets it, and those whose revocation has failed before. Where
-// there are none it does nothing. A token that is not known to be dead afterwards is not handed out any more, and its
-// revocation is tried again. Unlike Vend it asks Salesforce even while a failure is remembered: it is for emergencies.
-// It returns the id of the cached token, or of the first other one that it has revoked.
-func (v *Vendor) Revoke(ctx context.Context, req Request, cost *CallStats) (string, error) {
-	a, err := v.app(req.App)
-	if err != nil {
-		return "", err
-	}
-	var revoked string // the flight's until it has been waited for: a caller who gives up must not touch it
-	begun := false
-	err = v.await(ctx, a, cost, func(_ *session, now time.Time) (work, error) {
-		if read, err := v.ready(a, now); read != nil || err != nil {
-			return read, err
-		}
-		if err := a.authorize(req); err != nil {
-			return nil, err
-		}
-		if begun || a.session == nil && len(a.revocations) == 0 {
-			return nil, nil
-		}
-		begun = a.flight == nil
-		return v.revokeCached(a, &revoked), nil
-	})
-	if err != nil {
-		return "", err
-	}
-	return revoked, nil
-}
-
-// revokeCached returns the work of ending the cached token and those that wait. a.mu is held.
-func (v *Vendor) revokeCached(a *app, revoked *string) work {
-	waiting, cached, client := a.revocations, a.session, v.revoker(a.secret, a.session)
-	return func(ctx context.Context, f *flight) {
-		if cached != nil { // first, since it is the one that others use
-			waiting = slices.DeleteFunc(slices.Clone(waiting), func(r revocation) bool { return r.id == cached.id })
-			waiting = slices.Insert(waiting, 0, revocation{session: cached, asked: true})
-		}
-		rest, dead, err := v.revokeAll(ctx, f, a.name, waiting, client)
-		if cached != nil && len(rest) > 0 && rest[0].session == cached {
-			rest = queue(f, rest[1:], rest[0])
-		}
-		if len(dead) > 0 {
-			*revoked = dead[0]
-			f.cost.noteRevoked(dead[1:])
-		}
-		if err != nil {
-			f.err = unrevoked(a.name, err)
-		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.session = nil
-		a.noteRevoked(rest, dead)
-	}
+	return version != nil && version.Credentials().Equal(credentialsOf(client))
 }

@@ -1,9 +1,19 @@
-// Package vending decides which token a caller gets: one that is cached and known to be good, one that Salesforce has just
-// confirmed, or a new one, and to whom. It leaves the request's and the answer's form to functions/token.
+// Package vending decides which Salesforce access token a caller gets: a cached one that is known to be valid, one that
+// Salesforce has just confirmed, or a new one. The form of requests and responses is left to internal/tokenapi.
+//
+// From the bottom up:
+//
+//   - state.go: what is known of one app, and of one token
+//   - errors.go, backoff.go: errors for callers, and how long a failure is remembered
+//   - decide.go: a pure function of the state and a request, which returns the next action
+//   - secret.go, refresh.go, login.go, revoke.go: the actions, which call Secrets Manager and Salesforce
+//   - loop.go: runs actions, one at a time for each app, until decide returns a response
+//   - vending.go: the exported API
 package vending
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -14,20 +24,20 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// Config is what a Vendor works with. Zero durations mean the defaults below.
+// Config configures a Vendor. A duration of zero means its default.
 type Config struct {
 	Secrets appsecret.Reader
-	// Hosts may be talked to beside Salesforce's own.
+	// Hosts may be called in addition to Salesforce's own.
 	Hosts sfoauth.AllowedHosts
-	// HTTPClient talks to Salesforce. Nil: http.DefaultClient.
+	// HTTPClient calls Salesforce. Nil: http.DefaultClient.
 	HTTPClient *http.Client
-	// Logins limits the logins of each app. Nil: a budget of its own with the defaults.
+	// Logins limits the logins of each app. Nil: a new budget with the defaults.
 	Logins *loginbudget.Budget
-	// SecretTTL is how long an app's secret is believed before it is read again.
+	// SecretTTL is how long an app's secret is used before it is read again.
 	SecretTTL time.Duration
-	// MinTTL is what a token must have left to be handed out without asking Salesforce.
+	// MinTTL is the remaining lifetime below which a token is not handed out without asking Salesforce.
 	MinTTL time.Duration
-	// IntrospectInterval bounds how long a token is believed after Salesforce has confirmed it.
+	// IntrospectInterval bounds how long a token is trusted after Salesforce has confirmed it.
 	IntrospectInterval time.Duration
 	// Jitter returns numbers in [0, 1) that spread retries. Nil: math/rand/v2.
 	Jitter func() float64
@@ -44,75 +54,66 @@ const (
 // "Modify Session Security Settings".
 const MinSessionTimeout = 15 * time.Minute
 
-const (
-	// DefaultTokenTTL is how long a token is believed that a login has just returned. The answer carries no expiry, and
-	// Salesforce does not document whether a login begins a session or returns one that still lives, which another
-	// process may have begun. A login uses its session, and use in the second half of the timeout extends it, so at
-	// least half of the shortest timeout is left. Source: as above.
-	DefaultTokenTTL = MinSessionTimeout / 2
-	// unprovenTTL is how long a token is believed that a login has returned again, while introspection fails.
-	unprovenTTL = time.Minute
-	// flightTime bounds one round of work for an app: reading its secret, confirming its token, a login and the ladder.
-	flightTime = 12 * time.Second
-	// answerTime is kept free at the end of a caller's time, to write the answer and the log line: a Lambda that runs out of
-	// time is killed and answers nothing.
-	answerTime = 500 * time.Millisecond
-	// flightMargin is how much earlier than its caller a flight gives up.
-	flightMargin = 100 * time.Millisecond
-	// secretTime bounds one read of Secrets Manager, with the SDK's retries.
-	secretTime = 4 * time.Second
-	// salesforceTime bounds one call to Salesforce.
-	salesforceTime = 6 * time.Second
-	// rejectedEvery is how often a caller's word that a token is dead is looked into, per app.
-	rejectedEvery = 5 * time.Second
-	// blindEvery is the same where introspection is refused or keeps failing, so that only a login can tell.
-	blindEvery = time.Minute
-	// blindFor is how long it is remembered that Salesforce refuses to introspect for an app.
-	blindFor = 30 * time.Minute
-	// maxRecent bounds the tokens of an app that are recognized when a login returns them again.
-	maxRecent = 20
-	// maxRevocations bounds the revocations of an app that wait to be tried again.
-	maxRevocations = 100
-	// revokeTime bounds the revocations that are tried again on the way to a token.
-	revokeTime = 3 * time.Second
-	// unknownFor is how long it is remembered that an app does not exist.
-	unknownFor = 5 * time.Second
-	// rereadEvery is how often the secret of a refused app is read again, in search of a new version.
-	rereadEvery = time.Second
-	// maxApps bounds the apps that are remembered; a real deployment has a few dozen.
-	maxApps = 1000
-)
+// DefaultTokenTTL is how long a token is trusted that a login has returned without an expiry. Salesforce does not
+// document whether a login begins a session or returns an active one, which another process may have begun. A login
+// uses its session, and use in the second half of the timeout extends it, so at least half of the shortest timeout
+// remains. Source: as for MinSessionTimeout.
+const DefaultTokenTTL = MinSessionTimeout / 2
 
-// CacheStatus says where a token came from, as X-Token-Cache does.
+// CacheStatus is where a token came from, as in X-Token-Cache.
 type CacheStatus string
 
 const (
-	Hit       CacheStatus = "hit"       // it was there and believed
-	Miss      CacheStatus = "miss"      // a login
-	Confirmed CacheStatus = "confirmed" // it was there, and Salesforce has just said that it is active
-	Stale     CacheStatus = "stale"     // it was there, could not be confirmed, and is still inside what Salesforce last said
+	Hit       CacheStatus = "hit"       // cached and trusted
+	Miss      CacheStatus = "miss"      // from a login
+	Confirmed CacheStatus = "confirmed" // cached, and Salesforce has just confirmed that it is active
+	Stale     CacheStatus = "stale"     // cached and could not be confirmed; not expired by what Salesforce last said
 )
 
-// Request is one caller's wish.
+// Request is a caller's request.
 type Request struct {
 	App       string
 	Principal string // the caller's ARN; see appsecret.Principals
-	Rejected  string // id of the token that Salesforce refused, says the caller; empty: none
+	Rejected  string // id of a token that Salesforce refused, according to the caller; empty: none
 
-	ourselves bool // not a caller's wish: allowedPrincipals does not count
+	skipAuthz bool // not from a caller: allowedPrincipals does not apply
+	revoke    bool // the cached token, instead of returning one
 }
 
-// Grant is a token handed out.
+// Grant is a token for a caller.
 type Grant struct {
 	Token       *sfoauth.Token
 	TokenID     string // the first 16 hex digits of the token's SHA-256
 	ExpiresIn   time.Duration
 	CacheStatus CacheStatus
-	VersionID   string // id of the secret's version that the token was made with
+	VersionID   string // of the secret's version whose credentials the token was issued to
 	RefreshErr  error  // why a Stale token was not renewed; nil for the others
 }
 
-// Vendor hands out tokens. It is safe for concurrent use.
+// CallStats is what a request cost.
+type CallStats struct {
+	SecretsManager time.Duration   // spent waiting for Secrets Manager
+	Salesforce     time.Duration   // spent waiting for Salesforce
+	Logins         []time.Duration // of each token request to Salesforce
+	Err            error           // the last call that failed, even if a token could be returned
+	Notes          []string        // what an auditor should know, such as a token that was revoked; no secrets
+}
+
+func (s *CallStats) notef(format string, args ...any) {
+	s.Notes = append(s.Notes, fmt.Sprintf(format, args...))
+}
+
+func (s *CallStats) add(other CallStats) {
+	s.SecretsManager += other.SecretsManager
+	s.Salesforce += other.Salesforce
+	s.Logins = append(s.Logins, other.Logins...)
+	s.Notes = append(s.Notes, other.Notes...)
+	if other.Err != nil {
+		s.Err = other.Err
+	}
+}
+
+// Vendor vends tokens. It is safe for concurrent use.
 type Vendor struct {
 	Config
 	mu   sync.Mutex
@@ -123,11 +124,11 @@ type Vendor struct {
 func New(config Config) *Vendor {
 	v := &Vendor{Config: config, apps: map[string]*app{}}
 	for _, setting := range []struct {
-		value     *time.Duration
-		byDefault time.Duration
+		value        *time.Duration
+		defaultValue time.Duration
 	}{{&v.SecretTTL, DefaultSecretTTL}, {&v.MinTTL, DefaultMinTTL}, {&v.IntrospectInterval, DefaultIntrospectInterval}} {
 		if *setting.value == 0 {
-			*setting.value = setting.byDefault
+			*setting.value = setting.defaultValue
 		}
 	}
 	if v.Logins == nil {
@@ -139,94 +140,23 @@ func New(config Config) *Vendor {
 	return v
 }
 
-// Vend returns a token for the caller, or an *Error. It returns when ctx ends; work that others wait for goes on. What it
-// cost is added to cost, also where it fails; work that somebody else had under way costs nothing.
-func (v *Vendor) Vend(ctx context.Context, req Request, cost *CallStats) (Grant, error) {
-	a, err := v.app(req.App)
-	if err != nil {
-		return Grant{}, err
-	}
-	var grant Grant
-	err = v.await(ctx, a, cost, func(made *session, now time.Time) (do work, err error) {
-		grant, do, err = v.decide(a, req, made, now)
-		return do, err
-	})
-	if err != nil {
-		return Grant{}, err
-	}
-	return grant, nil
+// Vend returns a token for the caller, or an *Error. It returns when ctx ends; a call that other requests wait for goes
+// on. The cost is added to stats, also if it fails; calls that another request started cost nothing.
+func (v *Vendor) Vend(ctx context.Context, req Request, stats *CallStats) (Grant, error) {
+	return v.run(ctx, req, stats)
 }
 
-// await asks decide what to do until it asks for no more work. One piece of work is done at a time for an app, whoever
-// asked for it; the others wait for it and decide anew. decide is called with a.mu held, and with the session that the
-// work waited for has made.
-func (v *Vendor) await(ctx context.Context, a *app, cost *CallStats, decide func(made *session, now time.Time) (work, error)) error {
-	var made *session
-	for {
-		f, own, err := v.next(ctx, a, made, decide)
-		if f == nil {
-			return err
-		}
-		if err := f.wait(ctx); err != nil {
-			return err
-		}
-		if own {
-			cost.add(f.cost)
-			if f.err != nil {
-				return f.err
-			}
-		}
-		if f.made != nil {
-			made = f.made
-		}
-	}
+// Prefetch gets the app a token, if it has none, regardless of allowedPrincipals. It is otherwise like Vend.
+func (v *Vendor) Prefetch(ctx context.Context, name string, stats *CallStats) (Grant, error) {
+	return v.run(ctx, Request{App: name, skipAuthz: true}, stats)
 }
 
-// next asks decide, and starts the work that it asks for or joins the work under way. No flight: there is nothing more to do. The
-// lock is freed even where decide panics, or the app would be locked for as long as the process lives.
-func (v *Vendor) next(ctx context.Context, a *app, made *session, decide func(*session, time.Time) (work, error)) (f *flight, own bool, err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	do, err := decide(made, time.Now())
-	if do == nil {
-		return nil, false, err
-	}
-	if a.flight != nil {
-		return a.flight, false, nil
-	}
-	return v.start(ctx, a, do), true, nil
-}
-
-// Prefetch makes sure that the app has a token, whoever may have it, for PREFETCH.
-func (v *Vendor) Prefetch(ctx context.Context, name string, cost *CallStats) (Grant, error) {
-	return v.Vend(ctx, Request{App: name, ourselves: true}, cost)
-}
-
-// app returns the state of an app, making room for it first if need be.
-func (v *Vendor) app(name string) (*app, error) {
-	if !appsecret.ValidName(name) {
-		return nil, &Error{Code: InvalidRequest, Description: "the app's name must match " + appsecret.NamePattern}
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	a := v.apps[name]
-	if a == nil {
-		if len(v.apps) >= maxApps {
-			v.forgetEmpty()
-		}
-		a = &app{name: name}
-		v.apps[name] = a
-	}
-	return a, nil
-}
-
-// forgetEmpty drops the apps of which nothing is known, which callers can make up as many of as they like.
-func (v *Vendor) forgetEmpty() {
-	for name, a := range v.apps {
-		a.mu.Lock()
-		if a.secret == nil && a.flight == nil && a.session == nil && len(a.revocations) == 0 {
-			delete(v.apps, name)
-		}
-		a.mu.Unlock()
-	}
+// Revoke revokes the app's cached token and those whose revocation has failed before. Without any it does nothing. A
+// token that may still be active afterwards is not handed out again, and its revocation is retried. Unlike Vend it
+// calls Salesforce even while a failure is remembered: it is for emergencies. It returns the id of the cached token,
+// or of the first other one that it revoked.
+func (v *Vendor) Revoke(ctx context.Context, req Request, stats *CallStats) (string, error) {
+	req.revoke = true
+	grant, err := v.run(ctx, req, stats)
+	return grant.TokenID, err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,11 +19,9 @@ import (
 
 const host = "acme.my.salesforce.com:443"
 
-// connect returns an org on a network in memory, an app in it, and the app's client.
+// connect returns an org on an in-memory network, an app of the org, and the app's client.
 func connect(
-	t *testing.T,
-	config sfoauthtest.Config,
-	options sfoauthtest.AppOptions,
+	t *testing.T, config sfoauthtest.Config, options sfoauthtest.AppOptions,
 ) (*sfoauthtest.Org, *sfoauthtest.App, *sfoauth.Client) {
 	t.Helper()
 	network := &sfoauthtest.Network{}
@@ -42,7 +41,7 @@ func connect(
 	}
 }
 
-func TestTheLifeOfAToken(t *testing.T) {
+func TestTokenLifecycle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{ExtraFields: true})
@@ -50,10 +49,12 @@ func TestTheLifeOfAToken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if token.OrganizationID != org.ID() || token.UserID != app.User.ID || token.TokenType != "Bearer" || token.InstanceURL != "https://acme.my.salesforce.com" ||
-			token.APIInstanceURL == "" || token.Signature.IsZero() || token.IssuedAt == "" ||
-			!strings.Contains(token.Scope, "api") ||
-			!token.Expiry.IsZero() {
+		want := sfoauth.Token{
+			AccessToken: token.AccessToken, TokenType: "Bearer", InstanceURL: "https://acme.my.salesforce.com",
+			APIInstanceURL: "https://api.salesforce.com", ID: token.ID, OrganizationID: org.ID(), UserID: app.User.ID,
+			Scope: "id api", IssuedAt: strconv.FormatInt(time.Now().UnixMilli(), 10), Signature: token.Signature,
+		}
+		if *token != want || token.AccessToken.IsZero() || token.Signature.IsZero() {
 			t.Errorf("token %+v", token)
 		}
 		said, err := client.Introspect(t.Context(), token)
@@ -61,8 +62,8 @@ func TestTheLifeOfAToken(t *testing.T) {
 			time.Until(said.Expiry) != 2*time.Hour {
 			t.Errorf("introspection %+v, %v", said, err)
 		}
-		if who, err := client.UserInfo(t.Context(), token); err != nil || who.UserID != app.User.ID ||
-			who.OrganizationID != org.ID() {
+		who, err := client.UserInfo(t.Context(), token)
+		if err != nil || who.UserID != app.User.ID || who.OrganizationID != org.ID() {
 			t.Errorf("userinfo %+v, %v", who, err)
 		}
 		if err := client.Ping(t.Context(), token); err != nil {
@@ -72,21 +73,21 @@ func TestTheLifeOfAToken(t *testing.T) {
 			t.Errorf("revoking: %v", err)
 		}
 		if err := client.Revoke(t.Context(), token); err != nil {
-			t.Errorf("a token that is dead already: %v", err)
+			t.Errorf("an inactive token: %v", err)
 		}
 		if said, err := client.Introspect(t.Context(), token); err != nil || said.Active {
-			t.Errorf("introspection of a dead token: %+v, %v", said, err)
+			t.Errorf("introspection of an inactive token: %+v, %v", said, err)
 		}
 		_, err = client.UserInfo(t.Context(), token)
 		if refused, ok := errors.AsType[*sfoauth.Error](err); !ok || refused.Code != "Bad_OAuth_Token" ||
 			refused.Kind != sfoauth.Permanent {
-			t.Errorf("userinfo of a dead token: %v", err)
+			t.Errorf("userinfo of an inactive token: %v", err)
 		}
 		if err := client.Ping(t.Context(), token); err == nil || !strings.Contains(err.Error(), "INVALID_SESSION_ID") {
-			t.Errorf("the API with a dead token: %v", err)
+			t.Errorf("the API with an inactive token: %v", err)
 		}
-		if improper := org.Violations(); len(improper) > 0 {
-			t.Errorf("sent to Salesforce: %q", improper)
+		if violations := org.Violations(); len(violations) > 0 {
+			t.Errorf("violations %q", violations)
 		}
 		if seen := org.Stats(); seen.Logins.Attempts != 1 || seen.Basic != 0 {
 			t.Errorf("one token took %+v", seen.Logins)
@@ -94,7 +95,7 @@ func TestTheLifeOfAToken(t *testing.T) {
 	})
 }
 
-func TestAJWTSaysWhenItEnds(t *testing.T) {
+func TestJWTExpiry(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{JWT: true, JWTLifetime: 20 * time.Minute})
@@ -105,14 +106,15 @@ func TestAJWTSaysWhenItEnds(t *testing.T) {
 	})
 }
 
-func TestATokenThatFailsACheckIsNotReturned(t *testing.T) {
+func TestInvalidJWT(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{JWT: true, JWTLifetime: -time.Minute})
 		if token, err := client.Token(t.Context()); token != nil || err == nil {
 			t.Errorf("a JWT that has ended: %v, %v", token, err)
 		}
-		body := `{"access_token":"x.y.z","token_format":"jwt","token_type":"Bearer","instance_url":"https://acme.my.salesforce.com",` +
+		body := `{"access_token":"x.y.z","token_format":"jwt","token_type":"Bearer",` +
+			`"instance_url":"https://acme.my.salesforce.com",` +
 			`"id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001"}`
 		if token, err := client.ParseToken([]byte(body)); token != nil || err == nil {
 			t.Errorf("a JWT without an end: %v, %v", token, err)
@@ -120,11 +122,13 @@ func TestATokenThatFailsACheckIsNotReturned(t *testing.T) {
 	})
 }
 
-func TestACallEndsWithItsContextOrItsTimeout(t *testing.T) {
+func TestTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-		for _, fault := range []sfoauthtest.Fault{sfoauthtest.Hang(), sfoauthtest.HangAfterCommit(), sfoauthtest.Trickle(time.Second)} {
+		for _, fault := range []sfoauthtest.Fault{
+			sfoauthtest.Hang(), sfoauthtest.HangAfterCommit(), sfoauthtest.Trickle(time.Second),
+		} {
 			org.InjectFault(sfoauthtest.Token, fault, 0)
 			begun := time.Now()
 			_, err := client.Token(t.Context())
@@ -144,11 +148,14 @@ func TestACallEndsWithItsContextOrItsTimeout(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatIsNotHTTPIsNotQuoted(t *testing.T) {
+func TestErrorsDoNotQuoteResponses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-		for _, fault := range []sfoauthtest.Fault{sfoauthtest.BodyOnly(), sfoauthtest.BodyAsHeader(), sfoauthtest.Redirect(302, "://"+client.ConsumerSecret.Reveal())} {
+		for _, fault := range []sfoauthtest.Fault{
+			sfoauthtest.BodyOnly(), sfoauthtest.BodyAsHeader(),
+			sfoauthtest.Redirect(302, "://"+client.ConsumerSecret.Reveal()),
+		} {
 			org.InjectFault(sfoauthtest.Token, fault, 0)
 			_, err := client.Token(t.Context())
 			if err == nil {
@@ -164,7 +171,7 @@ func TestAnAnswerThatIsNotHTTPIsNotQuoted(t *testing.T) {
 	})
 }
 
-func TestAPostIsRepeatedOnAConnectionThatWasClosedWhileIdle(t *testing.T) {
+func TestPostOnClosedConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
@@ -176,76 +183,73 @@ func TestAPostIsRepeatedOnAConnectionThatWasClosedWhileIdle(t *testing.T) {
 			t.Errorf("on a connection that had died: %v", err)
 		}
 		org.InjectFault(sfoauthtest.Token, sfoauthtest.Reset(), 0)
-		asked := org.Stats().Calls[sfoauthtest.Token]
-		if _, err := client.Token(t.Context()); err == nil || org.Stats().Calls[sfoauthtest.Token]-asked > 3 {
-			t.Errorf(
-				"a server that resets every connection is asked %d times: %v",
-				org.Stats().Calls[sfoauthtest.Token]-asked,
-				err,
-			)
+		org.ResetStats()
+		_, err := client.Token(t.Context())
+		if calls := org.Stats().Calls[sfoauthtest.Token]; err == nil || calls > 3 {
+			t.Errorf("%d calls of a server that resets every connection: %v", calls, err)
 		}
 	})
 }
 
-func TestAPairIsStagedAndRotated(t *testing.T) {
+func TestStageAndPromote(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]sfoauthtest.Config{"listed": {}, "flat": {FlatStaged: true}} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { stageAndRotate(t, config) })
+			synctest.Test(t, func(t *testing.T) { stageAndPromote(t, config) })
 		})
 	}
 }
 
-func stageAndRotate(t *testing.T, config sfoauthtest.Config) {
+func stageAndPromote(t *testing.T, config sfoauthtest.Config) {
 	ctx := t.Context()
 	org, app, client := connect(t, config, sfoauthtest.AppOptions{})
 	app.User.Change(func(o *sfoauthtest.UserOptions) { o.ExternalClientAppDeveloper, o.ViewClientSecret = true, true })
 	token, err := client.Token(ctx)
 	must(t, err)
-	pairs := client.StagedCredentials(token, app.ID, app.ConsumerID)
+	credentials := client.StagedCredentials(token, app.ID, app.ConsumerID)
 
-	main, err := pairs.Primary(ctx)
+	primary, err := credentials.Primary(ctx)
 	must(t, err)
-	if main.ConsumerKey != client.ConsumerKey || !main.ConsumerSecret.Equal(client.ConsumerSecret) {
-		t.Error("the main pair is not the app's")
+	if primary.ConsumerKey != client.ConsumerKey || !primary.ConsumerSecret.Equal(client.ConsumerSecret) {
+		t.Error("the primary credentials are not the app's")
 	}
-	if slot, err := pairs.ListStaged(ctx); err != nil || len(slot) != 0 {
-		t.Errorf("the empty slot: %v, %v", slot, err)
+	if list, err := credentials.ListStaged(ctx); err != nil || len(list) != 0 {
+		t.Errorf("nothing staged: %v, %v", list, err)
 	}
-	staged, err := pairs.Stage(ctx)
+	staged, err := credentials.Stage(ctx)
 	must(t, err)
-	if staged.State != sfoauth.Active || staged.ConsumerKey == main.ConsumerKey || staged.Expiration.IsZero() {
+	if staged.State != sfoauth.Active || staged.ConsumerKey == primary.ConsumerKey || staged.Expiration.IsZero() {
 		t.Errorf("staged %+v", staged)
 	}
-	if _, err := pairs.Stage(ctx); err == nil {
-		t.Error("a second pair was staged")
+	if _, err := credentials.Stage(ctx); err == nil {
+		t.Error("second credentials were staged")
 	}
-	slot, err := pairs.ListStaged(ctx)
+	list, err := credentials.ListStaged(ctx)
 	must(t, err)
-	if len(slot) != 1 || !slot[0].Equal(staged.ConsumerCredentials) || slot[0].ID != staged.ID {
-		t.Errorf("the slot holds %+v", slot)
+	if len(list) != 1 || !list[0].Equal(staged.ConsumerCredentials) || list[0].ID != staged.ID {
+		t.Errorf("staged credentials %+v", list)
 	}
 	next := *client
 	next.ConsumerKey, next.ConsumerSecret = staged.ConsumerKey, staged.ConsumerSecret
 	_, err = next.Token(ctx)
 	must(t, err)
-	must(t, pairs.Promote(ctx, staged.ID))
-	if main, err = pairs.Primary(ctx); err != nil || !main.Equal(staged.ConsumerCredentials) {
-		t.Errorf("after the rotation the main pair is another: %v", err)
+	must(t, credentials.Promote(ctx, staged.ID))
+	if primary, err = credentials.Primary(ctx); err != nil || !primary.Equal(staged.ConsumerCredentials) {
+		t.Errorf("after the promotion the primary credentials are others: %v", err)
 	}
-	slot, err = pairs.ListStaged(ctx)
+	list, err = credentials.ListStaged(ctx)
 	must(t, err)
-	if len(slot) != 1 || slot[0].State != sfoauth.Rotated || slot[0].ConsumerKey != client.ConsumerKey {
-		t.Fatalf("the slot holds %+v", slot)
+	if len(list) != 1 || list[0].State != sfoauth.Rotated || list[0].ConsumerKey != client.ConsumerKey {
+		t.Fatalf("staged credentials %+v", list)
 	}
 	_, err = client.Token(ctx)
 	must(t, err)
-	must(t, pairs.Delete(ctx, slot[0].ID))
+	must(t, credentials.Delete(ctx, list[0].ID))
 	if _, err = client.Token(ctx); err == nil {
-		t.Error("the deleted pair logs in")
+		t.Error("a login with deleted credentials succeeds")
 	}
-	if improper := org.Violations(); len(improper) > 0 {
-		t.Errorf("sent to Salesforce: %q", improper)
+	if violations := org.Violations(); len(violations) > 0 {
+		t.Errorf("violations %q", violations)
 	}
 }
 
@@ -257,11 +261,13 @@ func must(t *testing.T, err error) {
 }
 
 // Which secret Salesforce signs with for staged credentials is not documented.
-func TestASignatureMayBeOptional(t *testing.T) {
+func TestAllowUnverifiedSignature(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-		for _, fault := range []sfoauthtest.Fault{sfoauthtest.WrongSignature(), sfoauthtest.Field("signature", "not base64!")} {
+		for _, fault := range []sfoauthtest.Fault{
+			sfoauthtest.WrongSignature(), sfoauthtest.Field("signature", "not base64!"),
+		} {
 			org.InjectFault(sfoauthtest.Token, fault, 2)
 			if _, err := client.Token(t.Context()); err == nil {
 				t.Errorf("%s: no error", fault)
@@ -285,12 +291,12 @@ func TestASignatureMayBeOptional(t *testing.T) {
 		}
 		org.InjectFault(sfoauthtest.Token, sfoauthtest.Field("instance_url", "https://attacker.example"), 1)
 		if _, err := optional.Token(t.Context()); err == nil {
-			t.Error("an answer that fails another check is accepted")
+			t.Error("a response that fails another check is accepted")
 		}
 	})
 }
 
-func TestARenamedMyDomainIsNamed(t *testing.T) {
+func TestRenamedMyDomain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
@@ -308,7 +314,7 @@ func TestARenamedMyDomainIsNamed(t *testing.T) {
 	})
 }
 
-func TestTheAddressesOfATokenAreSalesforces(t *testing.T) {
+func TestTokenAddresses(t *testing.T) {
 	t.Parallel()
 	const path = "/id/00Dxx0000000001AAA/005xx0000000001AAA"
 	for _, c := range []struct {
@@ -350,7 +356,8 @@ func TestTheAddressesOfATokenAreSalesforces(t *testing.T) {
 			AllowedHosts: sfoauth.AllowedHosts{"127.0.0.1:8443", "proxy.example:8443", "acme.localhost:8443"},
 		}
 		fields := map[string]string{
-			"access_token": "00Dxx!abc", "token_type": "Bearer", "instance_url": "https://acme.my.salesforce.com", "id": "https://acme.my.salesforce.com" + path,
+			"access_token": "00Dxx!abc", "token_type": "Bearer", "instance_url": "https://acme.my.salesforce.com",
+			"id": "https://acme.my.salesforce.com" + path,
 		}
 		fields[c.field] = c.value
 		body, _ := json.Marshal(fields)
@@ -364,8 +371,8 @@ func TestTheAddressesOfATokenAreSalesforces(t *testing.T) {
 	}
 }
 
-// A good answer with white space behind it is one that JSON allows, and that is too long.
-func TestAnOversizedAnswerIsNotRead(t *testing.T) {
+// JSON allows white space after a value, so that a valid response can be too long.
+func TestOversizedResponse(t *testing.T) {
 	t.Parallel()
 	const limit, good = 64 << 10, `{"active":true}`
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!abc")}
@@ -373,14 +380,14 @@ func TestAnOversizedAnswerIsNotRead(t *testing.T) {
 		body := strings.NewReader(good + strings.Repeat(" ", size-len(good)))
 		client := &sfoauth.Client{
 			BaseURL: "https://acme.my.salesforce.com",
-			HTTPClient: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			HTTPClient: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
 				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body)}, nil
 			})},
 		}
 		_, err := client.Introspect(t.Context(), token)
 		if refused, _ := errors.AsType[*sfoauth.Error](err); (err == nil) != accepted ||
 			err != nil && refused.Kind != sfoauth.InvalidResponse {
-			t.Errorf("an answer of %d bytes: %v, want accepted: %t", size, err, accepted)
+			t.Errorf("a response of %d bytes: %v, want accepted: %t", size, err, accepted)
 		}
 		if read := size - body.Len(); read > limit+1 {
 			t.Errorf("%d bytes were read of %d", read, size)

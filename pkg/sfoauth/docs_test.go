@@ -26,13 +26,15 @@ func TestKnownErrorsDocumented(t *testing.T) {
 	var known []string
 	for i, e := range knownErrors {
 		contains, hint := e.contains, e.hint
-		if contains == "" && slices.ContainsFunc(knownErrors[:i], func(other knownError) bool { return other.code == e.code }) {
+		sameCode := func(other knownError) bool { return other.code == e.code }
+		if contains == "" && slices.ContainsFunc(knownErrors[:i], sameCode) {
 			contains = "any other"
 		}
 		if hint == "" {
 			hint = "nothing; the request is retried"
 		}
-		known = append(known, strings.ReplaceAll("| `"+e.code+"` | "+contains+" | "+kinds[e.kind]+" | "+hint+" |", "|  |", "| |"))
+		row := "| `" + e.code + "` | " + contains + " | " + kinds[e.kind] + " | " + hint + " |"
+		known = append(known, strings.ReplaceAll(row, "|  |", "| |"))
 	}
 	for _, row := range known {
 		if !slices.Contains(documented, row) {

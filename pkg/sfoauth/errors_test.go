@@ -12,11 +12,11 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// answering is a Salesforce that gives one answer to everything.
-func answering(status int, contentType, body string, headers ...string) *sfoauth.Client {
+// respondingClient returns a client of a server that sends the same response to every request.
+func respondingClient(status int, contentType, body string, headers ...string) *sfoauth.Client {
 	return &sfoauth.Client{
 		BaseURL: "https://acme.my.salesforce.com", ConsumerKey: "key", ConsumerSecret: sfoauth.NewSecret("top-secret"),
-		HTTPClient: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		HTTPClient: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
 			header := http.Header{"Content-Type": {contentType}}
 			for i := 0; i < len(headers); i += 2 {
 				header.Set(headers[i], headers[i+1])
@@ -26,78 +26,79 @@ func answering(status int, contentType, body string, headers ...string) *sfoauth
 	}
 }
 
-type roundTrip func(*http.Request) (*http.Response, error)
+type roundTripFunc func(*http.Request) (*http.Response, error)
 
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestErrorsAreClassified(t *testing.T) {
+func TestErrorKinds(t *testing.T) {
 	t.Parallel()
 	const (
-		final, passing, limiting, untrusted = sfoauth.Permanent, sfoauth.Temporary, sfoauth.RateLimited, sfoauth.InvalidResponse
+		permanent, temporary = sfoauth.Permanent, sfoauth.Temporary
+		limited, invalid     = sfoauth.RateLimited, sfoauth.InvalidResponse
 	)
 	for _, c := range []struct {
-		status      int
-		code, text  string
-		kind        sfoauth.Kind
-		advises     string
-		refusesPair bool
+		status        int
+		code, text    string
+		kind          sfoauth.Kind
+		hint          string
+		invalidClient bool
 	}{
-		{400, "invalid_client_id", "client identifier invalid", final, "consumerKey", true},
-		{400, "invalid_client", "invalid client credentials", final, "consumerSecret", true},
-		{400, "invalid_grant", "no client credentials user enabled", final, "run-as user", false},
-		{400, "invalid_grant", "request not supported on this domain", final, "My Domain", false},
-		{400, "invalid_grant", "no valid scopes defined", final, "api scope", false},
-		{400, "invalid_grant", "user hasn't approved this consumer", final, "pre-authorize", false},
-		{400, "invalid_grant", "authentication failure", final, "run-as user", false},
-		{400, "invalid_grant", "inactive user", final, "activate", false},
-		{400, "invalid_grant", "ip restricted", final, "IP policy", false},
-		{400, "invalid_grant", "ip restricted or invalid login hours", final, "login hours", false},
-		{400, "invalid_grant", "ip restricted or invalid login hours", final, "login IP ranges", false},
-		{400, "invalid_grant", "inactive organization", final, "the org at acme.my.salesforce.com", false},
-		{400, "invalid_grant", "token request is already being processed", passing, "", false},
-		{400, "invalid_grant", "login rate exceeded", limiting, "3,600", false},
-		{400, "invalid_app_access", "user is not admin approved to access this app", final, "pre-authorize", false},
-		{400, "app_not_found", "", final, "install", false},
-		{400, "unsupported_grant_type", "grant type not supported", final, "client credentials flow", false},
-		{400, "inactive_user", "user is inactive", final, "activate", false},
-		{400, "inactive_org", "org is inactive", final, "Salesforce", false},
-		{400, "invalid_request", "scope parameter not supported", final, "My Domain", false},
-		{400, "rate_limit_exceeded", "", limiting, "limits", false},
-		{400, "something_new", "never seen", final, "My Domain", false},
-		{429, "something_new", "never seen", limiting, "", false},
-		{408, "something_new", "never seen", passing, "", false},
-		{500, "something_new", "never seen", passing, "", false},
-		{503, "something_new", "never seen", passing, "", false},
-		{400, "unknown_error", "retry your request", passing, "", false},
-		{202, "", "", untrusted, "", false},
-		{302, "", "", final, "My Domain", false},
-		{503, "", "", passing, "", false},
-		{400, "", "", passing, "", false},
-		{401, "", "", passing, "", false},
-		{403, "", "", passing, "", false},
-		{404, "", "", passing, "", false},
-		{420, "", "", passing, "", false},
-		{420, "something_new", "never seen", passing, "", false},
-		{421, "", "", passing, "", false},
-		{429, "", "", limiting, "", false},
-		{403, "Forbidden by policy", "a proxy's own", passing, "", false},
+		{400, "invalid_client_id", "client identifier invalid", permanent, "consumerKey", true},
+		{400, "invalid_client", "invalid client credentials", permanent, "consumerSecret", true},
+		{400, "invalid_grant", "no client credentials user enabled", permanent, "run-as user", false},
+		{400, "invalid_grant", "request not supported on this domain", permanent, "My Domain", false},
+		{400, "invalid_grant", "no valid scopes defined", permanent, "api scope", false},
+		{400, "invalid_grant", "user hasn't approved this consumer", permanent, "pre-authorize", false},
+		{400, "invalid_grant", "authentication failure", permanent, "run-as user", false},
+		{400, "invalid_grant", "inactive user", permanent, "activate", false},
+		{400, "invalid_grant", "ip restricted", permanent, "IP policy", false},
+		{400, "invalid_grant", "ip restricted or invalid login hours", permanent, "login hours", false},
+		{400, "invalid_grant", "ip restricted or invalid login hours", permanent, "login IP ranges", false},
+		{400, "invalid_grant", "inactive organization", permanent, "the org at acme.my.salesforce.com", false},
+		{400, "invalid_grant", "token request is already being processed", temporary, "", false},
+		{400, "invalid_grant", "login rate exceeded", limited, "3,600", false},
+		{400, "invalid_app_access", "user is not admin approved to access this app", permanent, "pre-authorize", false},
+		{400, "app_not_found", "", permanent, "install", false},
+		{400, "unsupported_grant_type", "grant type not supported", permanent, "client credentials flow", false},
+		{400, "inactive_user", "user is inactive", permanent, "activate", false},
+		{400, "inactive_org", "org is inactive", permanent, "Salesforce", false},
+		{400, "invalid_request", "scope parameter not supported", permanent, "My Domain", false},
+		{400, "rate_limit_exceeded", "", limited, "limits", false},
+		{400, "something_new", "never seen", permanent, "My Domain", false},
+		{429, "something_new", "never seen", limited, "", false},
+		{408, "something_new", "never seen", temporary, "", false},
+		{500, "something_new", "never seen", temporary, "", false},
+		{503, "something_new", "never seen", temporary, "", false},
+		{400, "unknown_error", "retry your request", temporary, "", false},
+		{202, "", "", invalid, "", false},
+		{302, "", "", permanent, "My Domain", false},
+		{503, "", "", temporary, "", false},
+		{400, "", "", temporary, "", false},
+		{401, "", "", temporary, "", false},
+		{403, "", "", temporary, "", false},
+		{404, "", "", temporary, "", false},
+		{420, "", "", temporary, "", false},
+		{420, "something_new", "never seen", temporary, "", false},
+		{421, "", "", temporary, "", false},
+		{429, "", "", limited, "", false},
+		{403, "Forbidden by policy", "a proxy's own", temporary, "", false},
 	} {
 		body := fmt.Sprintf(`{"error":%q,"error_description":%q}`, c.code, c.text)
 		if c.code == "" {
 			body = "<html>sorry</html>"
 		}
-		_, err := answering(c.status, "application/json", body).Token(t.Context())
+		_, err := respondingClient(c.status, "application/json", body).Token(t.Context())
 		got, ok := errors.AsType[*sfoauth.Error](err)
 		if !ok {
 			t.Errorf("%d %s: error of type %T", c.status, c.code, err)
 			continue
 		}
 		if got.Kind != c.kind || got.Status != c.status || got.Code != c.code || got.Description != c.text ||
-			got.IsInvalidClient() != c.refusesPair {
+			got.IsInvalidClient() != c.invalidClient {
 			t.Errorf("%d %s %q: got %+v", c.status, c.code, c.text, *got)
 		}
-		if !strings.Contains(got.Hint(), c.advises) || c.kind == passing && got.Hint() != "" {
-			t.Errorf("%d %s %q advises %q, want %q in it", c.status, c.code, c.text, got.Hint(), c.advises)
+		if !strings.Contains(got.Hint(), c.hint) || c.kind == temporary && got.Hint() != "" {
+			t.Errorf("%d %s %q hint %q, want %q in it", c.status, c.code, c.text, got.Hint(), c.hint)
 		}
 		if c.code != "" && !strings.Contains(err.Error(), c.code) ||
 			!strings.Contains(err.Error(), "acme.my.salesforce.com") {
@@ -106,23 +107,19 @@ func TestErrorsAreClassified(t *testing.T) {
 	}
 }
 
-// Only a redirect of the token endpoint says that baseUri is wrong. Elsewhere it may come of a maintenance.
-func TestARedirectIsPermanentAtTheTokenEndpointAlone(t *testing.T) {
+// Only a redirect of the token endpoint means that baseUri is wrong. Other endpoints may redirect during maintenance.
+func TestRedirectKinds(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		c := answering(
-			status,
-			"text/html",
-			"<html>moved</html>",
-			"Location",
-			"https://acme.my.salesforce.com/maintenance?id=1",
-		)
+		const location = "https://acme.my.salesforce.com/maintenance?id=1"
+		c := respondingClient(status, "text/html", "<html>moved</html>", "Location", location)
 		_, login := c.Token(t.Context())
 		_, introspect := c.Introspect(t.Context(), token)
 		_, userInfo := c.UserInfo(t.Context(), token)
 		_, staged := c.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
-		for _, err := range []error{login, introspect, userInfo, staged, c.Revoke(t.Context(), token), c.Ping(t.Context(), token)} {
+		revoke, ping := c.Revoke(t.Context(), token), c.Ping(t.Context(), token)
+		for _, err := range []error{login, introspect, userInfo, staged, revoke, ping} {
 			want := sfoauth.Temporary
 			if err == login {
 				want = sfoauth.Permanent
@@ -135,7 +132,7 @@ func TestARedirectIsPermanentAtTheTokenEndpointAlone(t *testing.T) {
 	}
 }
 
-func TestARedirectsTargetIsInTheError(t *testing.T) {
+func TestRedirectLocation(t *testing.T) {
 	t.Parallel()
 	for location, want := range map[string]string{
 		"https://new.my.salesforce.com/services/oauth2/token?x=1#y": "https://new.my.salesforce.com",
@@ -149,7 +146,7 @@ func TestARedirectsTargetIsInTheError(t *testing.T) {
 		"https://a\u202eb.example/":                                 "https://a?b.example",
 		"":                                                          "",
 	} {
-		_, err := answering(301, "text/html", "", "Location", location).Token(t.Context())
+		_, err := respondingClient(301, "text/html", "", "Location", location).Token(t.Context())
 		got, ok := errors.AsType[*sfoauth.Error](err)
 		if !ok || got.Location != want || got.Kind != sfoauth.Permanent || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", location, err, want)
@@ -157,8 +154,8 @@ func TestARedirectsTargetIsInTheError(t *testing.T) {
 	}
 }
 
-// What Salesforce answers for a frozen user, it answers too where the org locks sessions to one address.
-func TestABlockedSession(t *testing.T) {
+// A frozen user and a session that is locked to another address get the same response.
+func TestIsSessionBlocked(t *testing.T) {
 	t.Parallel()
 	const blocked = `[{"message":"This session is not valid for use with the REST API","errorCode":"INVALID_SESSION_ID"}]`
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
@@ -172,20 +169,22 @@ func TestABlockedSession(t *testing.T) {
 		{401, `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`, false},
 		{401, "<html>This session is not valid for use with the REST API</html>", false},
 	} {
-		err := answering(c.status, "application/json", c.body).Ping(t.Context(), token)
+		err := respondingClient(c.status, "application/json", c.body).Ping(t.Context(), token)
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.IsSessionBlocked() != c.want {
 			t.Errorf("%d %s: %v, want blocked: %t", c.status, c.body, err, c.want)
 		}
 	}
-	got, _ := errors.AsType[*sfoauth.Error](answering(401, "application/json", blocked).Ping(t.Context(), token))
-	for _, cause := range []string{"frozen", "Lock sessions to the IP address from which they originated", "Enforce login IP ranges on every request"} {
+	got, _ := errors.AsType[*sfoauth.Error](respondingClient(401, "application/json", blocked).Ping(t.Context(), token))
+	for _, cause := range []string{
+		"frozen", "Lock sessions to the IP address from which they originated", "Enforce login IP ranges on every request",
+	} {
 		if !strings.Contains(got.Hint(), cause) {
-			t.Errorf("the advice does not name %q: %s", cause, got.Hint())
+			t.Errorf("the hint does not name %q: %s", cause, got.Hint())
 		}
 	}
 }
 
-func TestNotFoundIsSalesforcesWord(t *testing.T) {
+func TestIsNotFound(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, c := range []struct {
@@ -198,24 +197,15 @@ func TestNotFoundIsSalesforcesWord(t *testing.T) {
 		{404, `{"error":"Not Found","path":"/services"}`, false},
 		{403, `[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`, false},
 	} {
-		_, err := answering(
-			c.status,
-			"text/html",
-			c.body,
-		).StagedCredentials(
-			token,
-			"0xIxx0000000001",
-			"888xx0000000001",
-		).ListStaged(
-			t.Context(),
-		)
+		client := respondingClient(c.status, "text/html", c.body)
+		_, err := client.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.IsNotFound() != c.want {
 			t.Errorf("%d %s: %v, want not found: %t", c.status, c.body, err, c.want)
 		}
 	}
 }
 
-func TestOnlyAnInvalidTokenIsDead(t *testing.T) {
+func TestRevokeResponses(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for _, c := range []struct {
@@ -232,28 +222,22 @@ func TestOnlyAnInvalidTokenIsDead(t *testing.T) {
 		{503, `{"error":"invalid_token"}`, false},
 		{204, "", false},
 	} {
-		if err := answering(c.status, "application/json", c.body).Revoke(t.Context(), token); (err == nil) != c.dead {
+		if err := respondingClient(c.status, "application/json", c.body).Revoke(t.Context(), token); (err == nil) != c.dead {
 			t.Errorf("%d %s: %v, want success: %t", c.status, c.body, err, c.dead)
 		}
 	}
 }
 
-func TestRESTErrorsAreClassified(t *testing.T) {
+func TestRESTErrorKinds(t *testing.T) {
 	t.Parallel()
+	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")}
 	for body, want := range map[string]sfoauth.Kind{
 		`[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`: sfoauth.RateLimited,
 		`[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`:        sfoauth.Permanent,
 		`[{"message":"no","errorCode":"INSUFFICIENT_ACCESS"}]`:                               sfoauth.Permanent,
 		"Bad_OAuth_Token": sfoauth.Permanent,
 	} {
-		_, err := answering(
-			403,
-			"text/plain",
-			body,
-		).UserInfo(
-			t.Context(),
-			&sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!dead")},
-		)
+		_, err := respondingClient(403, "text/plain", body).UserInfo(t.Context(), token)
 		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want || got.Code == "" {
 			t.Errorf("%s: %v, want %v", body, err, want)
 		}
@@ -267,7 +251,7 @@ func TestRetryAfter(t *testing.T) {
 		time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat): 30 * time.Second,
 		time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):       0,
 	} {
-		_, err := answering(503, "text/html", "", "Retry-After", value).Token(t.Context())
+		_, err := respondingClient(503, "text/html", "", "Retry-After", value).Token(t.Context())
 		got, _ := errors.AsType[*sfoauth.Error](err)
 		if got == nil || (got.RetryAfter-want).Abs() > 2*time.Second {
 			t.Errorf("Retry-After %q: %v, want %v", value, got.RetryAfter, want)
@@ -275,7 +259,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestErrorsHoldNoSecret(t *testing.T) {
+func TestErrorsHaveNoSecrets(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!token+text")}
 	for _, echo := range []string{
@@ -284,7 +268,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		`top-secret 00Dxx!token+text`, `{"error": top-secret`, `{"active": "top-secret"}`, `{"active":"00Dxx!token+text"}`,
 	} {
 		for _, status := range []int{200, 302, 400, 503} {
-			c := answering(status, "application/json", echo)
+			c := respondingClient(status, "application/json", echo)
 			_, login := c.Token(t.Context())
 			_, introspect := c.Introspect(t.Context(), token)
 			_, userInfo := c.UserInfo(t.Context(), token)

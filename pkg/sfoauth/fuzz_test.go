@@ -16,24 +16,34 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-func FuzzAnswers(f *testing.F) {
+func FuzzResponses(f *testing.F) {
+	const (
+		id     = `"id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001"`
+		opaque = `"access_token":"00Dxx!abc","instance_url":"https://acme.my.salesforce.com","issued_at":"1700000000000"`
+		jwt    = `"access_token":"a.eyJleHAiOjQwMDAwMDAwMDB9.c","instance_url":"https://acme.my.salesforce.com"`
+		login  = `"id":"https://login.salesforce.com/id/00Dxx0000000001AAA/005xx0000000001AAA"`
+		hosts  = `"instance_url":"https://00Dxx-new-token/","api_instance_url":"https://top-secret.example"`
+	)
 	mac := hmac.New(sha256.New, []byte("top-secret"))
 	mac.Write([]byte("https://acme.my.salesforce.com/id/00Dxx0000000001/005xx00000000011700000000000"))
 	signature := base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	for _, body := range []string{
-		`{"access_token":"00Dxx!abc","instance_url":"https://acme.my.salesforce.com","id":"https://login.salesforce.com/id/00Dxx0000000001AAA/005xx0000000001AAA","token_type":"Bearer","issued_at":"1700000000000","scope":"id api"}`,
-		`{"access_token":"00Dxx!abc","instance_url":"https://acme.my.salesforce.com","id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001","token_type":"Bearer","issued_at":"1700000000000","signature":"` + signature + `"}`,
-		`{"access_token":"a.eyJleHAiOjQwMDAwMDAwMDB9.c","token_format":"jwt","instance_url":"https://acme.my.salesforce.com","id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001","token_type":"bearer"}`,
-		`{"access_token":"00Dxx-new-token","instance_url":"https://00Dxx-new-token/","api_instance_url":"https://top-secret.example","id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001","token_type":"Bearer"}`,
-		`{"active":true,"exp":1700000000,"iat":1e9,"sub":"x"}`, `{"active":false}`, `{}`, `null`, `[]`, `[{"errorCode":"X","message":"y"}]`, `Bad_OAuth_Token`,
-		`{"error":"invalid_grant","error_description":"you sent top-secret and 00Dxx-old-token\n"}`, `[{"errorCode":"top-secret","message":"00Dxx-old-token\u0000"}]`,
-		`{"stagedCredentials":[{"id":"1","key":"k","secret":"s","state":"Active"}]}`, `{"id":"1","key":"k","secret":"s","expirationDate":"2026-11-24T00:00:00.000Z"}`,
+		`{` + opaque + `,` + login + `,"token_type":"Bearer","scope":"id api"}`,
+		`{` + opaque + `,` + id + `,"token_type":"Bearer","signature":"` + signature + `"}`,
+		`{` + jwt + `,"token_format":"jwt",` + id + `,"token_type":"bearer"}`,
+		`{"access_token":"00Dxx-new-token",` + hosts + `,` + id + `,"token_type":"Bearer"}`,
+		`{"active":true,"exp":1700000000,"iat":1e9,"sub":"x"}`, `{"active":false}`, `{}`, `null`, `[]`,
+		`[{"errorCode":"X","message":"y"}]`, `Bad_OAuth_Token`,
+		`{"error":"invalid_grant","error_description":"you sent top-secret and 00Dxx-old-token\n"}`,
+		`[{"errorCode":"top-secret","message":"00Dxx-old-token\u0000"}]`,
+		`{"stagedCredentials":[{"id":"1","key":"k","secret":"s","state":"Active"}]}`,
+		`{"id":"1","key":"k","secret":"s","expirationDate":"2026-11-24T00:00:00.000Z"}`,
 	} {
 		f.Add(200, "application/json", body)
 		f.Add(400, "text/html", body)
 	}
 	f.Fuzz(func(t *testing.T, status int, contentType, body string) {
-		ctx, c := context.Background(), answering(status, contentType, body)
+		ctx, c := context.Background(), respondingClient(status, contentType, body)
 		got, err := c.Token(ctx)
 		if err == nil {
 			checkToken(t, got)
@@ -43,7 +53,7 @@ func FuzzAnswers(f *testing.F) {
 		token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx-old-token")}
 		said, err := c.Introspect(ctx, token)
 		if err == nil && !said.Active && *said != (sfoauth.Introspection{}) {
-			t.Errorf("of a token that is not active it is said %+v", *said)
+			t.Errorf("an inactive token has %+v", *said)
 		}
 		checkError(t, err, "top-secret", "00Dxx-old-token")
 		_, err = c.UserInfo(ctx, token)
@@ -51,12 +61,13 @@ func FuzzAnswers(f *testing.F) {
 		main, err2 := credentials.Primary(ctx)
 		staged, err3 := credentials.Stage(ctx)
 		_, err4 := credentials.ListStaged(ctx)
-		for _, err := range []error{err, err2, err3, err4, c.Revoke(ctx, token), c.Ping(ctx, token), credentials.Promote(ctx, "x")} {
+		err5, err6, err7 := c.Revoke(ctx, token), c.Ping(ctx, token), credentials.Promote(ctx, "x")
+		for _, err := range []error{err, err2, err3, err4, err5, err6, err7} {
 			checkError(t, err, "top-secret", "00Dxx-old-token")
 		}
 		if err2 == nil && (main.ConsumerKey == "" || main.ConsumerSecret.IsZero()) ||
 			err3 == nil && (staged.ConsumerKey == "" || staged.ConsumerSecret.IsZero()) {
-			t.Error("half a pair is accepted")
+			t.Error("incomplete credentials are accepted")
 		}
 	})
 }
@@ -71,7 +82,7 @@ func checkToken(t *testing.T, got *sfoauth.Token) {
 	origin, _, _ := strings.Cut(got.ID, "/id/")
 	for _, address := range []string{got.InstanceURL, got.APIInstanceURL, origin} {
 		u, err := url.Parse(address)
-		if address != "" && (err != nil || u.Scheme != "https" || u.User != nil || !isSalesforces(u.Host)) {
+		if address != "" && (err != nil || u.Scheme != "https" || u.User != nil || !isSalesforceHost(u.Host)) {
 			t.Errorf("%q is accepted", address)
 		}
 	}
@@ -79,16 +90,14 @@ func checkToken(t *testing.T, got *sfoauth.Token) {
 	mac.Write([]byte(got.ID + got.IssuedAt))
 	signature, _ := base64.StdEncoding.DecodeString(got.Signature.Reveal())
 	if got.AccessToken.IsZero() || got.InstanceURL == "" || !strings.EqualFold(got.TokenType, "Bearer") ||
-		!strings.Contains(
-			got.ID,
-			"/id/"+got.OrganizationID+"/"+got.UserID,
-		) || !got.Expiry.IsZero() && got.Expiry.Before(time.Now()) ||
+		!strings.Contains(got.ID, "/id/"+got.OrganizationID+"/"+got.UserID) ||
+		!got.Expiry.IsZero() && got.Expiry.Before(time.Now()) ||
 		!got.Signature.IsZero() && !hmac.Equal(signature, mac.Sum(nil)) {
 		t.Errorf("accepted: %+v", got)
 	}
 }
 
-func isSalesforces(host string) bool {
+func isSalesforceHost(host string) bool {
 	host = strings.ToLower(host)
 	return strings.HasSuffix(host, ".salesforce.com") || strings.HasSuffix(host, ".salesforce.mil") ||
 		strings.HasSuffix(host, ".sfcrmproducts.cn")

@@ -6,7 +6,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-func TestHosts(t *testing.T) {
+func TestAllowedHosts(t *testing.T) {
 	t.Parallel()
 	hosts, err := sfoauth.ParseAllowedHosts(" 127.0.0.1:8443, localhost:1 ,acme.localhost:1,proxy.example.com,[::1]:9,,")
 	if err != nil {

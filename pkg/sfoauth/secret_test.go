@@ -11,7 +11,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-func TestSecretPrintsItselfNowhere(t *testing.T) {
+func TestSecretIsRedacted(t *testing.T) {
 	t.Parallel()
 	const text = "s3cr3t-text"
 	secret := sfoauth.NewSecret(text)
@@ -25,7 +25,10 @@ func TestSecretPrintsItselfNowhere(t *testing.T) {
 	token := sfoauth.Token{AccessToken: secret, Signature: secret}
 
 	var out bytes.Buffer
-	for _, value := range []any{secret, &secret, held, &held, []sfoauth.Secret{secret}, map[string]holder{"k": held}, client, &client, token, &token} {
+	for _, value := range []any{
+		secret, &secret, held, &held, []sfoauth.Secret{secret}, map[string]holder{"k": held},
+		client, &client, token, &token,
+	} {
 		for _, verb := range "vsdqxXtTpbcoOUeEfFgG" {
 			for _, flags := range []string{"", "+", "#", "-20", "0"} {
 				fmt.Fprintf(&out, "%"+flags+string(verb)+"\n", value)
@@ -42,7 +45,8 @@ func TestSecretPrintsItselfNowhere(t *testing.T) {
 			t.Errorf("the secret is printed as %q", form)
 		}
 	}
-	if got := fmt.Sprintf("%v %+v %#v %q %x", secret, secret, secret, secret, secret); got != strings.Repeat(" [redacted]", 5)[1:] {
+	got := fmt.Sprintf("%v %+v %#v %q %x", secret, secret, secret, secret, secret)
+	if got != strings.Repeat(" [redacted]", 5)[1:] {
 		t.Errorf("a secret prints as %s", got)
 	}
 	if held.hidden.Reveal() != text || !held.hidden.Equal(secret) || secret.IsZero() || !(sfoauth.Secret{}).IsZero() {

@@ -11,7 +11,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-func TestAppsAndConsumersAreListed(t *testing.T) {
+func TestAppsAndConsumers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{Name: "CRM"})
@@ -27,24 +27,25 @@ func TestAppsAndConsumersAreListed(t *testing.T) {
 			consumers[0] != (sfoauth.Consumer{ID: app.ConsumerID, ConsumerKey: client.ConsumerKey, Name: "CRM"}) {
 			t.Errorf("consumers %+v, %v", consumers, err)
 		}
-		if main, err := client.StagedCredentials(token, app.ID[:15], app.ConsumerID[:15]).Primary(t.Context()); err != nil ||
-			main.ConsumerKey != client.ConsumerKey {
+		short := client.StagedCredentials(token, app.ID[:15], app.ConsumerID[:15])
+		if primary, err := short.Primary(t.Context()); err != nil || primary.ConsumerKey != client.ConsumerKey {
 			t.Errorf("with ids of 15 characters: %v", err)
 		}
-		if improper := org.Violations(); len(improper) > 0 {
-			t.Errorf("sent to Salesforce: %q", improper)
+		if violations := org.Violations(); len(violations) > 0 {
+			t.Errorf("violations %q", violations)
 		}
 	})
 }
 
-// What stands in a secret goes into a path: nothing but ids does.
-func TestNothingButIDsGoesIntoAPath(t *testing.T) {
+// The ids come from a stored secret and go into a path, so nothing but ids is accepted.
+func TestPathsHaveOnlyIDs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 		token := &sfoauth.Token{AccessToken: sfoauth.NewSecret(app.NewToken())}
 		for _, ids := range [][2]string{
-			{"", app.ConsumerID}, {app.ID, ""}, {"../../sobjects/x", app.ConsumerID}, {app.ID, "888?part=keyand"}, {app.ID + "0", app.ConsumerID}, {app.ID, "888000000000é0"},
+			{"", app.ConsumerID}, {app.ID, ""}, {"../../sobjects/x", app.ConsumerID}, {app.ID, "888?part=keyand"},
+			{app.ID + "0", app.ConsumerID}, {app.ID, "888000000000é0"},
 		} {
 			c := client.StagedCredentials(token, ids[0], ids[1])
 			_, err := c.Primary(t.Context())
@@ -62,7 +63,7 @@ func TestNothingButIDsGoesIntoAPath(t *testing.T) {
 		c := client.StagedCredentials(token, app.ID, app.ConsumerID)
 		for _, id := range []string{"", "../x", "a/b", "a?b", "a b", strings.Repeat("a", 65)} {
 			if c.Promote(t.Context(), id) == nil || c.Delete(t.Context(), id) == nil {
-				t.Errorf("the staged pair %q", id)
+				t.Errorf("staged credentials %q", id)
 			}
 		}
 		if calls := org.Stats().Calls; len(calls) > 0 {
@@ -71,7 +72,7 @@ func TestNothingButIDsGoesIntoAPath(t *testing.T) {
 	})
 }
 
-func TestMissingPermissionsAreFinal(t *testing.T) {
+func TestMissingPermissions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
@@ -87,14 +88,15 @@ func TestMissingPermissionsAreFinal(t *testing.T) {
 	})
 }
 
-func TestSameRecord(t *testing.T) {
+func TestEqualIDs(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		a, b string
 		same bool
 	}{
-		{"00Dxx0000000001", "00Dxx0000000001", true}, {"00Dxx0000000001", "00Dxx0000000001AAA", true}, {"00Dxx0000000001EAC", "00Dxx0000000001", true},
-		{"00Dxx0000000001", "00Dxx0000000002", false}, {"00Dxx0000000001", "00DXX0000000001", false}, {"00Dxx", "00Dxx", false}, {"", "", false},
+		{"00Dxx0000000001", "00Dxx0000000001", true}, {"00Dxx0000000001", "00Dxx0000000001AAA", true},
+		{"00Dxx0000000001EAC", "00Dxx0000000001", true}, {"00Dxx0000000001", "00Dxx0000000002", false},
+		{"00Dxx0000000001", "00DXX0000000001", false}, {"00Dxx", "00Dxx", false}, {"", "", false},
 	} {
 		if got := sfoauth.EqualIDs(c.a, c.b); got != c.same {
 			t.Errorf("%q and %q: %t", c.a, c.b, got)
@@ -102,9 +104,9 @@ func TestSameRecord(t *testing.T) {
 	}
 }
 
-// Without "Allow access to External Client App consumer secrets via REST API", or without part=keyandsecret, the answer may hold
-// a key and no secret.
-func TestPrimaryCredentialsAreAKeyAndASecret(t *testing.T) {
+// Without "Allow access to External Client App consumer secrets via REST API", or without part=keyandsecret, the
+// response may hold a key and no secret.
+func TestIncompletePrimaryCredentials(t *testing.T) {
 	t.Parallel()
 	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!abc")}
 	for body, complete := range map[string]bool{
@@ -117,14 +119,15 @@ func TestPrimaryCredentialsAreAKeyAndASecret(t *testing.T) {
 		`{}`: false,
 		`{"stagedCredentials":[{"id":"0xJ","key":"k","secret":"s","state":"Active"}]}`: false,
 	} {
-		credentials := answering(200, "application/json", body).StagedCredentials(token, "0xIxx0000000001", "888xx0000000001")
-		main, err := credentials.Primary(t.Context())
+		client := respondingClient(200, "application/json", body)
+		credentials := client.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001")
+		primary, err := credentials.Primary(t.Context())
 		refused, _ := errors.AsType[*sfoauth.Error](err)
 		if (err == nil) != complete || err != nil && (refused == nil || refused.Kind != sfoauth.InvalidResponse) ||
-			err == nil && (main.ConsumerKey != "k" || main.ConsumerSecret.Reveal() != "s") {
+			err == nil && (primary.ConsumerKey != "k" || primary.ConsumerSecret.Reveal() != "s") {
 			t.Errorf("%s: %v, want accepted: %t", body, err, complete)
 		}
-		if err != nil && (main.ConsumerKey != "" || !main.ConsumerSecret.IsZero()) {
+		if err != nil && (primary.ConsumerKey != "" || !primary.ConsumerSecret.IsZero()) {
 			t.Errorf("%s: half of the credentials is returned with the error", body)
 		}
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/oauth2"
 
-	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
@@ -509,20 +508,11 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		source := h.source("crm")
 		token, err := source.Fetch(t.Context())
 		h.must(err)
-		wrong := localaws.Principal{
-			AccessKeyID:     billing.AccessKeyID,
-			SecretAccessKey: "another-secret",
-			SessionToken:    billing.SessionToken,
-		}
+		wrong := billing
+		wrong.SecretAccessKey = "another-secret"
 		config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(wrong)}
-		_, refused := sftoken.NewTokenSource(
-			config,
-			"http://"+apiHost+"/v1",
-			"crm",
-			sftoken.WithHTTPClient(h.client),
-		).Fetch(
-			t.Context(),
-		)
+		source = sftoken.NewTokenSource(config, "http://"+apiHost+"/v1", "crm", sftoken.WithHTTPClient(h.client))
+		_, refused := source.Fetch(t.Context())
 		h.respondWith(slices.Repeat([]func(http.ResponseWriter){closeConn}, 20)...)
 		_, broken := h.source("crm").Fetch(t.Context())
 		h.respondWith(slices.Repeat([]func(http.ResponseWriter){bodyOnly}, 20)...)
@@ -530,18 +520,8 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		h.respondWith()
 		h.org.InjectFault(sfoauthtest.REST, sfoauthtest.Reset(), 0)
 		_, lost := h.salesforce().Get("/services/data")
-		printed := fmt.Sprintf(
-			"%v %+v %#v %s %v %v %v %v %+v",
-			token,
-			*token,
-			token,
-			token.JSON,
-			refused,
-			broken,
-			lost,
-			garbled,
-			garbled,
-		)
+		printed := fmt.Sprintf("%v %+v %#v %s", token, *token, token, token.JSON)
+		printed += fmt.Sprintf("%v %v %v %v %+v", refused, broken, lost, garbled, garbled)
 		secrets := append(h.org.Secrets(), billing.SecretAccessKey, billing.SessionToken, "another-secret", "Signature=")
 		for _, secret := range secrets {
 			if strings.Contains(printed, secret) {

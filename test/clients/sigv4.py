@@ -1,4 +1,4 @@
-"""Signature Version 4 for requests, by AWS's own library, and what `sftoken local --json` has said of itself."""
+"""Signature Version 4 for requests, with botocore, and the addresses and keys of `sftoken local --json`."""
 
 import json
 import os
@@ -16,7 +16,7 @@ TOKENS = LOCAL["url"] + "/tokens/"
 
 
 class SigV4(requests.auth.AuthBase):
-    """Signs a request as it is sent, for one of the local principals: owner, billing or stranger."""
+    """Signs requests for one of the local principals: owner, billing or stranger."""
 
     def __init__(self, who="billing", secret=None):
         key = LOCAL["keys"][who]
@@ -31,7 +31,7 @@ class SigV4(requests.auth.AuthBase):
 
 
 def get_token(app="crm", rejected=None):
-    """A token, other than the rejected one if that is dead. The API looks into it once in five seconds."""
+    """Returns a token, another than the rejected one if that has ended. The API checks it once in five seconds."""
     for _ in range(12):
         response = requests.get(TOKENS + app, params={"rejected": rejected}, auth=SigV4(), timeout=30)
         response.raise_for_status()
@@ -39,10 +39,10 @@ def get_token(app="crm", rejected=None):
         if token["token_id"] != rejected or response.headers["X-Token-Cache"] != "hit":
             return token
         time.sleep(1)
-    raise AssertionError("the API has not looked into the rejected token")
+    raise AssertionError("the API has not checked the rejected token")
 
 
 def end_session(token):
-    """Ends the token's session at Salesforce, as somebody else might."""
+    """Ends the token's session at Salesforce, as an administrator might."""
     url = token["instance_url"] + "/services/oauth2/revoke"
     requests.post(url, data={"token": token["access_token"]}, timeout=30).raise_for_status()

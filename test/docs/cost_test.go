@@ -103,10 +103,13 @@ func TestAlarmCount(t *testing.T) {
 			perApp++
 		}
 	}
-	for _, pattern := range []string{`alarms: (\d+) for the stack, (\d+) for each app`, `(\d+) alarms for the stack and (\d+) for each app`} {
+	for _, pattern := range []string{
+		`alarms: (\d+) for the stack, (\d+) for each app`,
+		`(\d+) alarms for the stack and (\d+) for each app`,
+	} {
 		match := regexp.MustCompile(pattern).FindStringSubmatch(text)
 		if match == nil || match[1] != strconv.Itoa(total-perApp) || match[2] != strconv.Itoa(perApp) {
-			t.Errorf("the docs say %q, the template has %d alarms for the stack and %d for each app", match, total-perApp, perApp)
+			t.Errorf("%q: the template has %d alarms for the stack and %d for each app", match, total-perApp, perApp)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package docs compares the documentation with the code and the template: links, names, settings, alarms, queries, timing.
-// The commands and the diagrams are checked next to the code that they describe.
+// Package docs compares the documentation with the code and the template: links, names, settings, alarms, queries,
+// timing. The commands and the diagrams are checked next to the code that they describe.
 package docs
 
 import (
@@ -25,6 +25,24 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// code returns the Go code in the folders, without tests.
+func code(t *testing.T, folders ...string) string {
+	t.Helper()
+	var text strings.Builder
+	for _, folder := range folders {
+		files, err := filepath.Glob(root + folder + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", folder, err)
+		}
+		for _, file := range files {
+			if !strings.HasSuffix(file, "_test.go") {
+				text.WriteString(read(t, strings.TrimPrefix(file, root)))
+			}
+		}
+	}
+	return text.String()
 }
 
 func page(t *testing.T, path string) *mdtest.Page {
@@ -164,7 +182,8 @@ func TestArchitectureTable(t *testing.T) {
 		}
 		for _, folder := range folders {
 			name := strings.TrimPrefix(folder, root) + "/"
-			if info, err := os.Stat(folder); err == nil && info.IsDir() && name != "internal/sim/" && !slices.Contains(documented, name) {
+			info, err := os.Stat(folder)
+			if err == nil && info.IsDir() && name != "internal/sim/" && !slices.Contains(documented, name) {
 				t.Errorf("docs/architecture.md does not describe %s", name)
 			}
 		}
@@ -229,7 +248,7 @@ func TestDiagrams(t *testing.T) {
 // TestThreatModelProofs checks that every threat names tests and that each of them exists.
 func TestThreatModelProofs(t *testing.T) {
 	exists := map[string]bool{}
-	for _, pattern := range []string{"*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go", "*/*/*/*/*_test.go", "test/e2e/*.py"} {
+	for _, pattern := range strings.Fields("*/*_test.go */*/*_test.go */*/*/*_test.go */*/*/*/*_test.go test/e2e/*.py") {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)

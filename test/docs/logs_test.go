@@ -49,7 +49,8 @@ func loggedFields(t *testing.T, folder string) (fields, metrics []string) {
 					fields = append(fields, attribute)
 				}
 			case *ast.BasicLit:
-				if text, err := strconv.Unquote(n.Value); err == nil && metricName.MatchString(text) && !slices.Contains(notMetrics, text) {
+				text, err := strconv.Unquote(n.Value)
+				if err == nil && metricName.MatchString(text) && !slices.Contains(notMetrics, text) {
 					metrics = append(metrics, text)
 				}
 			}
@@ -76,7 +77,7 @@ func attributeName(call *ast.CallExpr) (name string, isGroup bool) {
 	case *ast.Ident:
 		function = f.Name
 	}
-	if !slices.Contains([]string{"add", "String", "Int", "Float64", "Bool", "GroupAttrs"}, function) || len(call.Args) < 2 {
+	if !slices.Contains(strings.Fields("add String Int Float64 Bool GroupAttrs"), function) || len(call.Args) < 2 {
 		return "", false
 	}
 	literal, ok := call.Args[0].(*ast.BasicLit)
@@ -87,7 +88,8 @@ func attributeName(call *ast.CallExpr) (name string, isGroup bool) {
 	return name, function == "GroupAttrs"
 }
 
-// documentedFields returns the names in the three tables of docs/queries.md: of TokenLogs, of RotateLogs, and the metrics.
+// documentedFields returns the names in the three tables of docs/queries.md: the fields of TokenLogs and of RotateLogs,
+// and the metrics.
 func documentedFields(t *testing.T) (tokenFields, rotateFields, metrics []string) {
 	t.Helper()
 	var names [][]string
@@ -116,7 +118,8 @@ func TestLogFieldsAndMetrics(t *testing.T) {
 		t.Errorf("found only %d metrics", len(metrics))
 	}
 
-	used := regexp.MustCompile(`Namespace: sftoken\n +MetricName: (\w+)|"(\w+)\\" OR|OR \\"(\w+)\\"|MetricName=\\"(\w+)\\"`)
+	used := regexp.MustCompile(
+		`Namespace: sftoken\n +MetricName: (\w+)|"(\w+)\\" OR|OR \\"(\w+)\\"|MetricName=\\"(\w+)\\"`)
 	matches := used.FindAllStringSubmatch(read(t, "template.yaml"), -1)
 	if len(matches) < 10 {
 		t.Errorf("the template uses only %d metrics", len(matches))
@@ -142,9 +145,11 @@ func compareNames(t *testing.T, what string, documented, written []string) {
 var (
 	stage      = regexp.MustCompile(`^(?:fields|filter|stats|sort|limit|parse) \S`)
 	literal    = regexp.MustCompile(`"((?:[^"\\]|\\.)*)"|/(?:[^/\\]|\\.)*/`)
+	number     = regexp.MustCompile(`\b\d+\w*`)
 	identifier = regexp.MustCompile(`(as +)?(@?[A-Za-z_][\w.]*)(\(?)`)
-	// names that every query may use. Source: CloudWatch Logs User Guide, "CloudWatch Logs Insights language query syntax".
-	keywords  = strings.Fields("fields filter stats sort limit parse and or not in like as by asc desc @timestamp @message")
+	// keywords can be used in every query. Source: CloudWatch Logs User Guide, "CloudWatch Logs Insights language query
+	// syntax".
+	keywords  = strings.Fields("fields filter stats sort limit parse and or in like as by asc desc @timestamp @message")
 	functions = strings.Fields("count count_distinct sum earliest latest pct bin ispresent")
 )
 
@@ -160,7 +165,7 @@ func checkQuery(t *testing.T, where, query string, fields []string) {
 			if _, names, ok := strings.Cut(text, ` "" as `); ok && strings.HasPrefix(text, "parse ") {
 				known = append(known, strings.Split(names, ", ")...)
 			}
-			for _, match := range identifier.FindAllStringSubmatch(regexp.MustCompile(`\b\d+\w*`).ReplaceAllString(text, ""), -1) {
+			for _, match := range identifier.FindAllStringSubmatch(number.ReplaceAllString(text, ""), -1) {
 				name, isFunction := match[2], match[3] != ""
 				switch {
 				case match[1] != "":
@@ -189,18 +194,11 @@ func TestQueries(t *testing.T) {
 		accessFields = append(accessFields, match[1])
 	}
 	fields := map[string][]string{
-		"TokenLogs": slices.Concat(tokenFields, metrics), "RotateLogs": slices.Concat(rotateFields, metrics), "AccessLogs": accessFields,
+		"TokenLogs":  slices.Concat(tokenFields, metrics),
+		"RotateLogs": slices.Concat(rotateFields, metrics),
+		"AccessLogs": accessFields,
 	}
-	var code strings.Builder
-	for _, folder := range strings.Fields("internal/tokenapi internal/rotateapi internal/vending internal/rotation pkg/sfoauth") {
-		files, err := filepath.Glob(root + folder + "/*.go")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			code.WriteString(read(t, strings.TrimPrefix(file, root)))
-		}
-	}
+	written := code(t, "internal/tokenapi", "internal/rotateapi", "internal/vending", "internal/rotation", "pkg/sfoauth")
 	check := func(where, group, query string) {
 		if fields[group] == nil {
 			t.Fatalf("%s: no log group %q", where, group)
@@ -209,7 +207,7 @@ func TestQueries(t *testing.T) {
 		for _, match := range literal.FindAllStringSubmatch(query, -1) {
 			value := match[1]
 			if group != "AccessLogs" && !slices.Contains(placeholders, value) && !strings.ContainsAny(value, "*/") &&
-				!strings.Contains(code.String(), value) {
+				!strings.Contains(written, value) {
 				t.Errorf("%s: the functions never write %q", where, value)
 			}
 		}
@@ -266,4 +264,19 @@ func dashboardQueries(t *testing.T, template string) map[string]string {
 		t.Errorf("the dashboard has only the queries %q", slices.Collect(maps.Keys(queries)))
 	}
 	return queries
+}
+
+// TestRotationFailures checks that the functions write the causes that the runbook explains.
+func TestRotationFailures(t *testing.T) {
+	written := code(t, "internal/rotation", "internal/appsecret", "internal/loginbudget")
+	written = regexp.MustCompile(`" \+\s+"`).ReplaceAllString(written, "") // a text over two lines
+	rows := page(t, "docs/runbook.md").TablesUnder(t, "RotationFailed")[0]
+	if len(rows) < 10 {
+		t.Fatalf("the runbook explains %d causes", len(rows))
+	}
+	for _, row := range rows[:len(rows)-1] { // the last row is about other systems
+		if !strings.Contains(written, row[0]) {
+			t.Errorf("the functions never write %q", row[0])
+		}
+	}
 }

@@ -19,13 +19,13 @@ func settings(t *testing.T) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
 	for _, function := range []string{"token", "rotate"} {
-		code := read(t, "internal/"+function+"api/start.go")
-		for _, match := range regexp.MustCompile(`env\.[A-Z]\w*\("([A-Z_]+)"`).FindAllStringSubmatch(code, -1) {
+		source := code(t, "internal/"+function+"api")
+		for _, match := range regexp.MustCompile(`env\.[A-Z]\w*\("([A-Z_]+)"`).FindAllStringSubmatch(source, -1) {
 			found[match[1]] = append(found[match[1]], function)
 		}
 	}
-	code := read(t, "internal/settings/settings.go")
-	for _, match := range regexp.MustCompile(`e\.(?:String|Int)\("([A-Z_]+)"`).FindAllStringSubmatch(code, -1) {
+	shared := regexp.MustCompile(`e\.(?:String|Int)\("([A-Z_]+)"`)
+	for _, match := range shared.FindAllStringSubmatch(code(t, "internal/settings"), -1) {
 		found[match[1]] = []string{"token", "rotate"}
 	}
 	return found
@@ -90,7 +90,8 @@ func TestAlarms(t *testing.T) {
 	template := read(t, "template.yaml")
 	page := page(t, "docs/runbook.md")
 	var inTemplate, inRunbook []string
-	for _, match := range regexp.MustCompile(`(?m)^  (\w+):\n    Type: AWS::CloudWatch::(?:Composite)?Alarm$`).FindAllStringSubmatch(template, -1) {
+	names := regexp.MustCompile(`(?m)^  (\w+):\n    Type: AWS::CloudWatch::(?:Composite)?Alarm$`)
+	for _, match := range names.FindAllStringSubmatch(template, -1) {
 		inTemplate = append(inTemplate, match[1])
 	}
 	section := ""
@@ -133,16 +134,17 @@ var otherNames = []string{
 	// API Gateway's response types: API Gateway Developer Guide, "Gateway response types for API Gateway".
 	"MISSING_AUTHENTICATION_TOKEN", "INVALID_SIGNATURE", "EXPIRED_TOKEN", "ACCESS_DENIED", "WAF_FILTERED",
 	"REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_4XX", "DEFAULT_5XX", "API_CONFIGURATION_ERROR", "INTEGRATION_FAILURE",
-	"INTEGRATION_TIMEOUT", "SFTOKEN_URL", "SF_ACCESS_TOKEN", "SF_INSTANCE_URL", "NO_COLOR", "ARCH", "DELETE", "POST", "GET",
-	"APP", "TOKEN", "AWS_IAM", "NONE", "KEY",
+	"INTEGRATION_TIMEOUT", "SFTOKEN_URL", "SF_ACCESS_TOKEN", "SF_INSTANCE_URL", "NO_COLOR", "ARCH", "DELETE", "POST",
+	"GET", "APP", "TOKEN", "AWS_IAM", "NONE", "KEY",
 }
 
 // TestNames checks every name in capitals that stands in backticks.
 func TestNames(t *testing.T) {
 	known := slices.Concat(otherNames, slices.Collect(maps.Keys(settings(t))), []string{
-		appsecret.Current, appsecret.Pending, appsecret.Previous, appsecret.Candidate, appsecret.Rejected, appsecret.Compromised,
+		appsecret.Current, appsecret.Pending, appsecret.Previous,
+		appsecret.Candidate, appsecret.Rejected, appsecret.Compromised,
 	})
-	errors := read(t, "pkg/sfoauth/errors.go")
+	errors := code(t, "pkg/sfoauth")
 	capitals := regexp.MustCompile(`\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|^[A-Z]{3,}$`)
 	for _, page := range allPages(t) {
 		if !inDocs(page) {
@@ -160,7 +162,7 @@ func TestNames(t *testing.T) {
 }
 
 // retired are words that the documentation no longer uses.
-var retired = regexp.MustCompile(`(?i)\b(?:mends?|mended|somebody|nobody|whoever|says whether|as it is told|that counts)\b`)
+var retired = regexp.MustCompile(`(?i)\b(?:mends?|mended|somebody|nobody|whoever|says whether|as it is told)\b`)
 
 func TestRetiredWords(t *testing.T) {
 	for _, page := range allPages(t) {

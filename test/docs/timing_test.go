@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,20 +11,24 @@ import (
 	"github.com/sftoken/sftoken/internal/vending"
 )
 
+var units = map[string]time.Duration{
+	"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
+}
+
 // TestTiming compares the times of docs/how-it-works.md with the code and the template.
 func TestTiming(t *testing.T) {
 	template := read(t, "template.yaml")
 	want := map[string]time.Duration{ // by the beginning of a row
 		"the token function uses a new version": vending.DefaultSecretTTL,
-		"the same, while Salesforce rejects":    durationOf(t, "internal/vending", "rereadEvery"),
-		"an app that was unknown":               durationOf(t, "internal/vending", "unknownFor"),
+		"the same, while Salesforce rejects":    durationOf(t, "internal/vending", "rereadInterval|rereadEvery"),
+		"an app that was unknown":               durationOf(t, "internal/vending", "unknownAppTTL|unknownFor"),
 		"`expires_in` of a new token":           vending.DefaultTokenTTL,
 		"`expires_in` after an introspection":   vending.DefaultIntrospectInterval,
 		"a token is introspected":               vending.DefaultMinTTL,
-		"`rejected=` triggers an introspection": durationOf(t, "internal/vending", "rejectedEvery"),
-		"`rejected=` triggers a login":          durationOf(t, "internal/vending", "blindEvery"),
-		"a request for a token ends":            durationOf(t, "internal/vending", "flightTime"),
-		"the Go client replaces":                durationOf(t, "pkg/sftoken", "margin"),
+		"`rejected=` triggers an introspection": durationOf(t, "internal/vending", "rejectedCheckInterval|rejectedEvery"),
+		"`rejected=` triggers a login":          durationOf(t, "internal/vending", "rejectedCheckIntervalWithoutIntrospection|blindEvery"),
+		"a request for a token ends":            durationOf(t, "internal/vending", "callTimeout|flightTime"),
+		"the Go client replaces":                durationOf(t, "pkg/sftoken", "expiryMargin"),
 		"the rotate function retries":           rotation.DefaultPropagation,
 		"tokens of compromised credentials":     vending.DefaultSecretTTL,
 		"NoDailyCheck fires":                    26 * time.Hour,
@@ -36,7 +39,11 @@ func TestTiming(t *testing.T) {
 			t.Errorf("the template does not have %q", text)
 		}
 	}
-	units := map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour}
+	for _, text := range []string{"(30*time.Second, 5*time.Minute)", "(time.Second, 30*time.Second)"} { // the backoff
+		if !strings.Contains(code(t, "internal/vending"), text) {
+			t.Errorf("internal/vending does not have %s", text)
+		}
+	}
 	found := 0
 	for _, row := range page(t, "docs/how-it-works.md").TablesUnder(t, "Timing")[0] {
 		for prefix, duration := range want {
@@ -44,7 +51,7 @@ func TestTiming(t *testing.T) {
 				continue
 			}
 			found++
-			match := regexp.MustCompile(`^(\d+) (second|minute|hour|day)s?$`).FindStringSubmatch(row[1])
+			match := regexp.MustCompile(`^(\d+) (second|minute|hour|day)s?`).FindStringSubmatch(row[1])
 			if match == nil {
 				t.Errorf("%s: %q is not a time", row[0], row[1])
 				continue
@@ -63,22 +70,14 @@ func TestTiming(t *testing.T) {
 // durationOf returns the value of a package's unexported constant, such as 5 * time.Second.
 func durationOf(t *testing.T, folder, name string) time.Duration {
 	t.Helper()
-	files, err := filepath.Glob(root + folder + "/*.go")
-	if err != nil {
-		t.Fatal(err)
+	declaration := regexp.MustCompile(`(?m)^\s*(?:const )?(?:` + name + `)\s+= (?:(\d+) \* )?time\.(\w+)`)
+	match := declaration.FindStringSubmatch(code(t, folder))
+	if match == nil {
+		t.Fatalf("%s has no constant %s", folder, name)
 	}
-	declaration := regexp.MustCompile(`(?m)^\s*(?:const )?` + name + `\s+= (?:(\d+) \* )?time\.(Second|Minute|Hour)`)
-	for _, file := range files {
-		match := declaration.FindStringSubmatch(read(t, strings.TrimPrefix(file, root)))
-		if match == nil {
-			continue
-		}
-		number, err := strconv.Atoi(match[1])
-		if err != nil {
-			number = 1
-		}
-		return time.Duration(number) * map[string]time.Duration{"Second": time.Second, "Minute": time.Minute, "Hour": time.Hour}[match[2]]
+	number := 1
+	if match[1] != "" {
+		number, _ = strconv.Atoi(match[1])
 	}
-	t.Fatalf("%s has no constant %s", folder, name)
-	return 0
+	return time.Duration(number) * units[strings.ToLower(match[2])]
 }

@@ -80,7 +80,7 @@ def test_bad_credentials_are_rolled_back(stack, emulator, org, new_app, put_secr
     held = labels(emulator, app.name)
     assert held["AWSCURRENT"] == good and held["REJECTED"] == bad
     # The roll-back raises the same event, and there it rests.
-    assert reaction(stack, good, "AWSCURRENT")["action"] == "logged in with the current pair"
+    assert reaction(stack, good, "AWSCURRENT")["action"] == "logged in with the current credentials"
     assert stack.call(admin, app.name).status == 200
 
 

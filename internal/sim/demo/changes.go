@@ -23,7 +23,8 @@ func (d *demo) changes(ctx context.Context) error {
 	loginsBefore := d.logins()
 	l := d.startLoad(ctx)
 	defer l.stop()
-	for _, step := range []func(context.Context, *load) error{d.rotateOnSchedule, d.takeCandidate, d.rollBack, d.handleLeak} {
+	for _, step := range []func(context.Context, *load) error{d.rotateOnSchedule, d.takeCandidate, d.rollBack,
+		d.handleLeak} {
 		if err := step(ctx, l); err != nil {
 			return err
 		}
@@ -34,7 +35,8 @@ func (d *demo) changes(ctx context.Context) error {
 	time.Sleep(secretTTL + 200*time.Millisecond) // every instance reads the last version
 	took := l.end()
 	if len(l.failures) > 0 {
-		return fmt.Errorf("%w: %d of %d requests failed, the first with: %w", errCheckFailed, len(l.failures), len(took), l.failures[0])
+		return fmt.Errorf("%w: %d of %d requests failed, the first with: %w", errCheckFailed, len(l.failures), len(took),
+			l.failures[0])
 	}
 	rotations := 0
 	for _, line := range d.log.Lines() {
@@ -42,8 +44,9 @@ func (d *demo) changes(ctx context.Context) error {
 			rotations++
 		}
 	}
-	if err := d.check(l.dead.Load() == 0, "%d callers fetched tokens all the while. No request failed, and every token worked when it was "+
-		"returned (during the leak: once it was handled):", callers); err != nil {
+	if err := d.check(l.dead.Load() == 0,
+		"%d callers fetched tokens all the while. No request failed, and every token worked when it was "+
+			"returned (during the leak: once it was handled):", callers); err != nil {
 		return err
 	}
 	table := tabwriter.NewWriter(d.Out, 0, 0, 3, ' ', tabwriter.AlignRight)
@@ -78,9 +81,11 @@ func (d *demo) rotateOnSchedule(ctx context.Context, _ *load) error {
 	rotated := len(early) == 0 && len(due) == 1 && secret.VersionWithLabel(appsecret.Current) != old && newKey != oldKey &&
 		d.stack.Org.CanLogin(newKey, newSecret)
 	staged := d.stack.App.Staged()
-	grace := len(staged) == 1 && staged[0].Key == oldKey && staged[0].State == "Rotated" && d.stack.Org.CanLogin(oldKey, oldSecret)
-	return d.check(rotated && grace, "After %d days the schedule rotates the credentials: new ones are staged at Salesforce, tested, "+
-		"promoted, and labelled AWSCURRENT. The old ones work for a grace period.", stack.RotationDays)
+	grace := len(staged) == 1 && staged[0].Key == oldKey && staged[0].State == "Rotated" &&
+		d.stack.Org.CanLogin(oldKey, oldSecret)
+	return d.check(rotated && grace,
+		"After %d days the schedule rotates the credentials: new ones are staged at Salesforce, tested, "+
+			"promoted, and labelled AWSCURRENT. The old ones work for a grace period.", stack.RotationDays)
 }
 
 func (d *demo) takeCandidate(ctx context.Context, _ *load) error {
@@ -110,11 +115,13 @@ func (d *demo) rollBack(ctx context.Context, _ *load) error {
 		return err
 	}
 	if err := d.waitForSecret(ctx, "the wrong credentials to be rolled back", func(s *appsecret.Secret) bool {
-		return s.HasLabel(version, appsecret.Rejected) && s.HasLabel(before.VersionWithLabel(appsecret.Current), appsecret.Current)
+		return s.HasLabel(version, appsecret.Rejected) && s.HasLabel(before.VersionWithLabel(appsecret.Current),
+			appsecret.Current)
 	}); err != nil {
 		return err
 	}
-	return d.check(true, "An administrator overwrites the current credentials with wrong ones. They are labelled REJECTED and rolled back.")
+	return d.check(true, "An administrator overwrites the current credentials with wrong ones. They are labelled "+
+		"REJECTED and rolled back.")
 }
 
 // handleLeak does what `sftoken rotate crm --compromised --url …` does.
@@ -135,8 +142,9 @@ func (d *demo) handleLeak(ctx context.Context, l *load) error {
 		return err
 	}
 	l.leaks.Add(1)
-	return d.check(len(tokens) > 0, "The credentials leak. `sftoken rotate --compromised` rotates them and deletes the leaked ones at "+
-		"Salesforce. Each instance revokes the token that it got with them.")
+	return d.check(len(tokens) > 0,
+		"The credentials leak. `sftoken rotate --compromised` rotates them and deletes the leaked ones at "+
+			"Salesforce. Each instance revokes the token that it got with them.")
 }
 
 // store writes a new version with these credentials under the label.

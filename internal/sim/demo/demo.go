@@ -1,5 +1,5 @@
-// Package demo is `sftoken demo`: it runs sftoken end to end on one machine, in a stack of internal/sim/stack, and checks
-// each step.
+// Package demo is `sftoken demo`: it runs sftoken end to end on one machine, in a stack of internal/sim/stack, and
+// checks each step.
 package demo
 
 import (
@@ -125,7 +125,8 @@ func (d *demo) audit(context.Context) error {
 			break
 		}
 	}
-	if err := d.check(shown == 4, "The log has the caller, the token's ID and the secret's version. The same lines hold the metrics, left out here."); err != nil {
+	if err := d.check(shown == 4,
+		"The log has the caller, the token's ID and the secret's version. The same lines hold the metrics, left out here."); err != nil {
 		return err
 	}
 	all, secrets := d.log.String(), d.stack.Org.Secrets()
@@ -134,7 +135,8 @@ func (d *demo) audit(context.Context) error {
 			return fmt.Errorf("%w: a secret is in the log", errCheckFailed)
 		}
 	}
-	return d.check(len(d.stack.Org.Violations()) == 0, "None of the org's %d secrets, tokens and signatures is in any of the %d lines.",
+	return d.check(len(d.stack.Org.Violations()) == 0,
+		"None of the org's %d secrets, tokens and signatures is in any of the %d lines.",
 		len(secrets), len(d.log.Lines()))
 }
 

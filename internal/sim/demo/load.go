@@ -31,7 +31,7 @@ func (d *demo) startLoad(ctx context.Context) *load {
 		l.wg.Go(func() {
 			for ctx.Err() == nil {
 				d.fetchOnce(ctx, l)
-				time.Sleep(15 * time.Millisecond)
+				time.Sleep(30 * time.Millisecond)
 			}
 		})
 	}

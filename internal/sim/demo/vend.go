@@ -16,14 +16,16 @@ func (d *demo) vend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.check(status == http.StatusForbidden, "API Gateway refuses an unsigned request: HTTP %d.", status); err != nil {
+	if err := d.check(status == http.StatusForbidden, "API Gateway refuses an unsigned request: HTTP %d.",
+		status); err != nil {
 		return err
 	}
 	wrong := billing
 	wrong.SecretAccessKey = "not-the-secret"
 	_, err = d.fetch(ctx, wrong)
 	refused, _ := errors.AsType[*sftoken.Error](err)
-	if err := d.check(refused != nil && refused.Status == http.StatusForbidden, "It refuses a request signed with the wrong key."); err != nil {
+	if err := d.check(refused != nil && refused.Status == http.StatusForbidden,
+		"It refuses a request signed with the wrong key."); err != nil {
 		return err
 	}
 	before := d.logins()
@@ -32,7 +34,8 @@ func (d *demo) vend(ctx context.Context) error {
 		return err
 	}
 	if err := d.check(token.Cache == "miss" && d.logins() == before+1 && d.active(token),
-		"Account %s signs with its own identity and gets token %s: one login at Salesforce.", billing.Account, token.ID); err != nil {
+		"Account %s signs with its own identity and gets token %s: one login at Salesforce.", billing.Account,
+		token.ID); err != nil {
 		return err
 	}
 	if status, err = callREST(ctx, token); err != nil {
@@ -70,7 +73,8 @@ func (d *demo) outage(ctx context.Context) error {
 		return err
 	}
 	if err := d.check(same.ID == token.ID && d.logins() == before,
-		"A caller reports that Salesforce rejected the token. Salesforce says that it is active: no login (%s).", same.Cache); err != nil {
+		"A caller reports that Salesforce rejected the token. Salesforce says that it is active: no login (%s).",
+		same.Cache); err != nil {
 		return err
 	}
 	d.stack.Org.KillSession(token.AccessToken.Reveal())
@@ -78,7 +82,8 @@ func (d *demo) outage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.check(status == http.StatusUnauthorized, "An administrator ends the session: the REST API returns HTTP %d.", status); err != nil {
+	if err := d.check(status == http.StatusUnauthorized,
+		"An administrator ends the session: the REST API returns HTTP %d.", status); err != nil {
 		return err
 	}
 	var next *sftoken.Token
@@ -89,7 +94,8 @@ func (d *demo) outage(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := d.check(d.active(next), "Asked with rejected=%s, the API returns a new token, %s.", token.ID, next.ID); err != nil {
+	if err := d.check(d.active(next), "Asked with rejected=%s, the API returns a new token, %s.", token.ID,
+		next.ID); err != nil {
 		return err
 	}
 	return d.maintenance(ctx, next)
@@ -120,7 +126,8 @@ func (d *demo) maintenance(ctx context.Context, token *sftoken.Token) error {
 		return err
 	}
 	if err := d.check(stale.ID == token.ID,
-		"A token that cannot be confirmed now is returned as %s, until the expiry that Salesforce last reported.", stale.Cache); err != nil {
+		"A token that cannot be confirmed now is returned as %s, until the expiry that Salesforce last reported.",
+		stale.Cache); err != nil {
 		return err
 	}
 	d.stack.Org.ClearFaults()

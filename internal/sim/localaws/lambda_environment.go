@@ -117,7 +117,7 @@ func (e *environment) exited() bool {
 	}
 }
 
-// kill ends the process, which may be frozen, and waits until it has exited.
+// kill ends the process and waits until it has exited.
 func (e *environment) kill() {
 	_ = e.cmd.Process.Kill()
 	<-e.done
@@ -137,7 +137,7 @@ func (e *environment) variables(api string) []string {
 		"AWS_REGION":         c.Region, "AWS_DEFAULT_REGION": c.Region, "AWS_EXECUTION_ENV": "AWS_Lambda_Image",
 		"AWS_ACCESS_KEY_ID": credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY": credentials.SecretAccessKey,
 		"AWS_LAMBDA_FUNCTION_NAME": c.Name, "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(c.MemoryMB),
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
 		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + c.Name,
 		"AWS_LAMBDA_LOG_STREAM_NAME": time.Now().UTC().Format("2006/01/02/") + "[$LATEST]" +
 			strings.ReplaceAll(newUUID(), "-", ""),
@@ -231,8 +231,6 @@ func (e *environment) invoke(ctx context.Context, payload []byte) ([]byte, error
 	e.mu.Lock()
 	e.pending[inv.id] = inv
 	e.mu.Unlock()
-	e.thaw()
-	defer e.freeze()
 	timer := time.NewTimer(e.config.Timeout)
 	defer timer.Stop()
 	next := e.next

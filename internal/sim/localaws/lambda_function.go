@@ -23,13 +23,10 @@ type FunctionConfig struct {
 	// Credentials of the execution role. Without an AccessKeyID: fake ones.
 	Credentials Principal
 	Timeout     time.Duration // zero: 15 seconds
-	MemoryMB    int           // as the function sees it; not enforced; zero: 128
 	// Environments is how many processes may run at once. Zero: 1.
 	Environments int
 	// PerProcess is how many invocations a process takes at once (AWS_LAMBDA_MAX_CONCURRENCY). Zero: 1, as on Lambda.
-	PerProcess int
-	// Freeze suspends the process between invocations (SIGSTOP), as Lambda does. It has no effect on Windows.
-	Freeze         bool
+	PerProcess     int
 	Stdout, Stderr io.Writer // nil: discarded
 }
 
@@ -68,7 +65,6 @@ func NewFunction(config FunctionConfig) *Function {
 	if config.Timeout == 0 {
 		config.Timeout = 15 * time.Second
 	}
-	config.MemoryMB = max(config.MemoryMB, 128)
 	config.Environments, config.PerProcess = max(config.Environments, 1), max(config.PerProcess, 1)
 	f := &Function{
 		config: config, idle: make(chan *environment, config.Environments*config.PerProcess),

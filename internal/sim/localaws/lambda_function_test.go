@@ -93,26 +93,22 @@ func ask(t *testing.T, f *Function, event string) (map[string]float64, error) {
 func TestFunctionProcessReuse(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", "/nowhere")
 	t.Setenv("SFTOKEN_LEAK", "of this machine")
-	for name, config := range map[string]FunctionConfig{"running": {}, "frozen between invocations": {Freeze: true}} {
-		t.Run(name, func(t *testing.T) {
-			f := newEcho(t, config)
-			for i := range 100 {
-				got, err := ask(t, f, `{}`)
-				if err != nil || got["calls"] != float64(i+1) || got["left"] < 10 || got["left"] > 15 {
-					t.Fatalf("invocation %d: %v, %v", i, got, err)
-				}
-			}
-			if len(f.PIDs()) != 1 {
-				t.Errorf("processes %v", f.PIDs())
-			}
-			answer, err := f.Invoke(t.Context(), []byte(`{"Do":"environment"}`))
-			if err != nil || strings.Contains(string(answer), "AWS_CA_BUNDLE") ||
-				strings.Contains(string(answer), "SFTOKEN_LEAK") ||
-				!strings.Contains(string(answer), "AWS_LAMBDA_FUNCTION_NAME=echo") ||
-				!strings.Contains(string(answer), "[$LATEST]") {
-				t.Errorf("the environment: %s, %v", answer, err)
-			}
-		})
+	f := newEcho(t, FunctionConfig{})
+	for i := range 100 {
+		got, err := ask(t, f, `{}`)
+		if err != nil || got["calls"] != float64(i+1) || got["left"] < 10 || got["left"] > 15 {
+			t.Fatalf("invocation %d: %v, %v", i, got, err)
+		}
+	}
+	if len(f.PIDs()) != 1 {
+		t.Errorf("processes %v", f.PIDs())
+	}
+	environment, err := f.Invoke(t.Context(), []byte(`{"Do":"environment"}`))
+	if err != nil || strings.Contains(string(environment), "AWS_CA_BUNDLE") ||
+		strings.Contains(string(environment), "SFTOKEN_LEAK") ||
+		!strings.Contains(string(environment), "AWS_LAMBDA_FUNCTION_NAME=echo") ||
+		!strings.Contains(string(environment), "[$LATEST]") {
+		t.Errorf("the environment: %s, %v", environment, err)
 	}
 }
 

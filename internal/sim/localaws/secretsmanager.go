@@ -31,13 +31,9 @@ type SecretsManagerConfig struct {
 	// Retries is how often a failed rotation is retried with the same token. Zero: never. AWS documents neither the number
 	// nor the delay.
 	Retries int
-	// RetryPause is the delay before each retry. Zero: none.
-	RetryPause time.Duration
 	// Background runs a rotation in a goroutine, so that RotateSecret returns at once, as in AWS. Nil: RotateSecret
 	// returns after the rotation.
 	Background func(rotation func(context.Context))
-	// DropUnlabelled deletes a version as soon as it has no label, as AWS may at any time. False: only beyond the limit.
-	DropUnlabelled bool
 }
 
 // Invoker calls a Lambda function synchronously.

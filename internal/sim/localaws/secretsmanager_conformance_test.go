@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"runtime"
@@ -32,8 +33,8 @@ const (
 	token3 = "00000000-0000-4000-8000-000000000003"
 )
 
-// conformance are rules of Secrets Manager from its API Reference. Where moto differs, moto is what it does, and a comment
-// names the page of the documentation.
+// conformance are rules of Secrets Manager from its API Reference. Where moto differs, moto is what it does, and a
+// comment names the page of the documentation.
 var conformance = []struct {
 	rule string
 	moto string // empty: moto agrees
@@ -131,17 +132,14 @@ var conformance = []struct {
 	}},
 	{"an existing secret is not created again", "", func(s *suite) {
 		s.create("one", token1)
-		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name,
-			SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
-		s.fails("ResourceExistsException", err)
+		s.fails("ResourceExistsException", s.tryCreate(createInput{SecretString: aws.String("two"),
+			ClientRequestToken: aws.String(token2)}))
 	}},
 	{"a secret marked for deletion cannot be read until it is restored", "", func(s *suite) {
 		s.create("one", token1)
-		_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
-			RecoveryWindowInDays: aws.Int64(7)})
-		s.ok(err)
+		s.ok(s.delete(deleteInput{RecoveryWindowInDays: aws.Int64(7)}))
 		s.fails("InvalidRequestException", s.get("", ""))
-		_, err = s.client.RestoreSecret(s.Context(), &secretsmanager.RestoreSecretInput{SecretId: s.name})
+		_, err := s.client.RestoreSecret(s.Context(), &secretsmanager.RestoreSecretInput{SecretId: s.name})
 		s.ok(err)
 		s.value("", "", "one", token1)
 	}},
@@ -180,9 +178,7 @@ var conformance = []struct {
 	}},
 	{"binary values are returned unchanged", "", func(s *suite) {
 		want := []byte{0, 0xff, '"', '\n'}
-		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name, SecretBinary: want,
-			ClientRequestToken: aws.String(token1)})
-		s.ok(err)
+		s.ok(s.tryCreate(createInput{SecretBinary: want, ClientRequestToken: aws.String(token1)}))
 		out, err := s.read("", "")
 		if err != nil || out.SecretString != nil || string(out.SecretBinary) != string(want) {
 			s.Errorf("got %v: %v", out, err)
@@ -201,38 +197,12 @@ var conformance = []struct {
 		s.put(strings.Repeat("\x01", 65_536), token2)
 		s.fails("ValidationException", s.tryPut(strings.Repeat("x", 65_537), token3))
 	}},
-	{"UpdateSecret makes a new version current", "", func(s *suite) {
-		s.create("one", token1)
-		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name,
-			SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
-		s.ok(err)
-		s.value("", "", "two", token2)
-		s.value("", "AWSPREVIOUS", "one", token1)
-	}},
-	// UpdateSecret: a token that matches a version's id is an error.
-	{"UpdateSecret rejects a known token, even with the same value", "succeeds", func(s *suite) {
-		s.create("one", token1)
-		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name,
-			SecretString: aws.String("one"), ClientRequestToken: aws.String(token1)})
-		s.fails("ResourceExistsException", err)
-	}},
-	{"UpdateSecret without a value keeps the versions", "", func(s *suite) {
-		s.create("one", token1)
-		_, err := s.client.UpdateSecret(s.Context(), &secretsmanager.UpdateSecretInput{SecretId: s.name,
-			Description: aws.String("CRM")})
-		s.ok(err)
-		s.value("", "", "one", token1)
-		if out := s.describe(); aws.ToString(out.Description) != "CRM" {
-			s.Errorf("description %v", out.Description)
-		}
-	}},
 	{"creating a secret again with the same token and value succeeds", "", func(s *suite) {
 		s.create("one", token1)
 		s.create("one", token1)
 	}},
 	{"a secret can be created without a value", "", func(s *suite) {
-		_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name})
-		s.ok(err)
+		s.ok(s.tryCreate(createInput{Name: s.name}))
 		s.fails("ResourceNotFoundException", s.get("", ""))
 		s.put("one", token1, "CANDIDATE")
 		s.labels(token1, "AWSCURRENT", "CANDIDATE") // the first one is current too
@@ -240,8 +210,7 @@ var conformance = []struct {
 	// CreateSecret, Name: "/_+=.@-", letters and numbers.
 	{"a name has no other characters", "accepts them", func(s *suite) {
 		for _, name := range []string{"white space", "star*", "über"} {
-			_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: &name})
-			s.fails("ValidationException", err)
+			s.fails("ValidationException", s.tryCreate(createInput{Name: &name}))
 		}
 	}},
 	{"an ARN without its six random characters identifies the secret", "", func(s *suite) {
@@ -289,29 +258,11 @@ var conformance = []struct {
 		s.fails("LimitExceededException", s.tryPut("two", token2, "ONE-MORE"))
 		s.put("two", token2)
 	}},
-	{"tags are added, changed and removed", "", func(s *suite) {
-		s.create("one", token1)
-		for _, tags := range []map[string]string{{"team": "crm", "stage": "test"}, {"team": "sales"}} {
-			in := &secretsmanager.TagResourceInput{SecretId: s.name}
-			for key, value := range tags {
-				in.Tags = append(in.Tags, types.Tag{Key: &key, Value: &value})
-			}
-			_, err := s.client.TagResource(s.Context(), in)
-			s.ok(err)
-		}
-		_, err := s.client.UntagResource(s.Context(), &secretsmanager.UntagResourceInput{SecretId: s.name,
-			TagKeys: []string{"stage", "unknown"}})
-		s.ok(err)
-		if tags := s.describe().Tags; len(tags) != 1 || *tags[0].Key != "team" || *tags[0].Value != "sales" {
-			s.Errorf("%d tags", len(tags))
-		}
-	}},
 	{"secrets are listed by prefix, page by page", "", func(s *suite) {
 		prefix := *s.name + "/"
 		for _, name := range []string{"a", "b", "c"} {
-			_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + name),
-				SecretString: aws.String("x"), ClientRequestToken: aws.String(token1)})
-			s.ok(err)
+			s.ok(s.tryCreate(createInput{Name: aws.String(prefix + name), SecretString: aws.String("x"),
+				ClientRequestToken: aws.String(token1)}))
 		}
 		s.create("one", token1) // has not the prefix
 		var got []string
@@ -335,35 +286,28 @@ var conformance = []struct {
 		}
 	}},
 	// CreateSecret, Errors: InvalidRequestException is for a secret that is scheduled for deletion.
-	{"a secret marked for deletion is listed only when asked for, and its name is taken",
-		"answers ResourceExistsException", func(s *suite) {
-			s.create("one", token1)
-			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name})
-			s.ok(err)
-			for planned, want := range map[bool]int{false: 0, true: 1} {
-				out, err := s.client.ListSecrets(s.Context(), &secretsmanager.ListSecretsInput{
-					IncludePlannedDeletion: &planned, Filters: []types.Filter{{Key: types.FilterNameStringTypeName,
-						Values: []string{*s.name}}},
-				})
-				if err != nil || len(out.SecretList) != want {
-					s.Errorf("%d secrets, want %d: %v", len(out.SecretList), want, err)
-				}
+	{"a deleted secret is listed on request, and keeps its name", "returns ResourceExistsException", func(s *suite) {
+		s.create("one", token1)
+		s.ok(s.delete(deleteInput{}))
+		for planned, want := range map[bool]int{false: 0, true: 1} {
+			out, err := s.client.ListSecrets(s.Context(), &secretsmanager.ListSecretsInput{
+				IncludePlannedDeletion: &planned, Filters: []types.Filter{{Key: types.FilterNameStringTypeName,
+					Values: []string{*s.name}}},
+			})
+			if err != nil || len(out.SecretList) != want {
+				s.Errorf("%d secrets, want %d: %v", len(out.SecretList), want, err)
 			}
-			if s.describe().DeletedDate == nil {
-				s.Error("it is not marked")
-			}
-			_, err = s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name,
-				SecretString: aws.String("two")})
-			s.fails("InvalidRequestException", err)
-			_, err = s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name})
-			s.fails("InvalidRequestException", err)
-		}},
+		}
+		if s.describe().DeletedDate == nil {
+			s.Error("it is not marked")
+		}
+		s.fails("InvalidRequestException", s.tryCreate(createInput{SecretString: aws.String("two")}))
+		s.fails("InvalidRequestException", s.delete(deleteInput{}))
+	}},
 	{"deletion without recovery is immediate and may be repeated", "", func(s *suite) {
 		s.create("one", token1)
 		for range 2 {
-			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
-				ForceDeleteWithoutRecovery: aws.Bool(true)})
-			s.ok(err)
+			s.ok(s.delete(deleteInput{ForceDeleteWithoutRecovery: aws.Bool(true)}))
 		}
 		s.fails("ResourceNotFoundException", s.get("", ""))
 		s.create("two", token1)
@@ -371,13 +315,10 @@ var conformance = []struct {
 	{"a recovery window has 7 to 30 days", "", func(s *suite) {
 		s.create("one", token1)
 		for _, days := range []int64{6, 31} {
-			_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
-				RecoveryWindowInDays: &days})
-			s.fails("InvalidParameterException", err)
+			s.fails("InvalidParameterException", s.delete(deleteInput{RecoveryWindowInDays: &days}))
 		}
-		_, err := s.client.DeleteSecret(s.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
-			RecoveryWindowInDays: aws.Int64(7), ForceDeleteWithoutRecovery: aws.Bool(true)})
-		s.fails("InvalidParameterException", err)
+		s.fails("InvalidParameterException", s.delete(deleteInput{RecoveryWindowInDays: aws.Int64(7),
+			ForceDeleteWithoutRecovery: aws.Bool(true)}))
 		s.value("", "", "one", token1)
 	}},
 	// RotateSecret needs a function to be named once.
@@ -402,8 +343,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// TestConformanceOfMoto checks the same rules on moto_server, as a second opinion on what Secrets Manager does. A rule that
-// moto is known to break must fail there.
+// TestConformanceOfMoto checks the same rules on moto_server, as a second opinion on what Secrets Manager does. A
+// rule that moto is known to break must fail there.
 func TestConformanceOfMoto(t *testing.T) {
 	url := os.Getenv("SFTOKEN_MOTO_URL")
 	if url == "" {
@@ -451,10 +392,19 @@ func (f *failures) Fatalf(format string, args ...any) {
 }
 
 func newSuite(t *testing.T, url string) *suite {
-	return &suite{TB: t, name: aws.String("test/" + newUUID()), client: secretsmanager.New(secretsmanager.Options{
-		Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake",
-			""), Retryer: aws.NopRetryer{},
-	})}
+	return &suite{TB: t, name: aws.String("test/" + newUUID()), client: newClient(url, nil)}
+}
+
+// newClient returns a client that retries nothing. A nil httpClient means the SDK's.
+func newClient(url string, httpClient *http.Client) *secretsmanager.Client {
+	options := secretsmanager.Options{
+		Region: "us-east-1", BaseEndpoint: &url, Retryer: aws.NopRetryer{},
+		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
+	}
+	if httpClient != nil {
+		options.HTTPClient = httpClient
+	}
+	return secretsmanager.New(options)
 }
 
 func (s *suite) ok(err error) {
@@ -471,11 +421,29 @@ func (s *suite) fails(code string, err error) {
 	}
 }
 
+type (
+	createInput = secretsmanager.CreateSecretInput
+	deleteInput = secretsmanager.DeleteSecretInput
+)
+
+// tryCreate creates a secret, by default the suite's.
+func (s *suite) tryCreate(in createInput) error {
+	if in.Name == nil {
+		in.Name = s.name
+	}
+	_, err := s.client.CreateSecret(s.Context(), &in)
+	return err
+}
+
 func (s *suite) create(value, token string) {
 	s.Helper()
-	_, err := s.client.CreateSecret(s.Context(), &secretsmanager.CreateSecretInput{Name: s.name, SecretString: &value,
-		ClientRequestToken: &token})
-	s.ok(err)
+	s.ok(s.tryCreate(createInput{SecretString: &value, ClientRequestToken: &token}))
+}
+
+func (s *suite) delete(in deleteInput) error {
+	in.SecretId = s.name
+	_, err := s.client.DeleteSecret(s.Context(), &in)
+	return err
 }
 
 func (s *suite) tryPut(value, token string, labels ...string) error {

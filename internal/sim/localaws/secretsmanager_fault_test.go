@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -27,11 +26,7 @@ func inMemory(t *testing.T, m *SecretsManager) *secretsmanager.Client {
 	t.Cleanup(stop)
 	client := network.Client()
 	t.Cleanup(client.CloseIdleConnections)
-	return secretsmanager.New(secretsmanager.Options{
-		Region: "us-east-1", BaseEndpoint: aws.String("http://secretsmanager.test:80"), HTTPClient: client,
-		Retryer:     aws.NopRetryer{},
-		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
-	})
+	return newClient("http://secretsmanager.test:80", client)
 }
 
 func newFaulty(t *testing.T) (*SecretsManager, *suite) {
@@ -152,21 +147,6 @@ func TestOnCall(t *testing.T) {
 		if len(seen) != 2 || seen[0] != want[0] || seen[1] != want[1] {
 			t.Errorf("seen %v", seen)
 		}
-	})
-}
-
-func TestDropUnlabelled(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &suite{TB: t, name: aws.String("crm"),
-			client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1",
-				DropUnlabelled: true}))}
-		s.create("one", token1)
-		s.put("two", token2)
-		s.put("three", token3)
-		s.fails("ResourceNotFoundException", s.get(token1, ""))
-		s.fails("ResourceNotFoundException", s.move("CANDIDATE", token1, ""))
-		s.value("", "AWSPREVIOUS", "two", token2)
 	})
 }
 

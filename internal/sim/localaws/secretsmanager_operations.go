@@ -13,7 +13,6 @@ import (
 type input struct {
 	SecretId            string
 	Name                string
-	Description         string
 	KmsKeyId            string
 	ClientRequestToken  string
 	RotationToken       string
@@ -27,8 +26,6 @@ type input struct {
 	IncludeDeprecated   bool
 	MaxResults          int
 	NextToken           string
-	Tags                []tag
-	TagKeys             []string
 	Filters             []struct {
 		Key    string
 		Values []string
@@ -41,17 +38,14 @@ type input struct {
 	RotateImmediately          *bool
 }
 
-type tag struct{ Key, Value string }
-
 // operations are the handlers by name. They are called with m.mu held.
 var operations = map[string]func(m *SecretsManager, in *input) (any, error){
 	"CreateSecret": (*SecretsManager).createSecret, "GetSecretValue": (*SecretsManager).getSecretValue,
-	"PutSecretValue": (*SecretsManager).putSecretValue, "UpdateSecret": (*SecretsManager).updateSecret,
+	"PutSecretValue": (*SecretsManager).putSecretValue,
 	"DescribeSecret": (*SecretsManager).describeSecret, "ListSecrets": (*SecretsManager).listSecrets,
 	"ListSecretVersionIds":     (*SecretsManager).listSecretVersionIds,
 	"UpdateSecretVersionStage": (*SecretsManager).updateSecretVersionStage,
-	"TagResource":              (*SecretsManager).tagResource, "UntagResource": (*SecretsManager).untagResource,
-	"DeleteSecret": (*SecretsManager).deleteSecret, "RestoreSecret": (*SecretsManager).restoreSecret,
+	"DeleteSecret":             (*SecretsManager).deleteSecret, "RestoreSecret": (*SecretsManager).restoreSecret,
 	"RotateSecret": (*SecretsManager).rotateSecret, "CancelRotateSecret": (*SecretsManager).cancelRotateSecret,
 }
 
@@ -101,30 +95,6 @@ func createAgain(s *secret, in *input) (any, error) {
 	return map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": v.id}, nil
 }
 
-func (m *SecretsManager) updateSecret(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]any{"ARN": s.arn, "Name": s.name}
-	if in.SecretString != nil || in.SecretBinary != nil {
-		if v := s.versions[in.ClientRequestToken]; v != nil && v.stored() {
-			return nil, apiErr("ResourceExistsException",
-				"You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.",
-				in.ClientRequestToken, s.arn)
-		}
-		in.VersionStages = []string{current}
-		v, err := m.put(s, in)
-		if err != nil {
-			return nil, err
-		}
-		s.reschedule(m.config.Now())
-		out["VersionId"] = v.id
-	}
-	s.description = cmp.Or(in.Description, s.description)
-	return out, nil
-}
-
 func (m *SecretsManager) describeSecret(in *input) (any, error) {
 	s, err := m.find(in.SecretId, true)
 	if err != nil {
@@ -150,17 +120,9 @@ func (s *secret) stages() map[string][]string {
 func (s *secret) entry() map[string]any {
 	out := map[string]any{"ARN": s.arn, "Name": s.name, "CreatedDate": seconds(s.created),
 		"LastChangedDate": seconds(s.changed)}
-	if s.description != "" {
-		out["Description"] = s.description
-	}
 	if s.kmsKey != "" {
 		out["KmsKeyId"] = s.kmsKey
 	}
-	tags := []tag{}
-	for _, key := range slices.Sorted(maps.Keys(s.tags)) {
-		tags = append(tags, tag{key, s.tags[key]})
-	}
-	out["Tags"] = tags
 	if !s.deletion.IsZero() {
 		out["DeletedDate"] = seconds(s.deletion)
 	}
@@ -227,28 +189,6 @@ func matches(s *secret, in *input) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-func (m *SecretsManager) tagResource(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
-	if err != nil {
-		return nil, err
-	}
-	for _, t := range in.Tags {
-		s.tags[t.Key] = t.Value
-	}
-	return map[string]any{}, nil
-}
-
-func (m *SecretsManager) untagResource(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range in.TagKeys {
-		delete(s.tags, key)
-	}
-	return map[string]any{}, nil
 }
 
 func (m *SecretsManager) deleteSecret(in *input) (any, error) {

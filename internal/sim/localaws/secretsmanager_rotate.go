@@ -173,7 +173,7 @@ func singleLine(text string) string {
 // rotate runs the steps, and retries them with the same token after a failure.
 func (m *SecretsManager) rotate(ctx context.Context, r *rotation) {
 	done := m.runSteps(ctx, r)
-	for retry := 0; !done && retry < m.config.Retries && sleep(ctx, m.config.RetryPause) && !m.lostPending(r); retry++ {
+	for retry := 0; !done && retry < m.config.Retries && !m.lostPending(r); retry++ {
 		done = m.runSteps(ctx, r)
 	}
 	m.mu.Lock()

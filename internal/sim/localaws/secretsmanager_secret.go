@@ -29,18 +29,15 @@ const (
 
 // secret is a secret with its versions.
 type secret struct {
-	name, arn   string
-	description string
-	kmsKey      string // empty: the account's default
-	tags        map[string]string
-	versions    map[string]*version // by id
-	created     time.Time
-	changed     time.Time
-	deletion    time.Time // when it will be deleted; zero: never
+	name, arn string
+	kmsKey    string              // empty: the account's default
+	versions  map[string]*version // by id
+	created   time.Time
+	changed   time.Time
+	deletion  time.Time // when it will be deleted; zero: never
 
-	rotation       rotationConfig
-	rotating       bool // a rotation is in progress
-	dropUnlabelled bool // versions without a label are dropped at once
+	rotation rotationConfig
+	rotating bool // a rotation is in progress
 }
 
 // version is a version of a secret. A rotation creates it without a value, which its first step stores.
@@ -117,13 +114,9 @@ func (m *SecretsManager) create(in *input) (*secret, error) {
 			"Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
 	}
 	s := &secret{
-		name: in.Name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account,
-			in.Name, m.suffix(in.Name)),
-		description: in.Description, kmsKey: in.KmsKeyId, tags: map[string]string{}, versions: map[string]*version{},
-		created: m.config.Now(), dropUnlabelled: m.config.DropUnlabelled,
-	}
-	for _, tag := range in.Tags {
-		s.tags[tag.Key] = tag.Value
+		name: in.Name, kmsKey: in.KmsKeyId, versions: map[string]*version{}, created: m.config.Now(),
+		arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", m.config.Region, m.config.Account, in.Name,
+			m.suffix(in.Name)),
 	}
 	m.secrets[in.Name] = s
 	return s, nil
@@ -272,9 +265,9 @@ func (s *secret) removeLabel(label string, v *version) {
 	s.dropIfUnlabelled(v)
 }
 
-// dropIfUnlabelled deletes a version without a label if it has no value, or with SecretsManagerConfig.DropUnlabelled.
+// dropIfUnlabelled deletes a version without a label and a value.
 func (s *secret) dropIfUnlabelled(v *version) {
-	if len(v.labels) == 0 && (s.dropUnlabelled || !v.stored()) {
+	if len(v.labels) == 0 && !v.stored() {
 		delete(s.versions, v.id)
 	}
 }

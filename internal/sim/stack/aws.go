@@ -38,13 +38,14 @@ func (s *Stack) startAWS(c Config) (err error) {
 		guard = localaws.LoopbackOnly
 	}
 	sts := &localaws.STS{Keys: keys, Region: Region}
-	s.AWSURL, err = s.serve("--secrets-manager-listen", c.ListenAWS, guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.Header.Get("Authorization"), "/sts/aws4_request") {
-			sts.ServeHTTP(w, r)
-			return
-		}
-		s.AWS.ServeHTTP(w, r)
-	})), nil)
+	s.AWSURL, err = s.serve("--secrets-manager-listen", c.ListenAWS,
+		guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.Header.Get("Authorization"), "/sts/aws4_request") {
+				sts.ServeHTTP(w, r)
+				return
+			}
+			s.AWS.ServeHTTP(w, r)
+		})), nil)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,8 @@ func ReadSecrets(path string) (map[string]json.RawMessage, error) {
 	}
 	var secrets map[string]json.RawMessage
 	if err := json.Unmarshal(text, &secrets); err != nil || len(secrets) == 0 {
-		return nil, fmt.Errorf(`%s: want a JSON object that maps apps to secret values, like {"crm": {"consumerKey": …}}`, path)
+		return nil, fmt.Errorf(`%s: want a JSON object that maps apps to secret values, like {"crm": {"consumerKey": …}}`,
+			path)
 	}
 	for app := range secrets {
 		if !appsecret.ValidName(app) {

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// AppOptions is how an administrator has set up an app. The zero value is an app whose logins succeed, as a user of its
-// own without special permissions. Each switch makes logins fail with the error that Salesforce gives for it.
+// AppOptions is the setup of an app. The zero value is an app that can log in, as a new user without special
+// permissions. Most switches make logins fail with Salesforce's error for that setup.
 type AppOptions struct {
-	Name  string // empty: "App 1", "App 2", …
-	RunAs *User  // the user that the app logs in as; nil: a new one
-	Scope string // the scopes of its tokens; empty: "id api"
+	Name  string // default: "App 1", "App 2", …
+	RunAs *User  // the run-as user; default: a new one
+	Scope string // the scopes of its tokens; default: "id api"
 
 	FlowOff          bool // the client credentials flow is off
 	NoRunAsUser      bool // no run-as user is set
@@ -20,36 +20,36 @@ type AppOptions struct {
 	NotApproved      bool // the user has not approved the app
 	NotAdminApproved bool // only approved users may use the app, and its user is not
 	IPRestricted     bool // the client's address is outside the allowed ranges
-	NoIntrospection  bool // introspection is refused, even of the app's own tokens
-	IntrospectsAll   bool // introspection covers the tokens of other apps
+	NoIntrospection  bool // the app may not introspect tokens, not even its own
+	IntrospectsAll   bool // the app may introspect the tokens of other apps
 
-	JWT         bool          // tokens are JWTs (RFC 9068) with an end of their own, which use does not extend
-	JWTLifetime time.Duration // zero: 30 minutes
-	ExtraFields bool          // token answers also have token_format, api_instance_url, sfdc_community_url and _id
+	JWT         bool          // tokens are JWTs (RFC 9068), which use does not extend
+	JWTLifetime time.Duration // default: 30 minutes
+	ExtraFields bool          // responses also have token_format, api_instance_url, sfdc_community_url and …_id
 }
 
 // App is an app of the org with one consumer. Its methods are safe for concurrent use.
 type App struct {
 	ID         string // 0xI…
 	ConsumerID string // 888…
-	User       *User  // who it logs in as, unless Change has set another
+	User       *User  // the run-as user when the app was added
 
 	org     *Org
 	options AppOptions
 	primary *credentials
-	staged  []*credentials // staged, or rotated out
+	staged  []*credentials // or rotated
 }
 
-// UserOptions is how an administrator has set up a user. The zero value is an active user without special permissions.
+// UserOptions is the setup of a user. The zero value is an active user without special permissions.
 type UserOptions struct {
-	Username string // empty: one like user1@sfoauthtest.example
+	Username string // default: user1@sfoauthtest.example, …
 
-	Inactive bool // logins are refused and sessions do not work
-	Frozen   bool // logins succeed and what they return does not work
-	// SessionsLocked makes every request come from another address than the login did, in an org that locks sessions
-	// to the address from which they originated: logins succeed and what they return does not work.
+	Inactive bool // logins fail and sessions are not active
+	Frozen   bool // logins succeed, but the REST API rejects the sessions
+	// SessionsLocked simulates an org that locks sessions to the IP address of the login, and requests from another
+	// address: logins succeed, but the REST API rejects the sessions.
 	SessionsLocked bool
-	LoginDenied    bool // logins are refused for another reason, such as login hours
+	LoginDenied    bool // logins fail for another reason, such as login hours
 
 	ExternalClientAppDeveloper bool // the permission External Client App Developer
 	ViewClientSecret           bool // the permission View Client Secret
@@ -61,10 +61,10 @@ type User struct {
 
 	org     *Org
 	options UserOptions
-	logins  []time.Time // those of the last hour, oldest first
+	logins  []time.Time // of the last hour, oldest first
 }
 
-// AddApp adds an app, whose pair the token endpoint knows at once.
+// AddApp adds an app. The token endpoint knows its credentials at once.
 func (o *Org) AddApp(options AppOptions) *App {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -82,7 +82,7 @@ func (o *Org) AddApp(options AppOptions) *App {
 	return app
 }
 
-// AddUser adds a user, to be the run-as user of one or more apps.
+// AddUser adds a user, for AppOptions.RunAs.
 func (o *Org) AddUser(options UserOptions) *User {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -96,7 +96,7 @@ func (o *Org) addUser(options UserOptions) *User {
 	return user
 }
 
-// Change lets an administrator change the app's setup. It is given the present one, with the defaults filled in.
+// Change changes the app's setup. change gets the current options, including defaults.
 func (a *App) Change(change func(*AppOptions)) {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
@@ -104,7 +104,7 @@ func (a *App) Change(change func(*AppOptions)) {
 	setDefault(&a.options.RunAs, a.User)
 }
 
-// Change lets an administrator change the user's setup.
+// Change changes the user's setup. change gets the current options.
 func (u *User) Change(change func(*UserOptions)) {
 	u.org.mu.Lock()
 	defer u.org.mu.Unlock()
@@ -118,16 +118,15 @@ func (u *User) Username() string {
 	return u.options.Username
 }
 
-// Credentials returns the main consumer key and secret, as Setup shows them.
+// Credentials returns the primary consumer key and secret, as Setup shows them.
 func (a *App) Credentials() (key, secret string) {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
 	return a.primary.key, a.primary.secret
 }
 
-// Regenerate replaces the main pair as a person does in Setup: the old one stops working at once, and sessions live on.
-// A pair beside it is left as it is, so that one staged before can still be rotated in. That is a choice: Salesforce does
-// not say.
+// Regenerate replaces the primary credentials as a person does in Setup. The old ones stop working at once; sessions
+// continue. Staged credentials stay and can still be promoted, which is a choice.
 func (a *App) Regenerate() (key, secret string) {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()

@@ -6,59 +6,51 @@ import (
 	"time"
 )
 
-// Config is what an org is made with. The zero value is an org with Salesforce's defaults.
+// Config configures an org. The zero value has Salesforce's defaults.
 type Config struct {
-	// BaseURL is the org's My Domain, without a trailing slash: where id and instance_url point to. Empty: the scheme and
-	// host of each request.
+	// BaseURL is the org's My Domain, without a trailing slash, for id and instance_url. If empty, they have the scheme
+	// and host of each request.
 	BaseURL string
-	// Now tells the time for sessions, limits and expiry dates. Nil: time.Now. The org advances nothing by itself.
+	// Now returns the time for sessions, limits and expiry dates. If nil, it is time.Now.
 	Now func() time.Time
-	// SessionTimeout is how long a session lives without use: 15 minutes to 24 hours. Zero: 2 hours.
+	// SessionTimeout ends a session that is not used, after 15 minutes to 24 hours. If zero, it is 2 hours.
 	SessionTimeout time.Duration
-	// LoginsPerHour limits the logins of each user. Zero: 3,600.
+	// LoginsPerHour limits the logins of each user. If zero, it is 3,600.
 	LoginsPerHour int
-	// RequestsPerDay limits the REST requests of the org. Zero: 1,000,000.
+	// RequestsPerDay limits the REST requests of the org. If zero, it is 1,000,000.
 	RequestsPerDay int
-	// PropagationDelay is how long a pair made by App.Regenerate or by staging is unknown to the token endpoint; Salesforce
-	// says 2 to 10 minutes. The pair that AddApp makes is known at once. Zero: none.
+	// PropagationDelay is how long regenerated and staged credentials are unknown to the token endpoint; Salesforce says
+	// 2 to 10 minutes. The first credentials of an app are known at once.
 	PropagationDelay time.Duration
-	// APIVersion is the newest version of the REST API, such as 65 for v65.0. Zero: 67.
+	// APIVersion is the newest version of the REST API, such as 65 for v65.0. If zero, it is 67.
 	APIVersion int
-	// SharedSessions makes a second login of an app as the same user return the session that still lives, with its token.
-	// Salesforce does not document whether it does; a client must stand both.
+	// SharedSessions makes a second login of an app as the same user return the token of the active session. Salesforce
+	// does not document whether it does.
 	SharedSessions bool
-	// LoginHost makes the org answer logins like login.salesforce.com, which does not support the flow. Requests whose Host
-	// is login.salesforce.com or test.salesforce.com are answered so in any case.
-	LoginHost bool
 	// RESTSecretsDisabled switches off "Allow access to External Client App consumer secrets via REST API".
 	RESTSecretsDisabled bool
-	// FlatStaged makes the answers about a staged pair one object, where others wrap it in a list under
-	// stagedCredentials. Both shapes have been seen.
+	// FlatStaged makes responses about staged credentials a single object instead of a list under stagedCredentials.
+	// Both forms have been seen.
 	FlatStaged bool
-	// EmptyStagedNotFound makes GET …/staged answer 404 where no pair is beside the main one, which public clients of
-	// the same API expect. Salesforce does not document what it answers.
+	// EmptyStagedNotFound makes GET …/staged respond with 404 if there are no staged credentials, which public clients of
+	// the API expect. Salesforce does not document the response.
 	EmptyStagedNotFound bool
-	// SignWithPrimary makes the org sign every token with the secret of the app's primary credentials, also where the
-	// login was with staged or rotated ones. Salesforce does not document which secret signs.
+	// SignWithPrimary makes the org sign every token with the secret of the app's primary credentials, even after a login
+	// with others. Salesforce does not document which secret signs.
 	SignWithPrimary bool
-	// LoginDoesNotExtend makes a login that returns an existing session (SharedSessions) not count as use of it, so that
-	// the session may have any time left, down to none. Salesforce does not document whether it counts.
+	// LoginDoesNotExtend keeps a login that returns a shared session (SharedSessions) from extending it. Salesforce does
+	// not document whether it does.
 	LoginDoesNotExtend bool
-	// StagedCannotLogIn makes the token endpoint refuse a staged pair until it has been rotated.
+	// StagedCannotLogIn makes the token endpoint reject staged credentials until they are promoted.
 	StagedCannotLogIn bool
-	// StageAlongsideRotated lets a pair be staged while the last one rotated out is still there, so that there can be two.
-	// Salesforce documents one slot, yet answers with a list.
+	// StageAlongsideRotated allows staging while rotated credentials exist. Salesforce documents that an app has at most
+	// one set of staged or rotated credentials, but responds with a list.
 	StageAlongsideRotated bool
-	// RenamedTo is the base URL of the My Domain that replaces the present one. Requests to any other host get 301 to
-	// it, and nothing is done for them. Empty: the org has not been renamed. Org.Rename sets it later.
-	// Source: Salesforce Help, "My Domain Redirections".
-	RenamedTo string
-	// OnCall is called when a request has arrived, and again when the org has done what it asks for but not yet answered; not
-	// again for one that a fault loses. It may block, call the org's methods, or end the process. Nil: none.
+	// OnCall is called when a request arrives, and again when the org has handled it but not yet responded. A request
+	// that a fault drops is not handled. OnCall may block, call the org's methods, or end the process. It may be nil.
 	OnCall func(Call)
 }
 
-// setDefaults fills in the defaults.
 func (c *Config) setDefaults() {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -68,9 +60,8 @@ func (c *Config) setDefaults() {
 	setDefault(&c.RequestsPerDay, 1_000_000)
 	setDefault(&c.APIVersion, 67)
 	c.BaseURL = strings.TrimSuffix(c.BaseURL, "/")
-	c.RenamedTo = strings.TrimSuffix(c.RenamedTo, "/")
 	if c.SessionTimeout < 15*time.Minute || c.SessionTimeout > 24*time.Hour {
-		panic(fmt.Sprintf("sfoauthtest: a session timeout of %v; Salesforce has 15 minutes to 24 hours", c.SessionTimeout))
+		panic(fmt.Sprintf("sfoauthtest: session timeout %v: want 15 minutes to 24 hours", c.SessionTimeout))
 	}
 }
 
@@ -81,17 +72,18 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// Phase is how far a request has come.
+// Phase is a stage in the handling of a request.
 type Phase string
 
+// The phases of a request.
 const (
-	Arrived Phase = "arrived" // nothing has been done
-	Done    Phase = "done"    // what it asks for has been done or refused; nothing has been answered
+	Arrived Phase = "arrived" // not handled yet
+	Done    Phase = "done"    // handled; no response sent yet
 )
 
-// Call is one request on its way, as Config.Watch sees it.
+// Call is the argument of Config.OnCall.
 type Call struct {
 	Endpoint Endpoint
 	Phase    Phase
-	Status   int // what the org is going to answer; zero when the request has arrived
+	Status   int // HTTP status of the response; zero in phase Arrived
 }

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// The part of the Connect REST API that changes an app's pair.
+// The part of the Connect REST API that rotates an app's credentials.
 //
 // Sources: Salesforce Help, "Stage, Rotate, and Delete OAuth Credentials for an External Client App"; Connect REST API
-// Developer Guide. Choices, where they say nothing: a pair that has expired keeps its slot until it is deleted; a
-// rotated pair that has expired is gone; a pair's id goes with it from the slot and back; only an Active pair can be
-// rotated; the codes of the errors about the slot; that the switched-off org setting reads as 404.
+// Developer Guide. Choices, where they say nothing: expired staged credentials block staging until they are deleted;
+// expired rotated credentials disappear; credentials keep their id when they are promoted and rotated out; only Active
+// credentials can be promoted; the error codes of staging and promoting; 404 if the org's setting is off.
 
-// The states of a pair beside the main one.
+// The states of credentials that are not the primary ones.
 const (
 	stateActive  = "Active"
 	stateExpired = "Expired"
@@ -25,7 +25,7 @@ const (
 	stagedLifetime     = 30 * 24 * time.Hour
 )
 
-// StagedCredentials is a pair beside the main one.
+// StagedCredentials are credentials that are not the primary ones.
 type StagedCredentials struct {
 	ID      string
 	Key     string
@@ -35,7 +35,7 @@ type StagedCredentials struct {
 	Expires time.Time
 }
 
-// Staged returns the pairs beside the main one, one at most unless Config.StageBesideRotated is set.
+// Staged returns the credentials that are not the primary ones: at most one unless Config.StageAlongsideRotated is set.
 func (a *App) Staged() []StagedCredentials {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
@@ -47,18 +47,19 @@ func (a *App) Staged() []StagedCredentials {
 	return list
 }
 
-// connect answers the endpoints from Usage to Delete.
+// connect serves the endpoints from Usage to Delete.
 func (o *Org) connect(r *request) *response {
-	s, refused := o.restSession(r)
-	if refused != nil {
-		return refused
+	s, failed := o.restSession(r)
+	if failed != nil {
+		return failed
 	}
 	user := s.user.options
 	switch {
 	case o.version(r) < firstStagedVersion:
 		return notFound()
 	case !user.ExternalClientAppDeveloper || r.endpoint != Usage && !user.ViewClientSecret:
-		return restError(http.StatusForbidden, "INSUFFICIENT_ACCESS", "You do not have the level of access necessary to perform the operation you requested.")
+		return restError(http.StatusForbidden, "INSUFFICIENT_ACCESS",
+			"You do not have the level of access necessary to perform the operation you requested.")
 	case r.endpoint == Usage:
 		return o.usage(r)
 	case o.config.RESTSecretsDisabled:
@@ -91,25 +92,29 @@ func (o *Org) connect(r *request) *response {
 func (o *Org) usage(r *request) *response {
 	apps := []map[string]any{}
 	for _, app := range o.apps {
-		apps = append(apps, map[string]any{"identifier": app.ID, "name": app.options.Name, "type": "ExternalClientApplication"})
+		apps = append(apps, map[string]any{
+			"identifier": app.ID, "name": app.options.Name, "type": "ExternalClientApplication",
+		})
 	}
 	return ok200(map[string]any{"apps": apps, "currentPageUrl": r.URL.Path, "nextPageUrl": nil})
 }
 
 func (o *Org) consumers(r *request, app *App) *response {
-	return ok200(map[string]any{"consumers": []any{consumer(r, app)}, "currentPageUrl": r.URL.Path, "nextPageUrl": nil})
+	list := []any{consumer(r, app)}
+	return ok200(map[string]any{"consumers": list, "currentPageUrl": r.URL.Path, "nextPageUrl": nil})
 }
 
 func consumer(r *request, app *App) map[string]any {
 	url := app.url(r)
 	return map[string]any{
-		"id": app.ConsumerID, "key": app.primary.key, "name": app.options.Name, "url": url, "stagedCredentialsUrl": url + "/staged",
+		"id": app.ConsumerID, "key": app.primary.key, "name": app.options.Name, "url": url,
+		"stagedCredentialsUrl": url + "/staged",
 	}
 }
 
-// url is where the app's consumer is found, without the host.
+// url returns the path of the app's consumer.
 func (a *App) url(r *request) string {
-	return "/services/data/" + r.ids["version"] + "/apps/oauth/credentials/" + a.ID + "/" + a.ConsumerID
+	return strings.NewReplacer("{version}", r.ids["version"], "{app}", a.ID).Replace(credentialsPath) + "/" + a.ConsumerID
 }
 
 func primaryCredentials(r *request, app *App) *response {
@@ -124,11 +129,11 @@ func primaryCredentials(r *request, app *App) *response {
 	return ok200(fields)
 }
 
-// stagedResponse answers with pairs beside the main one, in the shape that the org has.
-func (o *Org) stagedResponse(r *request, app *App, status int, pairs ...*credentials) *response {
+// stagedResponse lists credentials in the form that the org has.
+func (o *Org) stagedResponse(r *request, app *App, status int, list ...*credentials) *response {
 	url := app.url(r) + "/staged"
-	list := []any{}
-	for _, p := range pairs {
+	all := []any{}
+	for _, p := range list {
 		fields := map[string]any{
 			"id": p.id, "key": p.key, "secret": p.secret, "state": p.state, "url": url + "/" + p.id,
 			"createdDate": stamp(p.created), "expirationDate": stamp(p.expires), "createdBy": p.createdBy,
@@ -136,19 +141,19 @@ func (o *Org) stagedResponse(r *request, app *App, status int, pairs ...*credent
 		if o.config.FlatStaged {
 			return &response{status: status, fields: fields}
 		}
-		list = append(list, fields)
+		all = append(all, fields)
 	}
 	if o.config.FlatStaged {
 		return &response{status: status, fields: map[string]any{}}
 	}
-	return &response{status: status, fields: map[string]any{"stagedCredentials": list, "url": url}}
+	return &response{status: status, fields: map[string]any{"stagedCredentials": all, "url": url}}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 func (o *Org) stage(r *request, app *App, by *User) *response {
-	if _, refused := r.json(); refused != nil && r.body != "" {
-		return refused
+	if _, failed := r.json(); failed != nil && r.body != "" {
+		return failed
 	}
 	for _, p := range app.staged {
 		if p.state != stateRotated || !o.config.StageAlongsideRotated {
@@ -162,9 +167,9 @@ func (o *Org) stage(r *request, app *App, by *User) *response {
 }
 
 func (o *Org) promote(r *request, app *App) *response {
-	body, refused := r.json()
-	if refused != nil {
-		return refused
+	body, failed := r.json()
+	if failed != nil {
+		return failed
 	}
 	p := app.findStaged(r.ids["staged"])
 	switch {
@@ -179,7 +184,7 @@ func (o *Org) promote(r *request, app *App) *response {
 	old.state, old.expires = stateRotated, o.config.Now().Add(stagedLifetime)
 	p.state, p.expires = "", time.Time{}
 	app.primary = p
-	app.staged = []*credentials{old} // the slot has room for the newest: a pair rotated out before dies
+	app.staged = []*credentials{old} // earlier rotated credentials are dropped
 	return o.stagedResponse(r, app, http.StatusOK, old)
 }
 

@@ -14,23 +14,22 @@ import (
 
 const day = 24 * time.Hour
 
-// rotation is a world with an admin app, whose token changes the app's pair.
-type rotation struct {
-	*world
+// rotationHarness is a world with an admin app, whose token rotates the app's credentials.
+type rotationHarness struct {
+	*harness
 	admin *sfoauthtest.App
 	path  string // of the consumer
 }
 
-func newRotation(t *testing.T, config sfoauthtest.Config) *rotation {
-	w := newWorld(t, config, sfoauthtest.AppOptions{Name: "CRM"})
-	admin := w.org.AddApp(sfoauthtest.AppOptions{
-		Name: "Admin", RunAs: w.org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true}),
-	})
-	return &rotation{w, admin, "/services/data/v65.0/apps/oauth/credentials/" + w.app.ID + "/" + w.app.ConsumerID}
+func newRotationHarness(t *testing.T, config sfoauthtest.Config) *rotationHarness {
+	h := newHarness(t, config, sfoauthtest.AppOptions{Name: "CRM"})
+	user := h.org.AddUser(sfoauthtest.UserOptions{ExternalClientAppDeveloper: true, ViewClientSecret: true})
+	admin := h.org.AddApp(sfoauthtest.AppOptions{Name: "Admin", RunAs: user})
+	return &rotationHarness{h, admin, "/services/data/v65.0/apps/oauth/credentials/" + h.app.ID + "/" + h.app.ConsumerID}
 }
 
 // as sends a request with a new token of the app.
-func (r *rotation) as(app *sfoauthtest.App, method, path, body string) reply {
+func (r *rotationHarness) as(app *sfoauthtest.App, method, path, body string) reply {
 	r.Helper()
 	was := r.app
 	r.app = app
@@ -43,7 +42,7 @@ func (r *rotation) as(app *sfoauthtest.App, method, path, body string) reply {
 	return r.do(method, path, body, header)
 }
 
-func (r *rotation) stage() sfoauthtest.StagedCredentials {
+func (r *rotationHarness) stage() sfoauthtest.StagedCredentials {
 	r.Helper()
 	if got := r.as(r.admin, "POST", r.path+"/staged", "{}"); got.status != http.StatusCreated {
 		r.Fatalf("stage: %d %s", got.status, got.errorCode())
@@ -52,27 +51,31 @@ func (r *rotation) stage() sfoauthtest.StagedCredentials {
 	return staged[len(staged)-1]
 }
 
-func (r *rotation) rotate(id string) reply {
+func (r *rotationHarness) rotate(id string) reply {
 	return r.as(r.admin, "PATCH", r.path+"/staged/"+id, `{"command":"rotate"}`)
 }
 
-func (r *rotation) mustLogIn(name, key, secret string, want string) {
+func (r *rotationHarness) mustLogIn(name, key, secret string, want string) {
 	r.Helper()
-	got := r.form("/services/oauth2/token", r.grant("client_id", key, "client_secret", secret)).errorCode()
+	got := r.form(tokenPath, r.grant("client_id", key, "client_secret", secret)).errorCode()
 	if got != want || r.org.CanLogin(key, secret) != (want == "") {
-		r.Errorf("login with the %s pair: %q, want %q; LogsIn %t", name, got, want, r.org.CanLogin(key, secret))
+		r.Errorf("login with the %s credentials: %q, want %q; CanLogin %t", name, got, want, r.org.CanLogin(key, secret))
 	}
 }
 
 const unknownKey = "invalid_client_id: client identifier invalid"
 
 func TestRotation(t *testing.T) {
-	r := newRotation(t, sfoauthtest.Config{})
+	t.Parallel()
+	r := newRotationHarness(t, sfoauthtest.Config{})
 	oldKey, oldSecret := r.app.Credentials()
 
 	staged := r.stage()
-	if staged.State != "Active" || staged.Expires.Sub(r.now) != 30*day || staged.Key == oldKey || staged.Secret == oldSecret {
-		t.Errorf("staged: %s until %v; the key must change too", staged.State, staged.Expires)
+	if staged.State != "Active" || staged.Expires.Sub(r.now) != 30*day {
+		t.Errorf("staged: %s until %v", staged.State, staged.Expires)
+	}
+	if staged.Key == oldKey || staged.Secret == oldSecret {
+		t.Error("the staged key and secret are not new")
 	}
 	r.mustLogIn("main", oldKey, oldSecret, "")
 	r.mustLogIn("staged", staged.Key, staged.Secret, "")
@@ -81,11 +84,11 @@ func TestRotation(t *testing.T) {
 		t.Fatalf("rotate: %d %s", got.status, got.errorCode())
 	}
 	if key, secret := r.app.Credentials(); key != staged.Key || secret != staged.Secret {
-		t.Error("the staged pair is not the main one")
+		t.Error("the staged credentials are not the primary ones")
 	}
 	rotated := r.app.Staged()
 	if len(rotated) != 1 || rotated[0].Key != oldKey || rotated[0].State != "Rotated" || rotated[0].ID == staged.ID {
-		t.Fatal("the old main pair does not sit in the slot as Rotated, with an id of its own")
+		t.Fatal("the old primary credentials are not listed as Rotated, with another id")
 	}
 	r.mustLogIn("rotated", oldKey, oldSecret, "")
 
@@ -95,87 +98,93 @@ func TestRotation(t *testing.T) {
 	r.mustLogIn("rotated", oldKey, oldSecret, unknownKey)
 	r.mustLogIn("main", staged.Key, staged.Secret, "")
 	if len(r.app.Staged()) != 0 {
-		t.Error("the slot is not free after 30 days")
+		t.Error("the rotated credentials exist after 30 days")
 	}
-	if improper := r.org.Violations(); improper != nil {
-		t.Errorf("improper: %v", improper)
+	if violations := r.org.Violations(); violations != nil {
+		t.Errorf("violations: %v", violations)
 	}
 }
 
-func TestDeletedPairDiesAtOnce(t *testing.T) {
-	r := newRotation(t, sfoauthtest.Config{})
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	r := newRotationHarness(t, sfoauthtest.Config{})
 	staged := r.stage()
-	for range 2 { // the staged pair, then the one that was rotated out
+	for range 2 {
 		r.rotate(staged.ID)
-		pair := r.app.Staged()[0]
-		if got := r.as(r.admin, "DELETE", r.path+"/staged/"+pair.ID, ""); got.status != http.StatusNoContent || got.body != "" {
+		rotated := r.app.Staged()[0]
+		path := r.path + "/staged/" + rotated.ID
+		if got := r.as(r.admin, "DELETE", path, ""); got.status != http.StatusNoContent || got.body != "" {
 			t.Errorf("delete: %d %s", got.status, got.body)
 		}
-		r.mustLogIn("deleted", pair.Key, pair.Secret, unknownKey)
-		if got := r.as(r.admin, "DELETE", r.path+"/staged/"+pair.ID, ""); got.status != http.StatusNotFound {
+		r.mustLogIn("deleted", rotated.Key, rotated.Secret, unknownKey)
+		if got := r.as(r.admin, "DELETE", path, ""); got.status != http.StatusNotFound {
 			t.Errorf("second delete: %d", got.status)
 		}
 		staged = r.stage()
 	}
 }
 
-func TestSlotHoldsOnePair(t *testing.T) {
-	refusesToStage := func(t *testing.T, r *rotation) {
+func TestOneStaged(t *testing.T) {
+	t.Parallel()
+	refusesToStage := func(t *testing.T, r *rotationHarness) {
 		t.Helper()
-		if got := r.as(r.admin, "POST", r.path+"/staged", "{}"); got.status != http.StatusBadRequest || got.errorCode() != "INVALID_INPUT" {
+		if got := r.as(r.admin, "POST", r.path+"/staged", "{}"); !got.is(http.StatusBadRequest, "INVALID_INPUT") {
 			t.Errorf("stage: %d %s", got.status, got.errorCode())
 		}
 	}
-	r := newRotation(t, sfoauthtest.Config{})
+	r := newRotationHarness(t, sfoauthtest.Config{})
 	staged := r.stage()
 	refusesToStage(t, r)
 
 	r.now = r.now.Add(30 * day)
 	r.mustLogIn("expired", staged.Key, staged.Secret, unknownKey)
 	if got := r.app.Staged(); len(got) != 1 || got[0].State != "Expired" {
-		t.Error("the staged pair is not Expired")
+		t.Error("the staged credentials are not Expired")
 	}
 	refusesToStage(t, r)
 	if got := r.rotate(staged.ID); got.errorCode() != "INVALID_INPUT" {
-		t.Errorf("an expired pair can be rotated: %d", got.status)
+		t.Errorf("expired credentials can be promoted: %d", got.status)
 	}
 	r.as(r.admin, "DELETE", r.path+"/staged/"+staged.ID, "")
 
 	r.rotate(r.stage().ID)
 	refusesToStage(t, r)
 	if got := r.rotate(r.app.Staged()[0].ID); got.errorCode() != "INVALID_INPUT" {
-		t.Errorf("a rotated pair can be rotated: %d", got.status)
+		t.Errorf("rotated credentials can be promoted: %d", got.status)
 	}
 }
 
-func TestStageBesideRotated(t *testing.T) {
-	r := newRotation(t, sfoauthtest.Config{StageAlongsideRotated: true})
+func TestStageAlongsideRotated(t *testing.T) {
+	t.Parallel()
+	r := newRotationHarness(t, sfoauthtest.Config{StageAlongsideRotated: true})
 	first, _ := r.app.Credentials()
 	r.rotate(r.stage().ID)
 	staged := r.stage()
 	if got := r.app.Staged(); len(got) != 2 || got[0].State != "Rotated" || got[1].State != "Active" {
-		t.Fatalf("%d pairs beside the main one, want a rotated and a staged one", len(got))
+		t.Fatalf("%d staged credentials, want a rotated and a staged one", len(got))
 	}
 	if got := r.as(r.admin, "POST", r.path+"/staged", "{}"); got.status != http.StatusBadRequest {
-		t.Errorf("a second staged pair: %d", got.status)
+		t.Errorf("second staged credentials: %d", got.status)
 	}
 	r.rotate(staged.ID)
 	if got := r.app.Staged(); len(got) != 1 || got[0].Key == first {
-		t.Error("the slot does not hold the pair that was rotated out last, alone")
+		t.Error("the last rotated credentials are not the only ones")
 	}
 }
 
-func TestShapes(t *testing.T) {
+func TestStagedResponses(t *testing.T) {
+	t.Parallel()
 	for _, flat := range []bool{false, true} {
-		r := newRotation(t, sfoauthtest.Config{FlatStaged: flat})
+		r := newRotationHarness(t, sfoauthtest.Config{FlatStaged: flat})
 		empty := r.as(r.admin, "GET", r.path+"/staged", "")
-		if want := map[bool]string{true: "{}", false: `{"stagedCredentials":[],"url":"` + r.path + `/staged"}`}[flat]; empty.body != want {
+		want := map[bool]string{true: "{}", false: `{"stagedCredentials":[],"url":"` + r.path + `/staged"}`}[flat]
+		if empty.body != want {
 			t.Errorf("flat %t, nothing staged: %s, want %s", flat, empty.body, want)
 		}
 		posted := r.as(r.admin, "POST", r.path+"/staged", "")
 		listed := r.as(r.admin, "GET", r.path+"/staged", "")
 		if posted.status != http.StatusCreated || listed.status != http.StatusOK || posted.body != listed.body {
-			t.Errorf("flat %t: POST %d and GET %d answer differently", flat, posted.status, listed.status)
+			t.Errorf("flat %t: POST %d and GET %d differ", flat, posted.status, listed.status)
 		}
 		fields := posted.fields
 		if !flat {
@@ -183,8 +192,9 @@ func TestShapes(t *testing.T) {
 		}
 		staged := r.app.Staged()[0]
 		for name, want := range map[string]string{
-			"id": staged.ID, "key": staged.Key, "secret": staged.Secret, "state": "Active", "url": r.path + "/staged/" + staged.ID,
-			"createdBy": r.admin.User.ID, "createdDate": "2026-01-02T03:04:05.000Z", "expirationDate": "2026-02-01T03:04:05.000Z",
+			"id": staged.ID, "key": staged.Key, "secret": staged.Secret, "state": "Active", "createdBy": r.admin.User.ID,
+			"createdDate": "2026-01-02T03:04:05.000Z", "expirationDate": "2026-02-01T03:04:05.000Z",
+			"url": r.path + "/staged/" + staged.ID,
 		} {
 			if fields[name] != want {
 				t.Errorf("flat %t: %s is another", flat, name)
@@ -193,8 +203,9 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-func TestUsageConsumersMainPair(t *testing.T) {
-	r := newRotation(t, sfoauthtest.Config{})
+func TestUsageConsumersPrimary(t *testing.T) {
+	t.Parallel()
+	r := newRotationHarness(t, sfoauthtest.Config{})
 	key, secret := r.app.Credentials()
 	usage := r.as(r.admin, "GET", "/services/data/v65.0/apps/oauth/usage", "")
 	if !strings.Contains(usage.body, `"identifier":"`+r.app.ID+`","name":"CRM"`) {
@@ -205,26 +216,33 @@ func TestUsageConsumersMainPair(t *testing.T) {
 	if len(list) != 1 {
 		t.Fatalf("consumers: %d %s", consumers.status, consumers.errorCode())
 	}
-	if c := list[0].(map[string]any); c["id"] != r.app.ConsumerID || c["key"] != key || c["url"] != r.path || c["stagedCredentialsUrl"] != r.path+"/staged" || c["secret"] != nil {
-		t.Error("the consumer is another")
+	consumer := list[0].(map[string]any)
+	for field, want := range map[string]any{
+		"id": r.app.ConsumerID, "key": key, "url": r.path, "stagedCredentialsUrl": r.path + "/staged", "secret": nil,
+	} {
+		if consumer[field] != want {
+			t.Errorf("the consumer has another %s", field)
+		}
 	}
-	if got := r.as(r.admin, "GET", r.path+"?part=keyandsecret", ""); got.text("key") != key || got.text("secret") != secret {
-		t.Errorf("main pair: %d %s", got.status, got.errorCode())
+	got := r.as(r.admin, "GET", r.path+"?part=keyandsecret", "")
+	if got.text("key") != key || got.text("secret") != secret {
+		t.Errorf("primary credentials: %d %s", got.status, got.errorCode())
 	}
 	if got := r.as(r.admin, "GET", r.path, ""); got.text("key") != key || got.fields["secret"] != nil {
-		t.Errorf("main pair without part: %d %s", got.status, got.errorCode())
+		t.Errorf("primary credentials without part: %d %s", got.status, got.errorCode())
 	}
 	if got := r.as(r.admin, "GET", r.path+"?part=everything", ""); got.status != http.StatusBadRequest {
-		t.Errorf("main pair with an unknown part: %d", got.status)
+		t.Errorf("primary credentials with an unknown part: %d", got.status)
 	}
-	short := strings.Replace(strings.Replace(r.path, r.app.ID, r.app.ID[:15], 1), r.app.ConsumerID, r.app.ConsumerID[:15], 1)
+	short := strings.NewReplacer(r.app.ID, r.app.ID[:15], r.app.ConsumerID, r.app.ConsumerID[:15]).Replace(r.path)
 	if got := r.as(r.admin, "GET", short+"/staged", ""); got.status != http.StatusOK {
 		t.Errorf("ids of 15 characters: %d", got.status)
 	}
 }
 
-func TestConnectRefuses(t *testing.T) {
-	r := newRotation(t, sfoauthtest.Config{})
+func TestConnectErrors(t *testing.T) {
+	t.Parallel()
+	r := newRotationHarness(t, sfoauthtest.Config{})
 	staged := r.path + "/staged"
 	id := r.stage().ID
 	for _, test := range []struct {
@@ -236,8 +254,9 @@ func TestConnectRefuses(t *testing.T) {
 		{"v64.0", r.admin, "GET", strings.Replace(staged, "v65", "v64", 1), "", "NOT_FOUND"},
 		{"newer version", r.admin, "GET", strings.Replace(staged, "v65", "v67", 1), "", ""},
 		{"unknown app", r.admin, "GET", strings.Replace(staged, r.app.ID, r.admin.ID, 1), "", "NOT_FOUND"},
-		{"unknown consumer", r.admin, "GET", strings.Replace(staged, r.app.ConsumerID, r.admin.ConsumerID, 1), "", "NOT_FOUND"},
-		{"unknown staged pair", r.admin, "PATCH", staged + "/0xJ000000000001AAA", `{"command":"rotate"}`, "NOT_FOUND"},
+		{"unknown consumer", r.admin, "GET",
+			strings.Replace(staged, r.app.ConsumerID, r.admin.ConsumerID, 1), "", "NOT_FOUND"},
+		{"unknown staged credentials", r.admin, "PATCH", staged + "/0xJ000000000001AAA", `{"command":"rotate"}`, "NOT_FOUND"},
 		{"unknown command", r.admin, "PATCH", staged + "/" + id, `{"command":"undo"}`, "INVALID_INPUT"},
 		{"broken body", r.admin, "PATCH", staged + "/" + id, `{"command"`, "JSON_PARSER_ERROR"},
 		{"no body", r.admin, "PATCH", staged + "/" + id, "", "UNSUPPORTED_MEDIA_TYPE"},
@@ -251,29 +270,30 @@ func TestConnectRefuses(t *testing.T) {
 		}
 	}
 	r.admin.User.Change(func(o *sfoauthtest.UserOptions) { o.ViewClientSecret = false })
-	if got := r.as(r.admin, "GET", staged, ""); got.status != http.StatusForbidden || got.errorCode() != "INSUFFICIENT_ACCESS" {
+	if got := r.as(r.admin, "GET", staged, ""); !got.is(http.StatusForbidden, "INSUFFICIENT_ACCESS") {
 		t.Errorf("without View Client Secret: %d %s", got.status, got.errorCode())
 	}
 	if got := r.as(r.admin, "GET", "/services/data/v65.0/apps/oauth/usage", ""); got.status != http.StatusOK {
 		t.Errorf("usage without View Client Secret: %d %s", got.status, got.errorCode())
 	}
-	off := newRotation(t, sfoauthtest.Config{RESTSecretsDisabled: true})
+	off := newRotationHarness(t, sfoauthtest.Config{RESTSecretsDisabled: true})
 	if got := off.as(off.admin, "GET", off.path+"/staged", ""); got.status != http.StatusNotFound {
 		t.Errorf("with the org's setting off: %d", got.status)
 	}
-	if got := off.do("GET", off.path+"/staged", "", nil); got.status != http.StatusUnauthorized || got.errorCode() != "INVALID_SESSION_ID" {
+	if got := off.do("GET", off.path+"/staged", "", nil); !got.is(http.StatusUnauthorized, "INVALID_SESSION_ID") {
 		t.Errorf("without a token: %d %s", got.status, got.errorCode())
 	}
 }
 
-func TestStagedPairLogsInLate(t *testing.T) {
-	r := newRotation(t, sfoauthtest.Config{PropagationDelay: 10 * time.Minute})
+func TestStagedLogin(t *testing.T) {
+	t.Parallel()
+	r := newRotationHarness(t, sfoauthtest.Config{PropagationDelay: 10 * time.Minute})
 	staged := r.stage()
 	r.mustLogIn("new staged", staged.Key, staged.Secret, unknownKey)
 	r.now = r.now.Add(10 * time.Minute)
 	r.mustLogIn("propagated staged", staged.Key, staged.Secret, "")
 
-	r = newRotation(t, sfoauthtest.Config{StagedCannotLogIn: true})
+	r = newRotationHarness(t, sfoauthtest.Config{StagedCannotLogIn: true})
 	staged = r.stage()
 	r.mustLogIn("staged", staged.Key, staged.Secret, unknownKey)
 	oldKey, oldSecret := r.app.Credentials()
@@ -282,8 +302,9 @@ func TestStagedPairLogsInLate(t *testing.T) {
 	r.mustLogIn("rotated", oldKey, oldSecret, "")
 }
 
-func TestRegenerateLeavesTheStagedPair(t *testing.T) {
-	r := newRotation(t, sfoauthtest.Config{})
+func TestRegenerateKeepsStaged(t *testing.T) {
+	t.Parallel()
+	r := newRotationHarness(t, sfoauthtest.Config{})
 	staged := r.stage()
 	oldKey, oldSecret := r.app.Credentials()
 	key, secret := r.app.Regenerate()
@@ -296,20 +317,21 @@ func TestRegenerateLeavesTheStagedPair(t *testing.T) {
 	r.mustLogIn("rotated", key, secret, "")
 }
 
-// Every call of a rotation can lose its answer before or after the change.
-func TestChangesSurviveLostAnswers(t *testing.T) {
+// A response of each step of a rotation is lost, before or after the change.
+func TestLostResponses(t *testing.T) {
+	t.Parallel()
 	for _, after := range []bool{false, true} {
 		fault := sfoauthtest.Reset()
 		if after {
 			fault = sfoauthtest.ResetAfterCommit()
 		}
-		r := newRotation(t, sfoauthtest.Config{})
+		r := newRotationHarness(t, sfoauthtest.Config{})
 		lose := func(e sfoauthtest.Endpoint, send func() reply) {
 			t.Helper()
 			r.org.InjectFault(e, fault, 1)
 			defer func() {
 				if recover() == nil {
-					t.Errorf("%s: the answer was not lost", e)
+					t.Errorf("%s: the response was not lost", e)
 				}
 			}()
 			send()
@@ -339,26 +361,28 @@ func TestChangesSurviveLostAnswers(t *testing.T) {
 	}
 }
 
-func TestAnEmptySlotMayNotBeFound(t *testing.T) {
-	r := newRotation(t, sfoauthtest.Config{EmptyStagedNotFound: true})
-	if got := r.as(r.admin, "GET", r.path+"/staged", ""); got.status != http.StatusNotFound || got.errorCode() != "NOT_FOUND" {
+func TestEmptyStagedNotFound(t *testing.T) {
+	t.Parallel()
+	r := newRotationHarness(t, sfoauthtest.Config{EmptyStagedNotFound: true})
+	if got := r.as(r.admin, "GET", r.path+"/staged", ""); !got.is(http.StatusNotFound, "NOT_FOUND") {
 		t.Errorf("empty: %d %s", got.status, got.errorCode())
 	}
 	r.stage()
 	if got := r.as(r.admin, "GET", r.path+"/staged", ""); got.status != http.StatusOK {
-		t.Errorf("with a staged pair: %d %s", got.status, got.errorCode())
+		t.Errorf("with staged credentials: %d %s", got.status, got.errorCode())
 	}
 }
 
-func TestTheSecretThatSigns(t *testing.T) {
+func TestSignWithPrimary(t *testing.T) {
+	t.Parallel()
 	for _, primary := range []bool{false, true} {
-		r := newRotation(t, sfoauthtest.Config{SignWithPrimary: primary})
+		r := newRotationHarness(t, sfoauthtest.Config{SignWithPrimary: primary})
 		staged := r.stage()
 		_, secret := r.app.Credentials()
 		if !primary {
 			secret = staged.Secret
 		}
-		got := r.form("/services/oauth2/token", r.grant("client_id", staged.Key, "client_secret", staged.Secret))
+		got := r.form(tokenPath, r.grant("client_id", staged.Key, "client_secret", staged.Secret))
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write([]byte(got.text("id") + got.text("issued_at")))
 		if got.text("signature") != base64.StdEncoding.EncodeToString(mac.Sum(nil)) {

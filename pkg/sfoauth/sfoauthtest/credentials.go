@@ -14,14 +14,14 @@ import (
 type credentials struct {
 	key, secret string
 	id          string
-	state       string // of a pair beside the main one; the main pair has none
+	state       string // empty for primary credentials
 	created     time.Time
 	createdBy   string    // user id; empty: in Setup
-	knownFrom   time.Time // when the token endpoint has learned of it
+	knownFrom   time.Time // when the token endpoint accepts them
 	expires     time.Time // zero: never
 }
 
-// newCredentials makes a pair that the token endpoint knows after delay.
+// newCredentials returns credentials that the token endpoint accepts after delay.
 func (o *Org) newCredentials(delay time.Duration) *credentials {
 	now := o.config.Now()
 	secret := make([]byte, 32)
@@ -35,7 +35,8 @@ func (o *Org) newCredentials(delay time.Duration) *credentials {
 	}
 }
 
-// findCredentials returns the app that the key belongs to, and the pair, where the token endpoint knows it now.
+// findCredentials returns the credentials with this key and their app, or nil if the token endpoint does not accept
+// them.
 func (o *Org) findCredentials(key string) (*App, *credentials) {
 	now := o.config.Now()
 	for _, app := range o.apps {
@@ -52,7 +53,7 @@ func (o *Org) findCredentials(key string) (*App, *credentials) {
 	return nil, nil
 }
 
-// CanLogin says whether a login with the pair would succeed now. Asking is no login and leaves no trace.
+// CanLogin reports whether a login with the key and secret would succeed now. It does not count as a login.
 func (o *Org) CanLogin(key, secret string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -68,12 +69,10 @@ func (o *Org) findApp(id string) *App {
 	return o.apps[i]
 }
 
-// equalIDs compares ids in the form of 15 or 18 characters.
-func equalIDs(id, other string) bool {
-	return other == id || other == id[:15]
-}
+// equalIDs reports whether other, of 15 or 18 characters, is id.
+func equalIDs(id, other string) bool { return other == id || other == id[:15] }
 
-// expireStaged ends the pairs beside the main one whose time is over.
+// expireStaged expires staged credentials and drops rotated ones after their expiry date.
 func (a *App) expireStaged() {
 	now := a.org.config.Now()
 	for _, p := range a.staged {
@@ -81,7 +80,9 @@ func (a *App) expireStaged() {
 			p.state = stateExpired
 		}
 	}
-	a.staged = slices.DeleteFunc(a.staged, func(p *credentials) bool { return p.state == stateRotated && !now.Before(p.expires) })
+	a.staged = slices.DeleteFunc(a.staged, func(p *credentials) bool {
+		return p.state == stateRotated && !now.Before(p.expires)
+	})
 }
 
 func (a *App) findStaged(id string) *credentials {
@@ -100,7 +101,8 @@ func (a *App) removeStaged(p *credentials) {
 func (r *request) json() (map[string]any, *response) {
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
-		return nil, restError(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Content type of the request is not supported. Only application/json is.")
+		const message = "Content type of the request is not supported. Only application/json is."
+		return nil, restError(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", message)
 	}
 	var body map[string]any
 	if json.Unmarshal([]byte(r.body), &body) != nil {
@@ -124,7 +126,7 @@ func randomText(n int) string {
 	return string(text)
 }
 
-// newID returns a record id of 18 characters: 15 that are case-sensitive, and three that repeat their case, five bits
+// newID returns a record id of 18 characters: 15 that are case-sensitive, and three that encode their case in five bits
 // each.
 func newID(prefix string) string {
 	id := prefix + randomText(15-len(prefix))

@@ -7,103 +7,106 @@ import (
 	"strings"
 )
 
-// Endpoint is one thing that an org can be asked for.
+// Endpoint is one operation of an org.
 type Endpoint string
 
-// The endpoints, in the order of a token's life, then those that change an app's pair.
+// The endpoints, in the order of a token's life, then those that rotate an app's credentials.
 const (
-	Token              Endpoint = "token"        // POST /services/oauth2/token
-	Introspect         Endpoint = "introspect"   // POST /services/oauth2/introspect
-	Revoke             Endpoint = "revoke"       // POST /services/oauth2/revoke
-	UserInfo           Endpoint = "userinfo"     // GET /services/oauth2/userinfo, and the identity URL, /id/{org}/{user}
-	REST               Endpoint = "rest"         // /services/data and whatever of it has no name of its own below
-	Usage              Endpoint = "usage"        // GET …/apps/oauth/usage
-	Consumers          Endpoint = "consumers"    // GET …/apps/oauth/credentials/{appId}
-	PrimaryCredentials Endpoint = "main pair"    // GET …/apps/oauth/credentials/{appId}/{consumerId}
-	ListStaged         Endpoint = "staged pairs" // GET …/{consumerId}/staged
-	Stage              Endpoint = "stage"        // POST …/{consumerId}/staged
-	Promote            Endpoint = "rotate"       // PATCH …/{consumerId}/staged/{id}
-	Delete             Endpoint = "delete"       // DELETE …/{consumerId}/staged/{id}
-	Other              Endpoint = "other"        // any other path
+	Token              Endpoint = "token"               // POST /services/oauth2/token
+	Introspect         Endpoint = "introspect"          // POST /services/oauth2/introspect
+	Revoke             Endpoint = "revoke"              // POST /services/oauth2/revoke
+	UserInfo           Endpoint = "userinfo"            // /services/oauth2/userinfo, and /id/{org}/{user}
+	REST               Endpoint = "rest"                // /services/data and all below it that is not listed here
+	Usage              Endpoint = "usage"               // GET …/apps/oauth/usage
+	Consumers          Endpoint = "consumers"           // GET …/apps/oauth/credentials/{app}
+	PrimaryCredentials Endpoint = "primary credentials" // GET …/apps/oauth/credentials/{app}/{consumer}
+	ListStaged         Endpoint = "staged credentials"  // GET …/{consumer}/staged
+	Stage              Endpoint = "stage"               // POST …/{consumer}/staged
+	Promote            Endpoint = "promote"             // PATCH …/{consumer}/staged/{staged}
+	Delete             Endpoint = "delete"              // DELETE …/{consumer}/staged/{staged}
+	Other              Endpoint = "other"               // any other path
 
-	// AllEndpoints stands for all of them, in Fail and Heal.
-	AllEndpoints Endpoint = "everything"
+	// AllEndpoints stands for all endpoints in InjectFault and ClearFaults.
+	AllEndpoints Endpoint = "all"
 )
 
-// Endpoints returns all endpoints but Other and Everything.
+// Endpoints returns all endpoints but Other and AllEndpoints.
 func Endpoints() []Endpoint {
-	return []Endpoint{Token, Introspect, Revoke, UserInfo, REST, Usage, Consumers, PrimaryCredentials, ListStaged, Stage, Promote, Delete}
+	return []Endpoint{
+		Token, Introspect, Revoke, UserInfo, REST, Usage, Consumers, PrimaryCredentials, ListStaged, Stage, Promote, Delete,
+	}
 }
 
-// oauth says whether the endpoint belongs to OAuth and not to the REST API.
+// oauth reports whether the endpoint belongs to OAuth and not to the REST API.
 func (e Endpoint) oauth() bool {
 	return e == Token || e == Introspect || e == Revoke || e == UserInfo
 }
 
-// locate finds the endpoint of a request and what its path names: org, user, version, app, consumer, staged.
-func locate(r *http.Request) (Endpoint, map[string]string) {
-	path := strings.TrimSuffix(r.URL.Path, "/")
-	switch path {
-	case "/services/oauth2/token":
-		return Token, nil
-	case "/services/oauth2/introspect":
-		return Introspect, nil
-	case "/services/oauth2/revoke":
-		return Revoke, nil
-	case "/services/oauth2/userinfo":
-		return UserInfo, nil
-	case "/services/data":
-		return REST, nil
-	}
-	if id, ok := strings.CutPrefix(path, "/id/"); ok {
-		org, user, _ := strings.Cut(id, "/")
-		return UserInfo, map[string]string{"org": org, "user": user}
-	}
-	rest, ok := strings.CutPrefix(path, "/services/data/")
-	if !ok {
-		return Other, nil
-	}
-	version, resource, _ := strings.Cut(rest, "/")
-	ids := map[string]string{"version": version, "resource": resource}
-	if resource == "apps/oauth/usage" && r.Method == http.MethodGet {
-		return Usage, ids
-	}
-	rest, ok = strings.CutPrefix(resource, "apps/oauth/credentials/")
-	if !ok {
-		return REST, ids
-	}
-	parts := strings.Split(rest, "/")
-	for i, name := range []string{"app", "consumer", "", "staged"} {
-		if i < len(parts) {
-			ids[name] = parts[i]
-		}
-	}
-	switch {
-	case len(parts) == 1 && r.Method == http.MethodGet:
-		return Consumers, ids
-	case len(parts) == 2 && r.Method == http.MethodGet:
-		return PrimaryCredentials, ids
-	case len(parts) < 3 || len(parts) > 4 || parts[2] != "staged":
-		return REST, ids
-	case len(parts) == 3 && r.Method == http.MethodGet:
-		return ListStaged, ids
-	case len(parts) == 3 && r.Method == http.MethodPost:
-		return Stage, ids
-	case len(parts) == 4 && r.Method == http.MethodPatch:
-		return Promote, ids
-	case len(parts) == 4 && r.Method == http.MethodDelete:
-		return Delete, ids
-	default:
-		return REST, ids
-	}
+const credentialsPath = "/services/data/{version}/apps/oauth/credentials/{app}"
+
+// routes are searched in order. {name} matches a path segment, {name...} the rest of the path. An empty method matches
+// all.
+var routes = []struct {
+	method, path string
+	endpoint     Endpoint
+}{
+	{"", "/services/oauth2/token", Token},
+	{"", "/services/oauth2/introspect", Introspect},
+	{"", "/services/oauth2/revoke", Revoke},
+	{"", "/services/oauth2/userinfo", UserInfo},
+	{"", "/id/{org}/{user}", UserInfo},
+	{http.MethodGet, "/services/data/{version}/apps/oauth/usage", Usage},
+	{http.MethodGet, credentialsPath, Consumers},
+	{http.MethodGet, credentialsPath + "/{consumer}", PrimaryCredentials},
+	{http.MethodGet, credentialsPath + "/{consumer}/staged", ListStaged},
+	{http.MethodPost, credentialsPath + "/{consumer}/staged", Stage},
+	{http.MethodPatch, credentialsPath + "/{consumer}/staged/{staged}", Promote},
+	{http.MethodDelete, credentialsPath + "/{consumer}/staged/{staged}", Delete},
+	{"", "/services/data", REST},
+	{"", "/services/data/{version}", REST},
+	{"", "/services/data/{version}/{resource...}", REST},
 }
 
-// handle does what the request asks for. The org is locked.
+// locate returns the endpoint of a request and the values in its path.
+func locate(r *http.Request) (Endpoint, map[string]string) {
+	path := strings.Split(strings.TrimSuffix(r.URL.Path, "/"), "/")
+	for _, route := range routes {
+		if route.method != "" && route.method != r.Method {
+			continue
+		}
+		if ids, ok := matchPath(strings.Split(route.path, "/"), path); ok {
+			return route.endpoint, ids
+		}
+	}
+	return Other, nil
+}
+
+func matchPath(pattern, path []string) (map[string]string, bool) {
+	ids := map[string]string{}
+	for i, segment := range pattern {
+		name, isName := strings.CutPrefix(strings.TrimSuffix(segment, "}"), "{")
+		rest, isRest := strings.CutSuffix(name, "...")
+		switch {
+		case i >= len(path):
+			return nil, false
+		case isName && isRest:
+			ids[rest] = strings.Join(path[i:], "/")
+			return ids, true
+		case isName:
+			ids[name] = path[i]
+		case segment != path[i]:
+			return nil, false
+		}
+	}
+	return ids, len(pattern) == len(path)
+}
+
+// handle handles the request. The org is locked.
 func (o *Org) handle(r *request) *response {
 	if to := apiBaseURL(r.Host, o.config.BaseURL); to != "" {
 		return redirect(http.StatusFound, to+r.URL.RequestURI())
 	}
-	if to := o.config.RenamedTo; to != "" && !hasHost(to, r.Host) {
+	if to := o.renamedTo; to != "" && !hasHost(to, r.Host) {
 		return redirect(http.StatusMovedPermanently, to+r.URL.RequestURI())
 	}
 	switch r.endpoint {
@@ -118,14 +121,14 @@ func (o *Org) handle(r *request) *response {
 	case REST:
 		return o.rest(r)
 	case Other:
-		return &response{status: http.StatusNotFound, kind: html, body: []byte("<html><body>URL No Longer Exists</body></html>\n")}
+		return htmlPage(http.StatusNotFound, "<html><body>URL No Longer Exists</body></html>\n")
 	default:
 		return o.connect(r)
 	}
 }
 
-// apiBaseURL returns where requests to host are redirected, which loses a POST's body: Lightning and Setup have hosts of
-// their own that do not serve the API.
+// apiBaseURL returns where requests to the hosts of Lightning and Setup are redirected, or "" for other hosts. Those
+// hosts do not serve the API, and the redirect loses a POST's body.
 func apiBaseURL(host, baseURL string) string {
 	name, _, _ := strings.Cut(host, ":")
 	myDomain, ok := strings.CutSuffix(name, ".lightning.force.com")
@@ -142,7 +145,7 @@ func apiBaseURL(host, baseURL string) string {
 	}
 }
 
-// hasHost reports whether the base URL has this host, with a port or without.
+// hasHost reports whether the base URL has this host, with or without its port.
 func hasHost(baseURL, host string) bool {
 	u, err := url.Parse(baseURL)
 	if err != nil {
@@ -152,13 +155,13 @@ func hasHost(baseURL, host string) bool {
 	return strings.EqualFold(u.Host, host) || strings.EqualFold(u.Host, name)
 }
 
-// isLoginHost says whether the request went to one of the hosts that all orgs share, which do not support the flow.
-func (o *Org) isLoginHost(r *request) bool {
+// isLoginHost reports whether the request went to a host that all orgs share, which does not support the flow.
+func (r *request) isLoginHost() bool {
 	name, _, _ := strings.Cut(r.Host, ":")
-	return o.config.LoginHost || name == "login.salesforce.com" || name == "test.salesforce.com"
+	return name == "login.salesforce.com" || name == "test.salesforce.com"
 }
 
-// version returns the number in a path's vNN.0, or zero where the org has no such version.
+// version returns the number in the path's vNN.0, or zero if the org has no such version.
 func (o *Org) version(r *request) int {
 	number, ok := strings.CutPrefix(r.ids["version"], "v")
 	if !ok {
@@ -172,7 +175,7 @@ func (o *Org) version(r *request) int {
 	return n
 }
 
-// form reads the body as a form. ok is false where the content type says that it is none.
+// form decodes the body as a form. It reports whether the content type and the body are a form's.
 func (r *request) form() (form url.Values, ok bool) {
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	if !strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {

@@ -53,7 +53,7 @@ func Example() {
 	// logins: {Attempts:1 Succeeded:1}, violations: []
 }
 
-// An administrator's app stages a new pair for another app through the Connect REST API.
+// An administrator's app stages new credentials for another app through the Connect REST API.
 func Example_rotation() {
 	now := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 	org := sfoauthtest.New(sfoauthtest.Config{Now: func() time.Time { return now }})

@@ -7,46 +7,46 @@ import (
 	"time"
 )
 
-// Fault is one way in which an endpoint fails. Faults are made by the functions of this package and given to Org.Fail.
+// Fault is one way in which an endpoint fails. Functions of this package return faults; Org.InjectFault activates them.
 type Fault struct {
 	name    string
 	matches func(Endpoint) bool // nil: every endpoint
 
-	delay   time.Duration                            // before the request takes effect
-	dropped bool                                     // the request takes no effect and gets no answer
-	replace func(*Org, *request) *response           // the request takes no effect and gets this answer
-	modify  func(*Org, *response, *request)          // the request takes effect, and its answer is changed
-	send    func(http.ResponseWriter, faultResponse) // the answer is sent in an odd way
+	delay   time.Duration                            // before the request is handled
+	dropped bool                                     // the request is not handled and gets no response
+	replace func(*Org, *request) *response           // the request is not handled and gets this response
+	modify  func(*Org, *response, *request)          // the request is handled and its response modified
+	send    func(http.ResponseWriter, faultResponse) // sends the response
 }
 
-// injectedFault is a Fault that has been switched on.
+// injectedFault is an active fault.
 type injectedFault struct {
 	Fault
-	remaining int // how many more requests meet it; zero: until it is cleared
+	remaining int // requests; zero: until cleared
 }
 
 // String returns the fault's name, which is unique among AllFaults.
 func (f Fault) String() string { return f.name }
 
-// AppliesTo says whether the fault makes a difference at the endpoint.
+// AppliesTo reports whether the fault affects the endpoint.
 func (f Fault) AppliesTo(e Endpoint) bool { return f.matches == nil || f.matches(e) }
 
-// Commits says whether the org does what the request asks for, though the answer is lost or wrong.
+// Commits reports whether the org handles the request, although its response is lost or wrong.
 func (f Fault) Commits() bool { return !f.dropped && f.replace == nil }
 
-// NoFault lets a request pass. Fail(e, NoFault(), 3) before another Fail makes that one begin with the fourth request.
+// NoFault lets a request pass. InjectFault(e, NoFault(), 3) makes the next fault start with the fourth request.
 func NoFault() Fault { return Fault{name: "none"} }
 
-// InjectFault makes the next times requests to the endpoint meet the fault, or all of them until Heal where times is zero.
-// Faults of one endpoint queue up; those of Everything come after those of the endpoint itself.
-func (o *Org) InjectFault(e Endpoint, f Fault, times int) {
+// InjectFault applies the fault to the next n requests to the endpoint. If n is zero, it applies to all requests until
+// ClearFaults. Faults of one endpoint queue up; those of AllEndpoints apply after the endpoint's own.
+func (o *Org) InjectFault(e Endpoint, f Fault, n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.faults[e] = append(o.faults[e], &injectedFault{f, times})
+	o.faults[e] = append(o.faults[e], &injectedFault{f, n})
 }
 
-// ClearFaults clears the faults of the endpoints, or all faults where none is named, and lets go of the requests that hang or wait. What
-// was set for Everything is cleared only with everything.
+// ClearFaults clears the faults of the endpoints, or all faults if there are no arguments, and releases the requests
+// that hang or wait. Faults of AllEndpoints are cleared with all others only.
 func (o *Org) ClearFaults(endpoints ...Endpoint) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -60,7 +60,7 @@ func (o *Org) ClearFaults(endpoints ...Endpoint) {
 	o.cleared = make(chan struct{})
 }
 
-// takeFault takes the fault that the next request to the endpoint meets.
+// takeFault returns the fault of the next request to the endpoint.
 func (o *Org) takeFault(e Endpoint) Fault {
 	for _, e := range []Endpoint{e, AllEndpoints} {
 		queue := o.faults[e]
@@ -77,43 +77,41 @@ func (o *Org) takeFault(e Endpoint) Fault {
 	return NoFault()
 }
 
-// Latency makes the org slow: it does what it is asked for after d. A client that gives up before has its request carried
-// out all the same.
+// Latency delays the handling of a request by d. The org handles it even if the client gives up before.
 func Latency(d time.Duration) Fault { return Fault{name: "latency of " + d.String(), delay: d} }
 
-// Hang takes the request and neither carries it out nor answers, until the client gives up or Heal is called.
+// Hang neither handles the request nor responds, until the client gives up or ClearFaults is called.
 func Hang() Fault { return Fault{name: "hang", dropped: true, send: hang} }
 
-// HangAfterCommit carries the request out and does not answer.
+// HangAfterCommit handles the request and does not respond.
 func HangAfterCommit() Fault { return Fault{name: "hang after the change", send: hang} }
 
-// Reset breaks the connection before the request is carried out.
+// Reset resets the connection without handling the request.
 func Reset() Fault { return Fault{name: "reset", dropped: true, send: reset} }
 
-// ResetAfterCommit carries the request out and breaks the connection: the answer is lost after the success.
+// ResetAfterCommit handles the request and resets the connection, so that the response to a success is lost.
 func ResetAfterCommit() Fault { return Fault{name: "reset after the change", send: reset} }
 
-// Truncate carries the request out, announces the whole answer and breaks off in the middle of the body.
+// Truncate handles the request, announces the whole response, and closes the connection in the middle of the body.
 func Truncate() Fault { return Fault{name: "truncated body", send: truncate} }
 
-// TruncateHeader carries the request out and breaks off within the header.
+// TruncateHeader handles the request and closes the connection within the response header.
 func TruncateHeader() Fault { return Fault{name: "truncated header", send: truncateHeader} }
 
-// NotHTTP carries the request out and answers with something that is not HTTP.
+// NotHTTP handles the request and responds with something that is not HTTP.
 func NotHTTP() Fault { return Fault{name: "not HTTP", send: notHTTP} }
 
-// BodyOnly carries the request out and sends the body alone, without a status line and a header. What a client says of that
-// may quote the body.
+// BodyOnly handles the request and sends the body without status line and header. A client's error may quote it.
 func BodyOnly() Fault { return Fault{name: "body without a header", send: bodyOnly} }
 
-// BodyAsHeader carries the request out and sends the body in place of the header, one field a line.
+// BodyAsHeader handles the request and sends the body in place of the header, one field a line.
 func BodyAsHeader() Fault {
 	return Fault{name: "body as a header", matches: hasBody, send: bodyAsHeader}
 }
 
 func hasBody(e Endpoint) bool { return e != Revoke && e != Delete }
 
-// Trickle carries the request out and sends the body's bytes one at a time, each an interval after the one before.
+// Trickle handles the request and sends the body one byte per interval.
 func Trickle(interval time.Duration) Fault {
 	return Fault{
 		name:    "trickling body",
@@ -122,38 +120,43 @@ func Trickle(interval time.Duration) Fault {
 	}
 }
 
-// OversizedBody sends the right answer behind size bytes of white space, which JSON allows.
-func OversizedBody(size int) Fault {
-	return Fault{name: "huge body", modify: func(_ *Org, a *response, _ *request) { a.pad(size) }}
+// modified returns a fault that modifies the response.
+func modified(name string, modify func(*response, *request)) Fault {
+	return Fault{name: name, modify: func(_ *Org, a *response, r *request) { modify(a, r) }}
 }
 
-// OversizedGzip is Huge with a gzip body, a thousandth as large on the wire, for clients that accept gzip.
+// OversizedBody sends the right response after size bytes of white space, which JSON allows.
+func OversizedBody(size int) Fault {
+	return modified("huge body", func(a *response, _ *request) { a.pad(size) })
+}
+
+// OversizedGzip is OversizedBody with gzip, for clients that accept it. On the wire it is a thousandth as large.
 func OversizedGzip(size int) Fault {
-	return Fault{name: "huge compressed body", modify: func(_ *Org, a *response, r *request) {
+	return modified("huge compressed body", func(a *response, r *request) {
 		a.pad(size)
 		a.compress(r)
-	}}
+	})
 }
 
-// OversizedHeader sends the right answer with a header of size bytes.
+// OversizedHeader sends the right response with a header of size bytes.
 func OversizedHeader(size int) Fault {
-	return Fault{name: "huge header", modify: func(_ *Org, a *response, _ *request) { a.setHeader("X-Padding", string(padding(size, 'x'))) }}
+	return modified("huge header", func(a *response, _ *request) { a.setHeader("X-Padding", strings.Repeat("x", size)) })
 }
 
-// Body carries the request out and answers 200 with text instead of the right body: as a web page where it begins with <.
+// Body handles the request and responds with 200 and text, as a web page if text begins with "<".
 func Body(text string) Fault {
-	return Fault{name: "body " + text, modify: func(_ *Org, a *response, _ *request) {
+	return modified("body "+text, func(a *response, _ *request) {
 		a.status, a.kind, a.fields, a.body = http.StatusOK, "", nil, []byte(text)
 		if strings.HasPrefix(text, "<") {
 			a.kind = html
 		}
-	}}
+	})
 }
 
-// Field logs in and puts value into a field of the token answer, or removes the field where value is nil. Unless the field
-// is the signature, the answer is signed again, so that the field is all that is wrong.
+// Field logs in and sets a field of the token response to value, or removes it if value is nil. Unless the field is the
+// signature, the response is signed again, so that nothing else is wrong.
 func Field(name string, value any) Fault {
-	return tokenFault("token answer with another "+name, name != "signature", func(o *Org, a *response, _ *request) {
+	return tokenFault("token response with another "+name, name != "signature", func(o *Org, a *response, _ *request) {
 		a.fields[name] = value
 		if value == nil {
 			delete(a.fields, name)
@@ -161,22 +164,22 @@ func Field(name string, value any) Fault {
 	})
 }
 
-// OtherUser logs in and answers with the id of another user of the org.
+// OtherUser logs in and responds with the id of another user of the org.
 func OtherUser() Fault {
 	return tokenFault("token of another user", true, func(o *Org, a *response, r *request) {
 		a.fields["id"] = r.base + "/id/" + o.id + "/" + newID("005")
 	})
 }
 
-// OtherOrg logs in and answers with the id of a user of another org.
+// OtherOrg logs in and responds with the id of a user of another org.
 func OtherOrg() Fault {
 	return tokenFault("token of another org", true, func(_ *Org, a *response, r *request) {
 		a.fields["id"] = r.base + "/id/" + newID("00D") + "/" + newID("005")
 	})
 }
 
-// EndSession logs in and ends the session at once, as an administrator or the revocation of the same token by
-// another holder may. The answer is a good one, so that the fault is not among AllFaults.
+// EndSession logs in and ends the session at once, as an administrator or another holder of the token may. The response
+// is valid, so AllFaults does not include this fault.
 func EndSession() Fault {
 	return tokenFault("session that ends at once", false, func(o *Org, a *response, _ *request) {
 		if token, ok := a.fields["access_token"].(string); ok {
@@ -185,12 +188,12 @@ func EndSession() Fault {
 	})
 }
 
-// WrongSignature logs in and answers with the signature of another secret.
+// WrongSignature logs in and responds with a signature that another secret made.
 func WrongSignature() Fault {
 	return tokenFault("wrong signature", true, func(_ *Org, a *response, _ *request) { a.secret = randomText(64) })
 }
 
-// tokenFault changes a token answer and may sign it again. A refusal stays as it is.
+// tokenFault returns a fault that changes a successful token response, and signs it again if sign is set.
 func tokenFault(name string, sign bool, change func(*Org, *response, *request)) Fault {
 	return Fault{
 		name:    name,

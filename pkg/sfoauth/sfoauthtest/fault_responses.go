@@ -8,34 +8,38 @@ import (
 	"time"
 )
 
-// responding answers with what reply makes and carries nothing out.
+// responding returns a fault that responds without handling the request.
 func responding(name string, reply func(*Org, *request) *response) Fault {
 	return Fault{name: name, replace: reply}
 }
 
-// Unavailable answers 503 with a web page, as an overloaded or restarting server does.
+// Unavailable responds with 503 and a web page, as an overloaded or restarting server does.
 func Unavailable() Fault {
 	return responding("503 with a web page", func(*Org, *request) *response {
-		return &response{status: http.StatusServiceUnavailable, kind: html, body: []byte("<html><head><title>Server Unavailable</title></head><body>The server is busy.</body></html>\n")}
+		const page = "<html><head><title>Server Unavailable</title></head><body>The server is busy.</body></html>\n"
+		return htmlPage(http.StatusServiceUnavailable, page)
 	})
 }
 
-// WebPage answers with the status and a web page, as Salesforce's edge does with 400, 403, 404, 420 or 421 when it is
-// busy or does not know where the org is: it says nothing of the app. Source: public bug reports.
+// WebPage responds with a web page. Salesforce's edge does so with 400, 403, 404, 420 or 421 when it is busy or does
+// not find the org, whatever the app's state. Source: public bug reports.
 func WebPage(status int) Fault {
 	return responding(fmt.Sprintf("web page with %d", status), func(*Org, *request) *response {
-		return &response{status: status, kind: html, body: fmt.Appendf(nil, "<html><head><title>%d</title></head><body>Try again later.</body></html>\n", status)}
+		const page = "<html><head><title>%d</title></head><body>Try again later.</body></html>\n"
+		return htmlPage(status, fmt.Sprintf(page, status))
 	})
 }
 
-// Maintenance answers 503 with the page that stands in for an org under maintenance.
+// Maintenance responds with 503 and the page of an org under maintenance.
 func Maintenance() Fault {
 	return responding("maintenance", func(*Org, *request) *response {
-		return &response{status: http.StatusServiceUnavailable, kind: html, body: []byte("<!DOCTYPE html>\n<html><head><title>Scheduled Maintenance</title></head><body>We are down for maintenance.</body></html>\n")}
+		const page = "<!DOCTYPE html>\n<html><head><title>Scheduled Maintenance</title></head>" +
+			"<body>We are down for maintenance.</body></html>\n"
+		return htmlPage(http.StatusServiceUnavailable, page)
 	})
 }
 
-// TooManyRequests answers 429. Retry-After is in whole seconds, or a date where asDate is set.
+// TooManyRequests responds with 429. Retry-After is a number of seconds, or a date if asDate is set.
 func TooManyRequests(after time.Duration, asDate bool) Fault {
 	name := fmt.Sprintf("429 with %v in seconds", after)
 	if asDate {
@@ -52,7 +56,7 @@ func TooManyRequests(after time.Duration, asDate bool) Fault {
 	})
 }
 
-// ErrorResponse answers with the status and an error in the form of the endpoint: OAuth's or the REST API's.
+// ErrorResponse responds with the status and an error in the endpoint's format, OAuth's or the REST API's.
 func ErrorResponse(status int, code, text string) Fault {
 	return responding(fmt.Sprintf("%d %s %s", status, code, text), func(_ *Org, r *request) *response {
 		return errorResponse(r, status, code, text)
@@ -68,8 +72,8 @@ func errorResponse(r *request, status int, code, text string) *response {
 	return a
 }
 
-// Redirect answers with a redirect to another base URL, or to the org's own where to is empty. A request that follows it,
-// here or at another Org, is recorded as improper.
+// Redirect responds with a redirect to another base URL, or to the org's own if to is empty. A request that follows it,
+// to this Org or another, is recorded as a violation.
 func Redirect(status int, to string) Fault {
 	return responding(fmt.Sprintf("redirect with %d", status), func(_ *Org, r *request) *response {
 		base := r.base
@@ -80,7 +84,7 @@ func Redirect(status int, to string) Fault {
 	})
 }
 
-// OAuthErrors returns every error that Salesforce documents for the client credentials flow, as faults of the token
+// OAuthErrors returns the errors that Salesforce documents for the client credentials flow, as faults of the token
 // endpoint. Source: Salesforce Help, "OAuth 2.0 Authorization Errors".
 func OAuthErrors() []Fault {
 	var faults []Fault
@@ -115,7 +119,7 @@ func OAuthErrors() []Fault {
 	return faults
 }
 
-// RESTErrors returns the errors of the REST API that any request can meet. Source: REST API Developer Guide, "Status
+// RESTErrors returns the errors that any request to the REST API may get. Source: REST API Developer Guide, "Status
 // Codes and Error Responses".
 func RESTErrors() []Fault {
 	faults := []Fault{
@@ -133,22 +137,24 @@ func RESTErrors() []Fault {
 	return faults
 }
 
-// AllFaults returns one of every kind, each with a name of its own, for tests that go through all of them.
+// AllFaults returns one fault of every kind, each with a unique name.
 func AllFaults() []Fault {
 	faults := []Fault{
-		Latency(time.Second), Hang(), HangAfterCommit(), Reset(), ResetAfterCommit(), Truncate(), TruncateHeader(), NotHTTP(), BodyOnly(), BodyAsHeader(),
+		Latency(time.Second), Hang(), HangAfterCommit(), Reset(), ResetAfterCommit(), Truncate(), TruncateHeader(),
+		NotHTTP(), BodyOnly(), BodyAsHeader(),
 		Trickle(time.Second), OversizedBody(2 << 20), OversizedGzip(2 << 20), OversizedHeader(2 << 20),
 		Unavailable(), Maintenance(), TooManyRequests(30*time.Second, false), TooManyRequests(time.Minute, true),
 		ErrorResponse(http.StatusInternalServerError, "server_error", "an unexpected error occurred"),
 		ErrorResponse(http.StatusBadGateway, "temporarily_unavailable", "upstream failed"),
-		WebPage(http.StatusBadRequest), WebPage(http.StatusForbidden), WebPage(http.StatusNotFound), WebPage(420), WebPage(http.StatusMisdirectedRequest),
-		Redirect(http.StatusMovedPermanently, ""), Redirect(http.StatusFound, ""), Redirect(http.StatusTemporaryRedirect, ""), Redirect(http.StatusPermanentRedirect, ""),
+		WebPage(400), WebPage(403), WebPage(404), WebPage(420), WebPage(421),
+		Redirect(301, ""), Redirect(302, ""), Redirect(307, ""), Redirect(308, ""),
 		Body("").named("empty body"), Body(`{"access_token":"x`).named("malformed JSON"), Body(`null`).named("JSON null"),
 		Body(`"text"`).named("JSON string"), Body(`[1,2]`).named("JSON list"), Body(`{}`).named("JSON object without fields"),
 		Body(strings.Repeat("[", 50_000)).named("deeply nested JSON"),
 		Body("<html><body>Log in</body></html>").named("200 with a web page"),
 		Body(`{"error":"invalid_grant","error_description":"authentication failure"}`).named("200 with an error"),
-		Body(`{"access_token":1,"instance_url":[],"id":{},"active":"yes","user_id":7,"organization_id":null,"id":9}`).named("JSON fields of the wrong type"),
+		Body(`{"access_token":1,"instance_url":[],"id":{},"active":"yes","user_id":7,"organization_id":null,"id":9}`).
+			named("JSON fields of the wrong type"),
 	}
 	faults = append(faults, tokenFaults()...)
 	faults = append(faults, OAuthErrors()...)
@@ -156,14 +162,15 @@ func AllFaults() []Fault {
 }
 
 func tokenFaults() []Fault {
+	const idPath = "/id/00Dxx0000000001AAA/005xx0000000001AAA"
 	return []Fault{
 		WrongSignature(), OtherUser(), OtherOrg(),
 		Field("signature", "not base64!").named("malformed signature"),
 		Field("id", nil).named("no id"),
 		Field("id", "https://login.salesforce.com/id/").named("malformed id"),
-		Field("id", "https://login.attacker.example/id/00Dxx0000000001AAA/005xx0000000001AAA").named("foreign id"),
-		Field("id", "https://login.salesforce.com@attacker.example/id/00Dxx0000000001AAA/005xx0000000001AAA").named("id with a user"),
-		Field("id", "http://login.salesforce.com/id/00Dxx0000000001AAA/005xx0000000001AAA").named("plain-http id"),
+		Field("id", "https://login.attacker.example"+idPath).named("foreign id"),
+		Field("id", "https://login.salesforce.com@attacker.example"+idPath).named("id with a user"),
+		Field("id", "http://login.salesforce.com"+idPath).named("plain-http id"),
 		Field("issued_at", "yesterday").named("malformed issued_at"),
 		Field("token_type", "MAC").named("token_type MAC"),
 		Field("token_type", nil).named("no token_type"),

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// faultResponse is an answer on its way through a fault.
+// faultResponse is a response that a fault sends.
 type faultResponse struct {
 	*response
 	r       *http.Request
-	cleared chan struct{} // closed by Heal
+	cleared chan struct{} // closed by ClearFaults
 }
 
-// wait waits for d, or until the client has gone or Heal is called; it then returns false.
+// wait waits for d and reports whether it did. It returns early if the client gives up or ClearFaults is called.
 func (s faultResponse) wait(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -32,7 +32,7 @@ func (s faultResponse) wait(d time.Duration) bool {
 	return false
 }
 
-// hang sends nothing. What is left at the end is a connection that closes without an answer.
+// hang sends nothing and at last closes the connection.
 func hang(_ http.ResponseWriter, s faultResponse) {
 	select {
 	case <-s.r.Context().Done():
@@ -41,7 +41,7 @@ func hang(_ http.ResponseWriter, s faultResponse) {
 	panic(http.ErrAbortHandler)
 }
 
-// reset breaks the connection: over TCP the client sees "connection reset by peer".
+// reset resets the connection. Over TCP the client sees "connection reset by peer".
 func reset(w http.ResponseWriter, _ faultResponse) {
 	conn := hijack(w)
 	if c, ok := conn.(*tls.Conn); ok {
@@ -78,7 +78,7 @@ func bodyAsHeader(w http.ResponseWriter, s faultResponse) {
 	_ = conn.Close()
 }
 
-// hijack takes the connection from the server. Where that is not possible, as with HTTP/2, it breaks the request off.
+// hijack takes the connection from the server. With HTTP/2, where that is not possible, it aborts the request.
 func hijack(w http.ResponseWriter) net.Conn {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -109,21 +109,19 @@ func trickle(w http.ResponseWriter, s faultResponse, interval time.Duration) {
 	}
 }
 
-func padding(n int, c byte) []byte { return bytes.Repeat([]byte{c}, n) }
-
-// pad puts white space in front of the body.
+// pad prepends size bytes of white space to the body.
 func (a *response) pad(size int) {
-	a.body, a.fields = append(padding(size, ' '), a.bytes()...), nil
+	a.body, a.fields = append(bytes.Repeat([]byte{' '}, size), a.bytes()...), nil
 }
 
-// compress encodes the body with gzip, where the client takes that.
+// compress encodes the body with gzip if the client accepts that.
 func (a *response) compress(r *request) {
 	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		return
 	}
 	var out bytes.Buffer
-	z, _ := gzip.NewWriterLevel(&out, gzip.BestSpeed) // a level that exists
-	_, _ = z.Write(a.bytes())                         // a bytes.Buffer takes everything
+	z, _ := gzip.NewWriterLevel(&out, gzip.BestSpeed) // a valid level
+	_, _ = z.Write(a.bytes())                         // a bytes.Buffer never fails
 	_ = z.Close()
 	a.body, a.fields = out.Bytes(), nil
 	a.setHeader("Content-Encoding", "gzip")

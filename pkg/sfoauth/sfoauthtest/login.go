@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// login answers POST /services/oauth2/token. The checks come in the order in which they make sense to Salesforce, from
-// the request over the app to the user; the documentation does not give an order.
+// login serves POST /services/oauth2/token. It checks the request, then the app, then the user. That order is a choice.
 //
 // Source: Salesforce Help, "OAuth 2.0 Client Credentials Flow for Server-to-Server Integration" and "OAuth 2.0
 // Authorization Errors".
@@ -25,25 +24,25 @@ func (o *Org) login(r *request) *response {
 	case hasSensitiveParams(r.URL.Query()):
 		return oauthError("invalid_request", "parameters not supported in the query string")
 	case !ok:
-		// A JSON body is not read, so its grant_type is not seen.
+		// The grant_type of a JSON body is not read.
 		return oauthError("unsupported_grant_type", "grant type not supported")
 	case form.Get("grant_type") != "client_credentials":
 		return oauthError("unsupported_grant_type", "grant type not supported")
 	case form.Has("scope"):
 		return oauthError("invalid_request", "scope parameter not supported")
-	case o.isLoginHost(r):
+	case r.isLoginHost():
 		return oauthError("invalid_grant", "request not supported on this domain")
 	}
-	app, used, refused := o.authenticate(r, form)
+	app, used, failed := o.authenticate(r, form)
 	if used != nil {
 		o.stats.count(used.key, Logins{Attempts: 1})
 	}
-	if refused != nil {
-		return refused
+	if failed != nil {
+		return failed
 	}
 	user := app.options.RunAs
-	if refused := o.loginError(app, user); refused != nil {
-		return refused
+	if failed := o.loginError(app, user); failed != nil {
+		return failed
 	}
 	user.logins = append(user.logins, o.config.Now())
 	o.stats.Logins.Succeeded++
@@ -51,8 +50,8 @@ func (o *Org) login(r *request) *response {
 	return r.negotiate(o.tokenResponse(r, o.newSession(r.base, app, used), used))
 }
 
-// authenticate finds the app by its key and secret, from a Basic header or from the form. It returns the pair that the key
-// belongs to even where the secret is wrong.
+// authenticate returns the app with the key and secret in the Basic header or the form. It returns the key's
+// credentials even if the secret is wrong.
 func (o *Org) authenticate(r *request, form url.Values) (*App, *credentials, *response) {
 	key, secret := form.Get("client_id"), form.Get("client_secret")
 	if user, password, ok := r.BasicAuth(); ok {
@@ -74,7 +73,7 @@ func (o *Org) authenticate(r *request, form url.Values) (*App, *credentials, *re
 	return app, found, nil
 }
 
-// loginError returns the error that the setup of the app or the user earns, or nil.
+// loginError returns the error of a login with this setup of app and user, or nil.
 func (o *Org) loginError(app *App, user *User) *response {
 	now := o.config.Now()
 	for len(user.logins) > 0 && now.Sub(user.logins[0]) >= time.Hour {
@@ -107,7 +106,7 @@ func (o *Org) loginError(app *App, user *User) *response {
 	return nil
 }
 
-// tokenResponse is the token answer. It has no expires_in.
+// tokenResponse returns the token response. It has no expires_in.
 func (o *Org) tokenResponse(r *request, s *session, used *credentials) *response {
 	signs := used.secret
 	if o.config.SignWithPrimary {
@@ -136,8 +135,8 @@ func (o *Org) tokenResponse(r *request, s *session, used *credentials) *response
 	return a
 }
 
-// negotiate encodes a token answer as the client accepts it: a form or XML for one that takes no JSON. A fault finds no
-// fields in it, and changes nothing.
+// negotiate encodes a token response as a form or XML for a client that does not accept JSON. Faults do not change such
+// a response.
 func (r *request) negotiate(a *response) *response {
 	switch {
 	case accepts(r.Request, "application/json"):
@@ -149,7 +148,7 @@ func (r *request) negotiate(a *response) *response {
 	return a
 }
 
-// sign puts the signature of id and issued_at into the answer.
+// sign sets the signature of id and issued_at.
 func (o *Org) sign(a *response) {
 	id, _ := a.fields["id"].(string)
 	issued, _ := a.fields["issued_at"].(string)

@@ -12,19 +12,19 @@ import (
 	"syscall"
 )
 
-// Network is an in-memory network of several hosts. Nothing on it takes time, and a goroutine that waits for it is
-// durably blocked in the sense of testing/synctest, so that servers and clients run inside a bubble with its clock.
-// Make it, its listeners and its clients inside the bubble, and stop them before the bubble ends. The zero value is
-// ready to use, and its methods are safe for concurrent use.
+// Network is an in-memory network of several hosts without latency. A goroutine that waits for it is durably blocked
+// in the sense of testing/synctest, so that servers and clients run inside a bubble with its clock. Create the
+// network, its listeners and clients inside the bubble, and stop them before the bubble ends. The zero value is ready
+// to use. All methods are safe for concurrent use.
 //
-// There is no TLS on it. Transport sends https as it sends http, and an Org that listens on port 443 names itself with
-// https.
+// The network has no TLS. Transport sends https as it sends http, and an Org that listens on port 443 takes requests
+// for https.
 type Network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
 }
 
-// Listen opens host:port. Dial finds it by exactly that name.
+// Listen listens at addr, host:port. Only that exact name reaches it.
 func (n *Network) Listen(addr string) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -39,7 +39,7 @@ func (n *Network) Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve serves h at host:port until stop is called, which breaks every connection.
+// Serve serves h at addr, host:port, until stop is called. stop closes all connections.
 func (n *Network) Serve(addr string, h http.Handler) (stop func(), err error) {
 	l, err := n.Listen(addr)
 	if err != nil {
@@ -48,9 +48,9 @@ func (n *Network) Serve(addr string, h http.Handler) (stop func(), err error) {
 	return serve(l, h), nil
 }
 
-// serve serves h until stop is called, which returns when nobody accepts connections any more.
+// serve serves h until stop is called. stop returns when the listener is closed.
 func serve(l net.Listener, h http.Handler) (stop func()) {
-	server := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)} // faults would fill the log
+	server := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)} // silent, because of injected faults
 	var done sync.WaitGroup
 	done.Go(func() { _ = server.Serve(l) }) // returns when closed
 	return func() {
@@ -59,8 +59,25 @@ func serve(l net.Listener, h http.Handler) (stop func()) {
 	}
 }
 
-// DialContext connects to a listener. Like a real network it reports a host that does not exist, and a port where
-// nobody listens.
+// Server serves an org over TCP.
+type Server struct {
+	URL  string // http://host:port
+	stop func()
+}
+
+// Start serves the org over TCP at addr. The address 127.0.0.1:0 is a free port of this machine.
+func (o *Org) Start(addr string) (*Server, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{URL: "http://" + l.Addr().String(), stop: serve(l, o)}, nil
+}
+
+// Close closes all connections, including those that hang, and frees the port.
+func (s *Server) Close() { s.stop() }
+
+// DialContext connects to a listener. It reports unknown hosts and closed ports with the errors of package net.
 func (n *Network) DialContext(ctx context.Context, _, addr string) (net.Conn, error) {
 	l, err := n.find(addr)
 	if err != nil {
@@ -102,13 +119,13 @@ func connectionRefused(addr string) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: address(addr), Err: syscall.ECONNREFUSED}
 }
 
-// Transport returns a new transport whose connections go over this network. A transport of another make does the same
-// with DialContext and DialTLSContext set to n.DialContext.
+// Transport returns a new transport whose connections go over this network. Other transports do so if their DialContext
+// and DialTLSContext are n.DialContext.
 func (n *Network) Transport() *http.Transport {
 	return &http.Transport{DialContext: n.DialContext, DialTLSContext: n.DialContext}
 }
 
-// Client returns a client with a transport of its own. Call its CloseIdleConnections before a bubble ends.
+// Client returns a client with a new Transport. Call its CloseIdleConnections before a bubble ends.
 func (n *Network) Client() *http.Client { return &http.Client{Transport: n.Transport()} }
 
 type listener struct {
@@ -145,19 +162,19 @@ type address string
 func (address) Network() string  { return "tcp" }
 func (a address) String() string { return string(a) }
 
-// conn is one end of a connection. It can be reset, as TCP's can.
+// conn is one end of a connection. Like TCP it can be reset.
 type conn struct {
 	net.Conn
 	local, remote address
 	peer          *conn
-	resetOnClose  atomic.Bool // Close resets
-	peerReset     atomic.Bool // the peer has reset
+	resetOnClose  atomic.Bool // Close resets the connection
+	peerReset     atomic.Bool // the peer has reset the connection
 }
 
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
-// SetLinger with zero makes Close reset the connection, as that of net.TCPConn.
+// SetLinger with zero makes Close reset the connection, as in net.TCPConn.
 func (c *conn) SetLinger(seconds int) error {
 	c.resetOnClose.Store(seconds == 0)
 	return nil
@@ -180,7 +197,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	return n, c.mapError("write", err)
 }
 
-// mapError says what TCP would say of a connection that the peer has closed.
+// mapError returns the error of TCP for a connection that the peer has reset.
 func (c *conn) mapError(op string, err error) error {
 	if c.peerReset.Load() && (err == io.EOF || err == io.ErrClosedPipe) {
 		return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: syscall.ECONNRESET}

@@ -15,11 +15,13 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-func TestNetworkHasHosts(t *testing.T) {
+func TestNetworkHosts(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var network sfoauthtest.Network
 		for _, host := range []string{"a.example", "b.example"} {
-			stop, err := network.Serve(host+":80", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, host) }))
+			respond := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, host) }
+			stop, err := network.Serve(host+":80", http.HandlerFunc(respond))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -35,12 +37,12 @@ func TestNetworkHasHosts(t *testing.T) {
 			body, _ := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			if string(body) != host {
-				t.Errorf("%s answers as %s", host, body)
+				t.Errorf("%s responds as %s", host, body)
 			}
 		}
 
 		if _, err := client.Get("http://a.example:81"); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("a port where nobody listens: %v", err)
+			t.Errorf("a closed port: %v", err)
 		}
 		_, err := client.Get("http://c.example")
 		if missing, ok := errors.AsType[*net.DNSError](err); !ok || !missing.IsNotFound {
@@ -52,7 +54,8 @@ func TestNetworkHasHosts(t *testing.T) {
 	})
 }
 
-func TestNetworkListenerCloses(t *testing.T) {
+func TestNetworkListenerClose(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var network sfoauthtest.Network
 		l, err := network.Listen("a.example:1")
@@ -65,7 +68,7 @@ func TestNetworkListenerCloses(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := network.DialContext(ctx, "tcp", "a.example:1"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("nobody accepts: %v", err)
+			t.Errorf("no accept: %v", err)
 		}
 		dialled := make(chan error)
 		go func() {
@@ -88,9 +91,10 @@ func TestNetworkListenerCloses(t *testing.T) {
 }
 
 // A session's life of days passes in a bubble in no time.
-func TestOrgRunsOnFakeTime(t *testing.T) {
+func TestFakeTime(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCaller(t)
+		c := newFaultClient(t)
 		c.prepare()
 		for range 3 * 24 {
 			time.Sleep(time.Hour)
@@ -105,13 +109,14 @@ func TestOrgRunsOnFakeTime(t *testing.T) {
 	})
 }
 
-func TestOrgIsSafeForConcurrentUse(t *testing.T) {
+func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
 	server, org := start(t, sfoauthtest.Config{SharedSessions: true})
 	app := org.AddApp(sfoauthtest.AppOptions{})
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			c := &caller{t: t, org: org, app: app, client: http.DefaultClient, base: server.URL}
+			c := &faultClient{t: t, org: org, app: app, client: http.DefaultClient, base: server.URL}
 			for range 5 {
 				resp, err := c.send(t.Context(), sfoauthtest.Token)
 				if err != nil {

@@ -1,11 +1,15 @@
 package sfoauthtest
 
-import "net/http"
+import (
+	"maps"
+	"net/http"
+)
 
-// introspect answers POST /services/oauth2/introspect, which costs no login and is no use of the session.
+// introspect serves POST /services/oauth2/introspect, which costs no login and does not extend the session. Tokens of
+// other apps are reported as not active.
 //
-// Source: Salesforce Help, "OpenID Connect Token Introspection"; RFC 7662. An app sees its own tokens; of others it
-// learns only that they are not active. What an app hears that may not introspect at all is a choice.
+// Sources: Salesforce Help, "OpenID Connect Token Introspection"; RFC 7662. The error for an app that may not
+// introspect is a choice.
 func (o *Org) introspect(r *request) *response {
 	form, ok := r.form()
 	switch {
@@ -21,10 +25,10 @@ func (o *Org) introspect(r *request) *response {
 	default:
 		return oauthError("unsupported_token_type", "this token type is not supported")
 	}
-	app, _, refused := o.authenticate(r, form)
+	app, _, failed := o.authenticate(r, form)
 	switch {
-	case refused != nil:
-		return refused
+	case failed != nil:
+		return failed
 	case app.options.NoIntrospection:
 		return oauthError("invalid_grant", "app is not allowed to introspect tokens")
 	}
@@ -45,59 +49,62 @@ func (o *Org) introspect(r *request) *response {
 	})
 }
 
-// revoke answers POST /services/oauth2/revoke. Knowing the token is enough. Unlike the other endpoints this one answers
-// its errors as a form, unless the client accepts JSON.
+// revoke serves POST /services/oauth2/revoke, which needs no client authentication. Unlike the other endpoints it sends
+// errors as a form, unless the client accepts JSON.
 //
-// Source: Salesforce Help, "Revoke OAuth Tokens Programmatically"; Mobile SDK Development Guide, "Revoking OAuth Tokens".
+// Sources: Salesforce Help, "Revoke OAuth Tokens Programmatically"; Mobile SDK Development Guide, "Revoking OAuth
+// Tokens".
 func (o *Org) revoke(r *request) *response {
 	form, ok := r.form()
 	token := form.Get("token")
-	var refused *response
+	var failed *response
 	switch s := o.sessions[token]; {
 	case r.Method != http.MethodPost:
-		refused = oauthError("invalid_request", "must use HTTP POST")
+		failed = oauthError("invalid_request", "must use HTTP POST")
 	case hasSensitiveParams(r.URL.Query()):
-		refused = oauthError("invalid_request", "parameters not supported in the query string")
+		failed = oauthError("invalid_request", "parameters not supported in the query string")
 	case !ok || token == "":
-		refused = oauthError("unsupported_token_type", "this token type is not supported")
+		failed = oauthError("unsupported_token_type", "this token type is not supported")
 	case !o.active(s):
-		refused = oauthError("invalid_token", "invalid token")
+		failed = oauthError("invalid_token", "invalid token")
 	default:
 		s.ended = true
 		return &response{status: http.StatusOK, kind: "text/plain"}
 	}
 	if !accepts(r.Request, "application/json") {
-		refused.encodeForm()
+		failed.encodeForm()
 	}
-	return refused
+	return failed
 }
 
-// userInfo answers /services/oauth2/userinfo and the user's identity URL, which is a use of the session.
+// userInfo serves /services/oauth2/userinfo and the user's identity URL. Both extend the session.
 //
-// Sources: Salesforce Help, "Identity URLs", "UserInfo Endpoint". That another user's identity URL reads as one of another org
-// is a choice.
+// Sources: Salesforce Help, "Identity URLs", "UserInfo Endpoint". The response to another user's identity URL is a
+// choice.
 func (o *Org) userInfo(r *request) *response {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return &response{status: http.StatusMethodNotAllowed, kind: html}
 	}
 	if bearer(r.Request) == "" {
-		return &response{status: http.StatusForbidden, kind: html, body: []byte("Missing_OAuth_Token")}
+		return htmlPage(http.StatusForbidden, "Missing_OAuth_Token")
 	}
 	s := o.useSession(r)
 	switch {
 	case s == nil:
-		return &response{status: http.StatusForbidden, kind: html, body: []byte("Bad_OAuth_Token")}
-	case r.ids == nil:
+		return htmlPage(http.StatusForbidden, "Bad_OAuth_Token")
+	case r.ids["user"] == "":
 		return ok200(o.claims(r, s))
 	case r.ids["org"] != o.id || !equalIDs(s.user.ID, r.ids["user"]):
-		return &response{status: http.StatusForbidden, kind: html, body: []byte("Wrong_Org")}
+		return htmlPage(http.StatusForbidden, "Wrong_Org")
 	}
 	name := s.user.options.Username
 	fields := o.claims(r, s)
 	for _, claim := range []string{"sub", "preferred_username", "nickname", "name"} {
 		delete(fields, claim)
 	}
-	fields["id"], fields["username"], fields["nick_name"], fields["display_name"], fields["asserted_user"] = s.identity, name, name, "Integration User", true
+	maps.Copy(fields, map[string]any{
+		"id": s.identity, "username": name, "nick_name": name, "display_name": "Integration User", "asserted_user": true,
+	})
 	return ok200(fields)
 }
 

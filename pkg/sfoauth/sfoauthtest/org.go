@@ -1,13 +1,13 @@
-// Package sfoauthtest is a simulated Salesforce org for tests: the OAuth endpoints of the client credentials flow, a
-// small REST API, and the part of the Connect REST API that changes an app's key and secret. It is as strict as
-// Salesforce, can be told to fail in every way that a server and a network fail, and records what it was sent, so that a
-// test can assert that nothing improper was.
+// Package sfoauthtest is a simulated Salesforce org for tests: the OAuth endpoints of the client credentials flow, the
+// REST API as far as a token matters to it, and the part of the Connect REST API that rotates an app's credentials. It
+// is as strict as Salesforce, injects the faults of servers and networks, and records requests, so that a test can
+// assert that a client sent no secret to the wrong place.
 //
-// An [Org] is an [net/http.Handler]. [Org.Start] serves it over TCP; a [Network] serves it in memory, which works inside
-// a testing/synctest bubble. Create everything that a bubble uses inside the bubble.
+// An [Org] is an [net/http.Handler]. [Org.Start] serves it over TCP. A [Network] serves it in memory, which works
+// inside a testing/synctest bubble; create everything that a bubble uses inside the bubble.
 //
-// What Salesforce documents is done as documented, with the source beside it. Where the documentation is silent, the
-// choice is the one that is harder on a client, and the comment says that it is a choice.
+// The org follows Salesforce's documentation, which comments cite. Where the documentation is silent, the org does what
+// is harder for a client, and a comment calls that a choice.
 package sfoauthtest
 
 import (
@@ -25,21 +25,22 @@ type Org struct {
 	config Config
 	id     string
 
-	mu       sync.Mutex
-	apps     []*App
-	users    []*User
-	sessions map[string]*session // by token
-	faults   map[Endpoint][]*injectedFault
-	cleared  chan struct{} // closed when faults are cleared, to let go of requests that hang
-	stats    Stats
-	secrets  []string
-	isSecret map[string]bool // the members of secrets
-	locked   bool
-	dayStart time.Time // when the current count of REST requests began
-	dayCount int
+	mu        sync.Mutex
+	apps      []*App
+	users     []*User
+	sessions  map[string]*session // by token
+	faults    map[Endpoint][]*injectedFault
+	cleared   chan struct{} // closed by ClearFaults, to release requests that hang
+	stats     Stats
+	secrets   []string
+	isSecret  map[string]bool // the members of secrets
+	locked    bool
+	renamedTo string    // base URL; empty: the org has not been renamed
+	dayStart  time.Time // start of dayCount
+	dayCount  int       // REST requests
 }
 
-// New returns an org without apps. It panics where the configuration is one that Salesforce does not allow.
+// New returns an org without apps. It panics if Salesforce does not allow config's SessionTimeout.
 func New(config Config) *Org {
 	config.setDefaults()
 	return &Org{
@@ -56,29 +57,30 @@ func New(config Config) *Org {
 // ID returns the org's id, 00D… with 18 characters.
 func (o *Org) ID() string { return o.id }
 
-// SetLocked locks the org or unlocks it: no login succeeds and no session works while it is locked.
+// SetLocked locks or unlocks the org. In a locked org every login fails and no session is active.
 func (o *Org) SetLocked(locked bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.locked = locked
 }
 
-// Rename gives the org another My Domain, as Config.RenamedTo does. Empty: it has its old one again.
+// Rename changes the org's My Domain. Requests to other hosts are then redirected to baseURL with 301 and have no
+// effect. An empty baseURL restores the old name. Source: Salesforce Help, "My Domain Redirections".
 func (o *Org) Rename(baseURL string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.config.RenamedTo = strings.TrimSuffix(baseURL, "/")
+	o.renamedTo = strings.TrimSuffix(baseURL, "/")
 }
 
-// Secrets returns every consumer secret, token and signature that the org has made, including those in faulty answers,
-// for tests that search what a program wrote.
+// Secrets returns every consumer secret, token and signature that the org has issued, including those in faulty
+// responses. Tests search a program's output for them.
 func (o *Org) Secrets() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.secrets)
 }
 
-// trackSecret records text as one of the org's secrets and returns it.
+// trackSecret records text as a secret and returns it.
 func (o *Org) trackSecret(text string) string {
 	if text != "" && !o.isSecret[text] {
 		o.isSecret[text] = true
@@ -87,23 +89,23 @@ func (o *Org) trackSecret(text string) string {
 	return text
 }
 
-// request is one HTTP request, read whole.
+// request is one HTTP request with its body.
 type request struct {
 	*http.Request
 	endpoint Endpoint
-	ids      map[string]string // what the path names
-	base     string            // scheme and host of the org as the client knows it
-	body     string            // the body
+	ids      map[string]string // from the path
+	base     string            // the org's scheme and host, as the client sees it
+	body     string
 }
 
-// maxRequest bounds what is read of a request, in bytes.
+// maxRequest is the largest request body, in bytes.
 const maxRequest = 1 << 20
 
-// ServeHTTP answers as the org would, or as Fail has said.
+// ServeHTTP implements http.Handler: it responds as Salesforce does, or with an injected fault.
 func (o *Org) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
-		http.Error(w, "the request broke off", http.StatusBadRequest)
+		http.Error(w, "cannot read the request", http.StatusBadRequest)
 		return
 	}
 	req := &request{Request: r, base: o.baseURL(r), body: string(text)}
@@ -132,7 +134,7 @@ func (o *Org) notify(c Call) {
 	}
 }
 
-// receive records the request and takes the fault that it meets, if any.
+// receive records the request and returns its fault, if any.
 func (o *Org) receive(r *request) (Fault, chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -141,7 +143,7 @@ func (o *Org) receive(r *request) (Fault, chan struct{}) {
 	return o.takeFault(r.endpoint), o.cleared
 }
 
-// apply does what the request asks for, or what the fault does instead.
+// apply handles the request, or applies the fault in place of it.
 func (o *Org) apply(f Fault, r *request) *response {
 	o.mu.Lock()
 	defer o.mu.Unlock()

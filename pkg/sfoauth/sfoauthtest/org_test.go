@@ -17,26 +17,31 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-const base = "https://acme.my.salesforce.com"
+const (
+	base           = "https://acme.my.salesforce.com"
+	tokenPath      = "/services/oauth2/token"
+	introspectPath = "/services/oauth2/introspect"
+	userInfoPath   = "/services/oauth2/userinfo"
+)
 
-// world is an org with one app and a clock that only the test moves.
-type world struct {
+// harness is an org with one app and a clock that only the test moves.
+type harness struct {
 	*testing.T
 	org *sfoauthtest.Org
 	app *sfoauthtest.App
 	now time.Time
 }
 
-func newWorld(t *testing.T, config sfoauthtest.Config, options sfoauthtest.AppOptions) *world {
-	w := &world{T: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+func newHarness(t *testing.T, config sfoauthtest.Config, options sfoauthtest.AppOptions) *harness {
+	h := &harness{T: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	config.BaseURL = base
-	config.Now = func() time.Time { return w.now }
-	w.org = sfoauthtest.New(config)
-	w.app = w.org.AddApp(options)
-	return w
+	config.Now = func() time.Time { return h.now }
+	h.org = sfoauthtest.New(config)
+	h.app = h.org.AddApp(options)
+	return h
 }
 
-// reply is an answer, with a JSON object decoded.
+// reply is a response, with a JSON object decoded.
 type reply struct {
 	status int
 	body   string
@@ -56,14 +61,17 @@ func (r reply) errorCode() string {
 	return ""
 }
 
+// is reports whether the reply has this status and error code.
+func (r reply) is(status int, code string) bool { return r.status == status && r.errorCode() == code }
+
 func (r reply) text(field string) string {
 	s, _ := r.fields[field].(string)
 	return s
 }
 
 // do sends a request; a field of header replaces the default.
-func (w *world) do(method, path, body string, header map[string]string) reply {
-	w.Helper()
+func (h *harness) do(method, path, body string, header map[string]string) reply {
+	h.Helper()
 	target := path
 	if !strings.Contains(path, "://") {
 		target = base + path
@@ -73,7 +81,7 @@ func (w *world) do(method, path, body string, header map[string]string) reply {
 		req.Header.Set(name, value)
 	}
 	rec := httptest.NewRecorder()
-	w.org.ServeHTTP(rec, req)
+	h.org.ServeHTTP(rec, req)
 	r := reply{status: rec.Code, body: rec.Body.String(), header: rec.Header()}
 	_ = json.Unmarshal(rec.Body.Bytes(), &r.fields)
 	return r
@@ -81,14 +89,14 @@ func (w *world) do(method, path, body string, header map[string]string) reply {
 
 const formType = "application/x-www-form-urlencoded"
 
-func (w *world) form(path string, form url.Values) reply {
-	w.Helper()
-	return w.do("POST", path, form.Encode(), map[string]string{"Content-Type": formType, "Accept": "application/json"})
+func (h *harness) form(path string, form url.Values) reply {
+	h.Helper()
+	return h.do("POST", path, form.Encode(), map[string]string{"Content-Type": formType, "Accept": "application/json"})
 }
 
-// grant is the form of a token request with the app's main pair, and what is to be different in it.
-func (w *world) grant(with ...string) url.Values {
-	key, secret := w.app.Credentials()
+// grant is the form of a token request with the app's primary credentials, and what is to be different in it.
+func (h *harness) grant(with ...string) url.Values {
+	key, secret := h.app.Credentials()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {key}, "client_secret": {secret}}
 	for i := 0; i < len(with); i += 2 {
 		form.Set(with[i], with[i+1])
@@ -96,24 +104,24 @@ func (w *world) grant(with ...string) url.Values {
 	return form
 }
 
-func (w *world) login() reply {
-	w.Helper()
-	return w.form("/services/oauth2/token", w.grant())
+func (h *harness) login() reply {
+	h.Helper()
+	return h.form(tokenPath, h.grant())
 }
 
 // token logs in and returns the token.
-func (w *world) token() string {
-	w.Helper()
-	r := w.login()
+func (h *harness) token() string {
+	h.Helper()
+	r := h.login()
 	if r.status != http.StatusOK {
-		w.Fatalf("login: %d %s", r.status, r.body)
+		h.Fatalf("login: %d %s", r.status, r.body)
 	}
 	return r.text("access_token")
 }
 
-func (w *world) get(path, token string) reply {
-	w.Helper()
-	return w.do("GET", path, "", map[string]string{"Authorization": "Bearer " + token, "Accept": "application/json"})
+func (h *harness) get(path, token string) reply {
+	h.Helper()
+	return h.do("GET", path, "", map[string]string{"Authorization": "Bearer " + token, "Accept": "application/json"})
 }
 
 func signature(secret, id, issuedAt string) string {
@@ -122,124 +130,149 @@ func signature(secret, id, issuedAt string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-func TestTokenAnswerIsSalesforces(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	r := w.login()
+func TestTokenResponse(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	r := h.login()
 	want := []string{"access_token", "id", "instance_url", "issued_at", "scope", "signature", "token_type"}
 	if got := slices.Sorted(maps.Keys(r.fields)); !slices.Equal(got, want) {
 		t.Errorf("fields %v, want %v: no expires_in", got, want)
 	}
-	_, secret := w.app.Credentials()
+	_, secret := h.app.Credentials()
 	for field, want := range map[string]string{
 		"instance_url": base, "token_type": "Bearer", "scope": "id api", "issued_at": "1767323045000",
-		"id":        base + "/id/" + w.org.ID() + "/" + w.app.User.ID,
+		"id":        base + "/id/" + h.org.ID() + "/" + h.app.User.ID,
 		"signature": signature(secret, r.text("id"), r.text("issued_at")),
 	} {
 		if r.text(field) != want {
 			t.Errorf("%s is %q, want %q", field, r.text(field), want)
 		}
 	}
-	if !strings.HasPrefix(r.text("access_token"), w.org.ID()[:15]+"!") || !w.org.TokenActive(r.text("access_token")) {
+	if !strings.HasPrefix(r.text("access_token"), h.org.ID()[:15]+"!") || !h.org.TokenActive(r.text("access_token")) {
 		t.Error("the token has another form, or is not live")
 	}
-	if len(w.org.ID()) != 18 || len(w.app.User.ID) != 18 || len(w.app.ID) != 18 || len(w.app.ConsumerID) != 18 || len(secret) != 64 {
-		t.Error("ids have 18 characters and secrets 64")
+	for _, id := range []string{h.org.ID(), h.app.User.ID, h.app.ID, h.app.ConsumerID} {
+		if len(id) != 18 || len(secret) != 64 {
+			t.Error("ids have 18 characters and secrets 64")
+		}
 	}
 
-	w.app.Change(func(o *sfoauthtest.AppOptions) { o.ExtraFields = true })
-	if r := w.login(); r.text("token_format") != "opaque" || r.text("api_instance_url") == "" || r.text("sfdc_community_id") == "" {
-		t.Errorf("MoreFields: only %v", slices.Sorted(maps.Keys(r.fields)))
+	h.app.Change(func(o *sfoauthtest.AppOptions) { o.ExtraFields = true })
+	r = h.login()
+	if r.text("token_format") != "opaque" || r.text("api_instance_url") == "" || r.text("sfdc_community_id") == "" {
+		t.Errorf("ExtraFields: only %v", slices.Sorted(maps.Keys(r.fields)))
 	}
 }
 
-func TestTokenRequestIsChecked(t *testing.T) {
+func TestTokenRequest(t *testing.T) {
+	t.Parallel()
+	const (
+		unsupportedGrant = "unsupported_grant_type: grant type not supported"
+		mustPost         = "invalid_request: must use HTTP POST"
+		wrongSecret      = "invalid_client: invalid client credentials"
+		wrongDomain      = "invalid_grant: request not supported on this domain"
+	)
+	with := func(field, value string) func(*harness) reply {
+		return func(h *harness) reply { return h.form(tokenPath, h.grant(field, value)) }
+	}
+	at := func(host string) func(*harness) reply {
+		return func(h *harness) reply { return h.form(host+tokenPath, h.grant()) }
+	}
+	send := func(method, body string, header map[string]string) func(*harness) reply {
+		return func(h *harness) reply { return h.do(method, tokenPath, body, header) }
+	}
 	for _, test := range []struct {
-		name     string
-		ask      func(*world) reply
-		want     string // empty: a token
-		improper string // part of it; empty: nothing is
+		name       string
+		ask        func(*harness) reply
+		want       string // empty: a token
+		violations string // part of it; empty: nothing is
 	}{
-		{"form", (*world).login, "", ""},
-		{"basic", func(w *world) reply { return w.basic("grant_type=client_credentials") }, "", ""},
-		{"basic and form", func(w *world) reply { return w.basic(w.grant().Encode()) }, "invalid_request: more than one way of client authentication", "in a Basic header and in the form"},
-		{"GET", func(w *world) reply { return w.do("GET", "/services/oauth2/token", "", nil) }, "invalid_request: must use HTTP POST", ""},
-		{"DELETE", func(w *world) reply { return w.do("DELETE", "/services/oauth2/token", "", nil) }, "invalid_request: must use HTTP POST", ""},
-		{"query", func(w *world) reply { return w.form("/services/oauth2/token?"+w.grant().Encode(), w.grant()) }, "invalid_request: parameters not supported in the query string", "in the query string"},
-		{"JSON", func(w *world) reply {
-			return w.do("POST", "/services/oauth2/token", `{"grant_type":"client_credentials"}`, map[string]string{"Content-Type": "application/json"})
-		}, "unsupported_grant_type: grant type not supported", ""},
-		{"no grant type", func(w *world) reply { return w.form("/services/oauth2/token", url.Values{}) }, "unsupported_grant_type: grant type not supported", ""},
-		{"password grant", func(w *world) reply { return w.form("/services/oauth2/token", w.grant("grant_type", "password")) }, "unsupported_grant_type: grant type not supported", ""},
-		{"scope", func(w *world) reply { return w.form("/services/oauth2/token", w.grant("scope", "api")) }, "invalid_request: scope parameter not supported", "a scope"},
-		{"unknown key", func(w *world) reply { return w.form("/services/oauth2/token", w.grant("client_id", "3MVG9x")) }, "invalid_client_id: client identifier invalid", ""},
-		{"no key", func(w *world) reply { return w.form("/services/oauth2/token", w.grant("client_id", "")) }, "invalid_client_id: client identifier invalid", ""},
-		{"wrong secret", func(w *world) reply { return w.form("/services/oauth2/token", w.grant("client_secret", "x")) }, "invalid_client: invalid client credentials", ""},
-		{"no secret", func(w *world) reply { return w.form("/services/oauth2/token", w.grant("client_secret", "")) }, "invalid_client: invalid client credentials", ""},
-		{"login host", func(w *world) reply { return w.form("https://login.salesforce.com/services/oauth2/token", w.grant()) }, "invalid_grant: request not supported on this domain", ""},
-		{"test host", func(w *world) reply { return w.form("https://test.salesforce.com/services/oauth2/token", w.grant()) }, "invalid_grant: request not supported on this domain", ""},
-		{"Accept", func(w *world) reply {
-			return w.do("POST", "/services/oauth2/token", "grant_type=x", map[string]string{"Content-Type": formType, "Accept": "text/plain"})
-		}, "unsupported_grant_type: grant type not supported", "Accept"},
-		{"bearer", func(w *world) reply {
-			return w.do("POST", "/services/oauth2/token", "grant_type=x", map[string]string{"Content-Type": formType, "Authorization": "Bearer x"})
-		}, "unsupported_grant_type: grant type not supported", "Authorization"},
+		{"form", (*harness).login, "", ""},
+		{"basic", func(h *harness) reply { return h.basic("grant_type=client_credentials") }, "", ""},
+		{"basic and form", func(h *harness) reply { return h.basic(h.grant().Encode()) },
+			"invalid_request: more than one way of client authentication", "in a Basic header and in the form"},
+		{"GET", send("GET", "", nil), mustPost, ""},
+		{"DELETE", send("DELETE", "", nil), mustPost, ""},
+		{"query", func(h *harness) reply { return h.form(tokenPath+"?"+h.grant().Encode(), h.grant()) },
+			"invalid_request: parameters not supported in the query string", "in the query string"},
+		{"JSON", send("POST", `{"grant_type":"client_credentials"}`, map[string]string{"Content-Type": "application/json"}),
+			unsupportedGrant, ""},
+		{"no grant type", func(h *harness) reply { return h.form(tokenPath, url.Values{}) }, unsupportedGrant, ""},
+		{"password grant", with("grant_type", "password"), unsupportedGrant, ""},
+		{"scope", with("scope", "api"), "invalid_request: scope parameter not supported", "a scope"},
+		{"unknown key", with("client_id", "3MVG9x"), unknownKey, ""},
+		{"no key", with("client_id", ""), unknownKey, ""},
+		{"wrong secret", with("client_secret", "x"), wrongSecret, ""},
+		{"no secret", with("client_secret", ""), wrongSecret, ""},
+		{"login host", at("https://login.salesforce.com"), wrongDomain, ""},
+		{"test host", at("https://test.salesforce.com"), wrongDomain, ""},
+		{"Accept", send("POST", "grant_type=x", map[string]string{"Content-Type": formType, "Accept": "text/plain"}),
+			unsupportedGrant, "Accept"},
+		{"bearer", send("POST", "grant_type=x", map[string]string{"Content-Type": formType, "Authorization": "Bearer x"}),
+			unsupportedGrant, "Authorization"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-			r := test.ask(w)
+			h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+			r := test.ask(h)
 			if status := map[bool]int{true: 200, false: 400}[test.want == ""]; r.status != status || r.errorCode() != test.want {
 				t.Errorf("%d %q, want %d %q", r.status, r.errorCode(), status, test.want)
 			}
-			improper := strings.Join(w.org.Violations(), "\n")
-			if (improper == "") != (test.improper == "") || !strings.Contains(improper, test.improper) {
-				t.Errorf("improper: %q, want %q", improper, test.improper)
+			violations := strings.Join(h.org.Violations(), "\n")
+			if (violations == "") != (test.violations == "") || !strings.Contains(violations, test.violations) {
+				t.Errorf("violations: %q, want %q", violations, test.violations)
 			}
 		})
 	}
 }
 
-func (w *world) basic(body string) reply {
-	key, secret := w.app.Credentials()
+func (h *harness) basic(body string) reply {
+	key, secret := h.app.Credentials()
 	req := &http.Request{Header: http.Header{}}
 	req.SetBasicAuth(url.QueryEscape(key), url.QueryEscape(secret))
-	return w.do("POST", "/services/oauth2/token", body, map[string]string{"Content-Type": formType, "Authorization": req.Header.Get("Authorization")})
+	header := map[string]string{"Content-Type": formType, "Authorization": req.Header.Get("Authorization")}
+	return h.do("POST", tokenPath, body, header)
 }
 
-func TestSetupRefusesLogins(t *testing.T) {
-	app := func(change func(*sfoauthtest.AppOptions)) func(*world) {
-		return func(w *world) { w.app.Change(change) }
-	}
-	user := func(change func(*sfoauthtest.UserOptions)) func(*world) {
-		return func(w *world) { w.app.User.Change(change) }
-	}
+func TestSetupErrors(t *testing.T) {
+	t.Parallel()
+	type appOptions = sfoauthtest.AppOptions
+	type userOptions = sfoauthtest.UserOptions
+	app := func(change func(*appOptions)) func(*harness) { return func(h *harness) { h.app.Change(change) } }
+	user := func(change func(*userOptions)) func(*harness) { return func(h *harness) { h.app.User.Change(change) } }
+	lock := func(h *harness) { h.org.SetLocked(true) }
 	for _, test := range []struct {
 		name  string
-		setup func(*world)
+		setup func(*harness)
 		want  string
 	}{
-		{"flow off", app(func(o *sfoauthtest.AppOptions) { o.FlowOff = true }), "unsupported_grant_type: grant type not supported"},
-		{"no run-as user", app(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true }), "invalid_grant: no client credentials user enabled"},
-		{"no scopes", app(func(o *sfoauthtest.AppOptions) { o.NoScopes = true }), "invalid_grant: no valid scopes defined"},
-		{"not installed", app(func(o *sfoauthtest.AppOptions) { o.NotInstalled = true }), "app_not_found: External client app is not installed in this org"},
-		{"blocked", app(func(o *sfoauthtest.AppOptions) { o.Blocked = true }), "OAUTH_APP_BLOCKED: this app is blocked by admin"},
-		{"not approved", app(func(o *sfoauthtest.AppOptions) { o.NotApproved = true }), "invalid_grant: user hasn't approved this consumer"},
-		{"not admin approved", app(func(o *sfoauthtest.AppOptions) { o.NotAdminApproved = true }), "invalid_app_access: user is not admin approved to access this app"},
-		{"IP", app(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }), "invalid_grant: ip restricted"},
-		{"inactive user", user(func(o *sfoauthtest.UserOptions) { o.Inactive = true }), "invalid_grant: inactive user"},
-		{"login denied", user(func(o *sfoauthtest.UserOptions) { o.LoginDenied = true }), "invalid_grant: authentication failure"},
-		{"locked org", func(w *world) { w.org.SetLocked(true) }, "inactive_org: organization is locked, closed, or suspended"},
-		{"frozen user", user(func(o *sfoauthtest.UserOptions) { o.Frozen = true }), ""},
+		{"flow off", app(func(o *appOptions) { o.FlowOff = true }), "unsupported_grant_type: grant type not supported"},
+		{"no run-as user", app(func(o *appOptions) { o.NoRunAsUser = true }),
+			"invalid_grant: no client credentials user enabled"},
+		{"no scopes", app(func(o *appOptions) { o.NoScopes = true }), "invalid_grant: no valid scopes defined"},
+		{"not installed", app(func(o *appOptions) { o.NotInstalled = true }),
+			"app_not_found: External client app is not installed in this org"},
+		{"blocked", app(func(o *appOptions) { o.Blocked = true }), "OAUTH_APP_BLOCKED: this app is blocked by admin"},
+		{"not approved", app(func(o *appOptions) { o.NotApproved = true }),
+			"invalid_grant: user hasn't approved this consumer"},
+		{"not admin approved", app(func(o *appOptions) { o.NotAdminApproved = true }),
+			"invalid_app_access: user is not admin approved to access this app"},
+		{"IP", app(func(o *appOptions) { o.IPRestricted = true }), "invalid_grant: ip restricted"},
+		{"inactive user", user(func(o *userOptions) { o.Inactive = true }), "invalid_grant: inactive user"},
+		{"login denied", user(func(o *userOptions) { o.LoginDenied = true }), "invalid_grant: authentication failure"},
+		{"locked org", lock, "inactive_org: organization is locked, closed, or suspended"},
+		{"frozen user", user(func(o *userOptions) { o.Frozen = true }), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-			key, secret := w.app.Credentials()
-			test.setup(w)
-			r := w.login()
-			if r.errorCode() != test.want || w.org.CanLogin(key, secret) != (test.want == "") {
-				t.Errorf("%q, want %q; LogsIn %t", r.errorCode(), test.want, w.org.CanLogin(key, secret))
+			h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+			key, secret := h.app.Credentials()
+			test.setup(h)
+			r := h.login()
+			if r.errorCode() != test.want || h.org.CanLogin(key, secret) != (test.want == "") {
+				t.Errorf("%q, want %q; CanLogin %t", r.errorCode(), test.want, h.org.CanLogin(key, secret))
 			}
 			if test.name == "frozen user" {
-				if got := w.get("/services/data/v65.0/limits", r.text("access_token")); got.status != http.StatusUnauthorized || w.org.TokenActive(r.text("access_token")) {
+				token := r.text("access_token")
+				if got := h.get(limits, token); got.status != http.StatusUnauthorized || h.org.TokenActive(token) {
 					t.Errorf("the token of a frozen user works: %d", got.status)
 				}
 			}
@@ -247,24 +280,25 @@ func TestSetupRefusesLogins(t *testing.T) {
 	}
 }
 
-func TestLoginsAreCountedAndLimited(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{LoginsPerHour: 3}, sfoauthtest.AppOptions{})
-	same := w.org.AddApp(sfoauthtest.AppOptions{RunAs: w.app.User})
+func TestLoginLimit(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{LoginsPerHour: 3}, sfoauthtest.AppOptions{})
+	same := h.org.AddApp(sfoauthtest.AppOptions{RunAs: h.app.User})
 	for range 2 {
-		w.token()
+		h.token()
 	}
-	first := w.app
-	w.app = same
-	w.token()
-	w.app = first
-	if r := w.login(); r.errorCode() != "invalid_grant: login rate exceeded" {
+	first := h.app
+	h.app = same
+	h.token()
+	h.app = first
+	if r := h.login(); r.errorCode() != "invalid_grant: login rate exceeded" {
 		t.Errorf("the fourth login of the user within the hour: %s", r.body)
 	}
-	w.now = w.now.Add(time.Hour)
-	w.token()
-	w.form("/services/oauth2/token", w.grant("client_secret", "wrong"))
+	h.now = h.now.Add(time.Hour)
+	h.token()
+	h.form(tokenPath, h.grant("client_secret", "wrong"))
 
-	seen := w.org.Stats()
+	seen := h.org.Stats()
 	if want := (sfoauthtest.Logins{Attempts: 6, Succeeded: 4}); seen.Logins != want {
 		t.Errorf("logins %+v, want %+v", seen.Logins, want)
 	}
@@ -274,30 +308,32 @@ func TestLoginsAreCountedAndLimited(t *testing.T) {
 	if seen.Calls[sfoauthtest.Token] != 6 || seen.Form != 6 || seen.Basic != 0 {
 		t.Errorf("seen %+v", seen)
 	}
-	w.org.ResetStats()
-	if seen := w.org.Stats(); seen.Logins.Attempts != 0 || len(seen.Calls) != 0 {
-		t.Errorf("seen after Forget %+v", seen)
+	h.org.ResetStats()
+	if seen := h.org.Stats(); seen.Logins.Attempts != 0 || len(seen.Calls) != 0 {
+		t.Errorf("stats after ResetStats %+v", seen)
 	}
 }
 
-func TestRegeneratedPairPropagates(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{PropagationDelay: 5 * time.Minute}, sfoauthtest.AppOptions{})
-	old, live := w.grant(), w.token()
-	w.app.Regenerate()
-	for name, form := range map[string]url.Values{"old": old, "new": w.grant()} {
-		if r := w.form("/services/oauth2/token", form); r.errorCode() != "invalid_client_id: client identifier invalid" {
-			t.Errorf("the %s pair at once: %s", name, r.errorCode())
+func TestRegenerate(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{PropagationDelay: 5 * time.Minute}, sfoauthtest.AppOptions{})
+	old, live := h.grant(), h.token()
+	h.app.Regenerate()
+	for name, form := range map[string]url.Values{"old": old, "new": h.grant()} {
+		if r := h.form(tokenPath, form); r.errorCode() != "invalid_client_id: client identifier invalid" {
+			t.Errorf("the %s credentials at once: %s", name, r.errorCode())
 		}
 	}
-	w.now = w.now.Add(5 * time.Minute)
-	w.token()
-	if !w.org.TokenActive(live) {
-		t.Error("the session died with the pair")
+	h.now = h.now.Add(5 * time.Minute)
+	h.token()
+	if !h.org.TokenActive(live) {
+		t.Error("the session ended with the credentials")
 	}
 }
 
-func TestFormats(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+func TestResponseFormats(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 	for accept, want := range map[string]string{
 		"":                                       "application/json;charset=UTF-8",
 		"*/*":                                    "application/json;charset=UTF-8",
@@ -306,7 +342,8 @@ func TestFormats(t *testing.T) {
 		"application/xml":                        "application/xml;charset=UTF-8",
 		"application/xml, " + "application/json": "application/json;charset=UTF-8",
 	} {
-		r := w.do("POST", "/services/oauth2/token", w.grant().Encode(), map[string]string{"Content-Type": formType, "Accept": accept})
+		header := map[string]string{"Content-Type": formType, "Accept": accept}
+		r := h.do("POST", tokenPath, h.grant().Encode(), header)
 		if r.status != 200 || r.header.Get("Content-Type") != want || !strings.Contains(r.body, "access_token") {
 			t.Errorf("Accept %q: %d %s", accept, r.status, r.header.Get("Content-Type"))
 		}
@@ -314,47 +351,50 @@ func TestFormats(t *testing.T) {
 }
 
 func TestOtherHostsAndPaths(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 	for _, host := range []string{"acme.lightning.force.com", "acme.my.salesforce-setup.com"} {
-		r := w.form("https://"+host+"/services/oauth2/token", w.grant())
-		if r.status != http.StatusFound || r.header.Get("Location") != base+"/services/oauth2/token" {
+		r := h.form("https://"+host+tokenPath, h.grant())
+		if r.status != http.StatusFound || r.header.Get("Location") != base+tokenPath {
 			t.Errorf("%s: %d to %s", host, r.status, r.header.Get("Location"))
 		}
 	}
-	if r := w.do("GET", "/nothing", "", nil); r.status != http.StatusNotFound {
+	if r := h.do("GET", "/nothing", "", nil); r.status != http.StatusNotFound {
 		t.Errorf("an unknown path: %d", r.status)
 	}
-	if r := w.do("POST", "/services/oauth2/token", strings.Repeat("x", 2<<20), nil); r.status != http.StatusBadRequest {
+	if r := h.do("POST", tokenPath, strings.Repeat("x", 2<<20), nil); r.status != http.StatusBadRequest {
 		t.Errorf("a request of 2 MiB: %d", r.status)
 	}
 }
 
-func TestSecretsListsAll(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	_, old := w.app.Credentials()
-	r := w.login()
-	_, secret := w.app.Regenerate()
-	w.org.InjectFault(sfoauthtest.Token, sfoauthtest.Field("access_token", "not a token"), 1)
-	w.login()
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	_, old := h.app.Credentials()
+	r := h.login()
+	_, secret := h.app.Regenerate()
+	h.org.InjectFault(sfoauthtest.Token, sfoauthtest.Field("access_token", "not a token"), 1)
+	h.login()
 	for _, want := range []string{old, secret, r.text("access_token"), r.text("signature"), "not a token"} {
-		if !slices.Contains(w.org.Secrets(), want) {
+		if !slices.Contains(h.org.Secrets(), want) {
 			t.Errorf("a secret is not listed")
 		}
 	}
 }
 
-func TestImproperNeverHoldsValues(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	token := w.token()
-	_, secret := w.app.Credentials()
-	w.do("GET", "/services/data/v65.0/query?q="+url.QueryEscape(token), "", nil)
-	w.do("GET", "/services/data/"+url.PathEscape(token), "", nil)
-	w.do("GET", "/nothing", "", map[string]string{"Authorization": "Bearer " + token})
-	w.do("GET", "/services/data", "", map[string]string{"Cookie": "sid=" + token})
-	w.do("POST", "/services/data", "x="+secret, nil)
-	w.do("GET", "/services/data", "", map[string]string{"X-Debug": "sent " + token})
-	w.get("/services/data", secret)
-	got := w.org.Violations()
+func TestViolations(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	token := h.token()
+	_, secret := h.app.Credentials()
+	h.do("GET", "/services/data/v65.0/limits?q="+url.QueryEscape(token), "", nil)
+	h.do("GET", "/services/data/"+url.PathEscape(token), "", nil)
+	h.do("GET", "/nothing", "", map[string]string{"Authorization": "Bearer " + token})
+	h.do("GET", "/services/data", "", map[string]string{"Cookie": "sid=" + token})
+	h.do("POST", "/services/data", "x="+secret, nil)
+	h.do("GET", "/services/data", "", map[string]string{"X-Debug": "sent " + token})
+	h.get("/services/data", secret)
+	got := h.org.Violations()
 	want := []string{
 		"GET rest: credentials or a token in the query string",
 		"GET rest: credentials or a token in the path",
@@ -365,12 +405,15 @@ func TestImproperNeverHoldsValues(t *testing.T) {
 		"GET rest: a secret that is no token in the Authorization header",
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("improper:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("violations:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
 func TestSessionTimeoutBounds(t *testing.T) {
-	for timeout, panics := range map[time.Duration]bool{0: false, 15 * time.Minute: false, 24 * time.Hour: false, time.Minute: true, 25 * time.Hour: true} {
+	t.Parallel()
+	for timeout, panics := range map[time.Duration]bool{
+		0: false, 15 * time.Minute: false, 24 * time.Hour: false, time.Minute: true, 25 * time.Hour: true,
+	} {
 		func() {
 			defer func() {
 				if (recover() != nil) != panics {
@@ -382,10 +425,12 @@ func TestSessionTimeoutBounds(t *testing.T) {
 	}
 }
 
-func TestWatchSeesArrivedAndDone(t *testing.T) {
+func TestOnCall(t *testing.T) {
+	t.Parallel()
 	var calls []sfoauthtest.Call
-	w := newWorld(t, sfoauthtest.Config{OnCall: func(c sfoauthtest.Call) { calls = append(calls, c) }}, sfoauthtest.AppOptions{})
-	w.token()
+	record := func(c sfoauthtest.Call) { calls = append(calls, c) }
+	h := newHarness(t, sfoauthtest.Config{OnCall: record}, sfoauthtest.AppOptions{})
+	h.token()
 	want := []sfoauthtest.Call{
 		{Endpoint: sfoauthtest.Token, Phase: sfoauthtest.Arrived},
 		{Endpoint: sfoauthtest.Token, Phase: sfoauthtest.Done, Status: 200},

@@ -14,17 +14,17 @@ import (
 
 const html = "text/html;charset=UTF-8"
 
-// response is what the org says to one request, not yet written. Either fields or body is set.
+// response is a response that has not been written yet. Either fields or body is set.
 type response struct {
 	status int
 	kind   string         // content type; empty: JSON
-	header http.Header    // beside the content type
+	header http.Header    // in addition to the content type
 	fields map[string]any // encoded as JSON
 	body   []byte
-	secret string // the consumer secret that signs fields; empty: the answer is not signed
+	secret string // the consumer secret that signs fields; empty: not signed
 }
 
-// bytes returns the body as it goes over the wire.
+// bytes returns the encoded body.
 func (a *response) bytes() []byte {
 	if a.fields == nil {
 		return a.body
@@ -50,7 +50,7 @@ func (a *response) encodeXML() {
 	b.WriteString(`<?xml version="1.0" encoding="UTF-8"?><OAuth>`)
 	for _, name := range slices.Sorted(maps.Keys(a.fields)) {
 		fmt.Fprintf(&b, "<%s>", name)
-		_ = xml.EscapeText(&b, fmt.Append(nil, a.fields[name])) // a bytes.Buffer takes everything
+		_ = xml.EscapeText(&b, fmt.Append(nil, a.fields[name])) // a bytes.Buffer never fails
 		fmt.Fprintf(&b, "</%s>", name)
 	}
 	b.WriteString("</OAuth>")
@@ -60,20 +60,21 @@ func (a *response) encodeXML() {
 func encodeJSON(value any) []byte {
 	text, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // answers are strings, numbers, lists and maps
+		panic(err) // values are strings, numbers, lists and maps
 	}
 	return text
 }
 
-// ok200 is a good answer.
+// ok200 is a success with JSON fields.
 func ok200(fields map[string]any) *response {
 	return &response{status: http.StatusOK, fields: fields}
 }
 
-// oauthError is an error of the OAuth endpoints, which is always a 400, even where RFC 6749 section 5.2 allows or wants
-// a 401.
+// oauthError is an error of the OAuth endpoints. Its status is always 400, also where RFC 6749 section 5.2 allows or
+// requires 401.
 func oauthError(code, description string) *response {
-	return &response{status: http.StatusBadRequest, fields: map[string]any{"error": code, "error_description": description}}
+	fields := map[string]any{"error": code, "error_description": description}
+	return &response{status: http.StatusBadRequest, fields: fields}
 }
 
 // restError is an error of the REST API: a list of one.
@@ -81,19 +82,24 @@ func restError(status int, code, message string) *response {
 	return &response{status: status, body: encodeJSON([]map[string]string{{"message": message, "errorCode": code}})}
 }
 
-// redirect sends the client elsewhere.
+// htmlPage is a web page, as Salesforce's edge sends it.
+func htmlPage(status int, page string) *response {
+	return &response{status: status, kind: html, body: []byte(page)}
+}
+
+// redirect is a redirect to another URL.
 func redirect(status int, to string) *response {
 	return &response{status: status, kind: html, header: http.Header{"Location": {to}}}
 }
 
-// write sends the answer in one piece.
+// write sends the response.
 func (a *response) write(w http.ResponseWriter) {
 	text := a.start(w)
 	w.WriteHeader(a.status)
-	_, _ = w.Write(text) // fails when the client has gone, which is its business
+	_, _ = w.Write(text) // fails if the client has closed the connection
 }
 
-// start sets the headers and returns the body that is to follow.
+// start sets the headers and returns the body.
 func (a *response) start(w http.ResponseWriter) []byte {
 	maps.Copy(w.Header(), a.header)
 	kind := a.kind
@@ -105,7 +111,7 @@ func (a *response) start(w http.ResponseWriter) []byte {
 	return a.bytes()
 }
 
-// accepts says whether the request names the media type in Accept. A request without Accept names nothing.
+// accepts reports whether the request's Accept header lists the media type.
 func accepts(r *http.Request, mediaType string) bool {
 	for _, value := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(value, ",") {

@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// oldestVersion of the REST API that still answers. Source: Salesforce Help, "API End-of-Life Policy": versions 21.0 to
-// 30.0 are retired.
+// oldestVersion is the oldest version of the REST API. Source: Salesforce Help, "API End-of-Life Policy": versions 21.0
+// to 30.0 are retired.
 const oldestVersion = 31
 
-// rest answers the REST API but for the part that changes an app's pair.
+// rest serves the REST API except for the Connect REST API.
 func (o *Org) rest(r *request) *response {
 	if r.ids["version"] == "" {
 		return o.versions(r)
 	}
-	s, refused := o.restSession(r)
-	if refused != nil {
-		return refused
+	s, failed := o.restSession(r)
+	if failed != nil {
+		return failed
 	}
 	a := o.resource(r, s)
 	a.setHeader("Sforce-Limit-Info", fmt.Sprintf("api-usage=%d/%d", o.dayCount, o.config.RequestsPerDay))
@@ -45,7 +45,7 @@ func notFound() *response {
 	return restError(http.StatusNotFound, "NOT_FOUND", "The requested resource does not exist")
 }
 
-// restSession returns the session that a REST request runs in, or why it may not.
+// restSession returns the session of a REST request, or the error response if there is none.
 func (o *Org) restSession(r *request) (*session, *response) {
 	now := o.config.Now()
 	if now.Sub(o.dayStart) >= 24*time.Hour {
@@ -53,7 +53,7 @@ func (o *Org) restSession(r *request) (*session, *response) {
 	}
 	s := o.useSession(r)
 	switch {
-	case s == nil && o.active(o.sessions[bearer(r.Request)]): // frozen, or locked to another address
+	case s == nil && o.active(o.sessions[bearer(r.Request)]): // frozen user or locked session
 		return nil, sessionNotValid()
 	case s == nil:
 		return nil, restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "Session expired or invalid")
@@ -68,25 +68,26 @@ func (o *Org) restSession(r *request) (*session, *response) {
 	return s, nil
 }
 
-// sessionNotValid is the answer about a session that is alive and may not be used here: for a frozen user, a session that
-// is locked to another address, and a token without the api scope alike.
+// sessionNotValid is the response for an active session that the REST API rejects: that of a frozen user, one that is
+// locked to another address, and one without the api scope.
 func sessionNotValid() *response {
 	return restError(http.StatusUnauthorized, "INVALID_SESSION_ID", "This session is not valid for use with the REST API")
 }
 
-// apiScope says whether a token of these scopes opens the REST API.
+// apiScope reports whether the scopes include the REST API.
 func apiScope(scopes string) bool {
 	return slices.ContainsFunc(strings.Fields(scopes), func(s string) bool { return s == "api" || s == "full" })
 }
 
-// versions lists the versions of the REST API, for which nobody needs to be logged in.
+// versions lists the versions of the REST API, which needs no token.
 func (o *Org) versions(r *request) *response {
 	var list []map[string]string
 	for v := oldestVersion; v <= o.config.APIVersion; v++ {
 		// Three releases a year: version 65 is Winter '26.
 		season := []string{"Winter", "Spring", "Summer"}[(v+1)%3]
 		list = append(list, map[string]string{
-			"label": fmt.Sprintf("%s '%02d", season, 26+(v-65-(v+1)%3)/3), "url": fmt.Sprintf("/services/data/v%d.0", v), "version": fmt.Sprintf("%d.0", v),
+			"label": fmt.Sprintf("%s '%02d", season, 26+(v-65-(v+1)%3)/3),
+			"url":   fmt.Sprintf("/services/data/v%d.0", v), "version": fmt.Sprintf("%d.0", v),
 		})
 	}
 	return &response{status: http.StatusOK, body: encodeJSON(list)}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// session is what a token stands for.
+// session is the session of a token.
 type session struct {
 	token     string
 	identity  string // the user's identity URL
@@ -18,19 +18,19 @@ type session struct {
 	user      *User
 	issued    time.Time
 	lastUsed  time.Time
-	jwtExpiry time.Time // of a JWT, which use does not extend; zero: an opaque token
+	jwtExpiry time.Time // zero: an opaque token
 	ended     bool
 }
 
-// NewToken logs the app's run-as user in without a request and without a check, and returns the token. It is not counted.
-// Without Config.BaseURL the user's identity URL has no host.
+// NewToken returns a token of the app without a request, a check or a count. Without Config.BaseURL the user's identity
+// URL has no host.
 func (a *App) NewToken() string {
 	a.org.mu.Lock()
 	defer a.org.mu.Unlock()
 	return a.org.newSession(a.org.config.BaseURL, a, a.primary).token
 }
 
-// newSession logs the app's run-as user in. base is where the client sees the org.
+// newSession logs in the app's run-as user. base is the org's base URL as the client sees it.
 func (o *Org) newSession(base string, app *App, used *credentials) *session {
 	now, user := o.config.Now(), app.options.RunAs
 	if o.config.SharedSessions && !app.options.JWT {
@@ -43,7 +43,8 @@ func (o *Org) newSession(base string, app *App, used *credentials) *session {
 			}
 		}
 	}
-	s := &session{identity: base + "/id/" + o.id + "/" + user.ID, app: app, key: used.key, user: user, issued: now, lastUsed: now}
+	identity := base + "/id/" + o.id + "/" + user.ID
+	s := &session{identity: identity, app: app, key: used.key, user: user, issued: now, lastUsed: now}
 	if app.options.JWT {
 		s.jwtExpiry = now.Add(app.options.JWTLifetime)
 		s.token = jwt(base, s)
@@ -54,17 +55,20 @@ func (o *Org) newSession(base string, app *App, used *credentials) *session {
 	return s
 }
 
-// jwt makes a token in JWT format. Its signature only has the form of RS256: 256 random bytes, which no key verifies.
-// Source of the claims: Salesforce Help, "JWT-Based Access Tokens".
+// jwt returns a JWT with a random signature, which has the form of RS256 and verifies with no key. Source of the
+// claims: Salesforce Help, "JWT-Based Access Tokens".
 func jwt(base string, s *session) string {
 	signature := make([]byte, 256)
 	_, _ = rand.Read(signature) // never fails
-	return encodeClaims(map[string]any{"alg": "RS256", "typ": "JWT", "kid": "218", "tnk": "core/prod/" + s.app.org.id, "ver": "1.0"}) +
-		"." + encodeClaims(map[string]any{
+	header := map[string]any{
+		"alg": "RS256", "typ": "JWT", "kid": "218", "tnk": "core/prod/" + s.app.org.id, "ver": "1.0",
+	}
+	claims := map[string]any{
 		"scp": s.app.options.Scope, "aud": []string{base, "https://api.salesforce.com"}, "sub": "uid:" + s.user.ID,
 		"iss": base, "client_id": s.key, "mty": "oauth", "sfi": randomText(32), "hsc": false, "roles": []string{},
 		"nbf": s.issued.Unix(), "iat": s.issued.Unix(), "exp": s.jwtExpiry.Unix(),
-	}) + "." + base64.RawURLEncoding.EncodeToString(signature)
+	}
+	return encodeClaims(header) + "." + encodeClaims(claims) + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
 func encodeClaims(claims map[string]any) string {
@@ -75,15 +79,15 @@ func encodeClaims(claims map[string]any) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-// active says whether the session exists. That of a frozen user does, though the user cannot use it.
+// active reports whether the session exists. A frozen user's session is active, but not usable.
 func (o *Org) active(s *session) bool {
 	return s != nil && !s.ended && !o.locked && !s.user.options.Inactive && o.config.Now().Before(o.expiryOf(s))
 }
 
-// usable says whether the REST API takes the session's token.
+// usable reports whether the REST API accepts the session's token.
 func (o *Org) usable(s *session) bool { return o.active(s) && !s.blocked() }
 
-// blocked reports whether the REST API refuses the session though it is alive.
+// blocked reports whether the REST API rejects the session even if it is active.
 func (s *session) blocked() bool { return s.user.options.Frozen || s.user.options.SessionsLocked }
 
 func (o *Org) expiryOf(s *session) time.Time {
@@ -93,7 +97,7 @@ func (o *Org) expiryOf(s *session) time.Time {
 	return s.lastUsed.Add(o.config.SessionTimeout)
 }
 
-// touch notes that the session is used. Use in the first half of the timeout does not extend it. Source: Salesforce
+// touch extends the session after a use. Use in the first half of the timeout does not extend it. Source: Salesforce
 // Help, "Modify Session Security Settings".
 func (o *Org) touch(s *session) {
 	if now := o.config.Now(); now.Sub(s.lastUsed) >= o.config.SessionTimeout/2 {
@@ -101,7 +105,7 @@ func (o *Org) touch(s *session) {
 	}
 }
 
-// useSession returns the live session of the request's bearer token and notes the use, or returns nil.
+// useSession extends and returns the usable session of the request's bearer token, or returns nil.
 func (o *Org) useSession(r *request) *session {
 	s := o.sessions[bearer(r.Request)]
 	if !o.usable(s) {
@@ -111,14 +115,14 @@ func (o *Org) useSession(r *request) *session {
 	return s
 }
 
-// TokenActive says whether the REST API takes the token now. Asking does not count as use.
+// TokenActive reports whether the REST API accepts the token now. It does not extend the session.
 func (o *Org) TokenActive(token string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.usable(o.sessions[token])
 }
 
-// TokenExpiry returns when the token's session ends if nobody uses it, or the zero time where it has ended.
+// TokenExpiry returns when the token's session ends without further use. It returns zero if it has ended.
 func (o *Org) TokenExpiry(token string) time.Time {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -128,7 +132,7 @@ func (o *Org) TokenExpiry(token string) time.Time {
 	return time.Time{}
 }
 
-// KillSession ends the token's session, as an administrator can, and says whether it was alive.
+// KillSession ends the token's session, as an administrator can, and reports whether it was active.
 func (o *Org) KillSession(token string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -140,7 +144,7 @@ func (o *Org) KillSession(token string) bool {
 	return true
 }
 
-// RevokeAll ends every session and returns how many were alive.
+// RevokeAll ends all sessions and returns how many were active.
 func (o *Org) RevokeAll() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -154,7 +158,7 @@ func (o *Org) RevokeAll() int {
 	return n
 }
 
-// bearer returns the token of an Authorization header. Salesforce takes the scheme OAuth as well.
+// bearer returns the token in the Authorization header. Salesforce also accepts the scheme OAuth.
 func bearer(r *http.Request) string {
 	for _, scheme := range []string{"Bearer ", "OAuth "} {
 		if h := r.Header.Get("Authorization"); len(h) > len(scheme) && strings.EqualFold(h[:len(scheme)], scheme) {

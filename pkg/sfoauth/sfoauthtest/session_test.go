@@ -14,80 +14,84 @@ import (
 
 const limits = "/services/data/v65.0/limits"
 
-func (w *world) introspect(token string) reply {
-	w.Helper()
-	form := w.grant("token", token, "token_type_hint", "access_token")
+func (h *harness) introspect(token string) reply {
+	h.Helper()
+	form := h.grant("token", token, "token_type_hint", "access_token")
 	form.Del("grant_type")
-	return w.form("/services/oauth2/introspect", form)
+	return h.form(introspectPath, form)
 }
 
-func (w *world) mustLive(token string, want bool) {
-	w.Helper()
-	if got := w.org.TokenActive(token); got != want {
-		w.Errorf("at %s the token is live: %t, want %t", w.now.Format(time.TimeOnly), got, want)
+func (h *harness) mustBeActive(token string, want bool) {
+	h.Helper()
+	if got := h.org.TokenActive(token); got != want {
+		h.Errorf("at %s the token is live: %t, want %t", h.now.Format(time.TimeOnly), got, want)
 	}
 }
 
-func TestSessionEndsAfterInactivity(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{SessionTimeout: 30 * time.Minute}, sfoauthtest.AppOptions{})
-	token := w.token()
-	w.now = w.now.Add(30*time.Minute - time.Second)
-	w.mustLive(token, true)
-	w.now = w.now.Add(time.Second)
-	w.mustLive(token, false)
-	if r := w.get(limits, token); r.status != http.StatusUnauthorized || r.errorCode() != "INVALID_SESSION_ID" {
-		t.Errorf("REST with a dead token: %d %s", r.status, r.body)
+func TestSessionTimeout(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{SessionTimeout: 30 * time.Minute}, sfoauthtest.AppOptions{})
+	token := h.token()
+	h.now = h.now.Add(30*time.Minute - time.Second)
+	h.mustBeActive(token, true)
+	h.now = h.now.Add(time.Second)
+	h.mustBeActive(token, false)
+	if r := h.get(limits, token); !r.is(http.StatusUnauthorized, "INVALID_SESSION_ID") {
+		t.Errorf("REST with an inactive token: %d %s", r.status, r.body)
 	}
-	if !w.org.TokenExpiry(token).IsZero() {
-		t.Error("a dead session has an end to come")
+	if !h.org.TokenExpiry(token).IsZero() {
+		t.Error("an ended session has an expiry")
 	}
 }
 
-// The example in Salesforce Help, "Modify Session Security Settings": with a timeout of 30 minutes, use after 10 minutes
-// does not count, and use after 20 minutes does.
-func TestUseInTheSecondHalfExtendsASession(t *testing.T) {
+// The example in Salesforce Help, "Modify Session Security Settings": with a timeout of 30 minutes, use after 10
+// minutes does not count, and use after 20 minutes does.
+func TestSessionExtension(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
-		use  func(*world, string)
-		at   time.Duration // of the use
-		end  time.Duration
+		use  func(*harness, string)
+		at   time.Duration // of the use, in minutes
+		end  time.Duration // in minutes
 	}{
-		{"REST in the first half", func(w *world, token string) { w.get(limits, token) }, 10 * time.Minute, 30 * time.Minute},
-		{"REST in the second half", func(w *world, token string) { w.get(limits, token) }, 20 * time.Minute, 50 * time.Minute},
-		{"userinfo", func(w *world, token string) { w.get("/services/oauth2/userinfo", token) }, 20 * time.Minute, 50 * time.Minute},
-		{"introspection", func(w *world, token string) { w.introspect(token) }, 20 * time.Minute, 30 * time.Minute},
-		{"another login", func(w *world, token string) { w.token() }, 20 * time.Minute, 30 * time.Minute},
+		{"REST in the first half", func(h *harness, token string) { h.get(limits, token) }, 10, 30},
+		{"REST in the second half", func(h *harness, token string) { h.get(limits, token) }, 20, 50},
+		{"userinfo", func(h *harness, token string) { h.get(userInfoPath, token) }, 20, 50},
+		{"introspection", func(h *harness, token string) { h.introspect(token) }, 20, 30},
+		{"another login", func(h *harness, token string) { h.token() }, 20, 30},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t, sfoauthtest.Config{SessionTimeout: 30 * time.Minute}, sfoauthtest.AppOptions{})
-			start, token := w.now, w.token()
-			w.now = start.Add(test.at)
-			test.use(w, token)
-			if got := w.org.TokenExpiry(token).Sub(start); got != test.end {
-				t.Errorf("ends after %v, want %v", got, test.end)
+			h := newHarness(t, sfoauthtest.Config{SessionTimeout: 30 * time.Minute}, sfoauthtest.AppOptions{})
+			start, token := h.now, h.token()
+			h.now = start.Add(test.at * time.Minute)
+			test.use(h, token)
+			if got := h.org.TokenExpiry(token).Sub(start); got != test.end*time.Minute {
+				t.Errorf("ends after %v, want %d minutes", got, test.end)
 			}
 		})
 	}
 }
 
 func TestSharedSessions(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{SharedSessions: true}, sfoauthtest.AppOptions{})
-	first := w.token()
-	if w.token() != first {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{SharedSessions: true}, sfoauthtest.AppOptions{})
+	first := h.token()
+	if h.token() != first {
 		t.Error("the second login made a new session")
 	}
-	w.org.KillSession(first)
-	if w.token() == first {
-		t.Error("a login returned a dead session")
+	h.org.KillSession(first)
+	if h.token() == first {
+		t.Error("a login returned an ended session")
 	}
-	if w.org.Stats().Logins.Succeeded != 3 {
+	if h.org.Stats().Logins.Succeeded != 3 {
 		t.Error("logins that share a session are not counted")
 	}
 }
 
 func TestJWT(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{JWT: true, JWTLifetime: 20 * time.Minute})
-	r := w.login()
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{JWT: true, JWTLifetime: 20 * time.Minute})
+	r := h.login()
 	token := r.text("access_token")
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 || r.text("token_format") != "jwt" {
@@ -101,229 +105,275 @@ func TestJWT(t *testing.T) {
 	if err != nil || json.Unmarshal(payload, &claims) != nil {
 		t.Fatal("the claims cannot be read")
 	}
-	if want := w.now.Add(20 * time.Minute).Unix(); claims.Exp != want || claims.Sub != "uid:"+w.app.User.ID {
+	if want := h.now.Add(20 * time.Minute).Unix(); claims.Exp != want || claims.Sub != "uid:"+h.app.User.ID {
 		t.Errorf("exp %d, want %d; sub %s", claims.Exp, want, claims.Sub)
 	}
-	w.now = w.now.Add(19 * time.Minute)
-	if r := w.get(limits, token); r.status != http.StatusOK {
+	h.now = h.now.Add(19 * time.Minute)
+	if r := h.get(limits, token); r.status != http.StatusOK {
 		t.Errorf("REST: %d %s", r.status, r.body)
 	}
-	w.now = w.now.Add(time.Minute)
-	w.mustLive(token, false)
+	h.now = h.now.Add(time.Minute)
+	h.mustBeActive(token, false)
 }
 
-func TestSessionsCanBeEnded(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	a, b, c := w.token(), w.token(), w.token()
-	if !w.org.KillSession(a) || w.org.KillSession(a) || w.org.KillSession("unknown") {
+func TestEndSessions(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	a, b, c := h.token(), h.token(), h.token()
+	if !h.org.KillSession(a) || h.org.KillSession(a) || h.org.KillSession("unknown") {
 		t.Error("KillSession says something else than it did")
 	}
-	w.mustLive(a, false)
-	w.mustLive(b, true)
-	if r := w.form("/services/oauth2/revoke", url.Values{"token": {b}}); r.status != http.StatusOK || r.body != "" {
+	h.mustBeActive(a, false)
+	h.mustBeActive(b, true)
+	if r := h.form("/services/oauth2/revoke", url.Values{"token": {b}}); r.status != http.StatusOK || r.body != "" {
 		t.Errorf("revoke: %d %q", r.status, r.body)
 	}
-	w.mustLive(b, false)
-	if n := w.org.RevokeAll(); n != 1 {
+	h.mustBeActive(b, false)
+	if n := h.org.RevokeAll(); n != 1 {
 		t.Errorf("RevokeAll ended %d sessions, want 1", n)
 	}
-	w.mustLive(c, false)
+	h.mustBeActive(c, false)
 
-	d := w.token()
-	w.org.SetLocked(true)
-	w.mustLive(d, false)
-	w.org.SetLocked(false)
-	w.mustLive(d, true)
-	w.app.User.Change(func(o *sfoauthtest.UserOptions) { o.Inactive = true })
-	w.mustLive(d, false)
+	d := h.token()
+	h.org.SetLocked(true)
+	h.mustBeActive(d, false)
+	h.org.SetLocked(false)
+	h.mustBeActive(d, true)
+	h.app.User.Change(func(o *sfoauthtest.UserOptions) { o.Inactive = true })
+	h.mustBeActive(d, false)
 }
 
-func TestRevokeRefuses(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	token := w.token()
-	w.org.KillSession(token)
+func TestRevokeErrors(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	token := h.token()
+	h.org.KillSession(token)
 	for name, form := range map[string]url.Values{
 		"invalid_token: invalid token":                             {"token": {token}},
 		"unsupported_token_type: this token type is not supported": {},
 	} {
-		if r := w.form("/services/oauth2/revoke", form); r.status != http.StatusBadRequest || r.errorCode() != name {
+		if r := h.form("/services/oauth2/revoke", form); r.status != http.StatusBadRequest || r.errorCode() != name {
 			t.Errorf("%d %s, want %s", r.status, r.body, name)
 		}
 	}
-	r := w.do("POST", "/services/oauth2/revoke", "token=x", map[string]string{"Content-Type": formType})
+	r := h.do("POST", "/services/oauth2/revoke", "token=x", map[string]string{"Content-Type": formType})
 	if want := "error=invalid_token&error_description=invalid%20token"; r.body != want {
 		t.Errorf("without Accept: %s, want %s", r.body, want)
 	}
-	if r := w.do("GET", "/services/oauth2/revoke?token="+url.QueryEscape(w.token()), "", nil); r.status != http.StatusBadRequest {
+	r = h.do("GET", "/services/oauth2/revoke?token="+url.QueryEscape(h.token()), "", nil)
+	if r.status != http.StatusBadRequest {
 		t.Errorf("a token in the query string: %d", r.status)
 	}
-	if len(w.org.Violations()) != 1 {
-		t.Errorf("improper: %v", w.org.Violations())
+	if len(h.org.Violations()) != 1 {
+		t.Errorf("violations: %v", h.org.Violations())
 	}
 }
 
 func TestIntrospect(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	token := w.token()
-	r := w.introspect(token)
-	key, _ := w.app.Credentials()
-	if r.fields["active"] != true || r.text("client_id") != key || r.text("username") != w.app.User.Username() || r.text("token_type") != "access_token" {
-		t.Errorf("active token: active %v, token_type %q", r.fields["active"], r.text("token_type"))
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	token := h.token()
+	r := h.introspect(token)
+	key, _ := h.app.Credentials()
+	for field, want := range map[string]any{
+		"active": true, "client_id": key, "username": h.app.User.Username(), "token_type": "access_token",
+	} {
+		if r.fields[field] != want {
+			t.Errorf("active token: another %s", field)
+		}
 	}
-	if got, want := int64(r.fields["exp"].(float64)), w.now.Add(2*time.Hour).Unix(); got != want {
+	if got, want := int64(r.fields["exp"].(float64)), h.now.Add(2*time.Hour).Unix(); got != want {
 		t.Errorf("exp %d, want %d", got, want)
 	}
-	if w.org.Stats().Logins.Attempts != 1 {
+	if h.org.Stats().Logins.Attempts != 1 {
 		t.Error("introspection counted as a login")
 	}
 
-	owner := w.app
-	w.app = w.org.AddApp(sfoauthtest.AppOptions{})
-	if r := w.introspect(token); r.body != `{"active":false}` {
+	owner := h.app
+	h.app = h.org.AddApp(sfoauthtest.AppOptions{})
+	if r := h.introspect(token); r.body != `{"active":false}` {
 		t.Error("another app sees the token")
 	}
-	w.app.Change(func(o *sfoauthtest.AppOptions) { o.IntrospectsAll = true })
-	if r := w.introspect(token); r.fields["active"] != true {
+	h.app.Change(func(o *sfoauthtest.AppOptions) { o.IntrospectsAll = true })
+	if r := h.introspect(token); r.fields["active"] != true {
 		t.Error("an app that may introspect all tokens does not see the token")
 	}
 
-	w.app = owner
-	w.org.KillSession(token)
-	if r := w.introspect(token); r.status != http.StatusOK || r.body != `{"active":false}` {
-		t.Errorf("dead token: %d %s", r.status, r.body)
+	h.app = owner
+	h.org.KillSession(token)
+	if r := h.introspect(token); r.status != http.StatusOK || r.body != `{"active":false}` {
+		t.Errorf("inactive token: %d %s", r.status, r.body)
 	}
 	for want, form := range map[string]url.Values{
-		"invalid_client: invalid client credentials":               w.grant("token", token, "client_secret", "x"),
-		"invalid_client_id: client identifier invalid":             w.grant("token", token, "client_id", "x"),
-		"invalid_request: token is required":                       w.grant(),
-		"unsupported_token_type: this token type is not supported": w.grant("token", token, "token_type_hint", "x"),
+		"invalid_client: invalid client credentials":               h.grant("token", token, "client_secret", "x"),
+		"invalid_client_id: client identifier invalid":             h.grant("token", token, "client_id", "x"),
+		"invalid_request: token is required":                       h.grant(),
+		"unsupported_token_type: this token type is not supported": h.grant("token", token, "token_type_hint", "x"),
 	} {
-		if r := w.form("/services/oauth2/introspect", form); r.status != http.StatusBadRequest || r.errorCode() != want {
+		if r := h.form(introspectPath, form); !r.is(http.StatusBadRequest, want) {
 			t.Errorf("%d %s, want %s", r.status, r.body, want)
 		}
 	}
-	w.app.Change(func(o *sfoauthtest.AppOptions) { o.NoIntrospection = true })
-	if r := w.introspect(token); r.errorCode() != "invalid_grant: app is not allowed to introspect tokens" {
+	h.app.Change(func(o *sfoauthtest.AppOptions) { o.NoIntrospection = true })
+	if r := h.introspect(token); r.errorCode() != "invalid_grant: app is not allowed to introspect tokens" {
 		t.Errorf("an app that may not introspect: %s", r.body)
 	}
 }
 
 func TestUserInfo(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	r := w.get("/services/oauth2/userinfo", w.token())
-	if r.status != http.StatusOK || r.text("user_id") != w.app.User.ID || r.text("organization_id") != w.org.ID() {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	r := h.get(userInfoPath, h.token())
+	if r.status != http.StatusOK || r.text("user_id") != h.app.User.ID || r.text("organization_id") != h.org.ID() {
 		t.Errorf("%d %s", r.status, r.body)
 	}
-	if r := w.get("/services/oauth2/userinfo", "dead"); r.status != http.StatusForbidden || r.body != "Bad_OAuth_Token" {
-		t.Errorf("dead token: %d %s", r.status, r.body)
+	if r := h.get(userInfoPath, "dead"); r.status != http.StatusForbidden || r.body != "Bad_OAuth_Token" {
+		t.Errorf("inactive token: %d %s", r.status, r.body)
 	}
-	if r := w.do("GET", "/services/oauth2/userinfo", "", nil); r.status != http.StatusForbidden || r.body != "Missing_OAuth_Token" {
+	if r := h.do("GET", userInfoPath, "", nil); r.status != http.StatusForbidden || r.body != "Missing_OAuth_Token" {
 		t.Errorf("no token: %d %s", r.status, r.body)
 	}
 }
 
 func TestREST(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{RequestsPerDay: 9}, sfoauthtest.AppOptions{})
-	token := w.token()
-	if r := w.do("GET", "/services/data", "", nil); r.status != 200 || !strings.Contains(r.body, `{"label":"Winter '26","url":"/services/data/v65.0","version":"65.0"}`) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{RequestsPerDay: 3}, sfoauthtest.AppOptions{})
+	token := h.token()
+	const v65 = `{"label":"Winter '26","url":"/services/data/v65.0","version":"65.0"}`
+	if r := h.do("GET", "/services/data", "", nil); r.status != 200 || !strings.Contains(r.body, v65) {
 		t.Errorf("versions: %d %s", r.status, r.body)
 	}
 	for _, test := range []struct {
 		path   string
 		status int
-		want   string // the error code, or part of the answer
+		want   string // the error code, or part of the response
 	}{
-		{limits, 200, `"DailyApiRequests":{"Max":9,"Remaining":8}`},
+		{limits, 200, `"DailyApiRequests":{"Max":3,"Remaining":2}`},
 		{"/services/data/v65.0", 200, "limits"},
-		{query("SELECT Id, name FROM account LIMIT 1"), 200, `"Name":"Acme","attributes":{"type":"Account","url":"/services/data/v65.0/sobjects/Account/001000000000001AAA"}`},
-		{query("select count() from Account"), 200, `"totalSize":3`},
-		{query("SELECT Id FROM Organization"), 200, w.org.ID()},
-		{query("DELETE Account"), 400, "MALFORMED_QUERY"},
-		{query("SELECT Id FROM Nothing"), 400, "INVALID_TYPE"},
-		{query("SELECT Nothing FROM User"), 400, "INVALID_FIELD"},
 		{"/services/data/v65.0/nothing", 404, "NOT_FOUND"},
 		{limits, 403, "REQUEST_LIMIT_EXCEEDED"},
 		{"/services/data/v30.0/limits", 404, "NOT_FOUND"},
 		{"/services/data/v68.0/limits", 404, "NOT_FOUND"},
 		{"/services/data/v65/limits", 404, "NOT_FOUND"},
 	} {
-		if r := w.get(test.path, token); r.status != test.status || !strings.Contains(r.body, test.want) {
+		if r := h.get(test.path, token); r.status != test.status || !strings.Contains(r.body, test.want) {
 			t.Errorf("%s: %d %s, want %d %s", test.path, r.status, r.body, test.status, test.want)
 		}
 	}
-	w.now = w.now.Add(24 * time.Hour)
-	token = w.token()
-	if r := w.do("POST", limits, "", map[string]string{"Authorization": "OAuth " + token}); r.status != http.StatusMethodNotAllowed {
+	h.now = h.now.Add(24 * time.Hour)
+	token = h.token()
+	header := map[string]string{"Authorization": "OAuth " + token}
+	if r := h.do("POST", limits, "", header); r.status != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %d %s", r.status, r.body)
 	}
-	if r := w.do("GET", limits, "", map[string]string{"Authorization": "OAuth " + token}); r.header.Get("Sforce-Limit-Info") != "api-usage=2/9" {
+	if r := h.do("GET", limits, "", header); r.header.Get("Sforce-Limit-Info") != "api-usage=2/3" {
 		t.Errorf("limit info %q", r.header.Get("Sforce-Limit-Info"))
 	}
-	w.app.Change(func(o *sfoauthtest.AppOptions) { o.Scope = "id" })
-	if r := w.get(limits, w.token()); r.status != 401 || r.errorCode() != "INVALID_SESSION_ID" {
+	h.app.Change(func(o *sfoauthtest.AppOptions) { o.Scope = "id" })
+	if r := h.get(limits, h.token()); !r.is(401, "INVALID_SESSION_ID") {
 		t.Errorf("without the api scope: %d %s", r.status, r.body)
 	}
-	if w.org.Violations() != nil {
-		t.Errorf("improper: %v", w.org.Violations())
+	if h.org.Violations() != nil {
+		t.Errorf("violations: %v", h.org.Violations())
 	}
 }
 
-func query(soql string) string { return "/services/data/v65.0/query?q=" + url.QueryEscape(soql) }
+func TestIdentityURL(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	token := h.token()
+	identity := h.get("/services/data/v65.0", token).text("identity")
+	got := h.get(identity+"?format=json", token)
+	for field, want := range map[string]string{
+		"id": identity, "user_id": h.app.User.ID, "username": h.app.User.Username(), "organization_id": h.org.ID(),
+	} {
+		if got.text(field) != want {
+			t.Errorf("%s is %q, want %q", field, got.text(field), want)
+		}
+	}
+	other := h.get("/id/"+h.org.ID()+"/005000000000001AAA", token)
+	if other.status != http.StatusForbidden || other.body != "Wrong_Org" {
+		t.Errorf("another user's: %d %s", other.status, other.body)
+	}
+	h.org.RevokeAll()
+	if got := h.get(identity, token); got.status != http.StatusForbidden || got.body != "Bad_OAuth_Token" {
+		t.Errorf("with an ended session: %d %s", got.status, got.body)
+	}
+}
 
-func TestABlockedSession(t *testing.T) {
+// A token belongs into the Authorization header.
+func TestTokenInAnotherHeader(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	h.do("GET", "/services/data/v65.0", "", map[string]string{"X-SFDC-Session": h.token()})
+	if got := h.org.Violations(); len(got) != 1 || !strings.Contains(got[0], "X-Sfdc-Session") {
+		t.Errorf("violations %q", got)
+	}
+}
+
+func TestBlockedSession(t *testing.T) {
+	t.Parallel()
 	for name, block := range map[string]func(*sfoauthtest.UserOptions){
 		"frozen": func(u *sfoauthtest.UserOptions) { u.Frozen = true },
 		"locked": func(u *sfoauthtest.UserOptions) { u.SessionsLocked = true },
 	} {
-		w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-		w.app.User.Change(block)
-		token := w.token()
+		h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+		h.app.User.Change(block)
+		token := h.token()
 		header := map[string]string{"Authorization": "Bearer " + token}
-		got := w.do("GET", "/services/data/v65.0", "", header)
-		if got.status != 401 || got.errorCode() != "INVALID_SESSION_ID" || !strings.Contains(got.body, "This session is not valid for use with the REST API") {
-			t.Errorf("%s: the REST API answers %d %s", name, got.status, got.body)
+		got := h.do("GET", "/services/data/v65.0", "", header)
+		if !got.is(401, "INVALID_SESSION_ID") || !strings.Contains(got.body, "This session is not valid for use with") {
+			t.Errorf("%s: the REST API responds %d %s", name, got.status, got.body)
 		}
-		if got := w.introspect(token); got.fields["active"] != true {
-			t.Errorf("%s: introspection answers %v", name, got.fields["active"])
+		if got := h.introspect(token); got.fields["active"] != true {
+			t.Errorf("%s: introspection responds %v", name, got.fields["active"])
 		}
-		w.org.KillSession(token)
-		if got := w.do("GET", "/services/data/v65.0", "", header); !strings.Contains(got.body, "Session expired or invalid") {
+		h.org.KillSession(token)
+		if got := h.do("GET", "/services/data/v65.0", "", header); !strings.Contains(got.body, "Session expired or invalid") {
 			t.Errorf("%s: of an ended session the REST API says %s", name, got.body)
 		}
 	}
 }
 
-func TestASessionThatEndsAtOnce(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	w.org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), 1)
-	if first, second := w.token(), w.token(); w.org.TokenActive(first) || !w.org.TokenActive(second) {
-		t.Errorf("the first session lives: %t, the second: %t", w.org.TokenActive(first), w.org.TokenActive(second))
+func TestEndSessionFault(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	h.org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), 1)
+	if first, second := h.token(), h.token(); h.org.TokenActive(first) || !h.org.TokenActive(second) {
+		t.Errorf("the first session lives: %t, the second: %t", h.org.TokenActive(first), h.org.TokenActive(second))
 	}
 }
 
-func TestALoginThatIsNoUse(t *testing.T) {
-	for isNoUse, left := range map[bool]time.Duration{false: 15 * time.Minute, true: time.Minute} {
-		w := newWorld(t, sfoauthtest.Config{SharedSessions: true, SessionTimeout: 15 * time.Minute, LoginDoesNotExtend: isNoUse}, sfoauthtest.AppOptions{})
-		token := w.token()
-		w.now = w.now.Add(14 * time.Minute)
-		if again := w.token(); again != token || w.org.TokenExpiry(token).Sub(w.now) != left {
-			t.Errorf("LoginIsNoUse %t: the same token: %t, for %v", isNoUse, again == token, w.org.TokenExpiry(token).Sub(w.now))
+func TestLoginDoesNotExtend(t *testing.T) {
+	t.Parallel()
+	for doesNotExtend, left := range map[bool]time.Duration{false: 15 * time.Minute, true: time.Minute} {
+		config := sfoauthtest.Config{
+			SharedSessions: true, SessionTimeout: 15 * time.Minute, LoginDoesNotExtend: doesNotExtend,
+		}
+		h := newHarness(t, config, sfoauthtest.AppOptions{})
+		token := h.token()
+		h.now = h.now.Add(14 * time.Minute)
+		again, remaining := h.token(), h.org.TokenExpiry(token).Sub(h.now)
+		if again != token || remaining != left {
+			t.Errorf("LoginDoesNotExtend %t: the same token: %t, for %v", doesNotExtend, again == token, remaining)
 		}
 	}
 }
 
-func TestARenamedMyDomain(t *testing.T) {
-	w := newWorld(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	w.org.Rename("https://new.my.salesforce.com/")
-	for _, path := range []string{"/services/oauth2/token", "/services/oauth2/introspect", "/services/data/v65.0"} {
-		if got := w.form(path, w.grant()); got.status != 301 || got.header.Get("Location") != "https://new.my.salesforce.com"+path {
+func TestRenamedMyDomain(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	h.org.Rename("https://new.my.salesforce.com/")
+	for _, path := range []string{tokenPath, introspectPath, "/services/data/v65.0"} {
+		got := h.form(path, h.grant())
+		if got.status != 301 || got.header.Get("Location") != "https://new.my.salesforce.com"+path {
 			t.Errorf("%s: %d to %q", path, got.status, got.header.Get("Location"))
 		}
 	}
-	if w.org.Stats().Logins.Attempts != 0 {
+	if h.org.Stats().Logins.Attempts != 0 {
 		t.Error("a login is tried at the old My Domain")
 	}
-	got := w.do("POST", "https://new.my.salesforce.com/services/oauth2/token", w.grant().Encode(), map[string]string{"Content-Type": "application/x-www-form-urlencoded"})
+	got := h.form("https://new.my.salesforce.com/services/oauth2/token", h.grant())
 	if got.status != 200 {
 		t.Errorf("at the new My Domain: %d %s", got.status, got.errorCode())
 	}

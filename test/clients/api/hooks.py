@@ -1,4 +1,4 @@
-"""Signs what schemathesis sends, and counts what the API answers."""
+"""Signs the requests of schemathesis and counts the API's responses."""
 
 import atexit
 import collections
@@ -9,7 +9,7 @@ import schemathesis
 from sigv4 import SigV4
 
 schemathesis.auth.set_from_requests(SigV4("owner"))
-answers = collections.Counter()
+responses = collections.Counter()
 
 
 @schemathesis.hook
@@ -18,10 +18,10 @@ def after_call(context, case, response):
         body = json.loads(response.content)
     except ValueError:
         body = {}
-    answers[f"{response.status_code} {body.get('error', 'by API Gateway' if response.status_code >= 400 else '')}".strip()] += 1
+    responses[f"{response.status_code} {body.get('error', 'by API Gateway' if response.status_code >= 400 else '')}".strip()] += 1
 
 
 @atexit.register
 def report():
-    if answers:
-        print("answers: " + ", ".join(f"{count} x {what}" for what, count in sorted(answers.items())))
+    if responses:
+        print("responses: " + ", ".join(f"{count} x {what}" for what, count in sorted(responses.items())))

@@ -1,4 +1,4 @@
-"""Holds answers of the API against docs/openapi.yaml."""
+"""Validates responses of the API against docs/openapi.yaml."""
 
 import os
 
@@ -17,6 +17,6 @@ _schema.config.update(base_url="http://127.0.0.1")
 
 
 def conforms(method, response):
-    """Raises what is wrong with the answer's status, content type, headers or body."""
+    """Raises an error if the response's status, content type, headers or body do not conform."""
     case = _schema["/tokens/{app}"][method].Case(path_parameters={"app": "crm"})
     case.validate_response(response, checks=CHECKS)

@@ -1,4 +1,4 @@
-// Package clients tries Salesforce clients of others with tokens of `sftoken local`, which test/clients/run starts.
+// Package clients tests third-party Salesforce clients with tokens of `sftoken local`, which test/clients/run starts.
 package clients
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
-// source returns a source of tokens for the account billing.
+// source returns a TokenSource for the account billing.
 func source(t *testing.T) *sftoken.TokenSource {
 	t.Helper()
 	text, err := os.ReadFile(os.Getenv("SFTOKEN_LOCAL"))
@@ -37,7 +37,8 @@ func source(t *testing.T) *sftoken.TokenSource {
 		t.Fatal(err)
 	}
 	key := local.Keys["billing"]
-	config := aws.Config{Region: local.Region, Credentials: credentials.NewStaticCredentialsProvider(key.AccessKeyID, key.SecretAccessKey, "")}
+	provider := credentials.NewStaticCredentialsProvider(key.AccessKeyID, key.SecretAccessKey, "")
+	config := aws.Config{Region: local.Region, Credentials: provider}
 	return sftoken.NewTokenSource(config, local.URL, "crm")
 }
 
@@ -50,10 +51,11 @@ func get(t *testing.T, s *sftoken.TokenSource) *sftoken.Token {
 	return token
 }
 
-// endSession ends the token's session at Salesforce, as somebody else might.
+// endSession ends the token's session at Salesforce, as an administrator might.
 func endSession(t *testing.T, token *sftoken.Token) {
 	t.Helper()
-	resp, err := http.PostForm(token.InstanceURL+"/services/oauth2/revoke", url.Values{"token": {token.AccessToken.Reveal()}})
+	form := url.Values{"token": {token.AccessToken.Reveal()}}
+	resp, err := http.PostForm(token.InstanceURL+"/services/oauth2/revoke", form)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,10 +65,11 @@ func endSession(t *testing.T, token *sftoken.Token) {
 	}
 }
 
-// connect returns a client that knows the token at its start. With a Transport it does not matter how long that one lives.
+// connect returns a client with this token. A Transport in options replaces the token.
 func connect(t *testing.T, token *sftoken.Token, options ...salesforce.Option) *salesforce.Salesforce {
 	t.Helper()
-	client, err := salesforce.Init(salesforce.Creds{Domain: token.InstanceURL, AccessToken: token.AccessToken.Reveal()}, options...)
+	creds := salesforce.Creds{Domain: token.InstanceURL, AccessToken: token.AccessToken.Reveal()}
+	client, err := salesforce.Init(creds, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +83,9 @@ type account struct {
 }
 
 func TestGoSalesforce(t *testing.T) {
-	for name, options := range map[string][]salesforce.Option{"plain": nil, "compressed": {salesforce.WithCompressionHeaders(true)}} {
+	for name, options := range map[string][]salesforce.Option{
+		"plain": nil, "compressed": {salesforce.WithCompressionHeaders(true)},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := source(t)
 			client := connect(t, get(t, s), append(options, salesforce.WithRoundTripper(&sftoken.Transport{Source: s}))...)
@@ -91,7 +96,7 @@ func TestGoSalesforce(t *testing.T) {
 			if err := client.UpdateOne("Account", map[string]any{"Id": created.Id, "Industry": "Media"}); err != nil {
 				t.Error(err)
 			}
-			endSession(t, get(t, s)) // and nobody notices, not even with a body to repeat
+			endSession(t, get(t, s)) // the Transport repeats the next request, with its body
 			if err := client.UpdateOne("Account", map[string]any{"Id": created.Id, "Industry": "Energy"}); err != nil {
 				t.Error(err)
 			}
@@ -105,15 +110,16 @@ func TestGoSalesforce(t *testing.T) {
 			if err := client.DeleteOne("Account", map[string]any{"Id": created.Id}); err != nil {
 				t.Error(err)
 			}
-			if err := client.Query("SELECT Nothing FROM Account", &found); err == nil || !strings.Contains(err.Error(), "INVALID_FIELD") {
+			err = client.Query("SELECT Nothing FROM Account", &found)
+			if err == nil || !strings.Contains(err.Error(), "INVALID_FIELD") {
 				t.Errorf("a wrong query: %v", err)
 			}
 		})
 	}
 }
 
-// More records than one batch of a query has.
-func TestGoSalesforceWithManyRecords(t *testing.T) {
+// There are more records than in one batch of a query.
+func TestGoSalesforceManyRecords(t *testing.T) {
 	s := source(t)
 	client := connect(t, get(t, s), salesforce.WithRoundTripper(&sftoken.Transport{Source: s}))
 	records := make([]map[string]any, 2100)
@@ -125,7 +131,8 @@ func TestGoSalesforceWithManyRecords(t *testing.T) {
 		t.Fatalf("%d saved, errors %t, %v", len(saved.Results), saved.HasSalesforceErrors, err)
 	}
 	var found []account
-	if err := client.Query("SELECT Id FROM Account WHERE Name LIKE 'Many %'", &found); err != nil || len(found) != len(records) {
+	err = client.Query("SELECT Id FROM Account WHERE Name LIKE 'Many %'", &found)
+	if err != nil || len(found) != len(records) {
 		t.Errorf("%d found, %v", len(found), err)
 	}
 	ids := make([]map[string]any, len(found))
@@ -137,15 +144,15 @@ func TestGoSalesforceWithManyRecords(t *testing.T) {
 	}
 }
 
-// Without a Transport it is the program's business to ask for another token.
-func TestGoSalesforceWithTheTokenAlone(t *testing.T) {
+// Without a Transport the program itself asks for another token.
+func TestGoSalesforceWithoutTransport(t *testing.T) {
 	s := source(t)
 	token := get(t, s)
 	client := connect(t, token)
 	endSession(t, token)
 	var found []account
 	if err := client.Query("SELECT Id FROM Account LIMIT 1", &found); err == nil {
-		t.Error("a dead token works")
+		t.Error("a query with an ended session succeeds")
 	}
 	next, err := s.Refresh(t.Context(), token.ID)
 	if err != nil {
@@ -156,8 +163,8 @@ func TestGoSalesforceWithTheTokenAlone(t *testing.T) {
 	}
 }
 
-// A hundred callers in one process, while sessions end: nobody notices.
-func TestHundredCallers(t *testing.T) {
+// A hundred callers in one process see no error while sessions end.
+func TestConcurrentCallers(t *testing.T) {
 	s := source(t)
 	client := &http.Client{Transport: &sftoken.Transport{Source: s}}
 	ctx, stop := context.WithCancel(t.Context())
@@ -166,7 +173,8 @@ func TestHundredCallers(t *testing.T) {
 	for range 100 {
 		callers.Go(func() {
 			for ctx.Err() == nil {
-				req, err := http.NewRequestWithContext(ctx, http.MethodGet, "/services/data/v65.0/query?q=SELECT+Id+FROM+Account+LIMIT+1", nil)
+				const query = "/services/data/v65.0/query?q=SELECT+Id+FROM+Account+LIMIT+1"
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, query, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -198,13 +206,13 @@ func TestHundredCallers(t *testing.T) {
 		endSession(t, token)
 		for deadline := time.Now().Add(time.Minute); get(t, s).ID == token.ID; time.Sleep(100 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatal("a dead token has not been replaced")
+				t.Fatal("an ended session has not been replaced")
 			}
 		}
 	}
 	stop()
 	callers.Wait()
 	if len(seen) != 3 {
-		t.Errorf("%d tokens died", len(seen))
+		t.Errorf("%d sessions ended", len(seen))
 	}
 }

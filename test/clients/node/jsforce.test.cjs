@@ -1,4 +1,4 @@
-// jsforce with a vended token, and with a refreshFn that asks for another one when Salesforce ends the session.
+// jsforce with a token of the API, and with a refreshFn that fetches another one when Salesforce ends the session.
 'use strict';
 
 const assert = require('node:assert/strict');
@@ -9,7 +9,7 @@ const { Connection } = require('jsforce');
 
 const local = JSON.parse(readFileSync(process.env.SFTOKEN_LOCAL, 'utf8'));
 
-// getToken returns a token, other than the rejected one if that is dead. The API looks into it once in five seconds.
+// getToken returns a token, another than the rejected one if that has ended. The API checks it once in five seconds.
 async function getToken(rejected) {
   for (let tries = 0; tries < 12; tries++) {
     const url = new URL(local.url + '/tokens/crm' + (rejected ? '?rejected=' + rejected : ''));
@@ -21,10 +21,10 @@ async function getToken(rejected) {
     if (token.token_id !== rejected || response.headers.get('x-token-cache') !== 'hit') return token;
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
-  throw new Error('the API has not looked into the rejected token');
+  throw new Error('the API has not checked the rejected token');
 }
 
-// connect returns a connection, and how often it has refreshed its session.
+// connect returns a connection and a count of its refreshes.
 async function connect() {
   let token = await getToken();
   const refreshed = { times: 0, token };
@@ -38,7 +38,7 @@ async function connect() {
   return { connection, refreshed };
 }
 
-test('work', async () => {
+test('records', async () => {
   const { connection, refreshed } = await connect();
   const identity = await connection.identity();
   assert.match(identity.username, /@/);
@@ -73,7 +73,7 @@ test('many records', async () => {
   assert.ok(gone.every((one) => one.success));
 });
 
-test('a session that ends', async () => {
+test('an ended session', async () => {
   const { connection, refreshed } = await connect();
   const body = new URLSearchParams({ token: connection.accessToken });
   assert.equal((await fetch(connection.instanceUrl + '/services/oauth2/revoke', { method: 'POST', body })).status, 200);

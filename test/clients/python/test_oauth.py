@@ -1,4 +1,4 @@
-"""Standard OAuth clients, for which the API is a token endpoint: they POST grant_type=client_credentials, and sign that request."""
+"""Standard OAuth clients use the API as a token endpoint: they POST grant_type=client_credentials and sign that request."""
 
 import os
 import unittest
@@ -26,14 +26,14 @@ class Authlib(unittest.TestCase):
             self.assertFalse(token.is_expired())
             self.assertEqual(session.get(token["instance_url"] + QUERY).json()["totalSize"], 1)
 
-    def test_a_token_that_expires_is_fetched_again(self):
-        """Authlib does that itself, if the signature is how it authenticates as a client."""
+    def test_an_expired_token_is_fetched_again(self):
+        """Authlib does that itself if the signature is its client authentication method."""
         with AuthlibSession(token_endpoint=TOKENS + "crm", grant_type="client_credentials", token_endpoint_auth_method=sign) as session:
             token = session.fetch_token()
             session.token = {**token, "access_token": "expired", "expires_at": 1}
             self.assertEqual(session.get(token["instance_url"] + QUERY).json()["totalSize"], 1)
 
-    def test_a_session_that_ends(self):
+    def test_an_ended_session(self):
         with self.session("crm") as session:
             token = dict(session.fetch_token(auth=SigV4()))
             end_session(token)
@@ -55,7 +55,7 @@ def sign(client, method, uri, headers, body):
 
 class RequestsOAuthlib(unittest.TestCase):
     def test_work(self):
-        os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"  # the API of this machine speaks http
+        os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"  # the local API is http
         with OAuthlibSession(client=BackendApplicationClient(client_id="unused")) as session:
             token = session.fetch_token(TOKENS + "crm", auth=SigV4(), include_client_id=False)
             self.assertEqual(session.get(token["instance_url"] + QUERY).json()["totalSize"], 1)

@@ -1,4 +1,4 @@
-"""simple-salesforce with a vended token. It supports https only, so that it calls the org's TLS address."""
+"""simple-salesforce with a token of the API. It supports https only, to the host of the token's instance_url."""
 
 import unittest
 import uuid
@@ -6,15 +6,15 @@ import uuid
 from simple_salesforce import Salesforce, format_soql
 from simple_salesforce.exceptions import SalesforceExpiredSession, SalesforceMalformedRequest, SalesforceResourceNotFound
 
-from sigv4 import LOCAL, end_session, get_token
+from sigv4 import end_session, get_token
 
 
 def connect(token):
-    return Salesforce(session_id=token["access_token"], instance_url=LOCAL["orgTls"], version="65.0")
+    return Salesforce(session_id=token["access_token"], instance_url=token["instance_url"], version="65.0")
 
 
 class SimpleSalesforce(unittest.TestCase):
-    def test_work(self):
+    def test_records(self):
         sf = connect(get_token())
         self.assertGreater(sf.limits()["DailyApiRequests"]["Remaining"], 0)
         self.assertGreater(sf.api_usage["api-usage"].total, 0)
@@ -50,7 +50,7 @@ class SimpleSalesforce(unittest.TestCase):
         for i in range(0, len(ids), 200):
             sf.restful("composite/sobjects", method="DELETE", params={"ids": ",".join(ids[i : i + 200])})
 
-    def test_a_session_that_ends(self):
+    def test_an_ended_session(self):
         token = get_token()
         sf = connect(token)
         sf.query("SELECT Id FROM Account LIMIT 1")

@@ -83,7 +83,7 @@ func Read(t testing.TB, path string) *Page {
 			previous = n.Lines().At(0).Stop
 		case *ast.FencedCodeBlock:
 			addBlock(n, string(n.Language(source)))
-			if closing, _, _ := bytes.Cut(source[previous:], []byte("\n")); !bytes.HasPrefix(bytes.TrimSpace(closing), []byte("```")) {
+			if !bytes.HasPrefix(bytes.TrimSpace(source[previous:]), []byte("```")) {
 				t.Errorf("%s:%d: the fence is not closed", path, line(n.Pos()))
 			}
 		case *ast.CodeBlock:

@@ -145,8 +145,8 @@ func TestRecordLifecycle(t *testing.T) {
 		got.text("CreatedDate") != "2026-01-02T03:04:05.000+0000" {
 		t.Errorf("read: %d %s", got.status, got.body)
 	}
-	if got := r.call("PATCH", data+"sobjects/account/"+id, `{"Industry":"Biotechnology","Phone":null}`); got.status != http.StatusNoContent ||
-		got.body != "" {
+	got = r.call("PATCH", data+"sobjects/account/"+id, `{"Industry":"Biotechnology","Phone":null}`)
+	if got.status != http.StatusNoContent || got.body != "" {
 		t.Errorf("changed: %d %s", got.status, got.body)
 	}
 	got = r.call("GET", data+"sobjects/Account/"+id+"?fields=Industry,Phone", "")
@@ -249,9 +249,11 @@ func TestCompressedBody(t *testing.T) {
 	}
 }
 
-// results returns the error code and the id of each record of a collection; saved records have no code.
-func results(t *testing.T, got reply) (codes, ids []string) {
-	t.Helper()
+// save writes a collection and returns the error code and the id of each record of a collection; saved records have
+// no code.
+func (h *harness) save(method, path, body string) (codes, ids []string) {
+	h.Helper()
+	got := h.call(method, path, body)
 	var list []struct {
 		ID      string
 		Success bool
@@ -261,7 +263,7 @@ func results(t *testing.T, got reply) (codes, ids []string) {
 		}
 	}
 	if err := json.Unmarshal([]byte(got.body), &list); err != nil || got.status != http.StatusOK {
-		t.Fatalf("%d %s", got.status, got.body)
+		h.Fatalf("%d %s", got.status, got.body)
 	}
 	for _, one := range list {
 		code := ""
@@ -269,7 +271,7 @@ func results(t *testing.T, got reply) (codes, ids []string) {
 			code = one.Errors[0].StatusCode
 		}
 		if one.Success != (code == "") || one.Success != (one.ID != "") {
-			t.Errorf("%+v", one)
+			h.Errorf("%+v", one)
 		}
 		codes, ids = append(codes, code), append(ids, one.ID)
 	}
@@ -281,38 +283,30 @@ func TestCollections(t *testing.T) {
 	r := newHarness(t)
 	const path = data + "composite/sobjects"
 	good, bad := `{"attributes":{"type":"Account"},"Name":"Umbrella"}`, `{"attributes":{"type":"Account"}}`
-	codes, _ := results(t, r.call("POST", path, `{"allOrNone":true,"records":[`+good+","+bad+`]}`))
+	codes, _ := r.save("POST", path, `{"allOrNone":true,"records":[`+good+","+bad+`]}`)
 	if !slices.Equal(codes, []string{"ALL_OR_NONE_OPERATION_ROLLED_BACK", "REQUIRED_FIELD_MISSING"}) ||
 		len(r.names(data+"query?q=SELECT+Name+FROM+Account")) != 3 {
 		t.Errorf("all or none: %q", codes)
 	}
-	codes, ids := results(
-		t,
-		r.call("POST", path+"/", `{"allOrNone":false,"records":[`+good+","+bad+`,{"Name":"untyped"},`+good+`]}`),
-	)
+	codes, ids := r.save("POST", path+"/", `{"allOrNone":false,"records":[`+good+","+bad+`,{"Name":"untyped"},`+good+`]}`)
 	if !slices.Equal(codes, []string{"", "REQUIRED_FIELD_MISSING", "INVALID_TYPE", ""}) {
 		t.Errorf("allOrNone false: %q", codes)
 	}
-	codes, _ = results(
-		t,
-		r.call(
-			"PATCH",
-			path,
-			`{"records":[{"attributes":{"type":"Account"},"id":"`+ids[0]+`","Industry":"Media"},{"attributes":{"type":"Account"},"Id":"001000000000009AAA"}]}`,
-		),
-	)
+	changed := `{"attributes":{"type":"Account"},"id":"` + ids[0] + `","Industry":"Media"}`
+	missing := `{"attributes":{"type":"Account"},"Id":"001000000000009AAA"}`
+	codes, _ = r.save("PATCH", path, `{"records":[`+changed+`,`+missing+`]}`)
 	if !slices.Equal(codes, []string{"", "NOT_FOUND"}) {
 		t.Errorf("changed: %q", codes)
 	}
 	if got := r.call("GET", data+"sobjects/Account/"+ids[0], ""); got.text("Industry") != "Media" {
 		t.Errorf("after the change: %s", got.body)
 	}
-	codes, _ = results(t, r.call("DELETE", path+"?allOrNone=true&ids="+ids[0]+",001000000000009AAA", ""))
+	codes, _ = r.save("DELETE", path+"?allOrNone=true&ids="+ids[0]+",001000000000009AAA", "")
 	if !slices.Equal(codes, []string{"ALL_OR_NONE_OPERATION_ROLLED_BACK", "NOT_FOUND"}) ||
 		r.call("GET", data+"sobjects/Account/"+ids[0], "").status != 200 {
 		t.Errorf("deleted, all or none: %q", codes)
 	}
-	codes, _ = results(t, r.call("DELETE", path+"?ids="+ids[0]+",nothing,"+ids[3], ""))
+	codes, _ = r.save("DELETE", path+"?ids="+ids[0]+",nothing,"+ids[3], "")
 	if !slices.Equal(codes, []string{"", "MALFORMED_ID", ""}) ||
 		len(r.names(data+"query?q=SELECT+Name+FROM+Account")) != 3 {
 		t.Errorf("deleted: %q", codes)

@@ -1,0 +1,150 @@
+package rotation_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/sim/simtest"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+// New credentials that act as another user are refused, unless the secret pins that user.
+func TestIdentityOfNewCredentials(t *testing.T) {
+	for _, label := range []string{"CANDIDATE", "AWSCURRENT"} {
+		for variant := range 4 {
+			pinned, oldWorks := variant&1 > 0, variant&2 > 0
+			t.Run(fmt.Sprintf("%s, pinned %t, the old ones work %t", label, pinned, oldWorks), func(t *testing.T) {
+				run(t, options{noIDs: true}, func(t *testing.T, h *harness) {
+					before := h.version("AWSCURRENT")
+					if !oldWorks { // a new process does not know the user of the old ones
+						h.process.Load().kill()
+						h.App.Regenerate()
+					}
+					user := h.Org.AddUser(sfoauthtest.UserOptions{})
+					if pinned {
+						h.fields["orgId"], h.fields["userId"] = h.Org.ID(), user.ID
+					}
+					version, _ := h.storeOther(label, user)
+					h.deliver()
+					want := version
+					if !pinned && oldWorks {
+						want = before
+						h.logged(h.Org.ID(), user.ID, h.App.User.ID, "pin the new ones with orgId and userId")
+						if strings.Contains(h.log.String(), "made the candidate AWSCURRENT") {
+							t.Error("the candidate was current for a while")
+						}
+					}
+					if rejected := h.version("REJECTED") == version; rejected == (want == version) {
+						t.Errorf("rejected: %t", rejected)
+					}
+					h.labels("AWSCURRENT", want)
+					time.Sleep(time.Hour)
+					h.deliver() // it has come to rest
+					if n := h.bus.Waiting(); n != 0 {
+						t.Errorf("%d events wait", n)
+					}
+					h.labels("AWSCURRENT", want)
+					h.noFailures()
+				})
+			})
+		}
+	}
+}
+
+// The same in the steps of a rotation that takes a candidate.
+func TestRotationToAnotherUser(t *testing.T) {
+	run(t, options{noIDs: true}, func(_ *testing.T, h *harness) {
+		before := h.version("AWSCURRENT")
+		_, other := h.storeOther("CANDIDATE", nil) // its event is late
+		h.rotate()
+		h.logged(`"step":"testSecret"`, `"outcome":"failed"`, other.User.ID, h.App.User.ID)
+		h.deliver()
+		h.labels("AWSCURRENT", before, "CANDIDATE", "")
+	})
+}
+
+// The app's run-as user was changed in Salesforce. Old and new credentials both act as the new user.
+func TestRotationAfterChangeOfRunAsUser(t *testing.T) {
+	for name, twoProcesses := range map[string]bool{"one process": false, "steps in a new process, the event in an old one": true} {
+		t.Run(name, func(t *testing.T) {
+			run(t, options{adminApp: true}, func(_ *testing.T, h *harness) {
+				oldKey := h.key()
+				old := h.process.Load()
+				other := h.Org.AddUser(sfoauthtest.UserOptions{})
+				h.App.Change(func(o *sfoauthtest.AppOptions) { o.RunAs = other })
+				if twoProcesses {
+					h.start()
+				}
+				h.rotate()
+				h.checkRotated(oldKey)
+				h.process.Store(old)
+				h.deliver()
+				h.checkRotated(oldKey)
+			})
+		})
+	}
+}
+
+// The current credentials log in, as another user; the log must not claim that they do not.
+func TestLogOfAnotherUser(t *testing.T) {
+	run(t, options{noIDs: true}, func(t *testing.T, h *harness) {
+		h.App.Regenerate()
+		h.storeOther("AWSCURRENT", nil)
+		h.deliver()
+		if log := h.log.String(); strings.Contains(log, "does not log in") || strings.Contains(log, "do not log in") {
+			t.Error(log)
+		}
+	})
+}
+
+func (h *harness) putAdmin(value map[string]any, label string) {
+	h.t.Helper()
+	_, err := h.Secrets.PutSecretValue(h.t.Context(), &secretsmanager.PutSecretValueInput{
+		SecretId: aws.String("sftoken/admin"), SecretString: aws.String(encode(value)), VersionStages: []string{label},
+	})
+	h.Must(err)
+}
+
+func TestAdminAppOfAnotherOrgIsNotUsed(t *testing.T) {
+	run(t, options{adminApp: true}, func(_ *testing.T, h *harness) {
+		oldKey := h.key()
+		h.putAdmin(valueOf("3MVG9other", "other", "https://other.my.salesforce.com"), "AWSCURRENT")
+		permit(h.App.User)
+		h.rotate()
+		h.checkRotated(oldKey)
+	})
+}
+
+// The admin app's credentials were made in Setup, which ends those before, and staged; the event is late.
+func TestAdminAppIsBeingRotated(t *testing.T) {
+	run(t, options{adminApp: true}, func(_ *testing.T, h *harness) {
+		oldKey := h.key()
+		admin := h.Org.AddApp(sfoauthtest.AppOptions{Name: "Admin 2"})
+		permit(admin.User)
+		h.putAdmin(h.value(admin, nil), "CANDIDATE")
+		h.putAdmin(valueOf("3MVG9dead", "dead", simtest.OrgURL), "AWSCURRENT")
+		h.rotate()
+		h.checkRotated(oldKey)
+	})
+}
+
+func TestBusyLoginIsRetried(t *testing.T) {
+	busy := sfoauthtest.ErrorResponse(400, "invalid_grant", "token request is already being processed")
+	run(t, options{adminApp: true}, func(_ *testing.T, h *harness) {
+		oldKey := h.key()
+		h.Org.InjectFault(sfoauthtest.Token, busy, 3)
+		h.rotate()
+		h.Org.InjectFault(sfoauthtest.Token, busy, 3)
+		h.deliver()
+		h.checkRotated(oldKey)
+		h.noFailures()
+		h.Org.InjectFault(sfoauthtest.Token, busy, 0) // without end
+		h.rotate()
+		h.logged(`"step":"createSecret"`, `"outcome":"failed"`, "already being processed")
+	})
+}

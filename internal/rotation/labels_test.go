@@ -1,0 +1,621 @@
+package rotation_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/rotation"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+func TestCandidateBecomesCurrent(t *testing.T) {
+	run(t, options{}, func(_ *testing.T, h *harness) {
+		version := h.storeNew("CANDIDATE")
+		h.deliver()
+		h.labels("AWSCURRENT", version, "CANDIDATE", "", "REJECTED", "")
+		h.checkCurrentWorks()
+		h.logged("made the candidate AWSCURRENT", `"Rotations":1`)
+	})
+}
+
+func TestRejectedCandidate(t *testing.T) {
+	for name, store := range map[string]func(h *harness) string{
+		"wrong credentials": func(h *harness) string { return h.storeWrong("CANDIDATE") },
+		"malformed":         func(h *harness) string { return h.StoreText(`{"consumerKey":"only"}`, "CANDIDATE") },
+		"not JSON":          func(h *harness) string { return h.StoreText("not JSON", "CANDIDATE") },
+		"placeholder":       func(h *harness) string { return h.Store(placeholder(), "CANDIDATE") },
+		"another org": func(h *harness) string {
+			return h.storeValue("CANDIDATE", map[string]any{"orgId": "00Dxx0000000009"})
+		},
+		"wrong host": func(h *harness) string {
+			return h.Store(valueOf("a", "b", "https://login.salesforce.com"), "CANDIDATE")
+		},
+		"wrong secret of a right key": func(h *harness) string { return h.store(h.key(), "wrong", "CANDIDATE") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, options{}, func(_ *testing.T, h *harness) {
+				before := h.version("AWSCURRENT")
+				version := store(h)
+				h.deliver()
+				h.labels("REJECTED", version, "CANDIDATE", "", "AWSCURRENT", before)
+				h.logged("rejected the candidate", `"CandidatesRefused":1`)
+				if name == "wrong credentials" {
+					h.logged("rejected the candidate", `"salesforce_error":"invalid_client_id"`)
+				}
+				h.noSecrets()
+			})
+		})
+	}
+}
+
+func TestCandidateOfFrozenUserIsRejected(t *testing.T) {
+	run(t, options{}, func(_ *testing.T, h *harness) {
+		before := h.version("AWSCURRENT")
+		version, _ := h.storeOther("CANDIDATE", h.Org.AddUser(sfoauthtest.UserOptions{Frozen: true}))
+		h.deliver()
+		h.labels("REJECTED", version, "AWSCURRENT", before)
+	})
+}
+
+func TestCandidateIsCurrentAlready(t *testing.T) {
+	run(t, options{}, func(_ *testing.T, h *harness) {
+		version := h.storeSame("CANDIDATE")
+		h.Label("AWSCURRENT", version)
+		h.deliver()
+		h.logged("the candidate is AWSCURRENT already")
+		h.atRest(version)
+	})
+}
+
+// A version that was refused, is tried again and works, is not REJECTED any more.
+func TestWorkingVersionIsNotRejected(t *testing.T) {
+	for name, next := range map[string]func(h *harness){
+		"it is rolled back to":                   func(h *harness) { h.storeWrong("AWSCURRENT") },
+		"the next candidate is compared with it": func(h *harness) { h.process.Load().kill(); h.storeOther("CANDIDATE", nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, options{noIDs: true}, func(_ *testing.T, h *harness) {
+				h.App.User.Change(func(u *sfoauthtest.UserOptions) { u.LoginDenied = true })
+				version := h.storeNew("CANDIDATE")
+				h.deliver()
+				h.labels("REJECTED", version)
+				h.App.User.Change(func(u *sfoauthtest.UserOptions) { u.LoginDenied = false })
+				h.Label("CANDIDATE", version)
+				h.deliver()
+				h.labels("AWSCURRENT", version, "REJECTED", "")
+				next(h)
+				h.deliver()
+				h.labels("AWSCURRENT", version)
+			})
+		})
+	}
+}
+
+func TestWorkingVersionStaysCurrent(t *testing.T) {
+	run(t, options{}, func(_ *testing.T, h *harness) {
+		version := h.storeNew("AWSCURRENT")
+		h.deliver()
+		h.labels("AWSCURRENT", version, "REJECTED", "")
+	})
+}
+
+func TestRollBack(t *testing.T) {
+	for name, store := range map[string]func(h *harness) string{
+		"wrong credentials": func(h *harness) string { return h.storeWrong("AWSCURRENT") },
+		"not JSON":          func(h *harness) string { return h.StoreText("oops", "AWSCURRENT") },
+		"placeholder":       func(h *harness) string { return h.Store(placeholder(), "AWSCURRENT") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, options{}, func(_ *testing.T, h *harness) {
+				good := h.version("AWSCURRENT")
+				bad := store(h)
+				h.deliver()
+				h.labels("AWSCURRENT", good, "REJECTED", bad)
+				h.logged("rolled back to version", `"RolledBack":1`)
+				h.noSecrets()
+			})
+		})
+	}
+}
+
+func TestNoRollBackToCredentialsThatDoNotWork(t *testing.T) {
+	run(t, options{}, func(_ *testing.T, h *harness) {
+		h.App.Regenerate() // and they are not stored
+		version := h.storeWrong("AWSCURRENT")
+		h.deliver()
+		h.labels("AWSCURRENT", version, "REJECTED", "")
+		h.logged(`"level":"ERROR"`, `"outcome":"stuck"`, `"RotationFailures":1`)
+	})
+}
+
+func TestRollBackWithoutPreviousVersion(t *testing.T) {
+	run(t, options{}, func(_ *testing.T, h *harness) {
+		h.create("sftoken/erp", wrong())
+		h.deliver()
+		h.logged(`"app":"erp"`, `"level":"ERROR"`, `"outcome":"stuck"`, "there is no other",
+			`"salesforce_error":"invalid_client_id"`)
+		h.noDeadLetters()
+	})
+}
+
+func TestRollBackToVersionWithoutValue(t *testing.T) {
+	run(t, options{}, func(_ *testing.T, h *harness) {
+		version := h.storeWrong("AWSCURRENT")
+		h.AWS.InjectFault("GetSecretValue", localaws.Fault{}, 1) // AWSCURRENT is read
+		h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: "ResourceNotFoundException"}, 1)
+		h.deliver()
+		h.logged(`"outcome":"stuck"`, version)
+		h.noDeadLetters()
+	})
+}
+
+// Between the two moves, a crash or a repeated event must find out what was under way.
+func TestRollBackLabelsRejectedFirst(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		bad := h.storeWrong("AWSCURRENT")
+		rejectedFirst := false
+		h.onAWS = func(c localaws.Call) {
+			if c.Operation == "UpdateSecretVersionStage" && c.Phase == localaws.Done {
+				s := h.describe()
+				rejectedFirst = rejectedFirst || s.HasLabel(bad, "REJECTED") && s.HasLabel(bad, "AWSCURRENT")
+			}
+		}
+		h.deliver()
+		h.labels("REJECTED", bad)
+		if !rejectedFirst {
+			t.Error("AWSCURRENT has moved before REJECTED")
+		}
+	})
+}
+
+// The current version, which acts as another user, is rolled back. REJECTED then moves to a candidate.
+func TestRollBackIsFinal(t *testing.T) {
+	for name, inOrder := range map[string]bool{"before the event of the roll-back": false, "events in order": true} {
+		t.Run(name, func(t *testing.T) {
+			run(t, options{noIDs: true}, func(_ *testing.T, h *harness) {
+				good := h.version("AWSCURRENT")
+				bad, _ := h.storeOther("AWSCURRENT", nil)
+				if inOrder {
+					h.storeWrong("CANDIDATE")
+					h.deliver()
+				} else {
+					h.send("AWSCURRENT", bad)
+					h.labels("AWSCURRENT", good, "REJECTED", bad)
+					h.send("CANDIDATE", h.storeWrong("CANDIDATE"))
+					h.send("AWSCURRENT", good)
+				}
+				h.labels("AWSCURRENT", good)
+			})
+		})
+	}
+}
+
+// Even if REJECTED is taken away again and again, AWSCURRENT does not alternate between two users' credentials.
+func TestRollBackComesToRest(t *testing.T) {
+	run(t, options{noIDs: true}, func(t *testing.T, h *harness) {
+		h.storeOther("AWSCURRENT", nil)
+		n := 0
+		h.onAWS = func(c localaws.Call) {
+			if c.Operation != "UpdateSecretVersionStage" || c.Phase != localaws.Done || n == 20 {
+				return
+			}
+			if s := h.describe(); s.VersionWithLabel("REJECTED") == s.VersionWithLabel("AWSPREVIOUS") {
+				n++
+				h.quiet.Store(true)
+				h.store(fmt.Sprintf("3MVG9wrong%d", n), "wrong", "REJECTED") // as if a candidate were rejected
+				h.quiet.Store(false)
+			}
+		}
+		h.deliver()
+		if n == 0 || n > 2 {
+			t.Errorf("AWSCURRENT moved to and fro %d times", n)
+		}
+	})
+}
+
+func TestPlaceholderIsNoFailure(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		const name = "sftoken/fresh"
+		h.create(name, placeholder())
+		for range 2 { // made by a deployment; then rotated by schedule, which keeps the placeholder
+			out, err := h.Secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(name)})
+			h.Must(err)
+			_, err = h.invoke(t.Context(), h.event(name, "AWSCURRENT", *out.VersionId))
+			h.Must(err)
+			h.logged(`"app":"fresh"`, *out.VersionId, `"level":"WARN"`, `"outcome":"ok"`, "placeholder")
+			_, err = h.Secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
+				SecretId: aws.String(name), SecretString: out.SecretString,
+			})
+			h.Must(err)
+		}
+		h.noFailures()
+	})
+}
+
+func TestOutageIsNoRefusal(t *testing.T) {
+	for _, fault := range []sfoauthtest.Fault{
+		sfoauthtest.Maintenance(), sfoauthtest.Reset(), sfoauthtest.Hang(), sfoauthtest.Body("{}"),
+		sfoauthtest.Redirect(302, ""), sfoauthtest.TooManyRequests(time.Minute, false),
+		sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded"),
+		sfoauthtest.ErrorResponse(500, "server_error", ""),
+	} {
+		for _, label := range []string{"AWSCURRENT", "CANDIDATE"} {
+			t.Run(fault.String()+" "+label, func(t *testing.T) {
+				run(t, options{}, func(t *testing.T, h *harness) {
+					before := h.version("AWSCURRENT")
+					version := h.storeWrong(label)
+					h.Org.InjectFault(sfoauthtest.Token, fault, 0)
+					h.deliver()
+					h.labels(label, version, "REJECTED", "")
+					if label == "CANDIDATE" {
+						h.labels("AWSCURRENT", before)
+					}
+					dead := h.bus.DeadLetters()
+					if len(dead) != 1 {
+						t.Fatalf("%d dead letters", len(dead))
+					}
+					h.Org.ClearFaults() // and the event is sent again
+					_, err := h.invoke(t.Context(), dead[0])
+					h.Must(err)
+					h.labels("AWSCURRENT", before, "REJECTED", version)
+				})
+			})
+		}
+	}
+}
+
+func TestPropagationIsWaitedFor(t *testing.T) {
+	for _, label := range []string{"AWSCURRENT", "CANDIDATE"} {
+		t.Run(label, func(t *testing.T) {
+			o := options{org: sfoauthtest.Config{PropagationDelay: 8 * time.Minute}, propagation: 10 * time.Minute}
+			run(t, o, func(_ *testing.T, h *harness) {
+				version := h.storeNew(label)
+				h.deliver()
+				h.labels("AWSCURRENT", version, "REJECTED", "")
+			})
+		})
+	}
+}
+
+func TestInvocationEndsBeforePropagation(t *testing.T) {
+	for _, label := range []string{"AWSCURRENT", "CANDIDATE"} {
+		t.Run(label, func(t *testing.T) {
+			run(t, options{propagation: 20 * time.Minute}, func(_ *testing.T, h *harness) { // longer than Lambda allows
+				good := h.version("AWSCURRENT")
+				version := h.storeWrong(label)
+				h.deliver()
+				h.logged(`"outcome":"failed"`, "no time left to wait")
+				h.labels("REJECTED", version, "AWSCURRENT", good) // by the second attempt, when the refusal is reliable
+			})
+		})
+	}
+}
+
+// Staged credentials may have been tried when they were new. Once they are primary, they are new again to some servers.
+func TestNewPrimaryCredentialsAreNotRolledBack(t *testing.T) {
+	o := options{org: sfoauthtest.Config{StagedCannotLogIn: true}, propagation: 2 * time.Minute}
+	run(t, o, func(_ *testing.T, h *harness) {
+		oldKey := h.key()
+		h.rotate()
+		h.Org.InjectFault(sfoauthtest.Token, invalidClient(), 4)
+		h.deliver()
+		h.checkRotated(oldKey)
+		h.labels("REJECTED", "")
+	})
+}
+
+// A session that ends between the login and the call that uses it says nothing about the credentials.
+func TestEndedSessionIsNoRefusal(t *testing.T) {
+	for _, label := range []string{"CANDIDATE", "AWSCURRENT"} {
+		for _, times := range []int{1, 2} {
+			t.Run(fmt.Sprintf("%s, %d sessions", label, times), func(t *testing.T) {
+				run(t, options{}, func(_ *testing.T, h *harness) {
+					version := h.storeNew(label)
+					h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), times)
+					h.deliver()
+					h.labels("AWSCURRENT", version, "REJECTED", "")
+				})
+			})
+		}
+	}
+}
+
+func TestForeignSecretIsIgnored(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		before := h.Org.Stats().Logins.Attempts
+		for _, name := range []string{"sftoken/team/crm", "sftoken/README", "other/crm"} {
+			h.create(name, map[string]any{"consumerKey": "3MVG9wrong"})
+		}
+		h.deliver()
+		h.noDeadLetters()
+		if n := h.Org.Stats().Logins.Attempts - before; n != 0 {
+			t.Errorf("%d logins", n)
+		}
+		h.logged(`"outcome":"ok"`, "sftoken/team/crm", appsecret.ErrNotAnApp.Error())
+	})
+}
+
+func TestEventOfDeletedSecret(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		h.storeSame("CANDIDATE")
+		h.storeWrong("AWSCURRENT")
+		_, err := h.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(crm)})
+		h.Must(err)
+		h.deliver()
+		h.logged(`"label":"CANDIDATE"`, `"outcome":"ok"`, "scheduled for deletion")
+		h.noFailures()
+		h.noDeadLetters()
+	})
+}
+
+func TestStaleEvent(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		h.store("3MVG9wrong1", "wrong", "CANDIDATE")
+		last := h.store("3MVG9wrong2", "wrong", "CANDIDATE")
+		before := h.Logins()
+		h.deliver()
+		h.logged(`"label":"CANDIDATE"`, "the label has moved on")
+		h.labels("REJECTED", last)
+		if n := h.Logins() - before; n != 1 {
+			t.Errorf("%d logins", n)
+		}
+	})
+}
+
+// If the secret has changed since the event, the label is gone, and nothing is waited for.
+func TestStaleEventEndsAtOnce(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		version := h.storeWrong("CANDIDATE")
+		event := h.event(crm, "CANDIDATE", version)
+		time.Sleep(3 * time.Second)
+		h.unlabel("CANDIDATE", version)
+		begun := time.Now()
+		_, err := h.invoke(t.Context(), event)
+		h.Must(err)
+		if took := time.Since(begun); took > 100*time.Millisecond {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// A candidate that a person takes back while it is tried is not judged.
+func TestCandidateIsWithdrawnDuringLogins(t *testing.T) {
+	for name, withdraw := range map[string]func(h *harness, version string){
+		"taken off": func(h *harness, version string) { h.unlabel("CANDIDATE", version) },
+		"moved on":  func(h *harness, _ string) { h.store("3MVG9wrong2", "wrong", "CANDIDATE") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, options{propagation: 10 * time.Minute}, func(t *testing.T, h *harness) {
+				version := h.storeWrong("CANDIDATE")
+				h.Label("KEPT", version) // without a label the version would vanish
+				event := h.event(crm, "CANDIDATE", version)
+				begun := time.Now()
+				done := make(chan time.Duration)
+				go func() {
+					if _, err := h.invoke(t.Context(), event); err != nil {
+						t.Error(err)
+					}
+					done <- time.Since(begun)
+				}()
+				time.Sleep(2 * time.Minute)
+				withdraw(h, version)
+				if took := <-done; took > 4*time.Minute {
+					t.Errorf("it went on for %s", took)
+				}
+				h.logged(`"label":"CANDIDATE"`, version, `"outcome":"ok"`, "the label has moved on")
+				if h.version("REJECTED") == version {
+					t.Error("it was rejected")
+				}
+			})
+		})
+	}
+}
+
+// The same at the last moment, after the credentials have worked and before the label moves.
+func TestCandidateIsWithdrawnAfterItWorked(t *testing.T) {
+	run(t, options{}, func(_ *testing.T, h *harness) {
+		before := h.version("AWSCURRENT")
+		version := h.storeSame("CANDIDATE")
+		h.Label("KEPT", version)
+		h.onceDone(sfoauthtest.REST, func() {
+			h.quiet.Store(true)
+			h.unlabel("CANDIDATE", version)
+			h.quiet.Store(false)
+		})
+		h.deliver()
+		h.labels("AWSCURRENT", before)
+	})
+}
+
+// laggingReads is a Secrets Manager client whose nth DescribeSecret calls, as stale says, return an earlier state.
+type laggingReads struct {
+	appsecret.Client
+	before *secretsmanager.DescribeSecretOutput
+	stale  func(call int) bool
+	calls  int
+}
+
+func (l *laggingReads) DescribeSecret(
+	ctx context.Context, in *secretsmanager.DescribeSecretInput, o ...func(*secretsmanager.Options),
+) (*secretsmanager.DescribeSecretOutput, error) {
+	if l.calls++; l.stale(l.calls) {
+		return l.before, nil
+	}
+	return l.Client.DescribeSecret(ctx, in, o...)
+}
+
+// Secrets Manager's reads are eventually consistent.
+func TestLaggingReads(t *testing.T) {
+	for _, c := range []struct {
+		label   string
+		noIDs   bool
+		from, n int // n stale reads, the first one being this
+		action  string
+	}{
+		{"CANDIDATE", false, 1, 4, "made the candidate AWSCURRENT"},
+		{"AWSCURRENT", false, 1, 4, "logged in with the current credentials"},
+		{"CANDIDATE", true, 1, 1, ""}, {"CANDIDATE", true, 2, 1, ""}, {"CANDIDATE", true, 3, 1, ""}, {"CANDIDATE", true, 4, 1, ""},
+		{"CANDIDATE", true, 5, 1, ""}, {"CANDIDATE", true, 6, 1, ""}, {"CANDIDATE", true, 7, 1, ""}, {"CANDIDATE", true, 8, 1, ""},
+	} {
+		t.Run(fmt.Sprintf("%s, %d from %d on", c.label, c.n, c.from), func(t *testing.T) {
+			run(t, options{noIDs: c.noIDs}, func(t *testing.T, h *harness) {
+				before, err := h.Secrets.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(crm)})
+				h.Must(err)
+				version := h.storeNew(c.label)
+				stale := func(call int) bool { return call >= c.from && call < c.from+c.n }
+				e := rotation.LabelMoved{SecretID: crm, Label: c.label, VersionID: version}
+				if c.action == "" {
+					e.Time = time.Now()
+				}
+				r := h.rotator(&laggingReads{Client: h.Secrets, before: before, stale: stale}, nil)
+				out, err := r.LabelMoved(t.Context(), e)
+				h.labels("AWSCURRENT", version)
+				if c.action != "" && (err != nil || out.Action != c.action) {
+					t.Errorf("%q, %v", out.Action, err)
+				}
+			})
+		})
+	}
+}
+
+func TestEventsLateRepeatedAndReversed(t *testing.T) {
+	run(t, options{}, func(_ *testing.T, h *harness) {
+		h.bus.Copies = 3
+		h.bus.Shuffle = func(n int, swap func(i, j int)) {
+			for i := range n / 2 {
+				swap(i, n-1-i)
+			}
+		}
+		good := h.version("AWSCURRENT")
+		h.store("3MVG9wrong1", "wrong", "CANDIDATE")
+		h.store("3MVG9wrong2", "wrong", "CANDIDATE")
+		h.store("3MVG9wrong3", "wrong", "AWSCURRENT")
+		h.deliver()
+		h.labels("AWSCURRENT", good, "CANDIDATE", "")
+		h.deliver()
+	})
+}
+
+// deliverInParallel delivers the events that wait, n at a time.
+func (h *harness) deliverInParallel(n int) {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(h.deliver)
+	}
+	wg.Wait()
+}
+
+// atRest checks that the version is current and works, and that no alarm fires.
+func (h *harness) atRest(current string) {
+	h.t.Helper()
+	h.labels("AWSCURRENT", current, "CANDIDATE", "")
+	h.checkCurrentWorks()
+	h.noFailures()
+}
+
+// Each event is delivered twice at the same time, as "at least once" allows.
+func TestSimultaneousEvents(t *testing.T) {
+	for name, prepare := range map[string]func(h *harness) (current string){
+		"a candidate that works": func(h *harness) string { return h.storeNew("CANDIDATE") },
+		"a candidate that is rejected": func(h *harness) string {
+			h.storeWrong("CANDIDATE")
+			return h.version("AWSCURRENT")
+		},
+		"a roll-back": func(h *harness) string {
+			before := h.version("AWSCURRENT")
+			h.storeWrong("AWSCURRENT")
+			return before
+		},
+		"compromised credentials that a person replaces": func(h *harness) string {
+			h.compromiseAndDeliver()
+			staged := h.promote()
+			return h.store(staged.ConsumerKey, staged.ConsumerSecret.Reveal(), "AWSCURRENT")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, options{}, func(_ *testing.T, h *harness) {
+				key, secret := h.App.Credentials()
+				h.bus.Copies = 2
+				for _, slow := range []sfoauthtest.Endpoint{sfoauthtest.Token, sfoauthtest.Delete} {
+					h.Org.InjectFault(slow, sfoauthtest.Latency(time.Second), 0)
+				}
+				current := prepare(h)
+				h.deliverInParallel(2)
+				if strings.Contains(name, "compromised") {
+					h.checkEnded(key, secret)
+				}
+				h.atRest(current)
+			})
+		})
+	}
+	t.Run("a roll-back, three times", func(t *testing.T) {
+		run(t, options{}, func(_ *testing.T, h *harness) {
+			good := h.version("AWSCURRENT")
+			bad := h.storeWrong("AWSCURRENT")
+			h.bus.Copies = 3
+			h.deliverInParallel(3)
+			h.labels("AWSCURRENT", good, "REJECTED", bad)
+		})
+	})
+}
+
+// A person stores wrong credentials, and right ones while the wrong ones are tried, which takes as long as propagation.
+func TestMistakeIsCorrectedDuringLogins(t *testing.T) {
+	for name, c := range map[string]struct {
+		label   string // of both
+		delay   time.Duration
+		correct func(h *harness) (key, secret string)
+	}{
+		"over working credentials":          {"AWSCURRENT", 10 * time.Minute, func(h *harness) (string, string) { return h.App.Credentials() }},
+		"over credentials that Setup ended": {"AWSCURRENT", 10 * time.Minute, func(h *harness) (string, string) { return h.App.Regenerate() }},
+		"as a candidate":                    {"CANDIDATE", 10 * time.Minute, func(h *harness) (string, string) { return h.App.Regenerate() }},
+		"as a candidate, and wrong again":   {"CANDIDATE", 0, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, options{propagation: c.delay}, func(_ *testing.T, h *harness) {
+				current := h.version("AWSCURRENT")
+				h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
+				key, secret := "3MVG9wrong2", "wrong"
+				if c.correct != nil {
+					key, secret = c.correct(h)
+				}
+				var both sync.WaitGroup
+				h.storeWrong(c.label)
+				both.Go(h.deliver)
+				time.Sleep(time.Second + c.delay/3)
+				version := h.store(key, secret, c.label)
+				both.Go(h.deliver)
+				both.Wait()
+				if c.correct != nil {
+					current = version
+				}
+				h.atRest(current)
+			})
+		})
+	}
+}
+
+// The writer of a secret chooses its version IDs, and can repeat those of another secret.
+func TestVersionIDOfAnotherSecret(t *testing.T) {
+	run(t, options{noIDs: true}, func(t *testing.T, h *harness) {
+		id := h.version("AWSCURRENT")
+		own := h.Org.AddApp(sfoauthtest.AppOptions{Name: "Evil"})
+		_, err := h.Secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+			Name: aws.String(evil), ClientRequestToken: &id, SecretString: aws.String(encode(h.value(own, nil))),
+		})
+		h.Must(err)
+		h.deliver()
+		version := h.storeNew("CANDIDATE")
+		h.deliver()
+		h.labels("AWSCURRENT", version)
+	})
+}

@@ -1,0 +1,293 @@
+package tokenapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/vending"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+)
+
+func TestAuditLine(t *testing.T) {
+	t.Parallel()
+	run(t, options{}, func(t *testing.T, h *harness) {
+		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(120*time.Millisecond), 1)
+		first := h.get()
+		h.get()
+		h.reject(first.id())
+		h.revoke()
+		h.call(as("arn:aws:iam::333333333333:root"))
+		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"), 0)
+		h.revoke()
+		h.get()
+		masked := mask(h, h.log.String())
+		golden(t, "audit.golden", masked)
+		h.NoSecrets(h.log.String())
+	})
+}
+
+// mask replaces what differs from run to run, and indents.
+func mask(h *harness, text string) string {
+	var out strings.Builder
+	ids := map[string]string{h.Org.ID(): "ORG", h.App.User.ID: "USER", h.current(): "VERSION"}
+	for line := range strings.Lines(text) {
+		var fields map[string]any
+		h.Must(json.Unmarshal([]byte(line), &fields))
+		for name, value := range fields {
+			if text, ok := value.(string); ok && ids[text] != "" {
+				fields[name] = ids[text]
+			}
+			if name == "token_id" {
+				fields[name] = "TOKEN"
+			}
+			if number, ok := value.(float64); ok && strings.HasSuffix(name, "_ms") && number < 5 {
+				fields[name] = 0
+			}
+		}
+		encoded, err := json.MarshalIndent(fields, "", "  ")
+		h.Must(err)
+		out.Write(append(encoded, '\n'))
+	}
+	return out.String()
+}
+
+// golden compares text with a file under testdata, or writes the file where UPDATE_GOLDEN is set.
+func golden(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text); diff != "" {
+		t.Errorf("%s differs (-want +got):\n%s", path, diff)
+	}
+}
+
+func TestLogFieldsAreBounded(t *testing.T) {
+	t.Parallel()
+	run(t, options{}, func(t *testing.T, h *harness) {
+		long := strings.Repeat("x\n\u2028\"é", 1000)
+		h.call(func(e map[string]any) {
+			e["pathParameters"], e["path"] = map[string]any{"app": long}, "/tokens/"+long
+			e["requestContext"].(map[string]any)["requestId"] = "req-2"
+		})
+		h.call(func(e map[string]any) { e["httpMethod"] = long })
+		if text := h.log.String(); len(text) > 2000 || strings.Count(text, "\n") != 2 {
+			t.Errorf("%d characters in %d lines", len(text), strings.Count(text, "\n"))
+		}
+	})
+}
+
+func TestDeclaredMetrics(t *testing.T) {
+	t.Parallel()
+	run(t, options{}, func(t *testing.T, h *harness) {
+		h.get()
+		h.get()
+		h.call(as("x"))
+		h.call(func(e map[string]any) { e["httpMethod"] = "PUT" })
+		var got []string
+		for _, line := range h.lines() {
+			got = append(got, metricNames(line))
+			for _, entry := range line["_aws"].(map[string]any)["CloudWatchMetrics"].([]any) {
+				fields := entry.(map[string]any)
+				for _, name := range append(
+					fields["Dimensions"].([]any)[0].([]any), fields["Metrics"].([]any)[0].(map[string]any)["Name"],
+				) {
+					if line[name.(string)] == nil {
+						t.Errorf("%s is declared and missing in %v", name, slices.Sorted(maps.Keys(line)))
+					}
+				}
+			}
+		}
+		want := []string{
+			"LoginLatency[app] Logins[app] Vends[app]",
+			"CacheHits[app] Vends[app]",
+			"CacheHits[app] Vends[app]",
+			"Refusals[error]",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("metrics %q, want %q", got, want)
+		}
+	})
+}
+
+func TestMadeUpAppIsNoDimension(t *testing.T) {
+	t.Parallel()
+	madeUp := func(e map[string]any) {
+		e["pathParameters"], e["path"] = map[string]any{"app": "made-up"}, "/tokens/made-up"
+	}
+	run(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, h *harness) {
+		for _, c := range []struct {
+			change func(map[string]any)
+			want   string
+		}{
+			{as("arn:aws:iam::333333333333:root"), "Refusals[app error]"}, {as(""), "Refusals[error]"},
+			{madeUp, "Refusals[error]"},
+		} {
+			h.call(c.change)
+			if got := metricNames(h.lines()[0]); got != c.want {
+				t.Errorf("metrics %s, want %s", got, c.want)
+			}
+		}
+		time.Sleep(time.Minute)
+		h.AWS.InjectFault("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+		h.want(h.call(madeUp), 503, "temporarily_unavailable")
+		if got := metricNames(h.lines()[0]); got != "Refusals[error]" {
+			t.Errorf("while Secrets Manager is down: metrics %s", got)
+		}
+	})
+}
+
+// metricNames lists the metrics that a line declares to CloudWatch, with their dimensions.
+func metricNames(line map[string]any) string {
+	var names []string
+	directive, _ := line["_aws"].(map[string]any)
+	entries, _ := directive["CloudWatchMetrics"].([]any)
+	for _, entry := range entries {
+		fields := entry.(map[string]any)
+		metric := fields["Metrics"].([]any)[0].(map[string]any)["Name"]
+		names = append(names, fmt.Sprint(metric, fields["Dimensions"].([]any)[0]))
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+func TestSecretAccessDeniedMetric(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]bool{
+		"AccessDeniedException": true, "DecryptionFailure": true, "ResourceNotFoundException": false,
+		"InternalServiceError": false,
+	} {
+		t.Run(code, func(t *testing.T) {
+			run(t, options{}, func(t *testing.T, h *harness) {
+				h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
+				h.get()
+				h.get() // from memory
+				for _, line := range h.lines() {
+					if got := strings.Contains(metricNames(line), "SecretAccessDenied[]"); got != want {
+						t.Errorf("metrics %s", metricNames(line))
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestLoginBudgetExhaustedMetric(t *testing.T) {
+	t.Parallel()
+	config := func() vending.Config { return vending.Config{Logins: loginbudget.New(1, 60), SecretTTL: time.Second} }
+	// restore stores the same credentials in a new version, so that a login is due.
+	restore := func(h *harness) {
+		value := h.Value(h.App.Credentials())
+		value["allowedPrincipals"] = []string{"222222222222"}
+		h.Store(value)
+		time.Sleep(2 * time.Second)
+	}
+	run(t, options{config: config()}, func(t *testing.T, h *harness) {
+		h.want(h.get(), 200, "miss")
+		h.want(h.revoke(), 204, "")
+		h.lines()
+		for range 3 {
+			a := h.get()
+			h.want(a, 503, "temporarily_unavailable")
+			if after := a.header.Get("Retry-After"); after != "60" ||
+				!strings.Contains(a.text("error_description"), "LOGIN_BURST") {
+				t.Errorf("%s, Retry-After %s", a, after)
+			}
+		}
+		for _, line := range h.lines() {
+			if cause := fmt.Sprint(line["cause"]); !strings.Contains(metricNames(line), "LoginBudgetExhausted[app]") ||
+				!strings.Contains(cause, "login budget") {
+				t.Errorf("metrics %s, cause %q", metricNames(line), cause)
+			}
+		}
+	})
+	run(t, options{config: config()}, func(t *testing.T, h *harness) {
+		h.want(h.get(), 200, "miss")
+		restore(h)
+		h.lines()
+		for range 2 { // the failure itself, and the backoff
+			h.want(h.get(), 200, "stale")
+		}
+		for _, line := range h.lines() {
+			if warning := fmt.Sprint(line["warning"]); !strings.Contains(metricNames(line), "LoginBudgetExhausted[app]") ||
+				!strings.Contains(warning, "login budget") {
+				t.Errorf("metrics %s, warning %q", metricNames(line), warning)
+			}
+		}
+	})
+}
+
+func TestPrincipalsUnreadableMetric(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]struct {
+		status int
+		code   string
+	}{
+		`{"consumerKey":"k","consumerSecret":"s","baseUri":"http://x","allowedPrincipals":"222222222222"}`: {
+			403, "access_denied",
+		},
+		`{"consumerKey":"k","consumerSecret":"s","baseUri":"http://x","allowed_principals":["222222222222"]}`: {
+			502, "app_misconfigured",
+		},
+	} {
+		run(t, options{}, func(t *testing.T, h *harness) {
+			h.StoreText(value)
+			for _, name := range []string{"GET", "POST", "DELETE"} {
+				h.want(h.call(method(name)), want.status, want.code)
+			}
+			for _, line := range h.lines() {
+				if got := metricNames(line); got != "PrincipalsUnreadable[app] Refusals[app error]" {
+					t.Errorf("metrics %s", got)
+				}
+			}
+		})
+	}
+}
+
+// A request can succeed although a call failed, or another token was revoked: the line tells.
+func TestAuditLineOfTrouble(t *testing.T) {
+	t.Parallel()
+	run(t, options{}, func(t *testing.T, h *harness) {
+		h.want(h.get(), 200, "miss")
+		compromised := h.current()
+		h.Label(appsecret.Compromised, compromised)
+		h.Store(h.Value("3MVG9wrong", "wrong"))
+		h.Store(h.Value(h.App.Regenerate()), appsecret.Candidate)
+		time.Sleep(vending.DefaultSecretTTL)
+		h.lines()
+		h.want(h.get(), 200, "miss")
+		line := h.lines()[0]
+		if warning := fmt.Sprint(line["warning"]); !strings.Contains(warning, "revoked token") {
+			t.Errorf("the warning is %q", warning)
+		}
+		if version := line["secret_version"]; version != h.VersionWithLabel(appsecret.Candidate) {
+			t.Errorf("secret_version is %v, which is not CANDIDATE's", version)
+		}
+		h.AWS.InjectFault("", localaws.Fault{Code: "InternalServiceError", Status: 500}, 0)
+		time.Sleep(vending.DefaultSecretTTL)
+		h.want(h.get(), 200, "confirmed")
+		if line := h.lines()[0]; line["upstream_error"] == nil {
+			t.Error("the line lacks the error of Secrets Manager")
+		}
+		h.NoSecrets(h.log.String())
+	})
+}

@@ -1,0 +1,144 @@
+package vending
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+)
+
+// state is what is known of one app. Its slices are never changed in place, so that a copy stays as it is.
+type state struct {
+	secret    *appsecret.Version // AWSCURRENT as last read; nil: not known
+	readAt    time.Time          // when secret was read
+	secretErr backoff            // why the secret could not be read
+
+	cached    *cachedToken        // nil: none
+	recentIDs []string            // of the last tokens that logins returned, the newest last
+	pending   []pendingRevocation // the oldest first
+	loginErr  backoff             // why Salesforce issues no token
+
+	introspectionDeniedUntil time.Time // Salesforce has refused to introspect for this app
+	lastRejectedCheck        time.Time // when a check of a token that a caller reported as dead last began
+	doubtedID                string    // of a token reported as dead that could not be introspected; empty: none
+	lastLoginInstead         time.Time // when a login last replaced an introspection that failed
+}
+
+// cachedToken is one token and what is known of its life. It is immutable.
+type cachedToken struct {
+	token            *sfoauth.Token
+	id               string
+	client           *sfoauth.Client // with the credentials that the token was issued to
+	versionID        string          // of the version with those credentials
+	currentVersionID string          // of AWSCURRENT at that time; another one if its credentials were refused
+	trustedUntil     time.Time       // until when it is handed out without asking Salesforce
+	expiresAt        time.Time       // by what Salesforce last said; not before trustedUntil
+	refreshBefore    time.Duration   // with less than this left before trustedUntil, Salesforce is asked
+	source           CacheStatus     // Miss or Confirmed: what the last call did
+}
+
+// pendingRevocation is a token that must be revoked, or may have to be.
+type pendingRevocation struct {
+	*cachedToken
+	requested   bool               // by a caller
+	compromised *appsecret.Version // that it was issued to; nil: none is known
+}
+
+// newToken returns a token that was requested at the given time, with version, while current was AWSCURRENT. The
+// token's session began before the response, perhaps long before.
+func (c *Config) newToken(
+	token *sfoauth.Token, client *sfoauth.Client, version, current *appsecret.Version, requested time.Time,
+) *cachedToken {
+	sum := sha256.Sum256([]byte(token.AccessToken.Reveal()))
+	t := &cachedToken{
+		token: token, id: hex.EncodeToString(sum[:8]), client: client, source: Miss,
+		versionID: version.ID, currentVersionID: current.ID,
+	}
+	until := token.Expiry
+	if until.IsZero() {
+		until = requested.Add(DefaultTokenTTL)
+	}
+	return c.trust(t, until, requested)
+}
+
+// trust returns the token as one that is trusted until then. A token that never has MinTTL left would otherwise be
+// replaced at every request.
+func (c *Config) trust(t *cachedToken, until, now time.Time) *cachedToken {
+	next := *t
+	next.trustedUntil, next.expiresAt = until, until
+	next.refreshBefore = min(c.MinTTL, max(remaining(until, now)/2, time.Second))
+	if t.token.Expiry.IsZero() && remaining(until, now) >= c.MinTTL {
+		next.refreshBefore = c.MinTTL // introspection can extend it
+	}
+	return &next
+}
+
+// withoutIntrospection returns the token as one that only a login can renew. It is used for at least half of what it
+// has left, so that a long MinTTL does not exhaust the login budget.
+func (c *Config) withoutIntrospection(t *cachedToken, now time.Time) *cachedToken {
+	next := *t
+	next.refreshBefore = min(c.MinTTL, remaining(t.trustedUntil, now)/2)
+	return &next
+}
+
+// confirmed returns the token after an introspection, begun at the given time, has found it active until expiry
+// (zero: the response has none).
+func (c *Config) confirmed(t *cachedToken, expiry, begun time.Time) *cachedToken {
+	next := *t
+	next.source = Confirmed
+	if !t.token.Expiry.IsZero() {
+		return &next
+	}
+	next.trustedUntil, next.refreshBefore = begun.Add(c.IntrospectInterval), c.MinTTL
+	next.expiresAt = next.trustedUntil
+	if !expiry.IsZero() {
+		next.trustedUntil, next.expiresAt = earlier(next.trustedUntil, expiry), expiry
+	}
+	return &next
+}
+
+// isFresh reports whether the token may be handed out without asking Salesforce. It may be called on nil.
+func (t *cachedToken) isFresh(now time.Time) bool {
+	return t != nil && remaining(t.trustedUntil, now) >= t.refreshBefore
+}
+
+func (t *cachedToken) grant(status CacheStatus, expiresIn time.Duration) Grant {
+	return Grant{Token: t.token, TokenID: t.id, ExpiresIn: expiresIn, CacheStatus: status, VersionID: t.versionID}
+}
+
+// staleGrant returns the token for at most the given time, since it could not be renewed.
+func (t *cachedToken) staleGrant(most time.Duration, reason error, now time.Time) Grant {
+	grant := t.grant(Stale, min(remaining(t.expiresAt, now), most))
+	grant.RefreshErr = reason
+	return grant
+}
+
+// introspectionDenied reports whether Salesforce is known not to introspect for the app.
+func (s *state) introspectionDenied(now time.Time) bool {
+	return remaining(s.introspectionDeniedUntil, now) > 0
+}
+
+// rejectedCheckDue reports whether a token that a caller reports as dead may be checked now.
+func (s *state) rejectedCheckDue(now time.Time) bool {
+	interval := rejectedCheckInterval
+	if s.introspectionDenied(now) {
+		interval = rejectedCheckIntervalWithoutIntrospection
+	}
+	return remaining(s.lastRejectedCheck.Add(interval), now) <= 0
+}
+
+// remaining returns the time until t, using whichever of the monotonic and wall clocks says less. The monotonic clock
+// may stand still while the process is frozen, so that a token would outlive its session; the wall clock may be set
+// back. Others on Lambda have met it: aws-sdk-go-v2 #789, vault-lambda-extension #150.
+func remaining(t, now time.Time) time.Duration {
+	return min(t.Sub(now), t.Round(0).Sub(now.Round(0))) // Round(0) leaves the wall clock's time
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
