@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -106,13 +107,17 @@ func scriptFault(ts *testscript.TestScript, _ bool, args []string) {
 	if !ok {
 		ts.Fatalf("unknown fault %s", args[0])
 	}
+	at := sfoauthtest.Endpoint(args[1])
+	if !slices.Contains(append(sfoauthtest.Endpoints(), sfoauthtest.AllEndpoints), at) {
+		ts.Fatalf("unknown endpoint %s", at)
+	}
 	times := 0
 	if len(args) > 2 {
 		var err error
 		times, err = strconv.Atoi(args[2])
 		ts.Check(err)
 	}
-	org.InjectFault(sfoauthtest.Endpoint(args[1]), fault, times)
+	org.InjectFault(at, fault, times)
 }
 
 // scriptKMS checks the key that encrypts an app's secret: kms APP KEY.

@@ -214,7 +214,7 @@ var apiSetups = []setup{
 	{name: "a function that times out", as: caller, change: gateway(504, `{"message":"Endpoint request timed out"}`),
 		cause: "token", found: "timed out", fix: "salesforce_ms"},
 	{name: "a response that is not a token", as: caller, change: gateway(200, `{}`), cause: "allowed",
-		found: "not a token", fix: "ApiUrl"},
+		found: "no token in response", fix: "ApiUrl"},
 	{name: "a defect of the function", as: caller,
 		change: gateway(500, `{"error":"server_error","error_description":"x","request_id":"r1"}`), cause: "token",
 		found: "[request r1]", fix: "report it"},
