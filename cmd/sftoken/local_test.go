@@ -190,23 +190,6 @@ func TestExitCodesOfFailures(t *testing.T) {
 	}
 }
 
-// A failure to revoke the tokens must not look like success.
-func TestRotateCompromisedReportsUnrevokedTokens(t *testing.T) {
-	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
-	s.useKey(t, ownerKey)
-	_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "10s", "--url",
-		"http://127.0.0.1:1/v1")
-	if code != exitFailed || !strings.Contains(stderr,
-		"the credentials are rotated, but the cached token is not revoked") {
-		t.Errorf("exit %d: %s", code, stderr)
-	}
-	t.Setenv("SFTOKEN_URL", "")
-	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 ||
-		!strings.Contains(stderr, "without --url") {
-		t.Errorf("without the API's address: exit %d: %s", code, stderr)
-	}
-}
-
 // `sftoken local` needs no Go toolchain, no checkout, and no other program. With -short, this test binary is sftoken.
 func TestLocalNeedsOnlyTheProgram(t *testing.T) {
 	t.Parallel()

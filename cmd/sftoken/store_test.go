@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -169,32 +168,6 @@ func TestInputEncodings(t *testing.T) {
 	}
 }
 
-func TestPutNeedsKeyAndSecret(t *testing.T) {
-	s := newStackWithoutFunctions(t)
-	before := s.current(t)
-	for _, verb := range []string{"put", "stage"} {
-		for given, missing := range map[string]string{`{"consumerKey":"3MVG9other"}`: "consumerSecret is missing",
-			`{"consumerSecret":"other","orgId":"00D000000000001AAA"}`: "consumerKey is missing"} {
-			if _, stderr, code := command(t, given, "secret", verb, "crm"); code != exitFailed ||
-				!strings.Contains(stderr, "nothing was stored: "+missing) {
-				t.Errorf("%s of %s: exit %d: %s", verb, given, code, stderr)
-			}
-		}
-		for given, says := range map[string]string{
-			`{"allowed_principals":["222222222222"]}`: "is allowedPrincipals meant", `{"orgID":"x"}`: "is orgId meant",
-			`{"allowedPrincipals":"222222222222"}`: "allowedPrincipals: want a list",
-		} {
-			if _, stderr, code := command(t, given, "secret", verb, "crm"); code != exitFailed ||
-				!strings.Contains(stderr, says) {
-				t.Errorf("%s of %s: exit %d: %s", verb, given, code, stderr)
-			}
-		}
-	}
-	if s.current(t) != before || s.value(t, "CANDIDATE") != nil {
-		t.Error("something is stored")
-	}
-}
-
 func TestPutVerifies(t *testing.T) {
 	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
 	org := func(change func(*sfoauthtest.AppOptions)) func(*testStack) {
@@ -219,7 +192,8 @@ func TestPutVerifies(t *testing.T) {
 			"", "the credentials do not work", "INVALID_SESSION_ID"},
 		"another org's": {func(s *testStack) {
 			key, secret := s.App.Credentials()
-			value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"orgId":"00D000000000001AAA"}`, key, secret, s.OrgURL)
+			value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"orgId":"00D000000000001AAA"}`,
+				key, secret, s.OrgURL)
 			s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: &value})
 		}, "", "the credentials do not work", "orgId is 00D000000000001AAA"},
 		"an address outside the IP ranges": {org(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }),
@@ -266,96 +240,6 @@ func TestPutVerifies(t *testing.T) {
 				t.Error("--no-verify or stage has logged in")
 			}
 		})
-	}
-}
-
-func TestPutProtectsLastWorkingVersion(t *testing.T) {
-	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
-	const wrongToo = `{"consumerKey":"3MVG9wrong","consumerSecret":"too"}`
-	s := newStackWithoutFunctions(t)
-	put := func(given string, want int, flags ...string) string {
-		t.Helper()
-		stdout, stderr, code := command(t, given, append([]string{"secret", "put", "crm"}, flags...)...)
-		if code != want {
-			t.Errorf("put %q: exit %d: %s%s", flags, code, stdout, stderr)
-		}
-		return stderr
-	}
-	open := func() *appsecret.Secret {
-		t.Helper()
-		secret, err := s.Secret(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return secret
-	}
-	working := s.current(t)
-	put(wrong, 0, "--no-verify") // unverified
-	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
-		t.Fatal("AWSPREVIOUS is not the working version")
-	}
-	for _, given := range []string{wrongToo, wrong, `{"allowedPrincipals":["111111111111"]}`, s.credentialsJSON()} {
-		says := put(given, exitFailed, "--no-verify")
-		if !strings.Contains(says, "nothing was stored: AWSCURRENT is not known to work") ||
-			!strings.Contains(says, "--force") || !strings.Contains(says, working) {
-			t.Errorf("stderr: %s", says)
-		}
-	}
-	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0) // neither is known to work or to fail
-	put(wrongToo, exitFailed, "--no-verify")
-	s.Org.ClearFaults()
-	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
-		t.Fatal("the working version has lost its label")
-	}
-
-	// Verified credentials may be stored, and the working version keeps its label.
-	key, secret := s.Org.AddApp(sfoauthtest.AppOptions{Name: "Another"}).Credentials()
-	put(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0)
-	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != working || now.VersionWithLabel("AWSCURRENT") == working {
-		t.Errorf("AWSPREVIOUS is %s, and not the working version %s", now.VersionWithLabel("AWSPREVIOUS"), working)
-	}
-	verified := s.current(t)
-	put(`{"allowedPrincipals":["111111111111"]}`, 0,
-		"--no-verify") // the current version works, so AWSPREVIOUS may move to it
-	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != verified {
-		t.Errorf("AWSPREVIOUS is %s, and not %s", now.VersionWithLabel("AWSPREVIOUS"), verified)
-	}
-
-	put(wrong, 0, "--no-verify")
-	put(wrongToo, 0, "--no-verify", "--force")
-	put(wrong, 0, "--no-verify") // neither works: there is nothing to protect
-}
-
-func TestPutCreate(t *testing.T) {
-	s := newStackWithoutFunctions(t)
-	key, secret := s.App.Credentials()
-	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.OrgURL)
-	_, stderr, code := command(t, value, "secret", "put", "erp")
-	if code != exitFailed || !strings.Contains(stderr,
-		"there is no secret sftoken/erp in account 111111111111, region us-east-1") || !strings.Contains(stderr, "--create") {
-		t.Errorf("exit %d: %s", code, stderr)
-	}
-	if _, stderr, code := command(t, value, "secret", "put", "erp", "--kms-key-id", "alias/x"); code != exitUsage {
-		t.Errorf("--kms-key-id alone: exit %d: %s", code, stderr)
-	}
-	if calls := s.AWS.Calls()["CreateSecret"]; calls != 1 { // by the stack
-		t.Errorf("%d secrets were created", calls)
-	}
-	stdout, stderr, code := command(t, value, "secret", "put", "erp", "--create", "--json")
-	if code != 0 || !strings.Contains(stderr, "aws/secretsmanager") ||
-		!strings.Contains(stdout, `"arn": "arn:aws:secretsmanager:us-east-1:111111111111:secret:sftoken/erp-`) {
-		t.Errorf("--create: exit %d: %s%s", code, stdout, stderr)
-	}
-	if _, stderr, code := command(t, value, "secret", "put", "crm", "--create", "--kms-key-id",
-		"alias/x"); code != exitUsage || !strings.Contains(stderr, "exists already") {
-		t.Errorf("a KMS key for an existing secret: exit %d: %s", code, stderr)
-	}
-	_, stderr, code = command(t, value, "secret", "put", "hr", "--create", "--kms-key-id", "alias/sftoken")
-	described, err := s.Secrets.DescribeSecret(t.Context(),
-		&secretsmanager.DescribeSecretInput{SecretId: aws.String(prefix + "hr")})
-	if code != 0 || err != nil || aws.ToString(described.KmsKeyId) != "alias/sftoken" ||
-		strings.Contains(stderr, "default key") {
-		t.Errorf("with a key: exit %d, %v: %s", code, err, stderr)
 	}
 }
 

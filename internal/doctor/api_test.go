@@ -184,12 +184,8 @@ var apiSetups = []setup{
 	{name: "a proxy that changes requests", as: caller, change: func(w *harness) {
 		api := w.config.URL
 		replaceAPI(func(rw http.ResponseWriter, r *http.Request) {
-			on, _ := http.NewRequestWithContext(
-				r.Context(),
-				r.Method,
-				strings.TrimSuffix(api, "/v1")+r.URL.Path+"?via=proxy",
-				nil,
-			)
+			on, _ := http.NewRequestWithContext(r.Context(), r.Method, strings.TrimSuffix(api, "/v1")+r.URL.Path+"?via=proxy",
+				nil)
 			on.Header = r.Header.Clone()
 			resp, err := http.DefaultClient.Do(on)
 			if err != nil {

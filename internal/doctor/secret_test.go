@@ -53,10 +53,8 @@ var secretSetups = []setup{
 	{name: "an invalid list of principals", change: stored(map[string]any{"allowedPrincipals": []string{"everybody"}}),
 		cause: "principals", found: "allowedPrincipals: entry 1", fix: "sftoken secret put", also: []string{"token"}},
 	{name: "a binary value", change: func(w *harness) {
-		_, err := w.secrets.PutSecretValue(
-			w.Context(),
-			&secretsmanager.PutSecretValueInput{SecretId: aws.String("sftoken/crm"), SecretBinary: []byte(encode(w.value()))},
-		)
+		_, err := w.secrets.PutSecretValue(w.Context(),
+			&secretsmanager.PutSecretValueInput{SecretId: aws.String("sftoken/crm"), SecretBinary: []byte(encode(w.value()))})
 		w.must(err)
 	}, cause: "value", found: "binary", fix: "sftoken secret put", also: []string{"token"}},
 	{name: "a value that the owner may not read", change: unreadable(&localaws.AuthError{Type: "AccessDenied",
