@@ -42,7 +42,7 @@ func callAWS(args []string) error {
 		field.Set(reflect.ValueOf(&args[1]))
 	}
 	out := operation.Call([]reflect.Value{reflect.ValueOf(context.Background()), input})
-	if err, failed := out[1].Interface().(error); failed {
+	if err, failed := reflect.TypeAssert[error](out[1]); failed {
 		return err
 	}
 	return nil

@@ -105,7 +105,7 @@ func TestReadmeExcerpt(t *testing.T) {
 		if b.Heading != "Try it" || b.Language != "text" {
 			continue
 		}
-		for _, line := range strings.Split(maskDemo(unwrap(b.Text)), "\n") {
+		for line := range strings.SplitSeq(maskDemo(unwrap(b.Text)), "\n") {
 			if !slices.Contains(demo, line) {
 				t.Errorf("the demo does not print %q", line)
 			}

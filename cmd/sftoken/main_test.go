@@ -20,7 +20,8 @@ import (
 	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
-// TestMain lets the tests run this program as a function, and as the commands sftoken and aws, which it puts on the PATH.
+// TestMain lets the tests run this program as a function, and as the commands sftoken and aws, which it puts on the
+// PATH.
 func TestMain(m *testing.M) {
 	stack.RunFunction(version)
 	testscript.Main(m, map[string]func(){"sftoken": main, "aws": awsCommand})
