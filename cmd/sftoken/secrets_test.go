@@ -224,6 +224,19 @@ func TestPutKeepsCredentialsRotatedDuringInput(t *testing.T) {
 	})
 }
 
+// A version that becomes current after the last load must not become AWSPREVIOUS unseen.
+func TestPutNoticesAnotherVersion(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		s := v.store(v.t.Context(), appsecret.Current, credentialsJSON("mine"))
+		v.aws.InjectFault("DescribeSecret", localaws.Fault{Delay: time.Second}, 0) // twice to load, once to check
+		time.AfterFunc(2500*time.Millisecond, func() { v.put("another", "AWSCURRENT") })
+		_, err := s.store("")
+		if err == nil || !strings.Contains(err.Error(), "another version has become AWSCURRENT in the meantime") {
+			v.t.Error(err)
+		}
+	})
+}
+
 // Ctrl-C must interrupt the read of a silent pipe.
 func TestInputInterrupted(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {

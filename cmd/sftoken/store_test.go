@@ -128,30 +128,30 @@ func encoded(order binary.AppendByteOrder, text string) (out []byte) {
 
 func TestInputEncodings(t *testing.T) {
 	s := newStackWithoutFunctions(t)
-	pair := strings.TrimSuffix(s.credentialsJSON(), "}") + `,"note":"Zürich 🙂"}` + "\r\n"
+	text := strings.TrimSuffix(s.credentialsJSON(), "}") + `,"note":"Zürich 🙂"}` + "\r\n"
 	for name, c := range map[string]struct {
 		file []byte
 		says string // empty if it is stored
 	}{
-		"UTF-8":                 {[]byte(pair), ""},
-		"UTF-8 with a mark":     {[]byte("\ufeff" + pair), ""},
-		"UTF-16LE with a mark":  {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)...), ""},
-		"UTF-16BE with a mark":  {append([]byte{0xfe, 0xff}, encoded(binary.BigEndian, pair)...), ""},
-		"UTF-16 without a mark": {encoded(binary.LittleEndian, pair), "looks like UTF-16 without a byte order mark"},
-		"truncated UTF-16": {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)[:31]...),
+		"UTF-8":                 {[]byte(text), ""},
+		"UTF-8 with a mark":     {[]byte("\ufeff" + text), ""},
+		"UTF-16LE with a mark":  {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, text)...), ""},
+		"UTF-16BE with a mark":  {append([]byte{0xfe, 0xff}, encoded(binary.BigEndian, text)...), ""},
+		"UTF-16 without a mark": {encoded(binary.LittleEndian, text), "looks like UTF-16 without a byte order mark"},
+		"truncated UTF-16": {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, text)[:31]...),
 			"ends within a character"},
-		"truncated JSON in UTF-16": {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, `{"note":"`)[:]...),
+		"truncated JSON in UTF-16": {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, `{"note":"`)...),
 			"not one JSON object"},
 		"UTF-32": {[]byte("\xff\xfe\x00\x00{\x00\x00\x00}\x00\x00\x00"), "UTF-32"},
-		"Latin-1": {[]byte(strings.ReplaceAll(strings.ReplaceAll(pair, "ü", "\xfc"), "🙂", "")),
+		"Latin-1": {[]byte(strings.ReplaceAll(strings.ReplaceAll(text, "ü", "\xfc"), "🙂", "")),
 			"not UTF-8 (from byte"},
-		"two values":                 {[]byte(pair + pair), "not one JSON object"},
-		"a list":                     {[]byte("[" + pair + "]"), "not one JSON object"},
+		"two values":                 {[]byte(text + text), "not one JSON object"},
+		"a list":                     {[]byte("[" + text + "]"), "not one JSON object"},
 		"too long a value":           {[]byte(`{"note":"` + strings.Repeat("x", maxInput) + `"}`), "longer than"},
 		"a lone surrogate in UTF-16": {append([]byte{0xff, 0xfe}, 0x00, 0xd8, '{', 0), "not valid UTF-16"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "pair.json")
+			file := filepath.Join(t.TempDir(), "credentials.json")
 			if err := os.WriteFile(file, c.file, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -200,8 +200,8 @@ func TestPutVerifies(t *testing.T) {
 			"", "cannot verify the credentials from this machine", "sftoken secret stage crm --wait"},
 		"an outage": {fault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0), "",
 			"cannot verify the credentials from this machine", "--no-verify"},
-		"a login limit": {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400,
-			"invalid_grant", "login rate exceeded"), 0), "", "cannot verify the credentials from this machine", "login rate"},
+		"a login limit": {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded"), 0),
+			"", "cannot verify the credentials from this machine", "login rate"},
 		"no network": {fault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0), "",
 			"cannot verify the credentials from this machine", "sftoken secret stage crm --wait"},
 		"an outage of the REST API": {fault(sfoauthtest.REST, sfoauthtest.Unavailable(), 0), "",
@@ -224,13 +224,13 @@ func TestPutVerifies(t *testing.T) {
 			switch {
 			case c.says == "" && (code != 0 || s.current(t) == before):
 				t.Errorf("exit %d: %s%s", code, stdout, stderr)
-			case c.says != "" && (code != exitFailed || s.current(t) != before || !strings.Contains(stderr,
-				"error: nothing was stored: ") || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, c.also)):
+			case c.says != "" && (code != exitFailed || s.current(t) != before || !strings.Contains(stderr, c.says) ||
+				!strings.Contains(stderr, "error: nothing was stored: ") || !strings.Contains(stderr, c.also)):
 				t.Errorf("exit %d: %s%s", code, stdout, stderr)
 			}
 			logins := s.Org.Stats().Calls[sfoauthtest.Token]
-			if stdout, stderr, code := command(t, given, "secret", "put", "crm", "--no-verify", "--force",
-				"--json"); code != 0 || !strings.Contains(stdout, `"verified": false`) {
+			stdout, stderr, code = command(t, given, "secret", "put", "crm", "--no-verify", "--force", "--json")
+			if code != 0 || !strings.Contains(stdout, `"verified": false`) {
 				t.Errorf("--no-verify: exit %d: %s", code, stderr)
 			}
 			if _, stderr, code := command(t, given, "secret", "stage", "crm"); code != 0 {
