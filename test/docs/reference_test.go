@@ -166,9 +166,6 @@ var retired = regexp.MustCompile(`(?i)\b(?:mends?|mended|somebody|nobody|whoever
 
 func TestRetiredWords(t *testing.T) {
 	for _, page := range allPages(t) {
-		if !inDocs(page) {
-			continue
-		}
 		for i, line := range strings.Split(read(t, strings.TrimPrefix(page.Path, root)), "\n") {
 			if word := retired.FindString(line); word != "" {
 				t.Errorf("%s:%d: %q is not plain technical English", page.Path, i+1, word)
