@@ -100,7 +100,7 @@ func TestWrongSignatureOfReplacedVersion(t *testing.T) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
 		a := h.reject(first.id())
 		h.want(a, "miss")
-		if a.grant.VersionID != h.current() || h.Logins() != 3 {
+		if a.grant.VersionID != h.Current() || h.Logins() != 3 {
 			t.Errorf("version %s, %d logins", a.grant.VersionID, h.Logins())
 		}
 	})
