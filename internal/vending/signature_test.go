@@ -48,6 +48,13 @@ func TestSignatureDuringRotation(t *testing.T) {
 			h.Must(admin.Promote(h.T.Context(), staged.ID))
 			h.Store(old)
 		},
+		"the primary credentials are not stored, while AWSPENDING is on its way": func(h *harness) {
+			admin := h.admin()
+			staged, err := admin.Stage(h.T.Context())
+			h.Must(err)
+			h.Must(admin.Promote(h.T.Context(), staged.ID))
+			h.Store(h.Value("3MVG9next", "next"), appsecret.Pending)
+		},
 		"AWSCURRENT is refused, and staged credentials are used instead": func(h *harness) {
 			h.stage(h.admin(), appsecret.Candidate)
 			h.App.Regenerate()
