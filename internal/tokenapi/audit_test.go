@@ -40,7 +40,7 @@ func TestAuditLine(t *testing.T) {
 // mask replaces what differs from run to run, and indents.
 func mask(h *harness, text string) string {
 	var out strings.Builder
-	ids := map[string]string{h.Org.ID(): "ORG", h.App.User.ID: "USER", h.current(): "VERSION"}
+	ids := map[string]string{h.Org.ID(): "ORG", h.App.User.ID: "USER", h.Current(): "VERSION"}
 	for line := range strings.Lines(text) {
 		var fields map[string]any
 		h.Must(json.Unmarshal([]byte(line), &fields))
@@ -209,7 +209,7 @@ func TestLoginBudgetExhaustedMetric(t *testing.T) {
 	})
 	subtest(t, "stale token", options{config: config()}, func(t *testing.T, h *harness) {
 		h.want(h.get(), 200, "miss")
-		h.storeWith("allowedPrincipals", []string{"222222222222"}) // a new version, so that a login is due
+		h.StoreWith("allowedPrincipals", []string{"222222222222"}) // a new version, so that a login is due
 		time.Sleep(2 * time.Second)
 		h.lines()
 		for range 2 { // the failure itself, and the backoff
@@ -255,7 +255,7 @@ func TestPrincipalsUnreadableMetric(t *testing.T) {
 func TestAuditLineOfTrouble(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.want(h.get(), 200, "miss")
-		compromised := h.current()
+		compromised := h.Current()
 		h.Label(appsecret.Compromised, compromised)
 		h.Store(h.Value("3MVG9wrong", "wrong"))
 		h.Store(h.Value(h.App.Regenerate()), appsecret.Candidate)

@@ -61,14 +61,6 @@ func subtest(t *testing.T, name string, o options, test func(t *testing.T, h *ha
 	t.Run(name, func(t *testing.T) { run(t, o, test) })
 }
 
-// storeWith stores the app's credentials in a new version with one more field.
-func (h *harness) storeWith(field string, content any) {
-	h.T.Helper()
-	value := h.Value(h.App.Credentials())
-	value[field] = content
-	h.Store(value)
-}
-
 // result is the HTTP response to one request.
 type result struct {
 	status int
@@ -156,8 +148,6 @@ func (h *harness) want(r result, status int, what string) {
 		h.T.Fatalf("the token is dead: %s", r)
 	}
 }
-
-func (h *harness) current() string { h.T.Helper(); return h.VersionWithLabel(appsecret.Current) }
 
 // lines returns the log lines since it was last called.
 func (h *harness) lines() []map[string]any {

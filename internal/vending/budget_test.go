@@ -149,7 +149,7 @@ func TestLoginBudgetExhausted(t *testing.T) {
 func TestStaleWhileBudgetExhausted(t *testing.T) {
 	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {
 		first := h.vend()
-		h.storeWith("allowedPrincipals", []string{"222222222222"})
+		h.StoreWith("allowedPrincipals", []string{"222222222222"})
 		time.Sleep(DefaultSecretTTL)
 		for range 2 { // the failure itself, and the backoff
 			a := h.vend()
@@ -175,7 +175,7 @@ func runExhausted(t *testing.T, test func(t *testing.T, h *harness, token result
 	o := options{config: Config{Logins: loginbudget.New(1, 1), SecretTTL: time.Second}}
 	run(t, o, func(t *testing.T, h *harness) {
 		token := h.vend()
-		h.storeWith("allowedPrincipals", []string{"222222222222"})
+		h.StoreWith("allowedPrincipals", []string{"222222222222"})
 		time.Sleep(2 * time.Second)
 		h.want(h.vend(), "stale")
 		test(t, h, token)
@@ -243,7 +243,7 @@ func TestTokenForAnotherOrgWhileBudgetExhausted(t *testing.T) {
 	} {
 		t.Run(field, func(t *testing.T) {
 			runExhausted(t, func(t *testing.T, h *harness, token result) {
-				h.storeWith(field, content)
+				h.StoreWith(field, content)
 				time.Sleep(2 * time.Second)
 				for range 3 {
 					h.want(h.reject(token.id()), "temporarily_unavailable")

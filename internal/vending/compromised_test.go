@@ -11,18 +11,11 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// compromise labels the current version as compromised, and stores new credentials.
-func (h *harness) compromise() {
-	h.T.Helper()
-	h.Label(appsecret.Compromised, h.current())
-	h.Store(h.Value(h.App.Regenerate()))
-}
-
 func TestCompromisedTokenIsRevoked(t *testing.T) {
 	t.Parallel()
 	denySecret := func(code string) func(h *harness) {
 		return func(h *harness) {
-			h.compromise()
+			h.Compromise()
 			h.AWS.InjectFault("", localaws.Fault{Code: code, Status: 400}, 1)
 			time.Sleep(time.Minute)
 			if a := h.vend(); a.err == nil {
@@ -36,21 +29,21 @@ func TestCompromisedTokenIsRevoked(t *testing.T) {
 		before func(h *harness)
 		after  string // result of the next request
 	}{
-		"new session":    {false, (*harness).compromise, "miss"},
-		"shared session": {true, (*harness).compromise, "miss"},
+		"new session":    {false, (*harness).Compromise, "miss"},
+		"shared session": {true, (*harness).Compromise, "miss"},
 		"the same credentials in another version, which this process does not see": {false, func(h *harness) {
-			h.storeWith("allowedPrincipals", []string{"222222222222"})
-			h.compromise()
+			h.StoreWith("allowedPrincipals", []string{"222222222222"})
+			h.Compromise()
 		}, "miss"},
 		"the same credentials with the address in another spelling": {false, func(h *harness) {
-			h.storeWith("baseUri", "HTTP://"+simtest.OrgHost)
-			h.compromise()
+			h.StoreWith("baseUri", "HTTP://"+simtest.OrgHost)
+			h.Compromise()
 		}, "miss"},
 		"the secret was denied meanwhile":             {false, denySecret("AccessDeniedException"), "miss"},
 		"the secret could not be decrypted meanwhile": {false, denySecret("DecryptionFailure"), "miss"},
 		"the secret was gone meanwhile":               {false, denySecret("ResourceNotFoundException"), "miss"},
 		"the label was denied at first": {false, func(h *harness) {
-			h.compromise()
+			h.Compromise()
 			time.Sleep(time.Minute)
 			h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 1)
 			denied := localaws.Fault{Code: "AccessDeniedException", Status: 400}
@@ -89,7 +82,7 @@ func TestCompromisedTokenIsRevokedAfterOutage(t *testing.T) {
 			o := options{org: sfoauthtest.Config{SharedSessions: shared}, config: Config{SecretTTL: time.Minute}}
 			subtest(t, fmt.Sprintf("%s, shared session: %t", name, shared), o, func(t *testing.T, h *harness) {
 				first := h.vend()
-				h.compromise()
+				h.Compromise()
 				time.Sleep(time.Minute)
 				inject(h)
 				a := h.vend()
@@ -117,8 +110,8 @@ func TestCompromisedTokenIsRevokedAfterOutage(t *testing.T) {
 func TestCompromisedTokenWithoutNewCredentials(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
-		h.storeWith("allowedPrincipals", []string{"222222222222"})
-		h.Label(appsecret.Compromised, h.current())
+		h.StoreWith("allowedPrincipals", []string{"222222222222"})
+		h.Label(appsecret.Compromised, h.Current())
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "miss")
 		if !h.Org.TokenActive(first.token()) {
@@ -130,7 +123,7 @@ func TestCompromisedTokenWithoutNewCredentials(t *testing.T) {
 func TestRevokedCompromisedTokenIsNotStale(t *testing.T) {
 	run(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, h *harness) {
 		h.vend()
-		h.compromise()
+		h.Compromise()
 		time.Sleep(DefaultSecretTTL)
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.NoFault(), 1) // returns the old token, which is then revoked
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)

@@ -52,14 +52,6 @@ func subtest(t *testing.T, name string, o options, test func(t *testing.T, h *ha
 	t.Run(name, func(t *testing.T) { run(t, o, test) })
 }
 
-// storeWith stores the app's credentials in a new version with one more field.
-func (h *harness) storeWith(field string, content any) {
-	h.T.Helper()
-	value := h.Value(h.App.Credentials())
-	value[field] = content
-	h.Store(value)
-}
-
 // result is the result of one request.
 type result struct {
 	grant     Grant
@@ -178,8 +170,6 @@ func (h *harness) isSound(r result) {
 		h.T.Errorf("%s: description %q, Retry-After %s", r, r.err.Description, r.err.RetryAfter)
 	}
 }
-
-func (h *harness) current() string { h.T.Helper(); return h.VersionWithLabel(appsecret.Current) }
 
 // isOnTime checks that the response came before Lambda would have killed the function.
 func (h *harness) isOnTime(r result) {

@@ -81,7 +81,7 @@ func TestPanicFreesTheLock(t *testing.T) {
 		a := h.appState()
 		good := a.state
 		// Without a client, the token makes decide panic.
-		a.state.cached = &cachedToken{expiresAt: time.Now().Add(time.Hour), currentVersionID: h.current()}
+		a.state.cached = &cachedToken{expiresAt: time.Now().Add(time.Hour), currentVersionID: h.Current()}
 		a.state.loginErr = backoff{err: &Error{Code: TemporarilyUnavailable}, retryAt: time.Now().Add(time.Minute)}
 		func() {
 			defer func() {

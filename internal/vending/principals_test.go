@@ -30,7 +30,7 @@ func TestDenialNamesEntry(t *testing.T) {
 				t.Errorf("got %q, want it to end with %q", got, want)
 			}
 			_, entry, _ := strings.Cut(want, " ")
-			h.storeWith("allowedPrincipals", []string{entry})
+			h.StoreWith("allowedPrincipals", []string{entry})
 			time.Sleep(DefaultSecretTTL)
 			h.want(h.vendAs(arn), "miss") // the entry allows the caller
 		})
@@ -45,7 +45,7 @@ func TestUnreadablePrincipalsDenyEveryone(t *testing.T) {
 	} {
 		subtest(t, name, options{}, func(t *testing.T, h *harness) {
 			h.want(h.vend(), "miss")
-			h.storeWith("allowedPrincipals", list)
+			h.StoreWith("allowedPrincipals", list)
 			time.Sleep(DefaultSecretTTL)
 			for _, a := range []result{h.vend(), h.revoke()} {
 				h.want(a, "access_denied")

@@ -110,7 +110,7 @@ func TestRevocationsOfSeveralIncidents(t *testing.T) {
 		var tokens []string
 		for range 3 {
 			tokens = append(tokens, h.vend().token())
-			h.Label("COMPROMISED", h.current())
+			h.Label("COMPROMISED", h.Current())
 			h.Store(h.Value(h.App.Regenerate()))
 			time.Sleep(DefaultSecretTTL)
 		}

@@ -25,7 +25,7 @@ func TestFallbackDuringRotation(t *testing.T) {
 			if seen := h.Org.Stats(); seen.Calls[sfoauthtest.Token] != 2 {
 				t.Errorf("%d logins: want one with each credentials", seen.Calls[sfoauthtest.Token])
 			}
-			if a.grant.VersionID == h.current() {
+			if a.grant.VersionID == h.Current() {
 				t.Error("VersionID is that of AWSCURRENT, whose credentials were refused")
 			}
 			h.want(h.vend(), "hit")

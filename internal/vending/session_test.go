@@ -73,7 +73,7 @@ func TestLoginReturnsSameToken(t *testing.T) {
 		subtest(t, name, o, func(t *testing.T, h *harness) {
 			h.want(h.vend(), "miss")
 			time.Sleep(idle)
-			h.storeWith("allowedPrincipals", []string{"222222222222"}) // so that a login is due, and not an introspection
+			h.StoreWith("allowedPrincipals", []string{"222222222222"}) // so that a login is due, and not an introspection
 			time.Sleep(time.Until(time.Now().Truncate(time.Second)))
 			introspections := h.Introspections()
 			a := h.vend()

@@ -48,6 +48,13 @@ func TestSignatureDuringRotation(t *testing.T) {
 			h.Must(admin.Promote(h.T.Context(), staged.ID))
 			h.Store(old)
 		},
+		"the primary credentials are not stored, while AWSPENDING is on its way": func(h *harness) {
+			admin := h.admin()
+			staged, err := admin.Stage(h.T.Context())
+			h.Must(err)
+			h.Must(admin.Promote(h.T.Context(), staged.ID))
+			h.Store(h.Value("3MVG9next", "next"), appsecret.Pending)
+		},
 		"AWSCURRENT is refused, and staged credentials are used instead": func(h *harness) {
 			h.stage(h.admin(), appsecret.Candidate)
 			h.App.Regenerate()
@@ -100,7 +107,7 @@ func TestWrongSignatureOfReplacedVersion(t *testing.T) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.WrongSignature(), 1)
 		a := h.reject(first.id())
 		h.want(a, "miss")
-		if a.grant.VersionID != h.current() || h.Logins() != 3 {
+		if a.grant.VersionID != h.Current() || h.Logins() != 3 {
 			t.Errorf("version %s, %d logins", a.grant.VersionID, h.Logins())
 		}
 	})

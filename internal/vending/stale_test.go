@@ -102,7 +102,7 @@ func TestStaleNeedsASecond(t *testing.T) {
 func TestNoStaleTokenForAnotherHost(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
-		h.storeWith("baseUri", "http://localhost:8443")
+		h.StoreWith("baseUri", "http://localhost:8443")
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		time.Sleep(DefaultSecretTTL)
 		if a := h.vend(); a.err == nil || a.token() != "" {
@@ -114,7 +114,7 @@ func TestNoStaleTokenForAnotherHost(t *testing.T) {
 func TestNoStaleTokenForAnotherOrg(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
-		h.storeWith("orgId", "00Dxx0000000009EAA")
+		h.StoreWith("orgId", "00Dxx0000000009EAA")
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "temporarily_unavailable")

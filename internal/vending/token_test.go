@@ -294,7 +294,7 @@ func TestAllowedPrincipalsOnEveryRequest(t *testing.T) {
 func TestNewSecretVersionReplacesToken(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
-		h.storeWith("allowedPrincipals", []string{"333333333333"})
+		h.StoreWith("allowedPrincipals", []string{"333333333333"})
 		time.Sleep(DefaultSecretTTL - time.Second)
 		h.want(h.vend(), "confirmed")
 		time.Sleep(time.Second)
