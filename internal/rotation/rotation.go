@@ -1,7 +1,8 @@
-// Package rotation changes an app's credentials: in the four steps of a Secrets Manager rotation, when a staging label
-// moves because a person changed the secret, and never in the daily check, which only logs in. Every step first looks
-// at what Salesforce and Secrets Manager hold. It can therefore run again after a crash at any point, with the same
-// rotation token or a new one.
+// Package rotation changes an app's credentials: in the four steps of a Secrets Manager rotation, and when a person
+// stores others or moves a staging label. A daily check logs in with the current credentials and changes nothing.
+//
+// Every step first looks at what Salesforce and Secrets Manager hold. It can therefore run again after a crash at any
+// point, with the same rotation token or a new one.
 //
 // What a crash leaves behind, and what recovers it:
 //
