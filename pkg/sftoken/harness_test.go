@@ -227,10 +227,10 @@ func lambdaResponse(status int, header map[string]string, body any) []byte {
 }
 
 // respondWith replaces the next responses of API Gateway by these, and drops earlier ones that are left.
-func (h *harness) respondWith(answers ...func(http.ResponseWriter)) {
+func (h *harness) respondWith(responses ...func(http.ResponseWriter)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.queued = answers
+	h.queued = responses
 }
 
 // setDelay delays each request to the API by d.

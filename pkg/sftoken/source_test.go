@@ -150,6 +150,7 @@ func TestRetries(t *testing.T) {
 		"truncated response":       {responses{respond(200, `{"acc`, "Content-Length: 1000")}, 250 * ms, s},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			runSynctest(t, func(t *testing.T, h *harness) {
 				h.respondWith(try.responses...)
 				source, begun := h.source("crm"), time.Now()
@@ -242,6 +243,7 @@ func TestPermanentErrors(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			runSynctest(t, func(t *testing.T, h *harness) {
 				h.mustNotCall("elsewhere.example:80")
 				h.respondWith(try.response)

@@ -150,6 +150,7 @@ func TestTransportReplacesEndedSession(t *testing.T) {
 		"gzip response":   {"GET", limits, nil, true, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			runSynctest(t, func(t *testing.T, h *harness) {
 				client := h.salesforce()
 				h.get(client, limits)
@@ -338,6 +339,7 @@ func TestTransportBulk(t *testing.T) {
 		"gzip JSON": {"application/json", `{"operation":"query","object":"Account"}`, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			runSynctest(t, func(t *testing.T, h *harness) {
 				client := h.salesforce()
 				h.get(client, limits)
@@ -384,6 +386,7 @@ func TestTransportOtherBulkErrors(t *testing.T) {
 		"empty":                {job, "", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			runSynctest(t, func(t *testing.T, h *harness) {
 				base := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 					body := io.NopCloser(strings.NewReader(c.body))
