@@ -211,7 +211,7 @@ func TestOutageWithLiveToken(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		_, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		time.Sleep(vending.DefaultTokenTTL - 15*time.Second)
 		h.respondWith(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 60")}, 9)...)
 		for range 10 {

@@ -26,8 +26,8 @@ func TestTokenReuse(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Token()
-		h.must(err)
-		if !h.org.TokenActive(first.AccessToken) || first.Type() != "Bearer" ||
+		h.Must(err)
+		if !h.Org.TokenActive(first.AccessToken) || first.Type() != "Bearer" ||
 			time.Until(first.Expiry) != vending.DefaultTokenTTL {
 			t.Errorf("a %s that lives for %s", first.Type(), time.Until(first.Expiry))
 		}
@@ -38,13 +38,13 @@ func TestTokenReuse(t *testing.T) {
 		}
 		time.Sleep(vending.DefaultTokenTTL - 31*time.Second)
 		again, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		if again.AccessToken.Reveal() != first.AccessToken || again.Cache != "miss" || len(h.requests()) != 1 {
 			t.Error("the token was not reused")
 		}
 		time.Sleep(2 * time.Second)
 		again, err = source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		if again.Cache != "confirmed" || len(h.requests()) != 1 {
 			t.Errorf("half a minute before it expires: %s", again.Cache)
 		}
@@ -63,7 +63,7 @@ func TestShortLivedToken(t *testing.T) {
 		}{{0, 1}, {9 * time.Second, 0}, {2 * time.Second, 1}} {
 			time.Sleep(c.after)
 			_, err := source.Fetch(t.Context())
-			h.must(err)
+			h.Must(err)
 			if n := len(h.requests()); n != c.requests {
 				t.Errorf("%s later: %d requests", c.after, n)
 			}
@@ -125,26 +125,26 @@ func TestRefresh(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		same, err := source.Refresh(t.Context(), first.ID)
-		h.must(err)
+		h.Must(err)
 		if same.ID != first.ID || same.Cache != "confirmed" {
 			t.Errorf("a token that lives was replaced: %s", same.Cache)
 		}
 		for range 10 {
 			_, err = source.Refresh(t.Context(), first.ID)
-			h.must(err)
+			h.Must(err)
 		}
 		if asked := h.requests(); !slices.Equal(asked, []string{"", first.ID}) {
 			t.Errorf("asked %q", asked)
 		}
-		h.org.RevokeAll()
+		h.Org.RevokeAll()
 		time.Sleep(6 * time.Second)
 		var callers sync.WaitGroup
 		for range 10 {
 			callers.Go(func() {
 				if next, err := source.Refresh(t.Context(), first.ID); err != nil || next.ID == first.ID ||
-					!h.org.TokenActive(next.AccessToken.Reveal()) {
+					!h.Org.TokenActive(next.AccessToken.Reveal()) {
 					t.Errorf("a dead token was not replaced: %v", err)
 				}
 			})
@@ -163,18 +163,18 @@ func TestRefreshWaitsForCheck(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Fetch(t.Context())
-		h.must(err)
-		h.org.RevokeAll()
+		h.Must(err)
+		h.Org.RevokeAll()
 		second, err := source.Refresh(t.Context(), first.ID)
-		h.must(err)
-		h.org.RevokeAll()
+		h.Must(err)
+		h.Org.RevokeAll()
 		begun := time.Now()
 		third, err := source.Refresh(t.Context(), second.ID)
-		h.must(err)
-		if third.ID == second.ID || !h.org.TokenActive(third.AccessToken.Reveal()) || time.Since(begun) > 6*time.Second {
+		h.Must(err)
+		if third.ID == second.ID || !h.Org.TokenActive(third.AccessToken.Reveal()) || time.Since(begun) > 6*time.Second {
 			t.Errorf("after %s the dead token was not replaced", time.Since(begun))
 		}
-		h.org.RevokeAll()
+		h.Org.RevokeAll()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begun = time.Now()
@@ -189,14 +189,14 @@ func TestRevoke(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		h.respondWith(down("Retry-After: 2"), closeConn)
-		h.must(source.Revoke(t.Context()))
-		if h.org.TokenActive(first.AccessToken.Reveal()) {
+		h.Must(source.Revoke(t.Context()))
+		if h.Org.TokenActive(first.AccessToken.Reveal()) {
 			t.Error("the token lives")
 		}
 		next, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		if next.ID == first.ID {
 			t.Error("the revoked token is still handed out")
 		}
@@ -236,7 +236,7 @@ func TestRegionAndAddress(t *testing.T) {
 			if rest, ok := strings.CutPrefix(address, "http://"); ok {
 				host, port, _ = strings.Cut(strings.TrimSuffix(rest, "/v1"), ":")
 			}
-			h.serve(host+":"+port, h)
+			h.Serve(host+":"+port, h)
 			config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}
 			source := sftoken.NewTokenSource(config, address, "crm", append(options, sftoken.WithHTTPClient(h.client))...)
 			if _, err := source.Fetch(t.Context()); err != nil {
@@ -294,7 +294,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		token, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		wrong := billing
 		wrong.SecretAccessKey = "another-secret"
 		config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(wrong)}
@@ -305,11 +305,11 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		h.respondWith(slices.Repeat([]func(http.ResponseWriter){bodyOnly}, 20)...)
 		_, garbled := h.source("crm").Fetch(t.Context())
 		h.respondWith()
-		h.org.InjectFault(sfoauthtest.REST, sfoauthtest.Reset(), 0)
+		h.Org.InjectFault(sfoauthtest.REST, sfoauthtest.Reset(), 0)
 		_, lost := h.salesforce().Get("/services/data")
 		printed := fmt.Sprintf("%v %+v %#v %s", token, *token, token, token.JSON)
 		printed += fmt.Sprintf("%v %v %v %v %+v", refused, broken, lost, garbled, garbled)
-		secrets := append(h.org.Secrets(), billing.SecretAccessKey, billing.SessionToken, "another-secret", "Signature=")
+		secrets := append(h.Org.Secrets(), billing.SecretAccessKey, billing.SessionToken, "another-secret", "Signature=")
 		for _, secret := range secrets {
 			if strings.Contains(printed, secret) {
 				t.Errorf("one of %d characters is in %s", len(secret), printed)
