@@ -225,6 +225,7 @@ func TestStageAndPromote(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]sfoauthtest.Config{"listed": {}, "flat": {FlatStaged: true}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { stageAndPromote(t, config) })
 		})
 	}

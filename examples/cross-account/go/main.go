@@ -51,12 +51,12 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("the org responded with HTTP %d: %s", resp.StatusCode, body)
 	}
 	var limits struct {
-		DailyApiRequests struct{ Max, Remaining int }
+		DailyAPIRequests struct{ Max, Remaining int } `json:"DailyApiRequests"`
 	}
 	if err := json.Unmarshal(body, &limits); err != nil {
 		return err
 	}
-	left := limits.DailyApiRequests
+	left := limits.DailyAPIRequests
 	fmt.Printf("%d of %d API requests are left today\n", left.Remaining, left.Max)
 	return nil
 }

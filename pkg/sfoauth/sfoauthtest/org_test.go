@@ -212,6 +212,7 @@ func TestTokenRequest(t *testing.T) {
 			unsupportedGrant, "Authorization"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 			r := test.ask(h)
 			if status := map[bool]int{true: 200, false: 400}[test.want == ""]; r.status != status || r.errorCode() != test.want {
@@ -263,6 +264,7 @@ func TestSetupErrors(t *testing.T) {
 		{"frozen user", user(func(o *userOptions) { o.Frozen = true }), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 			key, secret := h.app.Credentials()
 			test.setup(h)
@@ -328,25 +330,6 @@ func TestRegenerate(t *testing.T) {
 	h.token()
 	if !h.org.TokenActive(live) {
 		t.Error("the session ended with the credentials")
-	}
-}
-
-func TestResponseFormats(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
-	for accept, want := range map[string]string{
-		"":                                       "application/json;charset=UTF-8",
-		"*/*":                                    "application/json;charset=UTF-8",
-		"application/json":                       "application/json;charset=UTF-8",
-		formType:                                 formType + ";charset=UTF-8",
-		"application/xml":                        "application/xml;charset=UTF-8",
-		"application/xml, " + "application/json": "application/json;charset=UTF-8",
-	} {
-		header := map[string]string{"Content-Type": formType, "Accept": accept}
-		r := h.do("POST", tokenPath, h.grant().Encode(), header)
-		if r.status != 200 || r.header.Get("Content-Type") != want || !strings.Contains(r.body, "access_token") {
-			t.Errorf("Accept %q: %d %s", accept, r.status, r.header.Get("Content-Type"))
-		}
 	}
 }
 
