@@ -87,7 +87,8 @@ func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now 
 	parts := authorization(header)
 	scope := strings.Split(parts["Credential"], "/")
 	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
-	if !strings.HasPrefix(header, algorithm) || err != nil || len(scope) != 5 || parts["SignedHeaders"] == "" || parts["Signature"] == "" {
+	if !strings.HasPrefix(header, algorithm) || err != nil || len(scope) != 5 ||
+		parts["SignedHeaders"] == "" || parts["Signature"] == "" {
 		return Principal{}, ErrIncomplete
 	}
 	signed := strings.Split(parts["SignedHeaders"], ";")
