@@ -123,7 +123,7 @@ func TestReadmeExcerpt(t *testing.T) {
 		if b.Heading != "Try it" || b.Language != "text" {
 			continue
 		}
-		for _, line := range strings.Split(maskDemo(unfold(b.Text)), "\n") {
+		for _, line := range strings.Split(maskDemo(unwrap(b.Text)), "\n") {
 			if !slices.Contains(told, line) {
 				t.Errorf("the demo does not print %q", line)
 			}
