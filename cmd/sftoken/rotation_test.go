@@ -149,9 +149,9 @@ func TestRotateFunctionKilled(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			key, pair := s.App.Credentials()
+			key, secretText := s.App.Credentials()
 			version, err := secret.Read(t.Context(), secret.VersionWithLabel("AWSCURRENT"))
-			if err == nil && key != oldKey && version.ConsumerKey == key && s.Org.CanLogin(key, pair) {
+			if err == nil && key != oldKey && version.ConsumerKey == key && s.Org.CanLogin(key, secretText) {
 				break
 			}
 			if try == 3 {

@@ -31,6 +31,7 @@ import (
 // TestScripts runs the scripts under testdata/script, each with a stack of its own, as a caller in another account. The
 // stack of a script put-*.txtar has no functions, so that nothing reacts to what is stored.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
