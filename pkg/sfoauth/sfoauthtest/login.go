@@ -47,7 +47,7 @@ func (o *Org) login(r *request) *response {
 	user.logins = append(user.logins, o.config.Now())
 	o.stats.Logins.Succeeded++
 	o.stats.count(used.key, Logins{Succeeded: 1})
-	return o.tokenResponse(r, o.newSession(r.base, app, used), used)
+	return r.negotiate(o.tokenResponse(r, o.newSession(r.base, app, used), used))
 }
 
 // authenticate returns the app with the key and secret in the Basic header or the form. It returns the key's
@@ -132,6 +132,19 @@ func (o *Org) tokenResponse(r *request, s *session, used *credentials) *response
 		a.fields["sfdc_community_id"] = newID("0DB")
 	}
 	o.sign(a)
+	return a
+}
+
+// negotiate encodes a token response as a form or XML for a client that does not accept JSON. Faults do not change such
+// a response.
+func (r *request) negotiate(a *response) *response {
+	switch {
+	case accepts(r.Request, "application/json"):
+	case accepts(r.Request, "application/x-www-form-urlencoded"):
+		a.encodeForm()
+	case accepts(r.Request, "application/xml"):
+		a.encodeXML()
+	}
 	return a
 }
 

@@ -333,6 +333,25 @@ func TestRegenerate(t *testing.T) {
 	}
 }
 
+func TestResponseFormats(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	for accept, want := range map[string]string{
+		"":                                       "application/json;charset=UTF-8",
+		"*/*":                                    "application/json;charset=UTF-8",
+		"application/json":                       "application/json;charset=UTF-8",
+		formType:                                 formType + ";charset=UTF-8",
+		"application/xml":                        "application/xml;charset=UTF-8",
+		"application/xml, " + "application/json": "application/json;charset=UTF-8",
+	} {
+		header := map[string]string{"Content-Type": formType, "Accept": accept}
+		r := h.do("POST", tokenPath, h.grant().Encode(), header)
+		if r.status != 200 || r.header.Get("Content-Type") != want || !strings.Contains(r.body, "access_token") {
+			t.Errorf("Accept %q: %d %s", accept, r.status, r.header.Get("Content-Type"))
+		}
+	}
+}
+
 func TestOtherHostsAndPaths(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})

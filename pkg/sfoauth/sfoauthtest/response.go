@@ -1,10 +1,14 @@
 package sfoauthtest
 
 import (
+	"bytes"
 	"encoding/json"
+	"encoding/xml"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -38,6 +42,19 @@ func (a *response) encodeForm() {
 	}
 	a.kind, a.fields = "application/x-www-form-urlencoded;charset=UTF-8", nil
 	a.body = []byte(strings.ReplaceAll(form.Encode(), "+", "%20"))
+}
+
+// encodeXML turns fields into an XML document.
+func (a *response) encodeXML() {
+	var b bytes.Buffer
+	b.WriteString(`<?xml version="1.0" encoding="UTF-8"?><OAuth>`)
+	for _, name := range slices.Sorted(maps.Keys(a.fields)) {
+		fmt.Fprintf(&b, "<%s>", name)
+		_ = xml.EscapeText(&b, fmt.Append(nil, a.fields[name])) // a bytes.Buffer never fails
+		fmt.Fprintf(&b, "</%s>", name)
+	}
+	b.WriteString("</OAuth>")
+	a.kind, a.fields, a.body = "application/xml;charset=UTF-8", nil, b.Bytes()
 }
 
 func encodeJSON(value any) []byte {
