@@ -38,10 +38,11 @@ func components(t *testing.T) []component {
 			name, ok := strings.CutSuffix(entry.Name(), "-meta.xml")
 			name, suffix, _ := strings.Cut(name, ".")
 			if !ok {
-				t.Errorf("%s is no metadata", path)
+				t.Errorf("%s is not a metadata file", path)
 				return nil
 			}
-			c := component{path: path, folder: filepath.Base(filepath.Dir(path)), suffix: suffix, name: name, fields: map[string][]string{}}
+			folder, fields := filepath.Base(filepath.Dir(path)), map[string][]string{}
+			c := component{path: path, folder: folder, suffix: suffix, name: name, fields: fields}
 			read(t, path, c.parse)
 			all = append(all, c)
 			return nil

@@ -1,4 +1,4 @@
-// Package salesforce holds no code: its tests check the metadata that sets up an org, which no compiler reads.
+// Package salesforce has no code. Its tests check the metadata that sets up an org, which no compiler reads.
 package salesforce
 
 import (
@@ -12,21 +12,28 @@ import (
 
 const namespace = "http://soap.sforce.com/2006/04/metadata"
 
-// rotation is the app that changes the pairs of the others.
+// rotation is the app that rotates the credentials of the others.
 const rotation = "sftoken_rotation"
 
-// kinds are the metadata types in use, by suffix. Source: Metadata API Developer Guide, "File Suffix and Directory Location" of each.
+// kinds are the metadata types in use, by file suffix. Source: Metadata API Developer Guide, "File Suffix and Directory
+// Location" of each.
 var kinds = map[string]struct{ folder, name, root string }{
-	"eca":           {"externalClientApps", "ExternalClientApplication", "ExternalClientApplication"},
-	"ecaGlblOauth":  {"extlClntAppGlobalOauthSets", "ExtlClntAppGlobalOauthSettings", "ExtlClntAppGlobalOauthSettings"},
-	"ecaOauth":      {"extlClntAppOauthSettings", "ExtlClntAppOauthSettings", "ExtlClntAppOauthSettings"},
-	"ecaOauthPlcy":  {"extlClntAppOauthPolicies", "ExtlClntAppOauthConfigurablePolicies", "ExtlClntAppOauthConfigurablePolicies"},
-	"ecaPlcy":       {"extlClntAppPolicies", "ExtlClntAppConfigurablePolicies", "ExtlClntAppConfigurablePolicies"},
-	"permissionset": {"permissionsets", "PermissionSet", "PermissionSet"},
+	"eca":           kind("externalClientApps", "ExternalClientApplication"),
+	"ecaGlblOauth":  kind("extlClntAppGlobalOauthSets", "ExtlClntAppGlobalOauthSettings"),
+	"ecaOauth":      kind("extlClntAppOauthSettings", "ExtlClntAppOauthSettings"),
+	"ecaOauthPlcy":  kind("extlClntAppOauthPolicies", "ExtlClntAppOauthConfigurablePolicies"),
+	"ecaPlcy":       kind("extlClntAppPolicies", "ExtlClntAppConfigurablePolicies"),
+	"permissionset": kind("permissionsets", "PermissionSet"),
 	"settings":      {"settings", "Settings", "ExternalClientAppSettings"}, // all settings are one type in a manifest
 }
 
-func TestEachFileIsWhatItsNameSays(t *testing.T) {
+// kind is a metadata type whose root element has its name.
+func kind(folder, name string) struct{ folder, name, root string } {
+	return struct{ folder, name, root string }{folder, name, name}
+}
+
+func TestMetadataFileTypes(t *testing.T) {
+	t.Parallel()
 	for _, c := range components(t) {
 		kind, ok := kinds[c.suffix]
 		if !ok || c.folder != kind.folder || c.root != kind.root || c.space != namespace {
@@ -35,7 +42,8 @@ func TestEachFileIsWhatItsNameSays(t *testing.T) {
 	}
 }
 
-func TestTheManifestListsWhatIsThere(t *testing.T) {
+func TestManifest(t *testing.T) {
+	t.Parallel()
 	there := map[string][]string{}
 	for _, c := range components(t) {
 		kind := kinds[c.suffix].name
@@ -64,13 +72,14 @@ func TestTheManifestListsWhatIsThere(t *testing.T) {
 	if want := (xml.Name{Space: namespace, Local: "Package"}); manifest.XMLName != want {
 		t.Errorf("manifest: root %v, want %v", manifest.XMLName, want)
 	}
-	// Staged credentials, with which pairs are rotated, exist from 65.0 on.
+	// Staged credentials exist since 65.0.
 	if version := sfdx(t).SourceAPIVersion; manifest.Version != version || version < "65.0" {
 		t.Errorf("version %s in the manifest, %s in the project", manifest.Version, version)
 	}
 }
 
-func TestEachNameIsSomething(t *testing.T) {
+func TestMetadataNames(t *testing.T) {
+	t.Parallel()
 	all := components(t)
 	names := func(suffix string) []string {
 		var names []string
@@ -87,8 +96,8 @@ func TestEachNameIsSomething(t *testing.T) {
 			t.Errorf("no app %s", app)
 		}
 	}
-	// Salesforce makes both policies itself when an app gets OAuth settings, and calls them <name>_defaultPolicy. By another name
-	// they would be second ones, which it refuses.
+	// Salesforce creates both policies when an app gets OAuth settings, calls them <name>_defaultPolicy, and rejects a
+	// second one.
 	var policies []string
 	for _, app := range apps {
 		policies = append(policies, app+"_defaultPolicy")
@@ -110,39 +119,54 @@ func TestEachNameIsSomething(t *testing.T) {
 	}
 }
 
-// free is a field that may say anything.
+// free is a field with any value.
 const free = "*"
 
-// granted are the fields of each file, all of them: whatever else somebody adds, a scope, a flow, a secret, is an error here.
+// granted lists all fields of each file. Any other field is an error, such as a further scope or flow, or a secret.
 var granted = map[string]map[string]string{
-	"eca": {"contactEmail": "CONTACT@replace.invalid", "description": free, "distributionState": "Local", "isProtected": "false", "label": free},
+	"eca": {
+		"contactEmail": "CONTACT@replace.invalid", "description": free, "distributionState": "Local",
+		"isProtected": "false", "label": free,
+	},
 	"ecaGlblOauth": {
-		"callbackUrl": "https://login.salesforce.com/services/oauth2/success", "externalClientApplication": free, "label": free,
-		"isClientCredentialsFlowEnabled": "true", "isCodeCredFlowEnabled": "false", "isCodeCredPostOnly": "false", "isDeviceFlowEnabled": "false",
-		"isTokenExchangeEnabled": "false", "isConsumerSecretOptional": "false", "isIntrospectAllTokens": "false", "isNamedUserJwtEnabled": "false",
-		"isPkceRequired": "true", "isSecretRequiredForRefreshToken": "true", "isSecretRequiredForTokenExchange": "true",
-		"shouldRotateConsumerKey": "false", "shouldRotateConsumerSecret": "false", // true would change the pair at each deployment
+		"callbackUrl":               "https://login.salesforce.com/services/oauth2/success",
+		"externalClientApplication": free, "label": free, "isClientCredentialsFlowEnabled": "true",
+		"isCodeCredFlowEnabled": "false", "isCodeCredPostOnly": "false", "isDeviceFlowEnabled": "false",
+		"isTokenExchangeEnabled": "false", "isConsumerSecretOptional": "false", "isIntrospectAllTokens": "false",
+		"isNamedUserJwtEnabled": "false", "isPkceRequired": "true", "isSecretRequiredForRefreshToken": "true",
+		"isSecretRequiredForTokenExchange": "true",
+		// true would change the credentials at each deployment
+		"shouldRotateConsumerKey": "false", "shouldRotateConsumerSecret": "false",
 	},
-	"ecaOauth": {"commaSeparatedOauthScopes": "Api", "externalClientApplication": free, "isFirstPartyAppEnabled": "false", "label": free},
-	"ecaPlcy":  {"externalClientApplication": free, "isEnabled": "true", "isOauthPluginEnabled": "true", "label": free},
+	"ecaOauth": {
+		"commaSeparatedOauthScopes": "Api", "externalClientApplication": free, "isFirstPartyAppEnabled": "false",
+		"label": free,
+	},
+	"ecaPlcy": {"externalClientApplication": free, "isEnabled": "true", "isOauthPluginEnabled": "true", "label": free},
 	"ecaOauthPlcy": {
-		"clientCredentialsFlowUser": free, "commaSeparatedPermissionSet": free, "externalClientApplication": free, "label": free,
+		"clientCredentialsFlowUser": free, "commaSeparatedPermissionSet": free, "externalClientApplication": free,
+		"label":                  free,
 		"ipRelaxationPolicyType": "Enforce", "isClientCredentialsFlowEnabled": "true", "isGuestCodeCredFlowEnabled": "false",
-		"isTokenExchangeFlowEnabled": "false", "permittedUsersPolicyType": "AdminApprovedPreAuthorized", "refreshTokenPolicyType": "Zero",
-		"requiredSessionLevel": "STANDARD", "sessionTimeoutInMinutes": "120",
+		"isTokenExchangeFlowEnabled": "false", "permittedUsersPolicyType": "AdminApprovedPreAuthorized",
+		"refreshTokenPolicyType": "Zero",
+		"requiredSessionLevel":   "STANDARD", "sessionTimeoutInMinutes": "120",
 	},
-	"permissionset": {"description": free, "hasActivationRequired": "false", "label": free, "userPermissions/enabled": free, "userPermissions/name": free},
-	"settings":      {"enableClientSecretInRestApiAccess": "true"},
+	"permissionset": {
+		"description": free, "hasActivationRequired": "false", "label": free, "userPermissions/enabled": free,
+		"userPermissions/name": free,
+	},
+	"settings": {"enableClientSecretInRestApiAccess": "true"},
 }
 
-func TestNothingMoreIsGranted(t *testing.T) {
+func TestGrants(t *testing.T) {
+	t.Parallel()
 	for _, c := range components(t) {
 		want := granted[c.suffix]
 		for field := range union(c.fields, want) {
 			value, known := want[field]
 			got, set := c.fields[field]
 			switch {
-			case !known: // and not shown: it may be a secret
+			case !known: // the value is not printed: it may be a secret
 				t.Errorf("%s: %s is set", c.path, field)
 			case !set || value != free && !slices.Equal(got, []string{value}):
 				t.Errorf("%s: %s is %q, want %q", c.path, field, got, value)
@@ -151,8 +175,9 @@ func TestNothingMoreIsGranted(t *testing.T) {
 	}
 	for _, c := range components(t) {
 		want := []string{"ApiEnabled", "ApiUserOnly"}
-		if c.name == rotation { // Developer requires Admin, which requires Viewer: without them the permission set is not accepted
-			want = append(want, "ExternalClientAppAdmin", "ExternalClientAppDeveloper", "ExternalClientAppViewer", "ViewClientSecret")
+		if c.name == rotation { // Developer requires Admin, which requires Viewer
+			want = append(want, "ExternalClientAppAdmin", "ExternalClientAppDeveloper", "ExternalClientAppViewer",
+				"ViewClientSecret")
 		}
 		if got := c.fields["userPermissions/name"]; c.suffix == "permissionset" && !slices.Equal(got, want) {
 			t.Errorf("%s grants %q, want %q", c.path, got, want)
@@ -160,10 +185,12 @@ func TestNothingMoreIsGranted(t *testing.T) {
 	}
 }
 
-// A consumer key begins with 3MVG; a secret is 64 hexadecimal digits, an id of an org or a record 15 or 18 letters and digits.
+// A consumer key begins with 3MVG; a secret is 64 hexadecimal digits, an id of an org or a record 15 or 18 letters
+// and digits.
 var secret = regexp.MustCompile(`3MVG|[0-9A-Fa-f]{32}|\b(00D|005|0xI|888)[0-9A-Za-z]{12}`)
 
-func TestNothingOfOneOrgIsInIt(t *testing.T) {
+func TestNoOrgData(t *testing.T) {
+	t.Parallel()
 	project := sfdx(t)
 	placeholder := regexp.MustCompile(`\S+@\S+`)
 	replaced := map[string]bool{}
@@ -171,11 +198,11 @@ func TestNothingOfOneOrgIsInIt(t *testing.T) {
 		for field, values := range c.fields {
 			for _, value := range values {
 				if secret.MatchString(value) {
-					t.Errorf("%s: %s looks like something of one org: a key, a secret or an id", c.path, field)
+					t.Errorf("%s: %s looks like a key, a secret or an id of an org", c.path, field)
 				}
 				for _, address := range placeholder.FindAllString(value, -1) {
 					if !strings.HasSuffix(address, "@replace.invalid") {
-						t.Errorf("%s: %s holds %s, which is no placeholder", c.path, field, address)
+						t.Errorf("%s: %s has %s, which is not a placeholder", c.path, field, address)
 					}
 					replaced[address] = true
 				}

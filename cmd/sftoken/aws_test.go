@@ -4,6 +4,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -65,6 +66,7 @@ func TestCABundleAppliesToAPI(t *testing.T) {
 		}
 		fmt.Fprint(w, tokenResponse)
 	}))
+	api.Config.ErrorLog = log.New(io.Discard, "", 0) // of the client that does not trust it
 	api.StartTLS()
 	defer api.Close()
 	s := &testStack{&stack.Stack{URL: api.URL + "/v1", AWSURL: api.URL}}

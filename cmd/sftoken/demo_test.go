@@ -12,13 +12,14 @@ import (
 
 var update = flag.Bool("update", false, "write the golden file anew")
 
-func TestTheDemo(t *testing.T) {
+func TestDemo(t *testing.T) {
+	t.Parallel()
 	stdout, stderr, code := command(t, "", "demo")
 	if code != 0 {
 		t.Fatalf("exit %d: %s%s", code, stdout, stderr)
 	}
-	checkWidth(t, narration(stdout))
-	got := maskDemo(unfold(stdout))
+	checkWidth(t, withoutLog(stdout))
+	got := maskDemo(unwrap(stdout))
 	const golden = "testdata/demo.golden"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -30,23 +31,23 @@ func TestTheDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("the narration differs from %s; after a change that is meant, run with -update:\n%s", golden, diff)
+		t.Errorf("the output differs from %s (-update rewrites it):\n%s", golden, diff)
 	}
 }
 
-// narration is the demo's output without the log lines that it shows.
-func narration(text string) string {
+// withoutLog returns the demo's output without its log lines.
+func withoutLog(text string) string {
 	return regexp.MustCompile(`(?m)^ +\{.*\n`).ReplaceAllString(text, "")
 }
 
-// unfold undoes what fits the narration to the screen: where lines break hangs on numbers that are masked.
-func unfold(text string) string {
+// unwrap joins wrapped lines, whose breaks depend on masked numbers.
+func unwrap(text string) string {
 	return regexp.MustCompile(`(?m)^ +\d+\. .*(\n {6}[^\s{].*)+`).ReplaceAllStringFunc(text, func(step string) string {
 		return strings.ReplaceAll(step, "\n      ", " ")
 	})
 }
 
-// maskDemo hides what differs from run to run. Failures and rotations stay: they are what the table is for.
+// maskDemo masks what differs between runs. Failures and rotations stay.
 func maskDemo(text string) string {
 	for _, mask := range []struct{ pattern, with string }{
 		{`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`, "UUID"},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,35 +14,36 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// elsewhere are the commands that need AWS itself, or are run by CI as they are.
-var elsewhere = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go (?:run|install)|sftoken (?:demo|local))\b|\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
+// notRun matches blocks with commands that need AWS itself, or that CI runs elsewhere.
+var notRun = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go install|sftoken (?:demo|local))\b` +
+	`|\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
 
-// TestDocumentedCommandBlocks runs what the README and the pages of docs/ say to type, in bash, as the owner of a
-// local stack, with the real binary. Only addresses and what the text says to fill in are replaced.
+// TestDocumentedCommandBlocks runs the shell commands of the README and the pages of docs/ in bash, as the owner of a
+// local stack. It replaces only addresses and the words that the text tells the reader to replace.
 func TestDocumentedCommandBlocks(t *testing.T) {
-	dir := t.TempDir()
-	for name, source := range map[string]string{"sftoken": ".", "aws": "./testdata/aws"} {
-		if text, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, name), source).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, text)
+	t.Parallel()
+	for _, program := range []string{"bash", "curl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("skipped: no %s on the PATH", program)
 		}
 	}
-	s := &reader{testStack: newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), dir: dir}
+	r := &blockRunner{newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), t.TempDir()}
 	ran := 0
-	for _, path := range []string{"README.md", "docs/how-it-works.md", "docs/errors.md", "docs/queries.md", "docs/runbook.md"} {
+	for path := range strings.FieldsSeq("README.md docs/how-it-works.md docs/errors.md docs/queries.md docs/runbook.md") {
 		for _, b := range mdtest.Read(t, "../../"+path).Blocks {
-			if b.Language != "sh" || elsewhere.MatchString(b.Text) {
+			if b.Language != "sh" || notRun.MatchString(b.Text) {
 				continue
 			}
 			ran++
-			t.Run(fmt.Sprintf("%s:%d", path, b.Line), func(t *testing.T) { s.run(t, b) })
+			t.Run(fmt.Sprintf("%s:%d", path, b.Line), func(t *testing.T) { r.run(t, b) })
 		}
 	}
 	if ran < 12 {
@@ -51,94 +51,80 @@ func TestDocumentedCommandBlocks(t *testing.T) {
 	}
 }
 
-// reader does what a page says.
-type reader struct {
+// blockRunner runs the blocks in a directory of their own.
+type blockRunner struct {
 	*testStack
 	dir string
 }
 
-func (s *reader) run(t *testing.T, b mdtest.Block) {
-	if strings.Contains(b.Text, "curl") {
-		if _, err := exec.LookPath("curl"); err != nil {
-			t.Skip("skipped: no curl on the PATH")
-		}
-	}
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("skipped: no bash on the PATH")
-	}
-	secret, err := s.Secret(t.Context())
+func (r *blockRunner) run(t *testing.T, b mdtest.Block) {
+	token, err := r.shell(t, "sftoken get crm -o token").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.useKey(t, ownerKey)
-	stdout, _, _ := command(t, "", "get", "crm", "-o", "token")
-	t.Setenv("TOKEN", strings.TrimSpace(stdout))
-	s.prepare(t, b)
-	if marked := secret.VersionWithLabel("COMPROMISED"); marked != "" && strings.Contains(b.Text, "COMPROMISED --move") { // as for the first leak
-		if err := secret.RemoveLabel(t.Context(), "COMPROMISED", marked); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if strings.Contains(b.Text, " VERSION") { // it is only now in rotation
-		if secret, err = s.Secret(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	secret := r.secret(t)
+	r.prepare(t, b, secret)
+	if strings.Contains(b.Text, " VERSION") { // the version that prepare has put in rotation
+		secret = r.secret(t)
 	}
 	text := strings.NewReplacer(
-		"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", s.URL, "http://127.0.0.1:8080/v1", s.URL, "https://acme.my.salesforce.com", s.OrgURL,
-		" CURRENT", " "+secret.VersionWithLabel("AWSCURRENT"), " PREVIOUS", " "+secret.VersionWithLabel("AWSPREVIOUS"), " VERSION", " "+secret.VersionWithLabel("AWSPENDING"),
+		"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1", r.URL, "http://127.0.0.1:8080/v1", r.URL,
+		"https://acme.my.salesforce.com", r.OrgURL,
+		" CURRENT", " "+secret.VersionWithLabel("AWSCURRENT"), " PREVIOUS", " "+secret.VersionWithLabel("AWSPREVIOUS"),
+		" VERSION", " "+secret.VersionWithLabel("AWSPENDING"),
 	).Replace(b.Text)
-	t.Setenv("PATH", s.dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	shell := r.shell(t, text)
+	shell.Env = append(shell.Env, "TOKEN="+strings.TrimSpace(string(token)))
+	key, consumerSecret := r.App.Credentials() // for a command that prompts for them
+	shell.Stdin = strings.NewReader(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, consumerSecret))
+	if output, err := shell.CombinedOutput(); err != nil {
+		shown := string(output)
+		for _, secret := range r.Org.Secrets() {
+			shown = strings.ReplaceAll(shown, secret, "[redacted]")
+		}
+		t.Errorf("%v:\n%s\n%s", err, b.Text, shown)
+	}
+	if err := r.WaitIdle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shell returns a command that runs the text in bash as the owner.
+func (r *blockRunner) shell(t *testing.T, text string) *exec.Cmd {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	shell := exec.CommandContext(ctx, bash, "-euo", "pipefail", "-c", text)
-	shell.Dir = s.dir
-	key, pair := s.App.Credentials() // for a command that asks for it
-	shell.Stdin = strings.NewReader(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, pair))
-	output, err := shell.CombinedOutput()
-	if err != nil {
-		said := string(output)
-		for _, secret := range s.Org.Secrets() {
-			said = strings.ReplaceAll(said, secret, "[redacted]")
-		}
-		t.Errorf("%v:\n%s\n%s", err, b.Text, said)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", text)
+	cmd.Dir = r.dir
+	cmd.Env = os.Environ()
+	for name, value := range r.env(ownerKey) {
+		cmd.Env = append(cmd.Env, name+"="+value)
 	}
-	if err := s.WaitIdle(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	return cmd
 }
 
-func (s *testStack) current(t *testing.T) string {
+// prepare brings about the situation that the block is for.
+func (r *blockRunner) prepare(t *testing.T, b mdtest.Block, secret *appsecret.Secret) {
 	t.Helper()
-	secret, err := s.Secret(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return secret.VersionWithLabel("AWSCURRENT")
-}
-
-// prepare brings about what the block is for.
-func (s *reader) prepare(t *testing.T, b mdtest.Block) {
-	t.Helper()
+	var err error
 	switch {
-	case strings.Contains(b.Text, "credentials.json"): // a person has regenerated the credentials
-		key, secret := s.App.Regenerate()
-		text, err := json.Marshal(map[string]string{"consumerKey": key, "consumerSecret": secret})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(s.dir, "credentials.json"), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	case strings.Contains(b.Text, "credentials.json"): // an administrator has regenerated the credentials
+		key, consumerSecret := r.App.Regenerate()
+		text := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, consumerSecret)
+		err = os.WriteFile(filepath.Join(r.dir, "credentials.json"), []byte(text), 0o600)
 	case b.Heading == "A rotation is stuck":
-		s.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.Maintenance(), 0)
-		if _, err := startRotation(t.Context(), s.Secrets, prefix+"crm"); err != nil {
-			t.Fatal(err)
-		}
-		s.Org.ClearFaults()
+		r.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.Maintenance(), 0)
+		_, err = startRotation(t.Context(), r.Secrets, prefix+"crm")
+		r.Org.ClearFaults()
 	case strings.Contains(b.Text, "restore-secret"):
-		if _, err := s.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")}); err != nil {
+		_, err = r.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	marked := secret.VersionWithLabel("COMPROMISED")
+	if marked != "" && strings.Contains(b.Text, "COMPROMISED --move") { // the block is about the first leak
+		if err := secret.RemoveLabel(t.Context(), "COMPROMISED", marked); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,12 +140,9 @@ func readmeGo(cfg aws.Config, api string) (*http.Response, error) {
 
 // TestReadmeGo checks that the README has the lines of readmeGo, and that they work.
 func TestReadmeGo(t *testing.T) {
+	t.Parallel()
 	s := newTestStack(t, io.Discard)
-	s.useKey(t, billingKey)
-	cfg, err := config.LoadDefaultConfig(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := aws.Config{Region: region, Credentials: credentialsOf(billingKey)}
 	resp, err := readmeGo(cfg, s.URL)
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,32 +13,14 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// allPages returns the pages that contain commands.
-func allPages(t *testing.T) []*mdtest.Page {
-	t.Helper()
-	var all []*mdtest.Page
-	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../docs/decisions/*.md", "../../salesforce/*.md", "../../examples/*.md", "../../examples/*/*.md"} {
-		paths, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range paths {
-			all = append(all, mdtest.Read(t, path))
-		}
-	}
-	if len(all) < 8 {
-		t.Fatalf("only %d pages were found", len(all))
-	}
-	return all
-}
-
 // ours matches the sftoken command lines in a shell script.
-var ours = regexp.MustCompile(`(?m)(?:^|[|;&(]|\$\()\s*(?:[A-Z_]+=\S+ )*(?:go run \./cmd/|dist/|\./)?sftoken((?:"[^"]*"|'[^']*'|[^|;&)\n"'])*)`)
+var ours = regexp.MustCompile(`(?m)(?:^|[|;&(]|\$\()\s*(?:[A-Z_]+=\S+ )*(?:dist/|\./)?sftoken` +
+	`((?:"[^"]*"|'[^']*'|[^|;&)\n"'])*)`)
 
 // TestDocumentedCommands parses every sftoken command line in the documentation.
 func TestDocumentedCommands(t *testing.T) {
 	found := 0
-	for _, page := range allPages(t) {
+	for _, page := range mdtest.ReadAll(t, "../..") {
 		check := func(line int, text string) {
 			for _, match := range ours.FindAllStringSubmatch(text, -1) {
 				found++
@@ -70,8 +51,9 @@ var word = regexp.MustCompile(`"([^"]*)"|'([^']*)'|(\S+)`)
 func parses(line string) error {
 	var args []string
 	for _, match := range word.FindAllStringSubmatch(line, -1) {
-		if strings.HasPrefix(match[3], "#") || strings.HasPrefix(match[3], ">") || strings.HasPrefix(match[3], "<") && !strings.Contains(match[3], ">") {
-			break
+		isPlaceholder := strings.HasPrefix(match[3], "<") && strings.Contains(match[3], ">")
+		if match[3] != "" && strings.ContainsAny(match[3][:1], "#><") && !isPlaceholder {
+			break // a comment or a redirection
 		}
 		args = append(args, cmp.Or(match[1], match[2], match[3]))
 	}
@@ -88,7 +70,7 @@ func parses(line string) error {
 		return nil
 	}
 	if cmd.HasSubCommands() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
-		return fmt.Errorf("there is no command %q", rest[0])
+		return fmt.Errorf("no command %q", rest[0])
 	}
 	if err := cmd.ParseFlags(rest); err != nil {
 		return err
@@ -118,13 +100,13 @@ func TestReadmeExcerpt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := strings.Split(string(golden), "\n")
+	demo := strings.Split(string(golden), "\n")
 	for _, b := range mdtest.Read(t, "../../README.md").Blocks {
 		if b.Heading != "Try it" || b.Language != "text" {
 			continue
 		}
-		for _, line := range strings.Split(maskDemo(unfold(b.Text)), "\n") {
-			if !slices.Contains(told, line) {
+		for line := range strings.SplitSeq(maskDemo(unwrap(b.Text)), "\n") {
+			if !slices.Contains(demo, line) {
 				t.Errorf("the demo does not print %q", line)
 			}
 		}

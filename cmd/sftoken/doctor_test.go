@@ -122,11 +122,10 @@ func TestDoctorOutput(t *testing.T) {
 	s.App.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = false })
 	s.Token.Kill()
 
-	if _, stderr, code := s.command(t, ownerKey,
-		`{"baseUri":"https://acme.lightning.force.com","consumerKey":"3MVG9pasted","consumerSecret":"\"pasted\""}`,
-		"secret", "put", "crm", "--no-verify"); code != 0 ||
-		!strings.Contains(stderr, "warning: baseUri") || !strings.Contains(stderr, "https://acme.my.salesforce.com") ||
-		!strings.Contains(stderr, "quotation marks") {
+	const odd = `{"baseUri":"https://acme.lightning.force.com","consumerKey":"3MVG9pasted","consumerSecret":"\"pasted\""}`
+	_, stderr, code := s.command(t, ownerKey, odd, "secret", "put", "crm", "--no-verify")
+	if code != 0 || !strings.Contains(stderr, "warning: baseUri") ||
+		!strings.Contains(stderr, "https://acme.my.salesforce.com") || !strings.Contains(stderr, "quotation marks") {
 		t.Errorf("secret put of odd values: exit %d: %s", code, stderr)
 	}
 	if err := s.WaitIdle(t.Context()); err != nil {

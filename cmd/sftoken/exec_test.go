@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -59,32 +58,6 @@ func TestGetEnvIsQuoted(t *testing.T) {
 		stdout, stderr, code = command(t, "", "exec", "crm", "--", sh, "-c", `printf %s "$SF_ACCESS_TOKEN"`)
 		if code != 0 || stdout != visible(text) {
 			t.Errorf("exec: %q: exit %d: %s%s", text, code, stdout, stderr)
-		}
-	}
-}
-
-func TestExecExitCode(t *testing.T) {
-	oddAPI(t, "token")
-	script := filepath.Join(t.TempDir(), "script")
-	if err := os.WriteFile(script, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		command []string
-		code    int
-		says    string
-	}{
-		{[]string{"true"}, 0, ""},
-		{[]string{"sh", "-c", "exit 7"}, 7, ""},
-		{[]string{"sh", "-c", "echo failed >&2; exit 1"}, 1, "failed\n"},
-		{[]string{"sh", "-c", "kill -TERM $$"}, exitSignal + int(syscall.SIGTERM), ""},
-		{[]string{"no-such-command-here"}, exitNotFound, "error: exec"},
-		{[]string{"/no/such/file"}, exitNotFound, "error: fork/exec"},
-		{[]string{script}, exitCannotRun, "permission denied"},
-	} {
-		_, stderr, code := command(t, "", append([]string{"exec", "crm", "--"}, c.command...)...)
-		if code != c.code || !strings.Contains(stderr, c.says) || c.says == "" && stderr != "" {
-			t.Errorf("%q: exit %d, want %d: %s", c.command, code, c.code, stderr)
 		}
 	}
 }

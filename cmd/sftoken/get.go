@@ -177,8 +177,7 @@ func printToken(w io.Writer, token *sftoken.Token, output string) error {
 }
 
 // errMalformed is the error for a token that could, for example, add another header to a request.
-var errMalformed = errors.New("malformed response from the API: " +
-	"its token or URL contains white space or characters that do not print")
+var errMalformed = errors.New("access_token or instance_url has white space or unprintable characters")
 
 // indentedJSON indents JSON and escapes what a terminal could interpret as a command.
 func indentedJSON(text string) (string, error) {

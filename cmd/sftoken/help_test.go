@@ -53,24 +53,3 @@ func TestHelp(t *testing.T) {
 		}
 	})
 }
-
-func TestCompletion(t *testing.T) {
-	for _, shell := range []string{"bash", "zsh", "fish"} {
-		if stdout, stderr, code := command(t, "", "completion", shell); code != 0 || !strings.Contains(stdout, "sftoken") {
-			t.Errorf("%s: exit %d: %s", shell, code, stderr)
-		}
-	}
-	for _, c := range []struct {
-		words []string
-		want  string
-	}{
-		{[]string{"d"}, "doctor"}, {[]string{"secret", ""}, "stage"}, {[]string{"get", "crm", "-o", ""}, "header"},
-		{[]string{"get", "--rej"}, "--rejected"},
-		{[]string{"get", ""}, ":4"}, // no file names
-	} {
-		if stdout, _, code := command(t, "", append([]string{"__complete"}, c.words...)...); code != 0 ||
-			!strings.Contains(stdout, c.want) {
-			t.Errorf("%q: exit %d: %s", c.words, code, stdout)
-		}
-	}
-}

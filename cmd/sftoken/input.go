@@ -90,22 +90,10 @@ func decodeText(raw []byte) (string, error) {
 	case bytes.IndexByte(text, 0) >= 0:
 		return "", errors.New("the input looks like UTF-16 without a byte order mark: " + saveAs)
 	case !utf8.Valid(text):
-		return "", fmt.Errorf("the input is not UTF-8 (from byte %d on): %s", validUntil(text)+1, saveAs)
+		valid, _, _ := bytes.Cut(bytes.ToValidUTF8(text, []byte{0xff}), []byte{0xff}) // a byte that UTF-8 never has
+		return "", fmt.Errorf("the input is not UTF-8 (from byte %d on): %s", len(valid)+1, saveAs)
 	}
 	return string(text), nil
-}
-
-// validUntil returns the number of bytes before the first that is not UTF-8.
-func validUntil(text []byte) int {
-	at := 0
-	for at < len(text) {
-		r, size := utf8.DecodeRune(text[at:])
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		at += size
-	}
-	return at
 }
 
 func decodeUTF16(text []byte, order binary.ByteOrder) (string, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -47,11 +48,11 @@ for Python's requests, NODE_EXTRA_CA_CERTS for Node.`,
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if file != "" && c.OrgCA != "" {
-				return &usageError{errors.New("--org-ca needs the simulated org, which --secrets replaces")}
+				return usagef("--org-ca needs the simulated org, which --secrets replaces")
 			}
 			for _, setting := range c.Env {
 				if name, _, ok := strings.Cut(setting, "="); !ok || name == "" {
-					return &usageError{fmt.Errorf("--env %q: want NAME=value, like SECRET_TTL=10s", setting)}
+					return withHint(usagef("--env %q is not NAME=value", setting), "for example --env SECRET_TTL=10s")
 				}
 			}
 			if file != "" {
@@ -65,7 +66,7 @@ for Python's requests, NODE_EXTRA_CA_CERTS for Node.`,
 			c.Log = cmd.ErrOrStderr()
 			s, err := stack.Start(cmd.Context(), c)
 			if err != nil {
-				return err
+				return withListenHint(err)
 			}
 			defer s.Close()
 			if err := printBanner(cmd, s, asJSON); err != nil {
@@ -92,6 +93,19 @@ for Python's requests, NODE_EXTRA_CA_CERTS for Node.`,
 		"start only the org and AWS, for functions that run elsewhere: sam local")
 	flags.BoolVar(&asJSON, "json", false, "for machines: one JSON object with the addresses and keys")
 	return cmd
+}
+
+// withListenHint adds a hint to an error of an address.
+func withListenHint(err error) error {
+	failed, ok := errors.AsType[*stack.ListenError](err)
+	switch {
+	case !ok:
+		return err
+	case errors.Is(err, syscall.EADDRINUSE):
+		return withHint(err, "stop the other `sftoken local`, or choose another address with "+failed.Flag)
+	default:
+		return withHint(err, "use HOST:PORT, like 127.0.0.1:8081")
+	}
 }
 
 // printBanner prints where everything is and how to try it.

@@ -20,21 +20,26 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// runLocal runs `sftoken local` until it has said all of its introduction, ends it as Ctrl-C does, and returns what
-// it wrote.
+// localArgs are the arguments of `sftoken local` on free ports.
+func localArgs(args ...string) []string {
+	const freePort = "127.0.0.1:0"
+	return append([]string{"local", "--listen", freePort, "--secrets-manager-listen", freePort, "--org-listen", freePort},
+		args...)
+}
+
+// runLocal runs `sftoken local` until its banner ends with last, stops it as Ctrl-C does, and returns its output.
 func runLocal(t *testing.T, last string, args ...string) (stdout, stderr string) {
 	t.Helper()
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	out, errs := &localaws.SyncBuffer{To: cue{last, interrupt}}, &localaws.SyncBuffer{}
-	args = append([]string{"local", "--listen", "127.0.0.1:0", "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0"}, args...)
-	if code := run(ctx, args, strings.NewReader(""), out, errs); code != 0 {
+	if code := run(ctx, localArgs(args...), strings.NewReader(""), out, errs); code != 0 {
 		t.Fatalf("exit %d: %s", code, errs.String())
 	}
 	return out.String(), errs.String()
 }
 
-// cue calls then when it is written a text that ends with last.
+// cue is a writer that calls then after a text that ends with last.
 type cue struct {
 	last string
 	then func()
@@ -47,7 +52,8 @@ func (c cue) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestLocalForScripts(t *testing.T) {
+func TestLocalJSON(t *testing.T) {
+	t.Parallel()
 	stdout, _ := runLocal(t, "}", "--json")
 	var got struct {
 		URL, SecretsManager, Org, Region string
@@ -66,9 +72,9 @@ func TestLocalForScripts(t *testing.T) {
 	}
 }
 
-// A pair made in a real org by the local rotate function would be lost with the process: its caller would be locked
-// out.
-func TestLocalNeverRotatesInARealOrg(t *testing.T) {
+// Credentials that the local rotate function created in a real org would be lost with this process.
+func TestLocalNeverRotatesInRealOrg(t *testing.T) {
+	t.Parallel()
 	org := sfoauthtest.New(sfoauthtest.Config{})
 	server, err := org.Start("127.0.0.1:0")
 	if err != nil {
@@ -79,18 +85,20 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 	app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 	key, secret := app.Credentials()
 	file := filepath.Join(t.TempDir(), "secrets.json")
-	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"appId":%q,"consumerId":%q}`, key, secret, server.URL, app.ID, app.ConsumerID)
-	if err := os.WriteFile(file, []byte(`{"erp":`+value+`}`), 0o644); err != nil {
+	text := fmt.Appendf(nil, `{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"appId":%q,"consumerId":%q}}`,
+		key, secret, server.URL, app.ID, app.ConsumerID)
+	if err := os.WriteFile(file, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	host := strings.TrimPrefix(server.URL, "http://")
 
 	stdout, stderr := runLocal(t, "follows.", "--secrets", file, "--env", "SALESFORCE_HOSTS="+host)
-	if !strings.Contains(stdout, "/tokens/erp\n") || strings.Contains(stdout, "crm") || strings.Contains(stdout, "sftoken rotate") {
-		t.Errorf("the introduction does not fit the file:\n%s", stdout)
+	if !strings.Contains(stdout, "/tokens/erp\n") || strings.Contains(stdout, "crm") ||
+		strings.Contains(stdout, "sftoken rotate") {
+		t.Errorf("the banner does not fit the file:\n%s", stdout)
 	}
 	if !strings.Contains(stderr, "chmod 600") {
-		t.Error("no warning that the file can be read by others")
+		t.Error("no warning that other users can read the file")
 	}
 
 	secrets, err := stack.ReadSecrets(file)
@@ -98,16 +106,17 @@ func TestLocalNeverRotatesInARealOrg(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startStack(t, stack.Config{Secrets: secrets, Env: []string{"SALESFORCE_HOSTS=" + host}})
-	s.useKey(t, s.Keys.Owner)
-	if _, stderr, code := command(t, "", "rotate", "erp", "--wait"); code != exitFailed || !strings.Contains(stderr, "rotation is not switched on") {
+	_, stderr, code := s.command(t, s.Keys.Owner, "", "rotate", "erp", "--wait")
+	if code != exitFailed || !strings.Contains(stderr, "rotation is not switched on") {
 		t.Errorf("rotate: exit %d: %s", code, stderr)
 	}
 	if now, _ := app.Credentials(); now != key || len(app.Staged()) > 0 {
-		t.Error("the pair of the real org was changed")
+		t.Error("the credentials of the real org were changed")
 	}
 }
 
 func TestLocalOrgWithTLS(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	s := startStack(t, stack.Config{OrgCA: file, NoFunctions: true})
 	certificate, err := os.ReadFile(file)
@@ -140,67 +149,67 @@ func TestLocalOrgWithTLS(t *testing.T) {
 	}
 }
 
-func TestLocalSaysThatAPortIsTaken(t *testing.T) {
+func TestLocalListenErrors(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	_, stderr, code := command(t, "", "local", "--listen", taken.Addr().String(), "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0")
-	if code != exitFailed || !strings.Contains(stderr, taken.Addr().String()) || !strings.Contains(stderr, "choose another address with --listen") {
-		t.Errorf("exit %d: %s", code, stderr)
+	for address, hint := range map[string]string{
+		taken.Addr().String(): "choose another address with --listen", "127.0.0.1": "HOST:PORT",
+	} {
+		_, stderr, code := command(t, "", localArgs("--listen", address)...)
+		if code != exitFailed || !strings.Contains(stderr, address) || !strings.Contains(stderr, hint) {
+			t.Errorf("%s: exit %d: %s", address, code, stderr)
+		}
 	}
 }
 
-func TestLocalWantsSettingsWithAValue(t *testing.T) {
-	if _, stderr, code := command(t, "", "local", "--env", "SECRET_TTL"); code != exitUsage || !strings.Contains(stderr, "NAME=value") {
+func TestLocalEnvNeedsValue(t *testing.T) {
+	t.Parallel()
+	_, stderr, code := command(t, "", "local", "--env", "SECRET_TTL")
+	if code != exitUsage || !strings.Contains(stderr, "NAME=value") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
 
 func TestExitCodesOfFailures(t *testing.T) {
+	t.Parallel()
 	s := newTestStack(t, io.Discard)
-	s.useKey(t, billingKey)
 	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
-	if _, stderr, code := command(t, "", "get", "crm", "--timeout", "1s"); code != exitRetry || !strings.HasPrefix(stderr, "error: HTTP 503") || strings.Count(stderr, "\n") != 1 {
+	_, stderr, code := s.command(t, billingKey, "", "get", "crm", "--timeout", "1s")
+	if code != exitRetry || !strings.HasPrefix(stderr, "error: HTTP 503") || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("Salesforce is down: exit %d: %s", code, stderr)
 	}
 	s.Org.ClearFaults()
 	s.App.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = true })
 	s.Token.Kill() // it remembers that Salesforce was down
-	if _, stderr, code := command(t, "", "get", "crm"); code != exitConfig {
+	if _, stderr, code := s.command(t, billingKey, "", "get", "crm"); code != exitConfig {
 		t.Errorf("the flow is off: exit %d: %s", code, stderr)
 	}
 }
 
-// A failure to revoke the tokens must not look like success.
-func TestRotateCompromisedReportsUnrevokedTokens(t *testing.T) {
-	s := newTestStack(t, io.Discard, "PROPAGATION=1s")
-	s.useKey(t, ownerKey)
-	_, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes", "--timeout", "10s", "--url", "http://127.0.0.1:1/v1")
-	if code != exitFailed || !strings.Contains(stderr, "the credentials are rotated, but the cached token is not revoked") {
-		t.Errorf("exit %d: %s", code, stderr)
-	}
-	t.Setenv("SFTOKEN_URL", "")
-	if _, stderr, code := command(t, "", "rotate", "crm", "--compromised", "--yes"); code != 0 || !strings.Contains(stderr, "without --url") {
-		t.Errorf("without the API's address: exit %d: %s", code, stderr)
-	}
-}
-
-// The program needs neither Go nor a checkout: nothing but itself.
-func TestInstalledProgramNeedsNothingElse(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped with -short: builds the program")
-	}
+// `sftoken local` needs no Go toolchain, no checkout, and no other program. With -short, this test binary is sftoken.
+func TestLocalNeedsOnlyTheProgram(t *testing.T) {
 	t.Parallel()
-	binary := buildProgram(t)
+	binary, err := exec.LookPath("sftoken")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !testing.Short() {
+		binary = filepath.Join(t.TempDir(), "sftoken")
+		if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
 	sftoken := func(env []string, args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(t.Context(), binary, args...)
 		cmd.Dir = t.TempDir()
 		cmd.Env = append([]string{"PATH=", "HOME=" + cmd.Dir}, env...)
 		return cmd
 	}
-	local := sftoken(nil, "local", "--json", "--listen", "127.0.0.1:0", "--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0")
+	local := sftoken(nil, localArgs("--json")...)
 	stdout, err := local.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -225,21 +234,11 @@ func TestInstalledProgramNeedsNothingElse(t *testing.T) {
 			t.Errorf("%q: %v: %s", args, err, text)
 		}
 	}
-	// In a real Lambda function, and with a variable that was left over, it is the command-line tool.
+	// In a real Lambda function, even with a stale variable of the simulator, it is the command-line tool.
 	for _, left := range []string{"", "SFTOKEN_SIMULATED_FUNCTION=token@127.0.0.1:1"} {
 		text, err := sftoken([]string{"AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001", left}, "version").CombinedOutput()
 		if err != nil || string(text) != "dev\n" {
 			t.Errorf("in a Lambda function, %q: %v: %s", left, err, text)
 		}
 	}
-}
-
-// buildProgram builds the program.
-func buildProgram(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "sftoken")
-	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	return binary
 }

@@ -55,11 +55,9 @@ problem.`,
 		Example: `  export SFTOKEN_URL=https://<id>.execute-api.<region>.amazonaws.com/v1
   sftoken get crm
   sftoken exec crm -- python report.py`,
-		Annotations: environment(
-			"SFTOKEN_URL", "the API's address: the deployment's output ApiUrl",
+		Annotations: environment("SFTOKEN_URL", "the API's address: the deployment's output ApiUrl",
 			"SECRET_PREFIX", "precedes an app's name in the name of its secret",
-			awsVariables, awsMeaning,
-		).exits(map[int]string{0: "done", 1: "failed", 3: deniedHelp, 4: retryHelp, 5: configHelp}),
+			awsVariables, awsMeaning).exits(map[int]string{0: "done", 1: "failed", 3: deniedHelp, 4: retryHelp, 5: configHelp}),
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -68,11 +66,8 @@ problem.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetHelpTemplate(helpTemplate)
-	root.AddGroup(
-		&cobra.Group{ID: callerGroup, Title: "For callers:"},
-		&cobra.Group{ID: ownerGroup, Title: "For the API's owner:"},
-		&cobra.Group{ID: localGroup, Title: "On this machine:"},
-	)
+	root.AddGroup(&cobra.Group{ID: callerGroup, Title: "For callers:"},
+		&cobra.Group{ID: ownerGroup, Title: "For the API's owner:"}, &cobra.Group{ID: localGroup, Title: "On this machine:"})
 	root.SetHelpCommandGroupID(localGroup)
 	root.SetCompletionCommandGroupID(localGroup)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })

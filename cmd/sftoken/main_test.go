@@ -15,14 +15,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/internal/sim/stack"
 )
 
-// TestMain lets the tests run this program as a function, and as the command sftoken, which it puts on the PATH.
+// TestMain lets the tests run this program as a function, and as the commands sftoken and aws, which it puts on the
+// PATH.
 func TestMain(m *testing.M) {
 	stack.RunFunction(version)
-	testscript.Main(m, map[string]func(){"sftoken": main})
+	testscript.Main(m, map[string]func(){"sftoken": main, "aws": awsCommand})
 }
 
 // The constants of every stack.
@@ -75,6 +77,22 @@ func (s *testStack) env(p localaws.Principal) map[string]string {
 		"SALESFORCE_HOSTS": s.OrgHost(), "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "ADMIN_APP": "", "SECRET_PREFIX": "",
 	}
+}
+
+// secret returns the secret of the app crm.
+func (s *testStack) secret(t *testing.T) *appsecret.Secret {
+	t.Helper()
+	secret, err := s.Secret(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+// current returns the current version of the secret of the app crm.
+func (s *testStack) current(t *testing.T) string {
+	t.Helper()
+	return s.secret(t).VersionWithLabel(appsecret.Current)
 }
 
 // command runs a command in this process and returns its output and exit code.

@@ -95,7 +95,8 @@ func userMessage(err error) string {
 			hints = append(hints, hint)
 		}
 	}
-	if failed, ok := errors.AsType[*sftoken.Error](err); ok && failed.Code == "" && failed.Status != 429 && len(hints) == 0 {
+	failed, ok := errors.AsType[*sftoken.Error](err)
+	if ok && failed.Code == "" && failed.Status != 429 && len(hints) == 0 {
 		// API Gateway's message, unlike the token function's, does not say what to do.
 		hints = append(hints, "run `sftoken doctor APP` to find the cause")
 	}

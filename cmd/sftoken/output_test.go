@@ -67,7 +67,7 @@ func TestGetHeaderIsOneHeader(t *testing.T) {
 			})
 		})
 		if stdout, stderr, code := command(t, "", "get", "crm", "-o", "header"); code != exitFailed || stdout != "" ||
-			!strings.Contains(stderr, "characters that do not print") || strings.Contains(stderr, text) {
+			!strings.Contains(stderr, "unprintable characters") || strings.Contains(stderr, text) {
 			t.Errorf("%q: exit %d: %q %s", text, code, stdout, stderr)
 		}
 		var out strings.Builder // in case the library accepts it

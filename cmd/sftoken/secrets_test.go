@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,9 +33,8 @@ func runSynctest(t *testing.T, test func(v *fakeSecrets)) {
 		v := &fakeSecrets{t: t}
 		v.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
 			Account: owner, Region: region,
-			Functions: map[string]localaws.Invoker{rotateARN: func(ctx context.Context, payload []byte) ([]byte,
-				error) {
-				return v.rotate(ctx, payload)
+			Functions: map[string]localaws.Invoker{rotateARN: func(ctx context.Context, b []byte) ([]byte, error) {
+				return v.rotate(ctx, b)
 			}},
 			Background: func(rotation func(context.Context)) { go rotation(context.Background()) },
 		})
@@ -50,8 +48,9 @@ func runSynctest(t *testing.T, test func(v *fakeSecrets)) {
 			Region: region, BaseEndpoint: aws.String("http://127.0.0.1:4566"), HTTPClient: client,
 			Credentials: credentialsOf(ownerKey),
 		})
-		_, err = v.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "crm"),
-			SecretString: aws.String(credentialsJSON("first"))})
+		_, err = v.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+			Name: aws.String(prefix + "crm"), SecretString: aws.String(credentialsJSON("first")),
+		})
 		v.must(err)
 		test(v)
 	})
@@ -100,20 +99,25 @@ func (v *fakeSecrets) move(label, to string) {
 	}
 }
 
-// command returns a command with typed as its standard input.
-func (v *fakeSecrets) command(ctx context.Context, typed string) (*cobra.Command, *bytes.Buffer) {
-	cmd, output := &cobra.Command{}, &bytes.Buffer{}
-	cmd.SetContext(ctx)
-	cmd.SetIn(strings.NewReader(typed))
-	cmd.SetOut(output)
-	cmd.SetErr(output)
-	return cmd, output
+// switchOnRotation switches rotation on, which starts one.
+func (v *fakeSecrets) switchOnRotation() {
+	v.t.Helper()
+	_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{
+		SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN),
+	})
+	v.must(err)
 }
 
+// store returns a store that reads typed from standard input.
 func (v *fakeSecrets) store(ctx context.Context, label, typed string) *store {
-	cmd, _ := v.command(ctx, typed)
-	return &store{cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label, noVerify: true, force: true,
-		create: true}
+	cmd := &cobra.Command{}
+	cmd.SetContext(ctx)
+	cmd.SetIn(strings.NewReader(typed))
+	cmd.SetOut(io.Discard)
+	cmd.SetErr(io.Discard)
+	return &store{
+		cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label, noVerify: true, force: true, create: true,
+	}
 }
 
 func (v *fakeSecrets) rotation() *rotation {
@@ -220,6 +224,19 @@ func TestPutKeepsCredentialsRotatedDuringInput(t *testing.T) {
 	})
 }
 
+// A version that becomes current after the last load must not become AWSPREVIOUS unseen.
+func TestPutNoticesAnotherVersion(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		s := v.store(v.t.Context(), appsecret.Current, credentialsJSON("mine"))
+		v.aws.InjectFault("DescribeSecret", localaws.Fault{Delay: time.Second}, 0) // twice to load, once to check
+		time.AfterFunc(2500*time.Millisecond, func() { v.put("another", "AWSCURRENT") })
+		_, err := s.store("")
+		if err == nil || !strings.Contains(err.Error(), "another version has become AWSCURRENT in the meantime") {
+			v.t.Error(err)
+		}
+	})
+}
+
 // Ctrl-C must interrupt the read of a silent pipe.
 func TestInputInterrupted(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
@@ -258,9 +275,7 @@ func TestRotateAbandonedForAPerson(t *testing.T) {
 			!strings.Contains(userMessage(err), "rotation is not switched on for the secret\nhint: set RotationSchedule") {
 			v.t.Errorf("without a rotation: %v", err)
 		}
-		_, err := v.RotateSecret(v.t.Context(),
-			&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
-		v.must(err)
+		v.switchOnRotation()
 		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "the rotation was abandoned") ||
 			!strings.Contains(err.Error(), "a person must make new credentials") {
 			v.t.Errorf("after the refusal: %v", err)
@@ -276,9 +291,7 @@ func TestRotateAbandonedForAPerson(t *testing.T) {
 func TestRotateCompromisedInNewVersion(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		v.rotate = func(context.Context, []byte) ([]byte, error) { return nil, errors.New("down") }
-		_, err := v.RotateSecret(v.t.Context(),
-			&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN)})
-		v.must(err)
+		v.switchOnRotation()
 		synctest.Wait()
 		v.put("made", "AWSCURRENT")
 		r := v.rotation()
@@ -288,7 +301,7 @@ func TestRotateCompromisedInNewVersion(t *testing.T) {
 			v.put("new", "AWSCURRENT")
 			last = v.secret().VersionWithLabel("AWSCURRENT")
 		})
-		err = r.rotateCompromised(v.t.Context())
+		err := r.rotateCompromised(v.t.Context())
 		synctest.Wait() // for the stored version too
 		if err != nil || r.Current != last {
 			v.t.Errorf("%v; %q is AWSCURRENT, and not %q", err, r.Current, last)
@@ -309,10 +322,7 @@ func TestRotateRestartsAbandonedRotation(t *testing.T) {
 			v.put("new", "AWSCURRENT")
 			return nil, errors.New("a person was faster")
 		}
-		_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{
-			SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN), RotateImmediately: aws.Bool(true),
-		})
-		v.must(err)
+		v.switchOnRotation()
 		synctest.Wait()
 		r := v.rotation()
 		if err := r.rotate(v.t.Context()); err != nil || r.Current != v.secret().VersionWithLabel("AWSCURRENT") {
@@ -360,8 +370,8 @@ func TestPutFirstVersion(t *testing.T) {
 		}
 		_, err := v.CreateSecret(v.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "empty")})
 		v.must(err)
-		s := v.store(v.t.Context(), appsecret.Current,
-			credentialsJSON("first")) // into a secret that a template has created without a value
+		// A template may create a secret without a value.
+		s := v.store(v.t.Context(), appsecret.Current, credentialsJSON("first"))
 		s.app, s.name = "empty", prefix+"empty"
 		if _, err := s.store(""); err != nil {
 			v.t.Error(err)

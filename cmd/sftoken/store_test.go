@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -129,30 +128,30 @@ func encoded(order binary.AppendByteOrder, text string) (out []byte) {
 
 func TestInputEncodings(t *testing.T) {
 	s := newStackWithoutFunctions(t)
-	pair := strings.TrimSuffix(s.credentialsJSON(), "}") + `,"note":"Zürich 🙂"}` + "\r\n"
+	text := strings.TrimSuffix(s.credentialsJSON(), "}") + `,"note":"Zürich 🙂"}` + "\r\n"
 	for name, c := range map[string]struct {
 		file []byte
 		says string // empty if it is stored
 	}{
-		"UTF-8":                 {[]byte(pair), ""},
-		"UTF-8 with a mark":     {[]byte("\ufeff" + pair), ""},
-		"UTF-16LE with a mark":  {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)...), ""},
-		"UTF-16BE with a mark":  {append([]byte{0xfe, 0xff}, encoded(binary.BigEndian, pair)...), ""},
-		"UTF-16 without a mark": {encoded(binary.LittleEndian, pair), "looks like UTF-16 without a byte order mark"},
-		"truncated UTF-16": {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, pair)[:31]...),
+		"UTF-8":                 {[]byte(text), ""},
+		"UTF-8 with a mark":     {[]byte("\ufeff" + text), ""},
+		"UTF-16LE with a mark":  {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, text)...), ""},
+		"UTF-16BE with a mark":  {append([]byte{0xfe, 0xff}, encoded(binary.BigEndian, text)...), ""},
+		"UTF-16 without a mark": {encoded(binary.LittleEndian, text), "looks like UTF-16 without a byte order mark"},
+		"truncated UTF-16": {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, text)[:31]...),
 			"ends within a character"},
-		"truncated JSON in UTF-16": {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, `{"note":"`)[:]...),
+		"truncated JSON in UTF-16": {append([]byte{0xff, 0xfe}, encoded(binary.LittleEndian, `{"note":"`)...),
 			"not one JSON object"},
 		"UTF-32": {[]byte("\xff\xfe\x00\x00{\x00\x00\x00}\x00\x00\x00"), "UTF-32"},
-		"Latin-1": {[]byte(strings.ReplaceAll(strings.ReplaceAll(pair, "ü", "\xfc"), "🙂", "")),
+		"Latin-1": {[]byte(strings.ReplaceAll(strings.ReplaceAll(text, "ü", "\xfc"), "🙂", "")),
 			"not UTF-8 (from byte"},
-		"two values":                 {[]byte(pair + pair), "not one JSON object"},
-		"a list":                     {[]byte("[" + pair + "]"), "not one JSON object"},
+		"two values":                 {[]byte(text + text), "not one JSON object"},
+		"a list":                     {[]byte("[" + text + "]"), "not one JSON object"},
 		"too long a value":           {[]byte(`{"note":"` + strings.Repeat("x", maxInput) + `"}`), "longer than"},
 		"a lone surrogate in UTF-16": {append([]byte{0xff, 0xfe}, 0x00, 0xd8, '{', 0), "not valid UTF-16"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "pair.json")
+			file := filepath.Join(t.TempDir(), "credentials.json")
 			if err := os.WriteFile(file, c.file, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -166,32 +165,6 @@ func TestInputEncodings(t *testing.T) {
 				t.Errorf("standard input: exit %d: %s", code, stderr)
 			}
 		})
-	}
-}
-
-func TestPutNeedsKeyAndSecret(t *testing.T) {
-	s := newStackWithoutFunctions(t)
-	before := s.current(t)
-	for _, verb := range []string{"put", "stage"} {
-		for given, missing := range map[string]string{`{"consumerKey":"3MVG9other"}`: "consumerSecret is missing",
-			`{"consumerSecret":"other","orgId":"00D000000000001AAA"}`: "consumerKey is missing"} {
-			if _, stderr, code := command(t, given, "secret", verb, "crm"); code != exitFailed ||
-				!strings.Contains(stderr, "nothing was stored: "+missing) {
-				t.Errorf("%s of %s: exit %d: %s", verb, given, code, stderr)
-			}
-		}
-		for given, says := range map[string]string{
-			`{"allowed_principals":["222222222222"]}`: "is allowedPrincipals meant", `{"orgID":"x"}`: "is orgId meant",
-			`{"allowedPrincipals":"222222222222"}`: "allowedPrincipals: want a list",
-		} {
-			if _, stderr, code := command(t, given, "secret", verb, "crm"); code != exitFailed ||
-				!strings.Contains(stderr, says) {
-				t.Errorf("%s of %s: exit %d: %s", verb, given, code, stderr)
-			}
-		}
-	}
-	if s.current(t) != before || s.value(t, "CANDIDATE") != nil {
-		t.Error("something is stored")
 	}
 }
 
@@ -219,15 +192,16 @@ func TestPutVerifies(t *testing.T) {
 			"", "the credentials do not work", "INVALID_SESSION_ID"},
 		"another org's": {func(s *testStack) {
 			key, secret := s.App.Credentials()
-			value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"orgId":"00D000000000001AAA"}`, key, secret, s.OrgURL)
+			value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"orgId":"00D000000000001AAA"}`,
+				key, secret, s.OrgURL)
 			s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: &value})
 		}, "", "the credentials do not work", "orgId is 00D000000000001AAA"},
 		"an address outside the IP ranges": {org(func(o *sfoauthtest.AppOptions) { o.IPRestricted = true }),
 			"", "cannot verify the credentials from this machine", "sftoken secret stage crm --wait"},
 		"an outage": {fault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0), "",
 			"cannot verify the credentials from this machine", "--no-verify"},
-		"a login limit": {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400,
-			"invalid_grant", "login rate exceeded"), 0), "", "cannot verify the credentials from this machine", "login rate"},
+		"a login limit": {fault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded"), 0),
+			"", "cannot verify the credentials from this machine", "login rate"},
 		"no network": {fault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0), "",
 			"cannot verify the credentials from this machine", "sftoken secret stage crm --wait"},
 		"an outage of the REST API": {fault(sfoauthtest.REST, sfoauthtest.Unavailable(), 0), "",
@@ -250,13 +224,13 @@ func TestPutVerifies(t *testing.T) {
 			switch {
 			case c.says == "" && (code != 0 || s.current(t) == before):
 				t.Errorf("exit %d: %s%s", code, stdout, stderr)
-			case c.says != "" && (code != exitFailed || s.current(t) != before || !strings.Contains(stderr,
-				"error: nothing was stored: ") || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, c.also)):
+			case c.says != "" && (code != exitFailed || s.current(t) != before || !strings.Contains(stderr, c.says) ||
+				!strings.Contains(stderr, "error: nothing was stored: ") || !strings.Contains(stderr, c.also)):
 				t.Errorf("exit %d: %s%s", code, stdout, stderr)
 			}
 			logins := s.Org.Stats().Calls[sfoauthtest.Token]
-			if stdout, stderr, code := command(t, given, "secret", "put", "crm", "--no-verify", "--force",
-				"--json"); code != 0 || !strings.Contains(stdout, `"verified": false`) {
+			stdout, stderr, code = command(t, given, "secret", "put", "crm", "--no-verify", "--force", "--json")
+			if code != 0 || !strings.Contains(stdout, `"verified": false`) {
 				t.Errorf("--no-verify: exit %d: %s", code, stderr)
 			}
 			if _, stderr, code := command(t, given, "secret", "stage", "crm"); code != 0 {
@@ -266,96 +240,6 @@ func TestPutVerifies(t *testing.T) {
 				t.Error("--no-verify or stage has logged in")
 			}
 		})
-	}
-}
-
-func TestPutProtectsLastWorkingVersion(t *testing.T) {
-	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
-	const wrongToo = `{"consumerKey":"3MVG9wrong","consumerSecret":"too"}`
-	s := newStackWithoutFunctions(t)
-	put := func(given string, want int, flags ...string) string {
-		t.Helper()
-		stdout, stderr, code := command(t, given, append([]string{"secret", "put", "crm"}, flags...)...)
-		if code != want {
-			t.Errorf("put %q: exit %d: %s%s", flags, code, stdout, stderr)
-		}
-		return stderr
-	}
-	open := func() *appsecret.Secret {
-		t.Helper()
-		secret, err := s.Secret(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return secret
-	}
-	working := s.current(t)
-	put(wrong, 0, "--no-verify") // unverified
-	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
-		t.Fatal("AWSPREVIOUS is not the working version")
-	}
-	for _, given := range []string{wrongToo, wrong, `{"allowedPrincipals":["111111111111"]}`, s.credentialsJSON()} {
-		says := put(given, exitFailed, "--no-verify")
-		if !strings.Contains(says, "nothing was stored: AWSCURRENT is not known to work") ||
-			!strings.Contains(says, "--force") || !strings.Contains(says, working) {
-			t.Errorf("stderr: %s", says)
-		}
-	}
-	s.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Reset(), 0) // neither is known to work or to fail
-	put(wrongToo, exitFailed, "--no-verify")
-	s.Org.ClearFaults()
-	if secret := open(); secret.VersionWithLabel("AWSPREVIOUS") != working {
-		t.Fatal("the working version has lost its label")
-	}
-
-	// Verified credentials may be stored, and the working version keeps its label.
-	key, secret := s.Org.AddApp(sfoauthtest.AppOptions{Name: "Another"}).Credentials()
-	put(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, secret), 0)
-	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != working || now.VersionWithLabel("AWSCURRENT") == working {
-		t.Errorf("AWSPREVIOUS is %s, and not the working version %s", now.VersionWithLabel("AWSPREVIOUS"), working)
-	}
-	verified := s.current(t)
-	put(`{"allowedPrincipals":["111111111111"]}`, 0,
-		"--no-verify") // the current version works, so AWSPREVIOUS may move to it
-	if now := open(); now.VersionWithLabel("AWSPREVIOUS") != verified {
-		t.Errorf("AWSPREVIOUS is %s, and not %s", now.VersionWithLabel("AWSPREVIOUS"), verified)
-	}
-
-	put(wrong, 0, "--no-verify")
-	put(wrongToo, 0, "--no-verify", "--force")
-	put(wrong, 0, "--no-verify") // neither works: there is nothing to protect
-}
-
-func TestPutCreate(t *testing.T) {
-	s := newStackWithoutFunctions(t)
-	key, secret := s.App.Credentials()
-	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.OrgURL)
-	_, stderr, code := command(t, value, "secret", "put", "erp")
-	if code != exitFailed || !strings.Contains(stderr,
-		"there is no secret sftoken/erp in account 111111111111, region us-east-1") || !strings.Contains(stderr, "--create") {
-		t.Errorf("exit %d: %s", code, stderr)
-	}
-	if _, stderr, code := command(t, value, "secret", "put", "erp", "--kms-key-id", "alias/x"); code != exitUsage {
-		t.Errorf("--kms-key-id alone: exit %d: %s", code, stderr)
-	}
-	if calls := s.AWS.Calls()["CreateSecret"]; calls != 1 { // by the stack
-		t.Errorf("%d secrets were created", calls)
-	}
-	stdout, stderr, code := command(t, value, "secret", "put", "erp", "--create", "--json")
-	if code != 0 || !strings.Contains(stderr, "aws/secretsmanager") ||
-		!strings.Contains(stdout, `"arn": "arn:aws:secretsmanager:us-east-1:111111111111:secret:sftoken/erp-`) {
-		t.Errorf("--create: exit %d: %s%s", code, stdout, stderr)
-	}
-	if _, stderr, code := command(t, value, "secret", "put", "crm", "--create", "--kms-key-id",
-		"alias/x"); code != exitUsage || !strings.Contains(stderr, "exists already") {
-		t.Errorf("a KMS key for an existing secret: exit %d: %s", code, stderr)
-	}
-	_, stderr, code = command(t, value, "secret", "put", "hr", "--create", "--kms-key-id", "alias/sftoken")
-	described, err := s.Secrets.DescribeSecret(t.Context(),
-		&secretsmanager.DescribeSecretInput{SecretId: aws.String(prefix + "hr")})
-	if code != 0 || err != nil || aws.ToString(described.KmsKeyId) != "alias/sftoken" ||
-		strings.Contains(stderr, "default key") {
-		t.Errorf("with a key: exit %d, %v: %s", code, err, stderr)
 	}
 }
 

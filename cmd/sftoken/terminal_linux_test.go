@@ -79,6 +79,33 @@ func (term *pty) await(t *testing.T, text string) {
 	}
 }
 
+// reply types text once the screen shows the prompt.
+func (term *pty) reply(t *testing.T, prompt, text string) {
+	t.Helper()
+	term.await(t, prompt)
+	_, _ = io.WriteString(term.master, text)
+}
+
+// start starts the program at the terminal, in a session of its own, so that the terminal turns Ctrl-C into a signal.
+func (term *pty) start(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sftoken", args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// interrupt types Ctrl-C and waits until the program has exited.
+func (term *pty) interrupt(cmd *exec.Cmd) {
+	_, _ = io.WriteString(term.master, "\x03")
+	giveUp := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+	defer giveUp.Stop()
+	_ = cmd.Wait()
+}
+
 // awaitSecretPrompt waits for the prompt for the secret and then for the terminal to stop echoing.
 func (term *pty) awaitSecretPrompt(t *testing.T) {
 	t.Helper()
@@ -143,8 +170,7 @@ func TestPromptHidesSecret(t *testing.T) {
 		shown, code := term.run(t, "stored version", "secret", "put", "crm")
 		done <- ended{shown, code}
 	}()
-	term.await(t, "Consumer key: ")
-	_, _ = io.WriteString(term.master, key+"\n")
+	term.reply(t, "Consumer key: ", key+"\n")
 	term.awaitSecretPrompt(t)
 	_, _ = io.WriteString(term.master, secret+"\n")
 	end := <-done
@@ -176,21 +202,11 @@ func TestPromptInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	term := newPTY(t, 80)
-	cmd := exec.CommandContext(t.Context(), "sftoken", "secret", "put", "fresh")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // so that the terminal turns Ctrl-C into a signal
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	term.await(t, "My Domain, https://<MyDomain>.my.salesforce.com: ")
-	_, _ = io.WriteString(term.master, "https://acme.my.salesforce.com\n")
-	term.await(t, "Consumer key: ")
-	_, _ = io.WriteString(term.master, "3MVG9key\n")
+	cmd := term.start(t, "secret", "put", "fresh")
+	term.reply(t, "My Domain, https://<MyDomain>.my.salesforce.com: ", "https://acme.my.salesforce.com\n")
+	term.reply(t, "Consumer key: ", "3MVG9key\n")
 	term.awaitSecretPrompt(t)
-	_, _ = io.WriteString(term.master, "\x03") // Ctrl-C
-	giveUp := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
-	defer giveUp.Stop()
-	_ = cmd.Wait()
+	term.interrupt(cmd)
 	term.await(t, "nothing was stored: interrupted")
 	if code := cmd.ProcessState.ExitCode(); code != exitFailed || !echoes(t, term.side) {
 		t.Errorf("exit %d; the terminal echoes: %t", code, echoes(t, term.side))
@@ -201,10 +217,7 @@ func TestPromptEndOfInput(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	s.useKey(t, ownerKey)
 	term := newPTY(t, 80)
-	go func() {
-		term.await(t, "Consumer key: ")
-		_, _ = io.WriteString(term.master, "\x04") // Ctrl-D
-	}()
+	go term.reply(t, "Consumer key: ", "\x04") // Ctrl-D
 	if shown, code := term.run(t, "end of input", "secret", "put", "crm"); code != exitFailed ||
 		!strings.Contains(shown, "\r\nerror: nothing was stored: end of input") {
 		t.Errorf("exit %d: %q", code, shown)
@@ -218,36 +231,22 @@ func TestConfirmAtTerminal(t *testing.T) {
 	before := s.current(t)
 	for _, typed := range []string{"y\n", "\n", "\x04"} {
 		term := newPTY(t, 80)
-		go func() {
-			term.await(t, "Type yes: ")
-			_, _ = io.WriteString(term.master, typed)
-		}()
+		go term.reply(t, "Type yes: ", typed)
 		if shown, code := term.run(t, "nothing was done", "rotate", "crm", "--compromised"); code != exitFailed ||
 			!strings.Contains(shown, before) || s.current(t) != before || s.labelled(t, "COMPROMISED") != "" {
 			t.Errorf("%q: exit %d: %q", typed, code, shown)
 		}
 	}
 	term := newPTY(t, 80)
-	cmd := exec.CommandContext(t.Context(), "sftoken", "rotate", "crm", "--compromised")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd := term.start(t, "rotate", "crm", "--compromised")
 	term.await(t, "Type yes: ")
-	_, _ = io.WriteString(term.master, "\x03") // Ctrl-C
-	giveUp := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
-	defer giveUp.Stop()
-	_ = cmd.Wait()
+	term.interrupt(cmd)
 	term.await(t, "nothing was done: interrupted")
 	if s.labelled(t, "COMPROMISED") != "" {
 		t.Error("Ctrl-C has not interrupted the command")
 	}
 	term = newPTY(t, 80)
-	go func() {
-		term.await(t, "Type yes: ")
-		_, _ = io.WriteString(term.master, "yes\n")
-	}()
+	go term.reply(t, "Type yes: ", "yes\n")
 	if shown, code := term.run(t, "is revoked", "rotate", "crm", "--compromised"); code != 0 || s.current(t) == before {
 		t.Errorf("confirmed: exit %d: %q", code, shown)
 	}
@@ -256,10 +255,7 @@ func TestConfirmAtTerminal(t *testing.T) {
 func TestMFAAtTerminal(t *testing.T) {
 	code := mfaProfile(t)
 	term := newPTY(t, 80)
-	go func() {
-		term.await(t, "MFA code of arn:aws:iam::222222222222:mfa/anna: ")
-		_, _ = io.WriteString(term.master, "123456\n")
-	}()
+	go term.reply(t, "MFA code of arn:aws:iam::222222222222:mfa/anna: ", "123456\n")
 	if shown, exit := term.run(t, "SF_INSTANCE_URL", "get", "crm", "-o", "env"); exit != 0 || *code != "123456" {
 		t.Errorf("exit %d, code %q: %q", exit, *code, shown)
 	}

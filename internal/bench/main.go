@@ -1,7 +1,6 @@
-// Measures the token function's speed, each figure as a ratio to a no-op function in the same run: both are processes
-// under the same Runtime API host, with only the environment that Lambda gives, and take turns. Ratios hold where
-// seconds do not: on a noisy machine both sides suffer alike. A target that is missed is said and is no failure; what
-// does not work is one.
+// Bench measures the speed of the token function as ratios to a no-op function. Both run in processes under the same
+// simulated Runtime API, with only the environment that Lambda gives, and take turns, so that a busy machine slows
+// both. A missed target is reported and is not a failure.
 package main
 
 import (
@@ -60,7 +59,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	output, err := os.Create(filepath.Join(dir, "output"))
 	if err != nil {
 		return err
@@ -112,33 +111,25 @@ func build(ctx context.Context, pkg, dir string) (string, error) {
 
 func (b *bench) store(ctx context.Context, org, secrets string) error {
 	key, secret := b.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
-	value, err := json.Marshal(
-		map[string]any{
-			"consumerKey":       key,
-			"consumerSecret":    secret,
-			"baseUri":           org,
-			"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"},
-		},
-	)
+	value, err := json.Marshal(map[string]any{
+		"consumerKey": key, "consumerSecret": secret, "baseUri": org,
+		"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"},
+	})
 	if err != nil {
 		return err
 	}
 	b.form = url.Values{"grant_type": {"client_credentials"}, "client_id": {key}, "client_secret": {secret}}.Encode()
-	client := secretsmanager.New(
-		secretsmanager.Options{
-			Region:       "us-east-1",
-			BaseEndpoint: &secrets,
-			Credentials:  credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
-		},
-	)
-	_, err = client.CreateSecret(
-		ctx,
-		&secretsmanager.CreateSecretInput{Name: aws.String("sftoken/crm"), SecretString: aws.String(string(value))},
-	)
+	client := secretsmanager.New(secretsmanager.Options{
+		Region: "us-east-1", BaseEndpoint: &secrets,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
+	})
+	_, err = client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		Name: aws.String("sftoken/crm"), SecretString: aws.String(string(value)),
+	})
 	return err
 }
 
-// function writes what the process writes into a file: on Lambda, whoever reads it does so elsewhere.
+// function returns a function whose output goes to a file, since on Lambda it is read outside the process's CPU time.
 func (b *bench) function(binary string) *localaws.Function {
 	return localaws.NewFunction(localaws.FunctionConfig{
 		Name: "bench", Binary: binary, Account: "111111111111", Region: "us-east-1", Env: b.env, Environments: 1,
@@ -146,18 +137,18 @@ func (b *bench) function(binary string) *localaws.Function {
 	})
 }
 
-// invoke sends the event and checks that the answer is a good one.
+// invoke sends the event and checks the response.
 func (b *bench) invoke(ctx context.Context, f *localaws.Function) (time.Duration, error) {
 	begun := time.Now()
-	answer, err := f.Invoke(ctx, b.event)
+	response, err := f.Invoke(ctx, b.event)
 	took := time.Since(begun)
-	if err == nil && !strings.Contains(string(answer), `"statusCode":200`) {
-		err = errors.New("the function did not answer 200")
+	if err == nil && !strings.Contains(string(response), `"statusCode":200`) {
+		err = errors.New("the function did not respond with 200")
 	}
 	return took, err
 }
 
-// warm compares cached answers: latency, and memory at the end.
+// warm compares cached vends: latency, and memory at the end.
 func (b *bench) warm(ctx context.Context, binaries map[string]string) error {
 	functions, p50, p99 := map[string]*localaws.Function{}, map[string][]float64{}, map[string][]float64{}
 	names := []string{"no-op", "raw no-op", "sftoken", "naive"}
@@ -185,49 +176,21 @@ func (b *bench) warm(ctx context.Context, binaries map[string]string) error {
 			}
 		}
 	}
-	line(
-		"cached vend, p50 (µs)",
-		median(p50["no-op"]),
-		median(p50["raw no-op"]),
-		median(p50["sftoken"]),
-		ratio(p50["sftoken"], p50["no-op"]),
-		0.9,
-	)
-	line(
-		"cached vend, p99 (µs)",
-		median(p99["no-op"]),
-		median(p99["raw no-op"]),
-		median(p99["sftoken"]),
-		ratio(p99["sftoken"], p99["no-op"]),
-		1.0,
-	)
-	memory := map[string]float64{}
+	compare("cached vend, p50 (µs)", p50, 0.95)
+	compare("cached vend, p99 (µs)", p99, 1)
+	memory := map[string][]float64{}
 	for _, name := range names {
-		var err error
-		if memory[name], err = resident(functions[name].PIDs()[0]); err != nil {
+		megabytes, err := resident(functions[name].PIDs()[0])
+		if err != nil {
 			return err
 		}
+		memory[name] = []float64{megabytes}
 	}
-	line(
-		"resident memory (MB)",
-		memory["no-op"],
-		memory["raw no-op"],
-		memory["sftoken"],
-		memory["sftoken"]/memory["no-op"],
-		1.4,
-	)
-	fmt.Printf(
-		"%-34s %38.1f %9.2f   for comparison\n",
-		"naive function, p50 (µs)",
-		median(p50["naive"]),
-		ratio(p50["naive"], p50["no-op"]),
-	)
-	fmt.Printf(
-		"%-34s %38.1f %9.2f   for comparison\n",
-		"naive function, memory (MB)",
-		memory["naive"],
-		memory["naive"]/memory["no-op"],
-	)
+	compare("resident memory (MB)", memory, 1.35)
+	for what, values := range map[string]map[string][]float64{"p50 (µs)": p50, "memory (MB)": memory} {
+		fmt.Printf("%-34s %38.1f %9.2f   for comparison\n",
+			"naive function, "+what, median(values["naive"]), ratio(values["naive"], values["no-op"]))
+	}
 	return nil
 }
 
@@ -245,18 +208,11 @@ func (b *bench) start(ctx context.Context, binaries map[string]string) error {
 			took[name] = append(took[name], micros(ready)/1000)
 		}
 	}
-	line(
-		"process start to ready (ms)",
-		median(took["no-op"]),
-		median(took["raw no-op"]),
-		median(took["sftoken"]),
-		ratio(took["sftoken"], took["no-op"]),
-		2,
-	)
+	compare("process start to ready (ms)", took, 2)
 	return nil
 }
 
-// first measures the first vend of a process, with a Secrets Manager and a Salesforce that take their time.
+// first measures the first vend of a process, with a slow Secrets Manager and a slow Salesforce.
 func (b *bench) first(ctx context.Context, binaries map[string]string) error {
 	b.aws.InjectFault("", localaws.Fault{Delay: latency}, 0)
 	b.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Latency(latency), 0)
@@ -288,23 +244,14 @@ func (b *bench) first(ctx context.Context, binaries map[string]string) error {
 		return fmt.Errorf("%d first vends took %d round trips, not two each", firsts, calls-2*firsts)
 	}
 	over := median(took["sftoken"]) - median(trips)
-	verdict := "met"
-	if over > 2 {
-		verdict = "MISSED"
-	}
-	fmt.Printf(
-		"%-34s %12.2f %12s %12.2f %9s   ≤ 2.00: %s\n",
-		"first vend, over 2 round trips (ms)",
-		median(took["no-op"]),
-		"",
-		over,
-		"",
-		verdict,
-	)
+	const mostOver = 2.0
+	fmt.Printf("%-34s %12.2f %12s %12.2f %9s   ≤ %.2f: %s\n",
+		"first vend, over 2 round trips (ms)", median(took["no-op"]), "", over, "", mostOver, verdict(over, mostOver))
 	return nil
 }
 
-// roundTrips is how long the same two requests take without a function: each on a new connection, one after the other.
+// roundTrips returns how long the same two requests take without a function: each on a new connection, one after the
+// other.
 func (b *bench) roundTrips(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
 	for _, trip := range []struct{ url, header, value, body string }{
@@ -337,12 +284,18 @@ func (b *bench) roundTrips(ctx context.Context) (time.Duration, error) {
 	return time.Since(begun), nil
 }
 
-func line(what string, noop, raw, ours, ratio, target float64) {
-	verdict := "met"
-	if ratio > target {
-		verdict = "MISSED"
+// compare prints a line of results by function. The target is the highest ratio of sftoken to the no-op.
+func compare(what string, values map[string][]float64, target float64) {
+	r := ratio(values["sftoken"], values["no-op"])
+	fmt.Printf("%-34s %12.1f %12.1f %12.1f %9.2f   ≤ %.2f: %s\n", what, median(values["no-op"]),
+		median(values["raw no-op"]), median(values["sftoken"]), r, target, verdict(r, target))
+}
+
+func verdict(value, target float64) string {
+	if value > target {
+		return "MISSED"
 	}
-	fmt.Printf("%-34s %12.1f %12.1f %12.1f %9.2f   ≤ %.2f: %s\n", what, noop, raw, ours, ratio, target, verdict)
+	return "met"
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }

@@ -37,19 +37,15 @@ func (s *session) address(context.Context) outcome {
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return failed("with http the network can read the token", "use https://"+u.Host+u.Path)
 	case strings.Contains(u.Path, "/tokens"):
-		return failed(
-			"the address includes a path of the API",
-			"end it before /tokens: "+s.URL[:strings.Index(s.URL, "/tokens")],
-		)
+		return failed("the address includes a path of the API",
+			"end it before /tokens: "+s.URL[:strings.Index(s.URL, "/tokens")])
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return failed("the address has more than a scheme, a host and a stage", useAPIURL)
 	case sftoken.RegionFromURL(s.URL) != "" && strings.Trim(u.Path, "/") == "":
 		return failed("the address has no stage", "append the stage: "+strings.TrimRight(s.URL, "/")+"/v1")
 	case s.region == "" && s.aws.Credentials != nil:
-		return failed(
-			"the region is unknown: the address does not name it",
-			"set AWS_REGION to the API's region, for the signature",
-		)
+		return failed("the region is unknown: the address does not name it",
+			"set AWS_REGION to the API's region, for the signature")
 	case s.aws.Region != "" && s.aws.Region != s.region:
 		return warning(fmt.Sprintf("%s is in %s, but AWS_REGION is %s", s.URL, s.region, s.aws.Region),
 			"for `sftoken secret` and `sftoken rotate`, set AWS_REGION="+s.region+": the secret is in the API's region")
@@ -176,10 +172,8 @@ func (s *session) vendError(ctx context.Context) outcome {
 	case e.Code != "":
 		return failed(found, line(e.Description))
 	case e.Status == http.StatusTooManyRequests:
-		return failed(
-			"API Gateway throttles requests",
-			"try again in a minute; callers should reuse a token until it expires",
-		)
+		return failed("API Gateway throttles requests",
+			"try again in a minute; callers should reuse a token until it expires")
 	case e.Status == http.StatusGatewayTimeout:
 		return failed("the token function timed out [request "+e.RequestID+"]",
 			"see secretsmanager_ms and salesforce_ms in the token function's log")

@@ -184,12 +184,8 @@ var apiSetups = []setup{
 	{name: "a proxy that changes requests", as: caller, change: func(w *harness) {
 		api := w.config.URL
 		replaceAPI(func(rw http.ResponseWriter, r *http.Request) {
-			on, _ := http.NewRequestWithContext(
-				r.Context(),
-				r.Method,
-				strings.TrimSuffix(api, "/v1")+r.URL.Path+"?via=proxy",
-				nil,
-			)
+			on, _ := http.NewRequestWithContext(r.Context(), r.Method, strings.TrimSuffix(api, "/v1")+r.URL.Path+"?via=proxy",
+				nil)
 			on.Header = r.Header.Clone()
 			resp, err := http.DefaultClient.Do(on)
 			if err != nil {
@@ -199,7 +195,7 @@ var apiSetups = []setup{
 			rw.WriteHeader(resp.StatusCode)
 			_, _ = io.Copy(rw, resp.Body)
 		})(w)
-	}, cause: "allowed", found: "signature is wrong, though STS accepts", fix: "proxy"},
+	}, cause: "allowed", found: "wrong signature, though STS accepts", fix: "proxy"},
 	{name: "an explicit deny", as: caller,
 		change: gateway(403, unauthorized+` with an explicit deny in a service control policy"}`), cause: "allowed",
 		found: "denies it explicitly", fix: "service control policies"},
@@ -214,7 +210,7 @@ var apiSetups = []setup{
 	{name: "a function that times out", as: caller, change: gateway(504, `{"message":"Endpoint request timed out"}`),
 		cause: "token", found: "timed out", fix: "salesforce_ms"},
 	{name: "a response that is not a token", as: caller, change: gateway(200, `{}`), cause: "allowed",
-		found: "not a token", fix: "ApiUrl"},
+		found: "no token in response", fix: "ApiUrl"},
 	{name: "a defect of the function", as: caller,
 		change: gateway(500, `{"error":"server_error","error_description":"x","request_id":"r1"}`), cause: "token",
 		found: "[request r1]", fix: "report it"},

@@ -62,10 +62,8 @@ func (s *session) admin(ctx context.Context) outcome {
 	token, err := client.Token(ctx)
 	if err != nil {
 		refused := orgError(err)
-		return failed(
-			s.AdminApp+": "+salesforceError(refused),
-			fixFor(refused)+"; for details, run `sftoken doctor "+s.AdminApp+"`",
-		)
+		return failed(s.AdminApp+": "+salesforceError(refused),
+			fixFor(refused)+"; for details, run `sftoken doctor "+s.AdminApp+"`")
 	}
 	s.useLogin(client, token, s.AdminApp)
 	return ok(s.AdminApp + " logs in, as user " + token.UserID)
@@ -86,11 +84,7 @@ func (s *session) useOwnLogin(found string) outcome {
 
 func (s *session) useLogin(client *sfoauth.Client, token *sfoauth.Token, name string) {
 	s.inOrg = &orgCredentials{
-		StagedCredentialsClient: client.StagedCredentials(
-			token,
-			s.version.AppID,
-			s.version.ConsumerID,
-		), loginName: name,
+		StagedCredentialsClient: client.StagedCredentials(token, s.version.AppID, s.version.ConsumerID), loginName: name,
 	}
 }
 
@@ -187,11 +181,8 @@ func (s *session) primaryCredentials(ctx context.Context) outcome {
 		}
 	}
 	if s.inOrg.primary.ConsumerKey == current.ConsumerKey {
-		return failed(
-			"Salesforce has another consumer secret than the current one",
-			"a wrong one was stored, or a new one was "+
-				"made in Setup: store what Setup shows with "+s.stageCommand(),
-		)
+		return failed("Salesforce has another consumer secret than the current one",
+			"a wrong one was stored, or a new one was made in Setup: store what Setup shows with "+s.stageCommand())
 	}
 	for _, label := range append([]string{appsecret.Rejected}, appsecret.FallbackLabels...) {
 		if other := s.labelled(ctx, label); other != nil && other.Credentials().Equal(s.inOrg.primary) {

@@ -30,15 +30,8 @@ type setup struct {
 }
 
 func TestBrokenSetups(t *testing.T) {
-	all := slices.Concat(
-		callerSetups,
-		apiSetups,
-		secretSetups,
-		loginSetups,
-		salesforceSetups,
-		rotationSetups,
-		credentialSetups,
-	)
+	all := slices.Concat(callerSetups, apiSetups, secretSetups, loginSetups, salesforceSetups, rotationSetups,
+		credentialSetups)
 	if len(all) < 25 {
 		t.Fatalf("only %d", len(all))
 	}

@@ -44,7 +44,7 @@ func shortError(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "timed out"
 	}
-	return line(err.Error())
+	return line(strings.TrimPrefix(err.Error(), "sftoken: "))
 }
 
 // salesforceError returns the response from Salesforce, or the error of a request that did not get there.

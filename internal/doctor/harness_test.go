@@ -213,10 +213,8 @@ func encode(value any) string {
 
 func (w *harness) create(app string, value any) {
 	w.Helper()
-	_, err := w.secrets.CreateSecret(
-		w.Context(),
-		&secretsmanager.CreateSecretInput{Name: aws.String(prefix + app), SecretString: aws.String(encode(value))},
-	)
+	_, err := w.secrets.CreateSecret(w.Context(),
+		&secretsmanager.CreateSecretInput{Name: aws.String(prefix + app), SecretString: aws.String(encode(value))})
 	w.must(err)
 }
 
@@ -249,10 +247,8 @@ func (w *harness) label(label, version string) {
 
 func (w *harness) current() string {
 	w.Helper()
-	out, err := w.secrets.GetSecretValue(
-		w.Context(),
-		&secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")},
-	)
+	out, err := w.secrets.GetSecretValue(w.Context(),
+		&secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")})
 	w.must(err)
 	return aws.ToString(out.VersionId)
 }
@@ -268,10 +264,8 @@ func (w *harness) schedule(app string) {
 
 // rotateNow runs the real rotate function, which may fail.
 func (w *harness) rotateNow() {
-	_, _ = w.secrets.RotateSecret(
-		w.Context(),
-		&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotateImmediately: aws.Bool(true)},
-	)
+	_, _ = w.secrets.RotateSecret(w.Context(),
+		&secretsmanager.RotateSecretInput{SecretId: aws.String(prefix + "crm"), RotateImmediately: aws.Bool(true)})
 }
 
 func (w *harness) must(err error) {

@@ -100,9 +100,7 @@ func (s *session) issuedBy(ctx context.Context) outcome {
 	case slices.Contains(tried, s.active.ClientID):
 		return skipped("several versions have the consumer key of the API's token")
 	}
-	return warning(
-		"the API's token was issued to credentials that are not in this secret",
+	return warning("the API's token was issued to credentials that are not in this secret",
 		"check that the API uses this secret: its account, "+s.region+" and --prefix. After several changes the API "+
-			"may hold an older token",
-	)
+			"may hold an older token")
 }

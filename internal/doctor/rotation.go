@@ -62,10 +62,8 @@ func (s *session) stuckRotation(context.Context) outcome {
 		return warning(found, "it may be in progress: check again in an hour. If it is still there, "+s.rotateCommand()+
 			" continues it")
 	}
-	return failed(
-		found+", unchanged for "+span(age),
-		s.rotateCommand()+" continues it; the rotate function's log has the error",
-	)
+	return failed(found+", unchanged for "+span(age),
+		s.rotateCommand()+" continues it; the rotate function's log has the error")
 }
 
 // labels looks for labels that need attention.
@@ -73,9 +71,7 @@ func (s *session) labels(context.Context) outcome {
 	current, candidate := s.secret.VersionWithLabel(appsecret.Current), s.secret.VersionWithLabel(appsecret.Candidate)
 	rejected, compromised := s.secret.VersionWithLabel(
 		appsecret.Rejected,
-	), s.secret.VersionWithLabel(
-		appsecret.Compromised,
-	)
+	), s.secret.VersionWithLabel(appsecret.Compromised)
 	age := time.Since(lastChanged(s.secret))
 	var found, fix []string
 	add := func(what, todo string) { found, fix = append(found, what), append(fix, todo) }

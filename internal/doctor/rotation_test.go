@@ -30,10 +30,8 @@ var salesforceSetups = []setup{
 	{
 		name: "a user without API Enabled",
 		as:   caller,
-		change: fail(
-			sfoauthtest.REST,
-			sfoauthtest.ErrorResponse(403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization."),
-		),
+		change: fail(sfoauthtest.REST,
+			sfoauthtest.ErrorResponse(403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization.")),
 		cause: "rest-api",
 		found: "API_DISABLED_FOR_ORG",
 		fix:   "API Enabled",
@@ -41,10 +39,8 @@ var salesforceSetups = []setup{
 	{
 		name: "no API requests left",
 		as:   caller,
-		change: fail(
-			sfoauthtest.REST,
-			sfoauthtest.ErrorResponse(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."),
-		),
+		change: fail(sfoauthtest.REST,
+			sfoauthtest.ErrorResponse(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")),
 		cause: "rest-api",
 		found: "REQUEST_LIMIT_EXCEEDED",
 		fix:   "Company Information",
@@ -77,18 +73,14 @@ func (w *harness) ago(d time.Duration, store func()) {
 
 var rotationSetups = []setup{
 	{name: "rotation is off", change: func(w *harness) {
-		_, err := w.secrets.CancelRotateSecret(
-			w.Context(),
-			&secretsmanager.CancelRotateSecretInput{SecretId: aws.String("sftoken/crm")},
-		)
+		_, err := w.secrets.CancelRotateSecret(w.Context(),
+			&secretsmanager.CancelRotateSecretInput{SecretId: aws.String("sftoken/crm")})
 		w.must(err)
 	}, cause: "schedule", status: doctor.Warning, found: "rotation is off", fix: "RotationSchedule"},
 	{name: "an admin app with an empty allowedPrincipals", change: func(w *harness) {
 		key, secret := w.app.Credentials()
-		w.create(
-			"rotation",
-			map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL, "allowedPrincipals": []string{}},
-		)
+		w.create("rotation",
+			map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": w.orgURL, "allowedPrincipals": []string{}})
 		w.config.App = "rotation"
 	}, cause: "schedule", status: doctor.Warning, found: "rotation is off", fix: "RotationSchedule"},
 	{name: "an overdue rotation", change: func(w *harness) { w.ago(40*24*time.Hour, func() { w.put(w.value()) }) },

@@ -53,10 +53,8 @@ var secretSetups = []setup{
 	{name: "an invalid list of principals", change: stored(map[string]any{"allowedPrincipals": []string{"everybody"}}),
 		cause: "principals", found: "allowedPrincipals: entry 1", fix: "sftoken secret put", also: []string{"token"}},
 	{name: "a binary value", change: func(w *harness) {
-		_, err := w.secrets.PutSecretValue(
-			w.Context(),
-			&secretsmanager.PutSecretValueInput{SecretId: aws.String("sftoken/crm"), SecretBinary: []byte(encode(w.value()))},
-		)
+		_, err := w.secrets.PutSecretValue(w.Context(),
+			&secretsmanager.PutSecretValueInput{SecretId: aws.String("sftoken/crm"), SecretBinary: []byte(encode(w.value()))})
 		w.must(err)
 	}, cause: "value", found: "binary", fix: "sftoken secret put", also: []string{"token"}},
 	{name: "a value that the owner may not read", change: unreadable(&localaws.AuthError{Type: "AccessDenied",
@@ -176,7 +174,7 @@ var loginSetups = []setup{
 	{name: "Salesforce hangs up", change: fail(sfoauthtest.Token, sfoauthtest.Reset()),
 		cause: "login", found: "reset", fix: "let this machine reach", also: []string{"token"}},
 	{name: "a response with a wrong signature", change: fail(sfoauthtest.Token, sfoauthtest.WrongSignature()),
-		cause: "login", found: "signature is wrong", fix: "proxy", also: []string{"token"}},
+		cause: "login", found: "wrong signature", fix: "proxy", also: []string{"token"}},
 	{name: "a My Domain that was renamed", change: func(w *harness) { w.org.Rename("https://new.my.salesforce.com") },
 		cause: "login", found: "redirects to https://new.my.salesforce.com", fix: "https://new.my.salesforce.com",
 		also: []string{"token"}},

@@ -61,8 +61,7 @@ func TestRetryAfterIsEnough(t *testing.T) {
 			b := New(1, perHour+1)
 			for range 20 {
 				time.Sleep(time.Duration(perHour*perHour) * time.Nanosecond)
-				var spent *ExhaustedError
-				if errors.As(b.Take("crm"), &spent) {
+				if spent, ok := errors.AsType[*ExhaustedError](b.Take("crm")); ok {
 					time.Sleep(spent.RetryAfter)
 					if err := b.Take("crm"); err != nil {
 						t.Fatalf("%d an hour: %v after %s", perHour+1, err, spent.RetryAfter)

@@ -1,5 +1,5 @@
-// Package printable makes text from elsewhere, such as an error of an API, safe to show at a terminal. What a
-// terminal would take for a command, or what would show text in another order than it has, is replaced.
+// Package printable makes untrusted text, such as an error from an API, safe to show at a terminal. It replaces what a
+// terminal would interpret as a command and what would change the order of the text.
 package printable
 
 import (
@@ -18,13 +18,13 @@ func Safe(text string) string {
 	}, text)
 }
 
-// Line is Safe for text that must stay in one line: tabs and line feeds become spaces, and space around it is cut.
+// Line is Safe for text that must stay on one line: it trims space and turns tabs and line feeds into spaces.
 func Line(text string) string {
 	return Safe(strings.TrimSpace(strings.NewReplacer("\r\n", " ", "\n", " ", "\t", " ").Replace(text)))
 }
 
-// unsafe reports whether a terminal may do something else with r than show it in its place. Source: ECMA-48 for the
-// controls, Unicode Standard Annex 9 for the characters of bidirectional text.
+// unsafe reports whether a terminal may do anything but show r in its place. Source: ECMA-48 for control characters,
+// Unicode Standard Annex 9 for bidirectional text.
 func unsafe(r rune) bool {
 	switch {
 	case unicode.IsControl(r):

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-func env(pairs map[string]string) *Env {
-	return FromEnv(func(name string) string { return pairs[name] })
+func env(values map[string]string) *Env {
+	return FromEnv(func(name string) string { return values[name] })
 }
 
 func TestDefaults(t *testing.T) {

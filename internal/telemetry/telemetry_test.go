@@ -18,87 +18,65 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// TestAnEventIsWrittenAsSlogWouldWriteIt compares both, with values of every kind that is logged.
-func TestAnEventIsWrittenAsSlogWouldWriteIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // so that both happen at the same time
-		var ours, theirs bytes.Buffer
-		attrs := []slog.Attr{
-			slog.String(
-				"plain",
-				"text",
-			), slog.String("odd", "\"\\\n\x00ü\xff<&>"), slog.Float64("ms", 12.345), slog.Float64("whole", 3), slog.Bool("overdue", true),
+func TestEvent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { // where the time is known
+		var out bytes.Buffer
+		New(&out, slog.LevelError, "ns", "1.2.3").Event(slog.LevelWarn, "vend", []slog.Attr{
+			slog.String("plain", "text"), slog.String("odd", "\"\\\n\x00ü\xff<&>"), slog.Float64("ms", 12.345),
+			slog.Float64("whole", 3), slog.Bool("overdue", true),
 			slog.Group("caller", slog.String("arn", "arn:aws:iam::222222222222:role/x"), slog.String("account", "")),
 			slog.Any("secret", sfoauth.NewSecret("never")),
+		})
+		want := map[string]any{
+			"time": time.Now().Format(time.RFC3339Nano), "level": "WARN", "msg": "vend", "version": "1.2.3",
+			"plain": "text", "odd": "\"\\\n\x00ü\ufffd<&>", "ms": 12.345, "whole": 3.0, "overdue": true,
+			"caller": map[string]any{"arn": "arn:aws:iam::222222222222:role/x", "account": ""}, "secret": "[redacted]",
 		}
-		New(&ours, slog.LevelError, "ns", "1.2.3").Event(slog.LevelWarn, "vend", attrs)
-		slog.New(
-			slog.NewJSONHandler(&theirs, nil),
-		).With(
-			"version",
-			"1.2.3",
-		).LogAttrs(
-			t.Context(),
-			slog.LevelWarn,
-			"vend",
-			attrs...)
-		if diff := cmp.Diff(decode(t, theirs.String()), decode(t, ours.String())); diff != "" {
-			t.Errorf("(-slog +ours):\n%s", diff)
+		if diff := cmp.Diff(want, decode(t, out.String())); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
 		}
-		if strings.Contains(ours.String(), "never") || strings.Count(ours.String(), "\n") != 1 {
-			t.Errorf("the line is %s", ours.String())
+		if strings.Contains(out.String(), "never") || strings.Count(out.String(), "\n") != 1 {
+			t.Errorf("the line is %s", out.String())
 		}
 	})
 }
 
-// TestMetricsAreDeclared checks the line against the embedded metric format.
-func TestMetricsAreDeclared(t *testing.T) {
+// TestMetrics checks the line against the embedded metric format.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		New(
-			&out,
-			0,
-			"ns",
-			"v",
-		).Event(
-			slog.LevelInfo,
-			"vend",
+		New(&out, 0, "ns", "v").Event(slog.LevelInfo, "vend",
 			[]slog.Attr{slog.String("app", "crm"), slog.String("error", "x")},
-			Metric{
-				Name:       "Vends",
-				Unit:       "Count",
-				Value:      1,
-				Dimensions: []string{"app"},
-			},
+			Metric{Name: "Vends", Unit: "Count", Value: 1, Dimensions: []string{"app"}},
 			Metric{Name: "Refusals", Unit: "Count", Value: 2, Dimensions: []string{"app", "error"}},
-			Metric{Name: "Latency", Unit: "Milliseconds", Value: 0.5},
-		)
-		line := decode(t, out.String())
-		metric := func(name, unit string, by ...any) any {
-			if by == nil {
-				by = []any{}
-			}
+			Metric{Name: "Latency", Unit: "Milliseconds", Value: 0.5})
+		metric := func(name, unit string, dimensions ...any) any {
 			return map[string]any{
-				"Namespace":  "ns",
-				"Dimensions": []any{by},
-				"Metrics":    []any{map[string]any{"Name": name, "Unit": unit}},
+				"Namespace": "ns", "Dimensions": []any{append([]any{}, dimensions...)},
+				"Metrics": []any{map[string]any{"Name": name, "Unit": unit}},
 			}
 		}
 		want := map[string]any{
-			"Timestamp": float64(time.Now().UnixMilli()),
-			"CloudWatchMetrics": []any{
-				metric("Vends", "Count", "app"),
-				metric("Refusals", "Count", "app", "error"),
-				metric("Latency", "Milliseconds"),
+			"time": time.Now().Format(time.RFC3339Nano), "level": "INFO", "msg": "vend", "version": "v",
+			"app": "crm", "error": "x", "Vends": 1.0, "Refusals": 2.0, "Latency": 0.5,
+			"_aws": map[string]any{
+				"Timestamp": float64(time.Now().UnixMilli()),
+				"CloudWatchMetrics": []any{
+					metric("Vends", "Count", "app"), metric("Refusals", "Count", "app", "error"),
+					metric("Latency", "Milliseconds"),
+				},
 			},
 		}
-		if diff := cmp.Diff(want, line["_aws"]); diff != "" || line["Vends"] != 1.0 || line["Refusals"] != 2.0 ||
-			line["Latency"] != 0.5 {
-			t.Errorf("(-want +got):\n%s\n%v", diff, line)
+		if diff := cmp.Diff(want, decode(t, out.String())); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
 }
 
-func TestTheLevelIsNotForEvents(t *testing.T) {
+func TestLevel(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	log := New(&out, slog.LevelError, "ns", "v")
 	log.Info("not this")
@@ -109,10 +87,10 @@ func TestTheLevelIsNotForEvents(t *testing.T) {
 	}
 }
 
-// alone is a writer that notices when two write at once.
-type alone struct{ writers, collisions atomic.Int32 }
+// collisionCounter is a writer that counts concurrent writes.
+type collisionCounter struct{ writers, collisions atomic.Int32 }
 
-func (a *alone) Write(p []byte) (int, error) {
+func (a *collisionCounter) Write(p []byte) (int, error) {
 	if a.writers.Add(1) > 1 {
 		a.collisions.Add(1)
 	}
@@ -123,8 +101,9 @@ func (a *alone) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestLinesAreWrittenOneAtATime(t *testing.T) {
-	var out alone
+func TestConcurrentLines(t *testing.T) {
+	t.Parallel()
+	var out collisionCounter
 	log := New(&out, 0, "ns", "v")
 	var wg sync.WaitGroup
 	for range 20 {
@@ -137,18 +116,22 @@ func TestLinesAreWrittenOneAtATime(t *testing.T) {
 	}
 }
 
-func TestAPanicSaysWhereAndNotWhat(t *testing.T) {
+func TestRecoveredError(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		cause func()
-		says  string
-	}{{func() { panic("a secret") }, "panic of type string"}, {func() { panic(errors.New("a secret")) }, "panic of type *errors.errorString"},
-		{func() { _ = strings.Fields("one")[1] }, "index out of range"}} {
+		want  string
+	}{
+		{func() { panic("a secret") }, "panic of type string"},
+		{func() { panic(errors.New("a secret")) }, "panic of type *errors.errorString"},
+		{func() { _ = strings.Fields("one")[1] }, "index out of range"},
+	} {
 		func() {
 			defer func() {
 				text := RecoveredError(recover()).Error()
-				if !strings.Contains(text, c.says) || !strings.Contains(text, "telemetry_test.go") ||
+				if !strings.Contains(text, c.want) || !strings.Contains(text, "telemetry_test.go") ||
 					strings.Contains(text, "a secret") {
-					t.Errorf("it says %s", text)
+					t.Errorf("got %s", text)
 				}
 			}()
 			c.cause()

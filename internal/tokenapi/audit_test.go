@@ -21,7 +21,6 @@ import (
 )
 
 func TestAuditLine(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(120*time.Millisecond), 1)
 		first := h.get()
@@ -41,7 +40,7 @@ func TestAuditLine(t *testing.T) {
 // mask replaces what differs from run to run, and indents.
 func mask(h *harness, text string) string {
 	var out strings.Builder
-	ids := map[string]string{h.Org.ID(): "ORG", h.App.User.ID: "USER", h.current(): "VERSION"}
+	ids := map[string]string{h.Org.ID(): "ORG", h.App.User.ID: "USER", h.Current(): "VERSION"}
 	for line := range strings.Lines(text) {
 		var fields map[string]any
 		h.Must(json.Unmarshal([]byte(line), &fields))
@@ -82,7 +81,6 @@ func golden(t *testing.T, name, text string) {
 }
 
 func TestLogFieldsAreBounded(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		long := strings.Repeat("x\n\u2028\"é", 1000)
 		h.call(func(e map[string]any) {
@@ -97,7 +95,6 @@ func TestLogFieldsAreBounded(t *testing.T) {
 }
 
 func TestDeclaredMetrics(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.get()
 		h.get()
@@ -130,7 +127,6 @@ func TestDeclaredMetrics(t *testing.T) {
 }
 
 func TestMadeUpAppIsNoDimension(t *testing.T) {
-	t.Parallel()
 	madeUp := func(e map[string]any) {
 		e["pathParameters"], e["path"] = map[string]any{"app": "made-up"}, "/tokens/made-up"
 	}
@@ -176,17 +172,15 @@ func TestSecretAccessDeniedMetric(t *testing.T) {
 		"AccessDeniedException": true, "DecryptionFailure": true, "ResourceNotFoundException": false,
 		"InternalServiceError": false,
 	} {
-		t.Run(code, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
-				h.get()
-				h.get() // from memory
-				for _, line := range h.lines() {
-					if got := strings.Contains(metricNames(line), "SecretAccessDenied[]"); got != want {
-						t.Errorf("metrics %s", metricNames(line))
-					}
+		subtest(t, code, options{}, func(t *testing.T, h *harness) {
+			h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
+			h.get()
+			h.get() // from memory
+			for _, line := range h.lines() {
+				if got := strings.Contains(metricNames(line), "SecretAccessDenied[]"); got != want {
+					t.Errorf("metrics %s", metricNames(line))
 				}
-			})
+			}
 		})
 	}
 }
@@ -194,14 +188,7 @@ func TestSecretAccessDeniedMetric(t *testing.T) {
 func TestLoginBudgetExhaustedMetric(t *testing.T) {
 	t.Parallel()
 	config := func() vending.Config { return vending.Config{Logins: loginbudget.New(1, 60), SecretTTL: time.Second} }
-	// restore stores the same credentials in a new version, so that a login is due.
-	restore := func(h *harness) {
-		value := h.Value(h.App.Credentials())
-		value["allowedPrincipals"] = []string{"222222222222"}
-		h.Store(value)
-		time.Sleep(2 * time.Second)
-	}
-	run(t, options{config: config()}, func(t *testing.T, h *harness) {
+	subtest(t, "no token", options{config: config()}, func(t *testing.T, h *harness) {
 		h.want(h.get(), 200, "miss")
 		h.want(h.revoke(), 204, "")
 		h.lines()
@@ -220,9 +207,10 @@ func TestLoginBudgetExhaustedMetric(t *testing.T) {
 			}
 		}
 	})
-	run(t, options{config: config()}, func(t *testing.T, h *harness) {
+	subtest(t, "stale token", options{config: config()}, func(t *testing.T, h *harness) {
 		h.want(h.get(), 200, "miss")
-		restore(h)
+		h.StoreWith("allowedPrincipals", []string{"222222222222"}) // a new version, so that a login is due
+		time.Sleep(2 * time.Second)
 		h.lines()
 		for range 2 { // the failure itself, and the backoff
 			h.want(h.get(), 200, "stale")
@@ -249,7 +237,7 @@ func TestPrincipalsUnreadableMetric(t *testing.T) {
 			502, "app_misconfigured",
 		},
 	} {
-		run(t, options{}, func(t *testing.T, h *harness) {
+		subtest(t, want.code, options{}, func(t *testing.T, h *harness) {
 			h.StoreText(value)
 			for _, name := range []string{"GET", "POST", "DELETE"} {
 				h.want(h.call(method(name)), want.status, want.code)
@@ -265,10 +253,9 @@ func TestPrincipalsUnreadableMetric(t *testing.T) {
 
 // A request can succeed although a call failed, or another token was revoked: the line tells.
 func TestAuditLineOfTrouble(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.want(h.get(), 200, "miss")
-		compromised := h.current()
+		compromised := h.Current()
 		h.Label(appsecret.Compromised, compromised)
 		h.Store(h.Value("3MVG9wrong", "wrong"))
 		h.Store(h.Value(h.App.Regenerate()), appsecret.Candidate)

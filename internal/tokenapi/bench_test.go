@@ -9,7 +9,7 @@ import (
 )
 
 // BenchmarkCachedVend is everything that the function itself does for a token that it has: decode the event, decide,
-// write the audit line, encode the answer.
+// write the audit line, encode the response.
 func BenchmarkCachedVend(b *testing.B) {
 	h := newHarness(b, options{})
 	h.handler.log = telemetry.New(io.Discard, 0, "sftoken", "test")
@@ -19,9 +19,9 @@ func BenchmarkCachedVend(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		answer, err := h.handler.Invoke(b.Context(), event)
-		if err != nil || len(answer) < 200 {
-			b.Fatal(err, len(answer))
+		response, err := h.handler.Invoke(b.Context(), event)
+		if err != nil || len(response) < 200 {
+			b.Fatal(err, len(response))
 		}
 	}
 }

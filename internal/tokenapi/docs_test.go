@@ -32,14 +32,14 @@ func TestSequenceDiagrams(t *testing.T) {
 	later := func(*harness) { time.Sleep(11 * time.Minute) }
 	for _, c := range []struct {
 		heading string
-		cache   string // of the answer
+		cache   string // of the response
 		first   bool   // nothing has been asked before
 		prepare func(*harness)
 	}{
 		{"A cold vend", "miss", true, func(*harness) {}},
 		{"A cached vend", "hit", false, func(*harness) {}},
 		{"A token confirmed by introspection", "confirmed", false, later},
-		{"An emergency", "miss", false, func(h *harness) { h.compromise(); later(h) }},
+		{"An emergency", "miss", false, func(h *harness) { h.Compromise(); later(h) }},
 	} {
 		t.Run(c.heading, func(t *testing.T) {
 			var calls callLog
@@ -64,13 +64,6 @@ func TestSequenceDiagrams(t *testing.T) {
 			})
 		})
 	}
-}
-
-// compromise labels the current version as compromised, and stores new credentials.
-func (h *harness) compromise() {
-	h.T.Helper()
-	h.Label(appsecret.Compromised, h.current())
-	h.Store(h.Value(h.App.Regenerate()))
 }
 
 // callLog is what the function has sent, one call after the other.

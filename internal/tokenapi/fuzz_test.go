@@ -32,15 +32,18 @@ func (onlyCRM) GetSecretValue(
 	if *in.SecretId != simtest.SecretName {
 		return nil, &types.ResourceNotFoundException{}
 	}
-	const value = `{"consumerKey":"k","consumerSecret":"top-secret","baseUri":"https://acme.my.salesforce.com","allowedPrincipals":["222222222222"]}`
+	const value = `{"consumerKey":"k","consumerSecret":"top-secret",` +
+		`"baseUri":"https://acme.my.salesforce.com","allowedPrincipals":["222222222222"]}`
 	return &secretsmanager.GetSecretValueOutput{SecretString: aws.String(value), VersionId: aws.String("1")}, nil
 }
 
-// granting is a Salesforce that grants everything.
+// granting is a Salesforce that issues a token to every request.
 type granting struct{}
 
 func (granting) RoundTrip(*http.Request) (*http.Response, error) {
-	const body = `{"access_token":"00Dxx!the-token","instance_url":"https://acme.my.salesforce.com","id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001","token_type":"Bearer","active":true}`
+	const body = `{"access_token":"00Dxx!the-token","token_type":"Bearer","active":true,` +
+		`"instance_url":"https://acme.my.salesforce.com",` +
+		`"id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001"}`
 	return &http.Response{
 		StatusCode: http.StatusOK,
 		Header:     http.Header{},
@@ -48,9 +51,8 @@ func (granting) RoundTrip(*http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// FuzzRequest takes an event through the whole function. Whatever it is, there is one answer that API Gateway takes
-// and one line in the log, and a token is handed out to nobody but whom the secret lists, by the path that IAM has
-// decided on.
+// FuzzRequest takes an event through the whole function. For any event there is one response that API Gateway accepts
+// and one line in the log, and only callers that the secret allows get a token, by the path that IAM has authorized.
 func FuzzRequest(f *testing.F) {
 	for _, name := range []string{"get", "get-rejected", "post", "delete"} {
 		event, err := os.ReadFile("../../events/" + name + ".json")
@@ -60,7 +62,8 @@ func FuzzRequest(f *testing.F) {
 		f.Add(event)
 		f.Add(bytes.ReplaceAll(event, []byte("erp"), []byte("crm")))
 	}
-	const event = `{"httpMethod":"METHOD","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"a\"b\n","requestContext":{"requestId":"r\"\n\u0000","identity":{"userArn":"ARN"}}}`
+	const event = `{"httpMethod":"METHOD","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"a\"b\n",` +
+		`"requestContext":{"requestId":"r\"\n\u0000","identity":{"userArn":"ARN"}}}`
 	for _, method := range []string{"GET", "POST", "DELETE", "P\\n"} {
 		for _, arn := range []string{
 			"", "arn:aws:iam::222222222222:user/x", "arn:aws:iam::333333333333:user/x", "a\\\"\\r\\n\\u2028\xff",
@@ -77,21 +80,21 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var answer struct {
+		var response struct {
 			StatusCode int
 			Headers    map[string]string
 			Body       string
 		}
 		var body, line map[string]any
-		if err := json.Unmarshal(raw, &answer); err != nil ||
-			!slices.Contains([]int{200, 204, 400, 403, 404, 405}, answer.StatusCode) {
+		if err := json.Unmarshal(raw, &response); err != nil ||
+			!slices.Contains([]int{200, 204, 400, 403, 404, 405}, response.StatusCode) {
 			t.Fatalf("%v: %q", err, raw)
 		}
-		if answer.StatusCode != 204 && json.Unmarshal([]byte(answer.Body), &body) != nil ||
-			answer.StatusCode >= 400 && body["error"] == "" {
-			t.Errorf("%d with the body %q", answer.StatusCode, answer.Body)
+		if response.StatusCode != 204 && json.Unmarshal([]byte(response.Body), &body) != nil ||
+			response.StatusCode >= 400 && body["error"] == "" {
+			t.Errorf("%d with the body %q", response.StatusCode, response.Body)
 		}
-		for name, value := range answer.Headers {
+		for name, value := range response.Headers {
 			if strings.ContainsFunc(name+value, func(r rune) bool { return r < ' ' || r > '~' }) {
 				t.Errorf("header %q: %q", name, value)
 			}
@@ -101,14 +104,14 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("the log holds %q", text)
 		}
 		if strings.Contains(text, "the-token") || strings.Contains(text, "top-secret") ||
-			strings.Contains(answer.Body, "top-secret") {
-			t.Error("a secret is in the log or in the answer")
+			strings.Contains(response.Body, "top-secret") {
+			t.Error("a secret is in the log or in the response")
 		}
 		caller, _ := line["caller"].(map[string]any)
 		arn, _ := caller["arn"].(string)
-		if answer.StatusCode < 300 && (line["app"] != "crm" || !strings.Contains(arn, ":222222222222:")) ||
-			strings.Contains(string(raw), "the-token") != (answer.StatusCode == 200) {
-			t.Errorf("%d to %q for app %q", answer.StatusCode, arn, line["app"])
+		if response.StatusCode < 300 && (line["app"] != "crm" || !strings.Contains(arn, ":222222222222:")) ||
+			strings.Contains(string(raw), "the-token") != (response.StatusCode == 200) {
+			t.Errorf("%d to %q for app %q", response.StatusCode, arn, line["app"])
 		}
 	})
 }

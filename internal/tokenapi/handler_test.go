@@ -30,80 +30,96 @@ func TestRequests(t *testing.T) {
 			e["multiValueQueryStringParameters"] = map[string]any{"rejected": all}
 		}
 	}
+	const id = "0123456789abcdef"
+	long := strings.Repeat("y", 9000)
 	for name, c := range map[string]struct {
 		change func(map[string]any)
 		status int
 		err    string
 	}{
-		"GET":                        {nil, 200, ""},
-		"POST without a body":        {post(nil), 200, ""},
-		"POST with an empty body":    {post(""), 200, ""},
-		"POST with a grant":          {post("grant_type=client_credentials"), 200, ""},
-		"POST with other parameters": {post("scope=api&grant_type=client_credentials&client_id=x&client_secret=y\n"), 200, ""},
+		"GET":                     {nil, 200, ""},
+		"POST without a body":     {post(nil), 200, ""},
+		"POST with an empty body": {post(""), 200, ""},
+		"POST with a grant":       {post("grant_type=client_credentials"), 200, ""},
+		"POST with other parameters": {
+			post("scope=api&grant_type=client_credentials&client_id=x&client_secret=y\n"), 200, "",
+		},
 		"POST in base64": {func(e map[string]any) {
 			post(base64.StdEncoding.EncodeToString([]byte("grant_type=client_credentials")))(e)
 			e["isBase64Encoded"] = true
 		}, 200, ""},
-		"POST with broken base64":     {func(e map[string]any) { post("%%%")(e); e["isBase64Encoded"] = true }, 400, "invalid_request"},
+		"POST with broken base64": {func(e map[string]any) {
+			post("%%%")(e)
+			e["isBase64Encoded"] = true
+		}, 400, "invalid_request"},
 		"POST with another grant":     {post("grant_type=password&username=x"), 400, "unsupported_grant_type"},
 		"POST with two grants":        {post("grant_type=client_credentials&grant_type=password"), 400, "invalid_request"},
 		"POST without a grant":        {post("client_id=x"), 400, "invalid_request"},
 		"POST with JSON":              {post(`{"grant_type":"client_credentials"}`), 400, "invalid_request"},
 		"POST with a broken form":     {post("grant_type=%zz"), 400, "invalid_request"},
-		"POST with a huge form":       {post("grant_type=client_credentials&x=" + strings.Repeat("y", 9000)), 400, "invalid_request"},
-		"rejected":                    {query("0123456789abcdef", "0123456789abcdef"), 200, ""},
-		"rejected twice":              {query("0123456789abcdef", "0123456789abcdef", "0123456789abcdef"), 400, "invalid_request"},
+		"POST with a huge form":       {post("grant_type=client_credentials&x=" + long), 400, "invalid_request"},
+		"rejected":                    {query(id, id), 200, ""},
+		"rejected twice":              {query(id, id, id), 400, "invalid_request"},
 		"rejected in capitals":        {query("0123456789ABCDEF", "0123456789ABCDEF"), 400, "invalid_request"},
 		"rejected and empty":          {query("", ""), 400, "invalid_request"},
 		"rejected with a token in it": {query("00Dxx!token", "00Dxx!token"), 400, "invalid_request"},
-		"rejected in the old form":    {func(e map[string]any) { e["queryStringParameters"] = map[string]any{"rejected": "nonsense"} }, 400, "invalid_request"},
-		"other parameters":            {func(e map[string]any) { e["queryStringParameters"] = map[string]any{"x": "y"} }, 200, ""},
-		"null parameters":             {func(e map[string]any) { e["queryStringParameters"], e["multiValueQueryStringParameters"] = nil, nil }, 200, ""},
-		"capital app":                 {path("CRM", "/tokens/CRM"), 400, "invalid_request"},
-		"empty app":                   {path("", "/tokens/"), 400, "invalid_request"},
-		"app that climbs":             {path("../other", "/tokens/../other"), 400, "invalid_request"},
-		"long app":                    {path(strings.Repeat("a", 64), "/tokens/"+strings.Repeat("a", 64)), 400, "invalid_request"},
-		"app spelled with an escape":  {path("crm", "/tokens/%63rm"), 400, "invalid_request"},
-		"app under another path":      {path("crm", "/tokens/erp"), 400, "invalid_request"},
-		"app behind a base path":      {path("crm", "/sf/tokens/crm"), 200, ""},
-		"unknown app":                 {path("erp", "/tokens/erp"), 404, "unknown_app"},
-		"no path parameters":          {func(e map[string]any) { e["pathParameters"] = nil }, 400, "invalid_request"},
-		"PUT":                         {method("PUT"), 405, "method_not_allowed"},
-		"HEAD":                        {method("HEAD"), 405, "method_not_allowed"},
-		"DELETE":                      {method("DELETE"), 204, ""},
-		"no identity":                 {as(""), 403, "access_denied"},
-		"an event of another kind":    {func(e map[string]any) { clear(e); e["Records"] = []any{} }, 400, "invalid_request"},
-		"payload version 2.0":         {func(e map[string]any) { clear(e); e["version"], e["rawPath"] = "2.0", "/tokens/crm" }, 400, "invalid_request"},
-		"fields of another type":      {func(e map[string]any) { e["httpMethod"] = 7 }, 400, "invalid_request"},
+		"rejected as a single value": {func(e map[string]any) {
+			e["queryStringParameters"] = map[string]any{"rejected": "nonsense"}
+		}, 400, "invalid_request"},
+		"Rejected in another case": {func(e map[string]any) {
+			e["queryStringParameters"] = map[string]any{"Rejected": "nonsense"}
+		}, 200, ""},
+		"other parameters": {func(e map[string]any) {
+			e["queryStringParameters"] = map[string]any{"x": "y"}
+		}, 200, ""},
+		"null parameters": {func(e map[string]any) {
+			e["queryStringParameters"], e["multiValueQueryStringParameters"] = nil, nil
+		}, 200, ""},
+		"capital app":              {path("CRM", "/tokens/CRM"), 400, "invalid_request"},
+		"empty app":                {path("", "/tokens/"), 400, "invalid_request"},
+		"app with dots":            {path("../other", "/tokens/../other"), 400, "invalid_request"},
+		"long app":                 {path(long[:64], "/tokens/"+long[:64]), 400, "invalid_request"},
+		"app with an escape":       {path("crm", "/tokens/%63rm"), 400, "invalid_request"},
+		"app under another path":   {path("crm", "/tokens/erp"), 400, "invalid_request"},
+		"app behind a base path":   {path("crm", "/sf/tokens/crm"), 200, ""},
+		"unknown app":              {path("erp", "/tokens/erp"), 404, "unknown_app"},
+		"no path parameters":       {func(e map[string]any) { e["pathParameters"] = nil }, 400, "invalid_request"},
+		"PUT":                      {method("PUT"), 405, "method_not_allowed"},
+		"HEAD":                     {method("HEAD"), 405, "method_not_allowed"},
+		"DELETE":                   {method("DELETE"), 204, ""},
+		"no identity":              {as(""), 403, "access_denied"},
+		"an event of another kind": {func(e map[string]any) { clear(e); e["Records"] = []any{} }, 400, "invalid_request"},
+		"payload version 2.0": {func(e map[string]any) {
+			clear(e)
+			e["version"], e["rawPath"] = "2.0", "/tokens/crm"
+		}, 400, "invalid_request"},
+		"fields of another type": {func(e map[string]any) { e["httpMethod"] = 7 }, 400, "invalid_request"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				a := h.call(c.change)
-				if a.status != c.status || a.text("error") != c.err {
-					t.Fatalf("got %s", a)
-				}
-				if a.header.Get("Cache-Control") != "no-store" ||
-					a.status != 204 && a.header.Get("Content-Type") != "application/json" {
-					t.Errorf("headers %v", a.header)
-				}
-				if a.status == 405 && a.header.Get("Allow") != "GET, POST, DELETE" {
-					t.Errorf("Allow is %q", a.header.Get("Allow"))
-				}
-				if lines := h.lines(); len(lines) != 1 {
-					t.Errorf("%d log lines", len(lines))
-				}
-				if a.status >= 400 && h.Requests() > 0 {
-					t.Error("Salesforce was asked")
-				}
-			})
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			a := h.call(c.change)
+			if a.status != c.status || a.text("error") != c.err {
+				t.Fatalf("got %s", a)
+			}
+			if a.header.Get("Cache-Control") != "no-store" ||
+				a.status != 204 && a.header.Get("Content-Type") != "application/json" {
+				t.Errorf("headers %v", a.header)
+			}
+			if a.status == 405 && a.header.Get("Allow") != "GET, POST, DELETE" {
+				t.Errorf("Allow is %q", a.header.Get("Allow"))
+			}
+			if lines := h.lines(); len(lines) != 1 {
+				t.Errorf("%d log lines", len(lines))
+			}
+			if a.status >= 400 && h.Requests() > 0 {
+				t.Error("Salesforce was called")
+			}
 		})
 	}
 }
 
 func TestEventThatIsNotJSON(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
-		for _, payload := range []string{"", "null", "{", "[]", `"x"`, strings.Repeat("[", 100_000)} {
+		for _, payload := range []string{"", "null", "{", "[]", `"x"`, strings.Repeat("[", 6<<20)} {
 			raw, err := h.handler.Invoke(t.Context(), []byte(payload))
 			if err != nil || !strings.Contains(string(raw), `"statusCode":400`) {
 				t.Errorf("%.10q: %s, %v", payload, raw, err)
@@ -113,7 +129,6 @@ func TestEventThatIsNotJSON(t *testing.T) {
 }
 
 func TestRequestIDFromLambda(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "lambda-1"})
 		a := h.callIn(ctx, func(e map[string]any) {
@@ -121,45 +136,46 @@ func TestRequestIDFromLambda(t *testing.T) {
 			e["httpMethod"] = "PUT"
 		})
 		if a.text("request_id") != "lambda-1" || h.lines()[0]["request_id"] != "lambda-1" {
-			t.Errorf("the error is named %q", a.text("request_id"))
+			t.Errorf("request_id is %q", a.text("request_id"))
 		}
 	})
 }
 
 func TestSAMCLI(t *testing.T) {
 	t.Parallel()
+	const stream, cloud = "AWS_LAMBDA_LOG_STREAM_NAME", "2026/11/24/[$LATEST]0123456789abcdef"
 	for name, c := range map[string]struct {
 		env  map[string]string
 		want bool
 	}{
-		"SAM":               {map[string]string{"AWS_SAM_LOCAL": "true", "AWS_LAMBDA_LOG_STREAM_NAME": "$LATEST"}, true},
-		"a cloud's name":    {map[string]string{"AWS_LAMBDA_LOG_STREAM_NAME": "$LATEST"}, false},
-		"the cloud":         {map[string]string{"AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/24/[$LATEST]0123456789abcdef"}, false},
-		"a cloud that lies": {map[string]string{"AWS_SAM_LOCAL": "true", "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/24/[$LATEST]0123456789abcdef"}, false},
+		"SAM":                            {map[string]string{"AWS_SAM_LOCAL": "true", stream: "$LATEST"}, true},
+		"the cloud's name of a version":  {map[string]string{stream: "$LATEST"}, false},
+		"the cloud":                      {map[string]string{stream: cloud}, false},
+		"the cloud, with a SAM variable": {map[string]string{"AWS_SAM_LOCAL": "true", stream: cloud}, false},
 	} {
 		if got := samLocal(func(n string) string { return c.env[n] }); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
-	run(t, options{}, func(t *testing.T, h *harness) {
+	subtest(t, "allowed", options{}, func(t *testing.T, h *harness) {
 		h.handler.allowUnauthenticated = true
 		h.want(h.call(as("")), 200, "miss")
 	})
-	run(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, h *harness) {
+	o := options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}
+	subtest(t, "denied", o, func(t *testing.T, h *harness) {
 		h.handler.allowUnauthenticated = true
 		h.want(h.call(as("")), 403, "access_denied")
 	})
 }
 
 func TestPanic(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		token := h.get()
 		jitter := h.handler.vendor.Jitter
 		h.handler.vendor.Jitter = func() float64 { panic("the secret is " + token.token()) }
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Unavailable(), 0)
 		time.Sleep(11 * time.Minute)
-		h.want(h.get(), 500, "server_error") // in the flight
+		h.want(h.get(), 500, "server_error") // in the call
 		h.handler.vendor.Jitter = jitter
 		vendor := h.handler.vendor
 		h.handler.vendor = nil
@@ -175,7 +191,6 @@ func TestPanic(t *testing.T) {
 }
 
 func TestPrefetch(t *testing.T) {
-	t.Parallel()
 	run(t, options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}, func(t *testing.T, h *harness) {
 		h.handler.prefetch(t.Context(), []string{"crm", "nosuch"})
 		h.want(h.get(), 200, "hit")
@@ -186,14 +201,13 @@ func TestPrefetch(t *testing.T) {
 }
 
 func TestPrefetchTimeout(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Hang(), 1)
 		h.AWS.InjectFault("", localaws.Fault{Delay: 3 * time.Second}, 0)
 		begun := time.Now()
 		h.handler.prefetch(t.Context(), []string{"crm"})
 		if took := time.Since(begun); took > 8*time.Second {
-			t.Errorf("it took %s of the 10 seconds that Lambda gives an initialisation", took)
+			t.Errorf("it took %s of the 10 seconds that Lambda allows", took)
 		}
 		h.AWS.ClearFaults()
 		time.Sleep(time.Second)
@@ -205,7 +219,6 @@ func TestPrefetchTimeout(t *testing.T) {
 }
 
 func TestPrefetchOfPlaceholder(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Store(h.Value(appsecret.Placeholder, appsecret.Placeholder))
 		h.handler.prefetch(t.Context(), []string{"crm"})
@@ -226,10 +239,12 @@ func TestSettings(t *testing.T) {
 	t.Parallel()
 	runtime := map[string]string{"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1", "AWS_REGION": "us-east-1"}
 	for setting, ok := range map[string]bool{
-		"": true, "MIN_TTL=14m": true, "MIN_TTL=15m": false, "MIN_TTL=0": false, "CONFIRM_EVERY=5m": false, "CONFIRM_EVERY=1h": true,
-		"SECRET_TTL=0s": false, "SECRET_TTL=never": false, "SALESFORCE_HOSTS=http://x": false, "PREFETCH=crm,ERP": false, "LOG_LEVEL=loud": false,
-		"LOGIN_BURST=5": true, "LOGIN_BURST=0": false, "LOGIN_BURST=many": false, "LOGINS_PER_HOUR=3600": true, "LOGINS_PER_HOUR=3601": false,
-		"METRICS_NAMESPACE=a b": false, "SECRET_PREFIX=a b": false, "AWS_LAMBDA_RUNTIME_API=": false,
+		"": true, "MIN_TTL=14m": true, "MIN_TTL=15m": false, "MIN_TTL=0": false, "CONFIRM_EVERY=5m": false,
+		"CONFIRM_EVERY=1h": true, "SECRET_TTL=0s": false, "SECRET_TTL=never": false,
+		"SALESFORCE_HOSTS=http://x": false, "PREFETCH=crm,ERP": false, "LOG_LEVEL=loud": false, "LOGIN_BURST=5": true,
+		"LOGIN_BURST=0": false, "LOGIN_BURST=many": false, "LOGINS_PER_HOUR=3600": true,
+		"LOGINS_PER_HOUR=3601": false, "METRICS_NAMESPACE=a b": false, "SECRET_PREFIX=a b": false,
+		"AWS_LAMBDA_RUNTIME_API=": false,
 	} {
 		env := maps.Clone(runtime)
 		name, value, _ := strings.Cut(setting, "=")
@@ -248,7 +263,8 @@ func FuzzEvent(f *testing.F) {
 	}
 	f.Add(
 		[]byte(
-			`{"httpMethod":"GET","path":"/tokens/crm","pathParameters":{"app":"crm"},"requestContext":{"identity":{"userArn":"arn"}}}`,
+			`{"httpMethod":"GET","path":"/tokens/crm","pathParameters":{"app":"crm"},` +
+				`"requestContext":{"identity":{"userArn":"arn"}}}`,
 		),
 	)
 	f.Add(
@@ -270,10 +286,11 @@ func FuzzEvent(f *testing.F) {
 				} `json:"identity"`
 			} `json:"requestContext"`
 		}
-		// Whatever encoding/json reads is read alike. It also takes names in another case, which API Gateway never writes.
+		// The event is read like encoding/json reads it, which also accepts names in another case.
 		err := json.Unmarshal(payload, &whole)
 		if err == nil && bad == nil && !strings.Contains(strings.ToLower(string(payload)), "\\u") && exactNames(payload) &&
-			(whole.HTTPMethod != e.method || whole.Path != e.path || whole.PathParameters.App != e.app || whole.RequestContext.Identity.UserARN != e.caller.arn) {
+			(whole.HTTPMethod != e.method || whole.Path != e.path || whole.PathParameters.App != e.app ||
+				whole.RequestContext.Identity.UserARN != e.caller.arn) {
 			t.Errorf("read %+v, want %+v", e, whole)
 		}
 		if bad != nil {
@@ -281,7 +298,8 @@ func FuzzEvent(f *testing.F) {
 		}
 		req, bad := e.request()
 		if bad == nil &&
-			(req.App == "" || !strings.HasSuffix(e.path, "/tokens/"+req.App) || len(req.Rejected) != 0 && len(req.Rejected) != 16) {
+			(req.App == "" || !strings.HasSuffix(e.path, "/tokens/"+req.App) ||
+				len(req.Rejected) != 0 && len(req.Rejected) != 16) {
 			t.Errorf("accepted %+v", req)
 		}
 	})
@@ -300,7 +318,6 @@ func exactNames(payload []byte) bool {
 }
 
 func TestConsoleTestInvocation(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		for _, method := range []string{"GET", "POST", "DELETE"} {
 			a := h.call(func(e map[string]any) {
@@ -310,7 +327,7 @@ func TestConsoleTestInvocation(t *testing.T) {
 			h.want(a, 403, "access_denied")
 		}
 		if h.Requests() != 0 || len(h.AWS.Calls()) > 1 {
-			t.Errorf("Salesforce was asked %d times, Secrets Manager %v", h.Requests(), h.AWS.Calls())
+			t.Errorf("Salesforce was called %d times, Secrets Manager %v", h.Requests(), h.AWS.Calls())
 		}
 		h.want(h.call(func(e map[string]any) { e["requestContext"].(map[string]any)["stage"] = "v1" }), 200, "miss")
 	})

@@ -49,10 +49,16 @@ func newHarness(t testing.TB, o options) *harness {
 	return h
 }
 
-// run runs a test in a synctest bubble.
+// run runs a test in a synctest bubble, in parallel with others.
 func run(t *testing.T, o options, test func(t *testing.T, h *harness)) {
 	t.Helper()
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { test(t, newHarness(t, o)) })
+}
+
+func subtest(t *testing.T, name string, o options, test func(t *testing.T, h *harness)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { run(t, o, test) })
 }
 
 // result is the HTTP response to one request.
@@ -142,8 +148,6 @@ func (h *harness) want(r result, status int, what string) {
 		h.T.Fatalf("the token is dead: %s", r)
 	}
 }
-
-func (h *harness) current() string { h.T.Helper(); return h.VersionWithLabel(appsecret.Current) }
 
 // lines returns the log lines since it was last called.
 func (h *harness) lines() []map[string]any {

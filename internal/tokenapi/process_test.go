@@ -79,14 +79,14 @@ func (r *running) vend(t *testing.T) string {
 		t.Error(err)
 		return ""
 	}
-	var answer struct{ Body string }
+	var response struct{ Body string }
 	var body struct {
 		ID    string `json:"token_id"`
 		Token string `json:"access_token"`
 	}
-	if json.Unmarshal(raw, &answer) != nil || json.Unmarshal([]byte(answer.Body), &body) != nil ||
+	if json.Unmarshal(raw, &response) != nil || json.Unmarshal([]byte(response.Body), &body) != nil ||
 		!r.org.TokenActive(body.Token) {
-		t.Error("the answer is no token, or a dead one")
+		t.Error("the response has no token, or a dead one")
 	}
 	return body.ID
 }

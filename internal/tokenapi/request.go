@@ -1,6 +1,7 @@
 package tokenapi
 
 import (
+	"bytes"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -33,13 +34,18 @@ const testStage = "test-invoke-stage"
 // maxForm bounds the body of a POST, in bytes. A client credentials request has about 200.
 const maxForm = 8 << 10
 
+// maxBrackets bounds the nesting of an event: gjson.ValidBytes is recursive, and a process does not survive a stack
+// overflow. An event of API Gateway has about a dozen brackets, in addition to those in its strings.
+const maxBrackets = 100_000
+
 // parseEvent reads an event. If it fails, the API is deployed wrongly; a caller cannot cause it. A field of another
 // type than API Gateway writes counts as empty.
 //
 // It uses gjson since most of an event is headers, which this function does not read: encoding/json takes longer for
 // them than for everything else that a cached vend does.
 func parseEvent(payload []byte) (event, *vending.Error) {
-	if !utf8.Valid(payload) || !gjson.ValidBytes(payload) {
+	brackets := bytes.Count(payload, []byte("[")) + bytes.Count(payload, []byte("{"))
+	if brackets > maxBrackets || !utf8.Valid(payload) || !gjson.ValidBytes(payload) {
 		return event{}, errNotAnEvent
 	}
 	var e event

@@ -45,7 +45,6 @@ func TestErrorResponses(t *testing.T) {
 }
 
 func TestSignatureIsNotReturned(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{ExtraFields: true}}, func(t *testing.T, h *harness) {
 		a := h.get()
 		if a.body["signature"] != nil {

@@ -27,8 +27,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// prefetchTimeout bounds what is done before the first request: Lambda allows 10 seconds for the init phase. Source: Lambda
-// Developer Guide, "Understanding the Lambda execution environment lifecycle".
+// prefetchTimeout bounds what is done before the first request: Lambda allows 10 seconds for the init phase. Source:
+// Lambda Developer Guide, "Understanding the Lambda execution environment lifecycle".
 const prefetchTimeout = 8 * time.Second
 
 // Run starts the token function on AWS Lambda, and returns only if it cannot start. It reads its settings with getenv.
@@ -85,8 +85,8 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	}, prefetch, nil
 }
 
-// warmUp runs both clients once with a stubbed response, so that the first request does not pay for page faults and lazy
-// initialization. Lambda gives the init phase a full vCPU.
+// warmUp runs both clients once with a stubbed response, so that the first request does not pay for page faults and
+// lazy initialization. Lambda gives the init phase a full vCPU.
 func warmUp(ctx context.Context, secrets *secretsmanager.Client) {
 	input := &secretsmanager.GetSecretValueInput{SecretId: aws.String("warm-up")}
 	_, _ = secrets.GetSecretValue(ctx, input, func(o *secretsmanager.Options) {
@@ -107,9 +107,9 @@ func (stubTransport) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: body}, nil
 }
 
-// samLocal reports whether the SAM CLI runs the function on a developer's machine, where requests have no identity. In the
-// cloud it is false: there the name of the log stream consists of the date and an id, and a function's settings cannot
-// overwrite it. Source: Lambda Developer Guide, "Defined runtime environment variables".
+// samLocal reports whether the SAM CLI runs the function on a developer's machine, where requests have no identity.
+// In the cloud it is false: there the name of the log stream consists of the date and an id, and a function's
+// settings cannot overwrite it. Source: Lambda Developer Guide, "Defined runtime environment variables".
 func samLocal(getenv func(string) string) bool {
 	return getenv("AWS_SAM_LOCAL") == "true" && getenv("AWS_LAMBDA_LOG_STREAM_NAME") == "$LATEST"
 }

@@ -13,63 +13,45 @@ func TestBackoff(t *testing.T) {
 	t.Parallel()
 	const app = "crm"
 	now := time.Now()
-	salesforce := func(kind sfoauth.Kind, retryAfter time.Duration) func(backoff) backoff {
+	type failure = func(backoff) backoff
+	salesforce := func(kind sfoauth.Kind, retryAfter time.Duration) failure {
 		return func(before backoff) backoff {
 			err := &sfoauth.Error{Kind: kind, Code: "x", RetryAfter: retryAfter}
 			return before.next(loginError(app, err), err, nil, func() float64 { return 1 }, now)
 		}
 	}
-	secret := func(problem appsecret.ErrorKind) func(backoff) backoff {
+	secret := func(kind appsecret.ErrorKind) failure {
 		return func(before backoff) backoff {
-			err := &appsecret.Error{Kind: problem, Err: errors.New("x")}
+			err := &appsecret.Error{Kind: kind, Err: errors.New("x")}
 			return before.next(secretError(app, err), err, nil, func() float64 { return 1 }, now)
 		}
 	}
-	refused, down, limited := salesforce(
-		sfoauth.Permanent,
-		0,
-	), salesforce(
-		sfoauth.Temporary,
-		0,
-	), salesforce(
-		sfoauth.RateLimited,
-		0,
-	)
+	refused, down, limited := salesforce(sfoauth.Permanent, 0), salesforce(sfoauth.Temporary, 0), sfoauth.RateLimited
+	brief := salesforce(sfoauth.Temporary, time.Second) // its Retry-After is shorter than the backoff
+	gone, malformed := secret(appsecret.NotFound), secret(appsecret.Malformed)
 	for name, c := range map[string]struct {
-		failures []func(backoff) backoff
 		want     time.Duration
+		failures []failure
 	}{
-		"refused":                  {[]func(backoff) backoff{refused}, 30 * time.Second},
-		"refused, after an outage": {[]func(backoff) backoff{down, down, down, refused}, 30 * time.Second},
-		"down":                     {[]func(backoff) backoff{down}, time.Second},
-		"down again":               {[]func(backoff) backoff{down, down}, 2 * time.Second},
-		"down, after a refusal":    {[]func(backoff) backoff{refused, refused, down}, time.Second},
-		"down, with Retry-After": {
-			[]func(backoff) backoff{salesforce(sfoauth.Temporary, 20*time.Second)}, 20 * time.Second,
-		},
-		"down, with a Retry-After of a day": {
-			[]func(backoff) backoff{salesforce(sfoauth.Temporary, 24*time.Hour)}, 5 * time.Minute,
-		},
-		"down again, with a short Retry-After": {
-			[]func(backoff) backoff{down, down, salesforce(sfoauth.Temporary, time.Second)}, 4 * time.Second,
-		},
-		"rate limited": {[]func(backoff) backoff{limited}, time.Minute},
-		"rate limited, with Retry-After": {
-			[]func(backoff) backoff{salesforce(sfoauth.RateLimited, 7*time.Second)}, 7 * time.Second,
-		},
-		"invalid response": {[]func(backoff) backoff{salesforce(sfoauth.InvalidResponse, 0)}, time.Second},
-		"no such secret":   {[]func(backoff) backoff{secret(appsecret.NotFound)}, 5 * time.Second},
-		"no such secret, three times": {
-			[]func(backoff) backoff{secret(appsecret.NotFound), secret(appsecret.NotFound), secret(appsecret.NotFound)},
-			5 * time.Second,
-		},
-		"the secret may not be read": {[]func(backoff) backoff{secret(appsecret.Denied)}, 5 * time.Second},
-		"a malformed secret, twice": {
-			[]func(backoff) backoff{secret(appsecret.Malformed), secret(appsecret.Malformed)}, time.Second,
-		},
-		"Secrets Manager is down": {[]func(backoff) backoff{secret(appsecret.Unavailable)}, time.Second},
+		"refused":                             {30 * time.Second, []failure{refused}},
+		"refused, after an outage":            {30 * time.Second, []failure{down, down, down, refused}},
+		"down":                                {time.Second, []failure{down}},
+		"down again":                          {2 * time.Second, []failure{down, down}},
+		"down, after a refusal":               {time.Second, []failure{refused, refused, down}},
+		"down, Retry-After 20 seconds":        {20 * time.Second, []failure{salesforce(sfoauth.Temporary, 20*time.Second)}},
+		"down, Retry-After a day":             {5 * time.Minute, []failure{salesforce(sfoauth.Temporary, 24*time.Hour)}},
+		"down again, briefly":                 {4 * time.Second, []failure{down, down, brief}},
+		"rate limited":                        {time.Minute, []failure{salesforce(limited, 0)}},
+		"rate limited, Retry-After 7 seconds": {7 * time.Second, []failure{salesforce(limited, 7*time.Second)}},
+		"invalid response":                    {time.Second, []failure{salesforce(sfoauth.InvalidResponse, 0)}},
+		"no such secret":                      {5 * time.Second, []failure{gone}},
+		"no such secret, three times":         {5 * time.Second, []failure{gone, gone, gone}},
+		"the secret may not be read":          {5 * time.Second, []failure{secret(appsecret.Denied)}},
+		"a malformed secret, twice":           {time.Second, []failure{malformed, malformed}},
+		"Secrets Manager is down":             {time.Second, []failure{secret(appsecret.Unavailable)}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var state backoff
 			for _, fail := range c.failures {
 				state = fail(state)

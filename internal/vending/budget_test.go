@@ -17,98 +17,73 @@ func TestLoginBudgetUnderAttack(t *testing.T) {
 	if testing.Short() {
 		calls = 100
 	}
+	type attack = func(h *harness, i int, last result) result
+	vendAndRevoke := func(h *harness, i int, _ result) result {
+		if i%2 == 0 {
+			return h.vend()
+		}
+		return h.revoke()
+	}
+	reject := func(h *harness, _ int, last result) result { return h.reject(idOr(last)) }
+	killAndReject := func(h *harness, _ int, last result) result {
+		h.Org.RevokeAll()
+		return h.reject(idOr(last))
+	}
+	store := func(h *harness, _ int, _ result) result {
+		h.Store(h.Value(h.App.Credentials()))
+		return h.vend()
+	}
+	fail := func(at sfoauthtest.Endpoint) func(*harness) {
+		return func(h *harness) { h.Org.InjectFault(at, sfoauthtest.Unavailable(), 0) }
+	}
+	endSessions := func(h *harness) { h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), 0) }
+	nothing := func(*harness) {}
+	denied := options{app: sfoauthtest.AppOptions{NoIntrospection: true}}
 	for name, c := range map[string]struct {
 		options options
 		prepare func(h *harness)
-		call    func(h *harness, i int, last result) result
+		attack  attack
 	}{
-		"DELETE and GET in turn": {call: func(h *harness, i int, _ result) result {
-			if i%2 == 0 {
-				return h.vend()
-			}
-			return h.revoke()
-		}},
-		"DELETE and GET in turn, where Salesforce does not revoke": {
-			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0) },
-			call: func(h *harness, i int, _ result) result {
-				if i%2 == 0 {
-					return h.vend()
-				}
-				return h.revoke()
-			},
-		},
-		"revoked at Salesforce, and reported": {call: func(h *harness, _ int, last result) result {
-			h.Org.RevokeAll()
-			return h.reject(idOr(last))
-		}},
-		"reported where introspection is refused": {
-			options: options{app: sfoauthtest.AppOptions{NoIntrospection: true}},
-			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
-		},
-		"reported while introspection fails": {
-			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0) },
-			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
-		},
-		"revoked at Salesforce, where another version stands in": {
-			prepare: func(h *harness) { h.Store(h.Value("3MVG9wrong", "wrong")) },
-			call: func(h *harness, _ int, last result) result {
-				h.Org.RevokeAll()
-				return h.reject(idOr(last))
-			},
-		},
-		"revoked, where no version works": {
-			prepare: func(h *harness) {
-				h.Store(h.Value("3MVG9wrong", "wrong"), "CANDIDATE")
-				h.Store(h.Value("3MVG9bad", "bad"))
-				h.App.Regenerate()
-			},
-			call: func(h *harness, i int, _ result) result {
-				if i%2 == 0 {
-					return h.vend()
-				}
-				return h.revoke()
-			},
-		},
-		"a new version of the secret each time": {
-			options: options{config: Config{SecretTTL: time.Millisecond}},
-			call: func(h *harness, _ int, _ result) result {
-				h.Store(h.Value(h.App.Credentials()))
-				return h.vend()
-			},
-		},
-		"sessions that end at once": {
-			prepare: func(h *harness) { h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.EndSession(), 0) },
-			call:    func(h *harness, _ int, last result) result { return h.reject(idOr(last)) },
-		},
+		"vend and revoke":                   {options{}, nothing, vendAndRevoke},
+		"vend and revoke, where that fails": {options{}, fail(sfoauthtest.Revoke), vendAndRevoke},
+		"vend and revoke, where no version works": {options{}, func(h *harness) {
+			h.Store(h.Value("3MVG9wrong", "wrong"), "CANDIDATE")
+			h.Store(h.Value("3MVG9bad", "bad"))
+			h.App.Regenerate()
+		}, vendAndRevoke},
+		"revoked at Salesforce, and rejected": {options{}, nothing, killAndReject},
+		"revoked at Salesforce, and rejected, with a fallback": {options{}, func(h *harness) {
+			h.Store(h.Value("3MVG9wrong", "wrong"))
+		}, killAndReject},
+		"rejected without introspection":        {denied, nothing, reject},
+		"rejected while introspection fails":    {options{}, fail(sfoauthtest.Introspect), reject},
+		"sessions that end at once":             {options{}, endSessions, reject},
+		"a new version of the secret each time": {options{config: Config{SecretTTL: time.Millisecond}}, nothing, store},
 	} {
 		for _, pause := range []time.Duration{10 * time.Millisecond, time.Second} {
-			t.Run(name+", every "+pause.String(), func(t *testing.T) {
-				run(t, c.options, func(t *testing.T, h *harness) {
-					if c.prepare != nil {
-						c.prepare(h)
+			subtest(t, name+", every "+pause.String(), c.options, func(t *testing.T, h *harness) {
+				c.prepare(h)
+				begun, exhausted := time.Now(), 0
+				var last result
+				for i := range calls {
+					a := c.attack(h, i, last)
+					if a.id() != "" {
+						last = a
 					}
-					begun, exhausted := time.Now(), 0
-					var last result
-					for i := range calls {
-						a := c.call(h, i, last)
-						if a.id() != "" {
-							last = a
-						}
-						if a.String() == "temporarily_unavailable" && a.retryAfter() == 0 {
-							t.Fatalf("no RetryAfter: %s", a.description())
-						}
-						if a.budgetExhausted() {
-							exhausted++
-						}
-						time.Sleep(pause)
+					if a.String() == "temporarily_unavailable" && a.retryAfter() == 0 {
+						t.Fatalf("no RetryAfter: %s", a.description())
 					}
-					most := loginbudget.DefaultBurst + int(time.Since(begun)/(time.Hour/loginbudget.DefaultPerHour))
-					if n := h.Logins(); n > most {
-						t.Errorf("%d logins within %s, want at most %d", n, time.Since(begun), most)
-					} else if n == most && exhausted == 0 {
-						t.Error("no request reports that the budget is exhausted")
+					if a.budgetExhausted() {
+						exhausted++
 					}
-				})
+					time.Sleep(pause)
+				}
+				most := loginbudget.DefaultBurst + int(time.Since(begun)/(time.Hour/loginbudget.DefaultPerHour))
+				if n := h.Logins(); n > most {
+					t.Errorf("%d logins within %s, want at most %d", n, time.Since(begun), most)
+				} else if n == most && exhausted == 0 {
+					t.Error("no request reports that the budget is exhausted")
+				}
 			})
 		}
 	}
@@ -123,7 +98,6 @@ func idOr(last result) string {
 }
 
 func TestLoginBudgetIsPerApp(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.CreateSecret("erp", h.Value(h.Org.AddApp(sfoauthtest.AppOptions{}).Credentials()))
 		h.exhaust()
@@ -144,7 +118,6 @@ func (h *harness) exhaust() {
 }
 
 func TestLoginBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.exhaust()
 		asked := h.Requests()
@@ -160,7 +133,7 @@ func TestLoginBudgetExhausted(t *testing.T) {
 			}
 		}
 		if h.Requests() != asked {
-			t.Error("Salesforce was asked")
+			t.Error("Salesforce was called")
 		}
 		h.want(h.revoke(), "revoked")
 		time.Sleep(nextLogin)
@@ -174,12 +147,9 @@ func TestLoginBudgetExhausted(t *testing.T) {
 }
 
 func TestStaleWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {
 		first := h.vend()
-		value := h.Value(h.App.Credentials())
-		value["allowedPrincipals"] = []string{"222222222222"}
-		h.Store(value)
+		h.StoreWith("allowedPrincipals", []string{"222222222222"})
 		time.Sleep(DefaultSecretTTL)
 		for range 2 { // the failure itself, and the backoff
 			a := h.vend()
@@ -205,9 +175,7 @@ func runExhausted(t *testing.T, test func(t *testing.T, h *harness, token result
 	o := options{config: Config{Logins: loginbudget.New(1, 1), SecretTTL: time.Second}}
 	run(t, o, func(t *testing.T, h *harness) {
 		token := h.vend()
-		value := h.Value(h.App.Credentials())
-		value["allowedPrincipals"] = []string{"222222222222"}
-		h.Store(value)
+		h.StoreWith("allowedPrincipals", []string{"222222222222"})
 		time.Sleep(2 * time.Second)
 		h.want(h.vend(), "stale")
 		test(t, h, token)
@@ -215,7 +183,6 @@ func runExhausted(t *testing.T, test func(t *testing.T, h *harness, token result
 }
 
 func TestDeadTokenWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	runExhausted(t, func(t *testing.T, h *harness, token result) {
 		h.Org.RevokeAll()
 		for range 20 {
@@ -230,7 +197,6 @@ func TestDeadTokenWhileBudgetExhausted(t *testing.T) {
 }
 
 func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	runExhausted(t, func(t *testing.T, h *harness, token result) {
 		for range 60 {
 			a := h.reject(token.id())
@@ -241,15 +207,12 @@ func TestRejectedTokenWhileBudgetExhausted(t *testing.T) {
 		if n := h.Introspections(); n < 2 || n > 12 {
 			t.Errorf("%d introspections in a minute, want at most one in 5 seconds", n)
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 	})
 }
 
 // Salesforce's rate limit is respected, and so is its refusal to introspect.
 func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		fault sfoauthtest.Fault
 		most  int // introspections in a minute
@@ -268,26 +231,19 @@ func TestFailedIntrospectionWhileBudgetExhausted(t *testing.T) {
 				if n := h.Introspections(); n < 1 || n > c.most {
 					t.Errorf("%d introspections in a minute, want at most %d", n, c.most)
 				}
-				if h.Logins() != 1 {
-					t.Errorf("%d logins", h.Logins())
-				}
+				h.wantLogins(1)
 			})
 		})
 	}
 }
 
 func TestTokenForAnotherOrgWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
-	for name, changed := range map[string]map[string]any{
-		"another address": {"baseUri": "https://other.my.salesforce.com"}, "another pin": {"orgId": "00Dxx0000000009EAA"},
+	for field, content := range map[string]string{
+		"baseUri": "https://other.my.salesforce.com", "orgId": "00Dxx0000000009EAA",
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(field, func(t *testing.T) {
 			runExhausted(t, func(t *testing.T, h *harness, token result) {
-				value := h.Value(h.App.Credentials())
-				for field, text := range changed {
-					value[field] = text
-				}
-				h.Store(value)
+				h.StoreWith(field, content)
 				time.Sleep(2 * time.Second)
 				for range 3 {
 					h.want(h.reject(token.id()), "temporarily_unavailable")
@@ -299,7 +255,6 @@ func TestTokenForAnotherOrgWhileBudgetExhausted(t *testing.T) {
 }
 
 func TestConcurrentRejectionsWhileBudgetExhausted(t *testing.T) {
-	t.Parallel()
 	runExhausted(t, func(t *testing.T, h *harness, token result) {
 		h.Org.RevokeAll()
 		h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Latency(time.Second), 1)
@@ -321,7 +276,6 @@ func TestConcurrentRejectionsWhileBudgetExhausted(t *testing.T) {
 // If a login needs two attempts, with the credentials that are refused and those that work, a budget of one login at a
 // time must not be spent on the first again and again.
 func TestFallbackWithScarceBudget(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, h *harness) {
 		h.Store(h.Value("3MVG9wrong", "wrong"))
 		h.want(h.vend(), "temporarily_unavailable") // AWSCURRENT is refused
@@ -339,9 +293,20 @@ func TestFallbackWithScarceBudget(t *testing.T) {
 	})
 }
 
+// The versions that were refused before the budget ran out are not tried again before the others.
+func TestRefusedVersionsWithScarceBudget(t *testing.T) {
+	run(t, options{config: Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, h *harness) {
+		h.App.Regenerate()            // what is stored does not work any more
+		h.want(h.revoke(), "revoked") // reads the secret
+		h.Store(h.Value("3MVG9wrong", "wrong"))
+		h.want(h.vend(), "temporarily_unavailable") // the first version is refused, and the second is found
+		time.Sleep(nextLogin)
+		h.want(h.vend(), "app_misconfigured") // the second is refused as well, and AWSPREVIOUS is the first
+	})
+}
+
 // While the budget is exhausted, the error still has what Salesforce said last.
 func TestSalesforceErrorSurvivesExhaustedBudget(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"), 0)
 		h.want(h.vend(), "app_misconfigured")

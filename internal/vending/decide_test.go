@@ -2,6 +2,7 @@ package vending
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -15,143 +16,109 @@ func TestDecide(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	config := &New(Config{}).Config
 	secret := func(id, fields string) *appsecret.Version {
-		v, err := appsecret.Parse(
-			id,
-			`{"consumerKey":"k","consumerSecret":"s","baseUri":"https://x.my.salesforce.com"`+fields+`}`,
-		)
+		const credentials = `"consumerKey":"k","consumerSecret":"s","baseUri":"https://x.my.salesforce.com"`
+		v, err := appsecret.Parse(id, "{"+credentials+fields+"}")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return v
 	}
-	// base is an app with a fresh token.
-	base := func(change func(*state)) *state {
+	fresh := func() state {
 		v1 := secret("v1", "")
 		token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("t"), OrganizationID: "00Dxx0000000001AAA"}
-		s := &state{
-			secret: v1,
-			readAt: now.Add(-time.Minute),
-			cached: config.newToken(token, v1.Client(nil, nil), v1, v1, now),
-		}
-		s.cached.id = "t1"
-		if change != nil {
-			change(s)
-		}
-		return s
+		cached := config.newToken(token, v1.Client(nil, nil), v1, v1, now)
+		cached.id = "t1"
+		return state{secret: v1, readAt: now.Add(-time.Minute), cached: cached}
 	}
+	const denyAll = `,"allowedPrincipals":[]`
 	blocked := backoff{err: &Error{Code: TemporarilyUnavailable, Err: errors.New("down")}, retryAt: now.Add(time.Minute)}
-	ago := func(d time.Duration) *cachedToken { // a token from a login that long ago
-		s := base(nil)
-		c := *s.cached
-		c.trustedUntil, c.expiresAt = c.trustedUntil.Add(-d), c.expiresAt.Add(-d)
-		return &c
+	exhausted := blocked
+	exhausted.budgetExhausted = true
+	ago := func(d time.Duration) *cachedToken { // from a login that long ago
+		t := fresh().cached
+		t.trustedUntil, t.expiresAt = t.trustedUntil.Add(-d), t.expiresAt.Add(-d)
+		return t
 	}
 	jwt := func(left time.Duration) *cachedToken {
-		c := *ago(0)
-		token := *c.token
-		token.Expiry = now.Add(left)
-		c.token = &token
-		return config.trust(&c, token.Expiry, now.Add(-time.Hour))
+		t := fresh().cached
+		t.token.Expiry = now.Add(left)
+		return config.trust(t, t.token.Expiry, now.Add(-time.Hour))
 	}
 	in := input{Request: Request{App: "crm", Principal: "arn:aws:iam::222222222222:role/billing"}}
 	rejecting, revoking, waited, busy := in, in, in, in
 	rejecting.Rejected, revoking.revoke, busy.Rejected, busy.busy = "t1", true, "t1", true
-	revoked, other := revoking, in
-	other.obtained = ago(0)
+	revoked := revoking
+	waited.obtained = config.confirmed(ago(0), time.Time{}, now)
 	revoked.revoked, revoked.revokedID = true, "t1"
 	for _, test := range []struct {
-		name string
-		s    *state
-		in   input
-		want string // a step, or what is returned
+		name   string
+		want   string // a step, or what is returned
+		in     input
+		change func(*state) // of an app with a fresh token
 	}{
-		{"nothing known", &state{}, in, "loadSecret"},
-		{"secret in backoff", &state{secretErr: blocked}, in, "temporarily_unavailable"},
-		{"secret too old", base(func(s *state) { s.readAt = now.Add(-DefaultSecretTTL) }), in, "loadSecret"},
-		{
-			"secret too old, in backoff", base(func(s *state) { s.readAt, s.secretErr = now.Add(-time.Hour), blocked }), in,
-			"hit",
-		},
-		{"refused a second ago", base(func(s *state) {
+		{"nothing known", "loadSecret", in, func(s *state) { *s = state{} }},
+		{"secret in backoff", "temporarily_unavailable", in, func(s *state) { *s = state{secretErr: blocked} }},
+		{"secret too old", "loadSecret", in, func(s *state) { s.readAt = now.Add(-DefaultSecretTTL) }},
+		{"secret too old, in backoff", "hit", in, func(s *state) { s.readAt, s.secretErr = now.Add(-time.Hour), blocked }},
+		{"refused a second ago", "loadSecret", in, func(s *state) {
 			s.readAt, s.loginErr = now.Add(-rereadInterval), blocked
 			s.loginErr.permanent = true
-		}), in, "loadSecret"},
-		{
-			"denied", base(func(s *state) { s.secret = secret("v1", `,"allowedPrincipals":["333333333333"]`) }), in,
-			"access_denied",
-		},
-		{
-			"denied revocation", base(func(s *state) { s.secret = secret("v1", `,"allowedPrincipals":[]`) }), revoking,
-			"access_denied",
-		},
-		{"no token", base(func(s *state) { s.cached = nil }), in, "logIn"},
-		{"no token, in backoff", base(func(s *state) { s.cached, s.loginErr = nil, blocked }), in, "temporarily_unavailable"},
-		{"fresh", base(nil), in, "hit"},
-		{"due, after a call for another token", base(func(s *state) { s.cached = ago(4 * time.Minute) }), other, "refresh"},
-		{"due", base(func(s *state) { s.cached = ago(DefaultTokenTTL - DefaultMinTTL + 1) }), in, "refresh"},
-		{"due, in backoff", base(func(s *state) { s.cached, s.loginErr = ago(4*time.Minute), blocked }), in, "stale"},
-		{
-			"expired, in backoff", base(func(s *state) { s.cached, s.loginErr = ago(DefaultTokenTTL), blocked }), in,
-			"temporarily_unavailable",
-		},
-		{"due, of another org, in backoff", base(func(s *state) {
+		}},
+		{"budget exhausted after a refusal", "loadSecret", in, func(s *state) {
+			s.readAt, s.loginErr = now.Add(-rereadInterval), exhausted
+			s.loginErr.tried = []*appsecret.Version{s.secret}
+		}},
+		{"denied", "access_denied", in, func(s *state) { s.secret = secret("v1", denyAll) }},
+		{"revocation denied", "access_denied", revoking, func(s *state) { s.secret = secret("v1", denyAll) }},
+		{"no token", "logIn", in, func(s *state) { s.cached = nil }},
+		{"no token, in backoff", "temporarily_unavailable", in, func(s *state) { s.cached, s.loginErr = nil, blocked }},
+		{"fresh", "hit", in, func(*state) {}},
+		{"due", "refresh", in, func(s *state) { s.cached = ago(DefaultTokenTTL - DefaultMinTTL + 1) }},
+		{"due, after a call for another token", "refresh", waited, func(s *state) { s.cached = ago(4 * time.Minute) }},
+		{"just confirmed", "confirmed", waited, func(s *state) { s.cached = waited.obtained }},
+		{"due, in backoff", "stale", in, func(s *state) { s.cached, s.loginErr = ago(4*time.Minute), blocked }},
+		{"expired, in backoff", "temporarily_unavailable", in, func(s *state) {
+			s.cached, s.loginErr = ago(DefaultTokenTTL), blocked
+		}},
+		{"due, of another org, in backoff", "temporarily_unavailable", in, func(s *state) {
 			s.cached, s.loginErr, s.secret = ago(4*time.Minute), blocked, secret("v1", `,"orgId":"00Dxx0000000009AAA"`)
-		}), in, "temporarily_unavailable"},
-		{"due, without introspection", base(func(s *state) {
+		}},
+		{"due, without introspection", "logIn", in, func(s *state) {
 			s.cached, s.introspectionDeniedUntil = ago(4*time.Minute), now.Add(time.Minute)
-		}), in, "logIn"},
-		{"fresh, of another version", base(func(s *state) { s.secret = secret("v2", "") }), in, "logIn"},
-		{"fresh JWT", base(func(s *state) { s.cached = jwt(20 * time.Minute) }), in, "hit"},
-		{"due JWT", base(func(s *state) { s.cached = jwt(4 * time.Minute) }), in, "logIn"},
-		{"rejected JWT", base(func(s *state) { s.cached = jwt(20 * time.Minute) }), rejecting, "refresh, check"},
-		{"rejected", base(nil), rejecting, "refresh, check"},
-		{"another token rejected", base(func(s *state) { s.cached.id = "t2" }), rejecting, "hit"},
-		{
-			"rejected, checked a second ago", base(func(s *state) { s.lastRejectedCheck = now.Add(-time.Second) }), rejecting,
-			"hit",
-		},
-		{
-			"rejected during a check", base(func(s *state) { s.lastRejectedCheck = now.Add(-time.Second) }), busy,
-			"refresh, check",
-		},
-		{
-			"rejected, without introspection", base(func(s *state) { s.introspectionDeniedUntil = now.Add(time.Minute) }),
-			rejecting, "logIn, check",
-		},
-		{"rejected, without introspection, checked 6 seconds ago", base(func(s *state) {
+		}},
+		{"fresh, of another version", "logIn", in, func(s *state) { s.secret = secret("v2", "") }},
+		{"fresh JWT", "hit", in, func(s *state) { s.cached = jwt(20 * time.Minute) }},
+		{"due JWT", "logIn", in, func(s *state) { s.cached = jwt(4 * time.Minute) }},
+		{"rejected JWT", "refresh, check", rejecting, func(s *state) { s.cached = jwt(20 * time.Minute) }},
+		{"rejected", "refresh, check", rejecting, func(*state) {}},
+		{"another token rejected", "hit", rejecting, func(s *state) { s.cached.id = "t2" }},
+		{"rejected, checked a second ago", "hit", rejecting, func(s *state) { s.lastRejectedCheck = now.Add(-time.Second) }},
+		{"rejected during a check", "refresh, check", busy, func(s *state) { s.lastRejectedCheck = now.Add(-time.Second) }},
+		{"rejected, without introspection", "logIn, check", rejecting, func(s *state) {
+			s.introspectionDeniedUntil = now.Add(time.Minute)
+		}},
+		{"rejected, without introspection, checked 6 seconds ago", "hit", rejecting, func(s *state) {
 			s.introspectionDeniedUntil, s.lastRejectedCheck = now.Add(time.Minute), now.Add(-6*time.Second)
-		}), rejecting, "hit"},
-		{"rejected, in backoff", base(func(s *state) { s.loginErr = blocked }), rejecting, "stale"},
-		{
-			"rejected, budget exhausted", base(func(s *state) { s.loginErr = blocked; s.loginErr.budgetExhausted = true }),
-			rejecting, "introspect, check",
-		},
-		{"rejected, budget exhausted, without introspection", base(func(s *state) {
-			s.loginErr, s.introspectionDeniedUntil = blocked, now.Add(time.Minute)
-			s.loginErr.budgetExhausted = true
-		}), rejecting, "stale"},
-		{"doubted", base(func(s *state) { s.doubtedID, s.lastRejectedCheck = "t1", now }), in, "stale"},
-		{"doubted, check due", base(func(s *state) { s.doubtedID = "t1" }), in, "refresh, check"},
-		{"revocation", base(nil), revoking, "revoke"},
-		{"revocation in backoff", base(func(s *state) { s.loginErr = blocked }), revoking, "revoke"},
-		{"nothing to revoke", base(func(s *state) { s.cached = nil }), revoking, "revoked "},
-		{
-			"pending revocations", base(func(s *state) { s.cached, s.pending = nil, []pendingRevocation{{}} }), revoking,
-			"revoke",
-		},
-		{"revoked", base(nil), revoked, "revoked t1"},
-		{
-			"just confirmed",
-			base(func(s *state) { s.cached = config.confirmed(s.cached, time.Time{}, now); waited.obtained = s.cached }),
-			input{}, "confirmed",
-		},
+		}},
+		{"rejected, in backoff", "stale", rejecting, func(s *state) { s.loginErr = blocked }},
+		{"rejected, budget exhausted", "introspect, check", rejecting, func(s *state) { s.loginErr = exhausted }},
+		{"rejected, budget exhausted, without introspection", "stale", rejecting, func(s *state) {
+			s.loginErr, s.introspectionDeniedUntil = exhausted, now.Add(time.Minute)
+		}},
+		{"doubted", "stale", in, func(s *state) { s.doubtedID, s.lastRejectedCheck = "t1", now }},
+		{"doubted, check due", "refresh, check", in, func(s *state) { s.doubtedID = "t1" }},
+		{"revocation", "revoke", revoking, func(*state) {}},
+		{"revocation in backoff", "revoke", revoking, func(s *state) { s.loginErr = blocked }},
+		{"nothing to revoke", "revoked ", revoking, func(s *state) { s.cached = nil }},
+		{"pending revocations", "revoke", revoking, func(s *state) { s.cached, s.pending = nil, []pendingRevocation{{}} }},
+		{"revoked", "revoked t1", revoked, func(*state) {}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if test.in.App == "" {
-				test.in = waited
-			}
-			before := *test.s
-			a := decide(config, test.s, test.in, now)
+			t.Parallel()
+			s := fresh()
+			test.change(&s)
+			before := s
+			a := decide(config, &s, test.in, now)
 			got := string(a.step)
 			switch {
 			case a.rejectedCheck:
@@ -166,7 +133,7 @@ func TestDecide(t *testing.T) {
 			if got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
-			if before.lastRejectedCheck != test.s.lastRejectedCheck || before.cached != test.s.cached {
+			if !reflect.DeepEqual(s, before) {
 				t.Error("decide has changed the state")
 			}
 			if a.err == nil && a.step == respond && !test.in.revoke && a.grant.ExpiresIn < time.Second {

@@ -101,7 +101,7 @@ func TestLoginFaultsWithoutToken(t *testing.T) {
 		}
 		time.Sleep(want.backoff - time.Millisecond)
 		if h.vend(); want.backoff > 0 && h.Requests() != asked {
-			t.Errorf("Salesforce was asked again within %s", want.backoff)
+			t.Errorf("Salesforce was called again within %s", want.backoff)
 		}
 		h.Org.ClearFaults()
 		time.Sleep(5*time.Minute + time.Second) // the longest backoff
@@ -133,62 +133,58 @@ func TestFaultsWithCachedToken(t *testing.T) {
 
 func TestBackoffGrows(t *testing.T) {
 	t.Parallel()
-	const seconds = time.Second
+	const s = time.Second
 	for name, c := range map[string]struct {
 		fault sfoauthtest.Fault
-		gaps  []time.Duration // between the times when Salesforce is asked
+		gaps  []time.Duration // between the times when Salesforce is called
 	}{
 		"permanent": {
 			sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"),
-			[]time.Duration{30 * seconds, 60 * seconds, 120 * seconds, 240 * seconds, 300 * seconds, 300 * seconds},
+			[]time.Duration{30 * s, 60 * s, 120 * s, 240 * s, 300 * s, 300 * s},
 		},
 		// Jitter takes up to half of the wait, and all of that here.
 		"down": {
 			sfoauthtest.Unavailable(),
-			[]time.Duration{seconds / 2, seconds, 2 * seconds, 4 * seconds, 8 * seconds, 15 * seconds, 15 * seconds},
+			[]time.Duration{s / 2, s, 2 * s, 4 * s, 8 * s, 15 * s, 15 * s},
 		},
 		"invalid response": {
 			sfoauthtest.WrongSignature(),
-			[]time.Duration{seconds / 2, seconds, 2 * seconds, 4 * seconds, 8 * seconds, 15 * seconds, 15 * seconds},
+			[]time.Duration{s / 2, s, 2 * s, 4 * s, 8 * s, 15 * s, 15 * s},
 		},
 		"rate limited": {
-			sfoauthtest.TooManyRequests(7*seconds, false), []time.Duration{7 * seconds, 7 * seconds, 7 * seconds},
+			sfoauthtest.TooManyRequests(7*s, false), []time.Duration{7 * s, 7 * s, 7 * s},
 		},
 		"rate limited without Retry-After": {
 			sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded"),
-			[]time.Duration{60 * seconds, 60 * seconds},
+			[]time.Duration{60 * s, 60 * s},
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHarness(t, options{})
-				h.Org.InjectFault(sfoauthtest.Token, c.fault, 0)
-				var gaps []time.Duration
-				last := time.Now()
-				for len(gaps) < len(c.gaps)+1 {
-					logins := h.Logins()
-					if a := h.vend(); a.err == nil {
-						t.Fatal("got a token")
-					}
-					if h.Logins() != logins {
-						gaps = append(gaps, time.Since(last))
-						last = time.Now()
-					}
-					time.Sleep(100 * time.Millisecond)
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			h.Org.InjectFault(sfoauthtest.Token, c.fault, 0)
+			var gaps []time.Duration
+			last := time.Now()
+			for len(gaps) < len(c.gaps)+1 {
+				logins := h.Logins()
+				if a := h.vend(); a.err == nil {
+					t.Fatal("got a token")
 				}
-				if gaps = gaps[1:]; !slices.Equal(gaps, c.gaps) {
-					t.Errorf("Salesforce was asked after %v, want %v", gaps, c.gaps)
+				if h.Logins() != logins {
+					gaps = append(gaps, time.Since(last))
+					last = time.Now()
 				}
-				h.Org.ClearFaults()
-				time.Sleep(5 * time.Minute)
-				h.want(h.vend(), "miss")
-			})
+				time.Sleep(100 * time.Millisecond)
+			}
+			if gaps = gaps[1:]; !slices.Equal(gaps, c.gaps) {
+				t.Errorf("Salesforce was called after %v, want %v", gaps, c.gaps)
+			}
+			h.Org.ClearFaults()
+			time.Sleep(5 * time.Minute)
+			h.want(h.vend(), "miss")
 		})
 	}
 }
 
 func TestRateLimitIsAtLeastASecond(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		time.Sleep(999 * time.Millisecond)
 		// Retry-After is a date, a millisecond from now.
@@ -217,7 +213,10 @@ func forEachFault(t *testing.T, at sfoauthtest.Endpoint, test func(*testing.T, s
 	for _, fault := range sfoauthtest.AllFaults() {
 		if fault.AppliesTo(at) {
 			tried++
-			t.Run(fault.String(), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { test(t, fault) }) })
+			t.Run(fault.String(), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { test(t, fault) })
+			})
 		}
 	}
 	if tried < 25 {

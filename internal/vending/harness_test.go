@@ -2,6 +2,7 @@ package vending
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -39,10 +40,16 @@ func newHarness(t testing.TB, o options) *harness {
 	return h
 }
 
-// run runs a test in a synctest bubble.
+// run runs a test in a synctest bubble, in parallel with others.
 func run(t *testing.T, o options, test func(t *testing.T, h *harness)) {
 	t.Helper()
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { test(t, newHarness(t, o)) })
+}
+
+func subtest(t *testing.T, name string, o options, test func(t *testing.T, h *harness)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { run(t, o, test) })
 }
 
 // result is the result of one request.
@@ -112,9 +119,7 @@ func (h *harness) do(ctx context.Context, timeout time.Duration, req Request) re
 		r.grant, err = h.vendor.Vend(ctx, req, &r.stats)
 	}
 	r.took = time.Since(begun)
-	if err != nil {
-		r.err = err.(*Error)
-	}
+	r.err, _ = errors.AsType[*Error](err)
 	return r
 }
 
@@ -166,8 +171,6 @@ func (h *harness) isSound(r result) {
 	}
 }
 
-func (h *harness) current() string { h.T.Helper(); return h.VersionWithLabel(appsecret.Current) }
-
 // isOnTime checks that the response came before Lambda would have killed the function.
 func (h *harness) isOnTime(r result) {
 	h.T.Helper()
@@ -181,5 +184,21 @@ func (h *harness) isWithin(r result) {
 	h.T.Helper()
 	if left := time.Until(h.Org.TokenExpiry(r.token())); r.expiresIn() > left {
 		h.T.Errorf("%s: expires_in is %s, and the session ends in %s", r, r.expiresIn(), left)
+	}
+}
+
+// wantLogins checks how many token requests the org has received.
+func (h *harness) wantLogins(want int) {
+	h.T.Helper()
+	if n := h.Logins(); n != want {
+		h.T.Errorf("%d logins, want %d", n, want)
+	}
+}
+
+// wantDead checks that the token is not active any more.
+func (h *harness) wantDead(r result) {
+	h.T.Helper()
+	if h.Org.TokenActive(r.token()) {
+		h.T.Error("the token is active")
 	}
 }

@@ -70,9 +70,7 @@ func (c *call) checkSigner(ctx context.Context, t *cachedToken) error {
 			return nil
 		}
 	}
-	err := &sfoauth.Error{
-		Op: "token", Status: http.StatusOK, Kind: sfoauth.InvalidResponse, Err: t.token.SignatureErr,
-	}
+	err := &sfoauth.Error{Op: "token", Status: http.StatusOK, Kind: sfoauth.InvalidResponse, Err: t.token.SignatureErr}
 	c.stats.Err = err
 	return err
 }

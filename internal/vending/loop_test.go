@@ -76,13 +76,12 @@ func TestWallClockSetBack(t *testing.T) {
 }
 
 func TestPanicFreesTheLock(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
 		a := h.appState()
 		good := a.state
 		// Without a client, the token makes decide panic.
-		a.state.cached = &cachedToken{expiresAt: time.Now().Add(time.Hour), currentVersionID: h.current()}
+		a.state.cached = &cachedToken{expiresAt: time.Now().Add(time.Hour), currentVersionID: h.Current()}
 		a.state.loginErr = backoff{err: &Error{Code: TemporarilyUnavailable}, retryAt: time.Now().Add(time.Minute)}
 		func() {
 			defer func() {
@@ -131,7 +130,6 @@ func TestAbandonedRevocation(t *testing.T) {
 }
 
 func TestUnknownAppsAreEvicted(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
 		h.vendor.Secrets.Client = unreachable{}

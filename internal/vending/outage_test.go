@@ -1,9 +1,9 @@
 package vending
 
 import (
+	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,36 +30,34 @@ var outages = map[string]localaws.Fault{
 func TestSecretsManagerOutage(t *testing.T) {
 	t.Parallel()
 	for name, outage := range outages {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				first := h.vend()
-				h.AWS.InjectFault("", outage, 0)
-				time.Sleep(DefaultSecretTTL)
-				a := h.vend()
-				h.want(a, "confirmed") // Salesforce is up
-				if a.took > 5*time.Second {
-					t.Errorf("a request for a known token waited %s for Secrets Manager", a.took)
-				}
-				if a.id() != first.id() || a.stats.Err == nil {
-					t.Errorf("token %s, error %v", a.id(), a.stats.Err)
-				}
-				asked := h.AWS.Calls()["GetSecretValue"]
-				h.want(h.vend(), "hit")
-				if n := h.AWS.Calls()["GetSecretValue"] - asked; n != 0 {
-					t.Errorf("Secrets Manager was asked %d times during the backoff", n)
-				}
-				time.Sleep(11 * time.Minute) // the token must be confirmed; the credentials are still known
-				h.want(h.vend(), "confirmed")
-				h.Org.KillSession(first.token())
-				time.Sleep(11 * time.Minute)
-				h.want(h.vend(), "miss")
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			first := h.vend()
+			h.AWS.InjectFault("", outage, 0)
+			time.Sleep(DefaultSecretTTL)
+			a := h.vend()
+			h.want(a, "confirmed") // Salesforce is up
+			if a.took > 5*time.Second {
+				t.Errorf("a request for a known token waited %s for Secrets Manager", a.took)
+			}
+			if a.id() != first.id() || a.stats.Err == nil {
+				t.Errorf("token %s, error %v", a.id(), a.stats.Err)
+			}
+			asked := h.AWS.Calls()["GetSecretValue"]
+			h.want(h.vend(), "hit")
+			if n := h.AWS.Calls()["GetSecretValue"] - asked; n != 0 {
+				t.Errorf("Secrets Manager was called %d times during the backoff", n)
+			}
+			time.Sleep(11 * time.Minute) // the token must be confirmed; the credentials are still known
+			h.want(h.vend(), "confirmed")
+			h.Org.KillSession(first.token())
+			time.Sleep(11 * time.Minute)
+			h.want(h.vend(), "miss")
 
-				key, secret := h.App.Regenerate()
-				h.AWS.ClearFaults()
-				h.Store(h.Value(key, secret))
-				time.Sleep(31 * time.Second) // the longest backoff
-				h.want(h.vend(), "miss")     // the new version is read
-			})
+			key, secret := h.App.Regenerate()
+			h.AWS.ClearFaults()
+			h.Store(h.Value(key, secret))
+			time.Sleep(31 * time.Second) // the longest backoff
+			h.want(h.vend(), "miss")     // the new version is read
 		})
 	}
 }
@@ -67,20 +65,18 @@ func TestSecretsManagerOutage(t *testing.T) {
 func TestColdStartDuringSecretsManagerOutage(t *testing.T) {
 	t.Parallel()
 	for name, outage := range outages {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				h.AWS.InjectFault("", outage, 0)
-				a := h.vend()
-				h.want(a, "temporarily_unavailable")
-				h.isOnTime(a)
-				h.isSound(a)
-				if h.Requests() != 0 {
-					t.Error("Salesforce was asked")
-				}
-				h.AWS.ClearFaults()
-				time.Sleep(time.Second)
-				h.want(h.vend(), "miss")
-			})
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			h.AWS.InjectFault("", outage, 0)
+			a := h.vend()
+			h.want(a, "temporarily_unavailable")
+			h.isOnTime(a)
+			h.isSound(a)
+			if h.Requests() != 0 {
+				t.Error("Salesforce was called")
+			}
+			h.AWS.ClearFaults()
+			time.Sleep(time.Second)
+			h.want(h.vend(), "miss")
 		})
 	}
 }
@@ -88,31 +84,28 @@ func TestColdStartDuringSecretsManagerOutage(t *testing.T) {
 func TestUnreadableSecretIsUnknown(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"AccessDeniedException", "DecryptionFailure", "ResourceNotFoundException"} {
-		t.Run(code, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				first := h.vend()
-				h.want(first, "miss")
-				h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
-				time.Sleep(DefaultSecretTTL)
-				a := h.vend() // the function may not read the secret any more
-				h.want(a, "unknown_app")
-				if !strings.Contains(a.err.Error(), code) || strings.Contains(a.description(), code) {
-					t.Errorf("the log has %q, the caller gets %q", a.err, a.description())
-				}
-				h.AWS.ClearFaults()
-				time.Sleep(5 * time.Second)
-				h.want(h.vend(), "confirmed")
-				h.want(h.revoke(), "revoked")
-				if h.Org.TokenActive(first.token()) {
-					t.Error("Revoke does not reach the earlier token")
-				}
-			})
+		subtest(t, code, options{}, func(t *testing.T, h *harness) {
+			first := h.vend()
+			h.want(first, "miss")
+			h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: code}, 0)
+			time.Sleep(DefaultSecretTTL)
+			a := h.vend() // the function may not read the secret any more
+			h.want(a, "unknown_app")
+			if !strings.Contains(a.err.Error(), code) || strings.Contains(a.description(), code) {
+				t.Errorf("the log has %q, the caller gets %q", a.err, a.description())
+			}
+			h.AWS.ClearFaults()
+			time.Sleep(5 * time.Second)
+			h.want(h.vend(), "confirmed")
+			h.want(h.revoke(), "revoked")
+			if h.Org.TokenActive(first.token()) {
+				t.Error("Revoke does not reach the earlier token")
+			}
 		})
 	}
 }
 
 func TestDeletedSecret(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.want(h.vend(), "miss")
 		_, err := h.Secrets.DeleteSecret(
@@ -129,8 +122,8 @@ func TestDeletedSecret(t *testing.T) {
 func TestSlowCallIsExplained(t *testing.T) {
 	t.Parallel()
 	for _, timeout := range []time.Duration{3 * time.Second, 6 * time.Second} {
-		for range 10 { // two timers at the same moment fire in any order
-			run(t, options{}, func(t *testing.T, h *harness) {
+		for i := range 10 { // two timers at the same moment fire in any order
+			subtest(t, fmt.Sprint(timeout, i), options{}, func(t *testing.T, h *harness) {
 				h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Hang(), 0)
 				a := h.do(t.Context(), timeout, Request{Principal: billing})
 				h.want(a, "temporarily_unavailable")
@@ -163,16 +156,13 @@ func TestResponseBeforeTimeout(t *testing.T) {
 				h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(5*time.Second), 0)
 			},
 		} {
-			t.Run(timeout.String()+", "+name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					h := newHarness(t, options{})
-					inject(h)
-					a := h.do(t.Context(), timeout, Request{Principal: billing})
-					h.want(a, "temporarily_unavailable")
-					if spare := timeout - a.took; spare < min(500*time.Millisecond, timeout/4) {
-						t.Errorf("the response came %s before the end", spare)
-					}
-				})
+			subtest(t, timeout.String()+", "+name, options{}, func(t *testing.T, h *harness) {
+				inject(h)
+				a := h.do(t.Context(), timeout, Request{Principal: billing})
+				h.want(a, "temporarily_unavailable")
+				if spare := timeout - a.took; spare < min(500*time.Millisecond, timeout/4) {
+					t.Errorf("the response came %s before the end", spare)
+				}
 			})
 		}
 	}

@@ -22,21 +22,17 @@ func TestDenialNamesEntry(t *testing.T) {
 		"arn:aws:iam::333333333333:root":                             "account 333333333333",
 		"arn:aws:iam::333333333333:user/team/anna":                   "user arn:aws:iam::333333333333:user/team/anna",
 	} {
-		t.Run(arn, func(t *testing.T) {
-			o := options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}
-			run(t, o, func(t *testing.T, h *harness) {
-				a := h.vendAs(arn)
-				h.want(a, "access_denied")
-				if got := a.description(); !strings.HasSuffix(got, "to add the "+want) || !strings.HasPrefix(got, arn) {
-					t.Errorf("got %q, want it to end with %q", got, want)
-				}
-				_, entry, _ := strings.Cut(want, " ")
-				value := h.Value(h.App.Credentials())
-				value["allowedPrincipals"] = []string{entry}
-				h.Store(value)
-				time.Sleep(DefaultSecretTTL)
-				h.want(h.vendAs(arn), "miss") // the entry allows the caller
-			})
+		o := options{secret: map[string]any{"allowedPrincipals": []string{"222222222222"}}}
+		subtest(t, arn, o, func(t *testing.T, h *harness) {
+			a := h.vendAs(arn)
+			h.want(a, "access_denied")
+			if got := a.description(); !strings.HasSuffix(got, "to add the "+want) || !strings.HasPrefix(got, arn) {
+				t.Errorf("got %q, want it to end with %q", got, want)
+			}
+			_, entry, _ := strings.Cut(want, " ")
+			h.StoreWith("allowedPrincipals", []string{entry})
+			time.Sleep(DefaultSecretTTL)
+			h.want(h.vendAs(arn), "miss") // the entry allows the caller
 		})
 	}
 }
@@ -47,25 +43,21 @@ func TestUnreadablePrincipalsDenyEveryone(t *testing.T) {
 		"a string": "222222222222", "a broken entry": []string{"222222222222", "arn:aws:iam::22:role/x"}, "null": nil,
 		"an object": map[string]any{},
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				h.want(h.vend(), "miss")
-				value := h.Value(h.App.Credentials())
-				value["allowedPrincipals"] = list
-				h.Store(value)
-				time.Sleep(DefaultSecretTTL)
-				for _, a := range []result{h.vend(), h.revoke()} {
-					h.want(a, "access_denied")
-					if text := a.description(); !strings.Contains(text, "cannot be read") ||
-						!strings.Contains(text, "owner must fix") {
-						t.Errorf("the description is %q", text)
-					}
-					isUnreadable(t, a)
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			h.want(h.vend(), "miss")
+			h.StoreWith("allowedPrincipals", list)
+			time.Sleep(DefaultSecretTTL)
+			for _, a := range []result{h.vend(), h.revoke()} {
+				h.want(a, "access_denied")
+				if text := a.description(); !strings.Contains(text, "cannot be read") ||
+					!strings.Contains(text, "owner must fix") {
+					t.Errorf("the description is %q", text)
 				}
-				h.Store(h.Value(h.App.Credentials()))
-				time.Sleep(DefaultSecretTTL)
-				h.want(h.vend(), "miss")
-			})
+				isUnreadable(t, a)
+			}
+			h.Store(h.Value(h.App.Credentials()))
+			time.Sleep(DefaultSecretTTL)
+			h.want(h.vend(), "miss")
 		})
 	}
 }
@@ -94,36 +86,33 @@ func TestMalformedSecretHidesRestriction(t *testing.T) {
 			[]string{"222222222222"}, `{"consumerKey":"k","baseUri":"http://x","allowedPrincipals":["222222222222"]}`, false,
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			o := options{}
-			if c.before != nil {
-				o.secret = map[string]any{"allowedPrincipals": c.before}
+		o := options{}
+		if c.before != nil {
+			o.secret = map[string]any{"allowedPrincipals": c.before}
+		}
+		subtest(t, name, o, func(t *testing.T, h *harness) {
+			first := h.vend()
+			h.StoreText(c.after)
+			time.Sleep(DefaultSecretTTL)
+			a := h.vend()
+			if !c.closed {
+				h.want(a, "confirmed")
+				return
 			}
-			run(t, o, func(t *testing.T, h *harness) {
-				first := h.vend()
-				h.StoreText(c.after)
-				time.Sleep(DefaultSecretTTL)
-				a := h.vend()
-				if !c.closed {
-					h.want(a, "confirmed")
-					return
-				}
-				h.want(a, "app_misconfigured")
-				isUnreadable(t, a)
-				h.want(h.revoke(), "app_misconfigured")
-				h.Store(h.Value(h.App.Credentials()))
-				time.Sleep(time.Second)
-				h.want(h.vend(), "miss")
-				if !h.Org.TokenActive(first.token()) {
-					t.Error("the token of the old version was revoked: others may hold it")
-				}
-			})
+			h.want(a, "app_misconfigured")
+			isUnreadable(t, a)
+			h.want(h.revoke(), "app_misconfigured")
+			h.Store(h.Value(h.App.Credentials()))
+			time.Sleep(time.Second)
+			h.want(h.vend(), "miss")
+			if !h.Org.TokenActive(first.token()) {
+				t.Error("the token of the old version was revoked: others may hold it")
+			}
 		})
 	}
 }
 
 func TestBinarySecretHidesRestriction(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
 		value := h.Value(h.App.Credentials())

@@ -32,20 +32,16 @@ func TestRevocationErrors(t *testing.T) {
 		"limited": {sfoauthtest.TooManyRequests(30*time.Second, false), "temporarily_unavailable"},
 		"down":    {sfoauthtest.Unavailable(), "temporarily_unavailable"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				first := h.vend()
-				h.Org.InjectFault(sfoauthtest.Revoke, c.fault, 1)
-				a := h.revoke()
-				h.want(a, c.want)
-				if a.revoked {
-					return
-				}
-				h.want(h.revoke(), "revoked") // tries again
-				if h.Org.TokenActive(first.token()) {
-					t.Error("the token is active")
-				}
-			})
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			first := h.vend()
+			h.Org.InjectFault(sfoauthtest.Revoke, c.fault, 1)
+			a := h.revoke()
+			h.want(a, c.want)
+			if a.revoked {
+				return
+			}
+			h.want(h.revoke(), "revoked") // tries again
+			h.wantDead(first)
 		})
 	}
 }
@@ -58,46 +54,63 @@ func TestFailedRevocationsAreRetried(t *testing.T) {
 		"by the next login":                  func(h *harness) { h.want(h.vend(), "miss") },
 		"by a read where no token is cached": func(h *harness) { time.Sleep(DefaultSecretTTL); h.revoke() },
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
-				var tokens []string
-				for range 4 {
-					a := h.vend()
-					h.want(a, "miss") // a token that a caller has revoked is not handed out again
-					tokens = append(tokens, a.token())
-					h.want(h.revoke(), "temporarily_unavailable")
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+			var tokens []string
+			for range 4 {
+				a := h.vend()
+				h.want(a, "miss") // a token that a caller has revoked is not handed out again
+				tokens = append(tokens, a.token())
+				h.want(h.revoke(), "temporarily_unavailable")
+			}
+			for i, token := range tokens {
+				if !h.Org.TokenActive(token) {
+					t.Fatalf("token %d is dead: the fault has no effect", i)
 				}
-				for i, token := range tokens {
-					if !h.Org.TokenActive(token) {
-						t.Fatalf("token %d is dead: the fault has no effect", i)
-					}
+			}
+			h.Org.ClearFaults()
+			again(h)
+			for i, token := range tokens {
+				if h.Org.TokenActive(token) {
+					t.Errorf("token %d is active", i)
 				}
-				h.Org.ClearFaults()
-				again(h)
-				for i, token := range tokens {
-					if h.Org.TokenActive(token) {
-						t.Errorf("token %d is active", i)
-					}
-				}
-				asked := h.Org.Stats().Calls[sfoauthtest.Revoke]
-				time.Sleep(DefaultSecretTTL)
-				if h.vend(); h.Org.Stats().Calls[sfoauthtest.Revoke] != asked {
-					t.Error("a dead token is revoked again")
-				}
-			})
+			}
+			asked := h.Org.Stats().Calls[sfoauthtest.Revoke]
+			time.Sleep(DefaultSecretTTL)
+			if h.vend(); h.Org.Stats().Calls[sfoauthtest.Revoke] != asked {
+				t.Error("a dead token is revoked again")
+			}
 		})
 	}
 }
 
+// While a revocation is retried, other requests get the cached token.
+func TestRevocationRetryBlocksNoRequest(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		h.vend()
+		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+		h.want(h.revoke(), "temporarily_unavailable")
+		time.Sleep(DefaultSecretTTL - 2*time.Minute)
+		h.want(h.vend(), "miss")
+		h.Org.ClearFaults()
+		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Hang(), 0)
+		time.Sleep(2 * time.Minute)
+		go h.vend() // reads the secret, and retries the revocation
+		time.Sleep(time.Second)
+		if a := h.vend(); a.String() != "hit" || a.took > 0 {
+			t.Errorf("got %s after %s", a, a.took)
+		}
+		time.Sleep(retryRevocationsTimeout)
+	})
+}
+
 func TestRevocationsOfSeveralIncidents(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 		var tokens []string
 		for range 3 {
 			tokens = append(tokens, h.vend().token())
-			h.Label("COMPROMISED", h.current())
+			h.Label("COMPROMISED", h.Current())
 			h.Store(h.Value(h.App.Regenerate()))
 			time.Sleep(DefaultSecretTTL)
 		}
@@ -121,7 +134,6 @@ func TestRevocationsOfSeveralIncidents(t *testing.T) {
 }
 
 func TestPendingRevocationsAreBounded(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(2*maxPending, 0)}}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 		var tokens []result
@@ -145,7 +157,6 @@ func TestPendingRevocationsAreBounded(t *testing.T) {
 
 // A login may return the session whose revocation has failed.
 func TestLoginReturnsTokenPendingRevocation(t *testing.T) {
-	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 2)
@@ -157,9 +168,7 @@ func TestLoginReturnsTokenPendingRevocation(t *testing.T) {
 		}
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "miss")
-		if h.Org.TokenActive(first.token()) {
-			t.Error("the token is active")
-		}
+		h.wantDead(first)
 	})
 }
 
@@ -171,30 +180,26 @@ func TestRevocationCredentials(t *testing.T) {
 		"the new ones": {sfoauthtest.NoFault(), sfoauthtest.NoFault()}, // the cached token's, and those for the other token
 		"its own":      {sfoauthtest.NoFault(), refused, sfoauthtest.NoFault()},
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				first := h.vend()
-				h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
-				h.want(h.revoke(), "temporarily_unavailable")
-				key, secret := h.App.Regenerate()
-				h.Store(h.Value(key, secret))
-				time.Sleep(DefaultSecretTTL)
-				h.want(h.vend(), "miss")
-				h.Org.ClearFaults()
-				sent := &spy{RoundTripper: h.vendor.HTTPClient.Transport}
-				h.vendor.HTTPClient.Transport = sent
-				for _, fault := range faults {
-					h.Org.InjectFault(sfoauthtest.Revoke, fault, 1)
-				}
-				h.Org.InjectFault(sfoauthtest.Revoke, refused, 0)
-				h.want(h.revoke(), "revoked")
-				if h.Org.TokenActive(first.token()) {
-					t.Error("the token is active")
-				}
-				if len(sent.bodies) != len(faults) || !strings.Contains(sent.bodies[1], key) {
-					t.Errorf("%d revocations; the second must use the current credentials", len(sent.bodies))
-				}
-			})
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			first := h.vend()
+			h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
+			h.want(h.revoke(), "temporarily_unavailable")
+			key, secret := h.App.Regenerate()
+			h.Store(h.Value(key, secret))
+			time.Sleep(DefaultSecretTTL)
+			h.want(h.vend(), "miss")
+			h.Org.ClearFaults()
+			sent := &spy{RoundTripper: h.vendor.HTTPClient.Transport}
+			h.vendor.HTTPClient.Transport = sent
+			for _, fault := range faults {
+				h.Org.InjectFault(sfoauthtest.Revoke, fault, 1)
+			}
+			h.Org.InjectFault(sfoauthtest.Revoke, refused, 0)
+			h.want(h.revoke(), "revoked")
+			h.wantDead(first)
+			if len(sent.bodies) != len(faults) || !strings.Contains(sent.bodies[1], key) {
+				t.Errorf("%d revocations; the second must use the current credentials", len(sent.bodies))
+			}
 		})
 	}
 }
@@ -213,7 +218,6 @@ func (s *spy) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestRevocationKeepsCredentialsInTheirOrg(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)

@@ -12,31 +12,28 @@ import (
 func TestFallbackDuringRotation(t *testing.T) {
 	t.Parallel()
 	for _, label := range appsecret.FallbackLabels {
-		t.Run(label, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				key, secret := h.App.Regenerate()
-				if label == appsecret.Previous { // the new credentials were stored, and then overwritten
-					h.Store(h.Value(key, secret))
-					h.Store(h.Value("3MVG9wrong", "wrong"))
-				} else {
-					h.Store(h.Value(key, secret), label)
-				}
-				a := h.vend()
-				h.want(a, "miss")
-				if seen := h.Org.Stats(); seen.Calls[sfoauthtest.Token] != 2 {
-					t.Errorf("%d logins: want one with each credentials", seen.Calls[sfoauthtest.Token])
-				}
-				if a.grant.VersionID == h.current() {
-					t.Error("VersionID is that of AWSCURRENT, whose credentials were refused")
-				}
-				h.want(h.vend(), "hit")
-			})
+		subtest(t, label, options{}, func(t *testing.T, h *harness) {
+			key, secret := h.App.Regenerate()
+			if label == appsecret.Previous { // the new credentials were stored, and then overwritten
+				h.Store(h.Value(key, secret))
+				h.Store(h.Value("3MVG9wrong", "wrong"))
+			} else {
+				h.Store(h.Value(key, secret), label)
+			}
+			a := h.vend()
+			h.want(a, "miss")
+			if seen := h.Org.Stats(); seen.Calls[sfoauthtest.Token] != 2 {
+				t.Errorf("%d logins: want one with each credentials", seen.Calls[sfoauthtest.Token])
+			}
+			if a.grant.VersionID == h.Current() {
+				t.Error("VersionID is that of AWSCURRENT, whose credentials were refused")
+			}
+			h.want(h.vend(), "hit")
 		})
 	}
 }
 
 func TestFallbackOrder(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		others := map[string]*sfoauthtest.App{} // each version has the working credentials of another app
 		for _, label := range []string{appsecret.Previous, appsecret.Candidate, appsecret.Pending} {
@@ -66,7 +63,6 @@ func TestFallbackOrder(t *testing.T) {
 }
 
 func TestSecretIsReadAgainWhenRefused(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, h *harness) {
 		h.want(h.vend(), "miss")
 		key, secret := h.App.Regenerate()
@@ -74,14 +70,11 @@ func TestSecretIsReadAgainWhenRefused(t *testing.T) {
 		h.want(h.revoke(), "revoked") // forgets the token, so that a login is due within SECRET_TTL
 		h.Store(h.Value(key, secret))
 		h.want(h.vend(), "miss")
-		if n := h.Logins(); n != 3 {
-			t.Errorf("%d logins", n)
-		}
+		h.wantLogins(3)
 	})
 }
 
 func TestVersionFoundAtLoginIsKept(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{SecretTTL: time.Hour}}, func(t *testing.T, h *harness) {
 		h.vend()
 		h.Store(h.Value(h.App.Regenerate()))
@@ -90,14 +83,11 @@ func TestVersionFoundAtLoginIsKept(t *testing.T) {
 		h.want(h.vend(), "hit")
 		time.Sleep(11 * time.Minute)
 		h.want(h.vend(), "confirmed") // introspection was denied only to the old credentials
-		if n := h.Logins(); n != 3 {
-			t.Errorf("%d logins", n)
-		}
+		h.wantLogins(3)
 	})
 }
 
 func TestIntrospectionDeniedEndsWithNewSecret(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, h *harness) {
 		h.vend()
 		time.Sleep(11 * time.Minute)
@@ -111,7 +101,6 @@ func TestIntrospectionDeniedEndsWithNewSecret(t *testing.T) {
 }
 
 func TestNoFallbackToAnotherOrg(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Store(map[string]any{"consumerKey": "3MVG9wrong", "consumerSecret": "wrong", "baseUri": simtest.OrgURL + "/"})
 		h.want(h.vend(), "miss") // AWSPREVIOUS, in the same org
@@ -129,25 +118,22 @@ func TestNoFallbackToAnotherOrg(t *testing.T) {
 func TestRecoveryOnceCredentialsAreStored(t *testing.T) {
 	t.Parallel()
 	for _, label := range []string{"AWSCURRENT", "CANDIDATE", "AWSPENDING"} {
-		t.Run(label, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				key, secret := h.App.Regenerate() // at Salesforce, and not stored
-				for range 100 {
-					h.want(h.vend(), "app_misconfigured")
-					time.Sleep(time.Second)
-				}
-				if n := h.Logins(); n > 4 {
-					t.Errorf("%d logins with refused credentials", n)
-				}
-				h.Store(h.Value(key, secret), label)
-				h.want(h.vend(), "miss")
-			})
+		subtest(t, label, options{}, func(t *testing.T, h *harness) {
+			key, secret := h.App.Regenerate() // at Salesforce, and not stored
+			for range 100 {
+				h.want(h.vend(), "app_misconfigured")
+				time.Sleep(time.Second)
+			}
+			if n := h.Logins(); n > 4 {
+				t.Errorf("%d logins with refused credentials", n)
+			}
+			h.Store(h.Value(key, secret), label)
+			h.want(h.vend(), "miss")
 		})
 	}
 }
 
 func TestUnknownApp(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		for range 100 {
 			a := h.request(Request{App: "erp", Principal: billing})
@@ -157,19 +143,18 @@ func TestUnknownApp(t *testing.T) {
 			}
 		}
 		if n := h.AWS.Calls()["GetSecretValue"]; n != 1 {
-			t.Errorf("Secrets Manager was asked %d times at the same time", n)
+			t.Errorf("Secrets Manager was called %d times at the same time", n)
 		}
 	})
 }
 
 func TestPlaceholder(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Store(h.Value(appsecret.Placeholder, appsecret.Placeholder))
 		a := h.vend()
 		h.want(a, "app_misconfigured")
 		if h.Requests() != 0 {
-			t.Error("Salesforce was asked with the placeholder")
+			t.Error("Salesforce was called with the placeholder")
 		}
 		key, secret := h.App.Credentials()
 		time.Sleep(time.Second)
@@ -180,7 +165,7 @@ func TestPlaceholder(t *testing.T) {
 
 func TestMalformedSecret(t *testing.T) {
 	t.Parallel()
-	run(t, options{}, func(t *testing.T, h *harness) {
+	subtest(t, "with a known version", options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Store(map[string]any{"consumerKey": "only"})
 		time.Sleep(DefaultSecretTTL)
@@ -193,11 +178,10 @@ func TestMalformedSecret(t *testing.T) {
 			t.Error("the malformed secret is not reported")
 		}
 	})
-	run(t, options{}, func(t *testing.T, h *harness) {
+	subtest(t, "without", options{}, func(t *testing.T, h *harness) {
 		h.Store(map[string]any{"consumerKey": "only"})
 		h.want(h.vend(), "app_misconfigured")
-		key, secret := h.App.Credentials()
-		h.Store(h.Value(key, secret))
+		h.Store(h.Value(h.App.Credentials()))
 		time.Sleep(time.Second)
 		h.want(h.vend(), "miss")
 	})

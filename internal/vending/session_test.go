@@ -21,17 +21,15 @@ func TestLoginReturnsExistingSession(t *testing.T) {
 			sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}, 10 * time.Minute,
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{org: c.config, config: Config{MinTTL: c.minTTL}}, func(t *testing.T, h *harness) {
-				h.App.NewToken() // another process's login begins the session
-				time.Sleep(7 * time.Minute)
-				for range 60 {
-					a := h.vend()
-					h.want(a, a.String())
-					h.isWithin(a)
-					time.Sleep(time.Minute)
-				}
-			})
+		subtest(t, name, options{org: c.config, config: Config{MinTTL: c.minTTL}}, func(t *testing.T, h *harness) {
+			h.App.NewToken() // another process's login begins the session
+			time.Sleep(7 * time.Minute)
+			for range 60 {
+				a := h.vend()
+				h.want(a, a.String())
+				h.isWithin(a)
+				time.Sleep(time.Minute)
+			}
 		})
 	}
 }
@@ -40,27 +38,25 @@ func TestLoginReturnsExistingSession(t *testing.T) {
 func TestTokenTTLWithoutIntrospection(t *testing.T) {
 	t.Parallel()
 	for name, notExtended := range map[string]bool{"login extends the session": false, "login does not": true} {
-		t.Run(name, func(t *testing.T) {
-			o := options{
-				org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: notExtended},
-				app: sfoauthtest.AppOptions{NoIntrospection: true},
-			}
-			run(t, o, func(t *testing.T, h *harness) {
-				h.vend()
-				time.Sleep(8 * time.Minute)
-				h.vend() // from now on introspection is known to be denied
-				h.Org.RevokeAll()
-				h.App.NewToken() // another process's login begins a session
-				time.Sleep(7 * time.Minute)
-				for range 20 {
-					a := h.vend()
-					h.want(a, a.String())
-					if !notExtended { // otherwise the expiry is unknown: see docs/how-it-works.md
-						h.isWithin(a)
-					}
-					time.Sleep(time.Minute)
+		o := options{
+			org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: notExtended},
+			app: sfoauthtest.AppOptions{NoIntrospection: true},
+		}
+		subtest(t, name, o, func(t *testing.T, h *harness) {
+			h.vend()
+			time.Sleep(8 * time.Minute)
+			h.vend() // from now on introspection is known to be denied
+			h.Org.RevokeAll()
+			h.App.NewToken() // another process's login begins a session
+			time.Sleep(7 * time.Minute)
+			for range 20 {
+				a := h.vend()
+				h.want(a, a.String())
+				if !notExtended { // otherwise the expiry is unknown: see docs/how-it-works.md
+					h.isWithin(a)
 				}
-			})
+				time.Sleep(time.Minute)
+			}
 		})
 	}
 }
@@ -71,38 +67,33 @@ func TestLoginReturnsSameToken(t *testing.T) {
 	for name, idle := range map[string]time.Duration{
 		"8 minutes left": 7 * time.Minute, "2 minutes left": 13 * time.Minute, "nothing left": 15 * time.Minute,
 	} {
-		t.Run(name, func(t *testing.T) {
-			o := options{
-				org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: true},
+		o := options{
+			org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: true},
+		}
+		subtest(t, name, o, func(t *testing.T, h *harness) {
+			h.want(h.vend(), "miss")
+			time.Sleep(idle)
+			h.StoreWith("allowedPrincipals", []string{"222222222222"}) // so that a login is due, and not an introspection
+			time.Sleep(time.Until(time.Now().Truncate(time.Second)))
+			introspections := h.Introspections()
+			a := h.vend()
+			h.want(a, "miss")
+			h.isWithin(a)
+			if n := h.Introspections() - introspections; idle < 15*time.Minute && n != 1 {
+				t.Errorf("%d introspections", n)
 			}
-			run(t, o, func(t *testing.T, h *harness) {
-				h.want(h.vend(), "miss")
-				time.Sleep(idle)
-				value := h.Value(h.App.Credentials())
-				value["allowedPrincipals"] = []string{"222222222222"}
-				h.Store(value) // so that a login is due, and not an introspection
-				time.Sleep(time.Until(time.Now().Truncate(time.Second)))
-				introspections := h.Introspections()
-				a := h.vend()
-				h.want(a, "miss")
-				h.isWithin(a)
-				if n := h.Introspections() - introspections; idle < 15*time.Minute && n != 1 {
-					t.Errorf("%d introspections", n)
-				}
-				logins := h.Logins()
-				for range 10 {
-					h.isWithin(h.vend())
-				}
-				if n := h.Logins() - logins; n > 0 {
-					t.Errorf("%d more logins for a token that is known", n)
-				}
-			})
+			logins := h.Logins()
+			for range 10 {
+				h.isWithin(h.vend())
+			}
+			if n := h.Logins() - logins; n > 0 {
+				t.Errorf("%d more logins for a token that is known", n)
+			}
 		})
 	}
 }
 
 func TestLoginReturnsSameTokenWhileIntrospectionFails(t *testing.T) {
-	t.Parallel()
 	o := options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true, LoginDoesNotExtend: true}}
 	run(t, o, func(t *testing.T, h *harness) {
 		h.vend()
@@ -115,7 +106,6 @@ func TestLoginReturnsSameTokenWhileIntrospectionFails(t *testing.T) {
 }
 
 func TestLoginReturnsDeadToken(t *testing.T) {
-	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.want(h.revoke(), "revoked")
@@ -136,27 +126,24 @@ func TestFailedIntrospectionCausesNoLogin(t *testing.T) {
 		"404":        sfoauthtest.ErrorResponse(404, "", ""),
 		"a web page": sfoauthtest.Body("<html>"), "down": sfoauthtest.Unavailable(),
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				first := h.vend()
-				h.Org.KillSession(first.token())
-				h.Org.InjectFault(sfoauthtest.Introspect, fault, 1)
-				a := h.reject(first.id())
-				if a.String() != "stale" || h.Logins() != 1 {
-					t.Fatalf("got %s, %d logins: one failed introspection must not cause a login", a, h.Logins())
-				}
-				if a := h.vend(); a.String() != "stale" {
-					t.Errorf("got %s for a token that may be dead", a)
-				}
-				time.Sleep(rejectedCheckInterval)
-				h.want(h.reject(first.id()), "miss") // and not a minute later
-			})
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			first := h.vend()
+			h.Org.KillSession(first.token())
+			h.Org.InjectFault(sfoauthtest.Introspect, fault, 1)
+			a := h.reject(first.id())
+			if a.String() != "stale" || h.Logins() != 1 {
+				t.Fatalf("got %s, %d logins: one failed introspection must not cause a login", a, h.Logins())
+			}
+			if a := h.vend(); a.String() != "stale" {
+				t.Errorf("got %s for a token that may be dead", a)
+			}
+			time.Sleep(rejectedCheckInterval)
+			h.want(h.reject(first.id()), "miss") // and not a minute later
 		})
 	}
 }
 
 func TestIntrospectionDeniedIsRetried(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, h *harness) {
 		h.vend()
 		time.Sleep(11 * time.Minute)
@@ -169,7 +156,6 @@ func TestIntrospectionDeniedIsRetried(t *testing.T) {
 
 // While introspection fails, callers that report a dead token get another one soon, but cannot force a login each time.
 func TestRejectedTokenWhileIntrospectionFails(t *testing.T) {
-	t.Parallel()
 	run(t, options{config: Config{Logins: loginbudget.New(1000, 0)}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -206,15 +192,13 @@ func TestTransientLoginFailure(t *testing.T) {
 		"403": sfoauthtest.ErrorResponse(403, "", ""), "404": sfoauthtest.ErrorResponse(404, "", ""),
 		"421": sfoauthtest.ErrorResponse(421, "", ""),
 	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, options{}, func(t *testing.T, h *harness) {
-				h.Org.InjectFault(sfoauthtest.Token, fault, 1)
-				a := h.vend()
-				h.want(a, "temporarily_unavailable")
-				h.isSound(a)
-				time.Sleep(time.Second)
-				h.want(h.vend(), "miss")
-			})
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			h.Org.InjectFault(sfoauthtest.Token, fault, 1)
+			a := h.vend()
+			h.want(a, "temporarily_unavailable")
+			h.isSound(a)
+			time.Sleep(time.Second)
+			h.want(h.vend(), "miss")
 		})
 	}
 }

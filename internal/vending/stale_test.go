@@ -8,7 +8,6 @@ import (
 )
 
 func TestStaleDuringOutage(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
@@ -32,7 +31,6 @@ func TestStaleDuringOutage(t *testing.T) {
 }
 
 func TestDeadTokenIsNotStale(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -46,7 +44,6 @@ func TestDeadTokenIsNotStale(t *testing.T) {
 }
 
 func TestStaleUntilIntrospectedExpiry(t *testing.T) {
-	t.Parallel()
 	o := options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute, SharedSessions: true}}
 	run(t, o, func(t *testing.T, h *harness) {
 		h.App.NewToken() // another process's login begins the session
@@ -63,7 +60,6 @@ func TestStaleUntilIntrospectedExpiry(t *testing.T) {
 }
 
 func TestLoginOnceTokenExpiresDuringIntrospectionOutage(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
 		for name, fault := range map[string]sfoauthtest.Fault{
@@ -89,7 +85,6 @@ func TestLoginOnceTokenExpiresDuringIntrospectionOutage(t *testing.T) {
 }
 
 func TestStaleNeedsASecond(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
@@ -105,12 +100,9 @@ func TestStaleNeedsASecond(t *testing.T) {
 }
 
 func TestNoStaleTokenForAnotherHost(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
-		value := h.Value(h.App.Credentials())
-		value["baseUri"] = "http://localhost:8443"
-		h.Store(value)
+		h.StoreWith("baseUri", "http://localhost:8443")
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		time.Sleep(DefaultSecretTTL)
 		if a := h.vend(); a.err == nil || a.token() != "" {
@@ -120,13 +112,9 @@ func TestNoStaleTokenForAnotherHost(t *testing.T) {
 }
 
 func TestNoStaleTokenForAnotherOrg(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.vend()
-		key, secret := h.App.Credentials()
-		value := h.Value(key, secret)
-		value["orgId"] = "00Dxx0000000009EAA"
-		h.Store(value)
+		h.StoreWith("orgId", "00Dxx0000000009EAA")
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "temporarily_unavailable")
@@ -134,13 +122,10 @@ func TestNoStaleTokenForAnotherOrg(t *testing.T) {
 }
 
 func TestRejectedJWT(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: 30 * time.Minute}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.want(h.reject(first.id()), "confirmed")
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 		h.Org.KillSession(first.token())
 		time.Sleep(rejectedCheckInterval)
 		h.want(h.reject(first.id()), "miss")

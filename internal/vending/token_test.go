@@ -11,7 +11,6 @@ import (
 )
 
 func TestCachedTokenLifecycle(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.want(first, "miss")
@@ -30,14 +29,11 @@ func TestCachedTokenLifecycle(t *testing.T) {
 		if confirmed.expiresIn() != DefaultIntrospectInterval || confirmed.id() != first.id() {
 			t.Errorf("the confirmed token: %s", confirmed)
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 	})
 }
 
 func TestInactiveTokenIsReplaced(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -56,30 +52,27 @@ func TestInactiveTokenIsReplaced(t *testing.T) {
 func TestLoginsWithoutIntrospection(t *testing.T) {
 	t.Parallel()
 	for _, minTTL := range []time.Duration{time.Minute, DefaultMinTTL, 7 * time.Minute, 14 * time.Minute} {
-		t.Run("MIN_TTL "+minTTL.String(), func(t *testing.T) {
-			o := options{app: sfoauthtest.AppOptions{NoIntrospection: true}, config: Config{MinTTL: minTTL}}
-			run(t, o, func(t *testing.T, h *harness) {
-				for range 61 {
-					a := h.vend()
-					h.want(a, a.String())
-					if e := a.expiresIn(); a.String() == "miss" && e != DefaultTokenTTL {
-						t.Errorf("a token that cannot be introspected expires in %s", e)
-					}
-					time.Sleep(time.Minute)
+		o := options{app: sfoauthtest.AppOptions{NoIntrospection: true}, config: Config{MinTTL: minTTL}}
+		subtest(t, "MIN_TTL "+minTTL.String(), o, func(t *testing.T, h *harness) {
+			for range 61 {
+				a := h.vend()
+				h.want(a, a.String())
+				if e := a.expiresIn(); a.String() == "miss" && e != DefaultTokenTTL {
+					t.Errorf("a token that cannot be introspected expires in %s", e)
 				}
-				if n := h.Logins(); n > 17 {
-					t.Errorf("%d logins within an hour", n)
-				}
-				if n := h.Introspections(); n != 2 {
-					t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes", n)
-				}
-			})
+				time.Sleep(time.Minute)
+			}
+			if n := h.Logins(); n > 17 {
+				t.Errorf("%d logins within an hour", n)
+			}
+			if n := h.Introspections(); n != 2 {
+				t.Errorf("%d introspections within an hour: a refusal is remembered for 30 minutes", n)
+			}
 		})
 	}
 }
 
 func TestJWTExpiry(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: 30 * time.Minute}}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.want(first, "miss")
@@ -97,7 +90,6 @@ func TestJWTExpiry(t *testing.T) {
 }
 
 func TestShortJWTIsCached(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: 4 * time.Minute}}, func(t *testing.T, h *harness) {
 		h.vend()
 		h.want(h.vend(), "hit")
@@ -105,19 +97,15 @@ func TestShortJWTIsCached(t *testing.T) {
 }
 
 func TestExpiredJWT(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: -time.Minute}}, func(t *testing.T, h *harness) {
 		for range 10 {
 			h.want(h.vend(), "bad_upstream_response")
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 	})
 }
 
 func TestSlowLoginShortensToken(t *testing.T) {
-	t.Parallel()
 	run(t, options{org: sfoauthtest.Config{SessionTimeout: 15 * time.Minute}}, func(t *testing.T, h *harness) {
 		// The session begins, and then the response trickles.
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Trickle(5*time.Millisecond), 1)
@@ -130,7 +118,6 @@ func TestSlowLoginShortensToken(t *testing.T) {
 }
 
 func TestConcurrentColdRequests(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
 		var wg sync.WaitGroup
@@ -147,9 +134,7 @@ func TestConcurrentColdRequests(t *testing.T) {
 				t.Fatal("the requests got different tokens")
 			}
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 		if n := h.AWS.Calls()["GetSecretValue"]; n != 1 {
 			t.Errorf("the secret was read %d times", n)
 		}
@@ -160,7 +145,6 @@ func TestConcurrentColdRequests(t *testing.T) {
 }
 
 func TestCancelledRequestLeavesLogin(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(3*time.Second), 0)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -171,9 +155,7 @@ func TestCancelledRequestLeavesLogin(t *testing.T) {
 		time.Sleep(time.Second)
 		cancel()
 		wg.Wait()
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 	})
 }
 
@@ -188,31 +170,27 @@ func TestLoginsPerDay(t *testing.T) {
 		// Use extends a session, so that one lasts all day.
 		"tokens in use": {true, 1},
 	} {
-		t.Run(name, func(t *testing.T) {
-			o := options{org: sfoauthtest.Config{SessionTimeout: 2 * time.Hour, RequestsPerDay: 1 << 30}}
-			run(t, o, func(t *testing.T, h *harness) {
-				client := h.vendor.HTTPClient
-				step := 1 // seconds between requests
-				if testing.Short() {
-					step = 20
+		o := options{org: sfoauthtest.Config{SessionTimeout: 2 * time.Hour, RequestsPerDay: 1 << 30}}
+		subtest(t, name, o, func(t *testing.T, h *harness) {
+			client := h.vendor.HTTPClient
+			step := 1 // seconds between requests
+			if testing.Short() {
+				step = 20
+			}
+			for second := 0; second < 24*60*60; second += step {
+				a := h.vend()
+				if a.err != nil || a.expiresIn() < DefaultMinTTL {
+					t.Fatalf("second %d: %s", second, a)
 				}
-				for second := 0; second < 24*60*60; second += step {
-					a := h.vend()
-					if a.err != nil || a.expiresIn() < DefaultMinTTL {
-						t.Fatalf("second %d: %s", second, a)
-					}
-					if left := time.Until(h.Org.TokenExpiry(a.token())); left < a.expiresIn() {
-						t.Fatalf("second %d: expires_in is %s, and the session ends in %s", second, a.expiresIn(), left)
-					}
-					if c.used && second%60 == 0 {
-						use(t, client, a)
-					}
-					time.Sleep(time.Duration(step) * time.Second)
+				if left := time.Until(h.Org.TokenExpiry(a.token())); left < a.expiresIn() {
+					t.Fatalf("second %d: expires_in is %s, and the session ends in %s", second, a.expiresIn(), left)
 				}
-				if h.Logins() != c.logins {
-					t.Errorf("%d logins, want %d", h.Logins(), c.logins)
+				if c.used && second%60 == 0 {
+					use(t, client, a)
 				}
-			})
+				time.Sleep(time.Duration(step) * time.Second)
+			}
+			h.wantLogins(c.logins)
 		})
 	}
 }
@@ -233,7 +211,6 @@ func use(t *testing.T, client *http.Client, a result) {
 }
 
 func TestRejectedTokenThatIsActive(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		for range 1000 {
@@ -243,9 +220,7 @@ func TestRejectedTokenThatIsActive(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if h.Logins() != 1 {
-			t.Errorf("%d logins", h.Logins())
-		}
+		h.wantLogins(1)
 		if n := h.Introspections(); n > 21 { // 100 seconds, one in 5
 			t.Errorf("%d introspections", n)
 		}
@@ -253,7 +228,6 @@ func TestRejectedTokenThatIsActive(t *testing.T) {
 }
 
 func TestRejectedTokenThatIsDead(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -269,7 +243,6 @@ func TestRejectedTokenThatIsDead(t *testing.T) {
 }
 
 func TestConcurrentRejections(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
@@ -287,7 +260,6 @@ func TestConcurrentRejections(t *testing.T) {
 }
 
 func TestRejectedTokenWithoutIntrospection(t *testing.T) {
-	t.Parallel()
 	run(t, options{app: sfoauthtest.AppOptions{NoIntrospection: true}}, func(t *testing.T, h *harness) {
 		id := h.vend().id()
 		for range 120 {
@@ -305,7 +277,6 @@ func TestRejectedTokenWithoutIntrospection(t *testing.T) {
 }
 
 func TestAllowedPrincipalsOnEveryRequest(t *testing.T) {
-	t.Parallel()
 	o := options{secret: map[string]any{"allowedPrincipals": []string{"arn:aws:iam::222222222222:role/billing"}}}
 	run(t, o, func(t *testing.T, h *harness) {
 		const other = "arn:aws:sts::222222222222:assumed-role/shipping/anna"
@@ -321,13 +292,9 @@ func TestAllowedPrincipalsOnEveryRequest(t *testing.T) {
 }
 
 func TestNewSecretVersionReplacesToken(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
-		key, secret := h.App.Credentials()
-		value := h.Value(key, secret)
-		value["allowedPrincipals"] = []string{"333333333333"}
-		h.Store(value)
+		h.StoreWith("allowedPrincipals", []string{"333333333333"})
 		time.Sleep(DefaultSecretTTL - time.Second)
 		h.want(h.vend(), "confirmed")
 		time.Sleep(time.Second)
@@ -341,23 +308,18 @@ func TestNewSecretVersionReplacesToken(t *testing.T) {
 }
 
 func TestRevoke(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.want(h.revoke(), "revoked")
 		first := h.vend()
 		h.want(h.revoke(), "revoked")
-		if h.Org.TokenActive(first.token()) {
-			t.Error("the token is active")
-		}
+		h.wantDead(first)
 		h.want(h.vend(), "miss")
 
 		second := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
 		h.want(h.revoke(), "temporarily_unavailable")
 		h.want(h.revoke(), "revoked") // revokes it
-		if h.Org.TokenActive(second.token()) {
-			t.Error("the token is active")
-		}
+		h.wantDead(second)
 
 		h.want(h.vend(), "miss")
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.ResetAfterCommit(), 3)
@@ -372,7 +334,6 @@ func TestRevoke(t *testing.T) {
 }
 
 func TestRevocationOutlivesRequest(t *testing.T) {
-	t.Parallel()
 	run(t, options{}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Latency(3*time.Second), 0)
@@ -380,9 +341,7 @@ func TestRevocationOutlivesRequest(t *testing.T) {
 		time.AfterFunc(time.Second, cancel)
 		h.want(h.do(ctx, 15*time.Second, Request{Principal: billing, revoke: true}), "temporarily_unavailable")
 		time.Sleep(3 * time.Second)
-		if h.Org.TokenActive(first.token()) {
-			t.Error("the token is active")
-		}
+		h.wantDead(first)
 		h.want(h.vend(), "miss")
 	})
 }

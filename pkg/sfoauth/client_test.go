@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -91,6 +92,35 @@ func TestTokenLifecycle(t *testing.T) {
 		}
 		if seen := org.Stats(); seen.Logins.Attempts != 1 || seen.Basic != 0 {
 			t.Errorf("one token took %+v", seen.Logins)
+		}
+	})
+}
+
+// Every fault of the token endpoint is an error, except a slow response and the valid token of another user or org,
+// which the client cannot recognize.
+func TestTokenFaults(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		org, _, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+		transport := client.HTTPClient.Transport.(*http.Transport)
+		transport.DisableKeepAlives, transport.MaxResponseHeaderBytes = true, 64<<10
+		succeeds := []string{
+			sfoauthtest.Latency(time.Second).String(), sfoauthtest.OtherUser().String(), sfoauthtest.OtherOrg().String(),
+		}
+		for _, fault := range sfoauthtest.AllFaults() {
+			if !fault.AppliesTo(sfoauthtest.Token) {
+				continue
+			}
+			org.InjectFault(sfoauthtest.Token, fault, 1)
+			token, err := client.Token(t.Context())
+			_, ok := errors.AsType[*sfoauth.Error](err)
+			if succeeded := err == nil; succeeded != slices.Contains(succeeds, fault.String()) || succeeded != (token != nil) {
+				t.Errorf("%s: %v, %v", fault, token, err)
+			}
+			if err != nil && !ok {
+				t.Errorf("%s: an error of type %T", fault, err)
+			}
+			org.ClearFaults()
 		}
 	})
 }
@@ -195,6 +225,7 @@ func TestStageAndPromote(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]sfoauthtest.Config{"listed": {}, "flat": {FlatStaged: true}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { stageAndPromote(t, config) })
 		})
 	}

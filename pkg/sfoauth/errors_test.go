@@ -119,9 +119,9 @@ func TestRedirectKinds(t *testing.T) {
 		_, userInfo := c.UserInfo(t.Context(), token)
 		_, staged := c.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001").ListStaged(t.Context())
 		revoke, ping := c.Revoke(t.Context(), token), c.Ping(t.Context(), token)
-		for _, err := range []error{login, introspect, userInfo, staged, revoke, ping} {
+		for i, err := range []error{login, introspect, userInfo, staged, revoke, ping} {
 			want := sfoauth.Temporary
-			if err == login {
+			if i == 0 {
 				want = sfoauth.Permanent
 			}
 			if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want ||
@@ -272,14 +272,14 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 			_, login := c.Token(t.Context())
 			_, introspect := c.Introspect(t.Context(), token)
 			_, userInfo := c.UserInfo(t.Context(), token)
-			for _, err := range []error{login, introspect, userInfo} {
+			for i, err := range []error{login, introspect, userInfo} {
 				text := fmt.Sprintf("%v %+v %#v", err, err, err)
 				// A login has sent no token, so that it cannot know one.
 				if strings.Contains(text, "top-secret") {
 					t.Errorf("status %d, body %s: the error holds the consumer secret", status, echo)
 				}
 				for _, secret := range []string{"00Dxx!token", "00Dxx%21token"} {
-					if err != login && strings.Contains(text, secret) {
+					if i > 0 && strings.Contains(text, secret) {
 						t.Errorf("status %d, body %s: the error holds the token", status, echo)
 					}
 				}

@@ -18,11 +18,14 @@ import (
 // responseError completes failed from a response that is not a success: an error of the OAuth endpoints or the REST
 // API, plain text, a web page, or nothing.
 func responseError(failed *Error, resp *http.Response, base *url.URL, body []byte, redact []Secret) error {
-	var oauth struct{ Error, Error_description string }
+	var oauth struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
 	var rest []struct{ ErrorCode, Message string }
 	switch {
 	case json.Unmarshal(body, &oauth) == nil && oauth.Error != "":
-		failed.Code, failed.Description = oauth.Error, oauth.Error_description
+		failed.Code, failed.Description = oauth.Error, oauth.Description
 	case json.Unmarshal(body, &rest) == nil && len(rest) > 0:
 		failed.Code, failed.Description = rest[0].ErrorCode, rest[0].Message
 	case bytes.Equal(bytes.TrimSpace(body), []byte("Bad_OAuth_Token")): // userinfo's response to an invalid token
@@ -73,8 +76,7 @@ func redirectOrigin(resp *http.Response, base *url.URL, redact []Secret) string 
 // networkError removes the method and URL that net/http puts around a cause, and anything that it quotes of a response
 // that is not HTTP, which may be a token.
 func networkError(ctx context.Context, err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	if cause := ctx.Err(); cause != nil {

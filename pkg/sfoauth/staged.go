@@ -252,9 +252,7 @@ type timestamp struct{ time.Time }
 
 func (t *timestamp) UnmarshalJSON(raw []byte) error {
 	var text string
-	if json.Unmarshal(raw, &text) != nil {
-		return nil
-	}
+	_ = json.Unmarshal(raw, &text) // text stays empty if raw is not a string
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05Z0700"} {
 		if at, err := time.Parse(layout, text); err == nil {
 			t.Time = at

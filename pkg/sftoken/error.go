@@ -44,7 +44,7 @@ func (e *Error) Error() string {
 }
 
 // apiError decodes an error of the API, or of API Gateway, which writes "message" or "Message".
-func apiError(resp *http.Response, body []byte) *Error {
+func apiError(resp *response) *Error {
 	var fields struct {
 		Error           string `json:"error"`
 		Description     string `json:"error_description"`
@@ -52,20 +52,20 @@ func apiError(resp *http.Response, body []byte) *Error {
 		RequestID       string `json:"request_id"`
 		Message         string `json:"message"`
 	}
-	_ = json.Unmarshal(body, &fields) // a body that is not JSON has no fields
+	_ = json.Unmarshal(resp.body, &fields) // a body that is not JSON has no fields
 	e := &Error{
-		Status: resp.StatusCode, Code: fields.Error, Description: fields.Description,
+		Status: resp.status, Code: fields.Error, Description: fields.Description,
 		SalesforceError: fields.SalesforceError, RequestID: fields.RequestID,
 	}
 	if e.Code == "" {
 		// For a wrong signature API Gateway echoes the string to sign, which contains the caller's session token.
 		e.Description, _, _ = strings.Cut(fields.Message, "\n")
-		e.RequestID = resp.Header.Get("X-Amzn-Requestid")
+		e.RequestID = resp.header.Get("X-Amzn-Requestid")
 	}
-	if e.Description == "" && resp.StatusCode/100 == 3 {
+	if e.Description == "" && resp.status/100 == 3 {
 		e.Description = "a redirect, which is not followed: is this the address of the sftoken API?"
 	}
-	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
+	if seconds, err := strconv.Atoi(resp.header.Get("Retry-After")); err == nil {
 		e.RetryAfter = time.Duration(seconds) * time.Second
 	}
 	return e

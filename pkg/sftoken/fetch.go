@@ -32,53 +32,60 @@ func (s *TokenSource) fetch(ctx context.Context, rejected string) (*Token, error
 	if rejected != "" {
 		query = "?rejected=" + url.QueryEscape(rejected)
 	}
-	resp, body, err := s.send(ctx, http.MethodGet, query)
+	resp, err := s.send(ctx, http.MethodGet, query)
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, apiError(resp, body)
+	if resp.status != http.StatusOK {
+		return nil, apiError(resp)
 	}
-	return parseToken(resp, body)
+	return parseToken(resp)
 }
 
 // revoke makes the API revoke the app's token.
 func (s *TokenSource) revoke(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	resp, body, err := s.send(ctx, http.MethodDelete, "")
+	resp, err := s.send(ctx, http.MethodDelete, "")
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusNoContent {
-		return apiError(resp, body)
+	if resp.status != http.StatusNoContent {
+		return apiError(resp)
 	}
 	return nil
 }
 
+// response is a response of the API, read completely.
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
 // send sends one request. Each attempt is signed anew, since a signature is valid for five minutes.
-func (s *TokenSource) send(ctx context.Context, method, query string) (*http.Response, []byte, error) {
+func (s *TokenSource) send(ctx context.Context, method, query string) (*response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, s.url+"/tokens/"+s.app+query, nil)
 	if err != nil {
-		return nil, nil, fmt.Errorf("sftoken: %w", err)
+		return nil, fmt.Errorf("sftoken: %w", err)
 	}
 	req.Header.Set("Accept", "application/json")
 	if err := s.sign(req); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	// A redirect would take the signature, and with a session its token, to another host.
 	noRedirects := *s.client
 	noRedirects.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := noRedirects.Do(req)
 	if err != nil {
-		return nil, nil, newTransportError("no response from the API", err)
+		return nil, newTransportError("no response from the API", err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return nil, nil, newTransportError("incomplete response from the API", err)
+		return nil, newTransportError("incomplete response from the API", err)
 	}
-	return resp, body, nil
+	return &response{resp.StatusCode, resp.Header, body}, nil
 }
 
 func (s *TokenSource) sign(req *http.Request) error {
@@ -101,7 +108,7 @@ func (s *TokenSource) sign(req *http.Request) error {
 	return nil
 }
 
-func parseToken(resp *http.Response, body []byte) (*Token, error) {
+func parseToken(resp *response) (*Token, error) {
 	var fields struct {
 		AccessToken    string `json:"access_token"`
 		ExpiresIn      int64  `json:"expires_in"`
@@ -110,7 +117,7 @@ func parseToken(resp *http.Response, body []byte) (*Token, error) {
 		APIInstanceURL string `json:"api_instance_url"`
 		Scope          string `json:"scope"`
 	}
-	err := json.Unmarshal(body, &fields)
+	err := json.Unmarshal(resp.body, &fields)
 	if err != nil || fields.AccessToken == "" || fields.TokenID == "" || fields.InstanceURL == "" || fields.ExpiresIn < 1 {
 		return nil, errors.New("sftoken: no token in response: is this the address of the sftoken API?")
 	}
@@ -123,6 +130,6 @@ func parseToken(resp *http.Response, body []byte) (*Token, error) {
 		AccessToken: sfoauth.NewSecret(fields.AccessToken), ID: fields.TokenID, Scope: fields.Scope,
 		InstanceURL: fields.InstanceURL, APIInstanceURL: fields.APIInstanceURL,
 		Expiry: now.Add(lifetime), refreshAt: now.Add(lifetime - min(expiryMargin, lifetime/2)),
-		Cache: resp.Header.Get("X-Token-Cache"), JSON: sfoauth.NewSecret(string(bytes.TrimSpace(body))),
+		Cache: resp.header.Get("X-Token-Cache"), JSON: sfoauth.NewSecret(string(bytes.TrimSpace(resp.body))),
 	}, nil
 }

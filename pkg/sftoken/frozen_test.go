@@ -49,6 +49,7 @@ func TestFrozenProcess(t *testing.T) {
 		"confirmed just now":      {confirmed(now, now), "1", false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := c.source
 			s.config, s.url, s.app = aws.Config{}, "http://127.0.0.1", "crm" // no credentials: nothing is sent
 			next := s.decide(t.Context(), &caller{rejected: c.rejected})

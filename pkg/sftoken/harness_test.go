@@ -1,6 +1,7 @@
 package sftoken_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -16,19 +18,17 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
-	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 const (
-	orgHost = "127.0.0.1:8443"
-	awsHost = "127.0.0.1:4566"
+	orgHost = simtest.OrgHost
 	apiHost = "127.0.0.1:8080"
 )
 
@@ -42,9 +42,7 @@ var billing = localaws.Principal{
 // harness is the API in front of a simulated org, on an in-memory network. Signatures, IAM and vending are real; time
 // is the synctest bubble's.
 type harness struct {
-	t       *testing.T
-	network *sfoauthtest.Network
-	org     *sfoauthtest.Org
+	*simtest.Harness
 	gateway *localaws.Gateway
 	client  *http.Client // over the network
 	vendor  *vending.Vendor
@@ -62,43 +60,18 @@ func runSynctest(t *testing.T, test func(t *testing.T, h *harness)) {
 }
 
 func newHarness(t *testing.T) *harness {
-	org := sfoauthtest.New(sfoauthtest.Config{BaseURL: "http://" + orgHost})
-	h := &harness{t: t, network: &sfoauthtest.Network{}, org: org}
-	secrets := localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})
-	h.client = h.network.Client()
-	t.Cleanup(h.client.CloseIdleConnections)
-	sdk := secretsmanager.New(secretsmanager.Options{
-		Region: "us-east-1", BaseEndpoint: aws.String("http://" + awsHost), HTTPClient: h.client,
-		Credentials: credentialsOf(billing),
-	})
+	h := &harness{Harness: simtest.New(t, simtest.Options{})}
+	h.client = h.HTTPClient()
 	h.vendor = vending.New(vending.Config{
-		Secrets: appsecret.Reader{Client: sdk, Prefix: "sftoken/"},
+		Secrets: appsecret.Reader{Client: h.Secrets, Prefix: simtest.Prefix},
 		Hosts:   sfoauth.AllowedHosts{orgHost}, HTTPClient: h.client,
 	})
 	h.gateway = &localaws.Gateway{
-		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: localaws.NewKeys(billing),
+		Account: simtest.Account, Region: simtest.Region, Stage: "v1", Keys: localaws.NewKeys(billing),
 		AllowedAccounts: []string{billing.Account}, Function: h.function,
 	}
-	h.serve(orgHost, http.HandlerFunc(h.salesforceAPI))
-	h.serve(awsHost, secrets)
-	h.serve(apiHost, h)
-	key, secret := h.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
-	fields := map[string]string{"consumerKey": key, "consumerSecret": secret, "baseUri": "http://" + orgHost}
-	value, _ := json.Marshal(fields)
-	_, err := sdk.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-		Name: aws.String("sftoken/crm"), SecretString: aws.String(string(value)),
-	})
-	h.must(err)
+	h.Serve(apiHost, h)
 	return h
-}
-
-func (h *harness) serve(host string, handler http.Handler) {
-	h.t.Helper()
-	stop, err := h.network.Serve(host, handler)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(stop)
 }
 
 func credentialsOf(p localaws.Principal) aws.CredentialsProvider {
@@ -117,7 +90,7 @@ func (h *harness) sourceAt(url, app string) *sftoken.TokenSource {
 
 // salesforce returns a client of Salesforce with a Transport.
 func (h *harness) salesforce() *http.Client {
-	return &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: h.client.Transport}}
+	return &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: roundTripFunc(h.salesforceAPI)}}
 }
 
 // ServeHTTP is API Gateway, or one of the responses in its place.
@@ -173,22 +146,19 @@ func (h *harness) function(ctx context.Context, payload []byte) ([]byte, error) 
 }
 
 // salesforceAPI is the simulated org, with two more resources: creating an account, and a job of Bulk API 1.0.
-func (h *harness) salesforceAPI(rw http.ResponseWriter, r *http.Request) {
-	bearer := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	var status int
-	var body string
+func (h *harness) salesforceAPI(r *http.Request) (*http.Response, error) {
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	status, body := 201, `{"success":true}`
 	switch r.URL.Path {
 	case "/services/data/v65.0/sobjects/Account":
 		sent, _ := io.ReadAll(r.Body)
-		status, body = 201, `{"success":true}`
-		if !h.org.TokenActive(bearer) {
+		if !h.Org.TokenActive(token) {
 			status, body = 401, `[{"errorCode":"INVALID_SESSION_ID","message":"Session expired or invalid"}]`
 		} else if string(sent) != newAccount {
-			h.t.Errorf("the body is %q", sent)
+			h.T.Errorf("the body is %q", sent)
 		}
 	case "/services/async/65.0/job":
-		status, body = 201, `{"state":"Open"}`
-		if session := r.Header.Get("X-SFDC-Session"); session != bearer || !h.org.TokenActive(session) {
+		if session := r.Header.Get("X-SFDC-Session"); session != token || !h.Org.TokenActive(session) {
 			status, body = 400, `{"exceptionCode":"InvalidSessionId","exceptionMessage":"Invalid session id"}`
 			if !strings.Contains(r.Header.Get("Content-Type"), "json") {
 				body = `<error xmlns="http://www.force.com/2009/06/asyncapi/dataload">` +
@@ -196,19 +166,20 @@ func (h *harness) salesforceAPI(rw http.ResponseWriter, r *http.Request) {
 			}
 		}
 	default:
-		h.org.ServeHTTP(rw, r)
-		return
+		return h.client.Transport.RoundTrip(r)
 	}
+	resp := httptest.NewRecorder()
 	if r.Header.Get("Accept-Encoding") == "gzip" {
-		rw.Header().Set("Content-Encoding", "gzip")
-		rw.WriteHeader(status)
-		z := gzip.NewWriter(rw)
-		defer z.Close()
+		resp.Header().Set("Content-Encoding", "gzip")
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
 		_, _ = io.WriteString(z, body)
-		return
+		_ = z.Close()
+		body = b.String()
 	}
-	rw.WriteHeader(status)
-	_, _ = io.WriteString(rw, body)
+	resp.WriteHeader(status)
+	_, _ = io.WriteString(resp, body)
+	return resp.Result(), nil
 }
 
 const newAccount = `{"Name":"Umbrella"}`
@@ -227,10 +198,10 @@ func lambdaResponse(status int, header map[string]string, body any) []byte {
 }
 
 // respondWith replaces the next responses of API Gateway by these, and drops earlier ones that are left.
-func (h *harness) respondWith(answers ...func(http.ResponseWriter)) {
+func (h *harness) respondWith(responses ...func(http.ResponseWriter)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.queued = answers
+	h.queued = responses
 }
 
 // setDelay delays each request to the API by d.
@@ -251,28 +222,21 @@ func (h *harness) requests() []string {
 
 // mustNotCall serves hosts that must receive no request, and so no token and no signature.
 func (h *harness) mustNotCall(hosts ...string) {
-	h.t.Helper()
+	h.T.Helper()
 	for _, host := range hosts {
-		h.serve(host, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { h.t.Errorf("%s was called", r.Host) }))
+		h.Serve(host, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { h.T.Errorf("%s was called", r.Host) }))
 	}
 }
 
 // get calls Salesforce and returns the status.
 func (h *harness) get(client *http.Client, url string) int {
-	h.t.Helper()
+	h.T.Helper()
 	resp, err := client.Get(url)
 	if err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
 	_ = resp.Body.Close()
 	return resp.StatusCode
-}
-
-func (h *harness) must(err error) {
-	h.t.Helper()
-	if err != nil {
-		h.t.Fatal(err)
-	}
 }
 
 // errorOf returns the *sftoken.Error in err, or a zero Error if there is none.

@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,8 +26,8 @@ func TestTokenReuse(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Token()
-		h.must(err)
-		if !h.org.TokenActive(first.AccessToken) || first.Type() != "Bearer" ||
+		h.Must(err)
+		if !h.Org.TokenActive(first.AccessToken) || first.Type() != "Bearer" ||
 			time.Until(first.Expiry) != vending.DefaultTokenTTL {
 			t.Errorf("a %s that lives for %s", first.Type(), time.Until(first.Expiry))
 		}
@@ -41,13 +38,13 @@ func TestTokenReuse(t *testing.T) {
 		}
 		time.Sleep(vending.DefaultTokenTTL - 31*time.Second)
 		again, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		if again.AccessToken.Reveal() != first.AccessToken || again.Cache != "miss" || len(h.requests()) != 1 {
 			t.Error("the token was not reused")
 		}
 		time.Sleep(2 * time.Second)
 		again, err = source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		if again.Cache != "confirmed" || len(h.requests()) != 1 {
 			t.Errorf("half a minute before it expires: %s", again.Cache)
 		}
@@ -66,7 +63,7 @@ func TestShortLivedToken(t *testing.T) {
 		}{{0, 1}, {9 * time.Second, 0}, {2 * time.Second, 1}} {
 			time.Sleep(c.after)
 			_, err := source.Fetch(t.Context())
-			h.must(err)
+			h.Must(err)
 			if n := len(h.requests()); n != c.requests {
 				t.Errorf("%s later: %d requests", c.after, n)
 			}
@@ -123,241 +120,31 @@ func TestAbandonedRequestIsCached(t *testing.T) {
 	})
 }
 
-const gatewayError = `{"message": "Internal server error"}`
-
-func down(header ...string) func(http.ResponseWriter) {
-	const body = `{"error":"temporarily_unavailable","error_description":"Salesforce is down","request_id":"req-7"}`
-	return respond(503, body, header...)
-}
-
-func TestRetries(t *testing.T) {
-	t.Parallel()
-	type responses []func(http.ResponseWriter)
-	const ms, s = time.Millisecond, time.Second
-	failed, throttled := respond(502, gatewayError), respond(429, `{"message":"Too Many Requests"}`)
-	for name, try := range map[string]struct {
-		responses responses
-		min, max  time.Duration // until Fetch returns a token
-	}{
-		"503 with Retry-After":     {responses{down("Retry-After: 20"), down("Retry-After: 7")}, 27 * s, 34 * s},
-		"503 without Retry-After":  {responses{down()}, 250 * ms, s},
-		"many times":               {slices.Repeat(responses{down("Retry-After: 1")}, 30), 30 * s, 40 * s},
-		"throttled by API Gateway": {responses{throttled, throttled}, 750 * ms, s},
-		"function failure":         {responses{failed, failed, failed}, 1750 * ms, 3 * s},
-		"function timeout":         {responses{respond(504, `{"message": "Endpoint request timed out"}`)}, 250 * ms, s},
-		"API Gateway error":        {responses{respond(500, `{"message": null}`)}, 250 * ms, s},
-		"broken connection":        {responses{closeConn, closeConn}, 750 * ms, 2 * s},
-		"truncated response":       {responses{respond(200, `{"acc`, "Content-Length: 1000")}, 250 * ms, s},
-	} {
-		t.Run(name, func(t *testing.T) {
-			runSynctest(t, func(t *testing.T, h *harness) {
-				h.respondWith(try.responses...)
-				source, begun := h.source("crm"), time.Now()
-				var callers sync.WaitGroup
-				for range 10 {
-					callers.Go(func() {
-						_, err := source.Fetch(t.Context())
-						if took := time.Since(begun); err != nil || took < try.min || took > try.max {
-							t.Errorf("after %s: %v", took, err)
-						}
-					})
-				}
-				callers.Wait()
-				if asked := h.requests(); len(asked) != len(try.responses)+1 {
-					t.Errorf("%d requests of 10 callers, want %d", len(asked), len(try.responses)+1)
-				}
-			})
-		})
-	}
-}
-
-func TestRetryLimits(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
-		h.respondWith(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 8")}, 100)...)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		defer cancel()
-		source, begun := h.source("crm"), time.Now()
-		_, err := source.Fetch(ctx)
-		if failed := errorOf(err); failed.Status != 503 || failed.RetryAfter != 8*time.Second {
-			t.Errorf("as long as there is time: %v", err)
-		}
-		if took := time.Since(begun); took >= 30*time.Second || took < 16*time.Second {
-			t.Errorf("gave up after %s, though it can be known that there is no time for another try", took)
-		}
-		asked := len(h.requests())
-		short, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := source.Fetch(short); err == nil || len(h.requests()) != 0 || asked > 4 {
-			t.Errorf("the API is not left alone when it has said when to come back: %d requests, then %v", asked, err)
-		}
-		begun = time.Now()
-		if _, err := source.Token(); err == nil || time.Since(begun) > time.Minute {
-			t.Errorf("without a deadline: %v after %s", err, time.Since(begun))
-		}
-	})
-	runSynctest(t, func(t *testing.T, h *harness) {
-		h.respondWith(slices.Repeat([]func(http.ResponseWriter){closeConn}, 100)...)
-		begun := time.Now()
-		_, err := h.source("crm").Fetch(t.Context())
-		if asked := h.requests(); err == nil || len(asked) != 4 || time.Since(begun) > 4*time.Second {
-			t.Errorf("a connection that always breaks: %d requests, %v after %s", len(asked), err, time.Since(begun))
-		}
-	})
-}
-
-func TestPermanentErrors(t *testing.T) {
-	t.Parallel()
-	for name, try := range map[string]struct {
-		response func(http.ResponseWriter)
-		want     sftoken.Error
-	}{
-		"not allowed": {
-			respond(403, `{"error":"access_denied","error_description":"not among them","request_id":"req-1"}`),
-			sftoken.Error{Status: 403, Code: "access_denied", Description: "not among them", RequestID: "req-1"},
-		},
-		"not allowed by IAM": {
-			respond(403, `{"Message":"User: x is not authorized"}`, "X-Amzn-Requestid: req-2"),
-			sftoken.Error{Status: 403, Description: "User: x is not authorized", RequestID: "req-2"},
-		},
-		"set up wrongly": {
-			respond(502, `{"error":"app_misconfigured","error_description":"set the run-as user",`+
-				`"salesforce_error":"invalid_grant","request_id":"req-3"}`),
-			sftoken.Error{
-				Status: 502, Code: "app_misconfigured", Description: "set the run-as user",
-				SalesforceError: "invalid_grant", RequestID: "req-3",
-			},
-		},
-		"a bug": {
-			respond(500, `{"error":"server_error","error_description":"unexpected","request_id":"req-4"}`),
-			sftoken.Error{Status: 500, Code: "server_error", Description: "unexpected", RequestID: "req-4"},
-		},
-		"a web page": {respond(404, `<html>no</html>`), sftoken.Error{Status: 404}},
-		"a redirect": {
-			respond(307, ``, "Location: http://elsewhere.example/v1/tokens/crm"),
-			sftoken.Error{
-				Status:      307,
-				Description: "a redirect, which is not followed: is this the address of the sftoken API?",
-			},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			runSynctest(t, func(t *testing.T, h *harness) {
-				h.mustNotCall("elsewhere.example:80")
-				h.respondWith(try.response)
-				_, err := h.source("crm").Fetch(t.Context())
-				failed := errorOf(err)
-				if failed != try.want {
-					t.Fatalf("got %+v, %v", failed, err)
-				}
-				if asked := h.requests(); len(asked) != 1 {
-					t.Errorf("%d requests", len(asked))
-				}
-				want := try.want
-				for _, part := range []string{
-					want.Code, want.Description, want.SalesforceError, want.RequestID, fmt.Sprint(want.Status),
-				} {
-					if !strings.Contains(err.Error(), part) {
-						t.Errorf("%q does not say %q", err, part)
-					}
-				}
-			})
-		})
-	}
-}
-
-func TestWrongServer(t *testing.T) {
-	t.Parallel()
-	for name, body := range map[string]string{
-		"a web page":       "<html>Log in</html>",
-		"no token":         "{}",
-		"no token_id":      `{"access_token":"x","instance_url":"https://x","expires_in":60}`,
-		"an expired token": tokenJSON("x", "https://x", 0),
-	} {
-		runSynctest(t, func(t *testing.T, h *harness) {
-			h.respondWith(respond(200, body))
-			if _, err := h.source("crm").Fetch(t.Context()); err == nil ||
-				!strings.Contains(err.Error(), "is this the address of the sftoken API?") {
-				t.Errorf("%s: %v", name, err)
-			}
-		})
-	}
-	runSynctest(t, func(t *testing.T, h *harness) {
-		begun := time.Now()
-		if _, err := h.sourceAt("https://nosuch.example/v1", "crm").Fetch(t.Context()); err == nil || time.Since(begun) > 0 {
-			t.Errorf("a host that does not exist, after %s: %v", time.Since(begun), err)
-		}
-	})
-	var tries counter
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = log.New(&tries, "", 0)
-	server.StartTLS()
-	config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}
-	_, err := sftoken.NewTokenSource(config, server.URL, "crm").Fetch(t.Context())
-	server.Close()
-	if err == nil || !strings.Contains(err.Error(), "certificate") || tries.Load() > 1 {
-		t.Errorf("an untrusted certificate, %d handshakes: %v", tries.Load(), err)
-	}
-}
-
-// counter counts what is written to it.
-type counter struct{ atomic.Int64 }
-
-func (c *counter) Write(p []byte) (int, error) {
-	c.Add(1)
-	return len(p), nil
-}
-
-func TestOutageWithLiveToken(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
-		source := h.source("crm")
-		_, err := source.Fetch(t.Context())
-		h.must(err)
-		time.Sleep(vending.DefaultTokenTTL - 15*time.Second)
-		h.respondWith(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 60")}, 9)...)
-		for range 10 {
-			if _, err := source.Fetch(t.Context()); err != nil {
-				t.Errorf("15 seconds before the token expires: %v", err)
-			}
-		}
-		if asked := h.requests(); len(asked) != 2 { // the first, and one for all ten
-			t.Errorf("%d requests", len(asked)-1)
-		}
-		time.Sleep(15 * time.Second)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		if _, err := source.Fetch(ctx); err == nil {
-			t.Error("an expired token was handed out")
-		}
-	})
-}
-
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		same, err := source.Refresh(t.Context(), first.ID)
-		h.must(err)
+		h.Must(err)
 		if same.ID != first.ID || same.Cache != "confirmed" {
 			t.Errorf("a token that lives was replaced: %s", same.Cache)
 		}
 		for range 10 {
 			_, err = source.Refresh(t.Context(), first.ID)
-			h.must(err)
+			h.Must(err)
 		}
 		if asked := h.requests(); !slices.Equal(asked, []string{"", first.ID}) {
 			t.Errorf("asked %q", asked)
 		}
-		h.org.RevokeAll()
+		h.Org.RevokeAll()
 		time.Sleep(6 * time.Second)
 		var callers sync.WaitGroup
 		for range 10 {
 			callers.Go(func() {
 				if next, err := source.Refresh(t.Context(), first.ID); err != nil || next.ID == first.ID ||
-					!h.org.TokenActive(next.AccessToken.Reveal()) {
+					!h.Org.TokenActive(next.AccessToken.Reveal()) {
 					t.Errorf("a dead token was not replaced: %v", err)
 				}
 			})
@@ -376,18 +163,18 @@ func TestRefreshWaitsForCheck(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Fetch(t.Context())
-		h.must(err)
-		h.org.RevokeAll()
+		h.Must(err)
+		h.Org.RevokeAll()
 		second, err := source.Refresh(t.Context(), first.ID)
-		h.must(err)
-		h.org.RevokeAll()
+		h.Must(err)
+		h.Org.RevokeAll()
 		begun := time.Now()
 		third, err := source.Refresh(t.Context(), second.ID)
-		h.must(err)
-		if third.ID == second.ID || !h.org.TokenActive(third.AccessToken.Reveal()) || time.Since(begun) > 6*time.Second {
+		h.Must(err)
+		if third.ID == second.ID || !h.Org.TokenActive(third.AccessToken.Reveal()) || time.Since(begun) > 6*time.Second {
 			t.Errorf("after %s the dead token was not replaced", time.Since(begun))
 		}
-		h.org.RevokeAll()
+		h.Org.RevokeAll()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begun = time.Now()
@@ -402,14 +189,14 @@ func TestRevoke(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		h.respondWith(down("Retry-After: 2"), closeConn)
-		h.must(source.Revoke(t.Context()))
-		if h.org.TokenActive(first.AccessToken.Reveal()) {
+		h.Must(source.Revoke(t.Context()))
+		if h.Org.TokenActive(first.AccessToken.Reveal()) {
 			t.Error("the token lives")
 		}
 		next, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		if next.ID == first.ID {
 			t.Error("the revoked token is still handed out")
 		}
@@ -449,7 +236,7 @@ func TestRegionAndAddress(t *testing.T) {
 			if rest, ok := strings.CutPrefix(address, "http://"); ok {
 				host, port, _ = strings.Cut(strings.TrimSuffix(rest, "/v1"), ":")
 			}
-			h.serve(host+":"+port, h)
+			h.Serve(host+":"+port, h)
 			config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}
 			source := sftoken.NewTokenSource(config, address, "crm", append(options, sftoken.WithHTTPClient(h.client))...)
 			if _, err := source.Fetch(t.Context()); err != nil {
@@ -507,7 +294,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		token, err := source.Fetch(t.Context())
-		h.must(err)
+		h.Must(err)
 		wrong := billing
 		wrong.SecretAccessKey = "another-secret"
 		config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(wrong)}
@@ -518,11 +305,11 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		h.respondWith(slices.Repeat([]func(http.ResponseWriter){bodyOnly}, 20)...)
 		_, garbled := h.source("crm").Fetch(t.Context())
 		h.respondWith()
-		h.org.InjectFault(sfoauthtest.REST, sfoauthtest.Reset(), 0)
+		h.Org.InjectFault(sfoauthtest.REST, sfoauthtest.Reset(), 0)
 		_, lost := h.salesforce().Get("/services/data")
 		printed := fmt.Sprintf("%v %+v %#v %s", token, *token, token, token.JSON)
 		printed += fmt.Sprintf("%v %v %v %v %+v", refused, broken, lost, garbled, garbled)
-		secrets := append(h.org.Secrets(), billing.SecretAccessKey, billing.SessionToken, "another-secret", "Signature=")
+		secrets := append(h.Org.Secrets(), billing.SecretAccessKey, billing.SessionToken, "another-secret", "Signature=")
 		for _, secret := range secrets {
 			if strings.Contains(printed, secret) {
 				t.Errorf("one of %d characters is in %s", len(secret), printed)

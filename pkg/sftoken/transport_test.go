@@ -58,12 +58,12 @@ func TestTransportRefusesOtherHosts(t *testing.T) {
 			}
 		}
 		for _, status := range []int{302, 307} {
-			h.org.InjectFault(sfoauthtest.REST, sfoauthtest.Redirect(status, "http://elsewhere.example"), 1)
+			h.Org.InjectFault(sfoauthtest.REST, sfoauthtest.Redirect(status, "http://elsewhere.example"), 1)
 			if _, err := client.Get(limits); err == nil || !strings.Contains(err.Error(), "is not sent to") {
 				t.Errorf("Salesforce redirects elsewhere with %d: %v", status, err)
 			}
 		}
-		if improper := h.org.Violations(); len(improper) > 0 {
+		if improper := h.Org.Violations(); len(improper) > 0 {
 			t.Errorf("the org was sent %q", improper)
 		}
 	})
@@ -90,7 +90,7 @@ func TestTransportRefusesPlainHTTP(t *testing.T) {
 				t.Errorf("api_instance_url %s: %v", api, err)
 			}
 		}
-		h.serve("localhost:80", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(204) }))
+		h.Serve("localhost:80", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(204) }))
 		for _, instance := range []string{"http://localhost", "http://LOCALHOST"} {
 			h.respondWith(respond(200, tokenJSON("00Dx", instance, 800)))
 			if status := h.get(h.salesforce(), strings.ToLower(instance)+limits); status != 204 {
@@ -118,7 +118,7 @@ func TestMalformedToken(t *testing.T) {
 				t.Errorf("%q: no error", token)
 			}
 		}
-		if calls := h.org.Stats().Calls[sfoauthtest.REST]; calls > 0 {
+		if calls := h.Org.Stats().Calls[sfoauthtest.REST]; calls > 0 {
 			t.Errorf("Salesforce was sent %d requests", calls)
 		}
 	})
@@ -150,17 +150,18 @@ func TestTransportReplacesEndedSession(t *testing.T) {
 		"gzip response":   {"GET", limits, nil, true, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			runSynctest(t, func(t *testing.T, h *harness) {
 				client := h.salesforce()
 				h.get(client, limits)
-				h.org.RevokeAll()
+				h.Org.RevokeAll()
 				r := request(try.method, try.path, try.body)
 				if try.gzip {
 					r.Header.Set("Accept-Encoding", "gzip")
-					h.org.InjectFault(sfoauthtest.REST, sfoauthtest.OversizedGzip(10), 1)
+					h.Org.InjectFault(sfoauthtest.REST, sfoauthtest.OversizedGzip(10), 1)
 				}
 				resp, err := client.Do(r)
-				h.must(err)
+				h.Must(err)
 				_ = resp.Body.Close()
 				if asked := h.requests(); resp.StatusCode != try.status || len(asked) != 2 {
 					t.Errorf("HTTP %d after %d requests for a token", resp.StatusCode, len(asked))
@@ -183,10 +184,10 @@ func TestTransportUnrepeatableBody(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		h.get(client, limits)
-		h.org.RevokeAll()
+		h.Org.RevokeAll()
 		post := func() *http.Response {
 			resp, err := client.Post(limits, "text/plain", io.MultiReader(strings.NewReader("once")))
-			h.must(err)
+			h.Must(err)
 			return resp
 		}
 		resp := post()
@@ -208,14 +209,14 @@ func TestTransportMissingScope(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		const message = "This session is not valid for use with the REST API"
-		h.org.InjectFault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", message), 0)
+		h.Org.InjectFault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", message), 0)
 		begun := time.Now()
 		for range 10 {
 			if status := h.get(client, limits); status != 401 {
 				t.Errorf("HTTP %d", status)
 			}
 		}
-		calls := h.org.Stats().Calls
+		calls := h.Org.Stats().Calls
 		want := map[sfoauthtest.Endpoint]int{sfoauthtest.Token: 1, sfoauthtest.Introspect: 1, sfoauthtest.REST: 10}
 		if !maps.Equal(calls, want) || time.Since(begun) > 0 {
 			t.Errorf("after %s: %v", time.Since(begun), calls)
@@ -228,7 +229,7 @@ func TestTransportRefreshError(t *testing.T) {
 	runSynctest(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		h.get(client, limits)
-		h.org.RevokeAll()
+		h.Org.RevokeAll()
 		h.respondWith(respond(403, `{"error":"access_denied","error_description":"not any more","request_id":"req-9"}`))
 		_, err := client.Get(limits)
 		if errorOf(err).RequestID != "req-9" {
@@ -252,8 +253,8 @@ func TestTransportTwoInstances(t *testing.T) {
 		client := &http.Client{Transport: &sftoken.Transport{Source: source, Base: h.client.Transport}}
 		h.get(client, limits)
 		first, err := source.Fetch(t.Context())
-		h.must(err)
-		h.org.RevokeAll()
+		h.Must(err)
+		h.Org.RevokeAll()
 		const other = "0123456789abcdef" // its id
 		h.respondWith(respond(200, tokenJSON("00Ddead", "http://"+orgHost, 800), "X-Token-Cache: hit"))
 		if status := h.get(client, limits); status != 200 {
@@ -338,10 +339,11 @@ func TestTransportBulk(t *testing.T) {
 		"gzip JSON": {"application/json", `{"operation":"query","object":"Account"}`, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			runSynctest(t, func(t *testing.T, h *harness) {
 				client := h.salesforce()
 				h.get(client, limits)
-				h.org.RevokeAll()
+				h.Org.RevokeAll()
 				r := request("POST", "/services/async/65.0/job", strings.NewReader(try.body))
 				r.Header.Set("Content-Type", try.contentType)
 				r.Header.Set("X-SFDC-Session", "the token that the program kept")
@@ -349,12 +351,12 @@ func TestTransportBulk(t *testing.T) {
 					r.Header.Set("Accept-Encoding", "gzip")
 				}
 				resp, err := client.Do(r)
-				h.must(err)
+				h.Must(err)
 				_ = resp.Body.Close()
 				if asked := h.requests(); resp.StatusCode != 201 || len(asked) != 2 {
 					t.Errorf("HTTP %d after %d requests for a token", resp.StatusCode, len(asked))
 				}
-				if improper := h.org.Violations(); len(improper) > 0 {
+				if improper := h.Org.Violations(); len(improper) > 0 {
 					t.Errorf("the org was sent %q", improper)
 				}
 			})
@@ -384,6 +386,7 @@ func TestTransportOtherBulkErrors(t *testing.T) {
 		"empty":                {job, "", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			runSynctest(t, func(t *testing.T, h *harness) {
 				base := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 					body := io.NopCloser(strings.NewReader(c.body))
@@ -391,7 +394,7 @@ func TestTransportOtherBulkErrors(t *testing.T) {
 				})
 				client := &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: base}}
 				resp, err := client.Get(c.path)
-				h.must(err)
+				h.Must(err)
 				body, err := io.ReadAll(resp.Body)
 				if err != nil || string(body) != c.body || resp.StatusCode != c.status {
 					t.Errorf("HTTP %d with %d bytes of %d, %v", resp.StatusCode, len(body), len(c.body), err)

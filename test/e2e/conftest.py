@@ -3,7 +3,7 @@
 Fixtures, all of the whole run; what they start is ended with it:
 
 emulator        ministack (aws.Emulator): client(service, credentials), environment(credentials), root(account), endpoint
-org             the simulated Salesforce org (salesforce.Org): add_app, regenerate, fail, heal, accepts(token), url, host, id
+org             the simulated Salesforce org (salesforce.Org): add_app, regenerate, inject_fault, clear_faults, accepts(token), url, host, id
 sam             the SAM CLI (deployment.Sam): deploy(template, name, account=…, **parameters) -> deployment.Stack
 template        template.yaml as `sam build` has made it of a clean clone
 stack           template.yaml, deployed in account 111111111111, admitting 222222222222 (deployment.Stack): outputs, resources,

@@ -1,4 +1,4 @@
-"""A simulated Salesforce org (pkg/sfoauth/sfoauthtest) in a process of its own, told what to do through its standard input."""
+"""A simulated Salesforce org (pkg/sfoauth/sfoauthtest) in another process, which takes commands on standard input."""
 
 import dataclasses
 import json
@@ -49,32 +49,32 @@ class Org:
             self._process.kill()
 
     def do(self, what, **more):
-        """Sends one command of org/main.go and returns its answer."""
+        """Sends a command of org/main.go and returns its response."""
         self._process.stdin.write(json.dumps({"do": what} | more) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        if isinstance(answer, dict) and "error" in answer:
-            raise RuntimeError(f"org: {what}: {answer['error']}")
-        return answer
+        response = json.loads(self._process.stdout.readline())
+        if isinstance(response, dict) and "error" in response:
+            raise RuntimeError(f"org: {what}: {response['error']}")
+        return response
 
     def add_app(self, name, rotates=False):
         """Adds an app, or replaces the one of this name; with rotates, its user may change the app's credentials through the API."""
-        return self._app(name, self.do("app", app=name, pair=rotates))
+        return self._app(name, self.do("app", app=name, rotates=rotates))
 
     def credentials(self, name):
         """The app with its current primary credentials."""
-        return self._app(name, self.do("pair", app=name))
+        return self._app(name, self.do("credentials", app=name))
 
     def regenerate(self, name):
         """Regenerates the app's credentials as a person does in Setup. The old ones are invalid immediately."""
         return self._app(name, self.do("regenerate", app=name))
 
-    def fail(self, endpoint, fault, times=0):
+    def inject_fault(self, endpoint, fault, times=0):
         """Makes the next requests to an sfoauthtest.Endpoint meet a fault of sfoauthtest.AllFaults; all of them where times is 0."""
-        self.do("fail", endpoint=endpoint, fault=fault, times=times)
+        self.do("inject_fault", endpoint=endpoint, fault=fault, times=times)
 
-    def heal(self):
-        self.do("heal")
+    def clear_faults(self):
+        self.do("clear_faults")
 
     def accepts(self, token):
         """Whether the org's REST API lets the token in."""

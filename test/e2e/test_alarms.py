@@ -176,11 +176,11 @@ class Harness:
     @contextlib.contextmanager
     def fault(self, endpoint, fault):
         self.revoke()
-        self.org.fail(endpoint, fault)
+        self.org.inject_fault(endpoint, fault)
         try:
             yield
         finally:
-            self.org.heal()
+            self.org.clear_faults()
 
     @contextlib.contextmanager
     def without_reading(self, role, policy):

@@ -159,26 +159,26 @@ def test_a_dead_token_is_replaced(caller, stack, org, app, admin):
 
 def test_a_token_that_is_alive_is_not_asked_for_again_and_again(caller, stack, org, app, admin):
     """Salesforce says the same 401 for other reasons: then the caller says so, after it has asked once."""
-    org.fail("rest", "401 INVALID_SESSION_ID Session expired or invalid")
+    org.inject_fault("rest", "401 INVALID_SESSION_ID Session expired or invalid")
     try:
         done = caller.run(admin, app)
     finally:
-        org.heal()
+        org.clear_faults()
     assert done.returncode == 1 and not done.stdout
     aws.wait_for(lambda: len(vends(stack, app)) >= 2, 60, "two lines of the audit log")
     assert len(vends(stack, app)) == 2
 
 
 def test_a_pause_of_salesforce_is_waited_for(caller, stack, org, app, admin):
-    org.fail("token", "503 with a web page")
+    org.inject_fault("token", "503 with a web page")
     try:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             running = pool.submit(caller.run, admin, app)
             aws.wait_for(lambda: vends(stack, app) or running.done(), 60, "the caller's first try")
-            org.heal()
+            org.clear_faults()
             done = running.result()
     finally:
-        org.heal()
+        org.clear_faults()
     assert done.returncode == 0, done.stderr
     assert SAYS.fullmatch(done.stdout)
     aws.wait_for(lambda: "ok" in vends(stack, app), 60, "the line of the last try")

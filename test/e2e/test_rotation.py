@@ -136,12 +136,12 @@ def test_what_fails_is_tried_again_and_kept(stack, emulator, org, new_app):
         "source": "aws.secretsmanager", "detail-type": "Secret Label Updated", "resources": [arn],
         "detail": {"name": "sftoken/" + app.name, "labelUpdated": "AWSCURRENT", "versionId": version},
     }
-    org.fail("token", "503 with a web page")
+    org.inject_fault("token", "503 with a web page")
     try:
         emulator.client("lambda").invoke(FunctionName=stack.resources["RotateFunction"], InvocationType="Event", Payload=json.dumps(event))
         message = wait_for(lambda: dead_letter(emulator, stack, version), 120, "the dead letter")
     finally:
-        org.heal()
+        org.clear_faults()
     assert message["requestPayload"] == event
     assert len(log_lines(stack, msg="label", secret_version=version, outcome="failed")) == 3
     assert labels(emulator, app.name) == {"AWSCURRENT": version}

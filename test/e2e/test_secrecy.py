@@ -20,5 +20,5 @@ def test_no_secret_in_a_log(stack, full, erp, org, new_app, admin, emulator):
 
 
 def test_nothing_improper_was_sent_to_salesforce(org, stack):
-    seen = org.do("seen")
-    assert seen["Calls"]["token"] > 0 and not seen["Improper"]
+    stats = org.do("stats")
+    assert stats["Calls"]["token"] > 0 and not stats["Violations"]

@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# How many API requests a Salesforce org has left, asked with a token of sftoken: limits.sh APP
+# Prints how many API requests a Salesforce org has left: limits.sh APP
 #
-# SFTOKEN_URL is the ApiUrl of the sftoken deployment; AWS credentials are in the environment. Needs curl 7.88 or later, and jq.
-# Keys and tokens reach curl on its standard input, as configuration: everybody on the machine can read its arguments.
+# SFTOKEN_URL is the ApiUrl of the sftoken deployment. AWS credentials are in the environment. Needs curl 7.88 or later, and jq.
+# curl reads keys and tokens from standard input, since all users of the machine can read its arguments.
 set -euo pipefail
 app=${1:?usage: limits.sh APP}
-# Signed for the API's region, which need not be the caller's.
+# The API's region, which may differ from the caller's.
 region=$(sed -nE 's/.*\.execute-api\.([a-z0-9-]+)\..*/\1/p' <<<"$SFTOKEN_URL")
 region=${region:-${AWS_REGION:?}}
 
-# Prints the API's answer. Its argument is a query, or empty.
+# Prints the API's response. The argument is a query string or empty.
 get_token() {
 	{
 		printf 'user = "%s:%s"\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"
 		if [[ -n ${AWS_SESSION_TOKEN:-} ]]; then printf 'header = "x-amz-security-token: %s"\n' "$AWS_SESSION_TOKEN"; fi
 	} |
-		# A 503 is tried again when its Retry-After says, signed anew. Each try's body is printed: the last one counts.
+		# curl retries a 503 after its Retry-After, signed anew, and prints the body of each attempt.
 		curl --silent --show-error --fail-with-body --retry 5 --retry-max-time 60 --aws-sigv4 "aws:amz:$region:execute-api" \
 			--config - "${SFTOKEN_URL%/}/tokens/$app$1" | jq --slurp 'last'
 }
 
-# Prints the org's answer. Its argument is the API's.
+# Prints the org's response. The argument is the API's response.
 get_limits() {
 	printf 'header = "Authorization: Bearer %s"\n' "$(jq -r .access_token <<<"$1")" |
 		curl --silent --show-error --fail-with-body --config - "$(jq -r .instance_url <<<"$1")/services/data/v65.0/limits"
@@ -34,7 +34,7 @@ give_up() {
 token=$(get_token "") || give_up "no token: $token"
 limits=$(get_limits "$token") || {
 	[[ $limits == *INVALID_SESSION_ID* ]] || give_up "Salesforce: $limits"
-	# The token has died early. The API gives another one if Salesforce tells it the same, and this one again if not.
+	# The session may have ended early. The API returns another token unless Salesforce reports this one as active.
 	token=$(get_token "?rejected=$(jq -r .token_id <<<"$token")") || give_up "no token: $token"
 	limits=$(get_limits "$token") || give_up "Salesforce: $limits"
 }

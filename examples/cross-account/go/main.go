@@ -1,6 +1,6 @@
-// Command limits says how many API requests a Salesforce org has left, asked with a token of sftoken: limits APP
+// Command limits prints how many API requests a Salesforce org has left: limits APP
 //
-// SFTOKEN_URL is the ApiUrl of the sftoken deployment; AWS credentials are found as the AWS SDK finds them.
+// SFTOKEN_URL is the ApiUrl of the sftoken deployment. AWS credentials are found as the AWS SDK finds them.
 package main
 
 import (
@@ -34,7 +34,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The transport takes a token, puts the org's address in front of the path, and replaces a token that has died early.
+	// The Transport adds the token and the org's address, and replaces a token whose session ended early.
 	source := sftoken.NewTokenSource(aws, os.Getenv("SFTOKEN_URL"), os.Args[1])
 	client := &http.Client{Transport: &sftoken.Transport{Source: source}, Timeout: 2 * time.Minute}
 
@@ -48,15 +48,15 @@ func run(ctx context.Context) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the org answered HTTP %d: %s", resp.StatusCode, body)
+		return fmt.Errorf("the org responded with HTTP %d: %s", resp.StatusCode, body)
 	}
 	var limits struct {
-		DailyApiRequests struct{ Max, Remaining int }
+		DailyAPIRequests struct{ Max, Remaining int } `json:"DailyApiRequests"`
 	}
 	if err := json.Unmarshal(body, &limits); err != nil {
 		return err
 	}
-	left := limits.DailyApiRequests
+	left := limits.DailyAPIRequests
 	fmt.Printf("%d of %d API requests are left today\n", left.Remaining, left.Max)
 	return nil
 }

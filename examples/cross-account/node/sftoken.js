@@ -1,15 +1,15 @@
-// Salesforce tokens from sftoken, and requests to Salesforce with them. To be copied into a program of your own.
+// Fetches Salesforce tokens from sftoken and sends requests to Salesforce. Copy this file into your program.
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Sha256 } from "@aws-crypto/sha256-js";
 import { fromNodeProviderChain } from "@aws-sdk/credential-providers";
 import { SignatureV4 } from "@smithy/signature-v4";
 
-const MARGIN = 30_000; // milliseconds before its end at which a token is replaced
-const PATIENCE = 60_000; // milliseconds for which an API that asks to come back later is asked again
-const TIMEOUT = 30_000; // milliseconds that one request may take
+const MARGIN = 30_000; // milliseconds before its expiry at which a token is replaced
+const RETRY_TIME = 60_000; // milliseconds for which a 503 of the API is retried
+const TIMEOUT = 30_000; // milliseconds per request
 
-/** The tokens of one app. One request to the API is under way at a time, and its answer is for everybody who waits. */
+/** The tokens of one app. Concurrent calls share one request to the API. */
 export class Tokens {
   #url;
   #signer;
@@ -19,37 +19,37 @@ export class Tokens {
 
   constructor(url, app) {
     this.#url = new URL(`${url.replace(/\/+$/, "")}/tokens/${app}`);
-    // Signed for the API's region, which need not be the caller's.
+    // The API's region, which may differ from the caller's.
     const region = this.#url.hostname.match(/\.execute-api\.([a-z0-9-]+)\./)?.[1] ?? process.env.AWS_REGION;
     if (!region) throw new Error("no region");
-    // Credentials as the AWS SDK finds them, refreshed where they have to be.
+    // Credentials as the AWS SDK finds them, refreshed if necessary.
     this.#signer = new SignatureV4({ service: "execute-api", region, credentials: fromNodeProviderChain(), sha256: Sha256 });
   }
 
   /**
-   * The API's answer, kept until shortly before its token expires. Rejected is the token_id of a token that Salesforce has
-   * refused: the API gives another one if Salesforce says that it is dead, and the same again if not.
+   * Returns the API's response, cached until shortly before its token expires. rejected is the token_id of a token that
+   * Salesforce rejected: the API returns another one unless Salesforce reports that one as active.
    */
   get(rejected) {
-    const answer = this.#last.catch(() => {}).then(async () => {
+    const response = this.#last.catch(() => {}).then(async () => {
       if (!this.#token || Date.now() >= this.#until || this.#token.token_id === rejected) {
         this.#token = await this.#ask(rejected);
         this.#until = Date.now() + this.#token.expires_in * 1000 - MARGIN;
       }
       return this.#token;
     });
-    this.#last = answer;
-    return answer;
+    this.#last = response;
+    return response;
   }
 
   async #ask(rejected) {
     const url = new URL(this.#url);
     if (rejected) url.searchParams.set("rejected", rejected);
-    for (const until = Date.now() + PATIENCE; ; ) {
-      const answer = await this.#send(url);
-      if (answer.ok) return answer.json();
-      const wait = Number(answer.headers.get("Retry-After") ?? 1) * 1000;
-      if (answer.status !== 503 || Date.now() + wait > until) throw new Error(`HTTP ${answer.status}: ${await answer.text()}`);
+    for (const until = Date.now() + RETRY_TIME; ; ) {
+      const response = await this.#send(url);
+      if (response.ok) return response.json();
+      const wait = Number(response.headers.get("Retry-After") ?? 1) * 1000;
+      if (response.status !== 503 || Date.now() + wait > until) throw new Error(`HTTP ${response.status}: ${await response.text()}`);
       await sleep(wait);
     }
   }
@@ -64,25 +64,25 @@ export class Tokens {
 }
 
 /**
- * Sends a request to the org's REST API, as fetch does, for a path that begins with /; once more with another token, when the first
- * one is dead. A redirect is not followed: it would take the token elsewhere.
+ * Sends a request to the org's REST API, as fetch does. The path must begin with /. If the session has ended, repeats the request
+ * with another token. Follows no redirect, which would take the token to another host.
  */
 export async function call(tokens, path, init = {}) {
   const token = await tokens.get();
-  const answer = await send(token, path, init);
-  if (answer.status !== 401 || !(await answer.clone().text()).includes("INVALID_SESSION_ID")) return answer;
+  const response = await send(token, path, init);
+  if (response.status !== 401 || !(await response.clone().text()).includes("INVALID_SESSION_ID")) return response;
   const another = await tokens.get(token.token_id);
-  if (another.token_id === token.token_id) return answer; // it is alive: Salesforce means something else
+  if (another.token_id === token.token_id) return response; // it is active: the 401 has another cause
   return send(another, path, init);
 }
 
 async function send(token, path, init) {
   // Anything else could change the host: @evil.example
-  if (!path.startsWith("/")) throw new Error(`a path begins with /, and this is ${JSON.stringify(path)}`);
+  if (!path.startsWith("/")) throw new Error(`path must begin with /: ${JSON.stringify(path)}`);
   const headers = { ...init.headers, Authorization: `Bearer ${token.access_token}` };
-  const answer = await fetch(token.instance_url + path, { signal: AbortSignal.timeout(TIMEOUT), ...init, headers, redirect: "manual" });
-  if (answer.headers.has("Location") && answer.status >= 300 && answer.status < 400) {
-    throw new Error(`HTTP ${answer.status}: the org redirects, which is not followed`);
+  const response = await fetch(token.instance_url + path, { signal: AbortSignal.timeout(TIMEOUT), ...init, headers, redirect: "manual" });
+  if (response.headers.has("Location") && response.status >= 300 && response.status < 400) {
+    throw new Error(`HTTP ${response.status}: the org redirects, which is not followed`);
   }
-  return answer;
+  return response;
 }

@@ -1,6 +1,6 @@
-"""How many API requests a Salesforce org has left, asked with a token of sftoken: limits.py APP
+"""Prints how many API requests a Salesforce org has left: limits.py APP
 
-SFTOKEN_URL is the ApiUrl of the sftoken deployment; AWS credentials are found as boto3 finds them.
+SFTOKEN_URL is the ApiUrl of the sftoken deployment. AWS credentials are found as boto3 finds them.
 """
 
 import os
@@ -14,9 +14,9 @@ import sftoken
 
 def main(app):
     tokens = sftoken.Tokens(os.environ["SFTOKEN_URL"], app)
-    answer = sftoken.call(tokens, "GET", "/services/data/v65.0/limits")
-    answer.raise_for_status()
-    left = answer.json()["DailyApiRequests"]
+    response = sftoken.call(tokens, "GET", "/services/data/v65.0/limits")
+    response.raise_for_status()
+    left = response.json()["DailyApiRequests"]
     print(f"{left['Remaining']} of {left['Max']} API requests are left today")
 
 

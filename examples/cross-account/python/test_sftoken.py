@@ -1,4 +1,4 @@
-"""What must never happen to a token: python -m unittest, in this folder. Two servers of this machine are the org and another host."""
+"""Checks that a token is never sent to another host: python -m unittest, in this folder."""
 
 import http.server
 import json
@@ -11,16 +11,16 @@ import sftoken
 
 
 class Host:
-    """A server that records the paths it is asked for, and answers with what it is given."""
+    """A server that records the paths of requests and sends a given response."""
 
     def __init__(self):
-        self.asked, self.answer = [], (200, {}, b"{}")
+        self.asked, self.response = [], (200, {}, b"{}")
         host = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 host.asked.append(self.path)
-                status, headers, body = host.answer
+                status, headers, body = host.response
                 self.send_response(status)
                 for name, value in (headers | {"Content-Length": str(len(body))}).items():
                     self.send_header(name, value)
@@ -73,7 +73,7 @@ class TestCall(unittest.TestCase):
         for status in 301, 302, 303, 307, 308:
             for target in self.other.url + "/x", "/x":
                 with self.subTest(status=status, target=target):
-                    self.org.answer = status, {"Location": target}, b""
+                    self.org.response = status, {"Location": target}, b""
                     with self.assertRaises(sftoken.Refused):
                         sftoken.call(Given(self.org), "GET", "/services/data", allow_redirects=True)
                     self.assertEqual((self.org.asked, self.other.asked), (["/services/data"], []))
@@ -89,13 +89,13 @@ class TestTokens(unittest.TestCase):
         self.enterContext(mock.patch.dict(os.environ, variables))
 
     def test_a_token(self):
-        self.api.answer = 200, {}, json.dumps(Given(self.api).get()).encode()
+        self.api.response = 200, {}, json.dumps(Given(self.api).get()).encode()
         self.assertEqual(sftoken.Tokens(self.api.url, "crm").get()["token_id"], "0123456789abcdef")
 
     def test_no_redirect_is_followed(self):
         for status in 301, 302, 303, 307, 308:
             with self.subTest(status=status):
-                self.api.answer = status, {"Location": self.other.url + "/tokens/crm"}, b""
+                self.api.response = status, {"Location": self.other.url + "/tokens/crm"}, b""
                 with self.assertRaises(sftoken.Refused):
                     sftoken.Tokens(self.api.url, "crm").get()
                 self.assertEqual((self.api.asked, self.other.asked), (["/tokens/crm"], []))

@@ -57,9 +57,13 @@ type gatewayError struct {
 
 func (e *gatewayError) Error() string { return e.message }
 
+func newError(status int, kind, message string) error {
+	return &gatewayError{status, kind, message, "message"}
+}
+
 func forbidden(err error) error {
 	failed, _ := errors.AsType[*AuthError](err)
-	return &gatewayError{http.StatusForbidden, failed.Type + "Exception", failed.Message, "message"}
+	return newError(http.StatusForbidden, failed.Type+"Exception", failed.Message)
 }
 
 // ServeHTTP implements http.Handler.
@@ -70,29 +74,27 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amz-Apigw-Id", strings.ReplaceAll(requestID[:13], "-", "")+"=")
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
 	if err != nil {
-		g.writeError(w, &gatewayError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request Too Long",
-			"message"})
+		writeError(w, newError(http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request Too Long"))
 		return
 	}
 	principal, path, app, err := g.authorize(r, body)
 	if err != nil {
-		g.writeError(w, err)
+		writeError(w, err)
 		return
 	}
 	event, _ := json.Marshal(g.event(r, body, principal, path, app, requestID))
 	// A client that disconnects does not stop the function.
 	response, err := g.Function(context.WithoutCancel(r.Context()), event)
 	if failed, ok := errors.AsType[*FunctionError](err); ok && failed.Type == timedOut {
-		g.writeError(w, &gatewayError{http.StatusGatewayTimeout, "", "Endpoint request timed out", "message"})
+		writeError(w, newError(http.StatusGatewayTimeout, "", "Endpoint request timed out"))
 		return
 	}
-	if err != nil || !g.writeResponse(w, response) {
-		g.writeError(w, &gatewayError{http.StatusBadGateway, "InternalServerErrorException", "Internal server error",
-			"message"})
+	if err != nil || !writeResponse(w, response) {
+		writeError(w, newError(http.StatusBadGateway, "InternalServerErrorException", "Internal server error"))
 	}
 }
 
-func (g *Gateway) writeError(w http.ResponseWriter, err error) {
+func writeError(w http.ResponseWriter, err error) {
 	failed, _ := errors.AsType[*gatewayError](err)
 	w.Header().Set("Content-Type", "application/json")
 	if failed.kind != "" {
@@ -108,9 +110,8 @@ func (g *Gateway) authorize(r *http.Request, body []byte) (p Principal, path, ap
 	match := appPath.FindStringSubmatch(path)
 	switch {
 	case !ok || path != "" && path[0] != '/': // not the stage
-		return p, "", "", &gatewayError{http.StatusForbidden, "ForbiddenException", "Forbidden", "message"}
-	// API Gateway responds to an unknown path or method as to a missing signature.
-	case match == nil || !slices.Contains(methods, r.Method):
+		return p, "", "", newError(http.StatusForbidden, "ForbiddenException", "Forbidden")
+	case match == nil || !slices.Contains(methods, r.Method): // as for a missing signature
 		return p, "", "", forbidden(ErrMissingToken)
 	}
 	p, err = g.Keys.Verify(r, body, "execute-api", g.Region, g.now())
@@ -121,14 +122,14 @@ func (g *Gateway) authorize(r *http.Request, body []byte) (p Principal, path, ap
 		return p, "", "", forbidden(err)
 	}
 	resource := r.Method + path
-	if missing := g.deniedBy(p, resource); missing != "" {
+	if policy := g.deniedBy(p, resource); policy != "" {
 		text := fmt.Sprintf("User: %s is not authorized to perform: execute-api:Invoke on resource: "+
 			"arn:aws:execute-api:%s:********%s:%s/%s/%s because no %s policy allows the execute-api:Invoke action",
-			p.ARN, g.Region, g.Account[max(len(g.Account)-4, 0):], g.APIID, g.Stage, resource, missing)
+			p.ARN, g.Region, g.Account[max(len(g.Account)-4, 0):], g.APIID, g.Stage, resource, policy)
 		return p, "", "", &gatewayError{http.StatusForbidden, "AccessDeniedException", text, "Message"}
 	}
 	if app, err = url.PathUnescape(match[1]); err != nil {
-		return p, "", "", &gatewayError{http.StatusBadRequest, "BadRequestException", "Bad Request", "message"}
+		return p, "", "", newError(http.StatusBadRequest, "BadRequestException", "Bad Request")
 	}
 	return p, path, app, nil
 }
@@ -220,7 +221,7 @@ func orNull[M ~map[string]V, V any](values M) any {
 }
 
 // writeResponse sends the function's response. It reports false if that is not a valid proxy response.
-func (g *Gateway) writeResponse(w http.ResponseWriter, response []byte) bool {
+func writeResponse(w http.ResponseWriter, response []byte) bool {
 	var a struct {
 		StatusCode        int                 `json:"statusCode"`
 		Headers           map[string]string   `json:"headers"`

@@ -3,7 +3,6 @@ package localaws
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
@@ -85,11 +84,11 @@ func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now 
 	if header == "" {
 		return Principal{}, ErrMissingToken
 	}
-	fields, ok := strings.CutPrefix(header, algorithm)
-	parts := authorization(fields)
+	parts := authorization(header)
 	scope := strings.Split(parts["Credential"], "/")
 	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
-	if !ok || err != nil || len(scope) != 5 || parts["SignedHeaders"] == "" || parts["Signature"] == "" {
+	if !strings.HasPrefix(header, algorithm) || err != nil || len(scope) != 5 ||
+		parts["SignedHeaders"] == "" || parts["Signature"] == "" {
 		return Principal{}, ErrIncomplete
 	}
 	signed := strings.Split(parts["SignedHeaders"], ";")
@@ -114,7 +113,11 @@ func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now 
 		return Principal{}, &AuthError{ErrSignature.Type,
 			fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", service)}
 	}
-	return p, k.checkSignature(r, body, p, signed, service, region, at, header)
+	again, err := p.sign(r, body, signed, service, region, at)
+	if err != nil || subtle.ConstantTimeCompare([]byte(again), []byte(parts["Signature"])) != 1 {
+		return Principal{}, ErrSignature
+	}
+	return p, nil
 }
 
 // clockSkewError is for a request that was signed at a time too far from the service's.
@@ -130,9 +133,10 @@ func clockSkewError(at, now time.Time) *AuthError {
 	return &AuthError{ErrSignature.Type, text}
 }
 
-// checkSignature signs the same parts of the request for the same time, and compares the signatures.
-func (k *Keys) checkSignature(r *http.Request, body []byte, p Principal, signed []string, service, region string,
-	at time.Time, want string) error {
+// sign returns the signature of the request's signed headers and body, if p signed them at the time.
+func (p Principal) sign(
+	r *http.Request, body []byte, signed []string, service, region string, at time.Time,
+) (string, error) {
 	again := r.Clone(r.Context())
 	again.URL.Scheme, again.URL.Host, again.Host = "http", r.Host, r.Host
 	again.Header = http.Header{}
@@ -144,29 +148,19 @@ func (k *Keys) checkSignature(r *http.Request, body []byte, p Principal, signed 
 	if !slices.Contains(signed, "content-length") {
 		again.ContentLength = 0
 	}
-	hash := sha256.Sum256(body)
-	payload := hex.EncodeToString(hash[:])
+	payload := fmt.Sprintf("%x", sha256.Sum256(body))
 	if stated := r.Header.Get("X-Amz-Content-Sha256"); stated != "" && stated != payload {
-		return ErrSignature
+		return "", ErrSignature
 	}
-	credentials := aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey,
-		SessionToken: p.SessionToken}
-	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, again, payload, service, region, at); err != nil {
-		return ErrSignature
-	}
-	got := authorization(strings.TrimPrefix(again.Header.Get("Authorization"), algorithm))
-	if subtle.ConstantTimeCompare([]byte(got["Signature"]), []byte(authorization(strings.TrimPrefix(want,
-		algorithm))["Signature"])) != 1 {
-		return ErrSignature
-	}
-	return nil
+	key := aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey, SessionToken: p.SessionToken}
+	err := v4.NewSigner().SignHTTP(r.Context(), key, again, payload, service, region, at)
+	return authorization(again.Header.Get("Authorization"))["Signature"], err
 }
 
 // canonicalString is what API Gateway returns after a wrong signature: the canonical request, including the session
 // token.
 func canonicalString(r *http.Request, body []byte) string {
-	signed := strings.Split(authorization(strings.TrimPrefix(r.Header.Get("Authorization"), algorithm))["SignedHeaders"],
-		";")
+	signed := strings.Split(authorization(r.Header.Get("Authorization"))["SignedHeaders"], ";")
 	var lines strings.Builder
 	fmt.Fprintf(&lines, "%s\n%s\n%s\n", r.Method, r.URL.EscapedPath(), r.URL.RawQuery)
 	for _, name := range signed {
@@ -176,15 +170,14 @@ func canonicalString(r *http.Request, body []byte) string {
 		}
 		fmt.Fprintf(&lines, "%s:%s\n", name, value)
 	}
-	hash := sha256.Sum256(body)
-	fmt.Fprintf(&lines, "\n%s\n%s", strings.Join(signed, ";"), hex.EncodeToString(hash[:]))
+	fmt.Fprintf(&lines, "\n%s\n%x", strings.Join(signed, ";"), sha256.Sum256(body))
 	return fmt.Sprintf("\n\nThe Canonical String for this request should have been\n'%s'\n", lines.String())
 }
 
 // authorization parses the parameters of the header.
-func authorization(text string) map[string]string {
+func authorization(header string) map[string]string {
 	parts := map[string]string{}
-	for part := range strings.SplitSeq(text, ",") {
+	for part := range strings.SplitSeq(strings.TrimPrefix(header, algorithm), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
 		parts[name] = value
 	}

@@ -132,10 +132,10 @@ func TestGatewayAuthorization(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer resp.Body.Close()
-			answer, _ := io.ReadAll(resp.Body)
-			if resp.StatusCode != c.status || !strings.Contains(string(answer), c.says) ||
+			response, _ := io.ReadAll(resp.Body)
+			if resp.StatusCode != c.status || !strings.Contains(string(response), c.says) ||
 				resp.Header.Get("X-Amzn-Requestid") == "" {
-				t.Errorf("HTTP %d: %s", resp.StatusCode, answer)
+				t.Errorf("HTTP %d: %s", resp.StatusCode, response)
 			}
 			if c.status == 403 && resp.Header.Get("X-Amzn-Errortype") == "" {
 				t.Error("no x-amzn-ErrorType")
@@ -211,12 +211,12 @@ func TestGatewayWithCurl(t *testing.T) {
 
 func TestGatewayFunctionErrors(t *testing.T) {
 	t.Parallel()
-	for answer, want := range map[string]int{`{"statusCode":204}`: 204, `{"statusCode":"200"}`: 502, `{}`: 502, `x`: 502,
+	for response, want := range map[string]int{`{"statusCode":204}`: 204, `{"statusCode":"200"}`: 502, `{}`: 502, `x`: 502,
 		`{"statusCode":200,"isBase64Encoded":true,"body":"%"}`: 502} {
 		g := &Gateway{Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: NewKeys(session),
-			Function: func(context.Context, []byte) ([]byte, error) { return []byte(answer), nil }}
+			Function: func(context.Context, []byte) ([]byte, error) { return []byte(response), nil }}
 		if got := through(t, g); got != want {
-			t.Errorf("%s: HTTP %d, want %d", answer, got, want)
+			t.Errorf("%s: HTTP %d, want %d", response, got, want)
 		}
 	}
 	for err, want := range map[error]int{errors.New("x"): 502, &FunctionError{timedOut, ""}: 504,

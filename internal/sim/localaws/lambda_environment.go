@@ -128,21 +128,20 @@ func (e *environment) kill() {
 func (e *environment) variables(api string) []string {
 	c, credentials := e.config, e.config.Credentials
 	if credentials.AccessKeyID == "" {
-		credentials.AccessKeyID, credentials.SecretAccessKey, credentials.SessionToken = "ASIALOCALEXECUTION",
-			"local-execution-only", "local-session"
+		credentials = Principal{
+			AccessKeyID: "ASIALOCALEXECUTION", SecretAccessKey: "local-execution-only", SessionToken: "local-session",
+		}
 	}
+	stream := time.Now().UTC().Format("2006/01/02/") + "[$LATEST]" + strings.ReplaceAll(newUUID(), "-", "")
 	variables := map[string]string{
-		"AWS_LAMBDA_RUNTIME_API": api, "_HANDLER": "bootstrap", "LAMBDA_TASK_ROOT": e.cmd.Dir,
-		"LAMBDA_RUNTIME_DIR": "/var/runtime",
-		"AWS_REGION":         c.Region, "AWS_DEFAULT_REGION": c.Region, "AWS_EXECUTION_ENV": "AWS_Lambda_Image",
-		"AWS_ACCESS_KEY_ID": credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY": credentials.SecretAccessKey,
+		"AWS_LAMBDA_RUNTIME_API": api, "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
 		"AWS_LAMBDA_FUNCTION_NAME": c.Name, "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
-		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + c.Name,
-		"AWS_LAMBDA_LOG_STREAM_NAME": time.Now().UTC().Format("2006/01/02/") + "[$LATEST]" +
-			strings.ReplaceAll(newUUID(), "-", ""),
-		"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand", "TZ": ":UTC", "LANG": "en_US.UTF-8",
-		"PATH": "/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256", "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/" + c.Name,
+		"AWS_LAMBDA_LOG_STREAM_NAME": stream, "AWS_EXECUTION_ENV": "AWS_Lambda_Image",
+		"AWS_REGION": c.Region, "AWS_DEFAULT_REGION": c.Region,
+		"AWS_ACCESS_KEY_ID": credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY": credentials.SecretAccessKey,
+		"_HANDLER": "bootstrap", "LAMBDA_TASK_ROOT": e.cmd.Dir, "LAMBDA_RUNTIME_DIR": "/var/runtime",
+		"TZ": ":UTC", "LANG": "en_US.UTF-8", "PATH": "/usr/local/bin:/usr/bin/:/bin:/opt/bin",
 	}
 	if credentials.SessionToken != "" {
 		variables["AWS_SESSION_TOKEN"] = credentials.SessionToken
@@ -194,8 +193,7 @@ func (e *environment) serveNext(w http.ResponseWriter, r *http.Request) {
 		header["Content-Type"] = []string{"application/json"}
 		header["Lambda-Runtime-Aws-Request-Id"] = []string{inv.id}
 		header["Lambda-Runtime-Deadline-Ms"] = []string{strconv.FormatInt(inv.deadline.UnixMilli(), 10)}
-		header["Lambda-Runtime-Invoked-Function-Arn"] = []string{fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s",
-			e.config.Region, e.config.Account, e.config.Name)}
+		header["Lambda-Runtime-Invoked-Function-Arn"] = []string{e.config.arn()}
 		header["Lambda-Runtime-Trace-Id"] = []string{"Root=1-" + inv.id[:8] + "-" +
 			strings.ReplaceAll(inv.id[9:], "-", "")[:24] + ";Sampled=0"}
 		_, _ = w.Write(inv.payload)

@@ -77,8 +77,10 @@ func NewFunction(config FunctionConfig) *Function {
 }
 
 // ARN returns the function's ARN.
-func (f *Function) ARN() string {
-	return fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", f.config.Region, f.config.Account, f.config.Name)
+func (f *Function) ARN() string { return f.config.arn() }
+
+func (c *FunctionConfig) arn() string {
+	return fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", c.Region, c.Account, c.Name)
 }
 
 // Invoke sends payload to the function and returns its response, or a *FunctionError. It waits while all processes are
@@ -95,7 +97,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 
 // Start starts another process, once the limit allows it, and returns the time until it requested its first event.
 func (f *Function) Start(ctx context.Context) (time.Duration, error) {
-	begun := time.Now()
+	start := time.Now()
 	select {
 	case <-f.capacity:
 	case <-ctx.Done():
@@ -105,7 +107,7 @@ func (f *Function) Start(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	took := e.readyAt.Sub(begun)
+	took := e.readyAt.Sub(start)
 	f.release(e)
 	return took, nil
 }

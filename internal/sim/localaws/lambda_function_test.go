@@ -79,13 +79,13 @@ func newEcho(t *testing.T, config FunctionConfig) *Function {
 
 func ask(t *testing.T, f *Function, event string) (map[string]float64, error) {
 	t.Helper()
-	answer, err := f.Invoke(t.Context(), []byte(event))
+	response, err := f.Invoke(t.Context(), []byte(event))
 	if err != nil {
 		return nil, err
 	}
 	var fields map[string]float64
-	if err := json.Unmarshal(answer, &fields); err != nil {
-		t.Fatalf("%s: %v", answer, err)
+	if err := json.Unmarshal(response, &fields); err != nil {
+		t.Fatalf("%s: %v", response, err)
 	}
 	return fields, nil
 }

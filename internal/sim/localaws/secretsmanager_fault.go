@@ -11,15 +11,14 @@ import (
 
 // Fault is a way in which Secrets Manager fails.
 type Fault struct {
-	Secret string        // name or ARN; empty: any secret
-	Delay  time.Duration // before anything else
-	// return this error, such as ThrottlingException, and do nothing
-	Code             string
-	Status           int  // of that error; zero: 400
-	Reset            bool // reset the connection, and do nothing
-	ResetAfterCommit bool // process the request, and close the connection without a response
-	BodyOnly         bool // process the request, and send the body without an HTTP header
-	Hang             bool // do nothing, and send nothing until the client gives up
+	Secret           string        // name or ARN; empty: any secret
+	Delay            time.Duration // before anything else
+	Code             string        // return this error, such as ThrottlingException, and do nothing
+	Status           int           // of that error; zero: 400
+	Reset            bool          // reset the connection, and do nothing
+	ResetAfterCommit bool          // process the request, and close the connection without a response
+	BodyOnly         bool          // process the request, and send the body without an HTTP header
+	Hang             bool          // do nothing, and send nothing until the client gives up
 }
 
 type pendingFault struct {

@@ -119,7 +119,7 @@ func TestFaultConnections(t *testing.T) {
 		s.value("", "", "one", token1) // not done
 		m.InjectFault("PutSecretValue", Fault{ResetAfterCommit: true}, 1)
 		if err := s.tryPut("two", token2); err == nil {
-			t.Error("a lost answer has come")
+			t.Error("a lost response has arrived")
 		}
 		s.value("", "", "two", token2) // done
 		s.put("two", token2)           // and harmless to repeat

@@ -39,10 +39,10 @@ func FuzzRequest(f *testing.F) {
 			r.Header["X-Amz-Target"] = []string{"secretsmanager." + call[0]}
 			w := httptest.NewRecorder()
 			m.ServeHTTP(w, r)
-			var answer map[string]any
-			err := json.Unmarshal(w.Body.Bytes(), &answer)
+			var response map[string]any
+			err := json.Unmarshal(w.Body.Bytes(), &response)
 			if err != nil || w.Code != 200 &&
-				(answer["__type"] == nil || answer["__type"] != w.Header().Get("X-Amzn-Errortype")) {
+				(response["__type"] == nil || response["__type"] != w.Header().Get("X-Amzn-Errortype")) {
 				t.Errorf("HTTP %d: %s", w.Code, w.Body)
 			}
 		}

@@ -274,7 +274,7 @@ func TestBackgroundRotation(t *testing.T) {
 		s.create("one", token1)
 		rotate := &secretsmanager.RotateSecretInput{SecretId: s.name, RotationLambdaARN: aws.String(lambdaARN),
 			ClientRequestToken: aws.String(token2)}
-		_, err := s.client.RotateSecret(t.Context(), rotate) // answers while the function works
+		_, err := s.client.RotateSecret(t.Context(), rotate) // returns while the function runs
 		s.ok(err)
 		s.labels(token2, "AWSPENDING")
 		_, err = s.client.RotateSecret(t.Context(), rotate)

@@ -30,14 +30,19 @@ func (m *SecretsManager) getSecretValue(in *input) (any, error) {
 		return nil, apiErr("ResourceNotFoundException",
 			"Secrets Manager can't find the specified secret value for staging label: %s", label)
 	}
-	out := map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": v.id, "VersionStages": slices.Clone(v.labels),
-		"CreatedDate": seconds(v.created)}
+	out := v.entry(s)
+	out["CreatedDate"] = seconds(v.created)
 	if v.text != nil {
 		out["SecretString"] = *v.text
 	} else {
 		out["SecretBinary"] = v.binary
 	}
 	return out, nil
+}
+
+// entry is a version in the responses of GetSecretValue and PutSecretValue.
+func (v *version) entry(s *secret) map[string]any {
+	return map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": v.id, "VersionStages": slices.Clone(v.labels)}
 }
 
 func (m *SecretsManager) putSecretValue(in *input) (any, error) {
@@ -53,7 +58,7 @@ func (m *SecretsManager) putSecretValue(in *input) (any, error) {
 	if announced == nil { // a version written by a person counts as a rotation
 		s.reschedule(m.config.Now())
 	}
-	return map[string]any{"ARN": s.arn, "Name": s.name, "VersionId": v.id, "VersionStages": slices.Clone(v.labels)}, nil
+	return v.entry(s), nil
 }
 
 func (m *SecretsManager) listSecretVersionIds(in *input) (any, error) {
@@ -64,8 +69,7 @@ func (m *SecretsManager) listSecretVersionIds(in *input) (any, error) {
 	all := slices.SortedFunc(maps.Values(s.versions),
 		func(a, b *version) int { return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.id, b.id)) })
 	all = slices.DeleteFunc(all, func(v *version) bool {
-		return !v.stored() || len(v.labels) == 0 &&
-			!in.IncludeDeprecated
+		return !v.stored() || len(v.labels) == 0 && !in.IncludeDeprecated
 	})
 	some, next, err := page(all, in)
 	if err != nil {

@@ -5,7 +5,9 @@ package simtest
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -68,9 +71,7 @@ func New(t testing.TB, o Options) *Harness {
 	h.Secrets = h.SDK(h.HTTPClient())
 	if !o.NoSecret {
 		value := h.Value(h.App.Credentials())
-		for name, field := range o.Secret {
-			value[name] = field
-		}
+		maps.Copy(value, o.Secret)
 		h.CreateSecret(AppName, value)
 	}
 	return h
@@ -159,6 +160,14 @@ func (h *Harness) StoreText(value string, labels ...string) string {
 	return *out.VersionId
 }
 
+// StoreWith stores the credentials of App in a new version of AppName's secret, with one more field.
+func (h *Harness) StoreWith(field string, content any) {
+	h.T.Helper()
+	value := h.Value(h.App.Credentials())
+	value[field] = content
+	h.Store(value)
+}
+
 func encode(value map[string]any) string {
 	text, _ := json.Marshal(value) // strings, lists and maps of them always can be
 	return string(text)
@@ -172,10 +181,8 @@ func (h *Harness) VersionWithLabel(label string) string {
 	})
 	h.Must(err)
 	for id, labels := range out.VersionIdsToStages {
-		for _, l := range labels {
-			if l == label {
-				return id
-			}
+		if slices.Contains(labels, label) {
+			return id
 		}
 	}
 	return ""
@@ -192,6 +199,16 @@ func (h *Harness) Label(label, version string) {
 	}
 	_, err := h.Secrets.UpdateSecretVersionStage(h.T.Context(), input)
 	h.Must(err)
+}
+
+// Current returns the id of the version with AWSCURRENT.
+func (h *Harness) Current() string { h.T.Helper(); return h.VersionWithLabel(appsecret.Current) }
+
+// Compromise labels the current version as compromised, and stores new credentials of App.
+func (h *Harness) Compromise() {
+	h.T.Helper()
+	h.Label(appsecret.Compromised, h.Current())
+	h.Store(h.Value(h.App.Regenerate()))
 }
 
 // Requests returns how many requests the org has received at all of its endpoints.

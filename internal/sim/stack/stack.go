@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net"
@@ -15,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -133,14 +130,21 @@ func (s *Stack) WaitIdle(ctx context.Context) error {
 	return nil
 }
 
-// serve serves h at addr until the stack is closed. An error names the flag of `sftoken local` that sets the address.
+// ListenError is an error of an address in Config.
+type ListenError struct {
+	Flag string // of `sftoken local`, that sets the address
+	Err  error
+}
+
+func (e *ListenError) Error() string { return e.Flag + ": " + e.Err.Error() }
+
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// serve serves h at addr until the stack is closed. It listens with TLS unless secure is nil.
 func (s *Stack) serve(flag, addr string, h http.Handler, secure *tls.Config) (string, error) {
 	listener, err := net.Listen("tcp", cmp.Or(addr, "127.0.0.1:0"))
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return "", fmt.Errorf("%w: does another `sftoken local` run? If not, choose another address with %s", err, flag)
-	case err != nil:
-		return "", fmt.Errorf("%s: %w: want HOST:PORT, like 127.0.0.1:8081", flag, err)
+	if err != nil {
+		return "", &ListenError{flag, err}
 	}
 	url := "http://" + listener.Addr().String()
 	if secure != nil {

@@ -130,7 +130,7 @@ func randomText(n int) string {
 // each.
 func newID(prefix string) string {
 	id := prefix + randomText(15-len(prefix))
-	suffix := ""
+	suffix := make([]byte, 0, 3)
 	for part := range 3 {
 		bits := 0
 		for i := range 5 {
@@ -138,7 +138,7 @@ func newID(prefix string) string {
 				bits |= 1 << i
 			}
 		}
-		suffix += (capital + "012345")[bits : bits+1]
+		suffix = append(suffix, (capital + "012345")[bits])
 	}
-	return id + suffix
+	return id + string(suffix)
 }

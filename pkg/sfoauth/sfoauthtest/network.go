@@ -2,6 +2,7 @@ package sfoauthtest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Network is an in-memory network of several hosts without latency. A goroutine that waits for it is durably blocked
@@ -50,7 +52,8 @@ func (n *Network) Serve(addr string, h http.Handler) (stop func(), err error) {
 
 // serve serves h until stop is called. stop returns when the listener is closed.
 func serve(l net.Listener, h http.Handler) (stop func()) {
-	server := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)} // silent, because of injected faults
+	silent := log.New(io.Discard, "", 0) // injected faults would fill the log
+	server := &http.Server{Handler: h, ErrorLog: silent, ReadHeaderTimeout: time.Minute}
 	var done sync.WaitGroup
 	done.Go(func() { _ = server.Serve(l) }) // returns when closed
 	return func() {
@@ -199,7 +202,7 @@ func (c *conn) Write(b []byte) (int, error) {
 
 // mapError returns the error of TCP for a connection that the peer has reset.
 func (c *conn) mapError(op string, err error) error {
-	if c.peerReset.Load() && (err == io.EOF || err == io.ErrClosedPipe) {
+	if c.peerReset.Load() && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)) {
 		return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: syscall.ECONNRESET}
 	}
 	return err

@@ -212,6 +212,7 @@ func TestTokenRequest(t *testing.T) {
 			unsupportedGrant, "Authorization"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 			r := test.ask(h)
 			if status := map[bool]int{true: 200, false: 400}[test.want == ""]; r.status != status || r.errorCode() != test.want {
@@ -263,6 +264,7 @@ func TestSetupErrors(t *testing.T) {
 		{"frozen user", user(func(o *userOptions) { o.Frozen = true }), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 			key, secret := h.app.Credentials()
 			test.setup(h)

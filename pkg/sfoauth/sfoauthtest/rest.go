@@ -15,7 +15,7 @@ const oldestVersion = 31
 // rest serves the REST API except for the Connect REST API.
 func (o *Org) rest(r *request) *response {
 	if r.ids["version"] == "" {
-		return o.versions(r)
+		return o.versions()
 	}
 	s, failed := o.restSession(r)
 	if failed != nil {
@@ -80,7 +80,7 @@ func apiScope(scopes string) bool {
 }
 
 // versions lists the versions of the REST API, which needs no token.
-func (o *Org) versions(r *request) *response {
+func (o *Org) versions() *response {
 	var list []map[string]string
 	for v := oldestVersion; v <= o.config.APIVersion; v++ {
 		// Three releases a year: version 65 is Winter '26.

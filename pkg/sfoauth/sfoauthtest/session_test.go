@@ -51,8 +51,8 @@ func TestSessionExtension(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		use  func(*harness, string)
-		at   time.Duration // of the use, in minutes
-		end  time.Duration // in minutes
+		at   int // of the use, in minutes
+		end  int // in minutes
 	}{
 		{"REST in the first half", func(h *harness, token string) { h.get(limits, token) }, 10, 30},
 		{"REST in the second half", func(h *harness, token string) { h.get(limits, token) }, 20, 50},
@@ -61,11 +61,12 @@ func TestSessionExtension(t *testing.T) {
 		{"another login", func(h *harness, token string) { h.token() }, 20, 30},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			h := newHarness(t, sfoauthtest.Config{SessionTimeout: 30 * time.Minute}, sfoauthtest.AppOptions{})
 			start, token := h.now, h.token()
-			h.now = start.Add(test.at * time.Minute)
+			h.now = start.Add(time.Duration(test.at) * time.Minute)
 			test.use(h, token)
-			if got := h.org.TokenExpiry(token).Sub(start); got != test.end*time.Minute {
+			if got := h.org.TokenExpiry(token).Sub(start); got != time.Duration(test.end)*time.Minute {
 				t.Errorf("ends after %v, want %d minutes", got, test.end)
 			}
 		})

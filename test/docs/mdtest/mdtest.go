@@ -3,7 +3,9 @@ package mdtest
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -112,6 +114,28 @@ func Read(t testing.TB, path string) *Page {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// ReadAll parses every page of the repository whose root is given.
+func ReadAll(t testing.TB, root string) []*Page {
+	t.Helper()
+	var pages []*Page
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != root ||
+			entry.Name() == "testdata" || entry.Name() == "node_modules"):
+			return fs.SkipDir
+		case filepath.Ext(path) == ".md":
+			pages = append(pages, Read(t, path))
+		}
+		return nil
+	})
+	if err != nil || len(pages) < 20 {
+		t.Fatalf("found %d pages: %v", len(pages), err)
+	}
+	return pages
 }
 
 // TablesUnder returns the rows of each table between the heading and the next one of its level. It fails the test if

@@ -1,5 +1,5 @@
-// A simulated org for tests in another language. It serves the org on a free port of this machine and does what it is told, one
-// JSON object a line on standard input, answering with one a line, until standard input ends. Secrets pass through pipes alone.
+// A simulated org for tests in another language. It serves the org on a free port of this machine. Commands arrive on
+// standard input and responses go to standard output, one JSON object a line, until standard input ends.
 package main
 
 import (
@@ -11,16 +11,16 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// command is one line of standard input.
+// command is a line of standard input.
 type command struct {
-	Do       string // app, pair, regenerate, change, fail, heal, seen, secrets
+	Do       string // app, credentials, regenerate, change, inject_fault, clear_faults, stats or secrets
 	App      string // the app's name
-	Pair     bool   // of app: its user may change the app's pair through the API
+	Rotates  bool   // of app: its user may change the app's credentials through the API
 	FlowOff  bool   // of change
 	Frozen   bool   // of change: the app's user is frozen
-	Endpoint string // of fail: an sfoauthtest.Endpoint
-	Fault    string // of fail: the name of one of sfoauthtest.AllFaults
-	Times    int    // of fail; zero: until heal
+	Endpoint string // of inject_fault: an sfoauthtest.Endpoint
+	Fault    string // of inject_fault: the name of one of sfoauthtest.AllFaults
+	Times    int    // of inject_fault; zero: until clear_faults
 }
 
 func main() {
@@ -37,8 +37,8 @@ func run() error {
 		return err
 	}
 	defer server.Close()
-	answers := json.NewEncoder(os.Stdout)
-	if err := answers.Encode(map[string]string{"url": server.URL, "orgId": org.ID()}); err != nil {
+	responses := json.NewEncoder(os.Stdout)
+	if err := responses.Encode(map[string]string{"url": server.URL, "orgId": org.ID()}); err != nil {
 		return err
 	}
 	apps := map[string]*sfoauthtest.App{}
@@ -47,29 +47,31 @@ func run() error {
 		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
 			return err
 		}
-		answer, err := obey(org, apps, c)
+		response, err := execute(org, apps, c)
 		if err != nil {
-			answer = map[string]string{"error": err.Error()}
+			response = map[string]string{"error": err.Error()}
 		}
-		if err := answers.Encode(answer); err != nil {
+		if err := responses.Encode(response); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func obey(org *sfoauthtest.Org, apps map[string]*sfoauthtest.App, c command) (any, error) {
+func execute(org *sfoauthtest.Org, apps map[string]*sfoauthtest.App, c command) (any, error) {
 	app := apps[c.App]
-	if app == nil && (c.Do == "regenerate" || c.Do == "change" || c.Do == "pair") {
+	if app == nil && (c.Do == "regenerate" || c.Do == "change" || c.Do == "credentials") {
 		return nil, fmt.Errorf("no app %q", c.App)
 	}
 	switch c.Do {
 	case "app":
 		app = org.AddApp(sfoauthtest.AppOptions{Name: c.App})
-		app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = c.Pair, c.Pair })
+		app.User.Change(func(u *sfoauthtest.UserOptions) {
+			u.ExternalClientAppDeveloper, u.ViewClientSecret = c.Rotates, c.Rotates
+		})
 		apps[c.App] = app
 		return describe(app), nil
-	case "pair":
+	case "credentials":
 		return describe(app), nil
 	case "regenerate":
 		app.Regenerate()
@@ -77,26 +79,29 @@ func obey(org *sfoauthtest.Org, apps map[string]*sfoauthtest.App, c command) (an
 	case "change":
 		app.Change(func(o *sfoauthtest.AppOptions) { o.FlowOff = c.FlowOff })
 		app.User.Change(func(u *sfoauthtest.UserOptions) { u.Frozen = c.Frozen })
-	case "fail":
-		return nil, fail(org, c)
-	case "heal":
+		return nil, nil
+	case "inject_fault":
+		return nil, injectFault(org, c)
+	case "clear_faults":
 		org.ClearFaults()
-	case "seen":
+		return nil, nil
+	case "stats":
 		return org.Stats(), nil
 	case "secrets":
 		return org.Secrets(), nil
 	default:
 		return nil, fmt.Errorf("unknown command %q", c.Do)
 	}
-	return nil, nil
 }
 
 func describe(app *sfoauthtest.App) map[string]string {
 	key, secret := app.Credentials()
-	return map[string]string{"appId": app.ID, "consumerId": app.ConsumerID, "consumerKey": key, "consumerSecret": secret}
+	return map[string]string{
+		"appId": app.ID, "consumerId": app.ConsumerID, "consumerKey": key, "consumerSecret": secret,
+	}
 }
 
-func fail(org *sfoauthtest.Org, c command) error {
+func injectFault(org *sfoauthtest.Org, c command) error {
 	for _, f := range sfoauthtest.AllFaults() {
 		if f.String() == c.Fault {
 			org.InjectFault(sfoauthtest.Endpoint(c.Endpoint), f, c.Times)

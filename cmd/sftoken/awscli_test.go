@@ -1,5 +1,3 @@
-// aws stands in for the AWS CLI in the test of the documentation: `aws secretsmanager <operation> --<parameter> <value> …`, with the
-// names that the SDK knows, which are the CLI's. What it does not know fails.
 package main
 
 import (
@@ -13,14 +11,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-func main() {
-	if err := run(os.Args[1:]); err != nil {
+// awsCommand is the part of the AWS CLI that the documentation uses: aws secretsmanager OPERATION --PARAMETER VALUE.
+// It calls the SDK's operation of that name and fails if there is no such operation or parameter.
+func awsCommand() {
+	if err := callAWS(os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "aws: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string) error {
+func callAWS(args []string) error {
 	if len(args) < 2 || args[0] != "secretsmanager" {
 		return fmt.Errorf("want secretsmanager and an operation, not %q", args)
 	}
@@ -42,13 +42,13 @@ func run(args []string) error {
 		field.Set(reflect.ValueOf(&args[1]))
 	}
 	out := operation.Call([]reflect.Value{reflect.ValueOf(context.Background()), input})
-	if err, failed := out[1].Interface().(error); failed {
+	if err, failed := reflect.TypeAssert[error](out[1]); failed {
 		return err
 	}
 	return nil
 }
 
-// pascal turns cancel-rotate-secret into CancelRotateSecret.
+// pascal returns CancelRotateSecret for cancel-rotate-secret.
 func pascal(name string) string {
 	var b strings.Builder
 	for part := range strings.SplitSeq(name, "-") {
