@@ -40,7 +40,7 @@ lint: ## golangci-lint (.golangci.yml), govulncheck, go mod tidy
 cross: ## vet and compile the command-line tool for macOS and Windows
 	@set -e; for platform in $(PLATFORMS); do \
 		echo "$$platform"; export CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
-		go vet ./cmd/sftoken ./internal/sim/localaws; go build -o /dev/null ./cmd/sftoken; \
+		go vet ./cmd/sftoken ./internal/sim/...; go build -o /dev/null ./cmd/sftoken; \
 	done
 
 bench: ## speed, as ratios against a no-op function in the same run

@@ -75,7 +75,7 @@ func TestPutKeepsStoredFields(t *testing.T) {
 		"a binary value": {&secretsmanager.PutSecretValueInput{SecretBinary: good},
 			"would lose the whole value\n"},
 		"a misspelt field": {text(strings.Replace(string(good), "allowedPrincipals", "AllowedPrincipals", 1)),
-			"is allowedPrincipals meant"},
+			"did you mean allowedPrincipals"},
 		"an invalid list": {text(strings.Replace(string(good), `["111111111111"`, `["11111111"`, 1)),
 			"allowedPrincipals: entry 1"},
 		"a field that is not a string": {text(strings.Replace(string(good), `"orgId":"`, `"orgId":7,"was":"`, 1)),

@@ -130,7 +130,7 @@ func Parse(id, value string) (*Version, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if known, ok := NearMiss(name); ok {
-			errs = append(errs, fmt.Errorf("%q is not a field: did you mean %s?", name, known))
+			errs = append(errs, fmt.Errorf("%q is not a field (did you mean %s?)", name, known))
 			if known == principalsField {
 				v.AllowedPrincipals = &Principals{}
 			}

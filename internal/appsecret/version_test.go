@@ -48,7 +48,7 @@ func TestParseErrors(t *testing.T) {
 		`{"consumerKey":7,"consumerSecret":"b","baseUri":"x"}`:         "consumerKey is not a string",
 		`{"consumerKey":"a","consumerSecret":{"x":"y"},"baseUri":"x"}`: "consumerSecret is not a string",
 		// A name that is nearly a field's, in each way of missing it.
-		good("AllowedPrincipals", `["222222222222"]`):   `"AllowedPrincipals" is not a field: did you mean allowed`,
+		good("AllowedPrincipals", `["222222222222"]`):   `"AllowedPrincipals" is not a field (did you mean allowed`,
 		good("allowedPrincipal", `["222222222222"]`):    "did you mean allowedPrincipals?",
 		good("allowed_principals", `["222222222222"]`):  "did you mean allowedPrincipals?",
 		good("allowed-Principals ", `["222222222222"]`): "did you mean allowedPrincipals?",
