@@ -29,8 +29,8 @@ type apiFlags struct {
 
 func (f *apiFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.url, "url", "",
-		"the API's address: `URL` is the deployment's output ApiUrl (default $SFTOKEN_URL)")
-	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to try")
+		"`URL` of the API: the deployment's output ApiUrl (default $SFTOKEN_URL)")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "time limit, including retries")
 }
 
 const urlVariableHelp = "the API's address, if --url is not passed"

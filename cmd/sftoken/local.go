@@ -90,8 +90,8 @@ for Python's requests, NODE_EXTRA_CA_CERTS for Node.`,
 	flags.StringVar(&file, "secrets", "", "use a real org: a `FILE` that maps apps to secret values")
 	flags.StringArrayVar(&c.Env, "env", nil, "set an environment variable of the functions, `NAME=value`; may be repeated")
 	flags.BoolVar(&c.NoFunctions, "no-functions", false,
-		"start only the org and AWS, for functions that run elsewhere: sam local")
-	flags.BoolVar(&asJSON, "json", false, "for machines: one JSON object with the addresses and keys")
+		"start only the simulated org and AWS, for functions that run elsewhere, such as in sam local")
+	flags.BoolVar(&asJSON, "json", false, "print the addresses and keys as one JSON object")
 	return cmd
 }
 

@@ -16,7 +16,7 @@ func (d *demo) vend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.check(status == http.StatusForbidden, "API Gateway refuses an unsigned request: HTTP %d.",
+	if err := d.check(status == http.StatusForbidden, "API Gateway rejects an unsigned request: HTTP %d.",
 		status); err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func (d *demo) vend(ctx context.Context) error {
 	_, err = d.fetch(ctx, wrong)
 	refused, _ := errors.AsType[*sftoken.Error](err)
 	if err := d.check(refused != nil && refused.Status == http.StatusForbidden,
-		"It refuses a request signed with the wrong key."); err != nil {
+		"It rejects a request signed with the wrong key."); err != nil {
 		return err
 	}
 	before := d.logins()
