@@ -82,7 +82,7 @@ failed.`,
 		},
 	}
 	api.add(cmd)
-	cmd.Flags().Lookup("timeout").Usage = "the limit of each check"
+	cmd.Flags().Lookup("timeout").Usage = "time limit of each check"
 	secret.add(cmd)
 	cmd.Flags().StringVar(&adminApp, "admin-app", os.Getenv("ADMIN_APP"),
 		"the `APP` whose login rotates the credentials, as the deployment's AdminApp")

@@ -27,8 +27,8 @@ func newExec() *cobra.Command {
 		Use: "exec APP [flags] -- COMMAND [ARGUMENT …]", GroupID: callerGroup, DisableFlagsInUseLine: true,
 		Short: "Run a command with an access token in its environment",
 		Long: `Run a command with an access token for the app in SF_ACCESS_TOKEN and the URL of
-its org in SF_INSTANCE_URL. The token is in no command line, which every user of
-a machine can read.
+its org in SF_INSTANCE_URL. The token never appears in a command line, which
+every user of the machine can read.
 
 The token is fetched once. A command that runs for longer than the token is
 valid gets another with "sftoken get". Signals are forwarded to the command.`,
