@@ -56,7 +56,8 @@ func TestUserMessageFromAWS(t *testing.T) {
 	denied := &smithy.OperationError{ServiceID: "Secrets Manager", OperationName: "RotateSecret", Err: fmt.Errorf(
 		"https response error StatusCode: 400, RequestID: x, %w",
 		&smithy.GenericAPIError{Code: "AccessDeniedException", Message: "not authorized"})}
-	err := fmt.Errorf("cannot remove COMPROMISED from version 1 (%w): %w", denied, errors.New("the rotate function failed"))
+	failed := errors.New("the rotate function failed")
+	err := fmt.Errorf("cannot remove COMPROMISED from version 1 (%w): %w", denied, failed)
 	want := "error: cannot remove COMPROMISED from version 1 (RotateSecret: AccessDeniedException: not authorized): " +
 		"the rotate function failed\nhint: this command needs the AWS credentials of the API's owner"
 	if got := userMessage(err); got != want {
