@@ -44,7 +44,7 @@ valid gets another with "sftoken get". Signals are forwarded to the command.`,
 		}),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
-				return usagef("want: sftoken exec APP -- COMMAND")
+				return withHint(usagef("want an app, --, and a command"), "for example `sftoken exec crm -- COMMAND`")
 			}
 			return appArg(cmd, args[:1])
 		},
