@@ -132,7 +132,6 @@ func awsMessage(err error) (message, hint string) {
 	if !ok || !isResponse {
 		return "", ""
 	}
-	context, _, _ := strings.Cut(err.Error(), "operation error ")
 	switch {
 	case strings.Contains(api.ErrorMessage(), "marked for deletion"):
 		hint = "restore it with `aws secretsmanager restore-secret --secret-id NAME`"
@@ -141,5 +140,6 @@ func awsMessage(err error) (message, hint string) {
 	case api.ErrorCode() == "AccessDeniedException":
 		hint = "this command needs the AWS credentials of the API's owner"
 	}
-	return context + operation.Operation() + ": " + api.ErrorCode() + ": " + api.ErrorMessage(), hint
+	short := operation.Operation() + ": " + api.ErrorCode() + ": " + api.ErrorMessage()
+	return strings.Replace(err.Error(), operation.Error(), short, 1), hint
 }

@@ -24,7 +24,7 @@ func (f *rotateFlags) check(api *apiFlags) error {
 	case (f.version != "" || f.label != "") && !f.compromised:
 		return usagef("--version-id and --label identify the compromised version: they require --compromised")
 	case f.version != "" && f.label != "":
-		return usagef("--version-id and --label exclude each other")
+		return usagef("--version-id and --label cannot be used together")
 	case f.compromised && api.address() != "":
 		return api.check()
 	}

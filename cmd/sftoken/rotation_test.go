@@ -76,6 +76,46 @@ func TestRotateCompromisedInterrupted(t *testing.T) {
 	}
 }
 
+// A version that was labelled before the command keeps its label, and the command says nothing else.
+func TestRotateCompromisedAgain(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		v.put("made", "AWSCURRENT")
+		v.rotating(func(context.Context) error { return errors.New("down") })
+		v.move("COMPROMISED", v.secret().VersionWithLabel("AWSCURRENT"))
+		r := v.rotation()
+		r.timeout = 10 * time.Second
+		err := r.rotateCompromised(v.t.Context())
+		if err == nil || strings.Contains(err.Error(), "no longer labelled") || !r.Compromised ||
+			!v.secret().HasLabel(r.Leaked, "COMPROMISED") {
+			v.t.Errorf("labelled: %t, %v", r.Compromised, err)
+		}
+		synctest.Wait()
+	})
+}
+
+// Compromised credentials that may be current are rotated.
+func TestCompromisedIsCurrent(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		v.put("made", "AWSCURRENT")
+		r := v.rotation()
+		r.Leaked = r.secret.VersionWithLabel("AWSPREVIOUS")
+		if r.compromisedIsCurrent(v.t.Context()) {
+			v.t.Error("other credentials are taken for the current ones")
+		}
+		v.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+		if !r.compromisedIsCurrent(v.t.Context()) {
+			v.t.Error("unreadable credentials are taken for others")
+		}
+		v.aws.ClearFaults()
+		v.put("made", "AWSCURRENT")
+		r.secret = v.secret()
+		r.Leaked = r.secret.VersionWithLabel("AWSPREVIOUS")
+		if !r.compromisedIsCurrent(v.t.Context()) {
+			v.t.Error("the current credentials in another version are taken for others")
+		}
+	})
+}
+
 // Secrets Manager does not report that a rotation has failed.
 func TestRotateReportsStall(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -377,4 +378,56 @@ func TestPutFirstVersion(t *testing.T) {
 			v.t.Error(err)
 		}
 	})
+}
+
+// What put does about AWSPREVIOUS when Salesforce cannot be reached.
+func TestProtectLastWorking(t *testing.T) {
+	pending := func(v *fakeSecrets, id string) { v.move("AWSPENDING", id) }
+	rejected := func(v *fakeSecrets, id string) { v.move("REJECTED", id) }
+	denied := func(v *fakeSecrets, _ string) {
+		v.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+	}
+	nothing := func(*fakeSecrets, string) {}
+	for name, c := range map[string]struct {
+		change   func(v *fakeSecrets, previous string)
+		version  string // the credentials to store
+		verified bool   // they have logged in
+		keep     bool
+		says     string // empty if there is no error
+	}{
+		"verified":                        {nothing, "mine", true, true, ""},
+		"not verified":                    {nothing, "mine", false, false, "may be the last one that does"},
+		"previous also AWSPENDING":        {pending, "mine", true, true, ""},
+		"previous has a label that stays": {rejected, "mine", false, false, ""},
+		"unreadable, verified":            {denied, "mine", true, true, ""},
+		"unreadable, not verified":        {denied, "mine", false, false, "cannot find out whether AWSPREVIOUS works"},
+		"the previous credentials":        {nothing, "first", true, false, ""},
+		"the current credentials":         {nothing, "second", true, false, ""},
+		"the current ones, not verified":  {nothing, "second", false, false, "may be the last one that does"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runSynctest(t, func(v *fakeSecrets) {
+				v.put("second", appsecret.Current)
+				previous := v.secret().VersionWithLabel(appsecret.Previous)
+				c.change(v, previous)
+				s := v.store(v.t.Context(), appsecret.Current, "")
+				s.verified, s.login.httpClient = c.verified, &http.Client{Transport: noNetwork{}}
+				version, err := appsecret.Parse("", credentialsJSON(c.version))
+				v.must(err)
+				keep, err := s.protectLastWorking(v.t.Context(), v.secret(), version)
+				if c.keep != (keep == previous) || !c.keep && keep != "" {
+					v.t.Errorf("keeps %q", keep)
+				}
+				if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+					v.t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+type noNetwork struct{}
+
+func (noNetwork) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("no network")
 }

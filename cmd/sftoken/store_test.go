@@ -168,6 +168,16 @@ func TestInputEncodings(t *testing.T) {
 	}
 }
 
+func TestInvalidUTF8Position(t *testing.T) {
+	for text, want := range map[string]string{
+		"\xfc": "from byte 1 on", "{ü\xfc\xfcü": "from byte 4 on", "\ufffd\xfc": "from byte 4 on",
+	} {
+		if _, err := decodeText([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
 func TestPutVerifies(t *testing.T) {
 	const wrong = `{"consumerKey":"3MVG9wrong","consumerSecret":"wrong"}`
 	org := func(change func(*sfoauthtest.AppOptions)) func(*testStack) {
@@ -240,6 +250,18 @@ func TestPutVerifies(t *testing.T) {
 				t.Error("--no-verify or stage has logged in")
 			}
 		})
+	}
+}
+
+// The safe way comes first.
+func TestVerifyHints(t *testing.T) {
+	s := newStackWithoutFunctions(t)
+	s.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+	_, stderr, _ := command(t, s.credentialsJSON(), "secret", "put", "crm")
+	lines := strings.Split(strings.TrimSpace(stderr), "\n")
+	if n := len(lines); n < 3 || !strings.HasPrefix(lines[n-2], "hint: `sftoken secret stage crm --wait` ") ||
+		!strings.HasPrefix(lines[n-1], "hint: --no-verify ") {
+		t.Errorf("%s", stderr)
 	}
 }
 

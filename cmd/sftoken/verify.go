@@ -100,12 +100,13 @@ func (s *store) verify(ctx context.Context, version *appsecret.Version, exists b
 	case isRefused(err):
 		return fmt.Errorf("the credentials do not work: %w", err)
 	}
-	err = fmt.Errorf("cannot verify the credentials from this machine: %w", err)
+	err = withHint(fmt.Errorf("cannot verify the credentials from this machine: %w", err),
+		"--no-verify stores them without the check")
 	if exists {
 		err = withHint(err, stage+" has the rotate function try them, from its own address and "+
 			"for as long as a new key may take")
 	}
-	return withHint(err, "--no-verify stores them without the check")
+	return err
 }
 
 // protectLastWorking makes sure that storing version does not remove the last label of the last working version.

@@ -195,7 +195,7 @@ var apiSetups = []setup{
 			rw.WriteHeader(resp.StatusCode)
 			_, _ = io.Copy(rw, resp.Body)
 		})(w)
-	}, cause: "allowed", found: "wrong signature, though STS accepts", fix: "proxy"},
+	}, cause: "allowed", found: "signature is wrong, though STS accepts", fix: "proxy"},
 	{name: "an explicit deny", as: caller,
 		change: gateway(403, unauthorized+` with an explicit deny in a service control policy"}`), cause: "allowed",
 		found: "denies it explicitly", fix: "service control policies"},

@@ -103,6 +103,21 @@ func TestRetryLimits(t *testing.T) {
 	})
 }
 
+// If ctx ends during a retry, the API's last error says more than the end of ctx.
+func TestLastErrorAtTheEnd(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		h.respondWith(down("Retry-After: 1"), func(http.ResponseWriter) { time.Sleep(time.Minute) })
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err := h.source("crm").Fetch(ctx)
+		if failed := errorOf(err); failed.Status != 503 || failed.RequestID != "req-7" {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
 func TestPermanentErrors(t *testing.T) {
 	t.Parallel()
 	for name, try := range map[string]struct {

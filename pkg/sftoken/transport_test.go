@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -263,6 +264,55 @@ func TestTransportTwoInstances(t *testing.T) {
 		if asked := h.requests(); !slices.Equal(asked, []string{"", "rejected=" + first.ID, other, first.ID}) {
 			t.Errorf("asked %q", asked)
 		}
+	})
+}
+
+// Transport gives up when every token that it gets is rejected. It closes all responses but the last.
+func TestTransportStopsReplacing(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		var tokens []func(http.ResponseWriter)
+		for i := range 10 {
+			body := strings.Replace(tokenJSON("00Dx", "http://"+orgHost, 800), "0123456789abcdef", fmt.Sprintf("%016x", i), 1)
+			tokens = append(tokens, respond(200, body))
+		}
+		h.respondWith(tokens...)
+		var bodies []*closeRecorder
+		base := roundTripFunc(func(*http.Request) (*http.Response, error) {
+			bodies = append(bodies, &closeRecorder{Reader: strings.NewReader(`[{"errorCode":"INVALID_SESSION_ID"}]`)})
+			return &http.Response{StatusCode: 401, Header: http.Header{}, Body: bodies[len(bodies)-1]}, nil
+		})
+		client := &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: base}}
+		resp, err := client.Get(limits)
+		h.Must(err)
+		if resp.StatusCode != 401 || len(bodies) != 4 {
+			t.Fatalf("HTTP %d after %d requests", resp.StatusCode, len(bodies))
+		}
+		for i, body := range bodies {
+			if last := i == len(bodies)-1; body.closed == last {
+				t.Errorf("response %d is closed: %t", i, body.closed)
+			}
+		}
+		_ = resp.Body.Close()
+	})
+}
+
+// A Host header that the caller has set for another address does not stay on a request to the token's instance.
+func TestTransportSetsHost(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		base := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Host != orgHost || r.Host != "" && r.Host != orgHost {
+				t.Errorf("the request goes to %s as %q", r.URL.Host, r.Host)
+			}
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody}, nil
+		})
+		r := request("GET", limits, nil)
+		r.Host = "elsewhere.example"
+		client := &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: base}}
+		resp, err := client.Do(r)
+		h.Must(err)
+		_ = resp.Body.Close()
 	})
 }
 
