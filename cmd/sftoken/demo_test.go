@@ -50,7 +50,7 @@ func unwrap(text string) string {
 // maskDemo masks what differs between runs. Failures and rotations stay.
 func maskDemo(text string) string {
 	for _, mask := range []struct{ pattern, with string }{
-		{`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`, "UUID"},
+		{`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{32}\b`, "UUID"}, // versions too
 		{`\b[0-9a-f]{16}\b`, "TOKENID"},
 		{`127\.0\.0\.1:\d+`, "127.0.0.1:PORT"},
 		{`\b00[5D][A-Za-z0-9]{12,15}\b`, "RECORDID"},
@@ -59,7 +59,7 @@ func maskDemo(text string) string {
 		{`org's \d+ secrets`, "org's N secrets"},
 		{`the \d+ lines`, "the N lines"},
 		{`(?m)^ +vends +failures +rotations +logins +p50 +p99$`, "  vends failures rotations logins p50 p99"},
-		{`(?m)^ +\d+ +(\d+) +(\d+) +\d+ +[0-9.]+[µm]?s +[0-9.]+[µm]?s$`, "  N $1 $2 N TIME TIME"},
+		{`(?m)^ +\d+ +(\d+) +(\d+) +\d+ +[0-9.]+[µm]?s +[0-9.]+[µm]?s$`, "  N $1 $2 N p50 p99"},
 	} {
 		text = regexp.MustCompile(mask.pattern).ReplaceAllString(text, mask.with)
 	}

@@ -137,7 +137,7 @@ func TestExecForwardsSignals(t *testing.T) {
 	oddAPI(t, "token")
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		cmd := exec.CommandContext(t.Context(), "sftoken", "exec", "crm", "--", "sh", "-c",
-			`trap 'echo caught; exit 5' TERM INT HUP; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
+			`trap 'echo caught; exit 5' TERM INT HUP; echo ready; while sleep 0.05; do :; done`)
 		stdout := startReady(t, cmd)
 		_ = cmd.Process.Signal(signal)
 		rest, _ := io.ReadAll(stdout)

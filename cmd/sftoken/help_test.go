@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -15,7 +16,7 @@ func everyCommand(do func(cmd *cobra.Command, words []string)) {
 		do(cmd, words)
 		for _, sub := range cmd.Commands() {
 			if name := sub.Name(); name != "help" && name != "completion" {
-				walk(sub, append(words[:len(words):len(words)], name))
+				walk(sub, append(slices.Clip(words), name))
 			}
 		}
 	}
@@ -28,7 +29,7 @@ func TestHelp(t *testing.T) {
 	}
 	everyCommand(func(cmd *cobra.Command, words []string) {
 		name := strings.Join(append([]string{"sftoken"}, words...), "-")
-		stdout, stderr, code := command(t, "", append(words[:len(words):len(words)], "--help")...)
+		stdout, stderr, code := command(t, "", append(slices.Clip(words), "--help")...)
 		if code != 0 || stderr != "" {
 			t.Errorf("%s: exit %d: %s", name, code, stderr)
 		}

@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,40 +109,6 @@ func TestLocalNeverRotatesInRealOrg(t *testing.T) {
 	}
 	if now, _ := app.Credentials(); now != key || len(app.Staged()) > 0 {
 		t.Error("the credentials of the real org were changed")
-	}
-}
-
-func TestLocalOrgWithTLS(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	s := startStack(t, stack.Config{OrgCA: file, NoFunctions: true})
-	certificate, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	trusted := x509.NewCertPool()
-	trusted.AppendCertsFromPEM(certificate)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
-	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.OrgTLSURL, "https://"))
-	for _, url := range []string{s.OrgURL, s.OrgTLSURL, "https://localhost:" + port} {
-		resp, err := client.Get(url + "/services/data")
-		if err != nil {
-			t.Errorf("%s: %v", url, err)
-			continue
-		}
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-			t.Errorf("%s: HTTP %d, %v", url, resp.StatusCode, err)
-		}
-		_ = resp.Body.Close()
-	}
-	if _, err := http.Get(s.OrgTLSURL); err == nil {
-		t.Error("a client that does not know the certificate trusts it")
-	}
-	_, _, code := command(t, "", "local", "--secrets", file, "--org-ca", file)
-	if code != exitUsage {
-		t.Errorf("without a simulated org: exit %d", code)
 	}
 }
 

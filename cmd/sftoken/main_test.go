@@ -127,13 +127,12 @@ const tokenResponse = `{"access_token":"t","token_id":"e3b98a4da31a127d",` +
 	`"instance_url":"https://acme.my.salesforce.com","expires_in":600}`
 
 // serveAPI serves h as the API and as AWS until the test ends. The commands that follow use it as a caller.
-func serveAPI(t *testing.T, h http.HandlerFunc) *testStack {
+func serveAPI(t *testing.T, h http.HandlerFunc) {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
 	s := &testStack{&stack.Stack{URL: server.URL + "/v1", AWSURL: server.URL}}
 	s.useKey(t, billingKey)
-	return s
 }
 
 func credentialsOf(p localaws.Principal) aws.CredentialsProvider {

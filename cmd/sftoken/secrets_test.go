@@ -139,13 +139,13 @@ func TestWaitForResult(t *testing.T) {
 		"rejected": {func(v *fakeSecrets, version string) {
 			v.move("REJECTED", version)
 			v.move("CANDIDATE", "")
-		}, "REJECTED", "Salesforce rejects the credentials"},
+		}, "REJECTED", "the credentials are rejected by Salesforce"},
 		"used by a rotation": {func(v *fakeSecrets, _ string) { v.put("staged", "AWSCURRENT"); v.move("CANDIDATE", "") },
 			"AWSCURRENT", ""},
 		"used by a rotation and rejected": {func(v *fakeSecrets, _ string) {
 			v.put("staged", "REJECTED")
 			v.move("CANDIDATE", "")
-		}, "REJECTED", "Salesforce rejects the credentials"},
+		}, "REJECTED", "the credentials are rejected by Salesforce"},
 		"replaced": {func(v *fakeSecrets, _ string) { v.put("another", "CANDIDATE") }, "",
 			"other credentials have been staged in place of these"},
 		"never tried": {func(*fakeSecrets, string) {}, "", "stopped waiting, but the rotate function continues"},

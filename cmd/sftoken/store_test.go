@@ -26,14 +26,11 @@ func newStackWithoutFunctions(t *testing.T) *testStack {
 	return s
 }
 
-// value returns the value of the version of crm with the label, or nil if there is none.
-func (s *testStack) value(t *testing.T, label string) map[string]any {
+// value returns the current value of crm.
+func (s *testStack) value(t *testing.T) map[string]any {
 	t.Helper()
 	out, err := s.Secrets.GetSecretValue(t.Context(),
-		&secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm"), VersionStage: &label})
-	if isNotFound(err) {
-		return nil
-	}
+		&secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +55,7 @@ func (s *testStack) credentialsJSON() string {
 
 func TestPutKeepsStoredFields(t *testing.T) {
 	s := newStackWithoutFunctions(t)
-	good, err := json.Marshal(s.value(t, "AWSCURRENT"))
+	good, err := json.Marshal(s.value(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +95,7 @@ func TestPutKeepsStoredFields(t *testing.T) {
 				}
 				return
 			}
-			if now := s.value(t, "AWSCURRENT"); now["orgId"] != s.Org.ID() || len(now["allowedPrincipals"].([]any)) != 2 ||
+			if now := s.value(t); now["orgId"] != s.Org.ID() || len(now["allowedPrincipals"].([]any)) != 2 ||
 				name == "an unknown field" && now["note"] != "kept" {
 				t.Errorf("fields are missing: %d are left", len(now))
 			}
@@ -113,7 +110,7 @@ func TestPutKeepsStoredFields(t *testing.T) {
 			!strings.Contains(stdout, `"lost": [`) {
 			t.Errorf("exit %d: %s%s", code, stdout, stderr)
 		}
-		if now := s.value(t, "AWSCURRENT"); len(now) != 3 {
+		if now := s.value(t); len(now) != 3 {
 			t.Errorf("%d fields are stored", len(now))
 		}
 	})
@@ -157,7 +154,7 @@ func TestInputEncodings(t *testing.T) {
 			}
 			before := s.current(t)
 			_, stderr, code := command(t, "", "secret", "put", "crm", "--file", file)
-			if c.says == "" && (code != 0 || s.value(t, "AWSCURRENT")["note"] != "Zürich 🙂") ||
+			if c.says == "" && (code != 0 || s.value(t)["note"] != "Zürich 🙂") ||
 				c.says != "" && (code != exitFailed || !strings.Contains(stderr, c.says) || s.current(t) != before) {
 				t.Errorf("exit %d: %s", code, stderr)
 			}
@@ -183,7 +180,7 @@ func TestPutVerifies(t *testing.T) {
 		also   string
 	}{
 		"credentials that work": {func(*testStack) {}, "", "", ""},
-		"wrong credentials": {func(*testStack) {}, wrong, "Salesforce rejects the credentials",
+		"wrong credentials": {func(*testStack) {}, wrong, "the credentials are rejected by Salesforce",
 			"sftoken secret stage crm --wait"},
 		"an inactive user": {func(s *testStack) {
 			s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true })

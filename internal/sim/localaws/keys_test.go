@@ -118,6 +118,7 @@ func TestGatewayAuthorization(t *testing.T) {
 		"an account that is not admitted": {"GET", "/v1/tokens/crm", "", foreign, none, 0, 403, "not authorized"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, err := http.NewRequestWithContext(t.Context(), c.method, url+c.path, strings.NewReader(c.body))
 			if err != nil {
 				t.Fatal(err)

@@ -158,6 +158,7 @@ func TestFunctionConcurrency(t *testing.T) {
 		"processes": {Environments: 3}, "in one process": {PerProcess: 3}, "one at a time": {},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newEcho(t, config)
 			var wg sync.WaitGroup
 			var mu sync.Mutex
