@@ -22,14 +22,10 @@ func TestDemo(t *testing.T) {
 	got := maskDemo(unwrap(stdout))
 	const golden = "testdata/demo.golden"
 	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(golden, []byte(got), 0o644))
 	}
 	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("the output differs from %s (-update rewrites it):\n%s", golden, diff)
 	}

@@ -80,17 +80,11 @@ func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(got), 0o644))
 	}
 	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("differs from %s; after a change that is meant, run with -update:\n%s", path, diff)
 	}
@@ -101,9 +95,7 @@ func TestDoctorOutput(t *testing.T) {
 	t.Parallel()
 	var written localaws.SyncBuffer
 	s := newTestStack(t, io.Discard, "SECRET_TTL=1s")
-	if err := s.WaitIdle(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.WaitIdle(t.Context()))
 	show := func(name string, p localaws.Principal, exit int, args ...string) {
 		t.Helper()
 		report := s.diagnose(t, p, exit, args...)
@@ -128,9 +120,7 @@ func TestDoctorOutput(t *testing.T) {
 		!strings.Contains(stderr, "https://acme.my.salesforce.com") || !strings.Contains(stderr, "quotation marks") {
 		t.Errorf("secret put of odd values: exit %d: %s", code, stderr)
 	}
-	if err := s.WaitIdle(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.WaitIdle(t.Context()))
 	show("rolled-back", ownerKey, 0) // by the rotate function
 	for _, secret := range s.Org.Secrets() {
 		if strings.Contains(written.String(), secret) {

@@ -66,12 +66,8 @@ func TestGetEnvIsQuoted(t *testing.T) {
 func startReady(t *testing.T, cmd *exec.Cmd) (stdout io.Reader) {
 	t.Helper()
 	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, cmd.Start())
 	var ready string
 	if _, err := fmt.Fscan(stdout, &ready); err != nil {
 		t.Fatal(err)
@@ -91,16 +87,10 @@ func TestExecKeepsTokenOutOfCommandLines(t *testing.T) {
 		`echo $$; read line; echo "$line"; exit 3`)
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, cmd.Start())
 	var child int
 	if _, err := fmt.Fscan(stdout, &child); err != nil {
 		t.Fatalf("%v: %s", err, stderr.String())

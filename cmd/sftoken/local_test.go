@@ -74,9 +74,7 @@ func TestLocalNeverRotatesInRealOrg(t *testing.T) {
 	t.Parallel()
 	org := sfoauthtest.New(sfoauthtest.Config{})
 	server, err := org.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer server.Close()
 	app := org.AddApp(sfoauthtest.AppOptions{})
 	app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
@@ -84,9 +82,7 @@ func TestLocalNeverRotatesInRealOrg(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secrets.json")
 	text := fmt.Appendf(nil, `{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"appId":%q,"consumerId":%q}}`,
 		key, secret, server.URL, app.ID, app.ConsumerID)
-	if err := os.WriteFile(file, text, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, text, 0o644))
 	host := strings.TrimPrefix(server.URL, "http://")
 
 	stdout, stderr := runLocal(t, "follows.", "--secrets", file, "--env", "SALESFORCE_HOSTS="+host)
@@ -99,9 +95,7 @@ func TestLocalNeverRotatesInRealOrg(t *testing.T) {
 	}
 
 	secrets, err := stack.ReadSecrets(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	s := startStack(t, stack.Config{Secrets: secrets, Env: []string{"SALESFORCE_HOSTS=" + host}})
 	_, stderr, code := s.command(t, s.Keys.Owner, "", "rotate", "erp", "--wait")
 	if code != exitFailed || !strings.Contains(stderr, "rotation is not switched on") {
@@ -115,9 +109,7 @@ func TestLocalNeverRotatesInRealOrg(t *testing.T) {
 func TestLocalListenErrors(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer taken.Close()
 	for address, hint := range map[string]string{
 		taken.Addr().String(): "choose another address with --listen", "127.0.0.1": "HOST:PORT",
@@ -157,9 +149,7 @@ func TestExitCodesOfFailures(t *testing.T) {
 func TestLocalNeedsOnlyTheProgram(t *testing.T) {
 	t.Parallel()
 	binary, err := exec.LookPath("sftoken")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if !testing.Short() {
 		binary = filepath.Join(t.TempDir(), "sftoken")
 		if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
@@ -174,20 +164,14 @@ func TestLocalNeedsOnlyTheProgram(t *testing.T) {
 	}
 	local := sftoken(nil, localArgs("--json")...)
 	stdout, err := local.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := local.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, local.Start())
 	t.Cleanup(func() { _ = local.Process.Signal(os.Interrupt); _ = local.Wait() })
 	var got struct {
 		URL, SecretsManager string
 		Keys                map[string]struct{ AccessKeyID, SecretAccessKey string }
 	}
-	if err := json.NewDecoder(stdout).Decode(&got); err != nil {
-		t.Fatal(err)
-	}
+	must(t, json.NewDecoder(stdout).Decode(&got))
 	env := []string{
 		"SFTOKEN_URL=" + got.URL, "AWS_ENDPOINT_URL=" + got.SecretsManager, "AWS_REGION=" + region,
 		"AWS_ACCESS_KEY_ID=" + got.Keys["owner"].AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + got.Keys["owner"].SecretAccessKey,

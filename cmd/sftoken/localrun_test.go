@@ -55,20 +55,14 @@ func newRealOrgStack(t *testing.T) (*testStack, *sfoauthtest.Org) {
 	t.Helper()
 	org := sfoauthtest.New(sfoauthtest.Config{})
 	server, err := org.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(server.Close)
 	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Credentials()
 	file := filepath.Join(t.TempDir(), "secrets.json")
 	text := fmt.Appendf(nil, `{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}}`, key, secret, server.URL)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, text, 0o600))
 	secrets, err := stack.ReadSecrets(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	hosts := "SALESFORCE_HOSTS=" + strings.TrimPrefix(server.URL, "http://")
 	return startStack(t, stack.Config{Log: io.Discard, Secrets: secrets, Env: []string{hosts}}), org
 }
@@ -99,14 +93,10 @@ func TestLocalWithRealOrgIsPrivate(t *testing.T) {
 		for host, want := range map[string]bool{"": true, "localhost": true, "evil.example": false,
 			"169.254.169.254": false} {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			req.Host = host
 			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			_ = resp.Body.Close()
 			if got := resp.StatusCode != http.StatusMisdirectedRequest; got != want {
 				t.Errorf("%s with Host %q: HTTP %d", url, host, resp.StatusCode)
@@ -119,9 +109,7 @@ func TestReadSecretsRejectsInvalidFiles(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "secrets.json")
 	for _, text := range []string{"", "[]", "{}", `{"ERP":{}}`} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(file, []byte(text), 0o600))
 		if _, err := stack.ReadSecrets(file); err == nil {
 			t.Errorf("a file with %q is accepted", text)
 		}

@@ -54,9 +54,7 @@ func newTestStack(t testing.TB, log io.Writer, settings ...string) *testStack {
 func startStack(t testing.TB, c stack.Config) *testStack {
 	t.Helper()
 	s, err := stack.Start(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(s.Close)
 	return &testStack{s}
 }
@@ -83,9 +81,7 @@ func (s *testStack) env(p localaws.Principal) map[string]string {
 func (s *testStack) secret(t *testing.T) *appsecret.Secret {
 	t.Helper()
 	secret, err := s.Secret(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return secret
 }
 
@@ -137,4 +133,12 @@ func serveAPI(t *testing.T, h http.HandlerFunc) {
 
 func credentialsOf(p localaws.Principal) aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)
+}
+
+// must fails the test if err is not nil.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -31,9 +31,7 @@ func (s *testStack) value(t *testing.T) map[string]any {
 	t.Helper()
 	out, err := s.Secrets.GetSecretValue(t.Context(),
 		&secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	found := map[string]any{}
 	_ = json.Unmarshal([]byte(strings.TrimPrefix(aws.ToString(out.SecretString), "\ufeff")), &found)
 	return found
@@ -56,9 +54,7 @@ func (s *testStack) credentialsJSON() string {
 func TestPutKeepsStoredFields(t *testing.T) {
 	s := newStackWithoutFunctions(t)
 	good, err := json.Marshal(s.value(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	text := func(value string) *secretsmanager.PutSecretValueInput {
 		return &secretsmanager.PutSecretValueInput{SecretString: &value}
 	}
@@ -149,9 +145,7 @@ func TestInputEncodings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "credentials.json")
-			if err := os.WriteFile(file, c.file, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.WriteFile(file, c.file, 0o600))
 			before := s.current(t)
 			_, stderr, code := command(t, "", "secret", "put", "crm", "--file", file)
 			if c.says == "" && (code != 0 || s.value(t)["note"] != "Zürich 🙂") ||

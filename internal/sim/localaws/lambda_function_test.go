@@ -123,9 +123,7 @@ func TestFunctionFailures(t *testing.T) {
 		}
 	}
 	first, err := ask(t, f, `{}`)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	fails(`{"Do":"fail"}`, "errorString")
 	if again, err := ask(t, f, `{}`); err != nil || again["pid"] != first["pid"] {
 		t.Errorf("an error ends the process: %v, %v", again, err)

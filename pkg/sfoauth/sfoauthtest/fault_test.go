@@ -59,14 +59,10 @@ func TestFaults(t *testing.T) {
 func compare(t *testing.T, got string) {
 	const file = "testdata/faults.txt"
 	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(file, []byte(got), 0o644))
 	}
 	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	is, should := strings.Split(got, "\n"), strings.Split(string(want), "\n")
 	for i := range max(len(is), len(should)) {
 		if i >= len(is) || i >= len(should) || is[i] != should[i] {
@@ -91,9 +87,7 @@ func newFaultClient(t *testing.T) *faultClient {
 	var network sfoauthtest.Network
 	org := sfoauthtest.New(sfoauthtest.Config{})
 	stop, err := network.Serve("acme.my.salesforce.com:443", org)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(stop)
 	transport := network.Transport()
 	transport.DisableKeepAlives = true // net/http repeats requests on connections that break when used again
@@ -106,16 +100,12 @@ func newFaultClient(t *testing.T) *faultClient {
 // prepare gets an active token for the calls that need one.
 func (c *faultClient) prepare() {
 	resp, err := c.send(c.t.Context(), sfoauthtest.Token)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	must(c.t, err)
 	defer resp.Body.Close()
 	var fields struct {
 		Token string `json:"access_token"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&fields); err != nil {
-		c.t.Fatal(err)
-	}
+	must(c.t, json.NewDecoder(resp.Body).Decode(&fields))
 	c.token = fields.Token
 	c.logins = c.app.Logins().Succeeded
 }
@@ -243,9 +233,7 @@ func TestFaultsOverTCP(t *testing.T) {
 		}
 	}})
 	server, err := org.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(server.Close)
 	transport := &http.Transport{DisableKeepAlives: true}
 	app, client := org.AddApp(sfoauthtest.AppOptions{}), &http.Client{Transport: transport}
