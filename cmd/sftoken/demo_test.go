@@ -1,16 +1,12 @@
 package main
 
 import (
-	"flag"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 )
-
-var update = flag.Bool("update", false, "write the golden file anew")
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
@@ -19,16 +15,7 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("exit %d: %s%s", code, stdout, stderr)
 	}
 	checkWidth(t, withoutLog(stdout))
-	got := maskDemo(unwrap(stdout))
-	const golden = "testdata/demo.golden"
-	if *update {
-		must(t, os.WriteFile(golden, []byte(got), 0o644))
-	}
-	want, err := os.ReadFile(golden)
-	must(t, err)
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("the output differs from %s (-update rewrites it):\n%s", golden, diff)
-	}
+	simtest.Golden(t, "demo.golden", maskDemo(unwrap(stdout)))
 }
 
 // withoutLog returns the demo's output without its log lines.

@@ -4,17 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/sftoken/sftoken/internal/doctor"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -75,21 +72,6 @@ func maskReport(text string) string {
 	return text
 }
 
-// golden compares a text with a file under testdata, which -update writes.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		must(t, os.WriteFile(path, []byte(got), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	must(t, err)
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("differs from %s; after a change that is meant, run with -update:\n%s", path, diff)
-	}
-}
-
 // TestDoctorOutput shows a working setup to three callers, and then two broken setups.
 func TestDoctorOutput(t *testing.T) {
 	t.Parallel()
@@ -99,7 +81,7 @@ func TestDoctorOutput(t *testing.T) {
 	show := func(name string, p localaws.Principal, exit int, args ...string) {
 		t.Helper()
 		report := s.diagnose(t, p, exit, args...)
-		golden(t, "doctor/"+name+".txt", formatReport(report))
+		simtest.Golden(t, "doctor/"+name+".txt", formatReport(report))
 		text, _ := json.Marshal(report) // strings and numbers always can be
 		_, _ = written.Write(text)
 	}

@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 )
 
 // everyCommand calls do for each command of this program, and with the arguments that select it.
@@ -33,7 +35,7 @@ func TestHelp(t *testing.T) {
 		if code != 0 || stderr != "" {
 			t.Errorf("%s: exit %d: %s", name, code, stderr)
 		}
-		golden(t, "help/"+name+".txt", stdout)
+		simtest.Golden(t, "help/"+name+".txt", stdout)
 		for line := range strings.Lines(stdout) {
 			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
 				t.Errorf("%s: %d columns: %s", name, n, line)

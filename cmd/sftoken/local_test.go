@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
-	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -72,20 +70,9 @@ func TestLocalJSON(t *testing.T) {
 // Credentials that the local rotate function created in a real org would be lost with this process.
 func TestLocalNeverRotatesInRealOrg(t *testing.T) {
 	t.Parallel()
-	org := sfoauthtest.New(sfoauthtest.Config{})
-	server, err := org.Start("127.0.0.1:0")
-	must(t, err)
-	defer server.Close()
-	app := org.AddApp(sfoauthtest.AppOptions{})
-	app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
-	key, secret := app.Credentials()
-	file := filepath.Join(t.TempDir(), "secrets.json")
-	text := fmt.Appendf(nil, `{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"appId":%q,"consumerId":%q}}`,
-		key, secret, server.URL, app.ID, app.ConsumerID)
-	must(t, os.WriteFile(file, text, 0o644))
-	host := strings.TrimPrefix(server.URL, "http://")
-
-	stdout, stderr := runLocal(t, "follows.", "--secrets", file, "--env", "SALESFORCE_HOSTS="+host)
+	org := newRealOrg(t)
+	key, _ := org.app.Credentials()
+	stdout, stderr := runLocal(t, "follows.", "--secrets", org.file, "--env", org.setting)
 	if !strings.Contains(stdout, "/tokens/erp\n") || strings.Contains(stdout, "crm") ||
 		strings.Contains(stdout, "sftoken rotate") {
 		t.Errorf("the banner does not fit the file:\n%s", stdout)
@@ -94,14 +81,12 @@ func TestLocalNeverRotatesInRealOrg(t *testing.T) {
 		t.Error("no warning that other users can read the file")
 	}
 
-	secrets, err := stack.ReadSecrets(file)
-	must(t, err)
-	s := startStack(t, stack.Config{Secrets: secrets, Env: []string{"SALESFORCE_HOSTS=" + host}})
+	s := org.start(t)
 	_, stderr, code := s.command(t, s.Keys.Owner, "", "rotate", "erp", "--wait")
 	if code != exitFailed || !strings.Contains(stderr, "rotation is not switched on") {
 		t.Errorf("rotate: exit %d: %s", code, stderr)
 	}
-	if now, _ := app.Credentials(); now != key || len(app.Staged()) > 0 {
+	if now, _ := org.app.Credentials(); now != key || len(org.app.Staged()) > 0 {
 		t.Error("the credentials of the real org were changed")
 	}
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,10 +16,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
-
-var update = flag.Bool("update", false, "write testdata/faults.txt anew")
 
 // TestFaults injects every fault at each endpoint it applies to, over the in-memory network, and compares what a client
 // sees with testdata/faults.txt. The request after the fault must succeed.
@@ -52,24 +49,8 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}
-		compare(t, strings.Join(lines, "\n")+"\n")
+		simtest.Golden(t, "faults.txt", strings.Join(lines, "\n")+"\n")
 	})
-}
-
-func compare(t *testing.T, got string) {
-	const file = "testdata/faults.txt"
-	if *update {
-		must(t, os.WriteFile(file, []byte(got), 0o644))
-	}
-	want, err := os.ReadFile(file)
-	must(t, err)
-	is, should := strings.Split(got, "\n"), strings.Split(string(want), "\n")
-	for i := range max(len(is), len(should)) {
-		if i >= len(is) || i >= len(should) || is[i] != should[i] {
-			line, wanted := is[min(i, len(is)-1)], should[min(i, len(should)-1)]
-			t.Fatalf("line %d of %s differs; -update writes it anew.\ngot:  %q\nwant: %q", i+1, file, line, wanted)
-		}
-	}
 }
 
 // faultClient is a client of an org on a network, with a timeout of 5 seconds.
