@@ -47,7 +47,7 @@ failed.`,
 		).exits(map[int]string{0: "no check failed; there may be warnings", 1: "a check failed"}),
 		Args: appArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := requirePositive("--timeout", api.timeout); err != nil {
+			if err := requirePositiveTimeout(api.timeout); err != nil {
 				return err
 			}
 			allowed, err := sfoauth.ParseAllowedHosts(hosts)

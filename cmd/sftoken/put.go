@@ -72,7 +72,7 @@ func newStore(flags *secretFlags, name, label string) *cobra.Command {
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := requirePositive("--timeout", o.timeout); err != nil {
+			if err := requirePositiveTimeout(o.timeout); err != nil {
 				return err
 			}
 			if s.kmsKey != "" && !s.create {

@@ -28,7 +28,7 @@ func (f *rotateFlags) check(api *apiFlags) error {
 	case f.compromised && api.address() != "":
 		return api.check()
 	}
-	return requirePositive("--timeout", api.timeout)
+	return requirePositiveTimeout(api.timeout)
 }
 
 func newRotate() *cobra.Command {

@@ -28,9 +28,7 @@ func connect(
 	network := &sfoauthtest.Network{}
 	org := sfoauthtest.New(config)
 	stop, err := network.Serve(host, org)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(stop)
 	app := org.AddApp(options)
 	key, secret := app.Credentials()
@@ -47,9 +45,7 @@ func TestTokenLifecycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{ExtraFields: true})
 		token, err := client.Token(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		want := sfoauth.Token{
 			AccessToken: token.AccessToken, TokenType: "Bearer", InstanceURL: "https://acme.my.salesforce.com",
 			APIInstanceURL: "https://api.salesforce.com", ID: token.ID, OrganizationID: org.ID(), UserID: app.User.ID,

@@ -46,8 +46,7 @@ func TestRetries(t *testing.T) {
 		"truncated response":       {responses{respond(200, `{"acc`, "Content-Length: 1000")}, 250 * ms, s},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSynctest(t, func(t *testing.T, h *harness) {
+			run(t, func(t *testing.T, h *harness) {
 				h.respondWith(try.responses...)
 				source, begun := h.source("crm"), time.Now()
 				var callers sync.WaitGroup
@@ -69,8 +68,7 @@ func TestRetries(t *testing.T) {
 }
 
 func TestRetryLimits(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		h.respondWith(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 8")}, 100)...)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
@@ -154,8 +152,7 @@ func TestPermanentErrors(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSynctest(t, func(t *testing.T, h *harness) {
+			run(t, func(t *testing.T, h *harness) {
 				h.mustNotCall("elsewhere.example:80")
 				h.respondWith(try.response)
 				_, err := h.source("crm").Fetch(t.Context())
@@ -222,8 +219,7 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 func TestOutageWithLiveToken(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		_, err := source.Fetch(t.Context())
 		h.Must(err)

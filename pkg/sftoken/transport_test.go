@@ -24,8 +24,7 @@ import (
 const limits = "/services/data/v65.0/limits"
 
 func TestTransportInstanceURL(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		for _, url := range []string{limits, "http://" + orgHost + limits} {
 			if status := h.get(client, url); status != 200 {
@@ -42,8 +41,7 @@ func TestTransportInstanceURL(t *testing.T) {
 }
 
 func TestTransportRefusesOtherHosts(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		h.mustNotCall("elsewhere.example:80", "elsewhere.example:443", "127.0.0.1:8444")
 		client := h.salesforce()
 		for _, url := range []string{
@@ -72,8 +70,7 @@ func TestTransportRefusesOtherHosts(t *testing.T) {
 
 // The token goes over https, or to an address of this machine.
 func TestTransportRefusesPlainHTTP(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		h.mustNotCall("acme.my.salesforce.com:80", "api.salesforce.com:80", "acme.localhost:80", "localhost.example:80")
 		for _, instance := range []string{
 			"http://acme.my.salesforce.com", "http://acme.localhost", "http://localhost.example",
@@ -103,8 +100,7 @@ func TestTransportRefusesPlainHTTP(t *testing.T) {
 
 // A malformed token goes into no header, and is not printed.
 func TestMalformedToken(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		for _, token := range []string{
 			`00Dx\r\nX-Injected: 1`, `00Dx y`, `00Dx\u0000`, `00Dx\u007f`, `00Dxé`, `\t00Dx`, ` `,
 		} {
@@ -151,8 +147,7 @@ func TestTransportReplacesEndedSession(t *testing.T) {
 		"gzip response":   {"GET", limits, nil, true, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSynctest(t, func(t *testing.T, h *harness) {
+			run(t, func(t *testing.T, h *harness) {
 				client := h.salesforce()
 				h.get(client, limits)
 				h.Org.RevokeAll()
@@ -181,8 +176,7 @@ func request(method, url string, body io.Reader) *http.Request {
 }
 
 func TestTransportUnrepeatableBody(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		h.get(client, limits)
 		h.Org.RevokeAll()
@@ -206,8 +200,7 @@ func TestTransportUnrepeatableBody(t *testing.T) {
 }
 
 func TestTransportMissingScope(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		const message = "This session is not valid for use with the REST API"
 		h.Org.InjectFault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", message), 0)
@@ -226,8 +219,7 @@ func TestTransportMissingScope(t *testing.T) {
 }
 
 func TestTransportRefreshError(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		h.get(client, limits)
 		h.Org.RevokeAll()
@@ -248,8 +240,7 @@ func TestTransportRefreshError(t *testing.T) {
 // Two instances of the function may hold different tokens, and an administrator who ends all sessions ends both. An
 // instance that is asked about the other's token returns its own.
 func TestTransportTwoInstances(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		client := &http.Client{Transport: &sftoken.Transport{Source: source, Base: h.client.Transport}}
 		h.get(client, limits)
@@ -317,8 +308,7 @@ func TestTransportSetsHost(t *testing.T) {
 }
 
 func TestTransportContext(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		h.setDelay(10 * time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
@@ -340,8 +330,7 @@ func TestTransportContext(t *testing.T) {
 }
 
 func TestOAuth2Client(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		ctx := context.WithValue(t.Context(), oauth2.HTTPClient, h.client)
 		client := oauth2.NewClient(ctx, h.source("crm"))
 		for range 3 {
@@ -357,8 +346,7 @@ func TestOAuth2Client(t *testing.T) {
 
 // Salesforce responds in XML to a client that accepts only that.
 func TestTransportReadsXML(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		client := &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: xmlRefusal{}}}
 		if status := h.get(client, limits); status != 401 || len(h.requests()) != 2 {
 			t.Errorf("HTTP %d: the API was not asked", status)
@@ -389,8 +377,7 @@ func TestTransportBulk(t *testing.T) {
 		"gzip JSON": {"application/json", `{"operation":"query","object":"Account"}`, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSynctest(t, func(t *testing.T, h *harness) {
+			run(t, func(t *testing.T, h *harness) {
 				client := h.salesforce()
 				h.get(client, limits)
 				h.Org.RevokeAll()
@@ -436,8 +423,7 @@ func TestTransportOtherBulkErrors(t *testing.T) {
 		"empty":                {job, "", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSynctest(t, func(t *testing.T, h *harness) {
+			run(t, func(t *testing.T, h *harness) {
 				base := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 					body := io.NopCloser(strings.NewReader(c.body))
 					return &http.Response{StatusCode: c.status, Header: http.Header{}, Body: body, Request: r}, nil
