@@ -128,6 +128,24 @@ func TestEventThatIsNotJSON(t *testing.T) {
 	})
 }
 
+// The body is the caller's, so nothing in it may make the event unreadable: the log line would lack the caller.
+func TestBodyWithManyBrackets(t *testing.T) {
+	t.Parallel()
+	for name, status := range map[string]int{"GET": 200, "POST": 400, "DELETE": 204} {
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			a := h.call(func(e map[string]any) {
+				e["httpMethod"], e["body"] = name, strings.Repeat("[{", maxBrackets)
+			})
+			if a.status != status {
+				t.Errorf("got %s", a)
+			}
+			if caller := h.lines()[0]["caller"].(map[string]any); caller["arn"] != billing {
+				t.Errorf("the log has the caller %v", caller)
+			}
+		})
+	}
+}
+
 func TestRequestIDFromLambda(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "lambda-1"})
