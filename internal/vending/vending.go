@@ -54,7 +54,7 @@ const (
 // "Modify Session Security Settings".
 const MinSessionTimeout = 15 * time.Minute
 
-// DefaultTokenTTL is how long a token is trusted that a login has returned without an expiry. Salesforce does not
+// DefaultTokenTTL is how long to trust a token that a login has returned without an expiry. Salesforce does not
 // document whether a login begins a session or returns an active one, which another process may have begun. A login
 // uses its session, and use in the second half of the timeout extends it, so at least half of the shortest timeout
 // remains. Source: as for MinSessionTimeout.
@@ -140,8 +140,9 @@ func New(config Config) *Vendor {
 	return v
 }
 
-// Vend returns a token for the caller, or an *Error. It returns when ctx ends; a call that other requests wait for goes
-// on. The cost is added to stats, also if it fails; calls that another request started cost nothing.
+// Vend returns a token for the caller, or an *Error. It returns when ctx ends, but the call in progress continues, as
+// other requests may wait for it. It adds the cost to stats, even if it fails; a call that another request started
+// costs nothing.
 func (v *Vendor) Vend(ctx context.Context, req Request, stats *CallStats) (Grant, error) {
 	return v.run(ctx, req, stats)
 }
@@ -153,7 +154,7 @@ func (v *Vendor) Prefetch(ctx context.Context, name string, stats *CallStats) (G
 
 // Revoke revokes the app's cached token and those whose revocation has failed before. Without any it does nothing. A
 // token that may still be active afterwards is not handed out again, and its revocation is retried. Unlike Vend it
-// calls Salesforce even while a failure is remembered: it is for emergencies. It returns the id of the cached token,
+// calls Salesforce even during a backoff: it is for emergencies. It returns the id of the cached token,
 // or of the first other one that it revoked.
 func (v *Vendor) Revoke(ctx context.Context, req Request, stats *CallStats) (string, error) {
 	req.revoke = true
