@@ -36,8 +36,8 @@ const testStage = "test-invoke-stage"
 const maxForm = 8 << 10
 
 // maxBrackets is the number of brackets up to which gjson validates an event. Its validation is recursive, and a
-// process does not survive a stack overflow. An event of API Gateway has about a dozen brackets, in addition to those in
-// its strings, of which a caller may send millions.
+// process does not survive a stack overflow. An event of API Gateway has about a dozen brackets, in addition to those
+// in its strings, of which a caller may send millions.
 const maxBrackets = 100_000
 
 // parseEvent reads an event. If it fails, the API is deployed wrongly; a caller cannot cause it. A field of another
