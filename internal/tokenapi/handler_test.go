@@ -279,17 +279,9 @@ func FuzzEvent(f *testing.F) {
 	if err == nil {
 		f.Add(whole)
 	}
-	f.Add(
-		[]byte(
-			`{"httpMethod":"GET","path":"/tokens/crm","pathParameters":{"app":"crm"},` +
-				`"requestContext":{"identity":{"userArn":"arn"}}}`,
-		),
-	)
-	f.Add(
-		[]byte(
-			`{"httpMethod":"POST","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"Z3I=","isBase64Encoded":true}`,
-		),
-	)
+	const path = `"path":"/tokens/crm","pathParameters":{"app":"crm"}`
+	f.Add([]byte(`{"httpMethod":"GET",` + path + `,"requestContext":{"identity":{"userArn":"arn"}}}`))
+	f.Add([]byte(`{"httpMethod":"POST",` + path + `,"body":"Z3I=","isBase64Encoded":true}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		e, bad := parseEvent(payload)
 		var whole struct {
@@ -304,7 +296,7 @@ func FuzzEvent(f *testing.F) {
 				} `json:"identity"`
 			} `json:"requestContext"`
 		}
-		// The event is read like encoding/json reads it, which also accepts names in another case.
+		// The event is read as encoding/json reads it, which also accepts names in another case.
 		err := json.Unmarshal(payload, &whole)
 		if err == nil && bad == nil && !strings.Contains(strings.ToLower(string(payload)), "\\u") && exactNames(payload) &&
 			(whole.HTTPMethod != e.method || whole.Path != e.path || whole.PathParameters.App != e.app ||
