@@ -81,6 +81,7 @@ func TestRequests(t *testing.T) {
 		"long app":                 {path(long[:64], "/tokens/"+long[:64]), 400, "invalid_request"},
 		"app with an escape":       {path("crm", "/tokens/%63rm"), 400, "invalid_request"},
 		"app under another path":   {path("crm", "/tokens/erp"), 400, "invalid_request"},
+		"app under a like path":    {path("crm", "/xtokens/crm"), 400, "invalid_request"},
 		"app behind a base path":   {path("crm", "/sf/tokens/crm"), 200, ""},
 		"unknown app":              {path("erp", "/tokens/erp"), 404, "unknown_app"},
 		"no path parameters":       {func(e map[string]any) { e["pathParameters"] = nil }, 400, "invalid_request"},
