@@ -99,11 +99,11 @@ func TestCompromisedIsCurrent(t *testing.T) {
 		if r.compromisedIsCurrent(v.t.Context()) {
 			v.t.Error("other credentials are taken for the current ones")
 		}
-		v.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+		v.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
 		if !r.compromisedIsCurrent(v.t.Context()) {
 			v.t.Error("unreadable credentials are taken for others")
 		}
-		v.aws.ClearFaults()
+		v.AWS.ClearFaults()
 		v.put("made", "AWSCURRENT")
 		r.secret = v.secret()
 		r.Leaked = r.secret.VersionWithLabel("AWSPREVIOUS")

@@ -366,7 +366,7 @@ func TestProtectLastWorking(t *testing.T) {
 	pending := func(v *fakeSecrets, id string) { v.move("AWSPENDING", id) }
 	rejected := func(v *fakeSecrets, id string) { v.move("REJECTED", id) }
 	denied := func(v *fakeSecrets, _ string) {
-		v.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+		v.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
 	}
 	nothing := func(*fakeSecrets, string) {}
 	for name, c := range map[string]struct {
@@ -394,7 +394,7 @@ func TestProtectLastWorking(t *testing.T) {
 				s := v.store(v.t.Context(), appsecret.Current, "")
 				s.verified, s.login.httpClient = c.verified, &http.Client{Transport: noNetwork{}}
 				version, err := appsecret.Parse("", credentialsJSON(c.version))
-				v.must(err)
+				v.Must(err)
 				keep, err := s.protectLastWorking(v.t.Context(), v.secret(), version)
 				if c.keep != (keep == previous) || !c.keep && keep != "" {
 					v.t.Errorf("keeps %q", keep)

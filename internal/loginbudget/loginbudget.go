@@ -69,7 +69,7 @@ func (b *Budget) Take(app string) error {
 	return &ExhaustedError{App: app, RetryAfter: wait}
 }
 
-// limiter returns the app's limiter. b.mu is held.
+// limiter returns the app's limiter. The caller holds b.mu.
 func (b *Budget) limiter(app string) *rate.Limiter {
 	l := b.apps[app]
 	if l == nil {

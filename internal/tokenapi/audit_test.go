@@ -230,8 +230,8 @@ func TestPrincipalsUnreadableMetric(t *testing.T) {
 	}
 }
 
-// A request can succeed although a call failed, or another token was revoked: the line tells.
-func TestAuditLineOfTrouble(t *testing.T) {
+// A request can succeed although a call failed, or although another token was revoked. The audit line reports both.
+func TestAuditLineWithWarning(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.want(h.get(), 200, "miss")
 		compromised := h.Current()

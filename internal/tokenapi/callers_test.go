@@ -37,8 +37,7 @@ func newCallers(h *harness, processes int) (*callers, []*http.Client) {
 	c := &callers{harness: h, running: map[int]bool{}}
 	role := localaws.Principal{
 		AccessKeyID: "ASIATESTBILLING", SecretAccessKey: "secret-of-billing", SessionToken: "session-of-billing",
-		Account: "222222222222",
-		ARN:     billing, UserID: "AROATEST:anna", Invoke: []string{"GET/tokens/crm"},
+		Account: "222222222222", ARN: billing, UserID: "AROATEST:anna", Invoke: []string{"GET/tokens/crm"},
 	}
 	h.Serve(apiHost, &localaws.Gateway{
 		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: localaws.NewKeys(role),

@@ -81,6 +81,7 @@ func TestRequests(t *testing.T) {
 		"long app":                 {path(long[:64], "/tokens/"+long[:64]), 400, "invalid_request"},
 		"app with an escape":       {path("crm", "/tokens/%63rm"), 400, "invalid_request"},
 		"app under another path":   {path("crm", "/tokens/erp"), 400, "invalid_request"},
+		"app under a like path":    {path("crm", "/xtokens/crm"), 400, "invalid_request"},
 		"app behind a base path":   {path("crm", "/sf/tokens/crm"), 200, ""},
 		"unknown app":              {path("erp", "/tokens/erp"), 404, "unknown_app"},
 		"no path parameters":       {func(e map[string]any) { e["pathParameters"] = nil }, 400, "invalid_request"},
@@ -126,6 +127,24 @@ func TestEventThatIsNotJSON(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The body is the caller's, so nothing in it may make the event unreadable: the log line would lack the caller.
+func TestBodyWithManyBrackets(t *testing.T) {
+	t.Parallel()
+	for name, status := range map[string]int{"GET": 200, "POST": 400, "DELETE": 204} {
+		subtest(t, name, options{}, func(t *testing.T, h *harness) {
+			a := h.call(func(e map[string]any) {
+				e["httpMethod"], e["body"] = name, strings.Repeat("[{", maxBrackets)
+			})
+			if a.status != status {
+				t.Errorf("got %s", a)
+			}
+			if caller := h.lines()[0]["caller"].(map[string]any); caller["arn"] != billing {
+				t.Errorf("the log has the caller %v", caller)
+			}
+		})
+	}
 }
 
 func TestRequestIDFromLambda(t *testing.T) {
@@ -261,17 +280,9 @@ func FuzzEvent(f *testing.F) {
 	if err == nil {
 		f.Add(whole)
 	}
-	f.Add(
-		[]byte(
-			`{"httpMethod":"GET","path":"/tokens/crm","pathParameters":{"app":"crm"},` +
-				`"requestContext":{"identity":{"userArn":"arn"}}}`,
-		),
-	)
-	f.Add(
-		[]byte(
-			`{"httpMethod":"POST","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"Z3I=","isBase64Encoded":true}`,
-		),
-	)
+	const path = `"path":"/tokens/crm","pathParameters":{"app":"crm"}`
+	f.Add([]byte(`{"httpMethod":"GET",` + path + `,"requestContext":{"identity":{"userArn":"arn"}}}`))
+	f.Add([]byte(`{"httpMethod":"POST",` + path + `,"body":"Z3I=","isBase64Encoded":true}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		e, bad := parseEvent(payload)
 		var whole struct {
@@ -286,7 +297,7 @@ func FuzzEvent(f *testing.F) {
 				} `json:"identity"`
 			} `json:"requestContext"`
 		}
-		// The event is read like encoding/json reads it, which also accepts names in another case.
+		// The event is read as encoding/json reads it, which also accepts names in another case.
 		err := json.Unmarshal(payload, &whole)
 		if err == nil && bad == nil && !strings.Contains(strings.ToLower(string(payload)), "\\u") && exactNames(payload) &&
 			(whole.HTTPMethod != e.method || whole.Path != e.path || whole.PathParameters.App != e.app ||

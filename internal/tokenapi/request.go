@@ -3,6 +3,7 @@ package tokenapi
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -34,8 +35,9 @@ const testStage = "test-invoke-stage"
 // maxForm bounds the body of a POST, in bytes. A client credentials request has about 200.
 const maxForm = 8 << 10
 
-// maxBrackets bounds the nesting of an event: gjson.ValidBytes is recursive, and a process does not survive a stack
-// overflow. An event of API Gateway has about a dozen brackets, in addition to those in its strings.
+// maxBrackets is the number of brackets up to which gjson validates an event. Its validation is recursive, and a
+// process does not survive a stack overflow. An event of API Gateway has about a dozen brackets, in addition to those
+// in its strings, of which a caller may send millions.
 const maxBrackets = 100_000
 
 // parseEvent reads an event. If it fails, the API is deployed wrongly; a caller cannot cause it. A field of another
@@ -44,8 +46,7 @@ const maxBrackets = 100_000
 // It uses gjson since most of an event is headers, which this function does not read: encoding/json takes longer for
 // them than for everything else that a cached vend does.
 func parseEvent(payload []byte) (event, *vending.Error) {
-	brackets := bytes.Count(payload, []byte("[")) + bytes.Count(payload, []byte("{"))
-	if brackets > maxBrackets || !utf8.Valid(payload) || !gjson.ValidBytes(payload) {
+	if !utf8.Valid(payload) || !isJSON(payload) {
 		return event{}, errNotAnEvent
 	}
 	var e event
@@ -83,6 +84,14 @@ func parseEvent(payload []byte) (event, *vending.Error) {
 		e.rejected = []string{single.Str}
 	}
 	return e, nil
+}
+
+// isJSON reports whether the payload is JSON. With many brackets it uses encoding/json, which limits the nesting.
+func isJSON(payload []byte) bool {
+	if bytes.Count(payload, []byte("["))+bytes.Count(payload, []byte("{")) > maxBrackets {
+		return json.Valid(payload)
+	}
+	return gjson.ValidBytes(payload)
 }
 
 func (c *caller) parse(identity gjson.Result) {

@@ -14,9 +14,8 @@ func TestErrorResponses(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[vending.Code]int{
 		vending.InvalidRequest: 400, unsupportedGrantType: 400, vending.AccessDenied: 403, vending.UnknownApp: 404,
-		methodNotAllowed:    405,
-		vending.ServerError: 500, vending.AppMisconfigured: 502, vending.BadUpstreamResponse: 502,
-		vending.TemporarilyUnavailable: 503,
+		methodNotAllowed: 405, vending.ServerError: 500, vending.AppMisconfigured: 502,
+		vending.BadUpstreamResponse: 502, vending.TemporarilyUnavailable: 503,
 	} {
 		for wait, retryAfter := range map[time.Duration]string{0: "", time.Second: "1", 6500 * time.Millisecond: "7"} {
 			e := auditEvent{requestID: "req-1", err: &vending.Error{

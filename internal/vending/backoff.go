@@ -76,8 +76,8 @@ func (b backoff) next(e *Error, err error, tried []*appsecret.Version, jitter fu
 	return next
 }
 
-// rateLimit returns how long to send nothing after Salesforce has limited the requests. It is at least a second, since
-// Retry-After may be a date, which has no fractions: the same request would retry at once.
+// rateLimit returns how long to send nothing after Salesforce has limited the requests. It is at least a second:
+// Retry-After may be a date in whole seconds, which may be so near that the same request would retry at once.
 func rateLimit(err error) time.Duration {
 	refused, _ := errors.AsType[*sfoauth.Error](err)
 	return max(cmp.Or(refused.RetryAfter, time.Minute), time.Second)

@@ -139,6 +139,17 @@ func TestDecide(t *testing.T) {
 			if a.err == nil && a.step == respond && !test.in.revoke && a.grant.ExpiresIn < time.Second {
 				t.Errorf("the token expires in %s", a.grant.ExpiresIn)
 			}
+			if (a.grant.CacheStatus == Stale) != (a.grant.RefreshErr != nil) {
+				t.Errorf("the token is %s, not renewed because of %v", a.grant.CacheStatus, a.grant.RefreshErr)
+			}
+			// In every state, a caller that is not allowed gets an error, and causes no call to Salesforce.
+			if s.secret == nil || a.step == loadSecret {
+				return
+			}
+			s.secret = secret(s.secret.ID, denyAll)
+			if a := decide(config, &s, test.in, now); a.step != respond || a.err == nil || a.err.Code != AccessDenied {
+				t.Errorf("a caller that is not allowed: %s, %v", a.step, a.err)
+			}
 		})
 	}
 }

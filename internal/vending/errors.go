@@ -60,15 +60,15 @@ var ErrPlaceholder error = &setupError{
 	"the secret still holds the placeholder: store the app's consumerKey, consumerSecret and baseUri (setup step 3)",
 }
 
-// transientError is a problem that a retry may not meet.
+// transientError is a problem that may be gone at the next attempt.
 type transientError struct{ text string }
 
 func (e *transientError) Error() string { return e.text }
 
 var (
-	// errDoubted is why a token is stale that a caller reports as dead.
+	// errDoubted is why a token that a caller reports as dead is stale.
 	errDoubted error = &transientError{"a caller reports the token as dead, and introspection failed"}
-	// errDeadToken is why a token is not used that a login has just returned.
+	// errDeadToken is why a token that a login has just returned is not used.
 	errDeadToken error = &transientError{"Salesforce's login returned a token that its introspection reports as inactive"}
 )
 

@@ -59,9 +59,9 @@ func (c *call) loginWithFallback(ctx context.Context) (*cachedToken, error) {
 	return nil, refused
 }
 
-// checkSigner returns why a token must not be used that was issued to AWSCURRENT's credentials but not signed with
-// them. Salesforce does not document which secret signs for credentials that are not the app's primary ones. So the
-// token may be used while AWSCURRENT may not be primary: while another version is about to replace it, or if
+// checkSigner returns an error if a token that was issued to AWSCURRENT's credentials, but not signed with them, must
+// not be used. Salesforce does not document which secret signs for credentials that are not the app's primary ones. So
+// the token may be used while AWSCURRENT may not be primary: while another version is about to replace it, or if
 // AWSPREVIOUS made the signature.
 func (c *call) checkSigner(ctx context.Context, t *cachedToken) error {
 	for label, version := range appsecret.Fallbacks(c.secret, []*appsecret.Version{c.secret}, c.reader(ctx)) {
@@ -75,7 +75,7 @@ func (c *call) checkSigner(ctx context.Context, t *cachedToken) error {
 	return err
 }
 
-// noteUnsigned notes that a token is used whose signature does not verify.
+// noteUnsigned notes that a token is used although its signature does not verify.
 func (c *call) noteUnsigned(t *cachedToken) {
 	c.stats.notef("version %s, whose credentials may not be the primary ones: %v", t.versionID, t.token.SignatureErr)
 }

@@ -30,8 +30,8 @@ type app struct {
 	call  *call // nil: none
 }
 
-// call is one action in progress. Requests for the same app wait for it. Only the call changes the app's state, so
-// that it works on a copy.
+// call is one action in progress. Requests for the same app wait for it. Only the call changes the app's state, so it
+// can work on a copy and publish that.
 type call struct {
 	*Config
 	app *app
@@ -42,7 +42,7 @@ type call struct {
 	stats     CallStats
 	obtained  *cachedToken // that the call got or confirmed
 	revokedID string       // see Vendor.Revoke
-	err       *Error       // for the request that started the call, if the state does not tell it
+	err       *Error       // for the request that started the call, if the state does not hold it
 
 	// Used by refresh:
 	replaced   *cachedToken         // that was cached before
@@ -83,8 +83,8 @@ func (v *Vendor) run(ctx context.Context, req Request, stats *CallStats) (Grant,
 }
 
 // next asks decide, and starts the action that it returns or joins the call in progress. Without a call, the action
-// is the response. The lock is freed even if decide panics, or the app would stay locked as long as the process
-// lives.
+// is the response. The lock is released even if decide panics; otherwise the app would stay locked for the life of the
+// process.
 func (v *Vendor) next(ctx context.Context, a *app, in input) (c *call, own bool, response action) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -105,9 +105,9 @@ func (v *Vendor) next(ctx context.Context, a *app, in input) (c *call, own bool,
 	return a.call, true, action{}
 }
 
-// callDeadline returns when a call must end. It outlives its request, but has a little less time, so that the request
-// can report what went wrong: a Lambda function is frozen between invocations, and a call that sleeps through that
-// fails.
+// callDeadline returns when a call must end. It goes on if its request is cancelled, but ends a little before the
+// request's deadline, so that the request can report what went wrong: a Lambda function is frozen between invocations,
+// and a call that sleeps through that fails.
 func callDeadline(ctx context.Context, now time.Time) time.Time {
 	deadline := now.Add(callTimeout)
 	if request, ok := ctx.Deadline(); ok {

@@ -16,15 +16,14 @@ import (
 
 // outages are the ways in which Secrets Manager can fail.
 var outages = map[string]localaws.Fault{
-	"hang": {
-		Hang: true,
-	}, "slow": {Delay: time.Minute}, "reset": {Reset: true}, "response lost": {
-		ResetAfterCommit: true,
-	}, "not HTTP": {BodyOnly: true},
-	"500": {
-		Code:   "InternalServiceError",
-		Status: 500,
-	}, "throttling": {Code: "ThrottlingException"}, "expired credentials": {Code: "ExpiredTokenException"},
+	"hang":                {Hang: true},
+	"slow":                {Delay: time.Minute},
+	"reset":               {Reset: true},
+	"response lost":       {ResetAfterCommit: true},
+	"not HTTP":            {BodyOnly: true},
+	"500":                 {Code: "InternalServiceError", Status: 500},
+	"throttling":          {Code: "ThrottlingException"},
+	"expired credentials": {Code: "ExpiredTokenException"},
 }
 
 func TestSecretsManagerOutage(t *testing.T) {

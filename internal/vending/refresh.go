@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// unconfirmedTTL is how long a token is trusted that a login has returned again, while introspection fails.
+	// unconfirmedTTL is how long to trust a token that a login has returned again, while introspection fails.
 	unconfirmedTTL = time.Minute
 	// introspectionDeniedTTL is how long it is remembered that Salesforce refuses to introspect for an app.
 	introspectionDeniedTTL = 30 * time.Minute

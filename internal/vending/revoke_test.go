@@ -155,6 +155,24 @@ func TestPendingRevocationsAreBounded(t *testing.T) {
 	})
 }
 
+func TestPendingRevocationSurvivesPanic(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		first := h.vend()
+		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 1)
+		h.want(h.revoke(), "temporarily_unavailable")
+		transport := h.vendor.HTTPClient.Transport
+		h.vendor.HTTPClient.Transport = panicking{}
+		h.want(h.revoke(), "server_error")
+		h.vendor.HTTPClient.Transport = transport
+		h.want(h.revoke(), "revoked")
+		h.wantDead(first)
+	})
+}
+
+type panicking struct{}
+
+func (panicking) RoundTrip(*http.Request) (*http.Response, error) { panic("a defect") }
+
 // A login may return the session whose revocation has failed.
 func TestLoginReturnsTokenPendingRevocation(t *testing.T) {
 	run(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, h *harness) {

@@ -115,6 +115,20 @@ func TestNoFallbackToAnotherOrg(t *testing.T) {
 	})
 }
 
+func TestFallbackVerifiesIdentity(t *testing.T) {
+	t.Parallel()
+	for field, other := range map[string]string{"orgId": "00Dxx0000000009EAA", "userId": "005xx0000000009AAA"} {
+		subtest(t, field, options{}, func(t *testing.T, h *harness) {
+			value := h.Value(h.App.Credentials())
+			value[field] = other
+			h.Store(value, appsecret.Candidate)
+			h.Store(h.Value("3MVG9wrong", "wrong"))
+			h.want(h.vend(), "app_misconfigured")
+			h.wantLogins(2) // AWSPREVIOUS has the credentials of CANDIDATE
+		})
+	}
+}
+
 func TestRecoveryOnceCredentialsAreStored(t *testing.T) {
 	t.Parallel()
 	for _, label := range []string{"AWSCURRENT", "CANDIDATE", "AWSPENDING"} {

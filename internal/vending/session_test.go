@@ -105,6 +105,22 @@ func TestLoginReturnsSameTokenWhileIntrospectionFails(t *testing.T) {
 	})
 }
 
+// A login that returns a doubted token again ends the doubt: its session is active.
+func TestLoginReturnsDoubtedToken(t *testing.T) {
+	run(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, h *harness) {
+		first := h.vend()
+		h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0)
+		h.want(h.reject(first.id()), "stale")
+		time.Sleep(rejectedCheckInterval)
+		again := h.reject(first.id())
+		h.want(again, "miss")
+		if again.id() != first.id() {
+			t.Fatal("the session is not shared")
+		}
+		h.want(h.vend(), "hit")
+	})
+}
+
 func TestLoginReturnsDeadToken(t *testing.T) {
 	run(t, options{org: sfoauthtest.Config{SharedSessions: true}}, func(t *testing.T, h *harness) {
 		first := h.vend()

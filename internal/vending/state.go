@@ -63,8 +63,8 @@ func (c *Config) newToken(
 	return c.trust(t, until, requested)
 }
 
-// trust returns the token as one that is trusted until then. A token that never has MinTTL left would otherwise be
-// replaced at every request.
+// trust returns a copy of the token that is trusted until the given time. It limits refreshBefore, since a token that
+// never has MinTTL left would otherwise be replaced at every request.
 func (c *Config) trust(t *cachedToken, until, now time.Time) *cachedToken {
 	next := *t
 	next.trustedUntil, next.expiresAt = until, until
@@ -75,16 +75,16 @@ func (c *Config) trust(t *cachedToken, until, now time.Time) *cachedToken {
 	return &next
 }
 
-// withoutIntrospection returns the token as one that only a login can renew. It is used for at least half of what it
-// has left, so that a long MinTTL does not exhaust the login budget.
+// withoutIntrospection returns a copy of the token that only a login can renew. It is used for at least half of its
+// remaining time, so that a long MinTTL does not exhaust the login budget.
 func (c *Config) withoutIntrospection(t *cachedToken, now time.Time) *cachedToken {
 	next := *t
 	next.refreshBefore = min(c.MinTTL, remaining(t.trustedUntil, now)/2)
 	return &next
 }
 
-// confirmed returns the token after an introspection, begun at the given time, has found it active until expiry
-// (zero: the response has none).
+// confirmed returns a copy of the token after an introspection, begun at the given time, has found it active until
+// expiry (zero: the response has none).
 func (c *Config) confirmed(t *cachedToken, expiry, begun time.Time) *cachedToken {
 	next := *t
 	next.source = Confirmed
@@ -108,7 +108,7 @@ func (t *cachedToken) grant(status CacheStatus, expiresIn time.Duration) Grant {
 	return Grant{Token: t.token, TokenID: t.id, ExpiresIn: expiresIn, CacheStatus: status, VersionID: t.versionID}
 }
 
-// staleGrant returns the token for at most the given time, since it could not be renewed.
+// staleGrant grants the token for at most the given time, since it could not be renewed.
 func (t *cachedToken) staleGrant(most time.Duration, reason error, now time.Time) Grant {
 	grant := t.grant(Stale, min(remaining(t.expiresAt, now), most))
 	grant.RefreshErr = reason
@@ -131,9 +131,9 @@ func (s *state) rejectedCheckDue(now time.Time) bool {
 
 // remaining returns the time until t, using whichever of the monotonic and wall clocks says less. The monotonic clock
 // may stand still while the process is frozen, so that a token would outlive its session; the wall clock may be set
-// back. Others on Lambda have met it: aws-sdk-go-v2 #789, vault-lambda-extension #150.
+// back. Others have met this on Lambda: aws-sdk-go-v2 #789, vault-lambda-extension #150.
 func remaining(t, now time.Time) time.Duration {
-	return min(t.Sub(now), t.Round(0).Sub(now.Round(0))) // Round(0) leaves the wall clock's time
+	return min(t.Sub(now), t.Round(0).Sub(now.Round(0))) // Round(0) drops the monotonic time
 }
 
 func earlier(a, b time.Time) time.Time {
