@@ -74,14 +74,18 @@ func (r *run) fetchPending(
 		return nil, err
 	}
 	at := &orgCredentials{StagedCredentialsClient: client}
-	until := r.propagationDeadline(pending)
-	if soon := time.Now().Add(readConsistencyTimeout); until.Before(soon) {
-		until = soon // a step that is repeated long afterwards may also meet a server that lags behind
-	}
+	var until time.Time // set after the first response, which may be slow
 	pause := backoff()
 	err = retry(ctx, r.whileLabelled(secret, pending.ID, appsecret.Pending), func() (time.Duration, error) {
 		if err := at.fetch(ctx); err != nil || at.holds(pending) {
 			return 0, err
+		}
+		if until.IsZero() {
+			until = r.propagationDeadline(pending)
+			// A step that is repeated long afterwards may also meet a server that lags behind.
+			if soon := time.Now().Add(readConsistencyTimeout); until.Before(soon) {
+				until = soon
+			}
 		}
 		wait := pause()
 		if time.Now().Add(wait).After(until) {

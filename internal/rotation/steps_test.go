@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -247,6 +248,26 @@ func TestStaleResponseDoesNotEndRotation(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The time that a repeated step waits for begins with the first response, however slow that is.
+func TestSlowStaleResponseDoesNotEndRotation(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		oldKey := h.key()
+		h.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 1)
+		h.rotate() // staged, stored, tested, not finished
+		time.Sleep(time.Hour)
+		h.Org.InjectFault(sfoauthtest.ListStaged, sfoauthtest.Body(`{"stagedCredentials":[]}`), 1)
+		var once sync.Once
+		h.onOrg = func(c sfoauthtest.Call) {
+			if c.Endpoint == sfoauthtest.ListStaged && c.Phase == sfoauthtest.Arrived {
+				once.Do(func() { time.Sleep(5 * time.Second) })
+			}
+		}
+		h.Must(h.step("setSecret", h.version("AWSPENDING")))
+		h.retry()
+		h.checkRotated(oldKey)
+	})
 }
 
 func TestPromotedCredentialsAreWaitedFor(t *testing.T) {
