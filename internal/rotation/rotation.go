@@ -1,5 +1,5 @@
 // Package rotation changes an app's credentials: in the four steps of a Secrets Manager rotation, and when a person
-// stores others or moves a staging label. A daily check logs in with the current credentials and changes nothing.
+// stores new ones or moves a staging label. A daily check logs in with the current credentials and changes nothing.
 //
 // Every step first looks at what Salesforce and Secrets Manager hold. It can therefore run again after a crash at any
 // point, with the same rotation token or a new one.
@@ -44,7 +44,7 @@ type Rotator struct {
 	Hosts    sfoauth.AllowedHosts // in addition to Salesforce's own
 	// HTTPClient talks to Salesforce. Nil: http.DefaultClient.
 	HTTPClient *http.Client
-	// Propagation is how long refused credentials may only be too new. Zero: they are not waited for.
+	// Propagation is how long Salesforce may refuse credentials only because they are new. Zero: every refusal counts.
 	Propagation time.Duration
 	// Logins limits the logins of each app. It must not be nil.
 	Logins *loginbudget.Budget
@@ -109,7 +109,7 @@ func placeholderHint(app string) string {
 	return "the app's credentials are not stored yet: run `sftoken secret put " + app + "`"
 }
 
-// permanentError is a refusal that was found here and not by Salesforce.
+// permanentError is a refusal by this package rather than by Salesforce.
 type permanentError struct{ error }
 
 func (e *permanentError) Unwrap() error { return e.error }
@@ -143,7 +143,7 @@ func isTransient(err error) bool {
 	return appsecret.IsKind(err, appsecret.Unavailable)
 }
 
-// isInvalidClient reports whether Salesforce does not know the credentials, which may only be too new.
+// isInvalidClient reports whether Salesforce does not know the credentials. They may just be too new.
 func isInvalidClient(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	return ok && refused.IsInvalidClient()

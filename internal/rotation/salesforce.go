@@ -58,8 +58,8 @@ func withPermissionHint(doing string, err error) error {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	denied := ok && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound)
 	if denied && refused.Kind == sfoauth.Permanent {
-		return fmt.Errorf("%s: %w: check appId and consumerId, and the permissions External Client App Developer and View "+
-			"Client Secret of the user, and that the org allows access to consumer secrets through the REST API", doing, err)
+		return fmt.Errorf("%s: %w: check appId and consumerId, the user's permissions External Client App Developer and "+
+			"View Client Secret, and that the org allows access to consumer secrets through the REST API", doing, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
