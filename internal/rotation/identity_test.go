@@ -57,6 +57,21 @@ func TestIdentityOfNewCredentials(t *testing.T) {
 	}
 }
 
+// A version that pins the org alone may not act as another user. Nor may one whose predecessor does not log in any more,
+// if this process remembers the predecessor's user.
+func TestIdentityOfCandidate(t *testing.T) {
+	runAll(t, options{noIDs: true}, map[string]func(h *harness){
+		"pinned org":      func(h *harness) { h.fields["orgId"] = h.Org.ID() },
+		"remembered user": func(h *harness) { h.App.Regenerate() },
+	}, func(_ *testing.T, h *harness, prepare func(h *harness)) {
+		before := h.version("AWSCURRENT")
+		prepare(h)
+		version, _ := h.storeOther("CANDIDATE", nil)
+		h.deliver()
+		h.labels("AWSCURRENT", before, "REJECTED", version)
+	})
+}
+
 // The same in the steps of a rotation that takes a candidate.
 func TestRotationToAnotherUser(t *testing.T) {
 	run(t, options{noIDs: true}, func(_ *testing.T, h *harness) {

@@ -133,7 +133,8 @@ func TestMissingPermissions(t *testing.T) {
 				}
 				h.rotate()
 				h.checkCurrentWorks()
-				h.logged(`"step":"createSecret"`, `"outcome":"failed"`, "External Client App Developer")
+				h.logged(`"step":"createSecret"`, `"outcome":"failed"`, "External Client App Developer",
+					`"app":"crm"`, fmt.Sprintf(`"secret_version":%q`, h.version("AWSPENDING")))
 			})
 		})
 	}
