@@ -271,6 +271,24 @@ func TestSlowStaleResponseDoesNotEndRotation(t *testing.T) {
 	})
 }
 
+// A 404 from a proxy or a web server does not say that nothing is staged.
+func TestWebPageDoesNotEndRotation(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		oldKey := h.key()
+		h.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 1)
+		h.rotate() // staged, stored, tested, not finished
+		pending := h.version("AWSPENDING")
+		h.Org.InjectFault(sfoauthtest.ListStaged, sfoauthtest.WebPage(404), 0)
+		if err := h.step("finishSecret", pending); err == nil {
+			t.Error("finishSecret succeeded")
+		}
+		h.labels("AWSPENDING", pending)
+		h.Org.ClearFaults()
+		h.retry()
+		h.checkRotated(oldKey)
+	})
+}
+
 func TestPromotedCredentialsAreWaitedFor(t *testing.T) {
 	run(t, options{adminApp: true, propagation: 10 * time.Minute}, func(t *testing.T, h *harness) {
 		oldKey := h.key()
