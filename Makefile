@@ -20,19 +20,19 @@ help: ## list the commands
 run: ## run the end-to-end demo locally (needs only Go)
 	$(RUN) ./cmd/sftoken demo
 
-local: ## run the whole of sftoken locally until Ctrl-C
+local: ## run all of sftoken locally until Ctrl-C
 	$(RUN) ./cmd/sftoken local
 
-test: ## every test, with a sample of the exhaustive sweeps, in under a minute
-	go test -short ./...
+test: ## run every test, with a sample of the exhaustive sweeps, in under a minute
+	go test -short -parallel 8 ./...
 
-test-all: ## every test, with the complete sweeps: crash points, fault tables, models
+test-all: ## run every test, with the complete sweeps: crash points, fault tables, models
 	go test -timeout 30m ./...
 
-race: ## the same with the race detector (needs a C compiler)
+race: ## run test-all with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -timeout 30m ./... # the sweep of crash points takes over 10 minutes
 
-lint: ## golangci-lint (.golangci.yml), govulncheck, go mod tidy
+lint: ## run golangci-lint (.golangci.yml), govulncheck, go mod tidy
 	$(TOOL) golangci-lint run ./...
 	go mod tidy -diff
 	@test/vulncheck
@@ -43,12 +43,12 @@ cross: ## vet and compile the command-line tool for macOS and Windows
 		go vet ./cmd/sftoken ./internal/sim/...; go build -o /dev/null ./cmd/sftoken; \
 	done
 
-bench: ## speed, as ratios against a no-op function in the same run
+bench: ## measure speed and memory relative to a no-op function
 	$(RUN) ./internal/bench
 	go test -run '^$$' -bench . -benchmem ./internal/...
 
 # Without a bound the fuzzer spends its time on making interesting inputs smaller.
-fuzz: ## each fuzz target for FUZZTIME
+fuzz: ## run each fuzz target for FUZZTIME
 	@set -e; go list ./... | while read -r package; do \
 		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
 			echo "$$package $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$package"; \
@@ -59,7 +59,7 @@ fuzz: ## each fuzz target for FUZZTIME
 # have no .git.
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 
-build: ## both functions, for ARCH=arm64 or x86_64, and the command-line tool, into dist/
+build: ## build both functions, for ARCH=arm64 or x86_64, and the command-line tool, into dist/
 	@$(MAKE) --no-print-directory build-TokenFunction ARTIFACTS_DIR=dist/token
 	@$(MAKE) --no-print-directory build-RotateFunction ARTIFACTS_DIR=dist/rotate
 	$(BUILD) -o dist/sftoken ./cmd/sftoken
@@ -70,27 +70,27 @@ build-TokenFunction build-RotateFunction: export GOARCH = $(if $(filter x86_64 a
 build-TokenFunction build-RotateFunction: build-%Function:
 	$(BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(if $(filter Token,$*),token,rotate)
 
-e2e: ## the template deployed by the real SAM CLI to a local AWS emulator with signatures and IAM enforced (needs Python)
+e2e: ## deploy the template with the real SAM CLI to a local AWS emulator that enforces signatures and IAM (needs Python)
 	test/e2e/run
 
-examples: ## the callers of examples/cross-account against `sftoken local`, as their README tells it; a part of e2e
+examples: ## run the callers of examples/cross-account against `sftoken local`, as their README describes them; part of e2e
 	test/examples
 
-sam-local: ## sam local invoke and start-api on the real containers (needs Docker)
+sam-local: ## run sam local invoke and start-api with the real containers (needs Docker)
 	test/sam-local
 
-conformance: ## the Secrets Manager stand-in and moto_server, by the same suite (needs Python)
+conformance: ## run one test suite against the simulated Secrets Manager and against moto_server (needs Python)
 	test/conformance
 
-clients: ## schemathesis and Salesforce clients of others, on sftoken local (needs Python and Node)
+clients: ## run schemathesis and third-party Salesforce clients against `sftoken local` (needs Python and Node)
 	test/clients/run
 
-salesforce: ## the metadata and the commands of salesforce/, by the real Salesforce CLI (needs npm)
+salesforce: ## test the metadata and commands of salesforce/, with the real Salesforce CLI (needs npm)
 	test/salesforce
 
 # --guided offers the template's defaults: afterwards `make deploy GUIDED=` keeps what was answered the first time.
 GUIDED ?= --guided
-deploy: ## sam build and sam deploy, for ARCH=arm64 or x86_64
+deploy: ## run sam build and sam deploy, for ARCH=arm64 or x86_64
 	ARCH=$(ARCH) sam build
 	sam deploy $(GUIDED) --parameter-overrides Architecture=$(if $(filter x86_64 amd64,$(ARCH)),x86_64,arm64)
 

@@ -49,7 +49,7 @@ func promptMFA(cmd *cobra.Command, device string, beforePrompt func()) (string, 
 	})
 }
 
-// awsConfig returns the AWS configuration. Its credentials fail with noCredentials if there are none.
+// awsConfig returns the AWS configuration. Its credentials fail with noCredentialsError if there are none.
 func awsConfig(cmd *cobra.Command) (aws.Config, error) {
 	cfg, err := configLoader(cmd, nil)(cmd.Context())
 	if err != nil {
@@ -59,7 +59,7 @@ func awsConfig(cmd *cobra.Command) (aws.Config, error) {
 	cfg.Credentials = aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		credentials, err := provider.Retrieve(ctx)
 		if err != nil && ctx.Err() == nil {
-			err = &noCredentials{err}
+			err = &noCredentialsError{err}
 		}
 		return credentials, err
 	})

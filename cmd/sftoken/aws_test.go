@@ -32,9 +32,7 @@ func mfaProfile(t *testing.T) (code *string) {
 	config := "[profile mfa]\nrole_arn = arn:aws:iam::222222222222:role/billing\nsource_profile = base\n" +
 		"mfa_serial = arn:aws:iam::222222222222:mfa/anna\n" +
 		"[profile base]\naws_access_key_id = AKIA\naws_secret_access_key = s\n"
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, []byte(config), 0o600))
 	for name, value := range map[string]string{"AWS_CONFIG_FILE": file, "AWS_PROFILE": "mfa",
 		"AWS_ENDPOINT_URL_STS": sts.URL, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""} {
 		t.Setenv(name, value)

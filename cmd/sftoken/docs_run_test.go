@@ -59,9 +59,7 @@ type blockRunner struct {
 
 func (r *blockRunner) run(t *testing.T, b mdtest.Block) {
 	token, err := r.shell(t, "sftoken get crm -o token").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	secret := r.secret(t)
 	r.prepare(t, b, secret)
 	if strings.Contains(b.Text, " VERSION") { // the version that prepare has put in rotation
@@ -84,9 +82,7 @@ func (r *blockRunner) run(t *testing.T, b mdtest.Block) {
 		}
 		t.Errorf("%v:\n%s\n%s", err, b.Text, shown)
 	}
-	if err := r.WaitIdle(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, r.WaitIdle(t.Context()))
 }
 
 // shell returns a command that runs the text in bash as the owner.
@@ -119,14 +115,10 @@ func (r *blockRunner) prepare(t *testing.T, b mdtest.Block, secret *appsecret.Se
 	case strings.Contains(b.Text, "restore-secret"):
 		_, err = r.Secrets.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: aws.String(prefix + "crm")})
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	marked := secret.VersionWithLabel("COMPROMISED")
 	if marked != "" && strings.Contains(b.Text, "COMPROMISED --move") { // the block is about the first leak
-		if err := secret.RemoveLabel(t.Context(), "COMPROMISED", marked); err != nil {
-			t.Fatal(err)
-		}
+		must(t, secret.RemoveLabel(t.Context(), "COMPROMISED", marked))
 	}
 }
 
@@ -144,17 +136,13 @@ func TestReadmeGo(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	cfg := aws.Config{Region: region, Credentials: credentialsOf(billingKey)}
 	resp, err := readmeGo(cfg, s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("HTTP %d", resp.StatusCode)
 	}
 	source, err := os.ReadFile("docs_run_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, b := range mdtest.Read(t, "../../README.md").Blocks {
 		if b.Language == "go" {
 			fragment := strings.Replace(b.Text, `"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1"`, "api", 1)

@@ -97,9 +97,7 @@ func TestDocumentedExitCodes(t *testing.T) {
 // TestReadmeExcerpt compares the README's output of `make run` with the demo's golden file.
 func TestReadmeExcerpt(t *testing.T) {
 	golden, err := os.ReadFile("testdata/demo.golden")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	demo := strings.Split(string(golden), "\n")
 	for _, b := range mdtest.Read(t, "../../README.md").Blocks {
 		if b.Heading != "Try it" || b.Language != "text" {

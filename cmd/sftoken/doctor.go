@@ -27,16 +27,16 @@ Anyone can run it; it skips what you may not read. A caller in another account
 sees the API and the token. An identity that may call DescribeSecret and
 GetSecretValue of Secrets Manager sees everything.
 
-It changes nothing and prints no secret. It costs one login at Salesforce, by
-the API or by itself; two if the API's token does not show that the current
-credentials work; and one more, by the admin app, with --admin-app.
+It changes nothing and prints no secret. It costs one login at Salesforce, or
+two if the API's token does not show that the current credentials work. With
+--admin-app, the admin app logs in too.
 
 With --json it prints
 
   {"app", "url", "caller", "outcome", "logins",
    "checks": [{"group", "check", "status", "found", "fix"}, …]}
 
-A status is ok, warning, failed or skipped; the outcome is ok, warning or
+A status is ok, warning, failed or skipped. The outcome is ok, warning or
 failed.`,
 		Example: `  sftoken doctor crm
   sftoken doctor crm --admin-app admin
@@ -47,7 +47,7 @@ failed.`,
 		).exits(map[int]string{0: "no check failed; there may be warnings", 1: "a check failed"}),
 		Args: appArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := requirePositive("--timeout", api.timeout); err != nil {
+			if err := requirePositiveTimeout(api.timeout); err != nil {
 				return err
 			}
 			allowed, err := sfoauth.ParseAllowedHosts(hosts)
@@ -82,12 +82,12 @@ failed.`,
 		},
 	}
 	api.add(cmd)
-	cmd.Flags().Lookup("timeout").Usage = "the limit of each check"
+	cmd.Flags().Lookup("timeout").Usage = "time limit of each check"
 	secret.add(cmd)
 	cmd.Flags().StringVar(&adminApp, "admin-app", os.Getenv("ADMIN_APP"),
-		"the `APP` whose login rotates the credentials, as the deployment's AdminApp")
+		"the `APP` whose login rotates the credentials: the deployment's parameter AdminApp")
 	cmd.Flags().StringVar(&hosts, "salesforce-hosts", os.Getenv("SALESFORCE_HOSTS"),
-		"`HOSTS` in addition to Salesforce's own, as the deployment's SalesforceHosts")
+		"`HOSTS` to allow in addition to Salesforce's own: the deployment's parameter SalesforceHosts")
 	addJSONFlag(cmd, &asJSON)
 	return cmd
 }

@@ -27,15 +27,15 @@ func newExec() *cobra.Command {
 		Use: "exec APP [flags] -- COMMAND [ARGUMENT …]", GroupID: callerGroup, DisableFlagsInUseLine: true,
 		Short: "Run a command with an access token in its environment",
 		Long: `Run a command with an access token for the app in SF_ACCESS_TOKEN and the URL of
-its org in SF_INSTANCE_URL. The token is in no command line, which every user of
-a machine can read.
+its org in SF_INSTANCE_URL. The token does not appear on a command line, where
+every user of the machine could read it.
 
 The token is fetched once. A command that runs for longer than the token is
 valid gets another with "sftoken get". Signals are forwarded to the command.`,
 		Example: `  sftoken exec crm -- python report.py
   sftoken exec crm -- sh -c '
-      printf "Authorization: Bearer %s" $SF_ACCESS_TOKEN |
-      curl -H @- $SF_INSTANCE_URL/services/data/v65.0/limits'`,
+      printf "Authorization: Bearer %s" "$SF_ACCESS_TOKEN" |
+      curl -H @- "$SF_INSTANCE_URL/services/data/v65.0/limits"'`,
 		Annotations: apiSections("").exits(map[int]string{
 			0: "the command succeeded; otherwise the command's exit code, or:", exitFailed: "no token",
 			exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,

@@ -66,12 +66,8 @@ func TestGetEnvIsQuoted(t *testing.T) {
 func startReady(t *testing.T, cmd *exec.Cmd) (stdout io.Reader) {
 	t.Helper()
 	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, cmd.Start())
 	var ready string
 	if _, err := fmt.Fscan(stdout, &ready); err != nil {
 		t.Fatal(err)
@@ -91,16 +87,10 @@ func TestExecKeepsTokenOutOfCommandLines(t *testing.T) {
 		`echo $$; read line; echo "$line"; exit 3`)
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, cmd.Start())
 	var child int
 	if _, err := fmt.Fscan(stdout, &child); err != nil {
 		t.Fatalf("%v: %s", err, stderr.String())
@@ -137,7 +127,7 @@ func TestExecForwardsSignals(t *testing.T) {
 	oddAPI(t, "token")
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		cmd := exec.CommandContext(t.Context(), "sftoken", "exec", "crm", "--", "sh", "-c",
-			`trap 'echo caught; exit 5' TERM INT HUP; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
+			`trap 'echo caught; exit 5' TERM INT HUP; echo ready; while sleep 0.05; do :; done`)
 		stdout := startReady(t, cmd)
 		_ = cmd.Process.Signal(signal)
 		rest, _ := io.ReadAll(stdout)

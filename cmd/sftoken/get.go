@@ -29,8 +29,8 @@ type apiFlags struct {
 
 func (f *apiFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.url, "url", "",
-		"the API's address: `URL` is the deployment's output ApiUrl (default $SFTOKEN_URL)")
-	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to try")
+		"`URL` of the API: the deployment's output ApiUrl (default $SFTOKEN_URL)")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "time limit, including retries")
 }
 
 const urlVariableHelp = "the API's address, if --url is not passed"
@@ -46,7 +46,7 @@ func apiSections(done string) sections {
 func (f *apiFlags) address() string { return cmp.Or(f.url, os.Getenv("SFTOKEN_URL")) }
 
 func (f *apiFlags) check() error {
-	if err := requirePositive("--timeout", f.timeout); err != nil {
+	if err := requirePositiveTimeout(f.timeout); err != nil {
 		return err
 	}
 	if f.address() == "" {
@@ -61,9 +61,9 @@ func (f *apiFlags) check() error {
 	return nil
 }
 
-func requirePositive(flag string, d time.Duration) error {
+func requirePositiveTimeout(d time.Duration) error {
 	if d <= 0 {
-		return usagef("%s %s: want more than 0, like 30s or 5m", flag, d)
+		return usagef("--timeout %s: want more than 0, like 30s or 5m", d)
 	}
 	return nil
 }

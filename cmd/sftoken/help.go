@@ -61,12 +61,12 @@ type sections map[string]string
 // environment returns sections with the environment variables, each followed by its meaning.
 func environment(variables ...string) sections {
 	width := 0
-	for i := 0; i < len(variables); i += 2 {
-		width = max(width, utf8.RuneCountInString(variables[i]))
+	for pair := range slices.Chunk(variables, 2) {
+		width = max(width, utf8.RuneCountInString(pair[0]))
 	}
 	var b strings.Builder
-	for i := 0; i < len(variables); i += 2 {
-		fmt.Fprintf(&b, "  %-*s  %s\n", width, variables[i], variables[i+1])
+	for pair := range slices.Chunk(variables, 2) {
+		fmt.Fprintf(&b, "  %-*s  %s\n", width, pair[0], pair[1])
 	}
 	return sections{environmentSection: b.String()}
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 )
 
 // everyCommand calls do for each command of this program, and with the arguments that select it.
@@ -15,7 +18,7 @@ func everyCommand(do func(cmd *cobra.Command, words []string)) {
 		do(cmd, words)
 		for _, sub := range cmd.Commands() {
 			if name := sub.Name(); name != "help" && name != "completion" {
-				walk(sub, append(words[:len(words):len(words)], name))
+				walk(sub, append(slices.Clip(words), name))
 			}
 		}
 	}
@@ -28,11 +31,11 @@ func TestHelp(t *testing.T) {
 	}
 	everyCommand(func(cmd *cobra.Command, words []string) {
 		name := strings.Join(append([]string{"sftoken"}, words...), "-")
-		stdout, stderr, code := command(t, "", append(words[:len(words):len(words)], "--help")...)
+		stdout, stderr, code := command(t, "", append(slices.Clip(words), "--help")...)
 		if code != 0 || stderr != "" {
 			t.Errorf("%s: exit %d: %s", name, code, stderr)
 		}
-		golden(t, "help/"+name+".txt", stdout)
+		simtest.Golden(t, "help/"+name+".txt", stdout)
 		for line := range strings.Lines(stdout) {
 			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
 				t.Errorf("%s: %d columns: %s", name, n, line)

@@ -35,21 +35,13 @@ These credentials are never rotated, because the new ones would be lost with
 this process. The AWS keys are random in each run, and only requests to
 localhost are accepted: no other user of this machine and no web page can read
 the secrets. Without --secrets the keys are always the same, because they give
-access to a simulated org only.
-
---org-ca lets clients that support only https reach the simulated org, at the
-address of --org-tls-listen. Give them that address in place of the token's
-instance_url. They must trust the certificate in FILE: set REQUESTS_CA_BUNDLE
-for Python's requests, NODE_EXTRA_CA_CERTS for Node.`,
+access to a simulated org only.`,
 		Example: `  sftoken local
   sftoken local --env SECRET_TTL=10s
   sftoken local --secrets secrets.json`,
 		Annotations: sections{}.exits(map[int]string{0: "ended by Ctrl-C", 1: "failed"}),
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if file != "" && c.OrgCA != "" {
-				return usagef("--org-ca needs the simulated org, which --secrets replaces")
-			}
 			for _, setting := range c.Env {
 				if name, _, ok := strings.Cut(setting, "="); !ok || name == "" {
 					return withHint(usagef("--env %q is not NAME=value", setting), "for example --env SECRET_TTL=10s")
@@ -81,17 +73,13 @@ for Python's requests, NODE_EXTRA_CA_CERTS for Node.`,
 	flags.StringVar(&c.ListenAWS, "secrets-manager-listen", "127.0.0.1:4566",
 		"`HOST:PORT` where Secrets Manager and STS listen")
 	flags.StringVar(&c.ListenOrg, "org-listen", "127.0.0.1:8443", "`HOST:PORT` where the simulated org listens")
-	flags.StringVar(&c.ListenOrgTLS, "org-tls-listen", "127.0.0.1:8444",
-		"`HOST:PORT` where it listens with TLS, with --org-ca")
 	flags.StringVar(&c.OrgURL, "org-url", "",
 		"`URL` of the simulated org as the functions reach it, if not where it listens")
-	flags.StringVar(&c.OrgCA, "org-ca", "",
-		"serve the simulated org with TLS too, and write the certificate to trust to `FILE`")
 	flags.StringVar(&file, "secrets", "", "use a real org: a `FILE` that maps apps to secret values")
 	flags.StringArrayVar(&c.Env, "env", nil, "set an environment variable of the functions, `NAME=value`; may be repeated")
 	flags.BoolVar(&c.NoFunctions, "no-functions", false,
-		"start only the org and AWS, for functions that run elsewhere: sam local")
-	flags.BoolVar(&asJSON, "json", false, "for machines: one JSON object with the addresses and keys")
+		"start only the simulated org and AWS, for functions that run elsewhere, such as in sam local")
+	flags.BoolVar(&asJSON, "json", false, "print the addresses and keys as one JSON object")
 	return cmd
 }
 
@@ -116,9 +104,6 @@ func printBanner(cmd *cobra.Command, s *stack.Stack, asJSON bool) error {
 	org := s.OrgURL + " (simulated)"
 	if s.Org == nil {
 		org = "the real org that each secret names"
-	}
-	if s.OrgTLSURL != "" {
-		org += ", " + s.OrgTLSURL
 	}
 	where := fmt.Sprintf("  AWS               %s (Secrets Manager, STS)\n  Salesforce        %s\n", s.AWSURL, org)
 	if s.Token == nil {
@@ -166,12 +151,8 @@ func addresses(s *stack.Stack) map[string]any {
 	key := func(p localaws.Principal) map[string]string {
 		return map[string]string{"accessKeyId": p.AccessKeyID, "secretAccessKey": p.SecretAccessKey, "arn": p.ARN}
 	}
-	all := map[string]any{
+	return map[string]any{
 		"url": s.URL, "secretsManager": s.AWSURL, "sts": s.AWSURL, "org": s.OrgURL, "region": stack.Region,
 		"keys": map[string]any{"owner": key(s.Keys.Owner), "billing": key(s.Keys.Billing), "stranger": key(s.Keys.Stranger)},
 	}
-	if s.OrgTLSURL != "" {
-		all["orgTls"] = s.OrgTLSURL
-	}
-	return all
 }

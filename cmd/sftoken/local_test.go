@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
-	"github.com/sftoken/sftoken/internal/sim/stack"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -75,24 +70,9 @@ func TestLocalJSON(t *testing.T) {
 // Credentials that the local rotate function created in a real org would be lost with this process.
 func TestLocalNeverRotatesInRealOrg(t *testing.T) {
 	t.Parallel()
-	org := sfoauthtest.New(sfoauthtest.Config{})
-	server, err := org.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	app := org.AddApp(sfoauthtest.AppOptions{})
-	app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
-	key, secret := app.Credentials()
-	file := filepath.Join(t.TempDir(), "secrets.json")
-	text := fmt.Appendf(nil, `{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"appId":%q,"consumerId":%q}}`,
-		key, secret, server.URL, app.ID, app.ConsumerID)
-	if err := os.WriteFile(file, text, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	host := strings.TrimPrefix(server.URL, "http://")
-
-	stdout, stderr := runLocal(t, "follows.", "--secrets", file, "--env", "SALESFORCE_HOSTS="+host)
+	org := newRealOrg(t)
+	key, _ := org.app.Credentials()
+	stdout, stderr := runLocal(t, "follows.", "--secrets", org.file, "--env", org.setting)
 	if !strings.Contains(stdout, "/tokens/erp\n") || strings.Contains(stdout, "crm") ||
 		strings.Contains(stdout, "sftoken rotate") {
 		t.Errorf("the banner does not fit the file:\n%s", stdout)
@@ -101,60 +81,20 @@ func TestLocalNeverRotatesInRealOrg(t *testing.T) {
 		t.Error("no warning that other users can read the file")
 	}
 
-	secrets, err := stack.ReadSecrets(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := startStack(t, stack.Config{Secrets: secrets, Env: []string{"SALESFORCE_HOSTS=" + host}})
+	s := org.start(t)
 	_, stderr, code := s.command(t, s.Keys.Owner, "", "rotate", "erp", "--wait")
 	if code != exitFailed || !strings.Contains(stderr, "rotation is not switched on") {
 		t.Errorf("rotate: exit %d: %s", code, stderr)
 	}
-	if now, _ := app.Credentials(); now != key || len(app.Staged()) > 0 {
+	if now, _ := org.app.Credentials(); now != key || len(org.app.Staged()) > 0 {
 		t.Error("the credentials of the real org were changed")
-	}
-}
-
-func TestLocalOrgWithTLS(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	s := startStack(t, stack.Config{OrgCA: file, NoFunctions: true})
-	certificate, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	trusted := x509.NewCertPool()
-	trusted.AppendCertsFromPEM(certificate)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
-	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.OrgTLSURL, "https://"))
-	for _, url := range []string{s.OrgURL, s.OrgTLSURL, "https://localhost:" + port} {
-		resp, err := client.Get(url + "/services/data")
-		if err != nil {
-			t.Errorf("%s: %v", url, err)
-			continue
-		}
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-			t.Errorf("%s: HTTP %d, %v", url, resp.StatusCode, err)
-		}
-		_ = resp.Body.Close()
-	}
-	if _, err := http.Get(s.OrgTLSURL); err == nil {
-		t.Error("a client that does not know the certificate trusts it")
-	}
-	_, _, code := command(t, "", "local", "--secrets", file, "--org-ca", file)
-	if code != exitUsage {
-		t.Errorf("without a simulated org: exit %d", code)
 	}
 }
 
 func TestLocalListenErrors(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer taken.Close()
 	for address, hint := range map[string]string{
 		taken.Addr().String(): "choose another address with --listen", "127.0.0.1": "HOST:PORT",
@@ -194,9 +134,7 @@ func TestExitCodesOfFailures(t *testing.T) {
 func TestLocalNeedsOnlyTheProgram(t *testing.T) {
 	t.Parallel()
 	binary, err := exec.LookPath("sftoken")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if !testing.Short() {
 		binary = filepath.Join(t.TempDir(), "sftoken")
 		if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
@@ -211,20 +149,14 @@ func TestLocalNeedsOnlyTheProgram(t *testing.T) {
 	}
 	local := sftoken(nil, localArgs("--json")...)
 	stdout, err := local.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := local.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, local.Start())
 	t.Cleanup(func() { _ = local.Process.Signal(os.Interrupt); _ = local.Wait() })
 	var got struct {
 		URL, SecretsManager string
 		Keys                map[string]struct{ AccessKeyID, SecretAccessKey string }
 	}
-	if err := json.NewDecoder(stdout).Decode(&got); err != nil {
-		t.Fatal(err)
-	}
+	must(t, json.NewDecoder(stdout).Decode(&got))
 	env := []string{
 		"SFTOKEN_URL=" + got.URL, "AWS_ENDPOINT_URL=" + got.SecretsManager, "AWS_REGION=" + region,
 		"AWS_ACCESS_KEY_ID=" + got.Keys["owner"].AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + got.Keys["owner"].SecretAccessKey,

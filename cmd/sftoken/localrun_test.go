@@ -31,8 +31,7 @@ func TestLocalBannerCurl(t *testing.T) {
 	t.Cleanup(func() { cancel(); _ = out.Close(); wg.Wait() })
 	var stderr localaws.SyncBuffer
 	wg.Go(func() {
-		code := run(ctx, []string{"local", "--listen", "127.0.0.1:0",
-			"--secrets-manager-listen", "127.0.0.1:0", "--org-listen", "127.0.0.1:0"}, strings.NewReader(""), in, &stderr)
+		code := run(ctx, localArgs(), strings.NewReader(""), in, &stderr)
 		_ = in.CloseWithError(fmt.Errorf("exit %d: %s", code, stderr.String()))
 	})
 	line := ""
@@ -50,34 +49,44 @@ func TestLocalBannerCurl(t *testing.T) {
 	}
 }
 
-// newRealOrgStack starts a stack as `sftoken local --secrets` does, with one app, erp, in an org of its own.
-func newRealOrgStack(t *testing.T) (*testStack, *sfoauthtest.Org) {
+// realOrg is an org as `sftoken local --secrets` uses it, with one app, erp, that could rotate its credentials.
+type realOrg struct {
+	*sfoauthtest.Org
+	app     *sfoauthtest.App
+	file    string // for --secrets, which other users can read
+	setting string // that allows its address
+}
+
+func newRealOrg(t *testing.T) realOrg {
 	t.Helper()
-	org := sfoauthtest.New(sfoauthtest.Config{})
-	server, err := org.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := realOrg{Org: sfoauthtest.New(sfoauthtest.Config{}), file: filepath.Join(t.TempDir(), "secrets.json")}
+	server, err := o.Start("127.0.0.1:0")
+	must(t, err)
 	t.Cleanup(server.Close)
-	key, secret := org.AddApp(sfoauthtest.AppOptions{}).Credentials()
-	file := filepath.Join(t.TempDir(), "secrets.json")
-	text := fmt.Appendf(nil, `{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}}`, key, secret, server.URL)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	secrets, err := stack.ReadSecrets(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hosts := "SALESFORCE_HOSTS=" + strings.TrimPrefix(server.URL, "http://")
-	return startStack(t, stack.Config{Log: io.Discard, Secrets: secrets, Env: []string{hosts}}), org
+	o.app = o.AddApp(sfoauthtest.AppOptions{})
+	o.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
+	key, secret := o.app.Credentials()
+	text := fmt.Appendf(nil, `{"erp":{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q,"appId":%q,"consumerId":%q}}`,
+		key, secret, server.URL, o.app.ID, o.app.ConsumerID)
+	must(t, os.WriteFile(o.file, text, 0o644))
+	o.setting = "SALESFORCE_HOSTS=" + strings.TrimPrefix(server.URL, "http://")
+	return o
+}
+
+// start starts a stack as `sftoken local --secrets` does.
+func (o realOrg) start(t *testing.T) *testStack {
+	t.Helper()
+	secrets, err := stack.ReadSecrets(o.file)
+	must(t, err)
+	return startStack(t, stack.Config{Secrets: secrets, Env: []string{o.setting}})
 }
 
 // With the secrets of a real org, no other user of this machine may know the keys, and a web page whose host name
 // resolves to this machine must be rejected.
 func TestLocalWithRealOrgIsPrivate(t *testing.T) {
 	t.Parallel()
-	s, org := newRealOrgStack(t)
+	org := newRealOrg(t)
+	s := org.start(t)
 	for _, p := range []stack.Keys{stack.SimulatedKeys(), stack.RandomKeys()} {
 		_, stderr, code := s.command(t, p.Owner, "", "secret", "status", "erp")
 		if code == 0 || !strings.Contains(stderr, "UnrecognizedClient") {
@@ -99,14 +108,10 @@ func TestLocalWithRealOrgIsPrivate(t *testing.T) {
 		for host, want := range map[string]bool{"": true, "localhost": true, "evil.example": false,
 			"169.254.169.254": false} {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			req.Host = host
 			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			_ = resp.Body.Close()
 			if got := resp.StatusCode != http.StatusMisdirectedRequest; got != want {
 				t.Errorf("%s with Host %q: HTTP %d", url, host, resp.StatusCode)
@@ -119,9 +124,7 @@ func TestReadSecretsRejectsInvalidFiles(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "secrets.json")
 	for _, text := range []string{"", "[]", "{}", `{"ERP":{}}`} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(file, []byte(text), 0o600))
 		if _, err := stack.ReadSecrets(file); err == nil {
 			t.Errorf("a file with %q is accepted", text)
 		}

@@ -55,7 +55,7 @@ problem.`,
 		Example: `  export SFTOKEN_URL=https://<id>.execute-api.<region>.amazonaws.com/v1
   sftoken get crm
   sftoken exec crm -- python report.py`,
-		Annotations: environment("SFTOKEN_URL", "the API's address: the deployment's output ApiUrl",
+		Annotations: environment("SFTOKEN_URL", "URL of the API: the deployment's output ApiUrl",
 			"SECRET_PREFIX", "precedes an app's name in the name of its secret",
 			awsVariables, awsMeaning).exits(map[int]string{0: "done", 1: "failed", 3: deniedHelp, 4: retryHelp, 5: configHelp}),
 		Version:       version,

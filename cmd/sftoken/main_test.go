@@ -54,9 +54,7 @@ func newTestStack(t testing.TB, log io.Writer, settings ...string) *testStack {
 func startStack(t testing.TB, c stack.Config) *testStack {
 	t.Helper()
 	s, err := stack.Start(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(s.Close)
 	return &testStack{s}
 }
@@ -83,9 +81,7 @@ func (s *testStack) env(p localaws.Principal) map[string]string {
 func (s *testStack) secret(t *testing.T) *appsecret.Secret {
 	t.Helper()
 	secret, err := s.Secret(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return secret
 }
 
@@ -127,15 +123,22 @@ const tokenResponse = `{"access_token":"t","token_id":"e3b98a4da31a127d",` +
 	`"instance_url":"https://acme.my.salesforce.com","expires_in":600}`
 
 // serveAPI serves h as the API and as AWS until the test ends. The commands that follow use it as a caller.
-func serveAPI(t *testing.T, h http.HandlerFunc) *testStack {
+func serveAPI(t *testing.T, h http.HandlerFunc) {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
 	s := &testStack{&stack.Stack{URL: server.URL + "/v1", AWSURL: server.URL}}
 	s.useKey(t, billingKey)
-	return s
 }
 
 func credentialsOf(p localaws.Principal) aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)
+}
+
+// must fails the test if err is not nil.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -103,28 +103,28 @@ func userMessage(err error) string {
 	// AWS follows its message on a wrong signature with the request to be signed, the session token included.
 	text, _, _ = strings.Cut(text, "\n\nThe Canonical String")
 	text = strings.ReplaceAll(strings.TrimPrefix(text, "sftoken: "), ": sftoken: ", ": ") // the prefix of package sftoken
-	message := "error: " + printable.Line(singleLine.Replace(text))
+	lines := []string{"error: " + printable.Line(singleLine.Replace(text))}
 	for _, hint := range hints {
 		if hint != "" {
-			message += "\nhint: " + printable.Line(singleLine.Replace(hint))
+			lines = append(lines, "hint: "+printable.Line(singleLine.Replace(hint)))
 		}
 	}
-	return message
+	return strings.Join(lines, "\n")
 }
 
 // singleLine joins the lines of an error, and replaces Go's names of context errors.
 var singleLine = strings.NewReplacer(
 	"\n\n", "; ", "\n", "; ", "context deadline exceeded", "timed out", "context canceled", "interrupted")
 
-// noCredentials is the error if there are no AWS credentials, or they have expired.
-type noCredentials struct{ error }
+// noCredentialsError is the error if there are no AWS credentials, or they have expired.
+type noCredentialsError struct{ error }
 
-func (e *noCredentials) Unwrap() error { return e.error }
+func (e *noCredentialsError) Unwrap() error { return e.error }
 
 // awsMessage returns the message of an error from AWS without the SDK's wrapping, and a hint or "". For other errors
 // the message is empty.
 func awsMessage(err error) (message, hint string) {
-	if none, ok := errors.AsType[*noCredentials](err); ok {
+	if none, ok := errors.AsType[*noCredentialsError](err); ok {
 		return "no AWS credentials: " + none.Error(), "log in with `aws sso login` or `aws configure`, or set AWS_PROFILE"
 	}
 	operation, ok := errors.AsType[*smithy.OperationError](err)
@@ -132,7 +132,6 @@ func awsMessage(err error) (message, hint string) {
 	if !ok || !isResponse {
 		return "", ""
 	}
-	context, _, _ := strings.Cut(err.Error(), "operation error ")
 	switch {
 	case strings.Contains(api.ErrorMessage(), "marked for deletion"):
 		hint = "restore it with `aws secretsmanager restore-secret --secret-id NAME`"
@@ -141,5 +140,6 @@ func awsMessage(err error) (message, hint string) {
 	case api.ErrorCode() == "AccessDeniedException":
 		hint = "this command needs the AWS credentials of the API's owner"
 	}
-	return context + operation.Operation() + ": " + api.ErrorCode() + ": " + api.ErrorMessage(), hint
+	short := operation.Operation() + ": " + api.ErrorCode() + ": " + api.ErrorMessage()
+	return strings.Replace(err.Error(), operation.Error(), short, 1), hint
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/smithy-go"
+
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -45,5 +47,20 @@ func TestUserMessageHints(t *testing.T) {
 	want := "error: nothing was stored: first; second\nhint: or that\nhint: do this"
 	if got := userMessage(err); got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// The message of an error from AWS replaces the SDK's text and keeps what is around it.
+func TestUserMessageFromAWS(t *testing.T) {
+	t.Parallel()
+	denied := &smithy.OperationError{ServiceID: "Secrets Manager", OperationName: "RotateSecret", Err: fmt.Errorf(
+		"https response error StatusCode: 400, RequestID: x, %w",
+		&smithy.GenericAPIError{Code: "AccessDeniedException", Message: "not authorized"})}
+	failed := errors.New("the rotate function failed")
+	err := fmt.Errorf("cannot remove COMPROMISED from version 1 (%w): %w", denied, failed)
+	want := "error: cannot remove COMPROMISED from version 1 (RotateSecret: AccessDeniedException: not authorized): " +
+		"the rotate function failed\nhint: this command needs the AWS credentials of the API's owner"
+	if got := userMessage(err); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }

@@ -39,6 +39,10 @@ func TestUntrustedTextIsPrintable(t *testing.T) {
 			answer(w, 200, map[string]any{"access_token": "t" + hostile, "token_id": "0123456789abcdef" + hostile,
 				"instance_url": "https://x" + hostile, "expires_in": 600})
 		},
+		"an instance_url": func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, 200, map[string]any{"access_token": "t", "token_id": "0123456789abcdef",
+				"instance_url": "https://x" + hostile, "expires_in": 600})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serveAPI(t, handler)

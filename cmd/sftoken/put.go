@@ -72,7 +72,7 @@ func newStore(flags *secretFlags, name, label string) *cobra.Command {
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := requirePositive("--timeout", o.timeout); err != nil {
+			if err := requirePositiveTimeout(o.timeout); err != nil {
 				return err
 			}
 			if s.kmsKey != "" && !s.create {
@@ -113,7 +113,7 @@ func newStore(flags *secretFlags, name, label string) *cobra.Command {
 		"SECRET_PREFIX", "default of --prefix",
 		"SALESFORCE_HOSTS", "hosts in addition to Salesforce's own, as in the deployment",
 		awsVariables, awsMeaning,
-	).exits(map[int]string{0: "stored", 1: "nothing was stored: failed, or Salesforce rejects the credentials"})
+	).exits(map[int]string{0: "stored", 1: "failed; nothing is stored if Salesforce rejects the credentials"})
 	return cmd
 }
 

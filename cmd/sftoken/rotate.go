@@ -24,11 +24,11 @@ func (f *rotateFlags) check(api *apiFlags) error {
 	case (f.version != "" || f.label != "") && !f.compromised:
 		return usagef("--version-id and --label identify the compromised version: they require --compromised")
 	case f.version != "" && f.label != "":
-		return usagef("--version-id and --label exclude each other")
+		return usagef("--version-id and --label cannot be used together")
 	case f.compromised && api.address() != "":
 		return api.check()
 	}
-	return requirePositive("--timeout", api.timeout)
+	return requirePositiveTimeout(api.timeout)
 }
 
 func newRotate() *cobra.Command {
@@ -39,7 +39,7 @@ func newRotate() *cobra.Command {
 		Use: "rotate APP", GroupID: ownerGroup,
 		Short: "Rotate the app's credentials now",
 		Long: `Rotate the app's consumer key and secret now. Callers are not interrupted: the
-old credentials work until the new ones do. An unfinished rotation is continued.
+old credentials keep working. An unfinished rotation is continued.
 
 With --compromised, the old credentials are deleted at Salesforce as soon as the
 new ones are current, and known tokens are revoked: the one cached by the API at
@@ -53,7 +53,7 @@ are deleted without a rotation. If the command fails or is interrupted before
 new credentials exist, it removes the label.
 
 Secrets Manager rotates in the background and reports no reason for a failure.
-If nothing changes for a minute, --wait says where to look.`,
+If nothing changes for a minute, --wait prints where to find the cause.`,
 		Example: `  sftoken rotate crm --wait
   sftoken rotate crm --compromised --url "$SFTOKEN_URL"
   sftoken rotate crm --compromised --label AWSPREVIOUS --yes`,

@@ -71,7 +71,8 @@ func rotationError(response *smithyhttp.Response) string {
 // its log.
 func (r *rotation) checkRotatable(ctx context.Context, compromised bool) error {
 	current, err := r.secret.Read(ctx, r.secret.VersionWithLabel(appsecret.Current))
-	if err != nil || current.CanSelfRotate() || current.IsPlaceholder() {
+	isManual := err == nil && !current.CanSelfRotate() && !current.IsPlaceholder()
+	if !isManual {
 		return nil
 	}
 	if r.secret.VersionWithLabel(appsecret.Candidate) != "" && !compromised {

@@ -17,11 +17,7 @@ import (
 
 func (s *testStack) labelled(t *testing.T, label string) string {
 	t.Helper()
-	secret, err := s.Secret(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return secret.VersionWithLabel(label)
+	return s.secret(t).VersionWithLabel(label)
 }
 
 // rotating switches rotation on, with step as the rotate function.
@@ -35,6 +31,7 @@ func (v *fakeSecrets) rotating(step func(context.Context) error) {
 }
 
 func TestRotateCompromisedInterrupted(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		makes bool // new credentials before Ctrl-C comes
 		after time.Duration
@@ -56,7 +53,7 @@ func TestRotateCompromisedInterrupted(t *testing.T) {
 					return errors.New("out of time")
 				})
 				if c.slow != "" {
-					v.aws.InjectFault(c.slow, localaws.Fault{Delay: 20 * time.Second}, 1)
+					v.AWS.InjectFault(c.slow, localaws.Fault{Delay: 20 * time.Second}, 1)
 				}
 				ctx, interrupt := context.WithCancel(v.t.Context())
 				time.AfterFunc(c.after, interrupt)
@@ -74,6 +71,46 @@ func TestRotateCompromisedInterrupted(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A version that was labelled before the command keeps its label, and the command says nothing else.
+func TestRotateCompromisedAgain(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		v.put("made", "AWSCURRENT")
+		v.rotating(func(context.Context) error { return errors.New("down") })
+		v.move("COMPROMISED", v.secret().VersionWithLabel("AWSCURRENT"))
+		r := v.rotation()
+		r.timeout = 10 * time.Second
+		err := r.rotateCompromised(v.t.Context())
+		if err == nil || strings.Contains(err.Error(), "no longer labelled") || !r.Compromised ||
+			!v.secret().HasLabel(r.Leaked, "COMPROMISED") {
+			v.t.Errorf("labelled: %t, %v", r.Compromised, err)
+		}
+		synctest.Wait()
+	})
+}
+
+// Compromised credentials that may be current are rotated.
+func TestCompromisedIsCurrent(t *testing.T) {
+	runSynctest(t, func(v *fakeSecrets) {
+		v.put("made", "AWSCURRENT")
+		r := v.rotation()
+		r.Leaked = r.secret.VersionWithLabel("AWSPREVIOUS")
+		if r.compromisedIsCurrent(v.t.Context()) {
+			v.t.Error("other credentials are taken for the current ones")
+		}
+		v.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+		if !r.compromisedIsCurrent(v.t.Context()) {
+			v.t.Error("unreadable credentials are taken for others")
+		}
+		v.aws.ClearFaults()
+		v.put("made", "AWSCURRENT")
+		r.secret = v.secret()
+		r.Leaked = r.secret.VersionWithLabel("AWSPREVIOUS")
+		if !r.compromisedIsCurrent(v.t.Context()) {
+			v.t.Error("the current credentials in another version are taken for others")
+		}
+	})
 }
 
 // Secrets Manager does not report that a rotation has failed.
@@ -104,7 +141,7 @@ func TestWaitTimeout(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		s := v.store(v.t.Context(), "CANDIDATE", credentialsJSON("staged"))
 		version, err := s.store("")
-		v.must(err)
+		v.Must(err)
 		begun := time.Now()
 		if _, err := s.waitForResult(version, 90*time.Second); err == nil ||
 			!strings.Contains(err.Error(), "no result after 1m30s") || time.Since(begun) != 90*time.Second {
@@ -112,7 +149,7 @@ func TestWaitTimeout(t *testing.T) {
 		}
 		v.put("made", "AWSCURRENT")
 		v.rotating(func(context.Context) error { return nil })
-		v.aws.InjectFault("RotateSecret", localaws.Fault{Delay: time.Hour}, 0)
+		v.AWS.InjectFault("RotateSecret", localaws.Fault{Delay: time.Hour}, 0)
 		r := v.rotation()
 		r.timeout = time.Minute
 		begun = time.Now()
@@ -146,9 +183,7 @@ func TestRotateFunctionKilled(t *testing.T) {
 		s.Org.ClearFaults()
 		for try := 0; ; try++ {
 			secret, err := s.Secret(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			key, secretText := s.App.Credentials()
 			version, err := secret.Read(t.Context(), secret.VersionWithLabel("AWSCURRENT"))
 			if err == nil && key != oldKey && version.ConsumerKey == key && s.Org.CanLogin(key, secretText) {

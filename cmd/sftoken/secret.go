@@ -25,7 +25,7 @@ type secretFlags struct {
 
 func (f *secretFlags) add(cmd *cobra.Command) {
 	cmd.PersistentFlags().StringVar(&f.prefix, "prefix", cmp.Or(os.Getenv("SECRET_PREFIX"), prefix),
-		"`PREFIX` precedes an app's name in the name of its secret")
+		"`PREFIX` of the names of the secrets")
 }
 
 // secretSections returns the sections of help of the commands that use Secrets Manager.

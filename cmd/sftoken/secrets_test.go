@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,75 +17,54 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
-	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 )
 
 // fakeSecrets is a Secrets Manager with the secret of crm. Only the test reacts to changes.
 type fakeSecrets struct {
-	t *testing.T
-	*secretsmanager.Client
-	aws    *localaws.SecretsManager
+	*simtest.Harness
+	t      *testing.T
 	rotate localaws.Invoker
 }
 
+// runSynctest runs the test in parallel with others, in a synctest bubble.
 func runSynctest(t *testing.T, test func(v *fakeSecrets)) {
 	t.Helper()
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &fakeSecrets{t: t}
-		v.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
-			Account: owner, Region: region,
+		v.Harness = simtest.New(t, simtest.Options{NoSecret: true, AWS: localaws.SecretsManagerConfig{
 			Functions: map[string]localaws.Invoker{rotateARN: func(ctx context.Context, b []byte) ([]byte, error) {
 				return v.rotate(ctx, b)
 			}},
 			Background: func(rotation func(context.Context)) { go rotation(context.Background()) },
-		})
-		var network sfoauthtest.Network
-		stop, err := network.Serve("127.0.0.1:4566", v.aws)
-		v.must(err)
-		t.Cleanup(stop)
-		client := network.Client()
-		t.Cleanup(client.CloseIdleConnections)
-		v.Client = secretsmanager.New(secretsmanager.Options{
-			Region: region, BaseEndpoint: aws.String("http://127.0.0.1:4566"), HTTPClient: client,
-			Credentials: credentialsOf(ownerKey),
-		})
-		_, err = v.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-			Name: aws.String(prefix + "crm"), SecretString: aws.String(credentialsJSON("first")),
-		})
-		v.must(err)
+		}})
+		v.CreateSecret(simtest.AppName, credentialsOfName("first"))
 		test(v)
 	})
 }
 
-func (v *fakeSecrets) must(err error) {
-	v.t.Helper()
-	if err != nil {
-		v.t.Fatal(err)
-	}
-}
-
-// credentialsJSON returns a secret's value. With the name "made", it has the IDs that rotation needs.
-func credentialsJSON(name string) string {
-	fields := map[string]string{"consumerKey": name, "consumerSecret": "of " + name,
+// credentialsOfName returns a secret's value. With the name "made", it has the IDs that rotation needs.
+func credentialsOfName(name string) map[string]any {
+	fields := map[string]any{"consumerKey": name, "consumerSecret": "of " + name,
 		"baseUri": "https://acme.my.salesforce.com"}
 	if name == "made" {
 		fields["appId"], fields["consumerId"] = "0xI000000000001AAA", "888000000000001AAA"
 	}
-	value, _ := json.Marshal(fields)
+	return fields
+}
+
+func credentialsJSON(name string) string {
+	value, _ := json.Marshal(credentialsOfName(name))
 	return string(value)
 }
 
-func (v *fakeSecrets) put(name, label string) {
-	v.t.Helper()
-	_, err := v.PutSecretValue(v.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String(prefix + "crm"),
-		SecretString: aws.String(credentialsJSON(name)), VersionStages: []string{label}})
-	v.must(err)
-}
+func (v *fakeSecrets) put(name, label string) { v.t.Helper(); v.Store(credentialsOfName(name), label) }
 
 func (v *fakeSecrets) secret() *appsecret.Secret {
 	v.t.Helper()
-	secret, err := appsecret.Open(v.t.Context(), v.Client, prefix, prefix+"crm")
-	v.must(err)
+	secret, err := appsecret.Open(v.t.Context(), v.Secrets, prefix, prefix+"crm")
+	v.Must(err)
 	return secret
 }
 
@@ -93,19 +73,19 @@ func (v *fakeSecrets) move(label, to string) {
 	v.t.Helper()
 	s := v.secret()
 	if to == "" {
-		v.must(s.RemoveLabel(v.t.Context(), label, s.VersionWithLabel(label)))
+		v.Must(s.RemoveLabel(v.t.Context(), label, s.VersionWithLabel(label)))
 	} else {
-		v.must(s.MoveLabel(v.t.Context(), label, to))
+		v.Must(s.MoveLabel(v.t.Context(), label, to))
 	}
 }
 
 // switchOnRotation switches rotation on, which starts one.
 func (v *fakeSecrets) switchOnRotation() {
 	v.t.Helper()
-	_, err := v.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{
+	_, err := v.Secrets.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{
 		SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN),
 	})
-	v.must(err)
+	v.Must(err)
 }
 
 // store returns a store that reads typed from standard input.
@@ -116,19 +96,21 @@ func (v *fakeSecrets) store(ctx context.Context, label, typed string) *store {
 	cmd.SetOut(io.Discard)
 	cmd.SetErr(io.Discard)
 	return &store{
-		cmd: cmd, client: v.Client, app: "crm", name: prefix + "crm", label: label, noVerify: true, force: true, create: true,
+		cmd: cmd, client: v.Secrets, app: "crm", name: prefix + "crm", label: label,
+		noVerify: true, force: true, create: true,
 	}
 }
 
 func (v *fakeSecrets) rotation() *rotation {
 	secret := v.secret()
 	current := secret.VersionWithLabel("AWSCURRENT")
-	return &rotation{client: v.Client, secret: secret, Before: current, Leaked: current, timeout: defaultWait,
+	return &rotation{client: v.Secrets, secret: secret, Before: current, Leaked: current, timeout: defaultWait,
 		out: io.Discard, progress: io.Discard}
 }
 
 // The result of staged credentials while rotations and people change the secret.
 func TestWaitForResult(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		happens func(v *fakeSecrets, version string)
 		label   string
@@ -139,13 +121,13 @@ func TestWaitForResult(t *testing.T) {
 		"rejected": {func(v *fakeSecrets, version string) {
 			v.move("REJECTED", version)
 			v.move("CANDIDATE", "")
-		}, "REJECTED", "Salesforce rejects the credentials"},
+		}, "REJECTED", "the credentials are rejected by Salesforce"},
 		"used by a rotation": {func(v *fakeSecrets, _ string) { v.put("staged", "AWSCURRENT"); v.move("CANDIDATE", "") },
 			"AWSCURRENT", ""},
 		"used by a rotation and rejected": {func(v *fakeSecrets, _ string) {
 			v.put("staged", "REJECTED")
 			v.move("CANDIDATE", "")
-		}, "REJECTED", "Salesforce rejects the credentials"},
+		}, "REJECTED", "the credentials are rejected by Salesforce"},
 		"replaced": {func(v *fakeSecrets, _ string) { v.put("another", "CANDIDATE") }, "",
 			"other credentials have been staged in place of these"},
 		"never tried": {func(*fakeSecrets, string) {}, "", "stopped waiting, but the rotate function continues"},
@@ -156,7 +138,7 @@ func TestWaitForResult(t *testing.T) {
 			runSynctest(t, func(v *fakeSecrets) {
 				s := v.store(v.t.Context(), appsecret.Candidate, credentialsJSON("staged"))
 				version, err := s.store("")
-				v.must(err)
+				v.Must(err)
 				go func() {
 					time.Sleep(3 * time.Second)
 					c.happens(v, version)
@@ -181,9 +163,9 @@ func TestWaitInterrupted(t *testing.T) {
 			ctx, cancel := context.WithCancel(v.t.Context())
 			s := v.store(ctx, appsecret.Candidate, credentialsJSON("staged"))
 			version, err := s.store("")
-			v.must(err)
+			v.Must(err)
 			if at > 2*time.Second {
-				v.aws.InjectFault("DescribeSecret", localaws.Fault{Delay: 10 * time.Second}, 0)
+				v.AWS.InjectFault("DescribeSecret", localaws.Fault{Delay: 10 * time.Second}, 0)
 			}
 			time.AfterFunc(at, cancel)
 			if label, err := s.waitForResult(version, defaultWait); label != "" || err == nil ||
@@ -214,10 +196,10 @@ func TestPutKeepsCredentialsRotatedDuringInput(t *testing.T) {
 		s.cmd.SetIn(&changingReader{strings.NewReader(`{"allowedPrincipals":["222222222222"]}`),
 			func() { v.put("rotated", "AWSCURRENT") }})
 		_, err := s.store("")
-		v.must(err)
+		v.Must(err)
 		secret := v.secret()
 		current, err := secret.Read(v.t.Context(), secret.VersionWithLabel("AWSCURRENT"))
-		v.must(err)
+		v.Must(err)
 		if current.ConsumerKey != "rotated" || current.AllowedPrincipals == nil {
 			v.t.Errorf("the credentials %q are stored", current.ConsumerKey)
 		}
@@ -228,7 +210,7 @@ func TestPutKeepsCredentialsRotatedDuringInput(t *testing.T) {
 func TestPutNoticesAnotherVersion(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		s := v.store(v.t.Context(), appsecret.Current, credentialsJSON("mine"))
-		v.aws.InjectFault("DescribeSecret", localaws.Fault{Delay: time.Second}, 0) // twice to load, once to check
+		v.AWS.InjectFault("DescribeSecret", localaws.Fault{Delay: time.Second}, 0) // twice to load, once to check
 		time.AfterFunc(2500*time.Millisecond, func() { v.put("another", "AWSCURRENT") })
 		_, err := s.store("")
 		if err == nil || !strings.Contains(err.Error(), "another version has become AWSCURRENT in the meantime") {
@@ -368,8 +350,8 @@ func TestPutFirstVersion(t *testing.T) {
 				v.t.Errorf("%s: %v", label, err)
 			}
 		}
-		_, err := v.CreateSecret(v.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "empty")})
-		v.must(err)
+		_, err := v.Secrets.CreateSecret(v.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "empty")})
+		v.Must(err)
 		// A template may create a secret without a value.
 		s := v.store(v.t.Context(), appsecret.Current, credentialsJSON("first"))
 		s.app, s.name = "empty", prefix+"empty"
@@ -377,4 +359,56 @@ func TestPutFirstVersion(t *testing.T) {
 			v.t.Error(err)
 		}
 	})
+}
+
+// What put does about AWSPREVIOUS when Salesforce cannot be reached.
+func TestProtectLastWorking(t *testing.T) {
+	pending := func(v *fakeSecrets, id string) { v.move("AWSPENDING", id) }
+	rejected := func(v *fakeSecrets, id string) { v.move("REJECTED", id) }
+	denied := func(v *fakeSecrets, _ string) {
+		v.aws.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+	}
+	nothing := func(*fakeSecrets, string) {}
+	for name, c := range map[string]struct {
+		change   func(v *fakeSecrets, previous string)
+		version  string // the credentials to store
+		verified bool   // they have logged in
+		keep     bool
+		says     string // empty if there is no error
+	}{
+		"verified":                        {nothing, "mine", true, true, ""},
+		"not verified":                    {nothing, "mine", false, false, "may be the last one that does"},
+		"previous also AWSPENDING":        {pending, "mine", true, true, ""},
+		"previous has a label that stays": {rejected, "mine", false, false, ""},
+		"unreadable, verified":            {denied, "mine", true, true, ""},
+		"unreadable, not verified":        {denied, "mine", false, false, "cannot find out whether AWSPREVIOUS works"},
+		"the previous credentials":        {nothing, "first", true, false, ""},
+		"the current credentials":         {nothing, "second", true, false, ""},
+		"the current ones, not verified":  {nothing, "second", false, false, "may be the last one that does"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runSynctest(t, func(v *fakeSecrets) {
+				v.put("second", appsecret.Current)
+				previous := v.secret().VersionWithLabel(appsecret.Previous)
+				c.change(v, previous)
+				s := v.store(v.t.Context(), appsecret.Current, "")
+				s.verified, s.login.httpClient = c.verified, &http.Client{Transport: noNetwork{}}
+				version, err := appsecret.Parse("", credentialsJSON(c.version))
+				v.must(err)
+				keep, err := s.protectLastWorking(v.t.Context(), v.secret(), version)
+				if c.keep != (keep == previous) || !c.keep && keep != "" {
+					v.t.Errorf("keeps %q", keep)
+				}
+				if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+					v.t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+type noNetwork struct{}
+
+func (noNetwork) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("no network")
 }

@@ -192,8 +192,8 @@ func (s *store) waitForResult(version string, timeout time.Duration) (label stri
 				"see `sftoken secret status "+s.app+"`")
 		}
 		if label == appsecret.Rejected {
-			return false, withHint(errors.New("Salesforce rejects the credentials: they are labelled REJECTED, and the current "+
-				"ones stay"), "see the rotate function's log for the reason")
+			return false, withHint(errors.New("the credentials are rejected by Salesforce: they are labelled REJECTED, and the "+
+				"current ones stay"), "see the rotate function's log for the reason")
 		}
 		return true, nil
 	})

@@ -26,17 +26,12 @@ func newStackWithoutFunctions(t *testing.T) *testStack {
 	return s
 }
 
-// value returns the value of the version of crm with the label, or nil if there is none.
-func (s *testStack) value(t *testing.T, label string) map[string]any {
+// value returns the current value of crm.
+func (s *testStack) value(t *testing.T) map[string]any {
 	t.Helper()
 	out, err := s.Secrets.GetSecretValue(t.Context(),
-		&secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm"), VersionStage: &label})
-	if isNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+		&secretsmanager.GetSecretValueInput{SecretId: aws.String(prefix + "crm")})
+	must(t, err)
 	found := map[string]any{}
 	_ = json.Unmarshal([]byte(strings.TrimPrefix(aws.ToString(out.SecretString), "\ufeff")), &found)
 	return found
@@ -58,10 +53,8 @@ func (s *testStack) credentialsJSON() string {
 
 func TestPutKeepsStoredFields(t *testing.T) {
 	s := newStackWithoutFunctions(t)
-	good, err := json.Marshal(s.value(t, "AWSCURRENT"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	good, err := json.Marshal(s.value(t))
+	must(t, err)
 	text := func(value string) *secretsmanager.PutSecretValueInput {
 		return &secretsmanager.PutSecretValueInput{SecretString: &value}
 	}
@@ -98,7 +91,7 @@ func TestPutKeepsStoredFields(t *testing.T) {
 				}
 				return
 			}
-			if now := s.value(t, "AWSCURRENT"); now["orgId"] != s.Org.ID() || len(now["allowedPrincipals"].([]any)) != 2 ||
+			if now := s.value(t); now["orgId"] != s.Org.ID() || len(now["allowedPrincipals"].([]any)) != 2 ||
 				name == "an unknown field" && now["note"] != "kept" {
 				t.Errorf("fields are missing: %d are left", len(now))
 			}
@@ -113,7 +106,7 @@ func TestPutKeepsStoredFields(t *testing.T) {
 			!strings.Contains(stdout, `"lost": [`) {
 			t.Errorf("exit %d: %s%s", code, stdout, stderr)
 		}
-		if now := s.value(t, "AWSCURRENT"); len(now) != 3 {
+		if now := s.value(t); len(now) != 3 {
 			t.Errorf("%d fields are stored", len(now))
 		}
 	})
@@ -152,12 +145,10 @@ func TestInputEncodings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "credentials.json")
-			if err := os.WriteFile(file, c.file, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.WriteFile(file, c.file, 0o600))
 			before := s.current(t)
 			_, stderr, code := command(t, "", "secret", "put", "crm", "--file", file)
-			if c.says == "" && (code != 0 || s.value(t, "AWSCURRENT")["note"] != "Zürich 🙂") ||
+			if c.says == "" && (code != 0 || s.value(t)["note"] != "Zürich 🙂") ||
 				c.says != "" && (code != exitFailed || !strings.Contains(stderr, c.says) || s.current(t) != before) {
 				t.Errorf("exit %d: %s", code, stderr)
 			}
@@ -165,6 +156,16 @@ func TestInputEncodings(t *testing.T) {
 				t.Errorf("standard input: exit %d: %s", code, stderr)
 			}
 		})
+	}
+}
+
+func TestInvalidUTF8Position(t *testing.T) {
+	for text, want := range map[string]string{
+		"\xfc": "from byte 1 on", "{ü\xfc\xfcü": "from byte 4 on", "\ufffd\xfc": "from byte 4 on",
+	} {
+		if _, err := decodeText([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
 	}
 }
 
@@ -183,7 +184,7 @@ func TestPutVerifies(t *testing.T) {
 		also   string
 	}{
 		"credentials that work": {func(*testStack) {}, "", "", ""},
-		"wrong credentials": {func(*testStack) {}, wrong, "Salesforce rejects the credentials",
+		"wrong credentials": {func(*testStack) {}, wrong, "the credentials are rejected by Salesforce",
 			"sftoken secret stage crm --wait"},
 		"an inactive user": {func(s *testStack) {
 			s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.Inactive = true })
@@ -240,6 +241,18 @@ func TestPutVerifies(t *testing.T) {
 				t.Error("--no-verify or stage has logged in")
 			}
 		})
+	}
+}
+
+// The safe way comes first.
+func TestVerifyHints(t *testing.T) {
+	s := newStackWithoutFunctions(t)
+	s.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+	_, stderr, _ := command(t, s.credentialsJSON(), "secret", "put", "crm")
+	lines := strings.Split(strings.TrimSpace(stderr), "\n")
+	if n := len(lines); n < 3 || !strings.HasPrefix(lines[n-2], "hint: `sftoken secret stage crm --wait` ") ||
+		!strings.HasPrefix(lines[n-1], "hint: --no-verify ") {
+		t.Errorf("%s", stderr)
 	}
 }
 

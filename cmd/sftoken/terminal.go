@@ -88,7 +88,7 @@ func wrap(text string, width int) []string {
 func words(text string, width int) []string {
 	var all []string
 	open := false
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if last := len(all) - 1; open && displayWidth(all[last])+1+displayWidth(word) <= width {
 			all[last] += " " + word
 		} else {

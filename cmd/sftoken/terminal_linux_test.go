@@ -46,9 +46,7 @@ func newPTY(t *testing.T, columns uint16) *pty {
 		}
 	}
 	side, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	term := &pty{side: side, master: master, screen: &localaws.SyncBuffer{}}
 	done := make(chan struct{})
 	go func() { _, _ = io.Copy(term.screen, master); close(done) }()
@@ -92,9 +90,7 @@ func (term *pty) start(t *testing.T, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), "sftoken", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.side, term.side, term.side
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, cmd.Start())
 	return cmd
 }
 
@@ -266,7 +262,7 @@ func TestExecLeavesCtrlCToTerminal(t *testing.T) {
 	oddAPI(t, "token")
 	cmd := exec.CommandContext(t.Context(), "sftoken", "exec", "crm", "--", "sh", "-c",
 		`trap 'echo interrupted' INT; trap 'echo ended; exit 5' TERM; echo ready;
-		for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; done`)
+		while sleep 0.05; do :; done`)
 	cmd.Stdin, cmd.Stderr = strings.NewReader("data"), newPTY(t, 80).side
 	stdout := startReady(t, cmd)
 	_ = cmd.Process.Signal(os.Interrupt)

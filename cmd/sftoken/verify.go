@@ -95,17 +95,18 @@ func (s *store) verify(ctx context.Context, version *appsecret.Version, exists b
 	case ctx.Err() != nil:
 		return errInterrupted
 	case isRefused(err) && refused != nil && refused.IsInvalidClient() && exists:
-		return withHint(fmt.Errorf("Salesforce rejects the credentials: %w", err),
+		return withHint(fmt.Errorf("the credentials are rejected by Salesforce: %w", err),
 			"if they are less than 10 minutes old, "+stage+" waits until they work")
 	case isRefused(err):
 		return fmt.Errorf("the credentials do not work: %w", err)
 	}
-	err = fmt.Errorf("cannot verify the credentials from this machine: %w", err)
+	err = withHint(fmt.Errorf("cannot verify the credentials from this machine: %w", err),
+		"--no-verify stores them without the check")
 	if exists {
 		err = withHint(err, stage+" has the rotate function try them, from its own address and "+
 			"for as long as a new key may take")
 	}
-	return withHint(err, "--no-verify stores them without the check")
+	return err
 }
 
 // protectLastWorking makes sure that storing version does not remove the last label of the last working version.
@@ -130,7 +131,7 @@ func (s *store) protectLastWorking(
 	case previous == nil || s.verified && previous.SameCredentials(version):
 		return "", nil
 	}
-	problem, bothRefused := s.currentProblem(ctx, secret, version, previous)
+	bothRefused, problem := s.currentProblem(ctx, secret, version, previous)
 	if problem == nil || bothRefused || isRefused(s.login.verify(ctx, previous)) {
 		return "", nil
 	}
@@ -146,22 +147,22 @@ func (s *store) protectLastWorking(
 		"wait up to 10 minutes until the rotate function has restored it, store credentials that log in, or pass --force")
 }
 
-// currentProblem returns nil if AWSCURRENT is known to work, or else the reason why not. It also reports whether
+// currentProblem returns no problem if AWSCURRENT is known to work, or else the reason why not. It also reports whether
 // AWSPREVIOUS has the same credentials and both are refused.
 func (s *store) currentProblem(
 	ctx context.Context, secret *appsecret.Secret, version, previous *appsecret.Version,
-) (problem error, bothRefused bool) {
+) (bothRefused bool, problem error) {
 	current, err := s.readUsable(ctx, secret, secret.VersionWithLabel(appsecret.Current))
 	switch {
 	case err != nil:
-		return err, false
+		return false, err
 	case current == nil:
-		return errors.New("its value is not usable"), false
+		return false, errors.New("its value is not usable")
 	case s.verified && current.SameCredentials(version):
-		return nil, false
+		return false, nil
 	}
 	problem = s.login.verify(ctx, current)
-	return problem, previous.SameCredentials(current) && isRefused(problem)
+	return previous.SameCredentials(current) && isRefused(problem), problem
 }
 
 // restorePrevious gives AWSPREVIOUS back to the version that must keep it.

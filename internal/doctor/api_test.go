@@ -35,7 +35,7 @@ func (w *harness) unsetCredentials() {
 
 var callerSetups = []setup{
 	{name: "no AWS credentials on this machine", change: (*harness).unsetCredentials, setsEnv: true, cause: "credentials",
-		found: "there are none", fix: "aws sso login"},
+		found: "no AWS credentials found", fix: "aws sso login"},
 	{name: "an unknown AWS profile", change: func(w *harness) {
 		w.unsetCredentials()
 		w.Setenv("AWS_PROFILE", "nosuch")
@@ -195,7 +195,7 @@ var apiSetups = []setup{
 			rw.WriteHeader(resp.StatusCode)
 			_, _ = io.Copy(rw, resp.Body)
 		})(w)
-	}, cause: "allowed", found: "wrong signature, though STS accepts", fix: "proxy"},
+	}, cause: "allowed", found: "signature is wrong, though STS accepts", fix: "proxy"},
 	{name: "an explicit deny", as: caller,
 		change: gateway(403, unauthorized+` with an explicit deny in a service control policy"}`), cause: "allowed",
 		found: "denies it explicitly", fix: "service control policies"},

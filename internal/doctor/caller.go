@@ -32,11 +32,11 @@ func (s *session) credentials(ctx context.Context) outcome {
 	s.aws = config
 	s.region = cmp.Or(sftoken.RegionFromURL(s.URL), config.Region)
 	if config.Credentials == nil {
-		return failed("there are none", logIn)
+		return failed("no AWS credentials found", logIn)
 	}
 	credentials, err := config.Credentials.Retrieve(ctx)
 	if err != nil {
-		return failed("there are none: "+shortError(err), logIn)
+		return failed("no AWS credentials found: "+shortError(err), logIn)
 	}
 	if !credentials.HasKeys() {
 		return failed("they are empty", logIn)

@@ -220,7 +220,7 @@ func (s *session) stagedCheck(ctx context.Context) outcome {
 		}
 	}
 	if len(found) == 0 {
-		return ok("there are none")
+		return ok("no staged credentials")
 	}
 	return ok(strings.Join(found, "; "))
 }

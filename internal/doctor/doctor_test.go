@@ -152,6 +152,12 @@ func TestGoodSetups(t *testing.T) {
 			w.userChange(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = false, false })
 			w.admin()
 		}, nil, 2},
+		{"an admin app in another org", owner, sfoauthtest.Config{}, func(w *harness) {
+			w.create("admin", map[string]any{
+				"consumerKey": "k", "consumerSecret": "s", "baseUri": "https://other.my.salesforce.com",
+			})
+			w.config.AdminApp = "admin"
+		}, nil, 1},
 		{"after a rotation", owner, sfoauthtest.Config{}, (*harness).rotateNow, nil, 1},
 		{"with JWTs", owner, sfoauthtest.Config{},
 			func(w *harness) { w.app.Change(func(o *sfoauthtest.AppOptions) { o.JWT = true }) }, nil, 1},

@@ -68,10 +68,9 @@ func (s *session) stuckRotation(context.Context) outcome {
 
 // labels looks for labels that need attention.
 func (s *session) labels(context.Context) outcome {
-	current, candidate := s.secret.VersionWithLabel(appsecret.Current), s.secret.VersionWithLabel(appsecret.Candidate)
-	rejected, compromised := s.secret.VersionWithLabel(
-		appsecret.Rejected,
-	), s.secret.VersionWithLabel(appsecret.Compromised)
+	with := s.secret.VersionWithLabel
+	current, candidate := with(appsecret.Current), with(appsecret.Candidate)
+	rejected, compromised := with(appsecret.Rejected), with(appsecret.Compromised)
 	age := time.Since(lastChanged(s.secret))
 	var found, fix []string
 	add := func(what, todo string) { found, fix = append(found, what), append(fix, todo) }
@@ -80,11 +79,9 @@ func (s *session) labels(context.Context) outcome {
 		return failed("the current credentials are labelled COMPROMISED, and still in use",
 			"`sftoken rotate "+s.App+" --compromised`")
 	case candidate != "" && candidate != current && age > maxRotation:
-		return failed(
-			"a CANDIDATE has waited for "+span(age)+" to be tried: version "+candidate,
-			"the rotate function has not handled it: see its log and the dead letters; `sftoken secret stage "+
-				s.App+"` tries again",
-		)
+		return failed("a CANDIDATE has waited for "+span(age)+" to be tried: version "+candidate,
+			"the rotate function has not handled it: see its log and the dead letters; `sftoken secret stage "+s.App+
+				"` tries again")
 	case candidate != "" && candidate != current:
 		add("a CANDIDATE waits to be tried: version "+candidate,
 			"the rotate function tries it within minutes: see `sftoken secret status "+s.App+"`")

@@ -67,7 +67,7 @@ var secretSetups = []setup{
 	{name: "a byte order mark", change: with(func(_ *harness, value string) string { return "\ufeff" + value }),
 		cause: "characters", status: doctor.Warning, found: "byte order mark", fix: "store it again"},
 	{name: "a misspelt field", change: stored(map[string]any{"AppID": "0xI", "appId": nil}),
-		cause: "value", found: "is appId meant", fix: "--replace", also: []string{"token"}},
+		cause: "value", found: "did you mean appId?", fix: "--replace", also: []string{"token"}},
 	{name: "a synonym of a field", change: stored(map[string]any{"principals": []string{"222222222222"}}),
 		cause: "characters", status: doctor.Warning, found: "do you mean allowedPrincipals", fix: "store it again"},
 	{name: "an invisible character", change: with(func(_ *harness, value string) string {

@@ -43,7 +43,7 @@ func (s *session) characters(context.Context) outcome {
 	if isConsumerKey(s.version.ConsumerSecret.Reveal()) && !isConsumerKey(s.version.ConsumerKey) {
 		p.wrong = append(p.wrong, "consumerKey and consumerSecret look swapped")
 	}
-	return p.outcome("no stray ones", "copy both from Setup again, and store them again",
+	return p.outcome("key and secret have no stray characters", "copy both from Setup again, and store them again",
 		"store it again without them: sftoken ignores them, another reader of the secret may not")
 }
 

@@ -67,9 +67,7 @@ func (r *run) checkReplaced(
 
 // isCompromised reports whether the version's credentials are those of the version labelled COMPROMISED: a change of
 // other fields makes a new version with the same ones.
-func (r *run) isCompromised(
-	ctx context.Context, secret *appsecret.Secret, version *appsecret.Version,
-) (bool, error) {
+func (r *run) isCompromised(ctx context.Context, secret *appsecret.Secret, version *appsecret.Version) (bool, error) {
 	id := secret.VersionWithLabel(appsecret.Compromised)
 	if id == "" || id == version.ID {
 		return id != "", nil
@@ -84,9 +82,7 @@ func (r *run) isCompromised(
 // deleteCompromised deletes the compromised credentials at Salesforce once they are not AWSCURRENT any more. Other
 // replaced credentials keep working for their 30 days. It returns what was done and what a person should know; both may
 // be empty.
-func (r *run) deleteCompromised(
-	ctx context.Context, secret *appsecret.Secret,
-) (action, warning string, err error) {
+func (r *run) deleteCompromised(ctx context.Context, secret *appsecret.Secret) (action, warning string, err error) {
 	id := secret.VersionWithLabel(appsecret.Compromised)
 	if id == "" {
 		return "", "", nil

@@ -1,7 +1,7 @@
 // Package rotation changes an app's credentials: in the four steps of a Secrets Manager rotation, and when a person
 // stores new ones or moves a staging label. A daily check logs in with the current credentials and changes nothing.
 //
-// Every step first looks at what Salesforce and Secrets Manager hold. It can therefore run again after a crash at any
+// Every step first reads the state of Salesforce and Secrets Manager. It can therefore run again after a crash at any
 // point, with the same rotation token or a new one.
 //
 // What a crash leaves behind, and what recovers it:
@@ -12,8 +12,8 @@
 //	                                           Until then AWSCURRENT has the old ones, which work for 30 more days
 //	AWSCURRENT, compromised ones not deleted   the retry of finishSecret, and the AWSCURRENT event, delete them
 //
-// The writer of a secret chooses its IDs and labels. What the admin app's rights are used for at Salesforce therefore
-// depends on proof of ownership: see orgCredentials.
+// The writer of a secret chooses its IDs and labels. Before the admin app changes anything at Salesforce, the
+// secret must therefore prove that it owns the app: see orgCredentials.
 package rotation
 
 import (
@@ -44,7 +44,7 @@ type Rotator struct {
 	Hosts    sfoauth.AllowedHosts // in addition to Salesforce's own
 	// HTTPClient talks to Salesforce. Nil: http.DefaultClient.
 	HTTPClient *http.Client
-	// Propagation is how long Salesforce may refuse credentials only because they are new. Zero: every refusal counts.
+	// Propagation is how long rejected credentials are retried, because they may not have propagated yet. Zero: no retry.
 	Propagation time.Duration
 	// Logins limits the logins of each app. It must not be nil.
 	Logins *loginbudget.Budget
@@ -71,13 +71,13 @@ type Outcome struct {
 	VersionID string // the version that the event is about
 	Action    string // what was done, in a few words
 	Warning   string // what a person should know although nothing failed
-	Rejection error  // why credentials were refused although nothing failed
+	Rejection error  // why Salesforce rejected credentials; nil: it did not
 
 	// PrincipalsErr is why the version's allowedPrincipals cannot be read. Nil: they can, or the version was not read.
 	PrincipalsErr error
 
 	Rotated    bool // AWSCURRENT has moved to new credentials
-	Rejected   bool // credentials were tried and refused, and the version is labelled REJECTED
+	Rejected   bool // credentials were tried and rejected, and the version is labelled REJECTED
 	RolledBack bool // AWSCURRENT has moved back to AWSPREVIOUS
 	LockedOut  bool // AWSCURRENT does not log in, and nothing could be done about it
 }

@@ -4,18 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -32,7 +29,7 @@ func TestAuditLine(t *testing.T) {
 		h.revoke()
 		h.get()
 		masked := mask(h, h.log.String())
-		golden(t, "audit.golden", masked)
+		simtest.Golden(t, "audit.golden", masked)
 		h.NoSecrets(h.log.String())
 	})
 }
@@ -60,24 +57,6 @@ func mask(h *harness, text string) string {
 		out.Write(append(encoded, '\n'))
 	}
 	return out.String()
-}
-
-// golden compares text with a file under testdata, or writes the file where UPDATE_GOLDEN is set.
-func golden(t *testing.T, name, text string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE_GOLDEN") != "" {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), text); diff != "" {
-		t.Errorf("%s differs (-want +got):\n%s", path, diff)
-	}
 }
 
 func TestLogFieldsAreBounded(t *testing.T) {

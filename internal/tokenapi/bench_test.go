@@ -14,9 +14,7 @@ func BenchmarkCachedVend(b *testing.B) {
 	h := newHarness(b, options{})
 	h.handler.log = telemetry.New(io.Discard, 0, "sftoken", "test")
 	event, err := os.ReadFile("../../events/get.json")
-	if err != nil {
-		b.Fatal(err)
-	}
+	must(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
 		response, err := h.handler.Invoke(b.Context(), event)

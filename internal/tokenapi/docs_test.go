@@ -113,9 +113,7 @@ func TestErrorsAreDocumented(t *testing.T) {
 	}
 
 	openapi, err := os.ReadFile("../../docs/openapi.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_, schema, _ := strings.Cut(string(openapi), "\n    Error:\n")
 	enum := regexp.MustCompile(`enum: \[([^\]]*)\]`).FindStringSubmatch(schema)
 	if enum == nil {
@@ -137,15 +135,11 @@ func TestErrorsAreDocumented(t *testing.T) {
 func codesIn(t *testing.T, folder string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var codes []string
 	for _, name := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		ast.Inspect(file, func(n ast.Node) bool {
 			spec, ok := n.(*ast.ValueSpec)
 			if !ok || !isCode(spec.Type) {

@@ -56,9 +56,7 @@ func (granting) RoundTrip(*http.Request) (*http.Response, error) {
 func FuzzRequest(f *testing.F) {
 	for _, name := range []string{"get", "get-rejected", "post", "delete"} {
 		event, err := os.ReadFile("../../events/" + name + ".json")
-		if err != nil {
-			f.Fatal(err)
-		}
+		must(f, err)
 		f.Add(event)
 		f.Add(bytes.ReplaceAll(event, []byte("erp"), []byte("crm")))
 	}
@@ -77,9 +75,7 @@ func FuzzRequest(f *testing.F) {
 			Secrets: appsecret.Reader{Client: onlyCRM{}, Prefix: "sftoken/"}, HTTPClient: &http.Client{Transport: granting{}},
 		})}
 		raw, err := h.Invoke(t.Context(), payload)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		var response struct {
 			StatusCode int
 			Headers    map[string]string

@@ -164,3 +164,11 @@ func (h *harness) lines() []map[string]any {
 	}
 	return lines
 }
+
+// must fails the test if err is not nil.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

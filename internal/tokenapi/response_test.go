@@ -23,9 +23,7 @@ func TestErrorResponses(t *testing.T) {
 				Code: code, Description: "a <description>", SalesforceError: "invalid_grant", RetryAfter: wait,
 			}}
 			var got response
-			if err := json.Unmarshal(e.response(), &got); err != nil {
-				t.Fatal(err)
-			}
+			must(t, json.Unmarshal(e.response(), &got))
 			headers := headers{ContentType: "application/json", CacheControl: "no-store", RetryAfter: retryAfter}
 			if code == methodNotAllowed {
 				headers.Allow = "GET, POST, DELETE"
@@ -34,9 +32,7 @@ func TestErrorResponses(t *testing.T) {
 				t.Errorf("%s: %d, %+v; want %d, %+v", code, got.StatusCode, got.Headers, want, headers)
 			}
 			var body errorBody
-			if err := json.Unmarshal([]byte(got.Body), &body); err != nil {
-				t.Fatal(err)
-			}
+			must(t, json.Unmarshal([]byte(got.Body), &body))
 			if body != (errorBody{code, "a <description>", "invalid_grant", "req-1"}) {
 				t.Errorf("%s: %+v", code, body)
 			}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
@@ -14,22 +13,6 @@ import (
 	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
-
-// frozen returns the time at as a process sees it that was frozen for that long since, while its monotonic clock stood
-// still: by the wall clock it is further back. Package time offers no way to make one.
-func frozen(t *testing.T, at time.Time, since time.Duration) time.Time {
-	t.Helper()
-	seen := at.Add(-since)
-	(*struct {
-		wall      uint64
-		monotonic int64
-		_         *time.Location
-	})(unsafe.Pointer(&seen)).monotonic += int64(since)
-	if monotonic, wall := seen.Sub(at), at.Round(0).Sub(seen.Round(0)); monotonic != 0 || wall != since {
-		t.Fatalf("package time has changed: the monotonic clock differs by %s, the wall clock by %s", monotonic, wall)
-	}
-	return seen
-}
 
 func (h *harness) appState() *app { return h.vendor.app(simtest.AppName) }
 
@@ -41,8 +24,8 @@ func TestFrozenProcess(t *testing.T) {
 	first := h.vend()
 	s := &h.appState().state
 	before := *s.cached
-	before.trustedUntil = frozen(t, before.trustedUntil, time.Hour)
-	before.expiresAt = frozen(t, before.expiresAt, time.Hour)
+	before.trustedUntil = simtest.Frozen(t, before.trustedUntil, time.Hour)
+	before.expiresAt = simtest.Frozen(t, before.expiresAt, time.Hour)
 	s.cached = &before
 	if next := h.vend(); next.String() != "confirmed" || next.id() != first.id() {
 		t.Errorf("an hour later: %s, without asking Salesforce", next)
@@ -51,8 +34,9 @@ func TestFrozenProcess(t *testing.T) {
 		t.Errorf("%d logins", n)
 	}
 	now := time.Now()
-	s.readAt, s.lastRejectedCheck = frozen(t, now, time.Hour), frozen(t, now, time.Hour)
-	s.loginErr = backoff{err: &Error{Code: TemporarilyUnavailable}, retryAt: frozen(t, now.Add(time.Minute), time.Hour)}
+	s.readAt, s.lastRejectedCheck = simtest.Frozen(t, now, time.Hour), simtest.Frozen(t, now, time.Hour)
+	retryAt := simtest.Frozen(t, now.Add(time.Minute), time.Hour)
+	s.loginErr = backoff{err: &Error{Code: TemporarilyUnavailable}, retryAt: retryAt}
 	if _, ready := secretReady(&h.vendor.Config, s, now); ready {
 		t.Error("a secret that was read an hour ago is not read again")
 	}
@@ -70,7 +54,7 @@ func TestWallClockSetBack(t *testing.T) {
 	h.vend()
 	s := &h.appState().state
 	back := *s.cached // its time is over, but the wall clock has lost an hour
-	back.trustedUntil = frozen(t, time.Now().Add(-time.Second), -time.Hour)
+	back.trustedUntil = simtest.Frozen(t, time.Now().Add(-time.Second), -time.Hour)
 	s.cached = &back
 	h.want(h.vend(), "confirmed")
 }

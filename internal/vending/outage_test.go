@@ -108,10 +108,8 @@ func TestUnreadableSecretIsUnknown(t *testing.T) {
 func TestDeletedSecret(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.want(h.vend(), "miss")
-		_, err := h.Secrets.DeleteSecret(
-			t.Context(),
-			&secretsmanager.DeleteSecretInput{SecretId: aws.String(simtest.SecretName)},
-		)
+		_, err := h.Secrets.DeleteSecret(t.Context(),
+			&secretsmanager.DeleteSecretInput{SecretId: aws.String(simtest.SecretName)})
 		h.Must(err)
 		time.Sleep(DefaultSecretTTL)
 		h.want(h.vend(), "unknown_app")

@@ -33,7 +33,7 @@ type cachedToken struct {
 	client           *sfoauth.Client // with the credentials that the token was issued to
 	versionID        string          // of the version with those credentials
 	currentVersionID string          // of AWSCURRENT at that time; another one if its credentials were refused
-	trustedUntil     time.Time       // until when it is handed out without asking Salesforce
+	trustedUntil     time.Time       // until when it is returned without an introspection
 	expiresAt        time.Time       // by what Salesforce last said; not before trustedUntil
 	refreshBefore    time.Duration   // with less than this left before trustedUntil, Salesforce is asked
 	source           CacheStatus     // Miss or Confirmed: what the last call did
@@ -99,7 +99,7 @@ func (c *Config) confirmed(t *cachedToken, expiry, begun time.Time) *cachedToken
 	return &next
 }
 
-// isFresh reports whether the token may be handed out without asking Salesforce. It may be called on nil.
+// isFresh reports whether the token may be returned without an introspection. It may be called on nil.
 func (t *cachedToken) isFresh(now time.Time) bool {
 	return t != nil && remaining(t.trustedUntil, now) >= t.refreshBefore
 }

@@ -1,13 +1,13 @@
 // Package vending decides which Salesforce access token a caller gets: a cached one that is known to be valid, one that
-// Salesforce has just confirmed, or a new one. The form of requests and responses is left to internal/tokenapi.
+// Salesforce has just confirmed, or a new one. internal/tokenapi handles the HTTP request and response.
 //
 // From the bottom up:
 //
-//   - state.go: what is known of one app, and of one token
-//   - errors.go, backoff.go: errors for callers, and how long a failure is remembered
+//   - state.go: the state of an app and of a cached token
+//   - errors.go, backoff.go: errors for callers, and how long to wait after a failure
 //   - decide.go: a pure function of the state and a request, which returns the next action
 //   - secret.go, refresh.go, login.go, revoke.go: the actions, which call Secrets Manager and Salesforce
-//   - loop.go: runs actions, one at a time for each app, until decide returns a response
+//   - loop.go: runs the actions of each app, one at a time, until decide returns a response
 //   - vending.go: the exported API
 package vending
 
@@ -35,7 +35,7 @@ type Config struct {
 	Logins *loginbudget.Budget
 	// SecretTTL is how long an app's secret is used before it is read again.
 	SecretTTL time.Duration
-	// MinTTL is the remaining lifetime below which a token is not handed out without asking Salesforce.
+	// MinTTL is the remaining lifetime below which a token is introspected before it is returned.
 	MinTTL time.Duration
 	// IntrospectInterval bounds how long a token is trusted after Salesforce has confirmed it.
 	IntrospectInterval time.Duration
@@ -54,27 +54,27 @@ const (
 // "Modify Session Security Settings".
 const MinSessionTimeout = 15 * time.Minute
 
-// DefaultTokenTTL is how long a token is trusted that a login has returned without an expiry. Salesforce does not
+// DefaultTokenTTL is how long a token from a login is trusted if the response has no expiry. Salesforce does not
 // document whether a login begins a session or returns an active one, which another process may have begun. A login
 // uses its session, and use in the second half of the timeout extends it, so at least half of the shortest timeout
 // remains. Source: as for MinSessionTimeout.
 const DefaultTokenTTL = MinSessionTimeout / 2
 
-// CacheStatus is where a token came from, as in X-Token-Cache.
+// CacheStatus tells how a token was obtained. It is the value of the header X-Token-Cache.
 type CacheStatus string
 
 const (
 	Hit       CacheStatus = "hit"       // cached and trusted
 	Miss      CacheStatus = "miss"      // from a login
 	Confirmed CacheStatus = "confirmed" // cached, and Salesforce has just confirmed that it is active
-	Stale     CacheStatus = "stale"     // cached and could not be confirmed; not expired by what Salesforce last said
+	Stale     CacheStatus = "stale"     // cached, not confirmed, before the last known expiry
 )
 
 // Request is a caller's request.
 type Request struct {
 	App       string
 	Principal string // the caller's ARN; see appsecret.Principals
-	Rejected  string // id of a token that Salesforce refused, according to the caller; empty: none
+	Rejected  string // id of the token that the caller reports as rejected by Salesforce; may be empty
 
 	skipAuthz bool // not from a caller: allowedPrincipals does not apply
 	revoke    bool // the cached token, instead of returning one
@@ -90,13 +90,13 @@ type Grant struct {
 	RefreshErr  error  // why a Stale token was not renewed; nil for the others
 }
 
-// CallStats is what a request cost.
+// CallStats counts a request's upstream calls and the time that they took.
 type CallStats struct {
 	SecretsManager time.Duration   // spent waiting for Secrets Manager
 	Salesforce     time.Duration   // spent waiting for Salesforce
 	Logins         []time.Duration // of each token request to Salesforce
 	Err            error           // the last call that failed, even if a token could be returned
-	Notes          []string        // what an auditor should know, such as a token that was revoked; no secrets
+	Notes          []string        // for the audit log, such as a token that was revoked; contains no secrets
 }
 
 func (s *CallStats) notef(format string, args ...any) {
@@ -140,21 +140,21 @@ func New(config Config) *Vendor {
 	return v
 }
 
-// Vend returns a token for the caller, or an *Error. It returns when ctx ends; a call that other requests wait for goes
-// on. The cost is added to stats, also if it fails; calls that another request started cost nothing.
+// Vend returns a token for the caller, or an *Error. It returns when ctx ends, but a call that other requests wait for
+// continues. Vend adds the calls that it started to stats, even if it fails.
 func (v *Vendor) Vend(ctx context.Context, req Request, stats *CallStats) (Grant, error) {
 	return v.run(ctx, req, stats)
 }
 
-// Prefetch gets the app a token, if it has none, regardless of allowedPrincipals. It is otherwise like Vend.
+// Prefetch fetches a token for the app if none is cached. It ignores allowedPrincipals and is otherwise like Vend.
 func (v *Vendor) Prefetch(ctx context.Context, name string, stats *CallStats) (Grant, error) {
 	return v.run(ctx, Request{App: name, skipAuthz: true}, stats)
 }
 
-// Revoke revokes the app's cached token and those whose revocation has failed before. Without any it does nothing. A
-// token that may still be active afterwards is not handed out again, and its revocation is retried. Unlike Vend it
-// calls Salesforce even while a failure is remembered: it is for emergencies. It returns the id of the cached token,
-// or of the first other one that it revoked.
+// Revoke revokes the app's cached token, and the tokens whose revocation failed before. If there are none, it does
+// nothing. A token that may still be active afterwards is not returned to a caller again, and its revocation is
+// retried. Revoke is for emergencies, so unlike Vend it ignores the backoff. It returns the id of the cached token, or
+// of the first other token that it revoked.
 func (v *Vendor) Revoke(ctx context.Context, req Request, stats *CallStats) (string, error) {
 	req.revoke = true
 	grant, err := v.run(ctx, req, stats)

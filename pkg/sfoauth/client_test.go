@@ -28,9 +28,7 @@ func connect(
 	network := &sfoauthtest.Network{}
 	org := sfoauthtest.New(config)
 	stop, err := network.Serve(host, org)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(stop)
 	app := org.AddApp(options)
 	key, secret := app.Credentials()
@@ -47,9 +45,7 @@ func TestTokenLifecycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		org, app, client := connect(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{ExtraFields: true})
 		token, err := client.Token(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		want := sfoauth.Token{
 			AccessToken: token.AccessToken, TokenType: "Bearer", InstanceURL: "https://acme.my.salesforce.com",
 			APIInstanceURL: "https://api.salesforce.com", ID: token.ID, OrganizationID: org.ID(), UserID: app.User.ID,
@@ -134,6 +130,24 @@ func TestJWTExpiry(t *testing.T) {
 			t.Errorf("expiry %s, %v", token.Expiry, err)
 		}
 	})
+}
+
+// A JWT is recognized without token_format: an unknown expiry would keep an expired token in caches.
+func TestJWTWithoutTokenFormat(t *testing.T) {
+	t.Parallel()
+	for token, want := range map[string]int64{
+		"eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjQwMDAwMDAwMDB9.c": 4000000000, // exp of the payload
+		"eyJhbGciOiJSUzI1NiJ9.c":                          0,
+		"00Dxx!a.b.c":                                     0,
+	} {
+		body := `{"access_token":"` + token + `","token_type":"Bearer","instance_url":"https://acme.my.salesforce.com",` +
+			`"id":"https://acme.my.salesforce.com/id/00Dxx0000000001/005xx0000000001"}`
+		got, err := (&sfoauth.Client{}).ParseToken([]byte(body))
+		must(t, err)
+		if got.Expiry.IsZero() != (want == 0) || want != 0 && got.Expiry.Unix() != want {
+			t.Errorf("%s: expiry %s", token, got.Expiry)
+		}
+	}
 }
 
 func TestInvalidJWT(t *testing.T) {

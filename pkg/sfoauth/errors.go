@@ -11,14 +11,15 @@ import (
 type Kind int
 
 const (
-	// Temporary errors pass: Salesforce is down, slow or busy. Try again later.
+	// Temporary errors go away by themselves: Salesforce is down, slow or busy. Try again later.
 	Temporary Kind = iota
 	// Permanent errors last until a person changes something; see Error.Hint.
 	Permanent
-	// RateLimited errors follow too many requests. Try again after Error.RetryAfter, or after a minute if that is zero.
+	// RateLimited errors are caused by too many requests. Try again after Error.RetryAfter, or after a minute if it is
+	// zero.
 	RateLimited
-	// InvalidResponse errors follow a response that Salesforce does not send: it is malformed, wrongly signed, or names a
-	// foreign host. Nothing in it may be used.
+	// InvalidResponse errors mean that the response is malformed, wrongly signed, or names a foreign host. Use nothing
+	// from it.
 	InvalidResponse
 )
 

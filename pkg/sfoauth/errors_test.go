@@ -1,11 +1,14 @@
 package sfoauth_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -255,6 +258,29 @@ func TestRetryAfter(t *testing.T) {
 		got, _ := errors.AsType[*sfoauth.Error](err)
 		if got == nil || (got.RetryAfter-want).Abs() > 2*time.Second {
 			t.Errorf("Retry-After %q: %v, want %v", value, got.RetryAfter, want)
+		}
+	}
+}
+
+// A wrong certificate needs a person. Other network errors are temporary.
+func TestNetworkErrorKinds(t *testing.T) {
+	t.Parallel()
+	otherHost := x509.HostnameError{Certificate: &x509.Certificate{}, Host: "acme.my.salesforce.com"}
+	for cause, want := range map[error]sfoauth.Kind{
+		&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}:                       sfoauth.InvalidResponse,
+		&tls.CertificateVerificationError{Err: otherHost}:                                          sfoauth.InvalidResponse,
+		&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}: sfoauth.InvalidResponse,
+		syscall.ECONNREFUSED: sfoauth.Temporary, io.ErrUnexpectedEOF: sfoauth.Temporary,
+	} {
+		client := &sfoauth.Client{
+			BaseURL: "https://acme.my.salesforce.com",
+			HTTPClient: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
+				return nil, cause
+			})},
+		}
+		_, err := client.Token(t.Context())
+		if got, ok := errors.AsType[*sfoauth.Error](err); !ok || got.Kind != want || got.Status != 0 {
+			t.Errorf("%v: %v", cause, err)
 		}
 	}
 }

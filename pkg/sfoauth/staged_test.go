@@ -132,3 +132,22 @@ func TestIncompletePrimaryCredentials(t *testing.T) {
 		}
 	}
 }
+
+// Stage must return the new credentials, and must not guess which ones of several they are.
+func TestAmbiguousStageResponse(t *testing.T) {
+	t.Parallel()
+	token := &sfoauth.Token{AccessToken: sfoauth.NewSecret("00Dxx!abc")}
+	const one, two = `{"id":"0xJ1","key":"k1","secret":"s1"}`, `{"id":"0xJ2","key":"k2","secret":"s2"}`
+	for body, accepted := range map[string]bool{
+		one: true, `{"stagedCredentials":[` + one + `]}`: true, `{"stagedCredentials":[` + one + `,` + two + `]}`: false,
+		`{"stagedCredentials":[]}`: false, `{"id":"0xJ1","key":"k1"}`: false, `{"key":"k1","secret":"s1"}`: false,
+	} {
+		client := respondingClient(201, "application/json", body)
+		staged, err := client.StagedCredentials(token, "0xIxx0000000001", "888xx0000000001").Stage(t.Context())
+		failed, _ := errors.AsType[*sfoauth.Error](err)
+		if (err == nil) != accepted || err == nil && staged.ID != "0xJ1" ||
+			err != nil && (failed == nil || failed.Kind != sfoauth.InvalidResponse || staged.ID != "") {
+			t.Errorf("%s: %v, want accepted: %t", body, err, accepted)
+		}
+	}
+}

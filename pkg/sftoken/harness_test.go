@@ -53,6 +53,13 @@ type harness struct {
 	delay   time.Duration               // of each request to the API
 }
 
+// run runs a test in parallel with others, as runSynctest does. A test calls it once.
+func run(t *testing.T, test func(t *testing.T, h *harness)) {
+	t.Helper()
+	t.Parallel()
+	runSynctest(t, test)
+}
+
 // runSynctest runs a test with a harness in a synctest bubble.
 func runSynctest(t *testing.T, test func(t *testing.T, h *harness)) {
 	t.Helper()

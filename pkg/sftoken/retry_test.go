@@ -46,8 +46,7 @@ func TestRetries(t *testing.T) {
 		"truncated response":       {responses{respond(200, `{"acc`, "Content-Length: 1000")}, 250 * ms, s},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSynctest(t, func(t *testing.T, h *harness) {
+			run(t, func(t *testing.T, h *harness) {
 				h.respondWith(try.responses...)
 				source, begun := h.source("crm"), time.Now()
 				var callers sync.WaitGroup
@@ -69,8 +68,7 @@ func TestRetries(t *testing.T) {
 }
 
 func TestRetryLimits(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		h.respondWith(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 8")}, 100)...)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
@@ -100,6 +98,21 @@ func TestRetryLimits(t *testing.T) {
 		if asked := h.requests(); err == nil || len(asked) != 4 || time.Since(begun) > 4*time.Second {
 			t.Errorf("a connection that always breaks: %d requests, %v after %s", len(asked), err, time.Since(begun))
 		}
+	})
+}
+
+// If ctx ends during a retry, the API's last error says more than the end of ctx.
+func TestLastErrorAtTheEnd(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		h.respondWith(down("Retry-After: 1"), func(http.ResponseWriter) { time.Sleep(time.Minute) })
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err := h.source("crm").Fetch(ctx)
+		if failed := errorOf(err); failed.Status != 503 || failed.RequestID != "req-7" {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(time.Minute)
 	})
 }
 
@@ -139,8 +152,7 @@ func TestPermanentErrors(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSynctest(t, func(t *testing.T, h *harness) {
+			run(t, func(t *testing.T, h *harness) {
 				h.mustNotCall("elsewhere.example:80")
 				h.respondWith(try.response)
 				_, err := h.source("crm").Fetch(t.Context())
@@ -207,8 +219,7 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 func TestOutageWithLiveToken(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		_, err := source.Fetch(t.Context())
 		h.Must(err)

@@ -21,7 +21,7 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// Token is a token of the API.
+// Token is a Salesforce access token from the API.
 type Token struct {
 	AccessToken    sfoauth.Secret
 	ID             string         // identifies the token in log lines and in rejected=; not secret
@@ -145,13 +145,14 @@ func (s *TokenSource) Fetch(ctx context.Context) (*Token, error) {
 }
 
 // Refresh returns a token after Salesforce rejected the one with this id. It returns the same token if the API finds it
-// active. The API introspects rejected tokens once in a few seconds; Refresh waits for that as long as ctx allows.
+// active. The API introspects rejected tokens every few seconds at most. Refresh waits for that as long as
+// ctx allows.
 func (s *TokenSource) Refresh(ctx context.Context, rejected string) (*Token, error) {
 	return s.get(ctx, caller{rejected: rejected})
 }
 
-// Revoke revokes the app's cached token at Salesforce for all its holders. It is for emergencies and needs the right to
-// invoke DELETE on the app's path. It retries as Fetch does.
+// Revoke revokes the app's cached token at Salesforce for all its holders. It is for emergencies and needs
+// permission to invoke DELETE on the app's path. It retries as Fetch does.
 func (s *TokenSource) Revoke(ctx context.Context) error {
 	if s.err != nil {
 		return s.err

@@ -22,8 +22,7 @@ import (
 var _ oauth2.TokenSource = (*sftoken.TokenSource)(nil)
 
 func TestTokenReuse(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Token()
 		h.Must(err)
@@ -52,8 +51,7 @@ func TestTokenReuse(t *testing.T) {
 }
 
 func TestShortLivedToken(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		short := respond(200, tokenJSON("short", "https://x.my.salesforce.com", 20))
 		h.respondWith(short, short, short)
 		source := h.source("crm")
@@ -72,8 +70,7 @@ func TestShortLivedToken(t *testing.T) {
 }
 
 func TestConcurrentFetch(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		h.setDelay(3 * time.Second)
 		source := h.source("crm")
 		impatient, leave := context.WithCancel(t.Context())
@@ -103,8 +100,7 @@ func TestConcurrentFetch(t *testing.T) {
 }
 
 func TestAbandonedRequestIsCached(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		h.setDelay(3 * time.Second)
 		source := h.source("crm")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -121,8 +117,7 @@ func TestAbandonedRequestIsCached(t *testing.T) {
 }
 
 func TestRefresh(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Fetch(t.Context())
 		h.Must(err)
@@ -159,8 +154,7 @@ func TestRefresh(t *testing.T) {
 // The API checks a rejected token once in five seconds. A second token whose session ends in that time must not be
 // taken for one that Salesforce rejects for another reason.
 func TestRefreshWaitsForCheck(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Fetch(t.Context())
 		h.Must(err)
@@ -185,8 +179,7 @@ func TestRefreshWaitsForCheck(t *testing.T) {
 }
 
 func TestRevoke(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		first, err := source.Fetch(t.Context())
 		h.Must(err)
@@ -290,8 +283,7 @@ func (expiredCredentials) Retrieve(context.Context) (aws.Credentials, error) {
 }
 
 func TestSecretsAreNotPrinted(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		token, err := source.Fetch(t.Context())
 		h.Must(err)

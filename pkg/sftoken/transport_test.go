@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -23,8 +24,7 @@ import (
 const limits = "/services/data/v65.0/limits"
 
 func TestTransportInstanceURL(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		for _, url := range []string{limits, "http://" + orgHost + limits} {
 			if status := h.get(client, url); status != 200 {
@@ -41,8 +41,7 @@ func TestTransportInstanceURL(t *testing.T) {
 }
 
 func TestTransportRefusesOtherHosts(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		h.mustNotCall("elsewhere.example:80", "elsewhere.example:443", "127.0.0.1:8444")
 		client := h.salesforce()
 		for _, url := range []string{
@@ -71,8 +70,7 @@ func TestTransportRefusesOtherHosts(t *testing.T) {
 
 // The token goes over https, or to an address of this machine.
 func TestTransportRefusesPlainHTTP(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		h.mustNotCall("acme.my.salesforce.com:80", "api.salesforce.com:80", "acme.localhost:80", "localhost.example:80")
 		for _, instance := range []string{
 			"http://acme.my.salesforce.com", "http://acme.localhost", "http://localhost.example",
@@ -102,8 +100,7 @@ func TestTransportRefusesPlainHTTP(t *testing.T) {
 
 // A malformed token goes into no header, and is not printed.
 func TestMalformedToken(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		for _, token := range []string{
 			`00Dx\r\nX-Injected: 1`, `00Dx y`, `00Dx\u0000`, `00Dx\u007f`, `00Dxé`, `\t00Dx`, ` `,
 		} {
@@ -150,8 +147,7 @@ func TestTransportReplacesEndedSession(t *testing.T) {
 		"gzip response":   {"GET", limits, nil, true, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSynctest(t, func(t *testing.T, h *harness) {
+			run(t, func(t *testing.T, h *harness) {
 				client := h.salesforce()
 				h.get(client, limits)
 				h.Org.RevokeAll()
@@ -180,8 +176,7 @@ func request(method, url string, body io.Reader) *http.Request {
 }
 
 func TestTransportUnrepeatableBody(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		h.get(client, limits)
 		h.Org.RevokeAll()
@@ -205,8 +200,7 @@ func TestTransportUnrepeatableBody(t *testing.T) {
 }
 
 func TestTransportMissingScope(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		const message = "This session is not valid for use with the REST API"
 		h.Org.InjectFault(sfoauthtest.REST, sfoauthtest.ErrorResponse(401, "INVALID_SESSION_ID", message), 0)
@@ -225,8 +219,7 @@ func TestTransportMissingScope(t *testing.T) {
 }
 
 func TestTransportRefreshError(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		client := h.salesforce()
 		h.get(client, limits)
 		h.Org.RevokeAll()
@@ -247,8 +240,7 @@ func TestTransportRefreshError(t *testing.T) {
 // Two instances of the function may hold different tokens, and an administrator who ends all sessions ends both. An
 // instance that is asked about the other's token returns its own.
 func TestTransportTwoInstances(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
 		client := &http.Client{Transport: &sftoken.Transport{Source: source, Base: h.client.Transport}}
 		h.get(client, limits)
@@ -266,9 +258,57 @@ func TestTransportTwoInstances(t *testing.T) {
 	})
 }
 
-func TestTransportContext(t *testing.T) {
+// Transport gives up when every token that it gets is rejected. It closes all responses but the last.
+func TestTransportStopsReplacing(t *testing.T) {
 	t.Parallel()
 	runSynctest(t, func(t *testing.T, h *harness) {
+		var tokens []func(http.ResponseWriter)
+		for i := range 10 {
+			body := strings.Replace(tokenJSON("00Dx", "http://"+orgHost, 800), "0123456789abcdef", fmt.Sprintf("%016x", i), 1)
+			tokens = append(tokens, respond(200, body))
+		}
+		h.respondWith(tokens...)
+		var bodies []*closeRecorder
+		base := roundTripFunc(func(*http.Request) (*http.Response, error) {
+			bodies = append(bodies, &closeRecorder{Reader: strings.NewReader(`[{"errorCode":"INVALID_SESSION_ID"}]`)})
+			return &http.Response{StatusCode: 401, Header: http.Header{}, Body: bodies[len(bodies)-1]}, nil
+		})
+		client := &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: base}}
+		resp, err := client.Get(limits)
+		h.Must(err)
+		if resp.StatusCode != 401 || len(bodies) != 4 {
+			t.Fatalf("HTTP %d after %d requests", resp.StatusCode, len(bodies))
+		}
+		for i, body := range bodies {
+			if last := i == len(bodies)-1; body.closed == last {
+				t.Errorf("response %d is closed: %t", i, body.closed)
+			}
+		}
+		_ = resp.Body.Close()
+	})
+}
+
+// A Host header that the caller has set for another address does not stay on a request to the token's instance.
+func TestTransportSetsHost(t *testing.T) {
+	t.Parallel()
+	runSynctest(t, func(t *testing.T, h *harness) {
+		base := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Host != orgHost || r.Host != "" && r.Host != orgHost {
+				t.Errorf("the request goes to %s as %q", r.URL.Host, r.Host)
+			}
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody}, nil
+		})
+		r := request("GET", limits, nil)
+		r.Host = "elsewhere.example"
+		client := &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: base}}
+		resp, err := client.Do(r)
+		h.Must(err)
+		_ = resp.Body.Close()
+	})
+}
+
+func TestTransportContext(t *testing.T) {
+	run(t, func(t *testing.T, h *harness) {
 		h.setDelay(10 * time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
@@ -290,8 +330,7 @@ func TestTransportContext(t *testing.T) {
 }
 
 func TestOAuth2Client(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		ctx := context.WithValue(t.Context(), oauth2.HTTPClient, h.client)
 		client := oauth2.NewClient(ctx, h.source("crm"))
 		for range 3 {
@@ -307,8 +346,7 @@ func TestOAuth2Client(t *testing.T) {
 
 // Salesforce responds in XML to a client that accepts only that.
 func TestTransportReadsXML(t *testing.T) {
-	t.Parallel()
-	runSynctest(t, func(t *testing.T, h *harness) {
+	run(t, func(t *testing.T, h *harness) {
 		client := &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: xmlRefusal{}}}
 		if status := h.get(client, limits); status != 401 || len(h.requests()) != 2 {
 			t.Errorf("HTTP %d: the API was not asked", status)
@@ -339,8 +377,7 @@ func TestTransportBulk(t *testing.T) {
 		"gzip JSON": {"application/json", `{"operation":"query","object":"Account"}`, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSynctest(t, func(t *testing.T, h *harness) {
+			run(t, func(t *testing.T, h *harness) {
 				client := h.salesforce()
 				h.get(client, limits)
 				h.Org.RevokeAll()
@@ -386,8 +423,7 @@ func TestTransportOtherBulkErrors(t *testing.T) {
 		"empty":                {job, "", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			runSynctest(t, func(t *testing.T, h *harness) {
+			run(t, func(t *testing.T, h *harness) {
 				base := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 					body := io.NopCloser(strings.NewReader(c.body))
 					return &http.Response{StatusCode: c.status, Header: http.Header{}, Body: body, Request: r}, nil

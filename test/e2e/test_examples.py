@@ -42,7 +42,7 @@ def workload(principals):
 @pytest.fixture(scope="module")
 def role_arn(stack, emulator, environment, workload):
     arn = emulator.client("sts", workload).get_caller_identity()["Arn"]
-    done = shell(told("Make the role"), environment(SFTOKEN_URL=stack.outputs["ApiUrl"], SFTOKEN_ACCOUNT=aws.OWNER, WORKLOAD="WorkloadArn=" + arn))
+    done = shell(told("Create the role"), environment(SFTOKEN_URL=stack.outputs["ApiUrl"], SFTOKEN_ACCOUNT=aws.OWNER, WORKLOAD="WorkloadArn=" + arn))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[-1]
 
@@ -51,7 +51,7 @@ def role_arn(stack, emulator, environment, workload):
 def session(environment, workload, role_arn):
     """The role's credentials, as the workload gets them."""
     show = '\nprintf "%s\\n" "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" "$AWS_SESSION_TOKEN"'
-    done = shell(told("Be the role") + show, environment(workload, ROLE_ARN=role_arn))
+    done = shell(told("Assume the role") + show, environment(workload, ROLE_ARN=role_arn))
     assert done.returncode == 0, done.stderr
     return aws.Credentials(*done.stdout.split())
 

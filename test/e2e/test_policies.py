@@ -258,7 +258,7 @@ def test_the_rotate_function_asks_for_what_its_role_allows(documents):
     """The operations that the code names are those that the role has, no fewer and no more."""
     code = "".join(path.read_text() for folder in ("internal/appsecret", "internal/rotation", "internal/rotateapi")
                    for path in (deployment.ROOT / folder).glob("*.go") if not path.name.endswith("_test.go"))
-    used = {"secretsmanager:" + name for name in re.findall(r"&secretsmanager\.(\w+)Input\{", code)}
+    used = {"secretsmanager:" + name for name in re.findall(r"&(?:sm|secretsmanager)\.(\w+)Input\{", code)}
     actions = {action for s in documents["RotateRole"]["Statement"] for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
     assert {a for a in actions if a.startswith("secretsmanager:")} == used
 

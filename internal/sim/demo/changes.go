@@ -45,8 +45,8 @@ func (d *demo) changes(ctx context.Context) error {
 		}
 	}
 	if err := d.check(l.dead.Load() == 0,
-		"%d callers fetched tokens all the while. No request failed, and every token worked when it was "+
-			"returned (during the leak: once it was handled):", callers); err != nil {
+		"Meanwhile %d callers fetched tokens. No request failed, and every token worked when it was returned. "+
+			"Tokens returned while the leak was handled are not checked, because they may be revoked:", callers); err != nil {
 		return err
 	}
 	table := tabwriter.NewWriter(d.Out, 0, 0, 3, ' ', tabwriter.AlignRight)

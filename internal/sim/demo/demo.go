@@ -59,8 +59,9 @@ func Run(ctx context.Context, c Config) error {
 		run   func(context.Context) error
 	}{
 		{"A caller gets a token with an IAM identity alone", d.vend},
-		{"A token dies, and Salesforce has an outage", d.outage},
+		{"A token dies", d.deadToken},
 		{"The credentials change while callers continue", d.changes},
+		{"Salesforce has an outage", d.outage},
 		{"The audit log", d.audit},
 	} {
 		fmt.Fprintf(d.Out, "\n%s\n", chapter.title)

@@ -16,7 +16,7 @@ func (d *demo) vend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.check(status == http.StatusForbidden, "API Gateway refuses an unsigned request: HTTP %d.",
+	if err := d.check(status == http.StatusForbidden, "API Gateway rejects an unsigned request: HTTP %d.",
 		status); err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func (d *demo) vend(ctx context.Context) error {
 	_, err = d.fetch(ctx, wrong)
 	refused, _ := errors.AsType[*sftoken.Error](err)
 	if err := d.check(refused != nil && refused.Status == http.StatusForbidden,
-		"It refuses a request signed with the wrong key."); err != nil {
+		"It rejects a request signed with the wrong key."); err != nil {
 		return err
 	}
 	before := d.logins()
@@ -59,8 +59,8 @@ func (d *demo) vend(ctx context.Context) error {
 		"Account %s may call the API, but is not among the app's allowedPrincipals: access_denied.", stranger.Account)
 }
 
-// outage ends a token's session, then makes Salesforce unavailable.
-func (d *demo) outage(ctx context.Context) error {
+// deadToken reports a token as rejected: once while it is active, and once after its session has ended.
+func (d *demo) deadToken(ctx context.Context) error {
 	billing := d.stack.Keys.Billing
 	source := d.stack.SourceFor(billing)
 	token, err := source.Fetch(ctx)
@@ -94,16 +94,16 @@ func (d *demo) outage(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := d.check(d.active(next), "Asked with rejected=%s, the API returns a new token, %s.", token.ID,
-		next.ID); err != nil {
-		return err
-	}
-	return d.maintenance(ctx, next)
+	return d.check(d.active(next), "Asked with rejected=%s, the API returns a new token, %s.", token.ID, next.ID)
 }
 
-// maintenance makes Salesforce unavailable while token is cached.
-func (d *demo) maintenance(ctx context.Context, token *sftoken.Token) error {
+// outage makes Salesforce unavailable while a token is cached.
+func (d *demo) outage(ctx context.Context) error {
 	billing := d.stack.Keys.Billing
+	token, err := d.fetch(ctx, billing)
+	if err != nil {
+		return err
+	}
 	d.stack.Org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Maintenance(), 0)
 	status, err := callREST(ctx, token)
 	if err != nil {

@@ -118,19 +118,16 @@ func TestGatewayAuthorization(t *testing.T) {
 		"an account that is not admitted": {"GET", "/v1/tokens/crm", "", foreign, none, 0, 403, "not authorized"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, err := http.NewRequestWithContext(t.Context(), c.method, url+c.path, strings.NewReader(c.body))
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if c.body == "" {
 				r.Body = http.NoBody
 			}
 			sign(t, r, c.as, c.body, time.Now().Add(c.at))
 			c.change(r)
 			resp, err := http.DefaultClient.Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			defer resp.Body.Close()
 			response, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode != c.status || !strings.Contains(string(response), c.says) ||
@@ -151,9 +148,7 @@ func TestGatewayEvent(t *testing.T) {
 		bytes.NewReader([]byte{0xff, 0x00}))
 	sign(t, r, session, "\xff\x00", time.Now())
 	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer resp.Body.Close()
 	var e struct {
 		Resource, Path, HTTPMethod, Body string
@@ -167,9 +162,7 @@ func TestGatewayEvent(t *testing.T) {
 			Identity                                 map[string]*string
 		}
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&e); err != nil {
-		t.Fatal(err)
-	}
+	must(t, json.NewDecoder(resp.Body).Decode(&e))
 	identity := e.RequestContext.Identity
 	if e.Resource != "/tokens/{app}" || e.Path != "/tokens/crm" || e.HTTPMethod != "POST" || e.Body != "/wA=" ||
 		!e.IsBase64Encoded || e.PathParameters["app"] != "crm" ||

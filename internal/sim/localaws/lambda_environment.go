@@ -66,7 +66,7 @@ func startEnvironment(ctx context.Context, config *FunctionConfig) (*environment
 		config: config, ready: make(chan struct{}), next: make(chan *invocation), done: make(chan struct{}),
 		pending: map[string]*invocation{},
 	}
-	e.server = &http.Server{Handler: e.runtimeAPI()}
+	e.server = &http.Server{Handler: e.runtimeAPI(), ReadHeaderTimeout: initTimeout}
 	go func() { _ = e.server.Serve(listener) }()
 	e.cmd = exec.Command(program)
 	e.cmd.Dir = filepath.Dir(program)

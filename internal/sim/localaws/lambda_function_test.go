@@ -123,9 +123,7 @@ func TestFunctionFailures(t *testing.T) {
 		}
 	}
 	first, err := ask(t, f, `{}`)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	fails(`{"Do":"fail"}`, "errorString")
 	if again, err := ask(t, f, `{}`); err != nil || again["pid"] != first["pid"] {
 		t.Errorf("an error ends the process: %v, %v", again, err)
@@ -158,6 +156,7 @@ func TestFunctionConcurrency(t *testing.T) {
 		"processes": {Environments: 3}, "in one process": {PerProcess: 3}, "one at a time": {},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newEcho(t, config)
 			var wg sync.WaitGroup
 			var mu sync.Mutex

@@ -496,9 +496,7 @@ func (s *suite) move(label, to, from string) error {
 func (s *suite) describe() *secretsmanager.DescribeSecretOutput {
 	s.Helper()
 	out, err := s.client.DescribeSecret(s.Context(), &secretsmanager.DescribeSecretInput{SecretId: s.name})
-	if err != nil {
-		s.Fatal(err)
-	}
+	must(s, err)
 	return out
 }
 
@@ -507,5 +505,13 @@ func (s *suite) labels(version string, want ...string) {
 	got := slices.Sorted(slices.Values(s.describe().VersionIdsToStages[version]))
 	if !slices.Equal(got, want) {
 		s.Errorf("version %s has labels %v, want %v", version, got, want)
+	}
+}
+
+// must fails the test if err is not nil.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

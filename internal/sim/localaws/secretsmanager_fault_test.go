@@ -20,9 +20,7 @@ func inMemory(t *testing.T, m *SecretsManager) *secretsmanager.Client {
 	t.Helper()
 	network := &sfoauthtest.Network{}
 	stop, err := network.Serve("secretsmanager.test:80", m)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(stop)
 	client := network.Client()
 	t.Cleanup(client.CloseIdleConnections)
@@ -37,6 +35,7 @@ func newFaulty(t *testing.T) (*SecretsManager, *suite) {
 }
 
 func runSynctest(t *testing.T, test func(t *testing.T, m *SecretsManager, s *suite)) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m, s := newFaulty(t)
 		test(t, m, s)
@@ -44,7 +43,6 @@ func runSynctest(t *testing.T, test func(t *testing.T, m *SecretsManager, s *sui
 }
 
 func TestFaultErrors(t *testing.T) {
-	t.Parallel()
 	runSynctest(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		for _, f := range []Fault{
 			{Code: "InternalServiceError", Status: 500}, {Code: "ThrottlingException"}, {Code: "AccessDeniedException"},
@@ -67,7 +65,6 @@ func TestFaultErrors(t *testing.T) {
 }
 
 func TestFaultOfOneSecret(t *testing.T) {
-	t.Parallel()
 	runSynctest(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		other := &suite{TB: t, name: aws.String("erp"), client: s.client}
 		other.create("other", token1)
@@ -88,7 +85,6 @@ func TestFaultOfOneSecret(t *testing.T) {
 }
 
 func TestFaultDelayAndHang(t *testing.T) {
-	t.Parallel()
 	runSynctest(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		start := time.Now()
 		m.InjectFault("GetSecretValue", Fault{Delay: 3 * time.Second}, 1)
@@ -110,7 +106,6 @@ func TestFaultDelayAndHang(t *testing.T) {
 }
 
 func TestFaultConnections(t *testing.T) {
-	t.Parallel()
 	runSynctest(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		m.InjectFault("PutSecretValue", Fault{Reset: true}, 1)
 		if err := s.tryPut("two", token2); err == nil {
@@ -182,7 +177,6 @@ func TestVersionLimit(t *testing.T) {
 }
 
 func TestRecoveryWindow(t *testing.T) {
-	t.Parallel()
 	runSynctest(t, func(t *testing.T, _ *SecretsManager, s *suite) {
 		_, err := s.client.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: s.name,
 			RecoveryWindowInDays: aws.Int64(7)})

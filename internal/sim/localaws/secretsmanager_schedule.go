@@ -36,10 +36,8 @@ func (r rules) schedule() (*schedule, error) {
 	rate := ratePattern.FindStringSubmatch(r.ScheduleExpression)
 	switch {
 	case r.ScheduleExpression != "" && r.AutomaticallyAfterDays != 0:
-		return nil, apiErr(
-			"InvalidParameterException",
-			"You can't specify both AutomaticallyAfterDays and ScheduleExpression.",
-		)
+		return nil, apiErr("InvalidParameterException",
+			"You can't specify both AutomaticallyAfterDays and ScheduleExpression.")
 	case r.AutomaticallyAfterDays < 0 || r.AutomaticallyAfterDays > 1000:
 		return nil, apiErr("ValidationException", "AutomaticallyAfterDays must be 1 to 1000")
 	case rate != nil:
@@ -59,11 +57,8 @@ func (r rules) schedule() (*schedule, error) {
 			r.ScheduleExpression,
 		)
 	case r.ScheduleExpression != "":
-		return nil, apiErr(
-			"ValidationException",
-			"ScheduleExpression %q: want rate(N hours) or rate(N days)",
-			r.ScheduleExpression,
-		)
+		return nil, apiErr("ValidationException", "ScheduleExpression %q: want rate(N hours) or rate(N days)",
+			r.ScheduleExpression)
 	}
 	if s.every == 0 {
 		return nil, nil
@@ -83,11 +78,8 @@ func (s *schedule) setLength(text string) error {
 	n, _ := strconv.Atoi(parts[1]) // of one or two digits
 	s.length = time.Duration(n) * time.Hour
 	if s.length > day || s.hourly && s.length > s.every {
-		return apiErr(
-			"InvalidParameterException",
-			"Duration %q: the window must not extend into the next UTC day or the next window",
-			text,
-		)
+		return apiErr("InvalidParameterException",
+			"Duration %q: the window must not extend into the next UTC day or the next window", text)
 	}
 	return nil
 }

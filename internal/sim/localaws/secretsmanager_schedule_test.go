@@ -31,14 +31,8 @@ func TestRotationWindows(t *testing.T) {
 		}
 		opens, closes := plan.next(time.Date(2026, 11, 24, 9, 30, 0, 0, time.UTC))
 		if opens.Format(layout) != test.opens || closes.Format(layout) != test.closes {
-			t.Errorf(
-				"%+v: %s to %s, want %s to %s",
-				test.rules,
-				opens.Format(layout),
-				closes.Format(layout),
-				test.opens,
-				test.closes,
-			)
+			t.Errorf("%+v: %s to %s, want %s to %s", test.rules, opens.Format(layout), closes.Format(layout), test.opens,
+				test.closes)
 		}
 	}
 }

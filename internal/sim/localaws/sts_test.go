@@ -34,9 +34,7 @@ func TestGetCallerIdentity(t *testing.T) {
 	s := &STS{Keys: NewKeys(billing, session, ended), Region: "us-east-1"}
 	for _, p := range []Principal{billing, session} {
 		out, err := callerIdentityOf(t, s, p, "us-east-1")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if aws.ToString(out.Arn) != p.ARN || aws.ToString(out.Account) != p.Account || aws.ToString(out.UserId) != p.UserID {
 			t.Errorf("%s: got %s in account %s", p.ARN, aws.ToString(out.Arn), aws.ToString(out.Account))
 		}
@@ -79,9 +77,7 @@ func TestSTSOtherRequests(t *testing.T) {
 	}
 	resp, err := http.Post(server.URL, "application/x-www-form-urlencoded",
 		strings.NewReader("Action=GetCallerIdentity&Version=2011-06-15"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer resp.Body.Close()
 	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusForbidden ||
 		!strings.Contains(string(text), "MissingAuthenticationToken") {
@@ -95,14 +91,10 @@ func TestGatewayReturnsCanonicalString(t *testing.T) {
 	wrong := session
 	wrong.SecretAccessKey = "x"
 	r, err := http.NewRequestWithContext(t.Context(), "GET", newGateway(t)+"/v1/tokens/crm", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	sign(t, r, wrong, "", time.Now())
 	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer resp.Body.Close()
 	if text, _ := io.ReadAll(resp.Body); !strings.Contains(string(text), "x-amz-security-token:"+session.SessionToken) {
 		t.Errorf("HTTP %d: %s", resp.StatusCode, text)

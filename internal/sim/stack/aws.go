@@ -45,7 +45,7 @@ func (s *Stack) startAWS(c Config) (err error) {
 				return
 			}
 			s.AWS.ServeHTTP(w, r)
-		})), nil)
+		})))
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (s *Stack) startAWS(c Config) (err error) {
 		Account: Account, Region: Region, APIID: "l0ca1", Stage: Stage, Keys: keys,
 		AllowedAccounts: []string{s.Keys.Billing.Account, s.Keys.Stranger.Account}, Function: s.Token.Invoke,
 	}
-	api, err := s.serve("--listen", c.ListenAPI, guard(gateway), nil)
+	api, err := s.serve("--listen", c.ListenAPI, guard(gateway))
 	if err != nil {
 		return err
 	}

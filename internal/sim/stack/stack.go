@@ -3,7 +3,6 @@ package stack
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"io"
 	"log"
@@ -35,14 +34,12 @@ const (
 
 // Config configures a stack. The zero value is a simulated org with one app, crm, on free ports of this machine.
 type Config struct {
-	// ListenAPI, ListenAWS, ListenOrg and ListenOrgTLS are host:port. Empty: a free port of 127.0.0.1.
-	ListenAPI, ListenAWS, ListenOrg, ListenOrgTLS string
+	// ListenAPI, ListenAWS and ListenOrg are host:port. Empty: a free port of 127.0.0.1.
+	ListenAPI, ListenAWS, ListenOrg string
 	// NoFunctions starts no functions, no API and no delivery of events: the functions run elsewhere.
 	NoFunctions bool
 	// OrgURL is where the functions reach the simulated org. Empty: at the address that it listens on.
 	OrgURL string
-	// OrgCA is a file. The simulated org also listens with TLS, with a certificate that is written to it. Empty: no TLS.
-	OrgCA string
 	// Secrets are the secret values of a real org's apps, by app. Nil: the org is a simulated one.
 	Secrets map[string]json.RawMessage
 	// Env are further settings of the functions, NAME=value.
@@ -59,18 +56,17 @@ type Config struct {
 
 // Stack is all of sftoken on this machine. Close it.
 type Stack struct {
-	Keys      Keys
-	Org       *sfoauthtest.Org // nil where the secrets are a real org's
-	App       *sfoauthtest.App // nil where the secrets are a real org's
-	OrgURL    string
-	OrgTLSURL string // empty without Config.OrgCA
-	AWS       *localaws.SecretsManager
-	AWSURL    string             // of Secrets Manager and STS
-	URL       string             // of the API
-	Token     *localaws.Function // nil with Config.NoFunctions
-	Rotate    *localaws.Function // nil with Config.NoFunctions
-	Secrets   *secretsmanager.Client
-	Apps      []string // that have a secret, in alphabetical order
+	Keys    Keys
+	Org     *sfoauthtest.Org // nil where the secrets are a real org's
+	App     *sfoauthtest.App // nil where the secrets are a real org's
+	OrgURL  string
+	AWS     *localaws.SecretsManager
+	AWSURL  string             // of Secrets Manager and STS
+	URL     string             // of the API
+	Token   *localaws.Function // nil with Config.NoFunctions
+	Rotate  *localaws.Function // nil with Config.NoFunctions
+	Secrets *secretsmanager.Client
+	Apps    []string // that have a secret, in alphabetical order
 
 	bus         *localaws.EventBus
 	arrivals    chan struct{}
@@ -140,20 +136,16 @@ func (e *ListenError) Error() string { return e.Flag + ": " + e.Err.Error() }
 
 func (e *ListenError) Unwrap() error { return e.Err }
 
-// serve serves h at addr until the stack is closed. It listens with TLS unless secure is nil.
-func (s *Stack) serve(flag, addr string, h http.Handler, secure *tls.Config) (string, error) {
+// serve serves h at addr until the stack is closed.
+func (s *Stack) serve(flag, addr string, h http.Handler) (string, error) {
 	listener, err := net.Listen("tcp", cmp.Or(addr, "127.0.0.1:0"))
 	if err != nil {
 		return "", &ListenError{flag, err}
 	}
-	url := "http://" + listener.Addr().String()
-	if secure != nil {
-		listener, url = tls.NewListener(listener, secure), "https://"+listener.Addr().String()
-	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
 	s.wg.Go(func() { _ = server.Serve(listener) })
 	s.closers = append(s.closers, func() { _ = server.Close() })
-	return url, nil
+	return "http://" + listener.Addr().String(), nil
 }
 
 func (s *Stack) startOrg(c Config) error {
@@ -161,20 +153,12 @@ func (s *Stack) startOrg(c Config) error {
 	s.App = s.Org.AddApp(sfoauthtest.AppOptions{Name: "CRM"})
 	s.App.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
 	s.closers = append(s.closers, func() { s.Org.ClearFaults() })
-	url, err := s.serve("--org-listen", c.ListenOrg, s.Org, nil)
+	url, err := s.serve("--org-listen", c.ListenOrg, s.Org)
 	if err != nil {
 		return err
 	}
 	s.OrgURL = cmp.Or(c.OrgURL, url)
-	if c.OrgCA == "" {
-		return nil
-	}
-	secure, err := orgCertificate(c.OrgCA)
-	if err != nil {
-		return err
-	}
-	s.OrgTLSURL, err = s.serve("--org-tls-listen", c.ListenOrgTLS, s.Org, secure)
-	return err
+	return nil
 }
 
 // OrgHost returns host:port of the simulated org: a value of SALESFORCE_HOSTS. Empty where the org is a real one.

@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,10 +16,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
-
-var update = flag.Bool("update", false, "write testdata/faults.txt anew")
 
 // TestFaults injects every fault at each endpoint it applies to, over the in-memory network, and compares what a client
 // sees with testdata/faults.txt. The request after the fault must succeed.
@@ -52,28 +49,8 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}
-		compare(t, strings.Join(lines, "\n")+"\n")
+		simtest.Golden(t, "faults.txt", strings.Join(lines, "\n")+"\n")
 	})
-}
-
-func compare(t *testing.T, got string) {
-	const file = "testdata/faults.txt"
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	is, should := strings.Split(got, "\n"), strings.Split(string(want), "\n")
-	for i := range max(len(is), len(should)) {
-		if i >= len(is) || i >= len(should) || is[i] != should[i] {
-			line, wanted := is[min(i, len(is)-1)], should[min(i, len(should)-1)]
-			t.Fatalf("line %d of %s differs; -update writes it anew.\ngot:  %q\nwant: %q", i+1, file, line, wanted)
-		}
-	}
 }
 
 // faultClient is a client of an org on a network, with a timeout of 5 seconds.
@@ -91,9 +68,7 @@ func newFaultClient(t *testing.T) *faultClient {
 	var network sfoauthtest.Network
 	org := sfoauthtest.New(sfoauthtest.Config{})
 	stop, err := network.Serve("acme.my.salesforce.com:443", org)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(stop)
 	transport := network.Transport()
 	transport.DisableKeepAlives = true // net/http repeats requests on connections that break when used again
@@ -106,16 +81,12 @@ func newFaultClient(t *testing.T) *faultClient {
 // prepare gets an active token for the calls that need one.
 func (c *faultClient) prepare() {
 	resp, err := c.send(c.t.Context(), sfoauthtest.Token)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	must(c.t, err)
 	defer resp.Body.Close()
 	var fields struct {
 		Token string `json:"access_token"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&fields); err != nil {
-		c.t.Fatal(err)
-	}
+	must(c.t, json.NewDecoder(resp.Body).Decode(&fields))
 	c.token = fields.Token
 	c.logins = c.app.Logins().Succeeded
 }
@@ -243,9 +214,7 @@ func TestFaultsOverTCP(t *testing.T) {
 		}
 	}})
 	server, err := org.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(server.Close)
 	transport := &http.Transport{DisableKeepAlives: true}
 	app, client := org.AddApp(sfoauthtest.AppOptions{}), &http.Client{Transport: transport}

@@ -22,18 +22,14 @@ func TestNetworkHosts(t *testing.T) {
 		for _, host := range []string{"a.example", "b.example"} {
 			respond := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, host) }
 			stop, err := network.Serve(host+":80", http.HandlerFunc(respond))
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			defer stop()
 		}
 		client := network.Client()
 		defer client.CloseIdleConnections()
 		for _, host := range []string{"a.example", "b.example", "a.example"} {
 			resp, err := client.Get("http://" + host)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			body, _ := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			if string(body) != host {
@@ -59,9 +55,7 @@ func TestNetworkListenerClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var network sfoauthtest.Network
 		l, err := network.Listen("a.example:1")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if l.Addr().String() != "a.example:1" || l.Addr().Network() != "tcp" {
 			t.Errorf("address %s", l.Addr())
 		}
@@ -142,9 +136,7 @@ func start(t *testing.T, config sfoauthtest.Config) (*sfoauthtest.Server, *sfoau
 	t.Helper()
 	org := sfoauthtest.New(config)
 	server, err := org.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(server.Close)
 	return server, org
 }

@@ -1,13 +1,13 @@
 // Package sfoauthtest is a simulated Salesforce org for tests: the OAuth endpoints of the client credentials flow, the
-// REST API as far as a token matters to it, and the part of the Connect REST API that rotates an app's credentials. It
-// is as strict as Salesforce, injects the faults of servers and networks, and records requests, so that a test can
-// assert that a client sent no secret to the wrong place.
+// parts of the REST API that depend on a token, and the part of the Connect REST API that rotates an app's credentials.
+// It is as strict as Salesforce, simulates server and network faults, and records requests, so that a test can assert
+// that a client sent no secret to the wrong place.
 //
-// An [Org] is an [net/http.Handler]. [Org.Start] serves it over TCP. A [Network] serves it in memory, which works
+// An [Org] is a [net/http.Handler]. [Org.Start] serves it over TCP. A [Network] serves it in memory, which works
 // inside a testing/synctest bubble; create everything that a bubble uses inside the bubble.
 //
-// The org follows Salesforce's documentation, which comments cite. Where the documentation is silent, the org does what
-// is harder for a client, and a comment calls that a choice.
+// The org follows Salesforce's documentation, which comments cite. Where the documentation is silent, the org behaves
+// in the way that is harder for a client, and a comment calls that a choice.
 package sfoauthtest
 
 import (

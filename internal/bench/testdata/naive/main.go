@@ -22,12 +22,8 @@ func main() {
 		if err != nil {
 			return failed, err
 		}
-		out, err := secretsmanager.NewFromConfig(
-			cfg,
-		).GetSecretValue(
-			ctx,
-			&secretsmanager.GetSecretValueInput{SecretId: aws.String("sftoken/" + event.PathParameters["app"])},
-		)
+		out, err := secretsmanager.NewFromConfig(cfg).GetSecretValue(ctx,
+			&secretsmanager.GetSecretValueInput{SecretId: aws.String("sftoken/" + event.PathParameters["app"])})
 		if err != nil {
 			return failed, err
 		}

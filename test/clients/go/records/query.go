@@ -114,10 +114,8 @@ func (q *soql) find(o *object, deleted bool) []record {
 	}
 	if f, ordered := o.field(q.order); ordered {
 		slices.SortStableFunc(found, func(a, b record) int {
-			order := cmp.Or(
-				cmp.Compare(number(a[f.name]), number(b[f.name])),
-				strings.Compare(strings.ToLower(text(a[f.name])), strings.ToLower(text(b[f.name]))),
-			)
+			order := cmp.Or(cmp.Compare(number(a[f.name]), number(b[f.name])),
+				strings.Compare(strings.ToLower(text(a[f.name])), strings.ToLower(text(b[f.name]))))
 			if q.descending {
 				return -order
 			}

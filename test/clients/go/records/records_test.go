@@ -206,22 +206,12 @@ func TestSaveErrors(t *testing.T) {
 	} {
 		if got := r.call(test.method, data+"sobjects/"+test.path, test.body); got.status != test.status ||
 			!strings.Contains(got.body, test.want) {
-			t.Errorf(
-				"%s %s %s: %d %s, want %d %s",
-				test.method,
-				test.path,
-				test.body,
-				got.status,
-				got.body,
-				test.status,
-				test.want,
-			)
+			t.Errorf("%s %s %s: %d %s, want %d %s", test.method, test.path, test.body, got.status, got.body, test.status,
+				test.want)
 		}
 	}
-	if got := r.names(data + "query?q=SELECT+Name+FROM+Account"); !slices.Equal(
-		got,
-		[]string{"Acme", "Global Media", "Edge Communications"},
-	) {
+	if got := r.names(data + "query?q=SELECT+Name+FROM+Account"); !slices.Equal(got,
+		[]string{"Acme", "Global Media", "Edge Communications"}) {
 		t.Errorf("the accounts are now %q", got)
 	}
 }
@@ -346,12 +336,8 @@ func TestQueryBatches(t *testing.T) {
 		var sizes []int
 		path := data + test.path + "/?q=SELECT+Id+FROM+Account"
 		for path != "" {
-			got := r.do(
-				"GET",
-				path,
-				"",
-				map[string]string{"Authorization": "Bearer " + r.token, "Sforce-Query-Options": test.option},
-			)
+			got := r.do("GET", path, "",
+				map[string]string{"Authorization": "Bearer " + r.token, "Sforce-Query-Options": test.option})
 			rows, _ := got.fields["records"].([]any)
 			sizes = append(sizes, len(rows))
 			path = got.text("nextRecordsUrl")
