@@ -10,6 +10,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/loginbudget"
+	"github.com/sftoken/sftoken/internal/rotation"
 	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -113,6 +114,42 @@ func TestSecretWriterCannotSpendAdminLogins(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The login that compares credentials with others is charged to the app too. The budget here is two logins.
+func TestComparisonsAreChargedToTheApp(t *testing.T) {
+	t.Parallel()
+	charged := func(t *testing.T, h *harness, compare func(r *rotation.Rotator)) {
+		r := h.rotator(h.Secrets, nil)
+		r.Logins = loginbudget.New(2, 0)
+		compare(r)
+		if r.Logins.Take("crm") == nil {
+			t.Error("crm has a login left")
+		}
+	}
+	t.Run("with the last working user", func(t *testing.T) {
+		run(t, options{noIDs: true}, func(t *testing.T, h *harness) {
+			version, _ := h.storeOther("CANDIDATE", nil)
+			charged(t, h, func(r *rotation.Rotator) {
+				e := rotation.LabelMoved{SecretID: crm, Label: "CANDIDATE", VersionID: version}
+				_, err := r.LabelMoved(t.Context(), e)
+				h.Must(err)
+			})
+		})
+	})
+	t.Run("with the consumer", func(t *testing.T) {
+		run(t, options{adminApp: true}, func(t *testing.T, h *harness) {
+			h.storeOther("AWSCURRENT", h.App.User)
+			h.rotate() // createSecret fails
+			charged(t, h, func(r *rotation.Rotator) {
+				e := rotation.Step{Name: "createSecret", SecretID: crm, VersionID: h.version("AWSPENDING")}
+				_, err := r.Step(t.Context(), e)
+				if err == nil || !strings.Contains(err.Error(), "belong to another app") {
+					t.Error(err)
+				}
+			})
+		})
+	})
 }
 
 // Forged label events make the function log in, and are bounded by the budget too.

@@ -40,7 +40,7 @@ func (r *Rotator) Check(ctx context.Context) ([]Health, error) {
 	var results []Health
 	for i, app := range apps {
 		run := r.begin()
-		health := run.checkWithBudget(ctx, app, len(apps)-i)
+		health := run.checkWithTimeout(ctx, app, len(apps)-i)
 		health.Usage = run.usage
 		results = append(results, health)
 	}
@@ -67,9 +67,9 @@ func (r *Rotator) apps(ctx context.Context) (apps []string, err error) {
 	return apps, nil
 }
 
-// checkWithBudget gives an app its share of the time that is left, so that one whose org or secret does not respond
+// checkWithTimeout gives an app its share of the time that is left, so that one whose org or secret does not respond
 // takes none from the others. left is how many apps are still to be checked, including this one.
-func (r *run) checkWithBudget(ctx context.Context, app string, left int) Health {
+func (r *run) checkWithTimeout(ctx context.Context, app string, left int) Health {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))

@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"testing"
 
+	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -58,6 +59,20 @@ func TestCompromisedCandidateIsNotTaken(t *testing.T) {
 		h.storeSame("CANDIDATE")
 		h.rotate()
 		h.logged(`"step":"createSecret"`, `"outcome":"failed"`, "COMPROMISED")
+	})
+}
+
+// The version labelled COMPROMISED cannot be read for now, after the candidate was.
+func TestUnreadableCompromisedVersion(t *testing.T) {
+	run(t, options{noIDs: true}, func(_ *testing.T, h *harness) {
+		current := h.version("AWSCURRENT")
+		h.compromiseAndDeliver()
+		candidate := h.storeSame("CANDIDATE")
+		h.AWS.InjectFault("GetSecretValue", localaws.Fault{}, 1)
+		h.failAWS("GetSecretValue", 3)
+		h.deliver()
+		h.logged(`"label":"CANDIDATE"`, `"outcome":"failed"`)
+		h.labels("AWSCURRENT", current, "REJECTED", candidate) // by the retry
 	})
 }
 

@@ -57,6 +57,21 @@ func TestIdentityOfNewCredentials(t *testing.T) {
 	}
 }
 
+// A version that pins the org alone may not act as another user. Nor may one whose predecessor does not log in any
+// more, if this process remembers the predecessor's user.
+func TestIdentityOfCandidate(t *testing.T) {
+	runAll(t, options{noIDs: true}, map[string]func(h *harness){
+		"pinned org":      func(h *harness) { h.fields["orgId"] = h.Org.ID() },
+		"remembered user": func(h *harness) { h.App.Regenerate() },
+	}, func(_ *testing.T, h *harness, prepare func(h *harness)) {
+		before := h.version("AWSCURRENT")
+		prepare(h)
+		version, _ := h.storeOther("CANDIDATE", nil)
+		h.deliver()
+		h.labels("AWSCURRENT", before, "REJECTED", version)
+	})
+}
+
 // The same in the steps of a rotation that takes a candidate.
 func TestRotationToAnotherUser(t *testing.T) {
 	run(t, options{noIDs: true}, func(_ *testing.T, h *harness) {
@@ -129,6 +144,20 @@ func TestAdminAppIsBeingRotated(t *testing.T) {
 		h.putAdmin(valueOf("3MVG9dead", "dead", simtest.OrgURL), "AWSCURRENT")
 		h.rotate()
 		h.checkRotated(oldKey)
+	})
+}
+
+// The other versions of the admin app are tried only if Salesforce refuses the credentials of AWSCURRENT.
+func TestAdminLoginIsLimited(t *testing.T) {
+	run(t, options{adminApp: true}, func(_ *testing.T, h *harness) {
+		admin := h.Org.AddApp(sfoauthtest.AppOptions{Name: "Admin 2"})
+		permit(admin.User)
+		h.putAdmin(h.value(admin, nil), "CANDIDATE")
+		limited := sfoauthtest.ErrorResponse(400, "invalid_grant", "login rate exceeded")
+		h.Org.InjectFault(sfoauthtest.Token, limited, 1)
+		h.rotate()
+		h.logged(`"step":"createSecret"`, `"outcome":"failed"`, "logging in as app admin", "login rate exceeded",
+			`"Logins":1`)
 	})
 }
 

@@ -42,7 +42,7 @@ func (r *run) labelMoved(ctx context.Context, e LabelMoved) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	out, err := r.react(ctx, secret, e)
+	out, err := r.handleLabel(ctx, secret, e)
 	out.App = secret.App
 	return out, err
 }
@@ -61,7 +61,7 @@ func (r *run) openMoved(ctx context.Context, e LabelMoved) (*appsecret.Secret, e
 	})
 }
 
-func (r *run) react(ctx context.Context, secret *appsecret.Secret, e LabelMoved) (Outcome, error) {
+func (r *run) handleLabel(ctx context.Context, secret *appsecret.Secret, e LabelMoved) (Outcome, error) {
 	if !secret.Deleted.IsZero() { // its values cannot be read any more, and restoring it moves no label
 		return Outcome{Action: "nothing: the secret is scheduled for deletion"}, nil
 	}
@@ -89,7 +89,7 @@ func (r *run) react(ctx context.Context, secret *appsecret.Secret, e LabelMoved)
 }
 
 // dropPending takes AWSPENDING off the version that was AWSCURRENT before. A finished rotation has left it there, and
-// Secrets Manager would take it for an unfinished rotation and continue that instead of the next. Source: API
+// Secrets Manager would take it for an unfinished rotation and continue it instead of starting the next. Source: API
 // Reference, RotateSecret.
 func dropPending(ctx context.Context, secret *appsecret.Secret) error {
 	id := secret.VersionWithLabel(appsecret.Pending)
@@ -195,7 +195,7 @@ func (r *run) acceptCandidate(
 	return r.checkIdentity(ctx, secret, version, token)
 }
 
-// tryCurrent logs in with the version that has become current, and moves back to the one before if Salesforce refuses
+// tryCurrent logs in with the version that has become current, and moves back to the previous one if Salesforce refuses
 // its credentials.
 func (r *run) tryCurrent(ctx context.Context, secret *appsecret.Secret, id string) (Outcome, error) {
 	version, token, refused := r.tryVersion(ctx, secret, id, appsecret.Current)
@@ -236,7 +236,7 @@ func (r *run) rollBack(
 	out.Rejection = refused
 	previous := secret.VersionWithLabel(appsecret.Previous)
 	if previous == "" {
-		out.Action, out.Warning = "left AWSCURRENT, which was refused: there is no other version", refused.Error()
+		out.Action, out.Warning = "kept AWSCURRENT although it was refused: there is no other version", refused.Error()
 		out.LockedOut = !errors.Is(refused, errPlaceholder) // a deployment has made the secret, and it is not filled in yet
 		return out, nil
 	}
@@ -245,7 +245,7 @@ func (r *run) rollBack(
 		return out, err
 	}
 	if err != nil {
-		out.Action = "left AWSCURRENT, which was refused: the version before cannot take its place: " + err.Error()
+		out.Action = "kept AWSCURRENT although it was refused: the previous version cannot take its place: " + err.Error()
 		out.Warning = refused.Error()
 		out.LockedOut = !errors.Is(refused, errPlaceholder) || !errors.Is(err, errPlaceholder)
 		return out, nil
@@ -262,7 +262,7 @@ func (r *run) rollBack(
 	return out, nil
 }
 
-// acceptPrevious returns why the version before must not become current again in place of version, which is nil if it
+// acceptPrevious returns why the previous version must not become current again in place of version, which is nil if it
 // cannot be read, and was refused; nil: it may.
 func (r *run) acceptPrevious(
 	ctx context.Context, secret *appsecret.Secret, id, current string, version *appsecret.Version, refused error,

@@ -139,6 +139,33 @@ func TestNoRollBackToRejectedVersion(t *testing.T) {
 	})
 }
 
+// A roll-back was interrupted after it labelled AWSCURRENT, which acts as another user, as REJECTED. A candidate is
+// compared with the version before.
+func TestRejectedVersionIsNotCompared(t *testing.T) {
+	run(t, options{noIDs: true}, func(_ *testing.T, h *harness) {
+		rejected, _ := h.storeOther("AWSCURRENT", nil)
+		h.Label("REJECTED", rejected)
+		candidate := h.storeNew("CANDIDATE")
+		h.send("CANDIDATE", candidate)
+		h.labels("AWSCURRENT", candidate, "REJECTED", rejected)
+	})
+}
+
+// A person corrects the mistake after Salesforce has refused the wrong credentials, and before the roll-back.
+func TestMistakeIsCorrectedBeforeRollBack(t *testing.T) {
+	run(t, options{}, func(_ *testing.T, h *harness) {
+		h.storeWrong("AWSCURRENT")
+		var version string
+		h.onceDone(sfoauthtest.Token, func() {
+			h.quiet.Store(true)
+			version = h.storeSame("AWSCURRENT")
+			h.quiet.Store(false)
+		})
+		h.deliver()
+		h.atRest(version)
+	})
+}
+
 func TestRollBackWithoutPreviousVersion(t *testing.T) {
 	run(t, options{}, func(_ *testing.T, h *harness) {
 		h.create("sftoken/erp", wrong())

@@ -67,7 +67,7 @@ func (r *run) login(
 	return token, err
 }
 
-// loginUntil tries the version again while Salesforce does not know its credentials, which may only be too new, until
+// loginUntil tries the version again while Salesforce does not know its credentials, which may just be too new, until
 // the time given. Before each further attempt it calls wanted, and stops with its error. If ctx ends before, the error
 // is never permanent.
 func (r *run) loginUntil(

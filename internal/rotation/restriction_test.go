@@ -1,11 +1,14 @@
 package rotation_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
 // A version that restricts callers is not rolled back to one that admits more, regardless of what else is wrong with
@@ -76,6 +79,22 @@ func TestUnreadableRestrictionIsNotRolledBack(t *testing.T) {
 		h.deliver()
 		h.labels("AWSCURRENT", version)
 	})
+}
+
+// The line of an event that fails has what was known before.
+func TestUnreadableRestrictionIsReportedDuringOutage(t *testing.T) {
+	t.Parallel()
+	for _, label := range []string{"CANDIDATE", "AWSCURRENT"} {
+		t.Run(label, func(t *testing.T) {
+			run(t, options{}, func(_ *testing.T, h *harness) {
+				version := h.storeValue(label, map[string]any{"allowedPrincipals": []string{"2222"}})
+				h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+				h.deliver()
+				h.logged(fmt.Sprintf(`"label":%q`, label), `"app":"crm"`, version, `"outcome":"failed"`, `"PrincipalsUnreadable":1`)
+				h.noSecrets()
+			})
+		})
+	}
 }
 
 func TestCandidateThatDeniesEveryoneIsRejected(t *testing.T) {

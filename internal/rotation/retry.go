@@ -105,9 +105,9 @@ func (r *run) whileLabelled(secret *appsecret.Secret, version, label string) fun
 	}
 }
 
-// debounce returns after about a second in which the label has stayed, so that a label that moves again and again costs
-// few logins. It looks at random times to notice a label that alternates. Each move has its own event, so an event that
-// is abandoned here loses nothing.
+// debounce waits for about a second and fails if the label moves meanwhile, so that a label that moves again and again
+// costs few logins. It looks at random times to notice a label that alternates. Each move has its own event, so an
+// event that is abandoned here loses nothing.
 func debounce(ctx context.Context, labelled func(context.Context) error) error {
 	looks := 0
 	return retry(ctx, labelled, func() (time.Duration, error) {

@@ -1,5 +1,5 @@
 // Package rotation changes an app's credentials: in the four steps of a Secrets Manager rotation, and when a person
-// stores others or moves a staging label. A daily check logs in with the current credentials and changes nothing.
+// stores new ones or moves a staging label. A daily check logs in with the current credentials and changes nothing.
 //
 // Every step first reads the state of Salesforce and Secrets Manager. It can therefore run again after a crash at any
 // point, with the same rotation token or a new one.
@@ -109,7 +109,7 @@ func placeholderHint(app string) string {
 	return "the app's credentials are not stored yet: run `sftoken secret put " + app + "`"
 }
 
-// permanentError is a refusal that was found here and not by Salesforce.
+// permanentError is a refusal by this package rather than by Salesforce.
 type permanentError struct{ error }
 
 func (e *permanentError) Unwrap() error { return e.error }
@@ -143,7 +143,7 @@ func isTransient(err error) bool {
 	return appsecret.IsKind(err, appsecret.Unavailable)
 }
 
-// isInvalidClient reports whether Salesforce does not know the credentials, which may only be too new.
+// isInvalidClient reports whether Salesforce does not know the credentials. They may just be too new.
 func isInvalidClient(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	return ok && refused.IsInvalidClient()

@@ -58,8 +58,8 @@ func withPermissionHint(doing string, err error) error {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	denied := ok && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound)
 	if denied && refused.Kind == sfoauth.Permanent {
-		return fmt.Errorf("%s: %w: check appId and consumerId, and the permissions External Client App Developer and View "+
-			"Client Secret of the user, and that the org allows access to consumer secrets through the REST API", doing, err)
+		return fmt.Errorf("%s: %w: check appId and consumerId, the user's permissions External Client App Developer and "+
+			"View Client Secret, and that the org allows access to consumer secrets through the REST API", doing, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
@@ -74,14 +74,18 @@ func (r *run) fetchPending(
 		return nil, err
 	}
 	at := &orgCredentials{StagedCredentialsClient: client}
-	until := r.propagationDeadline(pending)
-	if soon := time.Now().Add(readConsistencyTimeout); until.Before(soon) {
-		until = soon // a step that is repeated long afterwards may also meet a server that lags behind
-	}
+	var until time.Time // set after the first response, which may be slow
 	pause := backoff()
 	err = retry(ctx, r.whileLabelled(secret, pending.ID, appsecret.Pending), func() (time.Duration, error) {
 		if err := at.fetch(ctx); err != nil || at.holds(pending) {
 			return 0, err
+		}
+		if until.IsZero() {
+			until = r.propagationDeadline(pending)
+			// A step that is repeated long afterwards may also meet a server that lags behind.
+			if soon := time.Now().Add(readConsistencyTimeout); until.Before(soon) {
+				until = soon
+			}
 		}
 		wait := pause()
 		if time.Now().Add(wait).After(until) {

@@ -167,7 +167,7 @@ func (r *run) test(ctx context.Context, secret *appsecret.Secret, id string) (Ou
 }
 
 // failTest decides what follows if the pending credentials do not log in. Staged ones may not log in before they are
-// the primary ones. A candidate that is refused is labelled REJECTED, and gives up the rotation.
+// the primary ones. A candidate that is refused is labelled REJECTED, and the rotation is abandoned.
 func (r *run) failTest(
 	ctx context.Context, secret *appsecret.Secret, pending *appsecret.Version, refused error,
 ) (Outcome, error) {

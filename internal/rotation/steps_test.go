@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -132,7 +133,8 @@ func TestMissingPermissions(t *testing.T) {
 				}
 				h.rotate()
 				h.checkCurrentWorks()
-				h.logged(`"step":"createSecret"`, `"outcome":"failed"`, "External Client App Developer")
+				h.logged(`"step":"createSecret"`, `"outcome":"failed"`, "External Client App Developer",
+					`"app":"crm"`, fmt.Sprintf(`"secret_version":%q`, h.version("AWSPENDING")))
 			})
 		})
 	}
@@ -247,6 +249,44 @@ func TestStaleResponseDoesNotEndRotation(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The time that a repeated step waits for begins with the first response, however slow that is.
+func TestSlowStaleResponseDoesNotEndRotation(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		oldKey := h.key()
+		h.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 1)
+		h.rotate() // staged, stored, tested, not finished
+		time.Sleep(time.Hour)
+		h.Org.InjectFault(sfoauthtest.ListStaged, sfoauthtest.Body(`{"stagedCredentials":[]}`), 1)
+		var once sync.Once
+		h.onOrg = func(c sfoauthtest.Call) {
+			if c.Endpoint == sfoauthtest.ListStaged && c.Phase == sfoauthtest.Arrived {
+				once.Do(func() { time.Sleep(5 * time.Second) })
+			}
+		}
+		h.Must(h.step("setSecret", h.version("AWSPENDING")))
+		h.retry()
+		h.checkRotated(oldKey)
+	})
+}
+
+// A 404 from a proxy or a web server does not say that nothing is staged.
+func TestWebPageDoesNotEndRotation(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		oldKey := h.key()
+		h.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.Unavailable(), 1)
+		h.rotate() // staged, stored, tested, not finished
+		pending := h.version("AWSPENDING")
+		h.Org.InjectFault(sfoauthtest.ListStaged, sfoauthtest.WebPage(404), 0)
+		if err := h.step("finishSecret", pending); err == nil {
+			t.Error("finishSecret succeeded")
+		}
+		h.labels("AWSPENDING", pending)
+		h.Org.ClearFaults()
+		h.retry()
+		h.checkRotated(oldKey)
+	})
 }
 
 func TestPromotedCredentialsAreWaitedFor(t *testing.T) {

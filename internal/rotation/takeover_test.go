@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -214,6 +215,24 @@ func TestSharedConsumerIsRefused(t *testing.T) {
 		h.logged(`"app":"crm"`, `"step":"createSecret"`, `"outcome":"failed"`, "secrets sftoken/crm and sftoken/evil")
 		h.checkCurrentWorks()
 		h.noSecrets()
+	})
+}
+
+// A secret that cannot be read for now may hold the same credentials.
+func TestRotationWaitsUntilOtherSecretsAreReadable(t *testing.T) {
+	run(t, options{adminApp: true}, func(t *testing.T, h *harness) {
+		h.create(evil, placeholder())
+		key := h.key()
+		unavailable := localaws.Fault{Secret: evil, Code: "InternalServiceError", Status: 500}
+		h.AWS.InjectFault("GetSecretValue", unavailable, 0)
+		h.rotate()
+		h.logged(`"step":"createSecret"`, `"outcome":"failed"`, "looking for another secret with the same credentials")
+		if n := h.Org.Stats().Calls[sfoauthtest.Stage]; n != 0 {
+			t.Errorf("credentials were staged %d times", n)
+		}
+		h.AWS.ClearFaults()
+		h.retry()
+		h.checkRotated(key)
 	})
 }
 
