@@ -95,12 +95,15 @@ func TestRevocationRetryBlocksNoRequest(t *testing.T) {
 		h.Org.ClearFaults()
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Hang(), 0)
 		time.Sleep(2 * time.Minute)
-		go h.vend() // reads the secret, and retries the revocation
+		retrying := make(chan result, 1)
+		go func() { retrying <- h.vend() }() // reads the secret, and retries the revocation
 		time.Sleep(time.Second)
 		if a := h.vend(); a.String() != "hit" || a.took > 0 {
 			t.Errorf("got %s after %s", a, a.took)
 		}
-		time.Sleep(retryRevocationsTimeout)
+		if a := <-retrying; a.String() != "hit" || a.took != retryRevocationsTimeout {
+			t.Errorf("the request that retries got %s after %s", a, a.took)
+		}
 	})
 }
 
