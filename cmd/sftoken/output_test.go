@@ -48,10 +48,10 @@ func TestUntrustedTextIsPrintable(t *testing.T) {
 			serveAPI(t, handler)
 			t.Setenv("AWS_MAX_ATTEMPTS", "1")
 			for _, args := range [][]string{
-				{"get", "crm", "--timeout", "200ms"}, {"get", "crm", "-o", "token", "--timeout", "200ms"},
-				{"get", "crm", "-o", "env", "--timeout", "200ms"}, {"get", "crm", "-o", "header", "--timeout", "200ms"},
-				{"revoke", "crm", "--timeout", "200ms"}, {"secret", "status", "crm"}, {"secret", "put", "crm"}, {"rotate", "crm"},
-				{"doctor", "crm", "--timeout", "200ms"}, {"doctor", "crm", "--json", "--timeout", "200ms"},
+				{"get", "crm", "--timeout", "1s"}, {"get", "crm", "-o", "token", "--timeout", "1s"},
+				{"get", "crm", "-o", "env", "--timeout", "1s"}, {"get", "crm", "-o", "header", "--timeout", "1s"},
+				{"revoke", "crm", "--timeout", "1s"}, {"secret", "status", "crm"}, {"secret", "put", "crm"}, {"rotate", "crm"},
+				{"doctor", "crm", "--timeout", "1s"}, {"doctor", "crm", "--json", "--timeout", "1s"},
 			} {
 				stdout, stderr, _ := command(t, `{"note":"x"}`, args...)
 				if !isPrintable(stdout) || !isPrintable(stderr) || stdout+stderr == "" {
