@@ -9,7 +9,7 @@ TOOL    := go tool -modfile=tools.mod
 # Without a C compiler, with the packages of the functions: what `run` compiles is compiled once.
 RUN := CGO_ENABLED=0 go run -trimpath -buildvcs=false -tags lambda.norpc
 
-# What people run the command-line tool on beside Linux. What differs between systems does not between architectures.
+# Systems that the command-line tool supports in addition to Linux. One architecture of each is enough.
 PLATFORMS := darwin/arm64 windows/amd64
 
 .PHONY: help run local test test-all race lint cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy clean

@@ -1,7 +1,7 @@
 # What the containers of `sam local invoke` write, for test/sam-local, which sources this. The SAM CLI passes a container's log on
-# until one second after the answer, and then ends: with a slow Docker (dockerd 20.10) the last lines are not yet written. Docker
-# itself has them, until the container is removed and to the end for those who are already reading. So each container's log is
-# read from its start, beside the SAM CLI, and what is awaited in it may come after the answer.
+# until one second after the response, and then ends: with a slow Docker (dockerd 20.10) the last lines are not yet written. Docker
+# itself has them, until the container is removed and to the end for a process that already reads them. So each container's log
+# is read from its start, in parallel with the SAM CLI, and an awaited line may come after the response.
 
 await() { # a command, until it succeeds, for AWAIT seconds at the most, a minute where that is not set
 	local until=$((SECONDS + ${AWAIT:-60}))

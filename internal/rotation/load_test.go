@@ -25,7 +25,7 @@ func TestRotationUnderLoad(t *testing.T) {
 		PropagationDelay: 2 * time.Minute, SessionTimeout: 15 * time.Minute, LoginsPerHour: 100_000,
 	}}
 	run(t, o, func(t *testing.T, h *harness) {
-		crowd := h.gather(callers)
+		pool := h.gather(callers)
 		settle := func() {
 			h.deliver()
 			time.Sleep(7 * time.Minute)
@@ -42,16 +42,16 @@ func TestRotationUnderLoad(t *testing.T) {
 			h.storeWrong("AWSCURRENT")
 			settle()
 		}
-		crowd.emergency.Store(true)
+		pool.emergency.Store(true)
 		key, secret := h.App.Credentials()
 		h.compromise()
 		h.rotateAndDeliver()
 		time.Sleep(vending.DefaultSecretTTL + time.Second)
-		crowd.emergency.Store(false)
+		pool.emergency.Store(false)
 		h.checkEnded(key, secret)
 		time.Sleep(7 * time.Minute)
-		crowd.leave()
-		vends, dead, failed := crowd.vends.Load(), crowd.dead.Load(), crowd.failed.Load()
+		pool.leave()
+		vends, dead, failed := pool.vends.Load(), pool.dead.Load(), pool.failed.Load()
 		if failed > 0 || dead > 0 || vends < atLeast {
 			t.Errorf("%d vends: %d failed, %d tokens were dead when they were handed out", vends, failed, dead)
 		}
@@ -62,28 +62,28 @@ func TestRotationUnderLoad(t *testing.T) {
 	})
 }
 
-// crowd is callers that request tokens every two seconds.
-type crowd struct {
+// callerPool is a number of callers that request tokens every two seconds.
+type callerPool struct {
 	vends, failed, dead atomic.Int64
 	emergency           atomic.Bool
 	done                chan struct{}
 	wg                  sync.WaitGroup
 }
 
-func (c *crowd) leave() {
+func (c *callerPool) leave() {
 	close(c.done)
 	c.wg.Wait()
 }
 
 // gather starts n callers of the token function's core.
-func (h *harness) gather(n int) *crowd {
+func (h *harness) gather(n int) *callerPool {
 	transport := h.Network.Transport()
 	h.t.Cleanup(transport.CloseIdleConnections)
 	vendor := vending.New(vending.Config{
 		Secrets: appsecret.Reader{Client: h.SDK(h.HTTPClient()), Prefix: simtest.Prefix},
 		Hosts:   sfoauth.AllowedHosts{simtest.OrgHost}, HTTPClient: &http.Client{Transport: transport},
 	})
-	c := &crowd{done: make(chan struct{})}
+	c := &callerPool{done: make(chan struct{})}
 	request := vending.Request{App: simtest.AppName, Principal: "arn:aws:iam::222222222222:user/x"}
 	for i := range n {
 		c.wg.Go(func() {

@@ -108,7 +108,7 @@ def hiding(fields):
 
 
 @dataclasses.dataclass
-class Answer:
+class Response:
     status: int
     headers: http.client.HTTPMessage
     body: bytes = dataclasses.field(repr=False)  # may hold a token
@@ -134,7 +134,7 @@ def send(method, url, credentials=None, body=b"", headers=None, *, age=0, spoil=
     try:
         connection.request(method, parts.path + ("?" + parts.query if parts.query else ""), body if tampered is None else tampered, signed)
         response = connection.getresponse()
-        return Answer(response.status, response.headers, response.read())
+        return Response(response.status, response.headers, response.read())
     finally:
         connection.close()
 

@@ -31,9 +31,9 @@ def step(emulator, stack, secret, name, token):
     """One step, as Secrets Manager asks for it; returns the error, empty for none. It names the secret by its ARN."""
     arn = emulator.client("secretsmanager").describe_secret(SecretId=secret)["ARN"]
     event = {"Step": name, "SecretId": arn, "ClientRequestToken": token, "RotationToken": str(uuid.uuid4())}
-    answer = emulator.client("lambda").invoke(FunctionName=stack.resources["RotateFunction"], Payload=json.dumps(event))
-    text = answer["Payload"].read().decode()
-    return text if "FunctionError" in answer else ""
+    response = emulator.client("lambda").invoke(FunctionName=stack.resources["RotateFunction"], Payload=json.dumps(event))
+    text = response["Payload"].read().decode()
+    return text if "FunctionError" in response else ""
 
 
 def begin(emulator, secret):

@@ -30,10 +30,10 @@ def crm_caller(principals, crm_role):
 
 
 def test_a_token_works(stack, crm_caller, org):
-    answer = stack.call(crm_caller)
-    assert answer.status == 200
-    assert answer.headers["Content-Type"] == "application/json" and answer.headers["Cache-Control"] == "no-store"
-    body = answer.json()
+    response = stack.call(crm_caller)
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "application/json" and response.headers["Cache-Control"] == "no-store"
+    body = response.json()
     assert org.accepts(body["access_token"]) and body["instance_url"] == org.url and body["token_type"] == "Bearer"
     assert body["expires_in"] >= 300
 
@@ -111,8 +111,8 @@ def test_the_function_sees_who_called(stack, crm, principals, put_secret, org):
     app = org.add_app("crm-listed")
     put_secret("crm-listed", app.value(org.url, allowedPrincipals=[allowed]))
     assert stack.call(principals.assume(allowed), "crm-listed").status == 200
-    answer = stack.call(principals.assume(other), "crm-listed")
-    assert answer.status == 403 and answer.json()["error"] == "access_denied"
+    response = stack.call(principals.assume(other), "crm-listed")
+    assert response.status == 403 and response.json()["error"] == "access_denied"
 
 
 # The emulator does not read the policy that SAM writes into the API's definition: it is set here as SAM writes it. That a foreign

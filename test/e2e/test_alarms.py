@@ -205,8 +205,8 @@ def harness(emulator, full, org, erp, admin, put_secret):
     return Harness(emulator, full, org, erp, admin, put_secret)
 
 
-# How each alarm of the functions' own metrics comes about: with real log lines, so that an alarm on a metric that no function
-# writes fails here. Each returns the answer that the caller gets, where there is one.
+# How to cause each alarm on the functions' own metrics: with real log lines, so that an alarm on a metric that no function
+# writes fails here. Each returns the response to the caller, if there is one.
 
 def login_refused(w):
     with w.broken(flowOff=True):
@@ -275,15 +275,15 @@ def secret_denied(w):
 def login_budget_exhausted(w):
     def spend():
         w.revoke()
-        answer = w.get()
-        return answer.status != 200 and answer
+        response = w.get()
+        return response.status != 200 and response
 
     return wait_for(spend, 60, f"the end of {EVERYTHING['LoginBurst']} logins", pause=0)
 
 
 MISCONFIGURED, BAD, UNAVAILABLE, UNKNOWN = (502, "app_misconfigured"), (502, "bad_upstream_response"), (503, "temporarily_unavailable"), (404, "unknown_app")
 
-# Of each alarm: how it comes about, what the caller is told, how many of its periods that lasts, and which other alarms are right to fire too.
+# Of each alarm: how to cause it, the expected response, how many of its periods that lasts, and which other alarms are right to fire too.
 CASES = {
     "LoginRefused": (login_refused, MISCONFIGURED, 1, set()),
     "TokensUnavailable": (tokens_unavailable, UNAVAILABLE, 5, set()),
@@ -307,11 +307,11 @@ def test_every_alarm_on_our_own_metrics_is_tried(alarms):
 
 @pytest.mark.parametrize("alarm", CASES)
 def test_alarm(alarm, alarms, harness):
-    happens, told, lasts, others = CASES[alarm]
+    happens, expected, lasts, others = CASES[alarm]
     with Lines(harness.full) as got:
-        answer = happens(harness)
-    if told:
-        assert (answer.status, answer.json()["error"]) == told
+        response = happens(harness)
+    if expected:
+        assert (response.status, response.json()["error"]) == expected
     harness.recover()
     assert {alarm} <= raises(alarms, got.lines, lasts) <= {alarm} | others
     # Not before, and not for as long as another app's lines.

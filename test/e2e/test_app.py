@@ -38,8 +38,8 @@ def test_an_added_app_vends_when_its_secret_is_put(stack, hr_caller, org, put_se
     version = put_secret("hr", org.add_app("hr"))
     # The rotate function may read it, and has logged in with it.
     assert reaction(stack, version, "AWSCURRENT")["outcome"] == "ok"
-    answer = stack.call(hr_caller, "hr")
-    assert answer.status == 200 and org.accepts(answer.json()["access_token"])
+    response = stack.call(hr_caller, "hr")
+    assert response.status == 200 and org.accepts(response.json()["access_token"])
     assert stack.call(hr_caller, "hr", "POST").status == 200
 
 

@@ -19,7 +19,7 @@ SCRIPT = """
 started=()
 trap 'for pid in "${started[@]}"; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true; done' EXIT
 source test/container-logs.sh
-echo "an answer, and no line of the log" >"$WORK/invoke.log"
+echo "a response, and no line of the log" >"$WORK/invoke.log"
 follow_containers "$WORK/containers"
 """
 
@@ -44,7 +44,7 @@ LOGGED = 'await logged "$WORK/containers" "$WORK/invoke.log" \'"cache":"miss"\''
 
 
 def test_a_line_that_comes_late_is_waited_for(bash):
-    """It is not there when the answer is."""
+    """It is not there when the response is."""
     code, output, took = bash(f'sleep 0.5; logged "$WORK/containers" "$WORK/invoke.log" \'"cache":"miss"\' && exit 9\n{LOGGED}', delay=2, patience=20)
     assert (code, output) == (0, "") and 1.5 < took < 15
 

@@ -158,8 +158,8 @@ def test_without_reading_there_is_no_token(stack, admin, role_policy, new_app):
     before, after = new_app(), new_app()
     assert stack.call(admin, before.name).status == 200
     role_policy.put("TokenRole", without(role_policy("TokenRole"), READ[0]))
-    answer = stack.call(admin, after.name)
-    assert (answer.status, answer.json()["error"]) == (404, "unknown_app")
+    response = stack.call(admin, after.name)
+    assert (response.status, response.json()["error"]) == (404, "unknown_app")
     # What is known keeps working.
     assert stack.call(admin, before.name).status == 200
 

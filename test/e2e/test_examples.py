@@ -27,7 +27,7 @@ def shell(commands, environment):
     return deployment.shell(commands, environment, EXAMPLE)
 
 
-def told(heading):
+def commands_under(heading):
     """The commands under this heading of the README."""
     return deployment.run("test/readme-block", str(EXAMPLE / "README.md"), heading, env=None)
 
@@ -42,7 +42,7 @@ def workload(principals):
 @pytest.fixture(scope="module")
 def role_arn(stack, emulator, environment, workload):
     arn = emulator.client("sts", workload).get_caller_identity()["Arn"]
-    done = shell(told("Create the role"), environment(SFTOKEN_URL=stack.outputs["ApiUrl"], SFTOKEN_ACCOUNT=aws.OWNER, WORKLOAD="WorkloadArn=" + arn))
+    done = shell(commands_under("Create the role"), environment(SFTOKEN_URL=stack.outputs["ApiUrl"], SFTOKEN_ACCOUNT=aws.OWNER, WORKLOAD="WorkloadArn=" + arn))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[-1]
 
@@ -51,7 +51,7 @@ def role_arn(stack, emulator, environment, workload):
 def session(environment, workload, role_arn):
     """The role's credentials, as the workload gets them."""
     show = '\nprintf "%s\\n" "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" "$AWS_SESSION_TOKEN"'
-    done = shell(told("Assume the role") + show, environment(workload, ROLE_ARN=role_arn))
+    done = shell(commands_under("Assume the role") + show, environment(workload, ROLE_ARN=role_arn))
     assert done.returncode == 0, done.stderr
     return aws.Credentials(*done.stdout.split())
 
@@ -61,7 +61,7 @@ class Caller:
 
     def __init__(self, name, stack, environment):
         self._stack, self._environment = stack, environment
-        self.commands = told(name).splitlines()
+        self.commands = commands_under(name).splitlines()
 
     def install(self):
         """Its commands but for the last one, which runs it."""
@@ -196,8 +196,8 @@ print({sftoken.call(tokens, "GET", "/services/data/v65.0/limits").status_code fo
     "Node": ("node", "--input-type=module", "--eval", """
 import { call, Tokens } from "./node/sftoken.js";
 const tokens = new Tokens(process.env.SFTOKEN_URL, process.env.APP);
-const answers = await Promise.all([1, 2, 3].map(() => call(tokens, "/services/data/v65.0/limits")));
-console.log(new Set(answers.map((answer) => answer.status)));
+const responses = await Promise.all([1, 2, 3].map(() => call(tokens, "/services/data/v65.0/limits")));
+console.log(new Set(responses.map((response) => response.status)));
 """),
 }
 
