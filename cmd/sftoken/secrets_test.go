@@ -363,6 +363,7 @@ func TestPutFirstVersion(t *testing.T) {
 
 // What put does about AWSPREVIOUS when Salesforce cannot be reached.
 func TestProtectLastWorking(t *testing.T) {
+	t.Parallel()
 	pending := func(v *fakeSecrets, id string) { v.move("AWSPENDING", id) }
 	rejected := func(v *fakeSecrets, id string) { v.move("REJECTED", id) }
 	denied := func(v *fakeSecrets, _ string) {
