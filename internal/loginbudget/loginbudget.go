@@ -4,6 +4,7 @@
 package loginbudget
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -52,6 +53,12 @@ type ExhaustedError struct {
 func (e *ExhaustedError) Error() string {
 	return fmt.Sprintf("the login budget of app %s is exhausted (LOGIN_BURST, LOGINS_PER_HOUR): the next login is in %s; "+
 		"find out what causes so many", e.App, max(e.RetryAfter.Round(time.Second), time.Second))
+}
+
+// IsExhausted reports whether err is, or wraps, an *ExhaustedError.
+func IsExhausted(err error) bool {
+	_, ok := errors.AsType[*ExhaustedError](err)
+	return ok
 }
 
 // Take takes one login from the app's budget, or returns an *ExhaustedError.

@@ -134,7 +134,7 @@ func isPermanent(err error) bool {
 // isTransient reports whether err says nothing about the credentials: Salesforce or Secrets Manager is down, slow or
 // limiting requests, or the login budget is exhausted.
 func isTransient(err error) bool {
-	if _, ok := errors.AsType[*loginbudget.ExhaustedError](err); ok {
+	if loginbudget.IsExhausted(err) {
 		return true
 	}
 	if failed, ok := errors.AsType[*sfoauth.Error](err); ok {

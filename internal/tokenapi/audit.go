@@ -130,7 +130,7 @@ func (e *auditEvent) metrics(failed *vending.Error) []telemetry.Metric {
 	default:
 		count("Refusals", 1, errorDimension)
 	}
-	if e.involves(isBudgetExhausted) {
+	if e.involves(loginbudget.IsExhausted) {
 		count("LoginBudgetExhausted", 1, appDimension)
 	}
 	if errors.Is(e.err, vending.ErrPrincipalsUnreadable) {
@@ -155,11 +155,6 @@ func (e *auditEvent) metrics(failed *vending.Error) []telemetry.Metric {
 // involves reports whether a failure of this kind affected the request: its own, or one that is still in backoff.
 func (e *auditEvent) involves(is func(error) bool) bool {
 	return is(e.stats.Err) || is(e.grant.RefreshErr) || is(e.err)
-}
-
-func isBudgetExhausted(err error) bool {
-	_, ok := errors.AsType[*loginbudget.ExhaustedError](err)
-	return ok
 }
 
 func isSecretDenied(err error) bool { return appsecret.IsKind(err, appsecret.Denied) }

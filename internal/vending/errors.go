@@ -79,7 +79,7 @@ var ErrPrincipalsUnreadable = errors.New("allowedPrincipals cannot be read")
 // loginError returns the error for callers if Salesforce issued no token.
 func loginError(app string, err error) *Error {
 	e := &Error{Code: TemporarilyUnavailable, AppExists: true, Err: err}
-	if isBudgetExhausted(err) {
+	if loginbudget.IsExhausted(err) {
 		e.Description = fmt.Sprintf("the token function may not log in again for app %q yet (LOGIN_BURST, LOGINS_PER_HOUR): "+
 			"try again later", app)
 		return e
@@ -212,11 +212,6 @@ func isKind(err error, kind sfoauth.Kind) bool {
 }
 
 func isRateLimited(err error) bool { return isKind(err, sfoauth.RateLimited) }
-
-func isBudgetExhausted(err error) bool {
-	_, ok := errors.AsType[*loginbudget.ExhaustedError](err)
-	return ok
-}
 
 // isInvalidClient reports whether Salesforce refused the credentials themselves.
 func isInvalidClient(err error) bool {

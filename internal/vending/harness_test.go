@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -99,8 +100,8 @@ func (r result) retryAfter() time.Duration {
 
 // budgetExhausted reports whether the login budget affected the request.
 func (r result) budgetExhausted() bool {
-	return isBudgetExhausted(r.stats.Err) || isBudgetExhausted(r.grant.RefreshErr) ||
-		r.err != nil && isBudgetExhausted(r.err)
+	return loginbudget.IsExhausted(r.stats.Err) || loginbudget.IsExhausted(r.grant.RefreshErr) ||
+		r.err != nil && loginbudget.IsExhausted(r.err)
 }
 
 func (h *harness) do(ctx context.Context, timeout time.Duration, req Request) result {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
@@ -32,7 +33,7 @@ func (c *call) loginWithFallback(ctx context.Context) (*cachedToken, error) {
 		case isInvalidClient(err):
 			c.tried, refused = append(slices.Clip(c.tried), c.secret), err
 		default:
-			if !isBudgetExhausted(err) {
+			if !loginbudget.IsExhausted(err) {
 				c.tried = nil
 			}
 			return t, err
