@@ -109,9 +109,15 @@ func (p *Principals) Allows(arn string) bool {
 	default:
 		return false
 	}
+	return p.match(pattern{partition: parts[1], account: parts[4], resource: resource})
+}
+
+// match reports whether an entry of the list matches everything that other does. An ARN is a pattern without a
+// wildcard.
+func (p *Principals) match(other pattern) bool {
 	return slices.ContainsFunc(p.patterns, func(one pattern) bool {
-		return globMatch(one.partition, parts[1]) && globMatch(one.account, parts[4]) &&
-			(one.resource == "" || globMatch(one.resource, resource))
+		return globMatch(one.partition, other.partition) && globMatch(one.account, other.account) &&
+			(one.resource == "" || globMatch(one.resource, other.resource))
 	})
 }
 
@@ -127,16 +133,8 @@ func (p *Principals) Covers(other *Principals) bool {
 	if other == nil {
 		return false
 	}
-	for _, theirs := range other.patterns {
-		// Only a * of ours can match a * of theirs, so ours also matches everything that theirs does.
-		if !slices.ContainsFunc(p.patterns, func(ours pattern) bool {
-			return globMatch(ours.partition, theirs.partition) && globMatch(ours.account, theirs.account) &&
-				(ours.resource == "" || theirs.resource != "" && globMatch(ours.resource, theirs.resource))
-		}) {
-			return false
-		}
-	}
-	return true
+	// Only a * of ours can match a * of theirs, so ours also matches everything that theirs does.
+	return !slices.ContainsFunc(other.patterns, func(theirs pattern) bool { return !p.match(theirs) })
 }
 
 // globMatch reports whether text matches a pattern in which * stands for any characters.

@@ -205,8 +205,7 @@ func (v *Version) SameCredentials(other *Version) bool {
 // WithCredentials returns the value to store for a version that differs in its credentials alone. It keeps all other
 // fields.
 func (v *Version) WithCredentials(credentials sfoauth.ConsumerCredentials) sfoauth.Secret {
-	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(trimBOM(v.value.Reveal()), &fields) // Parse has checked it
+	fields, _ := Fields(v.value.Reveal()) // valid: Parse has accepted it
 	fields["consumerKey"], _ = json.Marshal(credentials.ConsumerKey)
 	fields["consumerSecret"], _ = json.Marshal(credentials.ConsumerSecret.Reveal())
 	value, _ := json.Marshal(fields)
