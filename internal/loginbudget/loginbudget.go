@@ -4,6 +4,7 @@
 package loginbudget
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -29,12 +30,7 @@ type Budget struct {
 
 // New returns a Budget that allows each app burst logins at once, and perHour in the long run. Zero means the default.
 func New(burst, perHour int) *Budget {
-	if burst == 0 {
-		burst = DefaultBurst
-	}
-	if perHour == 0 {
-		perHour = DefaultPerHour
-	}
+	burst, perHour = cmp.Or(burst, DefaultBurst), cmp.Or(perHour, DefaultPerHour)
 	perSecond := rate.Limit(float64(perHour) / time.Hour.Seconds())
 	return &Budget{burst: burst, rate: perSecond, apps: map[string]*rate.Limiter{}}
 }

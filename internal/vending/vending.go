@@ -12,6 +12,7 @@
 package vending
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -122,22 +123,16 @@ type Vendor struct {
 
 // New returns a Vendor.
 func New(config Config) *Vendor {
-	v := &Vendor{Config: config, apps: map[string]*app{}}
-	for _, setting := range []struct {
-		value        *time.Duration
-		defaultValue time.Duration
-	}{{&v.SecretTTL, DefaultSecretTTL}, {&v.MinTTL, DefaultMinTTL}, {&v.IntrospectInterval, DefaultIntrospectInterval}} {
-		if *setting.value == 0 {
-			*setting.value = setting.defaultValue
-		}
+	config.SecretTTL = cmp.Or(config.SecretTTL, DefaultSecretTTL)
+	config.MinTTL = cmp.Or(config.MinTTL, DefaultMinTTL)
+	config.IntrospectInterval = cmp.Or(config.IntrospectInterval, DefaultIntrospectInterval)
+	if config.Logins == nil {
+		config.Logins = loginbudget.New(0, 0)
 	}
-	if v.Logins == nil {
-		v.Logins = loginbudget.New(0, 0)
+	if config.Jitter == nil {
+		config.Jitter = rand.Float64
 	}
-	if v.Jitter == nil {
-		v.Jitter = rand.Float64
-	}
-	return v
+	return &Vendor{Config: config, apps: map[string]*app{}}
 }
 
 // Vend returns a token for the caller, or an *Error. It returns when ctx ends, but a call that other requests wait for
