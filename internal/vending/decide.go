@@ -92,7 +92,7 @@ func decide(c *Config, s *state, in input, now time.Time) action {
 func secretReady(c *Config, s *state, now time.Time) (action, bool) {
 	ttl := c.SecretTTL
 	if s.loginErr.permanent || s.loginErr.budgetExhausted && len(s.loginErr.tried) > 0 {
-		ttl = min(ttl, rereadInterval) // there may be a new version, and looking costs no login
+		ttl = min(ttl, rereadInterval) // there may be a new version, and reading the secret costs no login
 	}
 	switch {
 	case !s.secretErr.blocked(now) && (s.secret == nil || remaining(s.readAt.Add(ttl), now) <= 0):

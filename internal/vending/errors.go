@@ -50,7 +50,7 @@ func (e *Error) isTemporary() bool {
 	return e.Code == TemporarilyUnavailable || e.Code == BadUpstreamResponse
 }
 
-// setupError is a problem on this side that only a person can fix.
+// setupError is a configuration problem that only a person can fix.
 type setupError struct{ text string }
 
 func (e *setupError) Error() string { return e.text }

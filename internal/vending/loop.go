@@ -35,7 +35,8 @@ type app struct {
 type call struct {
 	*Config
 	app *app
-	action
+	step
+	rejectedCheck bool // the step checks a token that a caller reports as dead
 	state
 	done chan struct{} // closed when the fields below do not change any more
 
@@ -100,7 +101,10 @@ func (v *Vendor) next(ctx context.Context, a *app, in input) (c *call, own bool,
 	if act.rejectedCheck {
 		a.state.lastRejectedCheck = now
 	}
-	a.call = &call{Config: &v.Config, app: a, action: act, state: a.state, done: make(chan struct{})}
+	a.call = &call{
+		Config: &v.Config, app: a, step: act.step, rejectedCheck: act.rejectedCheck, state: a.state,
+		done: make(chan struct{}),
+	}
 	go a.call.run(context.WithoutCancel(ctx), callDeadline(ctx, now))
 	return a.call, true, action{}
 }

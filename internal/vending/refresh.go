@@ -43,9 +43,6 @@ func (c *call) refresh(ctx context.Context) {
 // introspectCached asks Salesforce about the cached token. If it is dead, c.cached is nil.
 func (c *call) introspectCached(ctx context.Context) error {
 	t, err := c.introspect(ctx, c.cached)
-	if isIntrospectionDenied(err) {
-		c.introspectionDeniedUntil = time.Now().Add(introspectionDeniedTTL)
-	}
 	if err != nil {
 		// A first failed introspection may not cause a login; a second may. See mayLogInInstead.
 		c.wasDoubted = c.doubtedID == c.cached.id
@@ -54,7 +51,7 @@ func (c *call) introspectCached(ctx context.Context) error {
 		}
 		return err
 	}
-	c.introspectionDeniedUntil, c.doubtedID, c.cached = time.Time{}, "", t
+	c.doubtedID, c.cached = "", t
 	if t.isFresh(time.Now()) {
 		c.obtained = t
 	}
@@ -79,18 +76,15 @@ func (c *call) mayLogInInstead(err error) bool {
 	return false
 }
 
-// introspectOnly asks Salesforce about the cached token, and does not log in if it is dead. Why there can be no login
-// stays remembered.
+// introspectOnly asks Salesforce about the cached token, and does not log in if it is dead. It keeps
+// loginErr, since there still can be no login.
 func (c *call) introspectOnly(ctx context.Context) {
 	t, err := c.introspect(ctx, c.cached)
-	now := time.Now()
 	switch {
 	case err == nil:
 		c.cached, c.doubtedID = t, ""
-	case isIntrospectionDenied(err):
-		c.introspectionDeniedUntil = now.Add(introspectionDeniedTTL)
 	case isRateLimited(err): // the next check is due when Salesforce allows it
-		c.doubtedID, c.lastRejectedCheck = c.cached.id, now.Add(rateLimit(err)-rejectedCheckInterval)
+		c.doubtedID, c.lastRejectedCheck = c.cached.id, time.Now().Add(rateLimit(err)-rejectedCheckInterval)
 	case !isPermanent(err):
 		c.doubtedID = c.cached.id
 	}
@@ -103,6 +97,9 @@ func (c *call) introspect(ctx context.Context, t *cachedToken) (*cachedToken, er
 	c.stats.Salesforce += time.Since(begun)
 	if err != nil {
 		c.stats.Err = err
+		if isIntrospectionDenied(err) {
+			c.introspectionDeniedUntil = time.Now().Add(introspectionDeniedTTL)
+		}
 		return nil, err
 	}
 	if !result.Active {
@@ -142,7 +139,6 @@ func (c *call) introspectNew(ctx context.Context, t *cachedToken, seen bool) (*c
 	now := time.Now()
 	switch {
 	case isIntrospectionDenied(err):
-		c.introspectionDeniedUntil = now.Add(introspectionDeniedTTL)
 		return c.withoutIntrospection(t, now), nil
 	case err != nil && seen:
 		return c.trust(t, now.Add(unconfirmedTTL), now), nil

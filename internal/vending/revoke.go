@@ -39,15 +39,17 @@ func (c *call) revoke(ctx context.Context) {
 	}
 }
 
-// retryRevocations retries the pending revocations.
-func (c *call) retryRevocations(ctx context.Context) {
+// retryRevocations retries the pending revocations, authenticating as client, and returns the ids of the tokens that
+// are dead now.
+func (c *call) retryRevocations(ctx context.Context, client *sfoauth.Client) []string {
 	ctx, cancel := context.WithTimeout(ctx, retryRevocationsTimeout)
 	defer cancel()
-	dead, _ := c.revokePending(ctx, c.revoker())
+	dead, _ := c.revokePending(ctx, client)
 	c.noteRevoked(dead)
 	if c.cached != nil && slices.Contains(dead, c.cached.id) {
 		c.cached = nil
 	}
+	return dead
 }
 
 // settleRevocations revokes the replaced token if its credentials are compromised, and retries the pending
@@ -60,14 +62,7 @@ func (c *call) settleRevocations(ctx context.Context) error {
 	if len(c.pending) == 0 {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, retryRevocationsTimeout)
-	defer cancel()
-	dead, _ := c.revokePending(limited, c.obtained.client)
-	c.noteRevoked(dead)
-	if c.replaced != nil && slices.Contains(dead, c.replaced.id) {
-		c.cached = nil
-	}
-	if !slices.Contains(dead, c.obtained.id) {
+	if !slices.Contains(c.retryRevocations(ctx, c.obtained.client), c.obtained.id) {
 		return nil
 	}
 	c.obtained = nil

@@ -26,7 +26,7 @@ func (c *call) loadSecret(ctx context.Context) {
 	c.secret, c.readAt, c.secretErr = version, time.Now(), backoff{}
 	if len(c.pending) > 0 {
 		c.publish() // other requests need not wait for Salesforce
-		c.retryRevocations(ctx)
+		c.retryRevocations(ctx, c.revoker())
 	}
 }
 
