@@ -55,7 +55,7 @@ func keeps(t *testing.T, v *Version, before map[string]json.RawMessage) {
 	}
 	if !next.Credentials().Equal(other) || next.BaseURI != v.BaseURI || next.AppID != v.AppID || next.OrgID != v.OrgID ||
 		next.WithCredentials(other).Reveal() != text {
-		t.Error("written and read again it is another version")
+		t.Error("the version changes when it is written and read back")
 	}
 	var after map[string]json.RawMessage
 	if json.Unmarshal([]byte(text), &after) != nil || len(after) != len(before) {
@@ -98,7 +98,7 @@ func FuzzPrincipals(f *testing.F) {
 			return
 		}
 		var entries []string
-		_ = json.Unmarshal(encoded, &entries) // as JSON has it, which knows valid UTF-8 alone
+		_ = json.Unmarshal(encoded, &entries) // encoding/json has replaced invalid UTF-8
 		if got, want := p.Allows(arn), allows(strings.TrimSpace(entries[0]), arn); got != want {
 			t.Errorf("%q allows %q: %t, want %t", entry, arn, got, want)
 		}

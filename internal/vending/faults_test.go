@@ -93,7 +93,7 @@ func TestLoginFaultsWithoutToken(t *testing.T) {
 		h.Org.InjectFault(sfoauthtest.Token, fault, 0)
 		got := h.vend()
 		h.want(got, want.want)
-		h.isOnTime(got)
+		h.wantOnTime(got)
 
 		asked := h.Requests()
 		if again := h.vend(); want.backoff > 0 && (h.Requests() != asked || again.String() != want.want) {
@@ -105,7 +105,7 @@ func TestLoginFaultsWithoutToken(t *testing.T) {
 		}
 		h.Org.ClearFaults()
 		time.Sleep(5*time.Minute + time.Second) // the longest backoff
-		h.isHealthy()
+		h.wantHealthy()
 	})
 }
 
@@ -120,14 +120,14 @@ func TestFaultsWithCachedToken(t *testing.T) {
 		if !slices.Contains([]string{"stale", "confirmed", "miss"}, got.String()) {
 			t.Fatalf("got %s; the token is trusted for 3 more minutes", got)
 		}
-		h.isSound(got)
+		h.wantSound(got)
 		if left := got.expiresIn(); got.String() == "stale" && (left < time.Second || left > DefaultMinTTL) {
 			t.Errorf("a stale token expires in %s", left)
 		}
-		h.isOnTime(got)
+		h.wantOnTime(got)
 		h.Org.ClearFaults()
 		time.Sleep(5*time.Minute + time.Second)
-		h.isHealthy()
+		h.wantHealthy()
 	})
 }
 
@@ -224,11 +224,11 @@ func forEachFault(t *testing.T, at sfoauthtest.Endpoint, test func(*testing.T, s
 	}
 }
 
-// isHealthy checks that a token is vended again, and that Salesforce was sent nothing improper.
-func (h *harness) isHealthy() {
+// wantHealthy checks that a token is vended again, and that Salesforce was sent nothing improper.
+func (h *harness) wantHealthy() {
 	h.T.Helper()
 	a := h.vend()
-	if h.isSound(a); a.err != nil {
+	if h.wantSound(a); a.err != nil {
 		h.T.Errorf("afterwards: %s", a)
 	}
 	if improper := h.Org.Violations(); len(improper) > 0 {

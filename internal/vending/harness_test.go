@@ -155,11 +155,11 @@ func (h *harness) want(r result, what string) {
 	if r.String() != what {
 		h.T.Fatalf("got %s (%s); want %s", r, r.description(), what)
 	}
-	h.isSound(r)
+	h.wantSound(r)
 }
 
-// isSound checks that a token is active, and that an error is explained.
-func (h *harness) isSound(r result) {
+// wantSound checks that a token is active, and that an error is explained.
+func (h *harness) wantSound(r result) {
 	h.T.Helper()
 	if r.token() != "" && !h.Org.TokenActive(r.token()) {
 		h.T.Fatalf("%s: the token is dead", r)
@@ -172,16 +172,16 @@ func (h *harness) isSound(r result) {
 	}
 }
 
-// isOnTime checks that the response came before Lambda would have killed the function.
-func (h *harness) isOnTime(r result) {
+// wantOnTime checks that the response came before Lambda would have killed the function.
+func (h *harness) wantOnTime(r result) {
 	h.T.Helper()
 	if r.took > 14500*time.Millisecond {
 		h.T.Errorf("the response took %s", r.took)
 	}
 }
 
-// isWithin checks that a token is not promised to live for longer than it does.
-func (h *harness) isWithin(r result) {
+// wantTrueExpiry checks that a token is not promised to live for longer than it does.
+func (h *harness) wantTrueExpiry(r result) {
 	h.T.Helper()
 	if left := time.Until(h.Org.TokenExpiry(r.token())); r.expiresIn() > left {
 		h.T.Errorf("%s: expires_in is %s, and the session ends in %s", r, r.expiresIn(), left)

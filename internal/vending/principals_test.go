@@ -53,7 +53,7 @@ func TestUnreadablePrincipalsDenyEveryone(t *testing.T) {
 					!strings.Contains(text, "owner must fix") {
 					t.Errorf("the description is %q", text)
 				}
-				isUnreadable(t, a)
+				wantUnreadable(t, a)
 			}
 			h.Store(h.Value(h.App.Credentials()))
 			time.Sleep(DefaultSecretTTL)
@@ -100,7 +100,7 @@ func TestMalformedSecretHidesRestriction(t *testing.T) {
 				return
 			}
 			h.want(a, "app_misconfigured")
-			isUnreadable(t, a)
+			wantUnreadable(t, a)
 			h.want(h.revoke(), "app_misconfigured")
 			h.Store(h.Value(h.App.Credentials()))
 			time.Sleep(time.Second)
@@ -128,8 +128,8 @@ func TestBinarySecretHidesRestriction(t *testing.T) {
 	})
 }
 
-// isUnreadable checks that an error is reported as one of allowedPrincipals, of an app that exists.
-func isUnreadable(t *testing.T, r result) {
+// wantUnreadable checks that an error is reported as one of allowedPrincipals, of an app that exists.
+func wantUnreadable(t *testing.T, r result) {
 	t.Helper()
 	if !errors.Is(r.err, ErrPrincipalsUnreadable) || !r.err.AppExists {
 		t.Errorf("the error is %v", r.err)

@@ -22,9 +22,7 @@ func TestFallbackDuringRotation(t *testing.T) {
 			}
 			a := h.vend()
 			h.want(a, "miss")
-			if seen := h.Org.Stats(); seen.Calls[sfoauthtest.Token] != 2 {
-				t.Errorf("%d logins: want one with each credentials", seen.Calls[sfoauthtest.Token])
-			}
+			h.wantLogins(2) // one with each credentials
 			if a.grant.VersionID == h.Current() {
 				t.Error("VersionID is that of AWSCURRENT, whose credentials were refused")
 			}
