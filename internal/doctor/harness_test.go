@@ -169,15 +169,11 @@ func (w *harness) authenticate(r *http.Request, body []byte) error {
 		return err
 	}
 	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	denied := &localaws.AuthError{
-		Type:    "AccessDenied",
-		Message: "User: " + p.ARN + " is not authorized to perform: secretsmanager:" + operation,
-	}
 	switch {
 	case w.refuse != nil && w.refuse(p, operation) != nil:
 		return w.refuse(p, operation)
 	case p.Account != account, p.AccessKeyID == oncall.AccessKeyID && operation == "GetSecretValue":
-		return denied
+		return localaws.AccessDenied(p, r)
 	}
 	return nil
 }

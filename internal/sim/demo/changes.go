@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,9 +13,8 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/stack"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
-
-const secretName = stack.Prefix + "crm"
 
 // changes rotates, stages new credentials, rolls wrong ones back and handles a leak, while callers fetch tokens.
 func (d *demo) changes(ctx context.Context) error {
@@ -56,7 +54,7 @@ func (d *demo) changes(ctx context.Context) error {
 	return table.Flush()
 }
 
-// waitForSecret waits until the secret's labels are as condition wants them.
+// waitForSecret waits until condition holds for the secret.
 func (d *demo) waitForSecret(ctx context.Context, what string, condition func(*appsecret.Secret) bool) error {
 	return waitFor(ctx, what, func() (bool, error) {
 		secret, err := d.stack.Secret(ctx)
@@ -149,21 +147,19 @@ func (d *demo) handleLeak(ctx context.Context, l *load) error {
 
 // store writes a new version with these credentials under the label.
 func (d *demo) store(ctx context.Context, key, secret, label string) (version string, err error) {
-	out, err := d.stack.Secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(secretName)})
+	s, err := d.stack.Secret(ctx)
 	if err != nil {
 		return "", err
 	}
-	var fields map[string]any
-	if err := json.Unmarshal([]byte(aws.ToString(out.SecretString)), &fields); err != nil {
-		return "", err
-	}
-	fields["consumerKey"], fields["consumerSecret"] = key, secret
-	value, err := json.Marshal(fields)
+	current, err := s.Read(ctx, s.VersionWithLabel(appsecret.Current))
 	if err != nil {
 		return "", err
 	}
+	value := current.WithCredentials(sfoauth.ConsumerCredentials{
+		ConsumerKey: key, ConsumerSecret: sfoauth.NewSecret(secret),
+	})
 	put, err := d.stack.Secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
-		SecretId: aws.String(secretName), SecretString: aws.String(string(value)), VersionStages: []string{label},
+		SecretId: &s.ARN, SecretString: aws.String(value.Reveal()), VersionStages: []string{label},
 	})
 	if err != nil {
 		return "", err

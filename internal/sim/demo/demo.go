@@ -94,7 +94,7 @@ func waitFor(ctx context.Context, what string, condition func() (bool, error)) e
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: waited in vain for %s", errCheckFailed, what)
+			return fmt.Errorf("%w: timed out waiting for %s", errCheckFailed, what)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -86,12 +86,8 @@ func (d *demo) deadToken(ctx context.Context) error {
 		"An administrator ends the session: the REST API returns HTTP %d.", status); err != nil {
 		return err
 	}
-	var next *sftoken.Token
-	// The API introspects a rejected token at most once in five seconds.
-	if err := waitFor(ctx, "another token", func() (ok bool, err error) {
-		next, err = d.stack.SourceFor(billing).Refresh(ctx, token.ID)
-		return err == nil && next.ID != token.ID, err
-	}); err != nil {
+	next, err := d.refreshUntil(ctx, "another token", token, func(t *sftoken.Token) bool { return t.ID != token.ID })
+	if err != nil {
 		return err
 	}
 	return d.check(d.active(next), "Asked with rejected=%s, the API returns a new token, %s.", token.ID, next.ID)
@@ -118,11 +114,8 @@ func (d *demo) outage(ctx context.Context) error {
 		"Salesforce is down for maintenance (HTTP %d). 100 requests for a token still succeed.", status); err != nil {
 		return err
 	}
-	var stale *sftoken.Token
-	if err := waitFor(ctx, "a stale token", func() (ok bool, err error) {
-		stale, err = d.stack.SourceFor(billing).Refresh(ctx, token.ID)
-		return err == nil && stale.Cache == "stale", err
-	}); err != nil {
+	stale, err := d.refreshUntil(ctx, "a stale token", token, func(t *sftoken.Token) bool { return t.Cache == "stale" })
+	if err != nil {
 		return err
 	}
 	if err := d.check(stale.ID == token.ID,
@@ -139,6 +132,18 @@ func (d *demo) outage(ctx context.Context) error {
 		return err
 	}
 	return d.check(status == http.StatusOK, "Salesforce is back, and the token calls its REST API: HTTP %d.", status)
+}
+
+// refreshUntil reports the token as rejected until the API returns the wanted one: it introspects a rejected token at
+// most once in five seconds.
+func (d *demo) refreshUntil(
+	ctx context.Context, what string, rejected *sftoken.Token, wanted func(*sftoken.Token) bool,
+) (token *sftoken.Token, err error) {
+	err = waitFor(ctx, what, func() (ok bool, err error) {
+		token, err = d.stack.SourceFor(d.stack.Keys.Billing).Refresh(ctx, rejected.ID)
+		return err == nil && wanted(token), err
+	})
+	return token, err
 }
 
 func callREST(ctx context.Context, token *sftoken.Token) (status int, err error) {

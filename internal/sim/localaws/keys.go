@@ -86,7 +86,7 @@ func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now 
 	}
 	parts := authorization(header)
 	scope := strings.Split(parts["Credential"], "/")
-	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	at, err := time.Parse(amzDate, r.Header.Get("X-Amz-Date"))
 	if !strings.HasPrefix(header, algorithm) || err != nil || len(scope) != 5 ||
 		parts["SignedHeaders"] == "" || parts["Signature"] == "" {
 		return Principal{}, ErrIncomplete
@@ -120,15 +120,17 @@ func (k *Keys) Verify(r *http.Request, body []byte, service, region string, now 
 	return p, nil
 }
 
+// amzDate is the layout of X-Amz-Date. Source: IAM User Guide, "Elements of an AWS API request signature".
+const amzDate = "20060102T150405Z"
+
 // clockSkewError is for a request that was signed at a time too far from the service's.
 func clockSkewError(at, now time.Time) *AuthError {
-	const layout = "20060102T150405Z"
-	signed, now := at.UTC().Format(layout), now.UTC()
+	signed, now := at.UTC().Format(amzDate), now.UTC()
 	text := fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - 5 min.)", signed,
-		now.Add(-skew).Format(layout), now.Format(layout))
+		now.Add(-skew).Format(amzDate), now.Format(amzDate))
 	if at.After(now) {
 		text = fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + 5 min.)", signed,
-			now.Add(skew).Format(layout), now.Format(layout))
+			now.Add(skew).Format(amzDate), now.Format(amzDate))
 	}
 	return &AuthError{ErrSignature.Type, text}
 }

@@ -102,7 +102,7 @@ func TestGatewayAuthorization(t *testing.T) {
 		"another body than signed": {"POST", "/v1/tokens/crm", "x", session,
 			func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("y")) }, 0, 403, "does not match"},
 		"another date than signed": {"GET", "/v1/tokens/crm", "", billing, func(r *http.Request) {
-			r.Header.Set("X-Amz-Date", time.Now().Add(time.Minute).UTC().Format("20060102T150405Z"))
+			r.Header.Set("X-Amz-Date", time.Now().Add(time.Minute).UTC().Format(amzDate))
 		}, 0, 403, "does not match"},
 		"no date": {"GET", "/v1/tokens/crm", "", billing,
 			func(r *http.Request) { r.Header.Del("X-Amz-Date") }, 0, 403, "requires"},

@@ -91,7 +91,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		return nil, err
 	}
 	response, err := e.invoke(ctx, payload)
-	f.release(e)
+	f.idle <- e
 	return response, err
 }
 
@@ -108,7 +108,7 @@ func (f *Function) Start(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	took := e.readyAt.Sub(start)
-	f.release(e)
+	f.idle <- e
 	return took, nil
 }
 
@@ -142,6 +142,9 @@ func (f *Function) usable(e *environment) bool {
 		return true
 	}
 	if e.permits.Add(-1) == 0 {
+		f.mu.Lock()
+		delete(f.alive, e)
+		f.mu.Unlock()
 		f.capacity <- struct{}{}
 	}
 	return false
@@ -169,22 +172,12 @@ func (f *Function) launch(ctx context.Context) (*environment, error) {
 	return e, nil
 }
 
-func (f *Function) release(e *environment) {
-	if e.exited() {
-		f.mu.Lock()
-		delete(f.alive, e)
-		f.mu.Unlock()
-	}
-	f.idle <- e
-}
-
 // Kill ends all processes, as kill -9 does. The next invocation starts another.
 func (f *Function) Kill() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for e := range f.alive {
 		e.kill()
-		delete(f.alive, e)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 func LoopbackOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLoopback(r.Host) {
-			http.Error(w, "only requests to localhost are answered", http.StatusMisdirectedRequest)
+			http.Error(w, "only requests to localhost are allowed", http.StatusMisdirectedRequest)
 			return
 		}
 		h.ServeHTTP(w, r)

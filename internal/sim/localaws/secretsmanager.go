@@ -184,6 +184,12 @@ func (m *SecretsManager) publish(moved []LabelMoved) {
 	}
 }
 
+// AccessDenied is an error for Authenticate: no policy allows the principal to make the request.
+func AccessDenied(p Principal, r *http.Request) error {
+	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	return &AuthError{"AccessDenied", "User: " + p.ARN + " is not authorized to perform: secretsmanager:" + operation}
+}
+
 // signatureError is the response to a request that Authenticate denies.
 func signatureError(err error) error {
 	if failed, ok := errors.AsType[*AuthError](err); ok {

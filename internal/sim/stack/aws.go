@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -55,7 +54,7 @@ func (s *Stack) startAWS(c Config) (err error) {
 	if c.NoFunctions {
 		return nil
 	}
-	s.Token = s.function(TokenMain, cmp.Or(c.Timeout, 15*time.Second), c)
+	s.Token = s.function(TokenMain, c.Timeout, c)
 	s.Rotate = s.function(RotateMain, 15*time.Minute, c)
 	gateway := &localaws.Gateway{
 		Account: Account, Region: Region, APIID: "l0ca1", Stage: Stage, Keys: keys,
@@ -76,10 +75,7 @@ func authenticate(keys *localaws.Keys, r *http.Request, body []byte) error {
 	if err != nil || p.Account == Account {
 		return err
 	}
-	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	return &localaws.AuthError{
-		Type: "AccessDenied", Message: "User: " + p.ARN + " is not authorized to perform: secretsmanager:" + operation,
-	}
+	return localaws.AccessDenied(p, r)
 }
 
 func (s *Stack) invokeRotate(ctx context.Context, payload []byte) ([]byte, error) {
