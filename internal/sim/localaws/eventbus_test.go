@@ -33,9 +33,7 @@ func TestLabelEvents(t *testing.T) {
 			events = append(events, e)
 			return nil, err
 		}}
-		s := &suite{TB: t, name: new("crm"),
-			client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1",
-				LabelMoved: bus.LabelMoved}))}
+		_, s := inMemory(t, SecretsManagerConfig{LabelMoved: bus.LabelMoved})
 		moved := func(want ...string) {
 			t.Helper()
 			events = nil

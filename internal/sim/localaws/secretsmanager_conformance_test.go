@@ -145,9 +145,7 @@ var conformance = []struct {
 	}},
 	{"the ARN identifies the secret as the name does", "", func(s *suite) {
 		s.create("one", token1)
-		out, err := s.client.DescribeSecret(s.Context(), &secretsmanager.DescribeSecretInput{SecretId: s.name})
-		s.ok(err)
-		s.name = out.ARN
+		s.name = s.describe().ARN
 		s.value("", "", "one", token1)
 	}},
 	// ListSecretVersionIds, IncludeDeprecated: versions without labels are left out by default.

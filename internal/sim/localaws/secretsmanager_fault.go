@@ -101,22 +101,25 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // writeBodyOnly sends the response without a status line and headers.
 func writeBodyOnly(w http.ResponseWriter, result any) {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
+	conn := hijack(w)
 	_ = json.NewEncoder(conn).Encode(result)
 	_ = conn.Close()
 }
 
 // reset closes the connection, over TCP so that the client sees a reset.
 func reset(w http.ResponseWriter) {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
+	conn := hijack(w)
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
 	_ = conn.Close()
+}
+
+// hijack takes the connection from the server, or aborts the request if it cannot.
+func hijack(w http.ResponseWriter) net.Conn {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	return conn
 }

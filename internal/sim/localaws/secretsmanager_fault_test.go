@@ -15,29 +15,25 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// inMemory returns a client of m for a synctest bubble, without retries.
-func inMemory(t *testing.T, m *SecretsManager) *secretsmanager.Client {
+// inMemory returns a simulator on a network for a synctest bubble, and a suite for its secret crm.
+func inMemory(t *testing.T, config SecretsManagerConfig) (*SecretsManager, *suite) {
 	t.Helper()
+	config.Account, config.Region = "111111111111", "us-east-1"
+	m := NewSecretsManager(config)
 	network := &sfoauthtest.Network{}
 	stop, err := network.Serve("secretsmanager.test:80", m)
 	must(t, err)
 	t.Cleanup(stop)
 	client := network.Client()
 	t.Cleanup(client.CloseIdleConnections)
-	return newClient("http://secretsmanager.test:80", client)
-}
-
-func newFaulty(t *testing.T) (*SecretsManager, *suite) {
-	m := NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})
-	s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, m)}
-	s.create("one", token1)
-	return m, s
+	return m, &suite{TB: t, name: aws.String("crm"), client: newClient("http://secretsmanager.test:80", client)}
 }
 
 func runSynctest(t *testing.T, test func(t *testing.T, m *SecretsManager, s *suite)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m, s := newFaulty(t)
+		m, s := inMemory(t, SecretsManagerConfig{})
+		s.create("one", token1)
 		test(t, m, s)
 	})
 }
@@ -68,18 +64,17 @@ func TestFaultOfOneSecret(t *testing.T) {
 	runSynctest(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		other := &suite{TB: t, name: aws.String("erp"), client: s.client}
 		other.create("other", token1)
-		out, err := s.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: s.name})
-		s.ok(err)
-		m.InjectFault("GetSecretValue", Fault{Secret: *out.ARN, Code: "AccessDeniedException"}, 0)
+		arn := s.describe().ARN
+		m.InjectFault("GetSecretValue", Fault{Secret: *arn, Code: "AccessDeniedException"}, 0)
 		m.InjectFault("", Fault{Secret: "erp", Code: "ThrottlingException"}, 1)
 		s.fails("AccessDeniedException", s.get("", "")) // by its name
 		other.fails("ThrottlingException", other.get("", ""))
 		other.ok(other.get("", ""))
-		s.name = out.ARN
+		s.name = arn
 		s.fails("AccessDeniedException", s.get("", ""))
 		s.ok(s.tryPut("two", token2))
 		m.InjectFault("", Fault{Secret: "new", Code: "AccessDeniedException"}, 0)
-		_, err = s.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("new")})
+		_, err := s.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("new")})
 		s.fails("AccessDeniedException", err)
 	})
 }
@@ -98,7 +93,7 @@ func TestFaultDelayAndHang(t *testing.T) {
 		_, err := s.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: s.name,
 			SecretString: aws.String("two"), ClientRequestToken: aws.String(token2)})
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("it answered: %v", err)
+			t.Errorf("it responded: %v", err)
 		}
 		synctest.Wait()
 		s.value("", "", "one", token1)
@@ -109,7 +104,7 @@ func TestFaultConnections(t *testing.T) {
 	runSynctest(t, func(t *testing.T, m *SecretsManager, s *suite) {
 		m.InjectFault("PutSecretValue", Fault{Reset: true}, 1)
 		if err := s.tryPut("two", token2); err == nil {
-			t.Error("a broken connection has answered")
+			t.Error("a broken connection responded")
 		}
 		s.value("", "", "one", token1) // not done
 		m.InjectFault("PutSecretValue", Fault{ResetAfterCommit: true}, 1)
@@ -133,10 +128,7 @@ func TestOnCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var seen []Call
-		var s *suite
-		m := NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1",
-			OnCall: func(c Call) { seen = append(seen, c) }})
-		s = &suite{TB: t, name: aws.String("crm"), client: inMemory(t, m)}
+		_, s := inMemory(t, SecretsManagerConfig{OnCall: func(c Call) { seen = append(seen, c) }})
 		s.create("one", token1)
 		want := []Call{{"CreateSecret", Arrived}, {"CreateSecret", Done}}
 		if len(seen) != 2 || seen[0] != want[0] || seen[1] != want[1] {
@@ -146,11 +138,7 @@ func TestOnCall(t *testing.T) {
 }
 
 func TestVersionLimit(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &suite{TB: t, name: aws.String("crm"),
-			client: inMemory(t, NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))}
-		s.create("first", token1)
+	runSynctest(t, func(t *testing.T, _ *SecretsManager, s *suite) {
 		for range 119 {
 			time.Sleep(time.Second)
 			s.ok(s.tryPut("next", newUUID()))

@@ -143,8 +143,8 @@ func TestRotationSchedule(t *testing.T) {
 		t.Errorf("due: %v, steps %v", due, r.steps)
 	}
 	r.fail = ""
-	out, err := r.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: r.name})
-	if err != nil || !aws.ToBool(out.RotationEnabled) || !out.NextRotationDate.Before(r.now) {
+	out := r.describe()
+	if !aws.ToBool(out.RotationEnabled) || !out.NextRotationDate.Before(r.now) {
 		t.Errorf("a failed rotation is overdue: %v", out.NextRotationDate)
 	}
 	pending, _ := r.read("", "AWSPENDING")
@@ -154,7 +154,7 @@ func TestRotationSchedule(t *testing.T) {
 	if now, err := r.read("", "AWSCURRENT"); err != nil || *now.VersionId != *pending.VersionId {
 		t.Error("it was not tried again with the same token")
 	}
-	_, err = r.client.CancelRotateSecret(t.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: r.name})
+	_, err := r.client.CancelRotateSecret(t.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: r.name})
 	r.ok(err)
 	if due := r.pass(100 * 24 * time.Hour); len(due) != 0 {
 		t.Errorf("after it was cancelled %v is due", due)
@@ -204,9 +204,8 @@ func TestRotateSecretErrors(t *testing.T) {
 	r.fails("ValidationException", rotate(func(in *secretsmanager.RotateSecretInput) {
 		in.RotationRules = &types.RotationRulesType{ScheduleExpression: aws.String("daily")}
 	}))
-	out, err := r.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: r.name})
-	if err != nil || out.RotationEnabled != nil || len(r.steps) != 0 {
-		t.Errorf("a rejected request has changed the secret: enabled %v, steps %v, %v", out.RotationEnabled, r.steps, err)
+	if out := r.describe(); out.RotationEnabled != nil || len(r.steps) != 0 {
+		t.Errorf("a rejected request has changed the secret: enabled %v, steps %v", out.RotationEnabled, r.steps)
 	}
 	if _, err := r.client.CreateSecret(t.Context(),
 		&secretsmanager.CreateSecretInput{Name: aws.String("empty")}); err != nil {
@@ -233,8 +232,8 @@ func TestRotationRetry(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var tokens []string
-		m := NewSecretsManager(SecretsManagerConfig{
-			Account: "111111111111", Region: "us-east-1", Retries: 2,
+		_, s := inMemory(t, SecretsManagerConfig{
+			Retries: 2,
 			Functions: map[string]Invoker{lambdaARN: func(_ context.Context, payload []byte) ([]byte, error) {
 				var e struct{ ClientRequestToken string }
 				_ = json.Unmarshal(payload, &e)
@@ -242,7 +241,6 @@ func TestRotationRetry(t *testing.T) {
 				return nil, errors.New("injected")
 			}},
 		})
-		s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, m)}
 		s.create("one", token1)
 		rotate := &secretsmanager.RotateSecretInput{SecretId: s.name, RotationLambdaARN: aws.String(lambdaARN),
 			ClientRequestToken: aws.String(token2)}
@@ -261,8 +259,7 @@ func TestBackgroundRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var wg sync.WaitGroup
 		release := make(chan struct{})
-		m := NewSecretsManager(SecretsManagerConfig{
-			Account: "111111111111", Region: "us-east-1",
+		_, s := inMemory(t, SecretsManagerConfig{
 			Background: func(rotation func(context.Context)) { wg.Go(func() { rotation(t.Context()) }) },
 			Functions: map[string]Invoker{lambdaARN: func(context.Context, []byte) ([]byte, error) {
 				<-release
@@ -270,7 +267,6 @@ func TestBackgroundRotation(t *testing.T) {
 					nil
 			}},
 		})
-		s := &suite{TB: t, name: aws.String("crm"), client: inMemory(t, m)}
 		s.create("one", token1)
 		rotate := &secretsmanager.RotateSecretInput{SecretId: s.name, RotationLambdaARN: aws.String(lambdaARN),
 			ClientRequestToken: aws.String(token2)}
@@ -281,9 +277,8 @@ func TestBackgroundRotation(t *testing.T) {
 		s.fails("InvalidRequestException", err)
 		close(release)
 		wg.Wait()
-		out, err := s.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: s.name})
-		if err != nil || out.LastRotatedDate == nil {
-			t.Errorf("the rotation is not over: %v", err)
+		if s.describe().LastRotatedDate == nil {
+			t.Error("the rotation is not over")
 		}
 	})
 }
@@ -303,9 +298,9 @@ func TestCancelRotateSecret(t *testing.T) {
 	}
 	r.value("", "", "one", token1)
 	r.ok(r.get("", "AWSPENDING")) // stays: the person who cancels takes it off
-	out, err := r.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: r.name})
-	if err != nil || aws.ToBool(out.RotationEnabled) || out.NextRotationDate != nil || out.LastRotatedDate != nil {
-		t.Errorf("after it was cancelled: %+v, %v", out, err)
+	out := r.describe()
+	if aws.ToBool(out.RotationEnabled) || out.NextRotationDate != nil || out.LastRotatedDate != nil {
+		t.Errorf("after it was cancelled: %+v", out)
 	}
 }
 
