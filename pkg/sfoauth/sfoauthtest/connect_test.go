@@ -1,9 +1,6 @@
 package sfoauthtest_test
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,7 +11,7 @@ import (
 
 const day = 24 * time.Hour
 
-// rotationHarness is a world with an admin app, whose token rotates the app's credentials.
+// rotationHarness is a harness with an admin app, whose token rotates the app's credentials.
 type rotationHarness struct {
 	*harness
 	admin *sfoauthtest.App
@@ -31,11 +28,7 @@ func newRotationHarness(t *testing.T, config sfoauthtest.Config) *rotationHarnes
 // as sends a request with a new token of the app.
 func (r *rotationHarness) as(app *sfoauthtest.App, method, path, body string) reply {
 	r.Helper()
-	was := r.app
-	r.app = app
-	token := r.token()
-	r.app = was
-	header := map[string]string{"Authorization": "Bearer " + token}
+	header := map[string]string{"Authorization": "Bearer " + app.NewToken()}
 	if body != "" {
 		header["Content-Type"] = "application/json"
 	}
@@ -383,9 +376,7 @@ func TestSignWithPrimary(t *testing.T) {
 			secret = staged.Secret
 		}
 		got := r.form(tokenPath, r.grant("client_id", staged.Key, "client_secret", staged.Secret))
-		mac := hmac.New(sha256.New, []byte(secret))
-		mac.Write([]byte(got.text("id") + got.text("issued_at")))
-		if got.text("signature") != base64.StdEncoding.EncodeToString(mac.Sum(nil)) {
+		if got.text("signature") != signature(secret, got.text("id"), got.text("issued_at")) {
 			t.Errorf("SignWithPrimary %t: a login with staged credentials is signed with another secret", primary)
 		}
 	}

@@ -3,8 +3,6 @@ package sfoauthtest
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -95,20 +93,6 @@ func (a *App) findStaged(id string) *credentials {
 
 func (a *App) removeStaged(p *credentials) {
 	a.staged = slices.DeleteFunc(a.staged, func(other *credentials) bool { return other == p })
-}
-
-// json reads the body as a JSON object.
-func (r *request) json() (map[string]any, *response) {
-	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
-		const message = "Content type of the request is not supported. Only application/json is."
-		return nil, restError(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", message)
-	}
-	var body map[string]any
-	if json.Unmarshal([]byte(r.body), &body) != nil {
-		return nil, restError(http.StatusBadRequest, "JSON_PARSER_ERROR", "The body is not a JSON object.")
-	}
-	return body, nil
 }
 
 const (

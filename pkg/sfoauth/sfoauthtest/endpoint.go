@@ -1,6 +1,7 @@
 package sfoauthtest
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -177,10 +178,28 @@ func (o *Org) version(r *request) int {
 
 // form decodes the body as a form. It reports whether the content type and the body are a form's.
 func (r *request) form() (form url.Values, ok bool) {
-	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if !strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {
+	if !isMediaType(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 		return nil, false
 	}
 	form, err := url.ParseQuery(r.body)
 	return form, err == nil
+}
+
+// json reads the body as a JSON object.
+func (r *request) json() (map[string]any, *response) {
+	if !isMediaType(r.Header.Get("Content-Type"), "application/json") {
+		const message = "Content type of the request is not supported. Only application/json is."
+		return nil, restError(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", message)
+	}
+	var body map[string]any
+	if json.Unmarshal([]byte(r.body), &body) != nil {
+		return nil, restError(http.StatusBadRequest, "JSON_PARSER_ERROR", "The body is not a JSON object.")
+	}
+	return body, nil
+}
+
+// isMediaType reports whether a Content-Type, or one element of Accept, is the media type.
+func isMediaType(value, mediaType string) bool {
+	name, _, _ := strings.Cut(value, ";")
+	return strings.EqualFold(strings.TrimSpace(name), mediaType)
 }

@@ -104,7 +104,7 @@ func NotHTTP() Fault { return Fault{name: "not HTTP", send: notHTTP} }
 // BodyOnly handles the request and sends the body without status line and header. A client's error may quote it.
 func BodyOnly() Fault { return Fault{name: "body without a header", send: bodyOnly} }
 
-// BodyAsHeader handles the request and sends the body in place of the header, one field a line.
+// BodyAsHeader handles the request and sends the body in place of the header, one field per line.
 func BodyAsHeader() Fault {
 	return Fault{name: "body as a header", matches: hasBody, send: bodyAsHeader}
 }

@@ -112,8 +112,8 @@ func (o *Org) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req.endpoint, req.ids = locate(r)
 
 	o.notify(Call{Endpoint: req.endpoint, Phase: Arrived})
-	f, healed := o.receive(req)
-	out := faultResponse{r: r, cleared: healed}
+	f, cleared := o.receive(req)
+	out := faultResponse{r: r, cleared: cleared}
 	if f.delay > 0 {
 		out.wait(f.delay)
 	}

@@ -115,8 +115,7 @@ func (a *response) start(w http.ResponseWriter) []byte {
 func accepts(r *http.Request, mediaType string) bool {
 	for _, value := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(value, ",") {
-			name, _, _ := strings.Cut(part, ";")
-			if strings.EqualFold(strings.TrimSpace(name), mediaType) {
+			if isMediaType(part, mediaType) {
 				return true
 			}
 		}

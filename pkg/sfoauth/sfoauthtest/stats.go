@@ -34,9 +34,10 @@ func newStats() Stats {
 func (o *Org) Stats() Stats {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	seen := o.stats
-	seen.Calls, seen.ByKey, seen.Violations = maps.Clone(seen.Calls), maps.Clone(seen.ByKey), slices.Clone(seen.Violations)
-	return seen
+	stats := o.stats
+	stats.Calls, stats.ByKey = maps.Clone(stats.Calls), maps.Clone(stats.ByKey)
+	stats.Violations = slices.Clone(stats.Violations)
+	return stats
 }
 
 // Violations describes, once each and without values, what a client should not have sent: a secret or token in a URL, a
