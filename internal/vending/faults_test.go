@@ -231,7 +231,7 @@ func (h *harness) wantHealthy() {
 	if h.wantSound(a); a.err != nil {
 		h.T.Errorf("afterwards: %s", a)
 	}
-	if improper := h.Org.Violations(); len(improper) > 0 {
-		h.T.Errorf("sent to Salesforce: %q", improper)
+	if violations := h.Org.Violations(); len(violations) > 0 {
+		h.T.Errorf("sent to Salesforce: %q", violations)
 	}
 }

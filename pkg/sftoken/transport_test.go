@@ -62,8 +62,8 @@ func TestTransportRefusesOtherHosts(t *testing.T) {
 				t.Errorf("Salesforce redirects elsewhere with %d: %v", status, err)
 			}
 		}
-		if improper := h.Org.Violations(); len(improper) > 0 {
-			t.Errorf("the org was sent %q", improper)
+		if violations := h.Org.Violations(); len(violations) > 0 {
+			t.Errorf("the org was sent %q", violations)
 		}
 	})
 }
@@ -393,8 +393,8 @@ func TestTransportBulk(t *testing.T) {
 				if asked := h.requests(); resp.StatusCode != 201 || len(asked) != 2 {
 					t.Errorf("HTTP %d after %d requests for a token", resp.StatusCode, len(asked))
 				}
-				if improper := h.Org.Violations(); len(improper) > 0 {
-					t.Errorf("the org was sent %q", improper)
+				if violations := h.Org.Violations(); len(violations) > 0 {
+					t.Errorf("the org was sent %q", violations)
 				}
 			})
 		})

@@ -22,6 +22,6 @@ func Golden(t testing.TB, name, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s differs (-want +got). After a change that is meant, run with UPDATE_GOLDEN=1:\n%s", path, diff)
+		t.Errorf("%s differs (-want +got). If the change is intended, run with UPDATE_GOLDEN=1:\n%s", path, diff)
 	}
 }

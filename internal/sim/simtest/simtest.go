@@ -1,6 +1,6 @@
 // Package simtest is the harness of tests that need Salesforce and AWS Secrets Manager: a simulated org and a simulated
-// Secrets Manager on a network in memory. Everything between them is real. What is tested is left to the tests, which
-// embed Harness and add the function or client that they are about.
+// Secrets Manager on a network in memory. Everything between them is real. Tests embed Harness and
+// add the function or client under test.
 package simtest
 
 import (

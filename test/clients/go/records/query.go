@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Limits of query results. Of one user's open cursors the oldest is released for the eleventh. Sources: REST API
-// Developer Guide, "Query", "Query More Results", "Query Options Header"; SOQL and SOSL Reference, "SOQL and SOSL
+// Limits of query results. A user can have ten open cursors; opening another releases the oldest. Sources: REST
+// API Developer Guide, "Query", "Query More Results", "Query Options Header"; SOQL and SOSL Reference, "SOQL and SOSL
 // Limits".
 const (
 	defaultBatch, minBatch = 2000, 200

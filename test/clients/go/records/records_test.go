@@ -120,8 +120,8 @@ func TestOrgDecides(t *testing.T) {
 	if got := h.call("GET", data+"sobjects", "").header.Get("Sforce-Limit-Info"); got != "api-usage=9/1000" {
 		t.Errorf("limit info %q", got)
 	}
-	if improper := h.org.Violations(); improper != nil {
-		t.Errorf("violations %q", improper)
+	if violations := h.org.Violations(); violations != nil {
+		t.Errorf("violations %q", violations)
 	}
 	h.org.RevokeAll()
 	if r := h.call("GET", query("SELECT Id FROM Account"), ""); r.status != 401 || r.errorCode() != "INVALID_SESSION_ID" {
@@ -169,8 +169,8 @@ func TestRecordLifecycle(t *testing.T) {
 	if found := r.names(data + "queryAll/" + find); len(found) != 1 {
 		t.Errorf("queryAll does not find the deleted record")
 	}
-	if improper := r.org.Violations(); improper != nil {
-		t.Errorf("violations %q", improper)
+	if violations := r.org.Violations(); violations != nil {
+		t.Errorf("violations %q", violations)
 	}
 }
 

@@ -76,8 +76,8 @@ func (h *Handler) findObject(name string) *object {
 
 // stamped sets the system fields of a new record.
 func (h *Handler) stamped(r record) record {
-	r["IsDeleted"], r["CreatedDate"] = false, datetime(h.now())
-	r["LastModifiedDate"], r["SystemModstamp"] = r["CreatedDate"], r["CreatedDate"]
+	h.touch(r)
+	r["IsDeleted"], r["CreatedDate"] = false, r["LastModifiedDate"]
 	return r
 }
 
@@ -110,7 +110,7 @@ func (o *object) find(id string) (record, *saveError) {
 	}
 }
 
-// saveError tells why a record was not saved.
+// saveError reports why a record was not saved.
 type saveError struct {
 	status  int
 	Code    string   `json:"statusCode"`
