@@ -2,9 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
@@ -59,6 +63,23 @@ func TestUntrustedTextIsPrintable(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Any tool may have stored the fields whose names a warning lists.
+func TestDroppedFieldIsPrintable(t *testing.T) {
+	s := newStackWithoutFunctions(t)
+	value := s.value(t)
+	value["note"+hostile] = "x"
+	text, err := json.Marshal(value)
+	must(t, err)
+	s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: aws.String(string(text))})
+	key, secret := s.App.Credentials()
+	all := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.OrgURL)
+	_, stderr, code := command(t, all, "secret", "put", "crm", "--replace")
+	if code != 0 || !strings.Contains(stderr, "--replace drops stored fields: ") || !strings.Contains(stderr, "note") ||
+		!isPrintable(stderr) {
+		t.Errorf("exit %d: %q", code, stderr)
 	}
 }
 

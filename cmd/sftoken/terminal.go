@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"github.com/sftoken/sftoken/internal/printable"
 )
 
 // terminal formats text for a person, no wider than 80 columns. It uses colors if the writer is a terminal and
@@ -63,8 +65,8 @@ func (t *terminal) column(head string, indent int, text string) {
 	fmt.Fprint(t, head, strings.Join(wrap(text, t.width-indent), "\n"+strings.Repeat(" ", indent)), "\n")
 }
 
-// warn prints a warning.
-func (t *terminal) warn(text string) { t.column("warning: ", len("warning: "), text) }
+// warn prints a warning, which may quote untrusted text.
+func (t *terminal) warn(text string) { t.column("warning: ", len("warning: "), printable.Line(text)) }
 
 // wrap breaks a text at its spaces into lines of at most width characters. A command in backquotes stays on one line,
 // so that it can be copied, unless it is longer than a line.

@@ -101,6 +101,14 @@ type outcome struct {
 	needs      string
 }
 
+// result returns the result of the check. Its texts are printable.
+func (c check) result(o outcome) Result {
+	return Result{
+		Group: c.group, Check: c.name, Status: o.status,
+		Found: printable.Safe(o.found), Fix: printable.Safe(o.fix), Needs: o.needs,
+	}
+}
+
 func ok(found string) outcome           { return outcome{status: OK, found: found} }
 func skipped(reason string) outcome     { return outcome{status: Skipped, found: reason} }
 func warning(found, fix string) outcome { return outcome{status: Warning, found: found, fix: fix} }
@@ -127,10 +135,7 @@ func Run(ctx context.Context, config Config) *Report {
 	unmet := map[string]string{} // by check that has not succeeded: the first one in its chain
 	for _, c := range checks() {
 		o := s.runCheck(ctx, c, unmet)
-		result := Result{
-			Group: c.group, Check: c.name, Status: o.status,
-			Found: printable.Safe(o.found), Fix: printable.Safe(o.fix), Needs: o.needs,
-		}
+		result := c.result(o)
 		if o.status == Failed || o.status == Skipped {
 			unmet[c.name] = cmp.Or(o.needs, c.name)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sftoken/sftoken/internal/doctor"
+	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -223,6 +224,24 @@ func TestInterruption(t *testing.T) {
 	}
 	if w.org.Stats().Calls[sfoauthtest.UserInfo] != 0 {
 		t.Error("Salesforce was called after the interruption")
+	}
+}
+
+// The fix repeats the host of baseUri, which may change the direction of the text.
+func TestExamineIsPrintable(t *testing.T) {
+	t.Parallel()
+	value := encode(map[string]any{
+		"consumerKey": "key", "consumerSecret": "secret", "baseUri": "https://login.\u202eelpmaxe",
+	})
+	results := doctor.Examine(value, nil)
+	i := slices.IndexFunc(results, func(r doctor.Result) bool { return r.Check == "my-domain" })
+	if i < 0 || !strings.Contains(results[i].Fix, "serves all orgs") {
+		t.Fatalf("%+v", results)
+	}
+	for _, r := range results {
+		if printable.Safe(r.Found) != r.Found || printable.Safe(r.Fix) != r.Fix {
+			t.Errorf("%s: %q: %q", r.Check, r.Found, r.Fix)
+		}
 	}
 }
 

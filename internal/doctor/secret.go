@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,13 +14,20 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-var secretChecks = []check{
-	{"secret", "secret", []string{"credentials"}, (*session).describe},
-	{"secret", "value", []string{"secret"}, (*session).read},
+var secretChecks = slices.Concat(
+	[]check{
+		{"secret", "secret", []string{"credentials"}, (*session).describe},
+		{"secret", "value", []string{"secret"}, (*session).read},
+	},
+	valueChecks,
+	[]check{{"secret", "principals", []string{"value"}, (*session).principals}},
+)
+
+// valueChecks need nothing but the secret's value.
+var valueChecks = []check{
 	{"secret", "characters", []string{"value"}, (*session).characters},
 	{"secret", "my-domain", []string{"value"}, (*session).myDomain},
 	{"secret", "ids", []string{"value"}, (*session).ids},
-	{"secret", "principals", []string{"value"}, (*session).principals},
 }
 
 func (s *session) secrets() *secretsmanager.Client {
@@ -138,12 +146,9 @@ func Examine(value string, hosts sfoauth.AllowedHosts) []Result {
 	}
 	s := &session{Config: Config{Hosts: hosts}, version: version, value: sfoauth.NewSecret(value)}
 	var problems []Result
-	for _, c := range secretChecks {
-		switch c.name {
-		case "characters", "my-domain", "ids":
-			if o := c.run(s, context.Background()); o.status != OK {
-				problems = append(problems, Result{Group: c.group, Check: c.name, Status: o.status, Found: o.found, Fix: o.fix})
-			}
+	for _, c := range valueChecks {
+		if result := c.result(c.run(s, context.Background())); result.Status != OK {
+			problems = append(problems, result)
 		}
 	}
 	return problems
