@@ -63,7 +63,7 @@ func (s *session) describe(ctx context.Context) outcome {
 // secretUnavailable is the outcome if the secret is not readable. This is a fault of the app's setup only if the API,
 // too, does not know the app.
 func (s *session) secretUnavailable(reason, fix string) outcome {
-	if s.appKnown() || s.denied == nil || s.denied.Code != "unknown_app" {
+	if s.denied == nil || s.denied.Code != "unknown_app" {
 		return skipped(reason)
 	}
 	return failed(reason, fix)

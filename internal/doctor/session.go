@@ -81,11 +81,6 @@ func (s *session) reader() appsecret.Reader {
 	return appsecret.Reader{Client: s.secrets(), Prefix: s.Prefix}
 }
 
-// appKnown reports whether the token function's response shows that the app exists.
-func (s *session) appKnown() bool {
-	return s.vended != nil || s.denied != nil && s.denied.Code != "" && s.denied.Code != "unknown_app"
-}
-
 // callerName is the caller as policies name it. The ARN of an assumed role's session holds the role's name and a name
 // that the caller has chosen for the session.
 func (s *session) callerName() string {
