@@ -27,7 +27,7 @@ func (r *rotation) findCompromised(ctx context.Context, flags *rotateFlags) erro
 		}
 	}
 	if r.compromisedIsCurrent(ctx) {
-		return r.checkRotatable(ctx, true)
+		return checkRotatable(ctx, r.secret, true)
 	}
 	return nil
 }

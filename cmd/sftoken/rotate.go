@@ -123,7 +123,7 @@ func (r *rotation) run(ctx context.Context, cmd *cobra.Command, flags *rotateFla
 		if err := confirm(cmd, flags.yes, action); err != nil {
 			return err
 		}
-	} else if err := r.checkRotatable(ctx, false); err != nil {
+	} else if err := checkRotatable(ctx, r.secret, false); err != nil {
 		return err
 	}
 	fmt.Fprintln(r.progress, "rotating", r.target)

@@ -69,16 +69,16 @@ func rotationError(response *smithyhttp.Response) string {
 
 // checkRotatable returns an error if a person must make the new credentials. The rotate function reports this only in
 // its log.
-func (r *rotation) checkRotatable(ctx context.Context, compromised bool) error {
-	current, err := r.secret.Read(ctx, r.secret.VersionWithLabel(appsecret.Current))
+func checkRotatable(ctx context.Context, secret *appsecret.Secret, compromised bool) error {
+	current, err := secret.Read(ctx, secret.VersionWithLabel(appsecret.Current))
 	isManual := err == nil && !current.CanSelfRotate() && !current.IsPlaceholder()
 	if !isManual {
 		return nil
 	}
-	if r.secret.VersionWithLabel(appsecret.Candidate) != "" && !compromised {
+	if secret.VersionWithLabel(appsecret.Candidate) != "" && !compromised {
 		return nil // a rotation can use the candidate
 	}
-	app := r.secret.App
+	app := secret.App
 	hint := "make new credentials in Setup, then run `sftoken secret stage " + app + " --wait`"
 	if compromised {
 		hint = "make new credentials in Setup, which invalidates the compromised ones, then run `sftoken secret put " + app +
@@ -127,7 +127,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 			return false, nil
 		}
 		// The rotate function has abandoned the rotation: start another one.
-		if err := (&rotation{secret: now}).checkRotatable(ctx, r.Compromised); err != nil {
+		if err := checkRotatable(ctx, now, r.Compromised); err != nil {
 			return false, fmt.Errorf("the rotation was abandoned, as `sftoken secret status %s` shows: %w", now.App, err)
 		}
 		failure, err = startRotation(ctx, r.client, r.secret.ARN)

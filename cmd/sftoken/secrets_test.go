@@ -317,23 +317,20 @@ func TestRotateRestartsAbandonedRotation(t *testing.T) {
 // A rotation can use a candidate, but not after a leak: one that was staged before may have leaked as well.
 func TestCheckRotatable(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
-		r := v.rotation()
-		if err := r.checkRotatable(v.t.Context(), false); err == nil ||
+		if err := checkRotatable(v.t.Context(), v.secret(), false); err == nil ||
 			!strings.Contains(userMessage(err), "secret stage crm --wait") {
 			v.t.Error(err)
 		}
 		v.put("staged", "CANDIDATE")
-		r.secret = v.secret()
-		if err := r.checkRotatable(v.t.Context(), false); err != nil {
+		if err := checkRotatable(v.t.Context(), v.secret(), false); err != nil {
 			v.t.Error(err)
 		}
-		if err := r.checkRotatable(v.t.Context(), true); err == nil ||
+		if err := checkRotatable(v.t.Context(), v.secret(), true); err == nil ||
 			!strings.Contains(userMessage(err), "sftoken revoke crm") {
 			v.t.Errorf("compromised: %v", err)
 		}
 		v.put("made", "AWSCURRENT")
-		r.secret = v.secret()
-		if err := r.checkRotatable(v.t.Context(), true); err != nil {
+		if err := checkRotatable(v.t.Context(), v.secret(), true); err != nil {
 			v.t.Errorf("self-rotating: %v", err)
 		}
 	})
