@@ -122,7 +122,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 		}
 		if pending := now.VersionWithLabel(appsecret.Pending); pending != "" && pending != version {
 			if detector.stalled(now) {
-				newTerminal(r.progress).column("", 0, r.stallMessage(ctx, now, pending))
+				newTerminal(r.progress).column("", 0, stallMessage(ctx, now, pending))
 			}
 			return false, nil
 		}
@@ -173,18 +173,14 @@ func (d *stallDetector) stalled(now *appsecret.Secret) bool {
 }
 
 // stallMessage returns the possible reasons for a stall, and where to look. Secrets Manager reports no reason.
-func (r *rotation) stallMessage(ctx context.Context, now *appsecret.Secret, pending string) string {
+func stallMessage(ctx context.Context, now *appsecret.Secret, pending string) string {
 	state := "New credentials are stored as AWSPENDING and are not current yet: Salesforce may take 10 minutes " +
 		"to accept them everywhere, or the rotate function fails."
 	if _, err := now.Read(ctx, pending); appsecret.IsKind(err, appsecret.NotFound) {
 		state = "The rotate function has made no new credentials: it fails or does not run."
 	}
-	function := ""
-	out, err := r.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &r.secret.ARN})
-	if err == nil {
-		arn := aws.ToString(out.RotationLambdaARN)
-		function = " of " + printable.Line(arn[strings.LastIndex(arn, ":")+1:])
-	}
-	return fmt.Sprintf("Nothing has changed for a minute. %s See the log%s (the stack's log group RotateLogs) for "+
-		"errors, and run `sftoken doctor %s` to check its permissions. Still waiting.", state, function, now.App)
+	function := now.RotationFunction[strings.LastIndex(now.RotationFunction, ":")+1:]
+	return fmt.Sprintf("Nothing has changed for a minute. %s See the log of %s (the stack's log group RotateLogs) for "+
+		"errors, and run `sftoken doctor %s` to check its permissions. Still waiting.",
+		state, printable.Line(function), now.App)
 }

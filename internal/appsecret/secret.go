@@ -29,17 +29,18 @@ type Client interface {
 type Secret struct {
 	client Client
 
-	ARN             string
-	Name            string
-	App             string
-	RotationEnabled bool
-	Schedule        string // rate(30 days), cron(…); empty: none
-	Created         time.Time
-	Deleted         time.Time           // when it will be deleted; zero: never
-	LastChanged     time.Time           // zero: never
-	LastRotated     time.Time           // zero: never
-	NextRotation    time.Time           // zero: none is due; in the past: one has failed or was missed
-	Labels          map[string][]string // of each version, including those without a value
+	ARN              string
+	Name             string
+	App              string
+	RotationEnabled  bool
+	RotationFunction string // ARN; empty: none
+	Schedule         string // rate(30 days), cron(…); empty: none
+	Created          time.Time
+	Deleted          time.Time           // when it will be deleted; zero: never
+	LastChanged      time.Time           // zero: never
+	LastRotated      time.Time           // zero: never
+	NextRotation     time.Time           // zero: none is due; in the past: one has failed or was missed
+	Labels           map[string][]string // of each version, including those without a value
 }
 
 // ErrNotAnApp is in the error of opening a secret whose name is not that of an app's secret.
@@ -53,8 +54,8 @@ func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error
 	}
 	s := &Secret{
 		client: client, ARN: aws.ToString(out.ARN), Name: aws.ToString(out.Name),
-		RotationEnabled: aws.ToBool(out.RotationEnabled), Schedule: schedule(out.RotationRules),
-		Created: aws.ToTime(out.CreatedDate), Deleted: aws.ToTime(out.DeletedDate),
+		RotationEnabled: aws.ToBool(out.RotationEnabled), RotationFunction: aws.ToString(out.RotationLambdaARN),
+		Schedule: schedule(out.RotationRules), Created: aws.ToTime(out.CreatedDate), Deleted: aws.ToTime(out.DeletedDate),
 		LastChanged: aws.ToTime(out.LastChangedDate), LastRotated: aws.ToTime(out.LastRotatedDate),
 		NextRotation: aws.ToTime(out.NextRotationDate), Labels: out.VersionIdsToStages,
 	}
