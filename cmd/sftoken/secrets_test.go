@@ -391,9 +391,10 @@ func TestProtectLastWorking(t *testing.T) {
 				c.change(v, previous)
 				s := v.store(v.t.Context(), appsecret.Current, "")
 				s.verified, s.login.httpClient = c.verified, &http.Client{Transport: noNetwork{}}
-				version, err := appsecret.Parse("", credentialsJSON(c.version))
+				var err error
+				s.version, err = appsecret.Parse("", credentialsJSON(c.version))
 				v.Must(err)
-				keep, err := s.protectLastWorking(v.t.Context(), v.secret(), version)
+				keep, err := s.protectLastWorking(v.t.Context(), v.secret())
 				if c.keep != (keep == previous) || !c.keep && keep != "" {
 					v.t.Errorf("keeps %q", keep)
 				}

@@ -105,7 +105,7 @@ func (s *store) check(ctx context.Context, before *snapshot, value string) error
 		return nil
 	}
 	if !s.noVerify {
-		if err := s.verify(ctx, s.version, before.secret != nil); err != nil {
+		if err := s.verify(ctx, before.secret != nil); err != nil {
 			return err
 		}
 		s.verified = true
@@ -114,7 +114,7 @@ func (s *store) check(ctx context.Context, before *snapshot, value string) error
 		return nil
 	}
 	if !s.force {
-		keep, err := s.protectLastWorking(ctx, before.secret, s.version)
+		keep, err := s.protectLastWorking(ctx, before.secret)
 		if err != nil {
 			return err
 		}

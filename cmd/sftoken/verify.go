@@ -84,10 +84,10 @@ func classify(err error) error {
 	return &refusedError{err}
 }
 
-// verify verifies credentials that are about to be stored.
-func (s *store) verify(ctx context.Context, version *appsecret.Version, exists bool) error {
+// verify verifies the credentials that are about to be stored.
+func (s *store) verify(ctx context.Context, exists bool) error {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), "logging in with these credentials before they are stored")
-	err := s.login.verify(ctx, version)
+	err := s.login.verify(ctx, s.version)
 	stage := "`sftoken secret stage " + s.app + " --wait`"
 	switch refused, _ := errors.AsType[*sfoauth.Error](err); {
 	case err == nil:
@@ -109,13 +109,11 @@ func (s *store) verify(ctx context.Context, version *appsecret.Version, exists b
 	return err
 }
 
-// protectLastWorking makes sure that storing version does not remove the last label of the last working version.
+// protectLastWorking makes sure that storing a version does not remove the last label of the last working version.
 // Secrets Manager moves AWSPREVIOUS to the version that is AWSCURRENT now. If that one is not known to work and the
 // one with AWSPREVIOUS may, verified credentials are stored and keep is the version that must get AWSPREVIOUS back
 // afterwards. Unverified ones are refused. If keep is empty, there is nothing to do.
-func (s *store) protectLastWorking(
-	ctx context.Context, secret *appsecret.Secret, version *appsecret.Version,
-) (keep string, err error) {
+func (s *store) protectLastWorking(ctx context.Context, secret *appsecret.Secret) (keep string, err error) {
 	id := secret.VersionWithLabel(appsecret.Previous)
 	for _, label := range secret.Labels[id] {
 		if label != appsecret.Previous && label != appsecret.Pending { // AWSPENDING comes off when a person stores a version
@@ -128,10 +126,10 @@ func (s *store) protectLastWorking(
 		return id, nil
 	case err != nil:
 		return "", withHint(fmt.Errorf("cannot find out whether AWSPREVIOUS works: %w", err), "--force stores nevertheless")
-	case previous == nil || s.verified && previous.SameCredentials(version):
+	case previous == nil || s.verified && previous.SameCredentials(s.version):
 		return "", nil
 	}
-	bothRefused, problem := s.currentProblem(ctx, secret, version, previous)
+	bothRefused, problem := s.currentProblem(ctx, secret, previous)
 	if problem == nil || bothRefused || isRefused(s.login.verify(ctx, previous)) {
 		return "", nil
 	}
@@ -150,7 +148,7 @@ func (s *store) protectLastWorking(
 // currentProblem returns no problem if AWSCURRENT is known to work, or else the reason why not. It also reports whether
 // AWSPREVIOUS has the same credentials and both are refused.
 func (s *store) currentProblem(
-	ctx context.Context, secret *appsecret.Secret, version, previous *appsecret.Version,
+	ctx context.Context, secret *appsecret.Secret, previous *appsecret.Version,
 ) (bothRefused bool, problem error) {
 	current, err := s.readUsable(ctx, secret, secret.VersionWithLabel(appsecret.Current))
 	switch {
@@ -158,7 +156,7 @@ func (s *store) currentProblem(
 		return false, err
 	case current == nil:
 		return false, errors.New("its value is not usable")
-	case s.verified && current.SameCredentials(version):
+	case s.verified && current.SameCredentials(s.version):
 		return false, nil
 	}
 	problem = s.login.verify(ctx, current)
