@@ -93,13 +93,12 @@ func (w *harness) tls() *httptest.Server {
 	return server
 }
 
-// overTLS routes requests for AWS's own address to the API, and accepts its certificate for the name.
-func (w *harness) overTLS(name string) {
+// overTLS routes requests for AWS's own addresses to the API, whose certificate is for example.com. The client expects
+// a certificate for serverName; if that is empty, for the host of the request.
+func (w *harness) overTLS(serverName string) {
 	server := w.tls()
 	transport := server.Client().Transport.(*http.Transport)
-	if strings.HasSuffix(strings.TrimSuffix(name, "/v1"), "amazonaws.com") {
-		transport.TLSClientConfig.ServerName = "example.com"
-	}
+	transport.TLSClientConfig.ServerName = serverName
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if strings.HasSuffix(address, ".amazonaws.com:443") {
 			address = server.Listener.Addr().String()
@@ -147,14 +146,14 @@ var apiSetups = []setup{
 	{name: "AWS_REGION differs from the region in the address", change: func(w *harness) {
 		w.setRegion("eu-west-1")
 		w.config.URL = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/v1"
-		w.overTLS(w.config.URL)
+		w.overTLS("example.com")
 	}, cause: "address", status: doctor.Warning, found: "is in us-east-1, but AWS_REGION is eu-west-1",
 		fix: "AWS_REGION=us-east-1"},
 	{name: "an untrusted certificate", as: caller, change: func(w *harness) { w.config.URL = w.tls().URL + "/v1" },
 		cause: "reachable", found: "certificate", fix: "trust its certificate authority"},
 	{name: "a certificate for another host", as: caller, change: func(w *harness) {
 		w.config.URL = "https://a1b2c3.execute-api.us-east-1.amazonaws.com/v1"
-		w.overTLS("https://example.com")
+		w.overTLS("")
 	}, cause: "reachable", found: "certificate", fix: "another server answers in place of a1b2c3.execute-api"},
 	{name: "a host name that does not resolve", as: caller, change: func(w *harness) {
 		w.config.URL = "https://a1b2c4.execute-api.us-east-1.amazonaws.com/v1"
