@@ -73,8 +73,7 @@ func (r *blockRunner) run(t *testing.T, b mdtest.Block) {
 	).Replace(b.Text)
 	shell := r.shell(t, text)
 	shell.Env = append(shell.Env, "TOKEN="+strings.TrimSpace(string(token)))
-	key, consumerSecret := r.App.Credentials() // for a command that prompts for them
-	shell.Stdin = strings.NewReader(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, consumerSecret))
+	shell.Stdin = strings.NewReader(r.credentialsJSON()) // for a command that prompts for them
 	if output, err := shell.CombinedOutput(); err != nil {
 		shown := string(output)
 		for _, secret := range r.Org.Secrets() {
@@ -92,10 +91,7 @@ func (r *blockRunner) shell(t *testing.T, text string) *exec.Cmd {
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", text)
 	cmd.Dir = r.dir
-	cmd.Env = os.Environ()
-	for name, value := range r.env(ownerKey) {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
+	cmd.Env = r.environ(ownerKey)
 	return cmd
 }
 
@@ -105,9 +101,8 @@ func (r *blockRunner) prepare(t *testing.T, b mdtest.Block, secret *appsecret.Se
 	var err error
 	switch {
 	case strings.Contains(b.Text, "credentials.json"): // an administrator has regenerated the credentials
-		key, consumerSecret := r.App.Regenerate()
-		text := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q}`, key, consumerSecret)
-		err = os.WriteFile(filepath.Join(r.dir, "credentials.json"), []byte(text), 0o600)
+		r.App.Regenerate()
+		err = os.WriteFile(filepath.Join(r.dir, "credentials.json"), []byte(r.credentialsJSON()), 0o600)
 	case b.Heading == "A rotation is stuck":
 		r.Org.InjectFault(sfoauthtest.Promote, sfoauthtest.Maintenance(), 0)
 		_, err = startRotation(t.Context(), r.Secrets, prefix+"crm")

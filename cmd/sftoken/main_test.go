@@ -77,6 +77,15 @@ func (s *testStack) env(p localaws.Principal) map[string]string {
 	}
 }
 
+// environ returns the whole environment of a process that p starts.
+func (s *testStack) environ(p localaws.Principal) []string {
+	environ := os.Environ()
+	for name, value := range s.env(p) {
+		environ = append(environ, name+"="+value)
+	}
+	return environ
+}
+
 // secret returns the secret of the app crm.
 func (s *testStack) secret(t *testing.T) *appsecret.Secret {
 	t.Helper()
@@ -108,10 +117,7 @@ func (s *testStack) command(
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "sftoken", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
-	cmd.Env = os.Environ()
-	for name, value := range s.env(p) {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
+	cmd.Env = s.environ(p)
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func (s *testStack) labelled(t *testing.T, label string) string {
 
 // rotating switches rotation on, with step as the rotate function.
 func (v *fakeSecrets) rotating(step func(context.Context) error) {
-	v.t.Helper()
+	v.T.Helper()
 	v.rotate = func(context.Context, []byte) ([]byte, error) { return nil, errors.New("not yet") }
 	v.switchOnRotation()
 	synctest.Wait()
@@ -55,16 +55,16 @@ func TestRotateCompromisedInterrupted(t *testing.T) {
 				if c.slow != "" {
 					v.AWS.InjectFault(c.slow, localaws.Fault{Delay: 20 * time.Second}, 1)
 				}
-				ctx, interrupt := context.WithCancel(v.t.Context())
+				ctx, interrupt := context.WithCancel(v.T.Context())
 				time.AfterFunc(c.after, interrupt)
 				begun, r := time.Now(), v.rotation()
 				err := r.rotateCompromised(ctx)
 				if took := time.Since(begun); took > c.after+cleanupTimeout {
-					v.t.Errorf("it took %v", took)
+					v.T.Errorf("it took %v", took)
 				}
-				marked := v.secret().VersionWithLabel("COMPROMISED")
+				marked := v.VersionWithLabel("COMPROMISED")
 				if err == nil || c.makes != (marked == r.Leaked) || !c.makes && marked != "" || r.Compromised != c.makes {
-					v.t.Errorf("%v; COMPROMISED is on %q", err, marked)
+					v.T.Errorf("%v; COMPROMISED is on %q", err, marked)
 				}
 				time.Sleep(10 * time.Minute) // until all is at rest
 				synctest.Wait()
@@ -78,13 +78,13 @@ func TestRotateCompromisedAgain(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		v.put("made", "AWSCURRENT")
 		v.rotating(func(context.Context) error { return errors.New("down") })
-		v.move("COMPROMISED", v.secret().VersionWithLabel("AWSCURRENT"))
+		v.move("COMPROMISED", v.Current())
 		r := v.rotation()
 		r.timeout = 10 * time.Second
-		err := r.rotateCompromised(v.t.Context())
+		err := r.rotateCompromised(v.T.Context())
 		if err == nil || strings.Contains(err.Error(), "no longer labelled") || !r.Compromised ||
 			!v.secret().HasLabel(r.Leaked, "COMPROMISED") {
-			v.t.Errorf("labelled: %t, %v", r.Compromised, err)
+			v.T.Errorf("labelled: %t, %v", r.Compromised, err)
 		}
 		synctest.Wait()
 	})
@@ -96,19 +96,19 @@ func TestCompromisedIsCurrent(t *testing.T) {
 		v.put("made", "AWSCURRENT")
 		r := v.rotation()
 		r.Leaked = r.secret.VersionWithLabel("AWSPREVIOUS")
-		if r.compromisedIsCurrent(v.t.Context()) {
-			v.t.Error("other credentials are taken for the current ones")
+		if r.compromisedIsCurrent(v.T.Context()) {
+			v.T.Error("other credentials are taken for the current ones")
 		}
 		v.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
-		if !r.compromisedIsCurrent(v.t.Context()) {
-			v.t.Error("unreadable credentials are taken for others")
+		if !r.compromisedIsCurrent(v.T.Context()) {
+			v.T.Error("unreadable credentials are taken for others")
 		}
 		v.AWS.ClearFaults()
 		v.put("made", "AWSCURRENT")
 		r.secret = v.secret()
 		r.Leaked = r.secret.VersionWithLabel("AWSPREVIOUS")
-		if !r.compromisedIsCurrent(v.t.Context()) {
-			v.t.Error("the current credentials in another version are taken for others")
+		if !r.compromisedIsCurrent(v.T.Context()) {
+			v.T.Error("the current credentials in another version are taken for others")
 		}
 	})
 }
@@ -122,16 +122,16 @@ func TestRotateReportsStall(t *testing.T) {
 		r := v.rotation()
 		r.timeout, r.progress = 5*time.Minute, stderr
 		begun := time.Now()
-		err := r.rotate(v.t.Context())
+		err := r.rotate(v.T.Context())
 		if took := time.Since(begun); took < 5*time.Minute || took > 5*time.Minute+time.Second || err == nil ||
 			!strings.Contains(err.Error(), "no result after 5m0s") {
-			v.t.Errorf("after %v: %v", took, err)
+			v.T.Errorf("after %v: %v", took, err)
 		}
 		text := strings.Join(strings.Fields(stderr.String()), " ")
 		if strings.Count(text, "Nothing has changed for a minute") != 1 ||
 			!strings.Contains(text, "has made no new credentials") || !strings.Contains(text, "log of sftoken-rotate") ||
 			!strings.Contains(text, "`sftoken doctor crm`") {
-			v.t.Errorf("stderr: %q", text)
+			v.T.Errorf("stderr: %q", text)
 		}
 		synctest.Wait()
 	})
@@ -139,13 +139,13 @@ func TestRotateReportsStall(t *testing.T) {
 
 func TestWaitTimeout(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
-		s := v.store(v.t.Context(), "CANDIDATE", credentialsJSON("staged"))
+		s := v.store(v.T.Context(), "CANDIDATE", credentialsJSON("staged"))
 		version, err := s.store("")
 		v.Must(err)
 		begun := time.Now()
 		if _, err := s.waitForResult(version, 90*time.Second); err == nil ||
 			!strings.Contains(err.Error(), "no result after 1m30s") || time.Since(begun) != 90*time.Second {
-			v.t.Errorf("after %v: %v", time.Since(begun), err)
+			v.T.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		v.put("made", "AWSCURRENT")
 		v.rotating(func(context.Context) error { return nil })
@@ -153,9 +153,9 @@ func TestWaitTimeout(t *testing.T) {
 		r := v.rotation()
 		r.timeout = time.Minute
 		begun = time.Now()
-		if err := r.rotate(v.t.Context()); err == nil ||
+		if err := r.rotate(v.T.Context()); err == nil ||
 			!strings.Contains(err.Error(), "no response from Secrets Manager within 1m0s") || time.Since(begun) != time.Minute {
-			v.t.Errorf("after %v: %v", time.Since(begun), err)
+			v.T.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()

@@ -23,7 +23,6 @@ import (
 // fakeSecrets is a Secrets Manager with the secret of crm. Only the test reacts to changes.
 type fakeSecrets struct {
 	*simtest.Harness
-	t      *testing.T
 	rotate localaws.Invoker
 }
 
@@ -32,7 +31,7 @@ func runSynctest(t *testing.T, test func(v *fakeSecrets)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &fakeSecrets{t: t}
+		v := &fakeSecrets{}
 		v.Harness = simtest.New(t, simtest.Options{NoSecret: true, AWS: localaws.SecretsManagerConfig{
 			Functions: map[string]localaws.Invoker{rotateARN: func(ctx context.Context, b []byte) ([]byte, error) {
 				return v.rotate(ctx, b)
@@ -59,30 +58,30 @@ func credentialsJSON(name string) string {
 	return string(value)
 }
 
-func (v *fakeSecrets) put(name, label string) { v.t.Helper(); v.Store(credentialsOfName(name), label) }
+func (v *fakeSecrets) put(name, label string) { v.T.Helper(); v.Store(credentialsOfName(name), label) }
 
 func (v *fakeSecrets) secret() *appsecret.Secret {
-	v.t.Helper()
-	secret, err := appsecret.Open(v.t.Context(), v.Secrets, prefix, prefix+"crm")
+	v.T.Helper()
+	secret, err := appsecret.Open(v.T.Context(), v.Secrets, prefix, prefix+"crm")
 	v.Must(err)
 	return secret
 }
 
 // move moves a label to a version, or removes it if the version is empty.
 func (v *fakeSecrets) move(label, to string) {
-	v.t.Helper()
+	v.T.Helper()
 	s := v.secret()
 	if to == "" {
-		v.Must(s.RemoveLabel(v.t.Context(), label, s.VersionWithLabel(label)))
+		v.Must(s.RemoveLabel(v.T.Context(), label, s.VersionWithLabel(label)))
 	} else {
-		v.Must(s.MoveLabel(v.t.Context(), label, to))
+		v.Must(s.MoveLabel(v.T.Context(), label, to))
 	}
 }
 
 // switchOnRotation switches rotation on, which starts one.
 func (v *fakeSecrets) switchOnRotation() {
-	v.t.Helper()
-	_, err := v.Secrets.RotateSecret(v.t.Context(), &secretsmanager.RotateSecretInput{
+	v.T.Helper()
+	_, err := v.Secrets.RotateSecret(v.T.Context(), &secretsmanager.RotateSecretInput{
 		SecretId: aws.String(prefix + "crm"), RotationLambdaARN: aws.String(rotateARN),
 	})
 	v.Must(err)
@@ -136,7 +135,7 @@ func TestWaitForResult(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			runSynctest(t, func(v *fakeSecrets) {
-				s := v.store(v.t.Context(), appsecret.Candidate, credentialsJSON("staged"))
+				s := v.store(v.T.Context(), appsecret.Candidate, credentialsJSON("staged"))
 				version, err := s.store("")
 				v.Must(err)
 				go func() {
@@ -146,10 +145,10 @@ func TestWaitForResult(t *testing.T) {
 				begun := time.Now()
 				label, err := s.waitForResult(version, defaultWait)
 				if label != c.label || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
-					v.t.Errorf("%q, %v", label, err)
+					v.T.Errorf("%q, %v", label, err)
 				}
 				if took := time.Since(begun); took > 2*time.Minute && name != "never tried" {
-					v.t.Errorf("it took %v", took)
+					v.T.Errorf("it took %v", took)
 				}
 				synctest.Wait()
 			})
@@ -160,7 +159,7 @@ func TestWaitForResult(t *testing.T) {
 func TestWaitInterrupted(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		for _, at := range []time.Duration{time.Second, 3 * time.Second} { // between two requests; during one
-			ctx, cancel := context.WithCancel(v.t.Context())
+			ctx, cancel := context.WithCancel(v.T.Context())
 			s := v.store(ctx, appsecret.Candidate, credentialsJSON("staged"))
 			version, err := s.store("")
 			v.Must(err)
@@ -170,7 +169,7 @@ func TestWaitInterrupted(t *testing.T) {
 			time.AfterFunc(at, cancel)
 			if label, err := s.waitForResult(version, defaultWait); label != "" || err == nil ||
 				!strings.Contains(err.Error(), "stopped waiting, but the rotate function continues") {
-				v.t.Errorf("%q, %v", label, err)
+				v.T.Errorf("%q, %v", label, err)
 			}
 		}
 	})
@@ -192,16 +191,16 @@ func (c *changingReader) Read(b []byte) (int, error) {
 
 func TestPutKeepsCredentialsRotatedDuringInput(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
-		s := v.store(v.t.Context(), appsecret.Current, "")
+		s := v.store(v.T.Context(), appsecret.Current, "")
 		s.cmd.SetIn(&changingReader{strings.NewReader(`{"allowedPrincipals":["222222222222"]}`),
 			func() { v.put("rotated", "AWSCURRENT") }})
 		_, err := s.store("")
 		v.Must(err)
 		secret := v.secret()
-		current, err := secret.Read(v.t.Context(), secret.VersionWithLabel("AWSCURRENT"))
+		current, err := secret.Read(v.T.Context(), secret.VersionWithLabel("AWSCURRENT"))
 		v.Must(err)
 		if current.ConsumerKey != "rotated" || current.AllowedPrincipals == nil {
-			v.t.Errorf("the credentials %q are stored", current.ConsumerKey)
+			v.T.Errorf("the credentials %q are stored", current.ConsumerKey)
 		}
 	})
 }
@@ -209,12 +208,12 @@ func TestPutKeepsCredentialsRotatedDuringInput(t *testing.T) {
 // A version that becomes current after the last load must not become AWSPREVIOUS unseen.
 func TestPutNoticesAnotherVersion(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
-		s := v.store(v.t.Context(), appsecret.Current, credentialsJSON("mine"))
+		s := v.store(v.T.Context(), appsecret.Current, credentialsJSON("mine"))
 		v.AWS.InjectFault("DescribeSecret", localaws.Fault{Delay: time.Second}, 0) // twice to load, once to check
 		time.AfterFunc(2500*time.Millisecond, func() { v.put("another", "AWSCURRENT") })
 		_, err := s.store("")
 		if err == nil || !strings.Contains(err.Error(), "another version has become AWSCURRENT in the meantime") {
-			v.t.Error(err)
+			v.T.Error(err)
 		}
 	})
 }
@@ -222,18 +221,18 @@ func TestPutNoticesAnotherVersion(t *testing.T) {
 // Ctrl-C must interrupt the read of a silent pipe.
 func TestInputInterrupted(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
-		ctx, cancel := context.WithCancel(v.t.Context())
+		ctx, cancel := context.WithCancel(v.T.Context())
 		s := v.store(ctx, appsecret.Current, "")
 		silent, end := io.Pipe()
 		defer end.Close()
 		s.cmd.SetIn(silent)
 		time.AfterFunc(time.Second, cancel)
-		before := v.secret().VersionWithLabel("AWSCURRENT")
+		before := v.Current()
 		if _, err := s.store(""); err == nil || !strings.Contains(err.Error(), "nothing was stored: interrupted") {
-			v.t.Error(err)
+			v.T.Error(err)
 		}
-		if after := v.secret().VersionWithLabel("AWSCURRENT"); after != before {
-			v.t.Error("something is stored")
+		if after := v.Current(); after != before {
+			v.T.Error("something is stored")
 		}
 	})
 }
@@ -243,8 +242,7 @@ func TestRotateAbandonedForAPerson(t *testing.T) {
 		v.put("staged", "CANDIDATE")
 		v.rotate = func(context.Context, []byte) ([]byte, error) { // rejects a candidate as the rotate function does
 			time.Sleep(5 * time.Second)
-			s := v.secret()
-			if holder := s.VersionWithLabel("CANDIDATE"); holder != "" {
+			if holder := v.VersionWithLabel("CANDIDATE"); holder != "" {
 				v.move("REJECTED", holder)
 				v.move("CANDIDATE", "")
 				v.move("AWSPENDING", "")
@@ -253,17 +251,17 @@ func TestRotateAbandonedForAPerson(t *testing.T) {
 		}
 		r := v.rotation()
 		begun := time.Now()
-		if err := r.rotate(v.t.Context()); err == nil ||
+		if err := r.rotate(v.T.Context()); err == nil ||
 			!strings.Contains(userMessage(err), "rotation is not switched on for the secret\nhint: set RotationSchedule") {
-			v.t.Errorf("without a rotation: %v", err)
+			v.T.Errorf("without a rotation: %v", err)
 		}
 		v.switchOnRotation()
-		if err := r.rotate(v.t.Context()); err == nil || !strings.Contains(err.Error(), "the rotation was abandoned") ||
+		if err := r.rotate(v.T.Context()); err == nil || !strings.Contains(err.Error(), "the rotation was abandoned") ||
 			!strings.Contains(err.Error(), "a person must make new credentials") {
-			v.t.Errorf("after the refusal: %v", err)
+			v.T.Errorf("after the refusal: %v", err)
 		}
 		if took := time.Since(begun); took > time.Minute {
-			v.t.Errorf("it took %v", took)
+			v.T.Errorf("it took %v", took)
 		}
 		synctest.Wait()
 	})
@@ -281,12 +279,12 @@ func TestRotateCompromisedInNewVersion(t *testing.T) {
 		time.AfterFunc(3*time.Second, func() { v.put("made", "AWSCURRENT") })
 		time.AfterFunc(9*time.Second, func() {
 			v.put("new", "AWSCURRENT")
-			last = v.secret().VersionWithLabel("AWSCURRENT")
+			last = v.Current()
 		})
-		err := r.rotateCompromised(v.t.Context())
+		err := r.rotateCompromised(v.T.Context())
 		synctest.Wait() // for the stored version too
 		if err != nil || r.Current != last {
-			v.t.Errorf("%v; %q is AWSCURRENT, and not %q", err, r.Current, last)
+			v.T.Errorf("%v; %q is AWSCURRENT, and not %q", err, r.Current, last)
 		}
 	})
 }
@@ -298,7 +296,7 @@ func TestRotateRestartsAbandonedRotation(t *testing.T) {
 		steps := 0
 		v.rotate = func(context.Context, []byte) ([]byte, error) {
 			if steps++; steps <= 2 {
-				v.move("AWSPENDING", v.secret().VersionWithLabel("AWSCURRENT"))
+				v.move("AWSPENDING", v.Current())
 				return nil, errors.New("abandoned")
 			}
 			v.put("new", "AWSCURRENT")
@@ -307,8 +305,8 @@ func TestRotateRestartsAbandonedRotation(t *testing.T) {
 		v.switchOnRotation()
 		synctest.Wait()
 		r := v.rotation()
-		if err := r.rotate(v.t.Context()); err != nil || r.Current != v.secret().VersionWithLabel("AWSCURRENT") {
-			v.t.Errorf("%v; %q is AWSCURRENT", err, r.Current)
+		if err := r.rotate(v.T.Context()); err != nil || r.Current != v.Current() {
+			v.T.Errorf("%v; %q is AWSCURRENT", err, r.Current)
 		}
 		synctest.Wait()
 	})
@@ -317,21 +315,21 @@ func TestRotateRestartsAbandonedRotation(t *testing.T) {
 // A rotation can use a candidate, but not after a leak: one that was staged before may have leaked as well.
 func TestCheckRotatable(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
-		if err := checkRotatable(v.t.Context(), v.secret(), false); err == nil ||
+		if err := checkRotatable(v.T.Context(), v.secret(), false); err == nil ||
 			!strings.Contains(userMessage(err), "secret stage crm --wait") {
-			v.t.Error(err)
+			v.T.Error(err)
 		}
 		v.put("staged", "CANDIDATE")
-		if err := checkRotatable(v.t.Context(), v.secret(), false); err != nil {
-			v.t.Error(err)
+		if err := checkRotatable(v.T.Context(), v.secret(), false); err != nil {
+			v.T.Error(err)
 		}
-		if err := checkRotatable(v.t.Context(), v.secret(), true); err == nil ||
+		if err := checkRotatable(v.T.Context(), v.secret(), true); err == nil ||
 			!strings.Contains(userMessage(err), "sftoken revoke crm") {
-			v.t.Errorf("compromised: %v", err)
+			v.T.Errorf("compromised: %v", err)
 		}
 		v.put("made", "AWSCURRENT")
-		if err := checkRotatable(v.t.Context(), v.secret(), true); err != nil {
-			v.t.Errorf("self-rotating: %v", err)
+		if err := checkRotatable(v.T.Context(), v.secret(), true); err != nil {
+			v.T.Errorf("self-rotating: %v", err)
 		}
 	})
 }
@@ -339,21 +337,21 @@ func TestCheckRotatable(t *testing.T) {
 func TestPutFirstVersion(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		for _, label := range []string{appsecret.Candidate, appsecret.Current} {
-			s := v.store(v.t.Context(), label, credentialsJSON("first"))
+			s := v.store(v.T.Context(), label, credentialsJSON("first"))
 			s.app, s.name = "erp", prefix+"erp"
 			_, err := s.store("")
 			if label == appsecret.Candidate && (err == nil || !strings.Contains(userMessage(err),
 				"create it first with `sftoken secret put erp --create`")) || label == appsecret.Current && err != nil {
-				v.t.Errorf("%s: %v", label, err)
+				v.T.Errorf("%s: %v", label, err)
 			}
 		}
-		_, err := v.Secrets.CreateSecret(v.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "empty")})
+		_, err := v.Secrets.CreateSecret(v.T.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(prefix + "empty")})
 		v.Must(err)
 		// A template may create a secret without a value.
-		s := v.store(v.t.Context(), appsecret.Current, credentialsJSON("first"))
+		s := v.store(v.T.Context(), appsecret.Current, credentialsJSON("first"))
 		s.app, s.name = "empty", prefix+"empty"
 		if _, err := s.store(""); err != nil {
-			v.t.Error(err)
+			v.T.Error(err)
 		}
 	})
 }
@@ -387,19 +385,19 @@ func TestProtectLastWorking(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			runSynctest(t, func(v *fakeSecrets) {
 				v.put("second", appsecret.Current)
-				previous := v.secret().VersionWithLabel(appsecret.Previous)
+				previous := v.VersionWithLabel(appsecret.Previous)
 				c.change(v, previous)
-				s := v.store(v.t.Context(), appsecret.Current, "")
+				s := v.store(v.T.Context(), appsecret.Current, "")
 				s.verified, s.login.httpClient = c.verified, &http.Client{Transport: noNetwork{}}
 				var err error
 				s.version, err = appsecret.Parse("", credentialsJSON(c.version))
 				v.Must(err)
-				keep, err := s.protectLastWorking(v.t.Context(), v.secret())
+				keep, err := s.protectLastWorking(v.T.Context(), v.secret())
 				if c.keep != (keep == previous) || !c.keep && keep != "" {
-					v.t.Errorf("keeps %q", keep)
+					v.T.Errorf("keeps %q", keep)
 				}
 				if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
-					v.t.Error(err)
+					v.T.Error(err)
 				}
 			})
 		})
