@@ -129,7 +129,7 @@ func readmeGo(cfg aws.Config, api string) (*http.Response, error) {
 func TestReadmeGo(t *testing.T) {
 	t.Parallel()
 	s := newTestStack(t, io.Discard)
-	cfg := aws.Config{Region: region, Credentials: credentialsOf(billingKey)}
+	cfg := aws.Config{Region: region, Credentials: billingKey.Credentials()}
 	resp, err := readmeGo(cfg, s.URL)
 	must(t, err)
 	defer resp.Body.Close()

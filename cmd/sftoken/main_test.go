@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -135,10 +133,6 @@ func serveAPI(t *testing.T, h http.HandlerFunc) {
 	t.Cleanup(server.Close)
 	s := &testStack{&stack.Stack{URL: server.URL + "/v1", AWSURL: server.URL}}
 	s.useKey(t, billingKey)
-}
-
-func credentialsOf(p localaws.Principal) aws.CredentialsProvider {
-	return credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)
 }
 
 // must fails the test if err is not nil.

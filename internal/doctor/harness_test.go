@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
@@ -95,10 +94,7 @@ func newHarness(t *testing.T, config sfoauthtest.Config, settings map[string]str
 	w.startAWS(settings)
 	w.config = doctor.Config{
 		Load: func(context.Context) (aws.Config, error) {
-			return aws.Config{
-				Region: region, BaseEndpoint: &w.awsURL,
-				Credentials: credentials.NewStaticCredentialsProvider(w.as.AccessKeyID, w.as.SecretAccessKey, w.as.SessionToken),
-			}, nil
+			return aws.Config{Region: region, BaseEndpoint: &w.awsURL, Credentials: w.as.Credentials()}, nil
 		},
 		URL: w.api() + "/v1", App: "crm", Prefix: prefix, Hosts: sfoauth.AllowedHosts{host(w.orgURL)},
 		Timeout: 5 * time.Second,
@@ -157,8 +153,7 @@ func (w *harness) startAWS(settings map[string]string) {
 	maps.Copy(env, settings)
 	w.token = function(stack.TokenMain)
 	w.secrets = secretsmanager.New(secretsmanager.Options{
-		Region: region, BaseEndpoint: &w.awsURL, Credentials: credentials.NewStaticCredentialsProvider(owner.AccessKeyID,
-			owner.SecretAccessKey, ""),
+		Region: region, BaseEndpoint: &w.awsURL, Credentials: owner.Credentials(),
 	})
 }
 

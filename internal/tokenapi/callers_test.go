@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
@@ -53,10 +52,7 @@ func newCallers(h *harness, processes int) (*callers, []*http.Client) {
 			return h.handler.Invoke(ctx, event)
 		},
 	})
-	config := aws.Config{
-		Region:      "us-east-1",
-		Credentials: credentials.NewStaticCredentialsProvider(role.AccessKeyID, role.SecretAccessKey, role.SessionToken),
-	}
+	config := aws.Config{Region: "us-east-1", Credentials: role.Credentials()}
 	var clients []*http.Client
 	for range processes {
 		wire := h.Network.Client()

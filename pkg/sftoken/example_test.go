@@ -111,7 +111,7 @@ func deployment() (apiURL string, cfg aws.Config, stop func()) {
 			}), nil
 		},
 	})
-	return api.URL + "/v1", aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}, func() {
+	return api.URL + "/v1", aws.Config{Region: "us-east-1", Credentials: billing.Credentials()}, func() {
 		api.Close()
 		salesforce.Close()
 	}

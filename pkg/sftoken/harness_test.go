@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
@@ -81,17 +80,13 @@ func newHarness(t *testing.T) *harness {
 	return h
 }
 
-func credentialsOf(p localaws.Principal) aws.CredentialsProvider {
-	return credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)
-}
-
 // source returns a source of the app's tokens, with billing's credentials.
 func (h *harness) source(app string) *sftoken.TokenSource {
 	return h.sourceAt("http://"+apiHost+"/v1/", app) // a trailing slash is ignored
 }
 
 func (h *harness) sourceAt(url, app string) *sftoken.TokenSource {
-	config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}
+	config := aws.Config{Region: "us-east-1", Credentials: billing.Credentials()}
 	return sftoken.NewTokenSource(config, url, app, sftoken.WithHTTPClient(h.client))
 }
 

@@ -202,7 +202,7 @@ func TestWrongServer(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
 	server.Config.ErrorLog = log.New(&tries, "", 0)
 	server.StartTLS()
-	config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}
+	config := aws.Config{Region: "us-east-1", Credentials: billing.Credentials()}
 	_, err := sftoken.NewTokenSource(config, server.URL, "crm").Fetch(t.Context())
 	server.Close()
 	if err == nil || !strings.Contains(err.Error(), "certificate") || tries.Load() > 1 {

@@ -230,7 +230,7 @@ func TestRegionAndAddress(t *testing.T) {
 				host, port, _ = strings.Cut(strings.TrimSuffix(rest, "/v1"), ":")
 			}
 			h.Serve(host+":"+port, h)
-			config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(billing)}
+			config := aws.Config{Region: "us-east-1", Credentials: billing.Credentials()}
 			source := sftoken.NewTokenSource(config, address, "crm", append(options, sftoken.WithHTTPClient(h.client))...)
 			if _, err := source.Fetch(t.Context()); err != nil {
 				t.Errorf("%s: %v", address, err)
@@ -242,7 +242,7 @@ func TestRegionAndAddress(t *testing.T) {
 func TestInvalidArguments(t *testing.T) {
 	t.Parallel()
 	with := func(c aws.CredentialsProvider) aws.Config { return aws.Config{Region: "us-east-1", Credentials: c} }
-	good := with(credentialsOf(billing))
+	good := with(billing.Credentials())
 	const address = "https://api.example/v1"
 	for want, source := range map[string]*sftoken.TokenSource{
 		"must be a URL, like":       sftoken.NewTokenSource(good, "", "crm"),
@@ -289,7 +289,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		h.Must(err)
 		wrong := billing
 		wrong.SecretAccessKey = "another-secret"
-		config := aws.Config{Region: "us-east-1", Credentials: credentialsOf(wrong)}
+		config := aws.Config{Region: "us-east-1", Credentials: wrong.Credentials()}
 		source = sftoken.NewTokenSource(config, "http://"+apiHost+"/v1", "crm", sftoken.WithHTTPClient(h.client))
 		_, refused := source.Fetch(t.Context())
 		h.respondWith(slices.Repeat([]func(http.ResponseWriter){closeConn}, 20)...)

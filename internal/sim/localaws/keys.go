@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
 // Principal is the owner of an access key.
@@ -27,6 +28,11 @@ type Principal struct {
 	// Invoke are the API methods that the identity policy allows: METHOD/path, with * for any characters, such as
 	// "GET/tokens/crm". Nil: none.
 	Invoke []string
+}
+
+// Credentials returns a provider of p's key, for the SDK.
+func (p Principal) Credentials() aws.CredentialsProvider {
+	return credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)
 }
 
 // Keys are access keys of any accounts. It is safe for concurrent use.

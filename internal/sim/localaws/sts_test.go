@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 )
@@ -22,7 +21,7 @@ func callerIdentityOf(t *testing.T, s *STS, p Principal, region string) (*sts.Ge
 	t.Cleanup(server.Close)
 	client := sts.New(sts.Options{
 		Region: region, BaseEndpoint: &server.URL, Retryer: aws.NopRetryer{},
-		Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken),
+		Credentials: p.Credentials(),
 	})
 	return client.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 }
@@ -68,8 +67,7 @@ func TestSTSOtherRequests(t *testing.T) {
 	server := httptest.NewServer(&STS{Keys: NewKeys(billing), Region: "us-east-1"})
 	defer server.Close()
 	client := sts.New(sts.Options{
-		Region: "us-east-1", BaseEndpoint: &server.URL,
-		Credentials: credentials.NewStaticCredentialsProvider(billing.AccessKeyID, billing.SecretAccessKey, ""),
+		Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: billing.Credentials(),
 	})
 	_, err := client.GetSessionToken(t.Context(), &sts.GetSessionTokenInput{})
 	if refused, ok := errors.AsType[smithy.APIError](err); !ok || refused.ErrorCode() != "InvalidAction" {

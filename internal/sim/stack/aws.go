@@ -49,7 +49,7 @@ func (s *Stack) startAWS(c Config) (err error) {
 		return err
 	}
 	s.Secrets = secretsmanager.New(secretsmanager.Options{
-		Region: Region, BaseEndpoint: aws.String(s.AWSURL), Credentials: credentialsOf(s.Keys.Owner),
+		Region: Region, BaseEndpoint: aws.String(s.AWSURL), Credentials: s.Keys.Owner.Credentials(),
 	})
 	if c.NoFunctions {
 		return nil

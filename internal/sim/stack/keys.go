@@ -3,9 +3,6 @@ package stack
 import (
 	"crypto/rand"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 )
 
@@ -51,8 +48,4 @@ func RandomKeys() Keys {
 		}
 	}
 	return keys
-}
-
-func credentialsOf(p localaws.Principal) aws.CredentialsProvider {
-	return credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)
 }

@@ -111,7 +111,7 @@ func (s *Stack) SetClockOffset(d time.Duration) { s.clockOffset.Store(int64(d)) 
 
 // SourceFor returns a source of the crm app's tokens that signs as p.
 func (s *Stack) SourceFor(p localaws.Principal) *sftoken.TokenSource {
-	return sftoken.NewTokenSource(aws.Config{Region: Region, Credentials: credentialsOf(p)}, s.URL, "crm")
+	return sftoken.NewTokenSource(aws.Config{Region: Region, Credentials: p.Credentials()}, s.URL, "crm")
 }
 
 // WaitIdle waits until the rotate function has handled all events.
