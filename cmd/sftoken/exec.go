@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -36,9 +35,8 @@ valid gets another with "sftoken get". Signals are forwarded to the command.`,
   sftoken exec crm -- sh -c '
       printf "Authorization: Bearer %s" "$SF_ACCESS_TOKEN" |
       curl -H @- "$SF_INSTANCE_URL/services/data/v65.0/limits"'`,
-		Annotations: apiSections("").exits(map[int]string{
+		Annotations: apiSections(map[int]string{
 			0: "the command succeeded; otherwise the command's exit code, or:", exitFailed: "no token",
-			exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
 			exitCannotRun: "the command cannot be run", exitNotFound: "the command was not found",
 			exitSignal: "plus the number of the signal that ended the command",
 		}),
@@ -94,10 +92,7 @@ func runChild(child *exec.Cmd) error {
 // itself, even if some streams are redirected, and many programs take a second one as the order to quit without
 // cleaning up.
 func forwardSignals(signals <-chan os.Signal, to *os.Process, exited <-chan struct{}) {
-	atTerminal := slices.ContainsFunc([]*os.File{os.Stdin, os.Stdout, os.Stderr}, func(f *os.File) bool {
-		_, terminal := columns(f)
-		return terminal
-	})
+	atTerminal := isTerminal(os.Stdin) || isTerminal(os.Stdout) || isTerminal(os.Stderr)
 	for {
 		select {
 		case <-exited:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"slices"
@@ -35,11 +36,14 @@ func (f *apiFlags) add(cmd *cobra.Command) {
 
 const urlVariableHelp = "the API's address, if --url is not passed"
 
-// apiSections returns the sections of help of the commands that call the API.
-func apiSections(done string) sections {
-	return environment("SFTOKEN_URL", urlVariableHelp, awsVariables, awsMeaning).exits(map[int]string{
-		0: done, exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
-	})
+// apiSections returns the sections of help of a command that calls the API. The command's own meanings of exit codes
+// are added to the common ones, or replace them.
+func apiSections(own map[int]string) sections {
+	meanings := map[int]string{
+		0: "done", exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
+	}
+	maps.Copy(meanings, own)
+	return environment("SFTOKEN_URL", urlVariableHelp, awsVariables, awsMeaning).exits(meanings)
 }
 
 // address returns the API's address, or "" if it is not set.
@@ -116,7 +120,7 @@ API then introspects the token and replaces it if it is inactive.`,
   sftoken get crm -o header | curl -H @- \
       https://acme.my.salesforce.com/services/data/v65.0/limits
   eval "$(sftoken get crm -o env)"`,
-		Annotations:       apiSections("done"),
+		Annotations:       apiSections(nil),
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -217,7 +221,7 @@ Each instance of the token function caches its own token, and the request
 reaches only one of them. If the app's credentials are compromised, use
 "sftoken rotate APP --compromised", which reaches all of them.`,
 		Example:           `  sftoken revoke crm`,
-		Annotations:       apiSections("done: the API has no cached token"),
+		Annotations:       apiSections(map[int]string{0: "done: the API has no cached token"}),
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -18,7 +18,7 @@ var errInterrupted = errors.New("interrupted")
 // too. It returns nil if there is none.
 func inputTerminal(cmd *cobra.Command) *os.File {
 	in, ok := cmd.InOrStdin().(*os.File)
-	if _, shown := columns(cmd.ErrOrStderr()); !ok || !shown || !term.IsTerminal(int(in.Fd())) {
+	if !ok || !isTerminal(in) || !isTerminal(cmd.ErrOrStderr()) {
 		return nil
 	}
 	return in

@@ -24,24 +24,26 @@ type terminal struct {
 
 func newTerminal(w io.Writer) *terminal {
 	s := &terminal{Writer: w, width: 80}
-	if columns, terminal := columns(w); terminal {
+	if f, ok := w.(*os.File); ok && isTerminal(f) {
 		s.colored = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" // https://no-color.org
-		s.width = min(max(columns, 40), s.width)
+		s.width = min(max(columns(f), 40), s.width)
 	}
 	return s
 }
 
-// columns returns the width of the terminal w, and reports whether w is a terminal.
-func columns(w io.Writer) (int, bool) {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return 0, false
-	}
-	width, _, err := term.GetSize(int(f.Fd()))
+// isTerminal reports whether a stream is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// columns returns the width of a terminal.
+func columns(terminal *os.File) int {
+	width, _, err := term.GetSize(int(terminal.Fd()))
 	if err != nil || width == 0 {
-		width = 80
+		return 80
 	}
-	return width, true
+	return width
 }
 
 // SGR codes of the terminal's own colors, which suit its background.
@@ -127,7 +129,7 @@ type progress struct {
 }
 
 func newProgress(w io.Writer) *progress {
-	if _, terminal := columns(w); !terminal {
+	if !isTerminal(w) {
 		w = nil
 	}
 	return &progress{w: w}
