@@ -95,7 +95,7 @@ func (r *blockRunner) shell(t *testing.T, text string) *exec.Cmd {
 	return cmd
 }
 
-// prepare brings about the situation that the block is for.
+// prepare sets up the situation that the block assumes.
 func (r *blockRunner) prepare(t *testing.T, b mdtest.Block, secret *appsecret.Secret) {
 	t.Helper()
 	var err error

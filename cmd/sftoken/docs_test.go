@@ -94,7 +94,7 @@ func TestDocumentedExitCodes(t *testing.T) {
 	}
 }
 
-// TestReadmeExcerpt compares the README's output of `make run` with the demo's golden file.
+// TestReadmeExcerpt compares the README's excerpt of `sftoken demo` with the demo's golden file.
 func TestReadmeExcerpt(t *testing.T) {
 	golden, err := os.ReadFile("testdata/demo.golden")
 	must(t, err)
@@ -110,5 +110,5 @@ func TestReadmeExcerpt(t *testing.T) {
 		}
 		return
 	}
-	t.Error("the README has no output of make run")
+	t.Error("the README has no output of sftoken demo")
 }

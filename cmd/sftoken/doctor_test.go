@@ -147,7 +147,7 @@ func TestWrap(t *testing.T) {
 		{"\x1b[31mred\x1b[0m two", 7, []string{"\x1b[31mred\x1b[0m two"}},
 	} {
 		if got := wrap(c.text, c.width); fmt.Sprintf("%q", got) != fmt.Sprintf("%q", c.want) {
-			t.Errorf("fold(%q, %d) = %q, want %q", c.text, c.width, got, c.want)
+			t.Errorf("wrap(%q, %d) = %q, want %q", c.text, c.width, got, c.want)
 		}
 	}
 }

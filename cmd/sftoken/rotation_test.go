@@ -73,7 +73,7 @@ func TestRotateCompromisedInterrupted(t *testing.T) {
 	}
 }
 
-// A version that was labelled before the command keeps its label, and the command says nothing else.
+// A version that was labelled before the command keeps its label, and the error does not claim that it was removed.
 func TestRotateCompromisedAgain(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		v.put("made", "AWSCURRENT")

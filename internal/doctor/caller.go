@@ -92,7 +92,7 @@ func (s *session) identityError(err error) outcome {
 // unknownKeyFix returns what to do if AWS does not recognize the access key. Source of the rule about opt-in regions:
 // IAM User Guide, "Manage AWS STS in an AWS Region".
 func (s *session) unknownKeyFix() string {
-	fix := "the key was deleted or deactivated, or AWS_SESSION_TOKEN is missing or of another session. "
+	fix := "the key was deleted or deactivated, or AWS_SESSION_TOKEN is missing or belongs to another session. "
 	if s.temporary {
 		fix += "In an opt-in region, which an account must enable, a session from the global STS endpoint is not valid: " +
 			"set AWS_STS_REGIONAL_ENDPOINTS=regional. "

@@ -218,7 +218,7 @@ func (w *harness) change(fields map[string]any) {
 	w.put(value)
 }
 
-// put stores a value under labels; none: as the current one.
+// put stores a value under the labels; without labels, as AWSCURRENT.
 func (w *harness) put(value any, labels ...string) {
 	w.Helper()
 	_, err := w.secrets.PutSecretValue(w.Context(), &secretsmanager.PutSecretValueInput{

@@ -64,7 +64,7 @@ var salesforceSetups = []setup{
 		cause: "user", status: doctor.Warning, found: "503", fix: "the REST API accepts the token"},
 }
 
-// ago makes what store stores d old.
+// ago runs store while Secrets Manager's clock is d behind.
 func (w *harness) ago(d time.Duration, store func()) {
 	w.behind.Store(int64(d))
 	store()

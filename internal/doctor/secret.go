@@ -90,7 +90,7 @@ func (s *session) read(ctx context.Context) outcome {
 	case appsecret.IsKind(err, appsecret.Denied) && strings.Contains(err.Error(), "KMS"):
 		return skipped("you may not use the key that encrypts it: " + shortError(err))
 	case appsecret.IsKind(err, appsecret.Denied):
-		return skipped("you may not read it, which callers need not")
+		return skipped("you may not read it; callers do not need to")
 	case err != nil:
 		return skipped("cannot read from Secrets Manager: " + shortError(err))
 	case version.IsPlaceholder():

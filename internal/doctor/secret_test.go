@@ -162,7 +162,7 @@ var loginSetups = []setup{
 		found: "authentication failure", fix: "check the run-as user", also: []string{"token"}},
 	{name: "an org that is locked", change: func(w *harness) { w.org.SetLocked(true) },
 		cause: "login", found: "inactive_org", fix: "ask Salesforce", also: []string{"token"}},
-	{name: "the same, as a caller sees it", as: caller,
+	{name: "no run-as user, as a caller sees it", as: caller,
 		change: app(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true }), cause: "token",
 		found: "no client credentials user", fix: "set the run-as user"},
 	{name: "no logins left", change: func(*harness) {}, config: sfoauthtest.Config{LoginsPerHour: 1},
