@@ -81,7 +81,7 @@ func (r *run) handleLabel(ctx context.Context, secret *appsecret.Secret, e Label
 			return Outcome{}, err
 		}
 		out := Outcome{Action: "looked for the compromised credentials"}
-		err := out.add(r.deleteCompromised(ctx, secret))
+		err := r.deleteCompromised(ctx, secret, &out)
 		return out, err
 	default:
 		return Outcome{Action: "nothing: this label has no meaning here"}, nil
@@ -217,7 +217,7 @@ func (r *run) tryCurrent(ctx context.Context, secret *appsecret.Secret, id strin
 		return out, err
 	}
 	// A person, and not a rotation, may have replaced compromised credentials.
-	err := out.add(r.deleteCompromised(ctx, secret))
+	err := r.deleteCompromised(ctx, secret, &out)
 	return out, err
 }
 

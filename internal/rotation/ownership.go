@@ -80,46 +80,48 @@ func (r *run) isCompromised(ctx context.Context, secret *appsecret.Secret, versi
 }
 
 // deleteCompromised deletes the compromised credentials at Salesforce once they are not AWSCURRENT any more. Other
-// replaced credentials keep working for their 30 days. It returns what was done and what a person should know; both may
-// be empty.
-func (r *run) deleteCompromised(ctx context.Context, secret *appsecret.Secret) (action, warning string, err error) {
+// replaced credentials keep working for their 30 days. It adds what was done to out, and sets its warning if a person
+// should know something.
+func (r *run) deleteCompromised(ctx context.Context, secret *appsecret.Secret, out *Outcome) error {
 	id := secret.VersionWithLabel(appsecret.Compromised)
 	if id == "" {
-		return "", "", nil
+		return nil
 	}
 	current, err := r.reader().Read(ctx, secret.App, appsecret.Current)
 	if err != nil {
-		return "", "", err
+		return err
 	}
 	old, err := secret.Read(ctx, id)
 	switch {
 	case appsecret.IsKind(err, appsecret.Malformed):
-		return "", "the version labelled COMPROMISED does not name the credentials to delete: " + err.Error(), nil
+		out.Warning = "the version labelled COMPROMISED does not name the credentials to delete: " + err.Error()
+		return nil
 	case err != nil:
-		return "", "", err
+		return err
 	case equal(old.Credentials(), current.Credentials()): // in any spelling of baseUri
-		return "", "", nil
+		return nil
 	case !current.CanSelfRotate():
-		return "", "the compromised credentials cannot be deleted through Salesforce's API: delete them in Setup", nil
+		out.Warning = "the compromised credentials cannot be deleted through Salesforce's API: delete them in Setup"
+		return nil
 	}
 	at, err := r.fetchCredentials(ctx, secret, current)
 	if err != nil {
-		return "", "", err
+		return err
 	}
 	for _, p := range at.staged {
 		switch {
 		case equal(p.ConsumerCredentials, old.Credentials()):
 			deleted, err := at.remove(ctx, p)
 			if err != nil {
-				return action, warning, fmt.Errorf("deleting the compromised credentials at Salesforce: %w", err)
+				return fmt.Errorf("deleting the compromised credentials at Salesforce: %w", err)
 			}
 			if deleted {
-				action = "deleted the compromised credentials at Salesforce"
+				out.Action += "; deleted the compromised credentials at Salesforce"
 			}
 		case p.ConsumerKey == old.ConsumerKey:
-			warning = "the version labelled COMPROMISED has another consumer secret than Salesforce has for its consumer " +
-				"key: nothing was deleted; if the credentials have leaked, delete them in Setup"
+			out.Warning = "the version labelled COMPROMISED has another consumer secret than Salesforce has for its " +
+				"consumer key: nothing was deleted; if the credentials have leaked, delete them in Setup"
 		}
 	}
-	return action, warning, nil
+	return nil
 }

@@ -17,7 +17,6 @@
 package rotation
 
 import (
-	"cmp"
 	"errors"
 	"net/http"
 	"sync"
@@ -80,15 +79,6 @@ type Outcome struct {
 	Rejected   bool // credentials were tried and rejected, and the version is labelled REJECTED
 	RolledBack bool // AWSCURRENT has moved back to AWSPREVIOUS
 	LockedOut  bool // AWSCURRENT does not log in, and nothing could be done about it
-}
-
-// add adds what deleteCompromised has done, and returns its error.
-func (o *Outcome) add(action, warning string, err error) error {
-	if action != "" {
-		o.Action += "; " + action
-	}
-	o.Warning = cmp.Or(warning, o.Warning)
-	return err
 }
 
 // run is the handling of one event.

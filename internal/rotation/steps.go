@@ -39,7 +39,7 @@ func (r *run) step(ctx context.Context, e Step) (Outcome, error) {
 	}
 	out, err := r.perform(ctx, secret, e)
 	if err == nil && e.Name == "finishSecret" {
-		err = out.add(r.deleteCompromised(ctx, secret))
+		err = r.deleteCompromised(ctx, secret, &out)
 	}
 	out.App = secret.App
 	return out, err
