@@ -83,8 +83,9 @@ func (r *run) loginUntil(
 		} else {
 			return 0, err
 		}
-		return wait, fmt.Errorf("it is too early to judge the credentials, and this invocation has no time left to wait: %w",
-			opaqueError{err})
+		// The text alone: isPermanent must not match err.
+		return wait, fmt.Errorf("it is too early to judge the credentials, and this invocation has no time left to wait: %s",
+			err.Error())
 	})
 	if err != nil {
 		return nil, err

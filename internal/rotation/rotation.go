@@ -104,11 +104,6 @@ type permanentError struct{ error }
 
 func (e *permanentError) Unwrap() error { return e.error }
 
-// opaqueError keeps err's text but hides its type, so that isPermanent does not match it.
-type opaqueError struct{ err error }
-
-func (e opaqueError) Error() string { return e.err.Error() }
-
 // isPermanent reports whether err refuses the credentials, so that another attempt is of no use until a person changes
 // something. Salesforce refuses with an OAuth error code; a redirect or a web page may come from maintenance or a
 // proxy.
