@@ -43,8 +43,7 @@ func (at *orgCredentials) fetch(ctx context.Context) (err error) {
 	at.staged, err = at.ListStaged(ctx)
 	refused, ok := errors.AsType[*sfoauth.Error](err)
 	if ok && refused.Status == http.StatusNotFound && refused.Err == nil { // from the API itself and not a web page
-		at.staged = nil // IDs and permissions were sufficient for the primary credentials: no others exist
-		return nil
+		return nil // IDs and permissions were sufficient for the primary credentials: no others exist
 	}
 	if err != nil {
 		return withPermissionHint("reading the staged credentials", err)
