@@ -120,7 +120,7 @@ func TestSecretWriterCannotSpendAdminLogins(t *testing.T) {
 func TestComparisonsAreChargedToTheApp(t *testing.T) {
 	t.Parallel()
 	charged := func(t *testing.T, h *harness, compare func(r *rotation.Rotator)) {
-		r := h.rotator(h.Secrets, nil)
+		r := h.rotator(h.Secrets)
 		r.Logins = loginbudget.New(2, 0)
 		compare(r)
 		if r.Logins.Take("crm") == nil {
@@ -194,7 +194,7 @@ func TestRotationWithSmallLoginBudget(t *testing.T) {
 		t.Run(fmt.Sprint(b), func(t *testing.T) {
 			run(t, options{propagation: 10 * time.Minute}, func(_ *testing.T, h *harness) {
 				oldKey := h.key()
-				r := h.rotator(h.Secrets, nil)
+				r := h.rotator(h.Secrets)
 				r.Logins = loginbudget.New(b[0], b[1])
 				h.process.Load().invoke = h.handler(r).Invoke
 				_ = h.tryRotate()

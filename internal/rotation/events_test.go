@@ -161,7 +161,7 @@ func TestLaggingReads(t *testing.T) {
 				if c.action == "" {
 					e.Time = time.Now()
 				}
-				r := h.rotator(&laggingReads{Client: h.Secrets, before: before, stale: stale}, nil)
+				r := h.rotator(&laggingReads{Client: h.Secrets, before: before, stale: stale})
 				out, err := r.LabelMoved(t.Context(), e)
 				h.labels("AWSCURRENT", version)
 				if c.action != "" && (err != nil || out.Action != c.action) {

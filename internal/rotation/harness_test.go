@@ -158,21 +158,18 @@ func (h *harness) newProcess() *process {
 	transport := h.Network.Transport()
 	h.t.Cleanup(transport.CloseIdleConnections)
 	client := &http.Client{Transport: mortalTransport{p, transport}}
-	p.invoke = h.handler(h.rotator(h.SDK(client), client)).Invoke
+	sdk := h.SDK(client)
+	r := h.rotator(sdk)
+	r.Lister, r.HTTPClient = sdk, client
+	p.invoke = h.handler(r).Invoke
 	return p
 }
 
-// rotator returns a Rotator with the harness's options. The client is nil for one that never dies.
-func (h *harness) rotator(secrets appsecret.Client, client *http.Client) *rotation.Rotator {
-	if client == nil {
-		client = h.HTTPClient()
-	}
+// rotator returns a Rotator with the harness's options. Its Lister and HTTPClient never die.
+func (h *harness) rotator(secrets appsecret.Client) *rotation.Rotator {
 	r := &rotation.Rotator{
 		Secrets: secrets, Lister: h.Secrets, Prefix: simtest.Prefix, Hosts: sfoauth.AllowedHosts{simtest.OrgHost},
-		HTTPClient: client, Propagation: h.options.propagation, Logins: loginbudget.New(0, 0),
-	}
-	if lister, ok := secrets.(*secretsmanager.Client); ok {
-		r.Lister = lister
+		HTTPClient: h.HTTPClient(), Propagation: h.options.propagation, Logins: loginbudget.New(0, 0),
 	}
 	if h.options.adminApp {
 		r.AdminApp = "admin"

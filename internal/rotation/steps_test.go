@@ -379,7 +379,7 @@ func TestRotationTokenIsPassedBack(t *testing.T) {
 			run(t, options{}, func(t *testing.T, h *harness) {
 				h.rotateAndCrash(1, killedBefore) // AWSPENDING is announced, and has no value
 				client := &recorder{Client: h.Secrets}
-				_, err := h.rotator(client, nil).Step(t.Context(), rotation.Step{
+				_, err := h.rotator(client).Step(t.Context(), rotation.Step{
 					Name: "createSecret", SecretID: crm, VersionID: h.version("AWSPENDING"), RotationToken: token,
 				})
 				h.Must(err)
