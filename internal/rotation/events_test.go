@@ -109,11 +109,7 @@ func TestCandidateIsWithdrawnAfterItWorked(t *testing.T) {
 		before := h.version("AWSCURRENT")
 		version := h.storeSame("CANDIDATE")
 		h.Label("KEPT", version)
-		h.onceDone(sfoauthtest.REST, func() {
-			h.quiet.Store(true)
-			h.unlabel("CANDIDATE", version)
-			h.quiet.Store(false)
-		})
+		h.onceDone(sfoauthtest.REST, func() { h.unlabel("CANDIDATE", version) })
 		h.deliver()
 		h.labels("AWSCURRENT", before)
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -336,6 +337,16 @@ func (h *harness) compromise() { h.Label("COMPROMISED", h.version("AWSCURRENT"))
 func (h *harness) compromiseAndDeliver() {
 	h.compromise()
 	h.deliver()
+}
+
+// onceDone calls f once, when the first call of the endpoint has been processed.
+func (h *harness) onceDone(at sfoauthtest.Endpoint, f func()) {
+	var once sync.Once
+	h.onOrg = func(c sfoauthtest.Call) {
+		if c.Endpoint == at && c.Phase == sfoauthtest.Done {
+			once.Do(f)
+		}
+	}
 }
 
 // failAWS makes every attempt of one call of the SDK fail.

@@ -156,11 +156,7 @@ func TestMistakeIsCorrectedBeforeRollBack(t *testing.T) {
 	run(t, options{}, func(_ *testing.T, h *harness) {
 		h.storeWrong("AWSCURRENT")
 		var version string
-		h.onceDone(sfoauthtest.Token, func() {
-			h.quiet.Store(true)
-			version = h.storeSame("AWSCURRENT")
-			h.quiet.Store(false)
-		})
+		h.onceDone(sfoauthtest.Token, func() { version = h.storeSame("AWSCURRENT") })
 		h.deliver()
 		h.atRest(version)
 	})
@@ -237,9 +233,7 @@ func TestRollBackComesToRest(t *testing.T) {
 			}
 			if s := h.describe(); s.VersionWithLabel("REJECTED") == s.VersionWithLabel("AWSPREVIOUS") {
 				n++
-				h.quiet.Store(true)
 				h.store(fmt.Sprintf("3MVG9wrong%d", n), "wrong", "REJECTED") // as if a candidate were rejected
-				h.quiet.Store(false)
 			}
 		}
 		h.deliver()

@@ -292,11 +292,7 @@ func TestWebPageDoesNotEndRotation(t *testing.T) {
 func TestPromotedCredentialsAreWaitedFor(t *testing.T) {
 	run(t, options{adminApp: true, propagation: 10 * time.Minute}, func(t *testing.T, h *harness) {
 		oldKey := h.key()
-		h.onOrg = func(c sfoauthtest.Call) {
-			if c.Endpoint == sfoauthtest.Promote && c.Phase == sfoauthtest.Done {
-				h.Org.InjectFault(sfoauthtest.Token, invalidClient(), 10)
-			}
-		}
+		h.onceDone(sfoauthtest.Promote, func() { h.Org.InjectFault(sfoauthtest.Token, invalidClient(), 10) })
 		h.rotate()
 		h.checkRotated(oldKey)
 		h.noFailures()

@@ -123,16 +123,6 @@ func TestCurrentMovesDuringFinishSecret(t *testing.T) {
 	}
 }
 
-// onceDone calls f once, when the first call of the endpoint has been processed.
-func (h *harness) onceDone(at sfoauthtest.Endpoint, f func()) {
-	var once sync.Once
-	h.onOrg = func(c sfoauthtest.Call) {
-		if c.Endpoint == at && c.Phase == sfoauthtest.Done {
-			once.Do(f)
-		}
-	}
-}
-
 // A person moves AWSCURRENT to a version with a misspelt restriction while a rotation is under way.
 func TestMisspeltRestrictionDuringRotation(t *testing.T) {
 	t.Parallel()
