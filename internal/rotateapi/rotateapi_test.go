@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,7 +58,7 @@ func newTestHandler(h *simtest.Harness) (*Handler, *localaws.SyncBuffer) {
 	return &Handler{
 		Rotator: &rotation.Rotator{
 			Secrets: h.Secrets, Lister: h.Secrets, Prefix: simtest.Prefix, Hosts: sfoauth.AllowedHosts{simtest.OrgHost},
-			HTTPClient: &http.Client{Transport: h.HTTPClient().Transport}, Logins: loginbudget.New(0, 0),
+			HTTPClient: h.HTTPClient(), Logins: loginbudget.New(0, 0),
 		},
 		Log: telemetry.New(log, 0, "sftoken", "test"),
 	}, log
