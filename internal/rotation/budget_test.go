@@ -18,7 +18,7 @@ import (
 // invokeNew calls a new process of the function, which ends afterwards.
 func (h *harness) invokeNew(payload []byte) {
 	p := h.newProcess()
-	_, _ = p.invoke(h.t.Context(), payload)
+	_, _ = p.invoke(h.T.Context(), payload)
 	p.kill()
 }
 

@@ -89,7 +89,7 @@ func TestRotationCrashRecovery(t *testing.T) {
 
 // checkRecovery interrupts a rotation and checks that the next one completes it, and that AWSCURRENT worked in between.
 func (h *harness) checkRecovery(call int, point crashPoint, newToken bool) {
-	h.t.Helper()
+	h.T.Helper()
 	oldKey, oldSecret := h.App.Credentials()
 	compromised := h.version("COMPROMISED") != ""
 	h.rotateAndCrash(call, point)
@@ -114,7 +114,7 @@ func (h *harness) checkRecovery(call int, point crashPoint, newToken bool) {
 // rotateAndCrash rotates, and crashes at the given call (0: at none). It returns how many calls the function made. From
 // then on it checks after each change at Salesforce or in Secrets Manager that AWSCURRENT logs in.
 func (h *harness) rotateAndCrash(call int, point crashPoint) int {
-	h.t.Helper()
+	h.T.Helper()
 	var made atomic.Int32
 	crashed := false
 	at := func(arrived, changes bool, what string) {
@@ -122,7 +122,7 @@ func (h *harness) rotateAndCrash(call int, point crashPoint) int {
 			made.Add(1)
 		}
 		if !arrived && changes && !h.logsIn("AWSCURRENT") {
-			h.t.Errorf("after %s AWSCURRENT does not log in", what)
+			h.T.Errorf("after %s AWSCURRENT does not log in", what)
 		}
 		if int(made.Load()) != call || crashed || arrived != (point == killedBefore) {
 			return
@@ -136,7 +136,7 @@ func (h *harness) rotateAndCrash(call int, point crashPoint) int {
 	h.watch(at)
 	_ = h.tryRotate()
 	if call > 0 && !crashed {
-		h.t.Errorf("call %d was never made", call)
+		h.T.Errorf("call %d was never made", call)
 	}
 	return int(made.Load())
 }

@@ -197,7 +197,7 @@ func (h *harness) deliverInParallel(n int) {
 
 // atRest checks that the version is current and works, and that no alarm fires.
 func (h *harness) atRest(current string) {
-	h.t.Helper()
+	h.T.Helper()
 	h.labels("AWSCURRENT", current, "CANDIDATE", "")
 	h.checkCurrentWorks()
 	h.noFailures()

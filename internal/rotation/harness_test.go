@@ -35,7 +35,6 @@ const (
 // harness is the rotate function between a simulated org and a simulated Secrets Manager that calls it.
 type harness struct {
 	*simtest.Harness
-	t       *testing.T
 	bus     *localaws.EventBus
 	options options
 	log     *localaws.SyncBuffer
@@ -109,7 +108,7 @@ func runAll[C any](t *testing.T, o options, cases map[string]C, test func(t *tes
 // newHarness stores the app's secret and switches its rotation on.
 func newHarness(t *testing.T, o options) *harness {
 	t.Helper()
-	h := &harness{t: t, options: o, log: &localaws.SyncBuffer{}, errors: &localaws.SyncBuffer{}}
+	h := &harness{options: o, log: &localaws.SyncBuffer{}, errors: &localaws.SyncBuffer{}}
 	h.bus = &localaws.EventBus{Function: h.invoke, Pause: time.Minute}
 	o.org.OnCall = func(c sfoauthtest.Call) {
 		if !h.quiet.Load() && h.onOrg != nil {
@@ -157,7 +156,7 @@ func (h *harness) newProcess() *process {
 	p := &process{}
 	p.ctx, p.end = context.WithCancel(context.Background())
 	transport := h.Network.Transport()
-	h.t.Cleanup(transport.CloseIdleConnections)
+	h.T.Cleanup(transport.CloseIdleConnections)
 	client := &http.Client{Transport: mortalTransport{p, transport}}
 	sdk := h.SDK(client)
 	r := h.rotator(sdk)
@@ -205,8 +204,8 @@ func (h *harness) invoke(_ context.Context, payload []byte) ([]byte, error) {
 
 // enable switches the secret's rotation on, and tests the function.
 func (h *harness) enable(name string) {
-	h.t.Helper()
-	_, err := h.Secrets.RotateSecret(h.t.Context(), &secretsmanager.RotateSecretInput{
+	h.T.Helper()
+	_, err := h.Secrets.RotateSecret(h.T.Context(), &secretsmanager.RotateSecretInput{
 		SecretId: &name, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false),
 	})
 	h.Must(err)
@@ -214,26 +213,26 @@ func (h *harness) enable(name string) {
 
 // tryRotate requests a rotation, and returns when Secrets Manager has tried once. The error is that of the request.
 func (h *harness) tryRotate() error {
-	_, err := h.Secrets.RotateSecret(h.t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(crm)})
+	_, err := h.Secrets.RotateSecret(h.T.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String(crm)})
 	return err
 }
 
 func (h *harness) rotate() {
-	h.t.Helper()
+	h.T.Helper()
 	h.Must(h.tryRotate())
 }
 
 func (h *harness) rotateAndDeliver() {
-	h.t.Helper()
+	h.T.Helper()
 	h.rotate()
 	h.deliver()
 }
 
 // deliver delivers the events that wait, and those that they raise.
 func (h *harness) deliver() {
-	h.t.Helper()
-	if n, err := h.bus.Deliver(h.t.Context()); err != nil || n > 100 {
-		h.t.Fatalf("%d events were delivered: they do not come to rest (%v)", n, err)
+	h.T.Helper()
+	if n, err := h.bus.Deliver(h.T.Context()); err != nil || n > 100 {
+		h.T.Fatalf("%d events were delivered: they do not come to rest (%v)", n, err)
 	}
 }
 
@@ -243,7 +242,7 @@ var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 func (h *harness) step(step, version string) error { return h.stepOf(h.describe().ARN, step, version) }
 
 func (h *harness) stepOf(secret, step, version string) error {
-	_, err := h.invoke(h.t.Context(), fmt.Appendf(nil,
+	_, err := h.invoke(h.T.Context(), fmt.Appendf(nil,
 		`{"Step":%q,"SecretId":%q,"ClientRequestToken":%q,"RotationToken":%q}`, step, secret, version, rotationToken))
 	return err
 }
@@ -272,16 +271,16 @@ func (h *harness) abandon() {
 }
 
 func (h *harness) cancel() {
-	h.t.Helper()
+	h.T.Helper()
 	in := &secretsmanager.CancelRotateSecretInput{SecretId: aws.String(crm)}
-	_, err := h.Secrets.CancelRotateSecret(h.t.Context(), in)
+	_, err := h.Secrets.CancelRotateSecret(h.T.Context(), in)
 	h.Must(err)
 }
 
 // unlabel takes the label off the version.
 func (h *harness) unlabel(label, version string) {
-	h.t.Helper()
-	h.Must(h.describe().RemoveLabel(h.t.Context(), label, version))
+	h.T.Helper()
+	h.Must(h.describe().RemoveLabel(h.T.Context(), label, version))
 }
 
 // event returns the event of a label of the secret that has moved to the version.
@@ -296,15 +295,15 @@ func (h *harness) event(secret, label, version string) []byte {
 
 // send invokes the function for the event of a label of crm.
 func (h *harness) send(label, version string) {
-	h.t.Helper()
-	_, err := h.invoke(h.t.Context(), h.event(crm, label, version))
+	h.T.Helper()
+	_, err := h.invoke(h.T.Context(), h.event(crm, label, version))
 	h.Must(err)
 }
 
 // check invokes the function for the daily check.
 func (h *harness) check() {
-	h.t.Helper()
-	_, err := h.invoke(h.t.Context(), []byte(`{"source":"aws.events","detail-type":"Scheduled Event"}`))
+	h.T.Helper()
+	_, err := h.invoke(h.T.Context(), []byte(`{"source":"aws.events","detail-type":"Scheduled Event"}`))
 	h.Must(err)
 }
 
@@ -317,7 +316,7 @@ func (h *harness) staged() *sfoauth.StagedCredentialsClient {
 
 // stage leaves staged credentials at Salesforce, as an abandoned rotation does.
 func (h *harness) stage() sfoauthtest.StagedCredentials {
-	_, err := h.staged().Stage(h.t.Context())
+	_, err := h.staged().Stage(h.T.Context())
 	h.Must(err)
 	return h.App.Staged()[0]
 }
@@ -325,9 +324,9 @@ func (h *harness) stage() sfoauthtest.StagedCredentials {
 // promote stages credentials and makes them the primary ones, as a person does. The ones before work for 30 more days.
 func (h *harness) promote() sfoauth.StagedCredentials {
 	client := h.staged()
-	staged, err := client.Stage(h.t.Context())
+	staged, err := client.Stage(h.T.Context())
 	h.Must(err)
-	h.Must(client.Promote(h.t.Context(), staged.ID))
+	h.Must(client.Promote(h.T.Context(), staged.ID))
 	return staged
 }
 

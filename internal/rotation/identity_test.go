@@ -117,8 +117,8 @@ func TestLogOfAnotherUser(t *testing.T) {
 }
 
 func (h *harness) putAdmin(value map[string]any, label string) {
-	h.t.Helper()
-	_, err := h.Secrets.PutSecretValue(h.t.Context(), &secretsmanager.PutSecretValueInput{
+	h.T.Helper()
+	_, err := h.Secrets.PutSecretValue(h.T.Context(), &secretsmanager.PutSecretValueInput{
 		SecretId: aws.String("sftoken/admin"), SecretString: aws.String(encode(value)), VersionStages: []string{label},
 	})
 	h.Must(err)

@@ -92,11 +92,11 @@ func (h *harness) gather(n int) *callerPool {
 				case <-time.After(2 * time.Second):
 				}
 				c.vends.Add(1)
-				grant, err := vendor.Vend(h.t.Context(), request, &vending.CallStats{})
+				grant, err := vendor.Vend(h.T.Context(), request, &vending.CallStats{})
 				switch {
 				case err != nil:
 					c.failed.Add(1)
-					h.t.Logf("a caller failed: %v", err)
+					h.T.Logf("a caller failed: %v", err)
 				case !h.Org.TokenActive(grant.Token.AccessToken.Reveal()) && !c.emergency.Load():
 					c.dead.Add(1)
 				}

@@ -64,7 +64,7 @@ func TestUnreadableRestrictionIsNotRolledBack(t *testing.T) {
 	runAll(t, options{}, map[string]func(h *harness) string{
 		"binary": func(h *harness) string {
 			value := encode(h.value(h.App, map[string]any{"allowedPrincipals": []string{"222222222222"}}))
-			out, err := h.Secrets.PutSecretValue(h.t.Context(), &secretsmanager.PutSecretValueInput{
+			out, err := h.Secrets.PutSecretValue(h.T.Context(), &secretsmanager.PutSecretValueInput{
 				SecretId: aws.String(crm), SecretBinary: []byte(value),
 			})
 			h.Must(err)

@@ -19,8 +19,8 @@ import (
 
 // create creates a secret with this name.
 func (h *harness) create(name string, value map[string]any) {
-	h.t.Helper()
-	_, err := h.Secrets.CreateSecret(h.t.Context(), &secretsmanager.CreateSecretInput{
+	h.T.Helper()
+	_, err := h.Secrets.CreateSecret(h.T.Context(), &secretsmanager.CreateSecretInput{
 		Name: &name, SecretString: aws.String(encode(value)),
 	})
 	h.Must(err)
@@ -51,7 +51,7 @@ func valueOf(key, secret, baseURI string) map[string]any {
 
 // store writes a version of crm under the label that has these credentials and crm's other fields. It returns its ID.
 func (h *harness) store(key, secret, label string) string {
-	h.t.Helper()
+	h.T.Helper()
 	return h.storeValue(label, map[string]any{"consumerKey": key, "consumerSecret": secret})
 }
 
@@ -75,7 +75,7 @@ func (h *harness) storeOther(label string, runAs *sfoauthtest.User) (version str
 
 // storeValue writes a version of crm with the app's credentials, crm's fields and these; nil leaves one out.
 func (h *harness) storeValue(label string, fields map[string]any) string {
-	h.t.Helper()
+	h.T.Helper()
 	value := h.value(h.App, h.fields)
 	for name, field := range fields {
 		value[name] = field
@@ -88,10 +88,10 @@ func (h *harness) storeValue(label string, fields map[string]any) string {
 
 // at returns the fields of the version with the label; nil: there is none.
 func (h *harness) at(label string) map[string]any {
-	h.t.Helper()
+	h.T.Helper()
 	quiet := h.quiet.Swap(true)
 	defer h.quiet.Store(quiet)
-	out, err := h.Secrets.GetSecretValue(h.t.Context(), &secretsmanager.GetSecretValueInput{
+	out, err := h.Secrets.GetSecretValue(h.T.Context(), &secretsmanager.GetSecretValueInput{
 		SecretId: aws.String(crm), VersionStage: &label,
 	})
 	if err != nil {
@@ -108,10 +108,10 @@ func text(fields map[string]any, name string) string { s, _ := fields[name].(str
 
 // describe returns the secret's labels.
 func (h *harness) describe() *appsecret.Secret {
-	h.t.Helper()
+	h.T.Helper()
 	quiet := h.quiet.Swap(true)
 	defer h.quiet.Store(quiet)
-	secret, err := appsecret.Open(h.t.Context(), h.Secrets, simtest.Prefix, crm)
+	secret, err := appsecret.Open(h.T.Context(), h.Secrets, simtest.Prefix, crm)
 	h.Must(err)
 	return secret
 }
@@ -121,11 +121,11 @@ func (h *harness) version(label string) string { return h.describe().VersionWith
 
 // labels checks which version has each label: labels("AWSCURRENT", id, "REJECTED", ""), where no version has REJECTED.
 func (h *harness) labels(want ...string) {
-	h.t.Helper()
+	h.T.Helper()
 	s := h.describe()
 	for i := 0; i < len(want); i += 2 {
 		if label, version := want[i], want[i+1]; s.VersionWithLabel(label) != version {
-			h.t.Errorf("%s is not on %q: %v\n%s", label, version, s.Labels, h.log.String())
+			h.T.Errorf("%s is not on %q: %v\n%s", label, version, s.Labels, h.log.String())
 		}
 	}
 }
@@ -138,23 +138,23 @@ func (h *harness) logsIn(label string) bool {
 
 // checkCurrentWorks checks that AWSCURRENT logs in.
 func (h *harness) checkCurrentWorks() {
-	h.t.Helper()
+	h.T.Helper()
 	if !h.logsIn("AWSCURRENT") {
-		h.t.Errorf("AWSCURRENT does not log in: labels %v\n%s", h.describe().Labels, h.log.String())
+		h.T.Errorf("AWSCURRENT does not log in: labels %v\n%s", h.describe().Labels, h.log.String())
 	}
 }
 
 // checkEnded checks that the credentials do not log in any more.
 func (h *harness) checkEnded(key, secret string) {
-	h.t.Helper()
+	h.T.Helper()
 	if h.Org.CanLogin(key, secret) {
-		h.t.Errorf("the compromised credentials still log in\n%s", h.log.String())
+		h.T.Errorf("the compromised credentials still log in\n%s", h.log.String())
 	}
 }
 
 // rotated returns how the state differs from that after a rotation of the credentials with oldKey; nil: not at all.
 func (h *harness) rotated(oldKey string) error {
-	h.t.Helper()
+	h.T.Helper()
 	fields := h.at("AWSCURRENT")
 	key, secret := h.App.Credentials()
 	switch {
@@ -182,9 +182,9 @@ func (h *harness) rotated(oldKey string) error {
 
 // checkRotated fails the test unless the credentials with oldKey were rotated.
 func (h *harness) checkRotated(oldKey string) {
-	h.t.Helper()
+	h.T.Helper()
 	if err := h.rotated(oldKey); err != nil {
-		h.t.Errorf("%v: labels %v\n%s", err, h.describe().Labels, h.log.String())
+		h.T.Errorf("%v: labels %v\n%s", err, h.describe().Labels, h.log.String())
 	}
 }
 
@@ -192,39 +192,39 @@ func (h *harness) key() string { key, _ := h.App.Credentials(); return key }
 
 // logged checks that the log has a line with all of the texts.
 func (h *harness) logged(texts ...string) {
-	h.t.Helper()
+	h.T.Helper()
 	for line := range strings.Lines(h.log.String()) {
 		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
 			return
 		}
 	}
-	h.t.Errorf("no line with %q in the log:\n%s", texts, h.log.String())
+	h.T.Errorf("no line with %q in the log:\n%s", texts, h.log.String())
 }
 
 // noFailures checks that no alarm fires.
 func (h *harness) noFailures() {
-	h.t.Helper()
+	h.T.Helper()
 	if log := h.log.String(); strings.Contains(log, "RotationFailures") {
-		h.t.Errorf("an alarm fires:\n%s", log)
+		h.T.Errorf("an alarm fires:\n%s", log)
 	}
 }
 
 // noDeadLetters checks that no event was given up.
 func (h *harness) noDeadLetters() {
-	h.t.Helper()
+	h.T.Helper()
 	if dead := h.bus.DeadLetters(); len(dead) != 0 {
-		h.t.Errorf("%d dead letters: no retry was of use", len(dead))
+		h.T.Errorf("%d dead letters: no retry was of use", len(dead))
 	}
 }
 
 // noSecrets fails the test if the log, or an error that the function has returned, holds anything that the org keeps
 // secret, or the token that Secrets Manager sends with a step.
 func (h *harness) noSecrets() {
-	h.t.Helper()
+	h.T.Helper()
 	written := h.log.String() + h.errors.String()
 	for _, secret := range append(h.Org.Secrets(), rotationToken) {
 		if len(secret) >= 8 && (strings.Contains(written, secret) || strings.Contains(written, url.QueryEscape(secret))) {
-			h.t.Errorf("a secret of %d characters is in the log", len(secret))
+			h.T.Errorf("a secret of %d characters is in the log", len(secret))
 		}
 	}
 }

@@ -201,10 +201,10 @@ func TestMissingStagedCredentialsAreAbandoned(t *testing.T) {
 	runAll(t, options{}, map[string]func(h *harness){
 		"expired": func(h *harness) { time.Sleep(31 * 24 * time.Hour); _ = h.tryRotate() },
 		"deleted": func(h *harness) {
-			h.Must(h.staged().Delete(h.t.Context(), h.App.Staged()[0].ID))
+			h.Must(h.staged().Delete(h.T.Context(), h.App.Staged()[0].ID))
 			err := h.step("finishSecret", h.version("AWSPENDING"))
 			if err == nil || !strings.Contains(err.Error(), "are not at Salesforce any more") {
-				h.t.Error(err)
+				h.T.Error(err)
 			}
 		},
 	}, func(t *testing.T, h *harness, lose func(h *harness)) {

@@ -30,7 +30,7 @@ func (a *attack) begin(stored bool) {
 	if stored {
 		return
 	}
-	_, err := a.Secrets.DeleteSecret(a.t.Context(), &secretsmanager.DeleteSecretInput{
+	_, err := a.Secrets.DeleteSecret(a.T.Context(), &secretsmanager.DeleteSecretInput{
 		SecretId: aws.String(crm), ForceDeleteWithoutRecovery: aws.Bool(true),
 	})
 	a.Must(err)
@@ -38,7 +38,7 @@ func (a *attack) begin(stored bool) {
 
 // put stores a version of evil with crm's IDs under the label and returns its ID. The given ID is empty for a new one.
 func (a *attack) put(key, secret, label, id string) string {
-	a.t.Helper()
+	a.T.Helper()
 	value := valueOf(key, secret, simtest.OrgURL)
 	value["appId"], value["consumerId"] = a.App.ID, a.App.ConsumerID
 	input := &secretsmanager.PutSecretValueInput{
@@ -47,7 +47,7 @@ func (a *attack) put(key, secret, label, id string) string {
 	if id != "" {
 		input.ClientRequestToken = &id
 	}
-	out, err := a.Secrets.PutSecretValue(a.t.Context(), input)
+	out, err := a.Secrets.PutSecretValue(a.T.Context(), input)
 	a.Must(err)
 	return *out.VersionId
 }
@@ -58,7 +58,7 @@ func (a *attack) putOwn(label string) {
 }
 
 func (a *attack) rotateEvil() {
-	_, _ = a.Secrets.RotateSecret(a.t.Context(), &secretsmanager.RotateSecretInput{
+	_, _ = a.Secrets.RotateSecret(a.T.Context(), &secretsmanager.RotateSecretInput{
 		SecretId: aws.String(evil), RotationLambdaARN: aws.String(functionARN),
 	})
 	a.deliver()
