@@ -38,7 +38,7 @@ func runSynctest(t *testing.T, test func(v *fakeSecrets)) {
 			}},
 			Background: func(rotation func(context.Context)) { go rotation(context.Background()) },
 		}})
-		v.CreateSecret(simtest.AppName, credentialsOfName("first"))
+		v.CreateSecret(simtest.SecretName, credentialsOfName("first"))
 		test(v)
 	})
 }

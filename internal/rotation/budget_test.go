@@ -66,7 +66,7 @@ func TestSecretWriterCannotSpendAdminLogins(t *testing.T) {
 		t.Run(fmt.Sprintf("one process %t", warm), func(t *testing.T) {
 			run(t, options{adminApp: true}, func(t *testing.T, h *harness) {
 				a := &attack{harness: h, own: h.Org.AddApp(sfoauthtest.AppOptions{Name: "Evil"})}
-				h.create(evil, h.value(a.own, nil))
+				h.CreateSecret(evil, h.value(a.own, nil))
 				h.deliver()
 				a.put("3MVG9bogus", "bogus", "AWSCURRENT", "")
 				versions := []string{a.put("3MVG9bogus1", "bogus", "COMPROMISED", ""), a.put("3MVG9bogus2", "bogus", "KEPT", "")}

@@ -15,10 +15,10 @@ import (
 
 func TestCheckChangesNothing(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
-		h.create("sftoken/broken", wrong())
-		h.create("sftoken/empty", placeholder())
-		h.create("other/secret", map[string]any{"not": "ours"})
-		h.create("sftoken/team/other", map[string]any{"not": "an app's"})
+		h.CreateSecret("sftoken/broken", wrong())
+		h.CreateSecret("sftoken/empty", placeholder())
+		h.CreateSecret("other/secret", map[string]any{"not": "ours"})
+		h.CreateSecret("sftoken/team/other", map[string]any{"not": "an app's"})
 		_, err := h.Secrets.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{
 			SecretId: aws.String(crm), RotateImmediately: aws.Bool(false),
 			RotationRules: &types.RotationRulesType{ScheduleExpression: aws.String("rate(30 days)")},
@@ -120,8 +120,8 @@ func TestCheckOutcomes(t *testing.T) {
 
 func TestCheckSharesItsTime(t *testing.T) {
 	run(t, options{}, func(_ *testing.T, h *harness) {
-		h.create("sftoken/aa", h.value(h.App, nil))
-		h.create("sftoken/zz", wrong())
+		h.CreateSecret("sftoken/aa", h.value(h.App, nil))
+		h.CreateSecret("sftoken/zz", wrong())
 		h.AWS.InjectFault("DescribeSecret", localaws.Fault{Secret: "sftoken/aa", Hang: true}, 0)
 		h.check()
 		h.logged(`"app":"aa"`, `"not_checked"`)
@@ -160,7 +160,7 @@ func TestForgedChecksStayWithinLoginBudget(t *testing.T) {
 		checks = 50
 	}
 	run(t, options{}, func(t *testing.T, h *harness) {
-		h.create("sftoken/broken", wrong())
+		h.CreateSecret("sftoken/broken", wrong())
 		h.deliver()
 		time.Sleep(24 * time.Hour)
 		h.Org.ResetStats()

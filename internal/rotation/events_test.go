@@ -13,6 +13,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/rotation"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -20,7 +21,7 @@ func TestForeignSecretIsIgnored(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		before := h.Org.Stats().Logins.Attempts
 		for _, name := range []string{"sftoken/team/crm", "sftoken/README", "other/crm"} {
-			h.create(name, map[string]any{"consumerKey": "3MVG9wrong"})
+			h.CreateSecret(name, map[string]any{"consumerKey": "3MVG9wrong"})
 		}
 		h.deliver()
 		h.noDeadLetters()
@@ -295,7 +296,7 @@ func TestVersionIDOfAnotherSecret(t *testing.T) {
 		id := h.version("AWSCURRENT")
 		own := h.Org.AddApp(sfoauthtest.AppOptions{Name: "Evil"})
 		_, err := h.Secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-			Name: aws.String(evil), ClientRequestToken: &id, SecretString: aws.String(encode(h.value(own, nil))),
+			Name: aws.String(evil), ClientRequestToken: &id, SecretString: aws.String(simtest.Encode(h.value(own, nil))),
 		})
 		h.Must(err)
 		h.deliver()

@@ -131,14 +131,14 @@ func newHarness(t *testing.T, o options) *harness {
 	admin := h.App
 	if o.adminApp {
 		admin = h.Org.AddApp(sfoauthtest.AppOptions{Name: "Admin"})
-		h.create("sftoken/admin", h.value(admin, nil))
+		h.CreateSecret("sftoken/admin", h.value(admin, nil))
 	}
 	permit(admin.User)
 	h.fields = map[string]any{"note": "kept as it is", "nested": map[string]any{"kept": []any{1.0, "two"}}}
 	if !o.noIDs {
 		h.fields["appId"], h.fields["consumerId"] = h.App.ID, h.App.ConsumerID
 	}
-	h.create(crm, h.value(h.App, h.fields))
+	h.CreateSecret(crm, h.value(h.App, h.fields))
 	h.deliver()
 	h.enable(crm)
 	return h

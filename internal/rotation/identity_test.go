@@ -119,7 +119,8 @@ func TestLogOfAnotherUser(t *testing.T) {
 func (h *harness) putAdmin(value map[string]any, label string) {
 	h.T.Helper()
 	_, err := h.Secrets.PutSecretValue(h.T.Context(), &secretsmanager.PutSecretValueInput{
-		SecretId: aws.String("sftoken/admin"), SecretString: aws.String(encode(value)), VersionStages: []string{label},
+		SecretId: aws.String("sftoken/admin"), VersionStages: []string{label},
+		SecretString: aws.String(simtest.Encode(value)),
 	})
 	h.Must(err)
 }

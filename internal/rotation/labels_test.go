@@ -164,7 +164,7 @@ func TestMistakeIsCorrectedBeforeRollBack(t *testing.T) {
 
 func TestRollBackWithoutPreviousVersion(t *testing.T) {
 	run(t, options{}, func(_ *testing.T, h *harness) {
-		h.create("sftoken/erp", wrong())
+		h.CreateSecret("sftoken/erp", wrong())
 		h.deliver()
 		h.logged(`"app":"erp"`, `"level":"ERROR"`, `"outcome":"stuck"`, "there is no other",
 			`"salesforce_error":"invalid_client_id"`)
@@ -246,7 +246,7 @@ func TestRollBackComesToRest(t *testing.T) {
 func TestPlaceholderIsNoFailure(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		const name = "sftoken/fresh"
-		h.create(name, placeholder())
+		h.CreateSecret(name, placeholder())
 		for range 2 { // made by a deployment; then rotated by schedule, which keeps the placeholder
 			out, err := h.Secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(name)})
 			h.Must(err)

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -63,7 +64,7 @@ func TestRestrictionIsNotRolledBack(t *testing.T) {
 func TestUnreadableRestrictionIsNotRolledBack(t *testing.T) {
 	runAll(t, options{}, map[string]func(h *harness) string{
 		"binary": func(h *harness) string {
-			value := encode(h.value(h.App, map[string]any{"allowedPrincipals": []string{"222222222222"}}))
+			value := simtest.Encode(h.value(h.App, map[string]any{"allowedPrincipals": []string{"222222222222"}}))
 			out, err := h.Secrets.PutSecretValue(h.T.Context(), &secretsmanager.PutSecretValueInput{
 				SecretId: aws.String(crm), SecretBinary: []byte(value),
 			})
@@ -71,7 +72,7 @@ func TestUnreadableRestrictionIsNotRolledBack(t *testing.T) {
 			return *out.VersionId
 		},
 		"misspelt, in invalid JSON": func(h *harness) string {
-			value := strings.TrimSuffix(encode(h.value(h.App, nil)), "}")
+			value := strings.TrimSuffix(simtest.Encode(h.value(h.App, nil)), "}")
 			return h.StoreText(value+`,"allowedPrinciples":["222222222222"],}`, "AWSCURRENT")
 		},
 	}, func(_ *testing.T, h *harness, store func(h *harness) string) {

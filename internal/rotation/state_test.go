@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -16,20 +15,6 @@ import (
 	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
-
-// create creates a secret with this name.
-func (h *harness) create(name string, value map[string]any) {
-	h.T.Helper()
-	_, err := h.Secrets.CreateSecret(h.T.Context(), &secretsmanager.CreateSecretInput{
-		Name: &name, SecretString: aws.String(encode(value)),
-	})
-	h.Must(err)
-}
-
-func encode(value map[string]any) string {
-	text, _ := json.Marshal(value)
-	return string(text)
-}
 
 // value returns a secret's value with the app's primary credentials.
 func (h *harness) value(app *sfoauthtest.App, fields map[string]any) map[string]any {
@@ -221,10 +206,5 @@ func (h *harness) noDeadLetters() {
 // secret, or the token that Secrets Manager sends with a step.
 func (h *harness) noSecrets() {
 	h.T.Helper()
-	written := h.log.String() + h.errors.String()
-	for _, secret := range append(h.Org.Secrets(), rotationToken) {
-		if len(secret) >= 8 && (strings.Contains(written, secret) || strings.Contains(written, url.QueryEscape(secret))) {
-			h.T.Errorf("a secret of %d characters is in the log", len(secret))
-		}
-	}
+	h.NoSecrets(h.log.String()+h.errors.String(), rotationToken)
 }

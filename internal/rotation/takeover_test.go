@@ -42,7 +42,7 @@ func (a *attack) put(key, secret, label, id string) string {
 	value := valueOf(key, secret, simtest.OrgURL)
 	value["appId"], value["consumerId"] = a.App.ID, a.App.ConsumerID
 	input := &secretsmanager.PutSecretValueInput{
-		SecretId: aws.String(evil), SecretString: aws.String(encode(value)), VersionStages: []string{label},
+		SecretId: aws.String(evil), SecretString: aws.String(simtest.Encode(value)), VersionStages: []string{label},
 	}
 	if id != "" {
 		input.ClientRequestToken = &id
@@ -146,7 +146,7 @@ func TestSecretWriterCannotReachOtherApps(t *testing.T) {
 				run(t, options{adminApp: adminApp}, func(t *testing.T, h *harness) {
 					a := &attack{harness: h, own: h.Org.AddApp(sfoauthtest.AppOptions{Name: "Evil"})}
 					permit(a.own.User)
-					h.create(evil, h.value(a.own, nil))
+					h.CreateSecret(evil, h.value(a.own, nil))
 					h.enable(evil)
 					h.deliver()
 					if strings.Contains(name, "staged") || strings.Contains(name, "old consumer key") {
@@ -194,7 +194,7 @@ func TestSharedConsumerIsRefused(t *testing.T) {
 		"primary credentials": false, "replaced credentials": true,
 	}, func(t *testing.T, h *harness, rotateFirst bool) {
 		a := &attack{harness: h, own: h.App}
-		h.create(evil, placeholder())
+		h.CreateSecret(evil, placeholder())
 		key, secret := h.App.Credentials()
 		if rotateFirst {
 			h.rotateAndDeliver()
@@ -221,7 +221,7 @@ func TestSharedConsumerIsRefused(t *testing.T) {
 // A secret that cannot be read for now may hold the same credentials.
 func TestRotationWaitsUntilOtherSecretsAreReadable(t *testing.T) {
 	run(t, options{adminApp: true}, func(t *testing.T, h *harness) {
-		h.create(evil, placeholder())
+		h.CreateSecret(evil, placeholder())
 		key := h.key()
 		unavailable := localaws.Fault{Secret: evil, Code: "InternalServiceError", Status: 500}
 		h.AWS.InjectFault("GetSecretValue", unavailable, 0)

@@ -99,7 +99,7 @@ func idOr(last result) string {
 
 func TestLoginBudgetIsPerApp(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
-		h.CreateSecret("erp", h.Value(h.Org.AddApp(sfoauthtest.AppOptions{}).Credentials()))
+		h.CreateSecret("sftoken/erp", h.Value(h.Org.AddApp(sfoauthtest.AppOptions{}).Credentials()))
 		h.exhaust()
 		h.want(h.request(Request{App: "erp", Principal: billing}), "miss")
 	})

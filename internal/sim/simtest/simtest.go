@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -72,7 +73,7 @@ func New(t testing.TB, o Options) *Harness {
 	if !o.NoSecret {
 		value := h.Value(h.App.Credentials())
 		maps.Copy(value, o.Secret)
-		h.CreateSecret(AppName, value)
+		h.CreateSecret(SecretName, value)
 	}
 	return h
 }
@@ -135,11 +136,11 @@ func (h *Harness) Value(key, secret string) map[string]any {
 	return map[string]any{"consumerKey": key, "consumerSecret": secret, "baseUri": OrgURL}
 }
 
-// CreateSecret creates the secret of an app.
-func (h *Harness) CreateSecret(app string, value map[string]any) {
+// CreateSecret creates a secret with this name.
+func (h *Harness) CreateSecret(name string, value map[string]any) {
 	h.T.Helper()
 	_, err := h.Secrets.CreateSecret(h.T.Context(), &secretsmanager.CreateSecretInput{
-		Name: aws.String(Prefix + app), SecretString: aws.String(encode(value)),
+		Name: &name, SecretString: aws.String(Encode(value)),
 	})
 	h.Must(err)
 }
@@ -147,7 +148,7 @@ func (h *Harness) CreateSecret(app string, value map[string]any) {
 // Store writes a new version of AppName's secret under the labels (none: AWSCURRENT) and returns its id.
 func (h *Harness) Store(value map[string]any, labels ...string) string {
 	h.T.Helper()
-	return h.StoreText(encode(value), labels...)
+	return h.StoreText(Encode(value), labels...)
 }
 
 // StoreText is Store for a value that need not be JSON.
@@ -168,7 +169,8 @@ func (h *Harness) StoreWith(field string, content any) {
 	h.Store(value)
 }
 
-func encode(value map[string]any) string {
+// Encode returns a secret's value as JSON.
+func Encode(value map[string]any) string {
 	text, _ := json.Marshal(value) // strings, lists and maps of them always can be
 	return string(text)
 }
@@ -226,11 +228,11 @@ func (h *Harness) Logins() int { return h.Org.Stats().Calls[sfoauthtest.Token] }
 // Introspections returns how many introspection requests the org has received.
 func (h *Harness) Introspections() int { return h.Org.Stats().Calls[sfoauthtest.Introspect] }
 
-// NoSecrets fails the test if text holds anything that the org keeps secret.
-func (h *Harness) NoSecrets(text string) {
+// NoSecrets fails the test if text holds anything that the org keeps secret, or one of more, as it is or as in a URL.
+func (h *Harness) NoSecrets(text string, more ...string) {
 	h.T.Helper()
-	for _, secret := range h.Org.Secrets() {
-		if len(secret) >= 8 && strings.Contains(text, secret) {
+	for _, secret := range append(h.Org.Secrets(), more...) {
+		if len(secret) >= 8 && (strings.Contains(text, secret) || strings.Contains(text, url.QueryEscape(secret))) {
 			h.T.Errorf("the output holds a secret of %d characters", len(secret))
 		}
 	}
