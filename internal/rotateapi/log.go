@@ -46,23 +46,12 @@ func (h *Handler) logOutcome(
 }
 
 func outcomeMetrics(out rotation.Outcome, err error) []telemetry.Metric {
-	var metrics []telemetry.Metric
-	for _, m := range []struct {
-		name    string
-		happens bool
-	}{
-		{"Rotations", out.Rotated},
-		{"RotationFailures", err != nil || out.LockedOut},
-		{"CandidatesRefused", out.Rejected},
-		{"RolledBack", out.RolledBack},
-	} {
-		if m.happens {
-			metrics = append(metrics, metric(m.name, 1, out.App))
-		}
-	}
-	if out.App == "" {
-		return metrics
-	}
+	metrics := nonZero(out.App, []namedCount{
+		{"Rotations", count(out.Rotated)},
+		{"RotationFailures", count(err != nil || out.LockedOut)},
+		{"CandidatesRefused", count(out.Rejected)},
+		{"RolledBack", count(out.RolledBack)},
+	})
 	return append(metrics, commonMetrics(out.App, out.Usage, out.PrincipalsErr, cmp.Or(err, out.Rejection))...)
 }
 
@@ -119,17 +108,25 @@ func healthMetrics(health rotation.Health) []telemetry.Metric {
 // commonMetrics are those that events of every kind may have.
 func commonMetrics(app string, usage rotation.Usage, principals, err error) []telemetry.Metric {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	var metrics []telemetry.Metric
-	for _, m := range []struct {
-		name  string
-		value float64
-	}{
+	return nonZero(app, []namedCount{
 		{"Logins", float64(usage.Logins)},
 		{"LoginBudgetExhausted", count(usage.BudgetExhausted)},
 		{"PrincipalsUnreadable", count(principals != nil)},
 		{"RunAsUserBlocked", count(ok && refused.IsSessionBlocked())},
-	} {
-		if m.value > 0 {
+	})
+}
+
+// namedCount is a metric without its app.
+type namedCount struct {
+	name  string
+	value float64
+}
+
+// nonZero returns the app's metrics that are not zero.
+func nonZero(app string, counts []namedCount) []telemetry.Metric {
+	var metrics []telemetry.Metric
+	for _, m := range counts {
+		if m.value != 0 {
 			metrics = append(metrics, metric(m.name, m.value, app))
 		}
 	}
