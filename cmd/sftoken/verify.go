@@ -58,8 +58,8 @@ func (l login) verify(ctx context.Context, version *appsecret.Version) error {
 func (l login) token(ctx context.Context, client *sfoauth.Client) (*sfoauth.Token, error) {
 	for attempt := 1; ; attempt++ {
 		token, err := client.Token(ctx)
-		busy, ok := errors.AsType[*sfoauth.Error](err)
-		if !ok || busy.Code != "invalid_grant" || busy.Kind != sfoauth.Temporary || attempt == 4 {
+		failed, ok := errors.AsType[*sfoauth.Error](err)
+		if !ok || !failed.IsBusy() || attempt == 4 {
 			return token, err
 		}
 		select {

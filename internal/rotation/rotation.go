@@ -134,11 +134,10 @@ func isInvalidClient(err error) bool {
 	return ok && refused.IsInvalidClient()
 }
 
-// isBusy reports whether Salesforce was still processing another token request of the app, the only temporary
-// invalid_grant.
+// isBusy reports whether Salesforce was still processing another token request of the app.
 func isBusy(err error) bool {
 	refused, ok := errors.AsType[*sfoauth.Error](err)
-	return ok && refused.Code == "invalid_grant" && refused.Kind == sfoauth.Temporary
+	return ok && refused.IsBusy()
 }
 
 // isDeadSession reports whether the REST API has refused a token whose user is not blocked.

@@ -84,6 +84,11 @@ func (e *Error) IsInvalidClient() bool {
 	return e.Kind == Permanent && (e.Code == "invalid_client" || e.Code == "invalid_client_id")
 }
 
+// IsBusy reports whether Salesforce is still processing another token request of the app: try again after a second.
+func (e *Error) IsBusy() bool {
+	return e.Kind == Temporary && e.Code == "invalid_grant" // the only temporary one
+}
+
 // IsSessionBlocked reports whether the REST API rejected a session that exists: the user is frozen, or the org accepts
 // sessions from certain addresses only. Introspection reports such a session as active. A token without the api scope
 // is rejected with the same error, so check Token.Scope first.

@@ -100,6 +100,9 @@ func TestErrorKinds(t *testing.T) {
 			got.IsInvalidClient() != c.invalidClient {
 			t.Errorf("%d %s %q: got %+v", c.status, c.code, c.text, *got)
 		}
+		if want := strings.Contains(c.text, "already being processed"); got.IsBusy() != want {
+			t.Errorf("%d %s %q: busy: %t", c.status, c.code, c.text, !want)
+		}
 		if !strings.Contains(got.Hint(), c.hint) || c.kind == temporary && got.Hint() != "" {
 			t.Errorf("%d %s %q hint %q, want %q in it", c.status, c.code, c.text, got.Hint(), c.hint)
 		}
