@@ -87,7 +87,7 @@ const cleanupTimeout = 10 * time.Second
 func (r *rotation) removeLabel(ctx context.Context, before string, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	now, failed := r.open(ctx)
+	now, failed := r.secret.Reopen(ctx)
 	if failed != nil {
 		return fmt.Errorf("version %s may still be labelled COMPROMISED, because its labels cannot be read (%w): %w",
 			r.Leaked, failed, err)

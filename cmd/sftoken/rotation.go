@@ -88,11 +88,6 @@ func checkRotatable(ctx context.Context, secret *appsecret.Secret, compromised b
 		fmt.Errorf("the secret of app %s has no appId and consumerId: a person must make new credentials", app), hint)
 }
 
-// open reads the secret's present metadata.
-func (r *rotation) open(ctx context.Context) (*appsecret.Secret, error) {
-	return appsecret.Open(ctx, r.client, strings.TrimSuffix(r.secret.Name, r.secret.App), r.secret.ARN)
-}
-
 // rotate starts the rotation and waits until another version is current.
 func (r *rotation) rotate(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
@@ -107,7 +102,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 	fmt.Fprintln(r.progress, "waiting until the new credentials are current, which may take 10 minutes")
 	detector := &stallDetector{since: time.Now()}
 	return poll(ctx, r.timeout, func(ctx context.Context) (bool, error) {
-		now, err := r.open(ctx)
+		now, err := r.secret.Reopen(ctx)
 		if err != nil {
 			return false, err
 		}

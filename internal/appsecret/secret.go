@@ -25,7 +25,7 @@ type Client interface {
 }
 
 // Secret is one app's secret as DescribeSecret returned it. It follows no later change, not even one made through it:
-// open it again for that.
+// see Reopen.
 type Secret struct {
 	client Client
 
@@ -65,6 +65,11 @@ func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error
 	}
 	s.App = app
 	return s, nil
+}
+
+// Reopen returns the secret as it is now.
+func (s *Secret) Reopen(ctx context.Context) (*Secret, error) {
+	return Open(ctx, s.client, strings.TrimSuffix(s.Name, s.App), s.ARN)
 }
 
 func schedule(rules *types.RotationRulesType) string {

@@ -89,7 +89,7 @@ func readUntilSettled[T any](
 // The result is not older than secret.
 func (r *run) reopen(ctx context.Context, secret *appsecret.Secret) (*appsecret.Secret, error) {
 	return readUntilSettled(ctx, func() (*appsecret.Secret, bool, error) {
-		now, err := appsecret.Open(ctx, r.Secrets, r.Prefix, secret.ARN)
+		now, err := secret.Reopen(ctx)
 		return now, err != nil || !now.LastChanged.Before(secret.LastChanged), err
 	})
 }
