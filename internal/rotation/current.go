@@ -98,7 +98,7 @@ func isCandidate(ctx context.Context, secret *appsecret.Secret, pending *appsecr
 	return err == nil && candidate.Value().Equal(pending.Value()), err
 }
 
-// dropCandidate takes CANDIDATE off the version with the credentials of done, which need no more attention.
+// dropCandidate removes CANDIDATE from its version if that one has the credentials of done: nothing is left to try.
 func (r *run) dropCandidate(ctx context.Context, secret *appsecret.Secret, done *appsecret.Version) error {
 	id := secret.VersionWithLabel(appsecret.Candidate)
 	if id == "" {

@@ -358,5 +358,5 @@ func invalidClient() sfoauthtest.Fault {
 	return sfoauthtest.ErrorResponse(400, "invalid_client_id", "client identifier invalid")
 }
 
-// sample calls test for every item or, with -short, for every nth of them.
+// sample reports whether case i is tried: each one, or with -short every nth.
 func sample(n, i int) bool { return !testing.Short() || i%n == 0 }

@@ -133,7 +133,7 @@ func outcomeOf(version *appsecret.Version) Outcome {
 	return Outcome{PrincipalsErr: version.PrincipalsErr}
 }
 
-// tryCandidate makes the candidate current, which a person has stored, if it works.
+// tryCandidate makes the candidate, which a person has stored, current if it works.
 func (r *run) tryCandidate(ctx context.Context, secret *appsecret.Secret, id string) (Outcome, error) {
 	if secret.HasLabel(id, appsecret.Current) {
 		out := Outcome{Action: "nothing: the candidate is AWSCURRENT already"}
@@ -262,8 +262,8 @@ func (r *run) rollBack(
 	return out, nil
 }
 
-// acceptPrevious returns why the previous version must not become current again in place of version, which is nil if it
-// cannot be read, and was refused; nil: it may.
+// acceptPrevious returns why the previous version must not become current again; nil: it may. It would replace version,
+// which was refused and is nil if it cannot be read.
 func (r *run) acceptPrevious(
 	ctx context.Context, secret *appsecret.Secret, id, current string, version *appsecret.Version, refused error,
 ) error {

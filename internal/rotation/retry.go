@@ -86,7 +86,7 @@ func readUntilSettled[T any](
 }
 
 // reopen opens the secret again, because a person may have stored other credentials while these were tried for minutes.
-// The result is not older than secret.
+// It waits a little for a result that is not older than secret.
 func (r *run) reopen(ctx context.Context, secret *appsecret.Secret) (*appsecret.Secret, error) {
 	return readUntilSettled(ctx, func() (*appsecret.Secret, bool, error) {
 		now, err := secret.Reopen(ctx)

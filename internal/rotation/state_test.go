@@ -91,7 +91,7 @@ func (h *harness) at(label string) map[string]any {
 
 func text(fields map[string]any, name string) string { s, _ := fields[name].(string); return s }
 
-// describe returns the secret's labels.
+// describe opens crm's secret. The call is not watched.
 func (h *harness) describe() *appsecret.Secret {
 	h.T.Helper()
 	quiet := h.quiet.Swap(true)
@@ -137,7 +137,7 @@ func (h *harness) checkEnded(key, secret string) {
 	}
 }
 
-// rotated returns how the state differs from that after a rotation of the credentials with oldKey; nil: not at all.
+// rotated returns why the credentials with oldKey do not count as rotated; nil: they do.
 func (h *harness) rotated(oldKey string) error {
 	h.T.Helper()
 	fields := h.at("AWSCURRENT")
