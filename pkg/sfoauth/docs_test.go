@@ -1,26 +1,19 @@
 package sfoauth
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
 // TestKnownErrorsDocumented compares the table of Salesforce's errors in docs/errors.md with knownErrors.
 func TestKnownErrorsDocumented(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/errors.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(text), "\n## Salesforce errors\n")
-	section, _, _ = strings.Cut(section, "\n## ")
 	var documented []string
-	for line := range strings.Lines(section) {
-		if strings.HasPrefix(line, "| `") {
-			documented = append(documented, strings.TrimSpace(strings.ReplaceAll(line, `\<`, "<")))
-		}
+	for _, row := range mdtest.Read(t, "../../docs/errors.md").TablesUnder(t, "Salesforce errors")[0] {
+		documented = append(documented, strings.ReplaceAll(strings.Join(row, " | "), `\<`, "<"))
 	}
 	kinds := map[Kind]string{Permanent: "permanent", Temporary: "temporary", RateLimited: "rate limit"}
 	var known []string
@@ -33,8 +26,7 @@ func TestKnownErrorsDocumented(t *testing.T) {
 		if hint == "" {
 			hint = "nothing; the request is retried"
 		}
-		row := "| `" + e.code + "` | " + contains + " | " + kinds[e.kind] + " | " + hint + " |"
-		known = append(known, strings.ReplaceAll(row, "|  |", "| |"))
+		known = append(known, strings.Join([]string{"`" + e.code + "`", contains, kinds[e.kind], hint}, " | "))
 	}
 	for _, row := range known {
 		if !slices.Contains(documented, row) {
