@@ -130,6 +130,18 @@ func (c *Client) do(ctx context.Context, req call, check func(string) (*url.URL,
 	return body, nil
 }
 
+// doJSON sends the request to an instance and decodes the response into dst.
+func (c *Client) doJSON(ctx context.Context, req call, dst any) error {
+	body, err := c.do(ctx, req, c.AllowedHosts.Instance)
+	if err != nil {
+		return err
+	}
+	if err := decode(body, dst); err != nil {
+		return c.invalidResponse(req, err)
+	}
+	return nil
+}
+
 func (c *Client) send(ctx context.Context, base *url.URL, req call) (*http.Response, error) {
 	var body io.Reader
 	switch {

@@ -33,10 +33,6 @@ type Introspection struct {
 func (c *Client) Introspect(ctx context.Context, token *Token) (*Introspection, error) {
 	form := url.Values{"token": {token.AccessToken.Reveal()}, "token_type_hint": {"access_token"}}
 	req := c.post("introspect", c.instanceURL(token), introspectPath, form, token.AccessToken)
-	body, err := c.do(ctx, req, c.AllowedHosts.Instance)
-	if err != nil {
-		return nil, err
-	}
 	var resp struct {
 		Active    *bool   `json:"active"`
 		Scope     string  `json:"scope"`
@@ -48,8 +44,8 @@ func (c *Client) Introspect(ctx context.Context, token *Token) (*Introspection, 
 		IssuedAt  seconds `json:"iat"`
 		NotBefore seconds `json:"nbf"`
 	}
-	if err := decode(body, &resp); err != nil {
-		return nil, c.invalidResponse(req, err)
+	if err := c.doJSON(ctx, req, &resp); err != nil {
+		return nil, err
 	}
 	switch {
 	case resp.Active == nil:
@@ -92,13 +88,9 @@ type UserInfo struct {
 // "Bad_OAuth_Token". Of token it uses AccessToken and InstanceURL; if InstanceURL is empty, it calls c.BaseURL.
 func (c *Client) UserInfo(ctx context.Context, token *Token) (*UserInfo, error) {
 	req := c.withToken("userinfo", http.MethodGet, userInfoPath, token)
-	body, err := c.do(ctx, req, c.AllowedHosts.Instance)
-	if err != nil {
-		return nil, err
-	}
 	var info UserInfo
-	if err := decode(body, &info); err != nil {
-		return nil, c.invalidResponse(req, err)
+	if err := c.doJSON(ctx, req, &info); err != nil {
+		return nil, err
 	}
 	if !isRecordID(info.UserID) || !isRecordID(info.OrganizationID) {
 		return nil, c.invalidResponse(req, errors.New("no user id and organization id in response"))

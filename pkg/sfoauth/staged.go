@@ -89,7 +89,8 @@ func (c *StagedCredentialsClient) Apps(ctx context.Context) ([]ExternalClientApp
 		Apps  []ExternalClientApp `json:"apps"`
 		Usage []ExternalClientApp `json:"usage"`
 	}
-	err := c.get(ctx, "usage", "/services/data/"+APIVersion+"/apps/oauth/usage", &list)
+	req := c.request("usage", http.MethodGet, "/services/data/"+APIVersion+"/apps/oauth/usage", "")
+	err := c.client.doJSON(ctx, req, &list)
 	return append(list.Apps, list.Usage...), err
 }
 
@@ -101,24 +102,25 @@ func (c *StagedCredentialsClient) Consumers(ctx context.Context) ([]Consumer, er
 	if !isRecordID(c.appID) {
 		return nil, missingIDs("consumers")
 	}
-	err := c.get(ctx, "consumers", credentialsPath+c.appID, &list)
+	err := c.client.doJSON(ctx, c.request("consumers", http.MethodGet, credentialsPath+c.appID, ""), &list)
 	return list.Consumers, err
 }
 
 // Primary returns the primary credentials.
 func (c *StagedCredentialsClient) Primary(ctx context.Context) (ConsumerCredentials, error) {
 	const op = "primary credentials"
-	var resp credentialsResponse
 	path, err := c.path(op, "")
 	if err != nil {
 		return ConsumerCredentials{}, err
 	}
-	if err := c.get(ctx, op, path+"?part=keyandsecret", &resp); err != nil {
+	req := c.request(op, http.MethodGet, path+"?part=keyandsecret", "")
+	var resp credentialsResponse
+	if err := c.client.doJSON(ctx, req, &resp); err != nil {
 		return ConsumerCredentials{}, err
 	}
 	primary := resp.credentials()
 	if !primary.complete() {
-		return ConsumerCredentials{}, c.invalidResponse(op, errors.New("no key and secret in response"))
+		return ConsumerCredentials{}, c.client.invalidResponse(req, errors.New("no key and secret in response"))
 	}
 	return primary, nil
 }
@@ -131,7 +133,7 @@ func (c *StagedCredentialsClient) ListStaged(ctx context.Context) ([]StagedCrede
 		return nil, err
 	}
 	var resp credentialsResponse
-	if err := c.get(ctx, op, path, &resp); err != nil {
+	if err := c.client.doJSON(ctx, c.request(op, http.MethodGet, path, ""), &resp); err != nil {
 		return nil, err
 	}
 	return resp.staged(), nil
@@ -144,17 +146,15 @@ func (c *StagedCredentialsClient) Stage(ctx context.Context) (StagedCredentials,
 	if err != nil {
 		return StagedCredentials{}, err
 	}
-	body, err := c.send(ctx, "stage", http.MethodPost, path, "{}")
-	if err != nil {
-		return StagedCredentials{}, err
-	}
+	req := c.request("stage", http.MethodPost, path, "{}")
 	var resp credentialsResponse
-	if err := decode(body, &resp); err != nil {
-		return StagedCredentials{}, c.invalidResponse("stage", err)
+	if err := c.client.doJSON(ctx, req, &resp); err != nil {
+		return StagedCredentials{}, err
 	}
 	staged := resp.staged()
 	if len(staged) != 1 || !staged[0].complete() {
-		return StagedCredentials{}, c.invalidResponse("stage", errors.New("no single new key and secret in response"))
+		err := errors.New("no single new key and secret in response")
+		return StagedCredentials{}, c.client.invalidResponse(req, err)
 	}
 	return staged[0], nil
 }
@@ -177,7 +177,7 @@ func (c *StagedCredentialsClient) change(ctx context.Context, op, method, staged
 	if err != nil {
 		return err
 	}
-	_, err = c.send(ctx, op, method, path, body)
+	_, err = c.client.do(ctx, c.request(op, method, path, body), c.client.AllowedHosts.Instance)
 	return err
 }
 
@@ -194,25 +194,11 @@ func missingIDs(op string) error {
 		"appId (0xI…) and consumerId (888…) must be record ids of 15 or 18 letters and digits")}
 }
 
-func (c *StagedCredentialsClient) get(ctx context.Context, op, path string, dst any) error {
-	body, err := c.send(ctx, op, http.MethodGet, path, "")
-	if err != nil {
-		return err
-	}
-	if err := decode(body, dst); err != nil {
-		return c.invalidResponse(op, err)
-	}
-	return nil
-}
-
-func (c *StagedCredentialsClient) send(ctx context.Context, op, method, path, body string) ([]byte, error) {
+// request returns a call of the REST API as the token's user.
+func (c *StagedCredentialsClient) request(op, method, path, body string) call {
 	req := c.client.withToken(op, method, path, c.token)
 	req.json, req.rest = body, true
-	return c.client.do(ctx, req, c.client.AllowedHosts.Instance)
-}
-
-func (c *StagedCredentialsClient) invalidResponse(op string, err error) error {
-	return c.client.invalidResponse(call{op: op, base: c.client.instanceURL(c.token)}, err)
+	return req
 }
 
 // credentialsResponse decodes both forms of a response: a list under stagedCredentials, and a single object.
