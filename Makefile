@@ -6,8 +6,9 @@ ARCH    ?= arm64
 FUZZTIME ?= 30000x
 TOOL    := go tool -modfile=tools.mod
 
-# Without a C compiler, with the packages of the functions: what `run` compiles is compiled once.
-RUN := CGO_ENABLED=0 go run -trimpath -buildvcs=false -tags lambda.norpc
+# A release's flags. `run` uses them too, so that both compile each package once and need no C compiler.
+BUILD_FLAGS := -trimpath -buildvcs=false -tags lambda.norpc
+RUN := CGO_ENABLED=0 go run $(BUILD_FLAGS)
 
 # Systems that the command-line tool supports in addition to Linux. One architecture of each is enough.
 PLATFORMS := darwin/arm64 windows/amd64
@@ -56,9 +57,8 @@ fuzz: ## run each fuzz target on FUZZTIME new inputs, as 30000x
 		done; \
 	done
 
-# The same bytes of the same source, static and without what only a debugger needs. The version is a file, since who builds may
-# have no .git.
-BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
+# Reproducible, static and stripped. The version comes from a file, because a build may have no .git.
+BUILD = CGO_ENABLED=0 go build $(BUILD_FLAGS) -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 
 build: ## build both functions, for ARCH=arm64 or x86_64, and the command-line tool, into dist/
 	@$(MAKE) --no-print-directory build-TokenFunction ARTIFACTS_DIR=dist/token
