@@ -173,11 +173,7 @@ func (h *harness) salesforceAPI(r *http.Request) (*http.Response, error) {
 	resp := httptest.NewRecorder()
 	if r.Header.Get("Accept-Encoding") == "gzip" {
 		resp.Header().Set("Content-Encoding", "gzip")
-		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
-		_, _ = io.WriteString(z, body)
-		_ = z.Close()
-		body = b.String()
+		body = gzipped(body)
 	}
 	resp.WriteHeader(status)
 	_, _ = io.WriteString(resp, body)
@@ -185,6 +181,14 @@ func (h *harness) salesforceAPI(r *http.Request) (*http.Response, error) {
 }
 
 const newAccount = `{"Name":"Umbrella"}`
+
+func gzipped(text string) string {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = io.WriteString(z, text)
+	_ = z.Close()
+	return b.String()
+}
 
 // appOf returns the app of an event.
 func appOf(payload []byte) string {

@@ -1,8 +1,6 @@
 package sftoken_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -357,12 +355,9 @@ func TestTransportReadsXML(t *testing.T) {
 type xmlRefusal struct{}
 
 func (xmlRefusal) RoundTrip(*http.Request) (*http.Response, error) {
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	_, _ = io.WriteString(z, `<Errors><Error><errorCode>INVALID_SESSION_ID</errorCode></Error></Errors>`)
-	_ = z.Close()
+	body := gzipped(`<Errors><Error><errorCode>INVALID_SESSION_ID</errorCode></Error></Errors>`)
 	header := http.Header{"Content-Encoding": {"gzip"}}
-	return &http.Response{StatusCode: 401, Header: header, Body: io.NopCloser(&b)}, nil
+	return &http.Response{StatusCode: 401, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil
 }
 
 // Bulk API 1.0 takes the token in X-SFDC-Session and rejects it with a 400, in JSON or XML.
