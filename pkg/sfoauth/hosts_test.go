@@ -70,7 +70,7 @@ func TestAllowedHosts(t *testing.T) {
 	}
 	for _, bad := range []string{"https://a.example", "a.example/path", "*.example.com", "a b", "a@b", ":80"} {
 		if hosts, err := sfoauth.ParseAllowedHosts(bad); err == nil {
-			t.Errorf("ParseHosts(%q) = %v, want an error", bad, hosts)
+			t.Errorf("ParseAllowedHosts(%q) = %v, want an error", bad, hosts)
 		}
 	}
 }
