@@ -134,8 +134,7 @@ var otherNames = []string{
 	// API Gateway's response types: API Gateway Developer Guide, "Gateway response types for API Gateway".
 	"MISSING_AUTHENTICATION_TOKEN", "INVALID_SIGNATURE", "EXPIRED_TOKEN", "ACCESS_DENIED", "WAF_FILTERED",
 	"REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_4XX", "DEFAULT_5XX", "API_CONFIGURATION_ERROR", "INTEGRATION_FAILURE",
-	"INTEGRATION_TIMEOUT", "SFTOKEN_URL", "SF_ACCESS_TOKEN", "SF_INSTANCE_URL", "NO_COLOR", "ARCH", "DELETE", "POST",
-	"GET", "APP", "TOKEN", "AWS_IAM", "NONE", "KEY",
+	"INTEGRATION_TIMEOUT", "SFTOKEN_URL", "DELETE", "POST", "GET", "NONE", "KEY",
 }
 
 // TestNames checks every name in capitals that stands in backticks.
