@@ -29,7 +29,7 @@ type caller struct {
 	waitedForCheck bool   // rejectedCheckInterval has passed, so that the API checks the token
 }
 
-// action is what a caller does next. The first field that is set counts.
+// action is what a caller does next: wait for call, or pause and decide again, or return token and err.
 type action struct {
 	call  *call         // wait for it
 	pause time.Duration // wait, then decide again; without the time for that, return

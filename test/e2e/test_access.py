@@ -70,7 +70,7 @@ def test_permission_of_another_api(stack, crm, principals):
     assert stack.call(principals.user(statement)).status == 403
 
 
-# The statements of the caller policy, each felt: another account's principal gets what it was given, and nothing else.
+# What each statement of the caller policy allows: a principal of another account gets tokens of crm and nothing else.
 @pytest.mark.parametrize("method, app, status", [
     ("GET", "crm", 200), ("POST", "crm", 200), ("DELETE", "crm", 403),
     ("GET", "erp", 403), ("POST", "erp", 403), ("DELETE", "erp", 403), ("GET", "crm2", 403), ("PUT", "crm", 403),
@@ -140,8 +140,8 @@ def organization(emulator):
     ({"ForeignRevoke": "on"}, {"GET": 200, "POST": 200, "DELETE": 204}),
 ], ids=["by default", "off", "on"])
 def test_revoking_from_another_account_is_opt_in(parameters, statuses, stack, crm, principals, resource_policy, organization):
-    """The methods that the resource policy admits, felt. Its condition is taken away, since it keeps out every principal that the
-    emulator can have here: the one that calls has no identity policy, and so only what the resource policy gives."""
+    """The methods that the resource policy allows, tried with requests. Its condition is removed, because it denies every principal
+    that the emulator can have here: the one that calls has no identity policy, and so only what the resource policy gives."""
     policy = body_policy(OrganizationId=organization, **parameters)
     for statement in policy["Statement"]:
         assert statement["Condition"].pop("StringNotEquals") == OWN_ACCOUNT["StringNotEquals"]

@@ -152,7 +152,7 @@ def test_the_key_policy_leaves_it_to_identity_policies(emulator, stack, principa
         kms.put_key_policy(KeyId=key, PolicyName="default", Policy=original)
 
 
-# And felt by the functions themselves, whose sessions the emulator checks in the same way.
+# The same through the functions, whose sessions the emulator checks in the same way.
 
 def test_without_reading_there_is_no_token(stack, admin, role_policy, new_app):
     before, after = new_app(), new_app()
