@@ -85,6 +85,9 @@ func TestRotationCrashRecovery(t *testing.T) {
 		}
 	})
 	t.Logf("a rotation was interrupted at %d points", tried)
+	if tried < 2000 && !testing.Short() {
+		t.Error("want at least 2,000")
+	}
 }
 
 // checkRecovery interrupts a rotation and checks that the next one completes it, and that AWSCURRENT worked in between.
