@@ -75,9 +75,12 @@ func TestDroppedFieldIsPrintable(t *testing.T) {
 	stored, err := json.Marshal(value)
 	must(t, err)
 	s.overwrite(t, &secretsmanager.PutSecretValueInput{SecretString: aws.String(string(stored))})
-	_, stderr, code := command(t, string(given), "secret", "put", "crm", "--replace")
+	stdout, stderr, code := command(t, string(given), "secret", "put", "crm", "--replace", "--json")
 	if code != 0 || !strings.Contains(stderr, "--replace drops stored fields: note") || !isPrintable(stderr) {
 		t.Errorf("exit %d: %q", code, stderr)
+	}
+	if !isPrintable(stdout) || !strings.Contains(stdout, `"note\u001b[2J`) || !json.Valid([]byte(stdout)) {
+		t.Errorf("the result is %q", stdout)
 	}
 }
 
