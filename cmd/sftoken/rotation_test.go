@@ -83,7 +83,7 @@ func TestRotateCompromisedAgain(t *testing.T) {
 		r.timeout = 10 * time.Second
 		err := r.rotateCompromised(v.T.Context())
 		if err == nil || strings.Contains(err.Error(), "no longer labelled") || !r.Compromised ||
-			!v.secret().HasLabel(r.Leaked, "COMPROMISED") {
+			!v.Secret().HasLabel(r.Leaked, "COMPROMISED") {
 			v.T.Errorf("labelled: %t, %v", r.Compromised, err)
 		}
 		synctest.Wait()
@@ -105,7 +105,7 @@ func TestCompromisedIsCurrent(t *testing.T) {
 		}
 		v.AWS.ClearFaults()
 		v.put("made", "AWSCURRENT")
-		r.secret = v.secret()
+		r.secret = v.Secret()
 		r.Leaked = r.secret.VersionWithLabel("AWSPREVIOUS")
 		if !r.compromisedIsCurrent(v.T.Context()) {
 			v.T.Error("the current credentials in another version are taken for others")

@@ -60,17 +60,10 @@ func credentialsJSON(name string) string {
 
 func (v *fakeSecrets) put(name, label string) { v.T.Helper(); v.Store(credentialsOfName(name), label) }
 
-func (v *fakeSecrets) secret() *appsecret.Secret {
-	v.T.Helper()
-	secret, err := appsecret.Open(v.T.Context(), v.Secrets, prefix, prefix+"crm")
-	v.Must(err)
-	return secret
-}
-
 // move moves a label to a version, or removes it if the version is empty.
 func (v *fakeSecrets) move(label, to string) {
 	v.T.Helper()
-	s := v.secret()
+	s := v.Secret()
 	if to == "" {
 		v.Must(s.RemoveLabel(v.T.Context(), label, s.VersionWithLabel(label)))
 	} else {
@@ -101,7 +94,7 @@ func (v *fakeSecrets) store(ctx context.Context, label, typed string) *store {
 }
 
 func (v *fakeSecrets) rotation() *rotation {
-	secret := v.secret()
+	secret := v.Secret()
 	current := secret.VersionWithLabel("AWSCURRENT")
 	return &rotation{client: v.Secrets, secret: secret, Before: current, Leaked: current, timeout: defaultWait,
 		out: io.Discard, progress: io.Discard}
@@ -196,7 +189,7 @@ func TestPutKeepsCredentialsRotatedDuringInput(t *testing.T) {
 			func() { v.put("rotated", "AWSCURRENT") }})
 		_, err := s.store("")
 		v.Must(err)
-		secret := v.secret()
+		secret := v.Secret()
 		current, err := secret.Read(v.T.Context(), secret.VersionWithLabel("AWSCURRENT"))
 		v.Must(err)
 		if current.ConsumerKey != "rotated" || current.AllowedPrincipals == nil {
@@ -315,20 +308,20 @@ func TestRotateRestartsAbandonedRotation(t *testing.T) {
 // A rotation can use a candidate, but not after a leak: one that was staged before may have leaked as well.
 func TestCheckRotatable(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
-		if err := checkRotatable(v.T.Context(), v.secret(), false); err == nil ||
+		if err := checkRotatable(v.T.Context(), v.Secret(), false); err == nil ||
 			!strings.Contains(userMessage(err), "secret stage crm --wait") {
 			v.T.Error(err)
 		}
 		v.put("staged", "CANDIDATE")
-		if err := checkRotatable(v.T.Context(), v.secret(), false); err != nil {
+		if err := checkRotatable(v.T.Context(), v.Secret(), false); err != nil {
 			v.T.Error(err)
 		}
-		if err := checkRotatable(v.T.Context(), v.secret(), true); err == nil ||
+		if err := checkRotatable(v.T.Context(), v.Secret(), true); err == nil ||
 			!strings.Contains(userMessage(err), "sftoken revoke crm") {
 			v.T.Errorf("compromised: %v", err)
 		}
 		v.put("made", "AWSCURRENT")
-		if err := checkRotatable(v.T.Context(), v.secret(), true); err != nil {
+		if err := checkRotatable(v.T.Context(), v.Secret(), true); err != nil {
 			v.T.Errorf("self-rotating: %v", err)
 		}
 	})
@@ -392,7 +385,7 @@ func TestProtectLastWorking(t *testing.T) {
 				var err error
 				s.version, err = appsecret.Parse("", credentialsJSON(c.version))
 				v.Must(err)
-				keep, err := s.protectLastWorking(v.T.Context(), v.secret())
+				keep, err := s.protectLastWorking(v.T.Context(), v.Secret())
 				if c.keep != (keep == previous) || !c.keep && keep != "" {
 					v.T.Errorf("keeps %q", keep)
 				}

@@ -96,9 +96,7 @@ func (h *harness) describe() *appsecret.Secret {
 	h.T.Helper()
 	quiet := h.quiet.Swap(true)
 	defer h.quiet.Store(quiet)
-	secret, err := appsecret.Open(h.T.Context(), h.Secrets, simtest.Prefix, crm)
-	h.Must(err)
-	return secret
+	return h.Secret()
 }
 
 // version returns the ID of the version with the label; empty: there is none.

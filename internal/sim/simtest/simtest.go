@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -175,19 +174,18 @@ func Encode(value map[string]any) string {
 	return string(text)
 }
 
+// Secret returns AppName's secret with its labels.
+func (h *Harness) Secret() *appsecret.Secret {
+	h.T.Helper()
+	secret, err := appsecret.Open(h.T.Context(), h.Secrets, Prefix, SecretName)
+	h.Must(err)
+	return secret
+}
+
 // VersionWithLabel returns the id of the version of AppName's secret that has the label; empty: none has it.
 func (h *Harness) VersionWithLabel(label string) string {
 	h.T.Helper()
-	out, err := h.Secrets.DescribeSecret(h.T.Context(), &secretsmanager.DescribeSecretInput{
-		SecretId: aws.String(SecretName),
-	})
-	h.Must(err)
-	for id, labels := range out.VersionIdsToStages {
-		if slices.Contains(labels, label) {
-			return id
-		}
-	}
-	return ""
+	return h.Secret().VersionWithLabel(label)
 }
 
 // Label moves a label of AppName's secret to a version.
