@@ -21,7 +21,7 @@ import (
 // compares the idle time by the wall clock, so it does not use a connection from before a long freeze.
 const idleTimeout = 5 * time.Second
 
-// DynamoDB is a Store in a DynamoDB table. The table's partition key is the string "app".
+// DynamoDB is a Store in a DynamoDB table with the partition key Key.
 type DynamoDB struct {
 	client *dynamodb.Client
 	table  string

@@ -9,9 +9,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
+// Key is the partition key of the table in DynamoDB, a string.
+const Key = "app"
+
 // The attributes of an item in DynamoDB. Those whose field is zero are of type NULL, or absent.
 const (
-	attrApp          = "app"
+	attrApp          = Key
 	attrCounter      = "counter"
 	attrLeaseUntil   = "lease_until" // in milliseconds since 1970
 	attrVersion      = "version"

@@ -80,7 +80,7 @@ func New(t testing.TB, o Options) *Harness {
 	h.Serve(AWSHost, h.AWS)
 	t.Cleanup(func() { h.Org.ClearFaults() })
 	if o.TokenTable {
-		o.DynamoDB.Table, o.DynamoDB.Key = TableName, "app"
+		o.DynamoDB.Table, o.DynamoDB.Key = TableName, tokenstore.Key
 		h.Tables = localaws.NewDynamoDB(o.DynamoDB)
 		h.Serve(DynamoDBHost, h.Tables)
 	}
