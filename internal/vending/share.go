@@ -236,7 +236,7 @@ func (c *call) adopt(ctx context.Context, entry tokenstore.Entry) {
 	}
 	c.adoptedEntry = entry.Counter
 	if entry.Version != c.secret.ID && c.currentChanged(ctx) { // this process may be the one that is behind
-		c.loginErr, c.introspectionDeniedUntil = backoff{}, time.Time{}
+		c.forgetFailure()
 	}
 	if entry.Version != c.secret.ID {
 		return
