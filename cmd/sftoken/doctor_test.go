@@ -64,6 +64,7 @@ func maskReport(text string) string {
 	for _, mask := range []struct{ pattern, with string }{
 		{`UUID`, "VERSION"},
 		{`\d+ (second|minute|hour|day)s?\b`, "N ${1}s"},
+		{`\d+ logins?\b`, "N logins"},
 		{`\d{4}-\d\d-\d\d \d\d:\d\d UTC`, "DATE"},
 		{`888[A-Za-z0-9]{15}|0xI[A-Za-z0-9]{15}`, "RECORDID"},
 	} {

@@ -187,10 +187,11 @@ func TestGoodSetups(t *testing.T) {
 					t.Errorf("%s: %s: %s\n    fix: %s", r.Check, r.Status, r.Found, r.Fix)
 				}
 			}
+			want := append([]string{"token-table"}, c.skipped...)
 			slices.Sort(skipped)
-			slices.Sort(c.skipped)
-			if !slices.Equal(skipped, c.skipped) {
-				t.Errorf("skipped %q, want %q", skipped, c.skipped)
+			slices.Sort(want)
+			if !slices.Equal(skipped, want) {
+				t.Errorf("skipped %q, want %q", skipped, want)
 			}
 			if report.Outcome != doctor.OK || fmt.Sprint(done) != fmt.Sprint(report.Checks) {
 				t.Errorf("outcome %s; Done was called with %d of %d results", report.Outcome, len(done), len(report.Checks))
