@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"github.com/sftoken/sftoken/internal/rotation"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 	"github.com/sftoken/sftoken/internal/vending"
 )
 
 var units = map[string]time.Duration{
-	"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
+	"millisecond": time.Millisecond, "second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
 }
 
 // TestTiming compares the times of docs/how-it-works.md with the code and the template.
@@ -32,6 +33,7 @@ func TestTiming(t *testing.T) {
 		"the Go client replaces":                durationOf(t, "pkg/sftoken", "expiryMargin"),
 		"the rotate function retries":           rotation.DefaultPropagation,
 		"tokens of compromised credentials":     vending.DefaultSecretTTL,
+		"a call to the token table ends":        tokenstore.Timeout,
 		"NoDailyCheck fires":                    26 * time.Hour,
 		"the daily check logs in":               24 * time.Hour,
 	}
@@ -52,7 +54,7 @@ func TestTiming(t *testing.T) {
 				continue
 			}
 			found++
-			match := regexp.MustCompile(`^(\d+) (second|minute|hour|day)s?`).FindStringSubmatch(row[1])
+			match := regexp.MustCompile(`^(\d+) (millisecond|second|minute|hour|day)s?`).FindStringSubmatch(row[1])
 			if match == nil {
 				t.Errorf("%s: %q is not a time", row[0], row[1])
 				continue
