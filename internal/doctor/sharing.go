@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
@@ -39,8 +40,8 @@ func (s *session) tokenTable(ctx context.Context) outcome {
 		return skipped("cannot describe " + s.TokenTable + ": " + shortError(err))
 	}
 	switch status := out.Table.TableStatus; {
-	case !hasTokenKey(out.Table):
-		return warning(s.TokenTable+" is not a token table: its key is not the string app", correct)
+	case len(out.Table.KeySchema) != 1 || aws.ToString(out.Table.KeySchema[0].AttributeName) != "app":
+		return warning(s.TokenTable+" is not a token table: its key is not app", correct)
 	case status == types.TableStatusInaccessibleEncryptionCredentials:
 		return warning("DynamoDB may not use the key that encrypts "+s.TokenTable,
 			"enable the deployment's key (output KeyArn), and let the account use it through DynamoDB")
@@ -50,18 +51,6 @@ func (s *session) tokenTable(ctx context.Context) outcome {
 	}
 	s.shared = true
 	return ok("shared tokens are on: DynamoDB has the table " + s.TokenTable)
-}
-
-func hasTokenKey(table *types.TableDescription) bool {
-	if len(table.KeySchema) != 1 || *table.KeySchema[0].AttributeName != "app" {
-		return false
-	}
-	for _, a := range table.AttributeDefinitions {
-		if *a.AttributeName == "app" {
-			return a.AttributeType == types.ScalarAttributeTypeS
-		}
-	}
-	return false
 }
 
 // manyLogins is a tenth of the logins that Salesforce allows a user in an hour, which are 3,600.
