@@ -45,7 +45,8 @@ failed.`,
   sftoken doctor crm --json | jq '.checks[] | select(.status == "failed")'`,
 		Annotations: environment(
 			"SFTOKEN_URL", "the API's address", "SECRET_PREFIX", "default of --prefix", "ADMIN_APP", "default of --admin-app",
-			"SALESFORCE_HOSTS", "default of --salesforce-hosts", "TOKEN_TABLE", "default of --token-table", awsVariables, awsMeaning, "NO_COLOR", "if set, no colors",
+			"SALESFORCE_HOSTS", "default of --salesforce-hosts", "TOKEN_TABLE", "default of --token-table",
+			awsVariables, awsMeaning, "NO_COLOR", "if set, no colors",
 		).exits(map[int]string{0: "no check failed; there may be warnings", 1: "a check failed"}),
 		Args: appArg,
 		RunE: func(cmd *cobra.Command, args []string) error {

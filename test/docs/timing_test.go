@@ -13,7 +13,8 @@ import (
 )
 
 var units = map[string]time.Duration{
-	"millisecond": time.Millisecond, "second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
+	"millisecond": time.Millisecond, "second": time.Second,
+	"minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
 }
 
 // TestTiming compares the times of docs/how-it-works.md with the code and the template.

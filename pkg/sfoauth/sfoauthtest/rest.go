@@ -46,7 +46,7 @@ func (o *Org) resource(r *request, s *session) *response {
 
 // countLogins is the one query that the org supports. A user without further permissions sees the records of its own
 // logins. Source: Object Reference, "LoginHistory".
-var countLogins = regexp.MustCompile(`^SELECT COUNT\(\) FROM LoginHistory WHERE UserId = '(\w+)' AND LoginTime > (\S+)$`)
+var countLogins = regexp.MustCompile(`^SELECT COUNT\(\) FROM LoginHistory WHERE UserId = '(\w+)' AND LoginTime > (.+)$`)
 
 // query counts the logins that succeeded in the last hour; older ones are forgotten.
 func (o *Org) query(r *request, s *session) *response {
