@@ -112,6 +112,14 @@ func TestDoctorOutput(t *testing.T) {
 	}
 }
 
+func TestDoctorWithSharedTokens(t *testing.T) {
+	t.Parallel()
+	s := startStack(t, stack.Config{Log: io.Discard, SharedTokens: true})
+	must(t, s.WaitIdle(t.Context()))
+	report := s.diagnose(t, ownerKey, 0, "--token-table", stack.TokenTable)
+	simtest.Golden(t, "doctor/shared-tokens.txt", formatReport(report))
+}
+
 func TestDoctorWithoutNetwork(t *testing.T) {
 	t.Parallel()
 	s := &testStack{&stack.Stack{URL: "http://127.0.0.1:1/v1", AWSURL: "http://127.0.0.1:1"}}
