@@ -38,14 +38,18 @@ type options struct {
 
 func newHarness(t testing.TB, o options) *harness {
 	t.Helper()
-	h := &harness{
-		Harness: simtest.New(t, simtest.Options{Org: o.org, App: o.app, Secret: o.secret}), log: &localaws.SyncBuffer{},
-	}
-	o.config.Secrets = appsecret.Reader{Client: h.Secrets, Prefix: simtest.Prefix}
-	o.config.Hosts = sfoauth.AllowedHosts{simtest.OrgHost}
-	o.config.HTTPClient = h.SalesforceClient()
-	o.config.Jitter = func() float64 { return 0 }
-	h.handler = &handler{vendor: vending.New(o.config), log: telemetry.New(h.log, 0, "sftoken", "test")}
+	return newProcess(t, simtest.New(t, simtest.Options{Org: o.org, App: o.app, Secret: o.secret}), o.config)
+}
+
+// newProcess starts a token function with an empty memory.
+func newProcess(t testing.TB, sim *simtest.Harness, config vending.Config) *harness {
+	t.Helper()
+	h := &harness{Harness: sim, log: &localaws.SyncBuffer{}}
+	config.Secrets = appsecret.Reader{Client: h.Secrets, Prefix: simtest.Prefix}
+	config.Hosts = sfoauth.AllowedHosts{simtest.OrgHost}
+	config.HTTPClient = h.SalesforceClient()
+	config.Jitter = func() float64 { return 0 }
+	h.handler = &handler{vendor: vending.New(config), log: telemetry.New(h.log, 0, "sftoken", "test")}
 	return h
 }
 
