@@ -53,7 +53,7 @@ type Config struct {
 	Prefix     string               // precedes an app's name in the name of its secret
 	AdminApp   string               // the app whose login rotates the credentials; empty means the app itself
 	Hosts      sfoauth.AllowedHosts // allowed in addition to Salesforce's own
-	TokenTable string               // the DynamoDB table in which processes share tokens; empty means that it is not checked
+	TokenTable string               // the DynamoDB table of shared tokens; if empty, it is not checked
 	// HTTPClient talks to the API and to Salesforce. Nil means http.DefaultClient.
 	HTTPClient *http.Client
 	// APIClient returns the client for the API if HTTPClient is nil, so that it can trust what the AWS configuration

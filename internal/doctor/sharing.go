@@ -70,9 +70,9 @@ func (s *session) loginRate(ctx context.Context) outcome {
 	case n <= manyLogins:
 		return ok(found)
 	case s.shared:
-		return warning(found, "if the token function makes them (its metric Logins), see ManyLogins and TokenTableFails in the runbook. "+
-			"Otherwise give the other program a separate user")
+		return warning(found, "if the token function makes them (its metric Logins), see ManyLogins and TokenTableFails in "+
+			"the runbook. Otherwise give the other program a separate user")
 	}
-	return warning(found, "if the token function makes them (its metric Logins), deploy with SharedTokens on, so that all "+
-		"its processes share one login. Otherwise give the other program a separate user")
+	return warning(found, "if the token function makes them (its metric Logins), deploy with SharedTokens on, so that "+
+		"all its processes share one login. Otherwise give the other program a separate user")
 }
