@@ -298,7 +298,7 @@ func (c *call) inheritRevocations(ctx context.Context, requested bool) {
 			return
 		}
 		t, err := r.Token.restore(c, version, version)
-		if err == nil && !slices.Contains(r.DeadIDs, t.id) && (c.obtained == nil || t.id != c.obtained.id) {
+		if err == nil && !slices.Contains(r.DeadIDs, t.id) {
 			c.enqueue(pendingRevocation{cachedToken: t, requested: requested})
 		}
 		return
