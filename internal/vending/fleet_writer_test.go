@@ -11,8 +11,8 @@ import (
 	"github.com/sftoken/sftoken/internal/tokenstore"
 )
 
-// TestFleetLeaseKeptAlive: a writer of the table that keeps a lease alive blocks logins for as long as it writes. Tokens
-// in memory stay in use meanwhile, and one lease after its last write there are logins again.
+// TestFleetLeaseKeptAlive: a writer of the table that keeps a lease alive blocks logins for as long as it writes.
+// Tokens in memory stay in use meanwhile, and one lease after its last write there are logins again.
 func TestFleetLeaseKeptAlive(t *testing.T) {
 	runFleet(t, 2, options{}, func(t *testing.T, f fleet) {
 		h, cold := f[0], f[1]
