@@ -76,13 +76,14 @@ func TestSharedSequenceDiagrams(t *testing.T) {
 	page := mdtest.Read(t, "../../docs/how-it-works.md")
 	for _, c := range []struct {
 		heading string
+		status  int
 		cache   string // of the response
 		filled  bool   // another process has obtained a token
 		send    func(*harness) result
 	}{
-		{"A cold vend with a filled table", "hit", true, (*harness).get},
-		{"A login under a lease", "miss", false, (*harness).get},
-		{"A shared revocation", "", true, (*harness).revoke},
+		{"A cold vend with a filled table", 200, "hit", true, (*harness).get},
+		{"A login under a lease", 200, "miss", false, (*harness).get},
+		{"A shared revocation", 204, "", true, (*harness).revoke},
 	} {
 		t.Run(c.heading, func(t *testing.T) {
 			t.Parallel()
@@ -112,13 +113,14 @@ func TestSharedSequenceDiagrams(t *testing.T) {
 						}
 					}},
 				})
+				h := &harness{Harness: sim, log: &localaws.SyncBuffer{}}
 				if c.filled {
-					other := newProcess(t, sim, vending.Config{Table: sim.TokenStore()})
-					other.want(other.get(), 200, "miss")
+					h.handler = h.newHandler(options{table: true})
+					h.want(h.get(), 200, "miss")
 				}
 				calls = nil
-				process := newProcess(t, sim, vending.Config{Table: sim.TokenStore()})
-				process.want(c.send(process), map[bool]int{true: 200, false: 204}[c.cache != ""], c.cache)
+				h.handler = h.newHandler(options{table: true})
+				h.want(c.send(h), c.status, c.cache)
 				var want []string
 				for _, arrow := range page.Diagrams(t, c.heading)[0].Arrows("T", "S", "D", "F") {
 					call, _, _ := strings.Cut(arrow, ",")
