@@ -13,6 +13,7 @@ const secretTimeout = 4 * time.Second
 // loadSecret reads AWSCURRENT, and retries the revocations that are pending. If Salesforce has refused the
 // credentials of some versions, it also looks for a version that has not been tried.
 func (c *call) loadSecret(ctx context.Context) {
+	adopt := c.readAhead(ctx)
 	version, err := c.read(ctx, appsecret.Current)
 	if err != nil {
 		c.noteSecretErr(err)
@@ -21,9 +22,10 @@ func (c *call) loadSecret(ctx context.Context) {
 	refused := c.loginErr.tried
 	if c.secret == nil || c.secret.ID != version.ID ||
 		len(refused) > 0 && !c.loginErr.budgetExhausted && c.hasUntriedCredentials(ctx, version, refused) {
-		c.loginErr, c.introspectionDeniedUntil = backoff{}, time.Time{}
+		c.loginErr, c.introspectionDeniedUntil, c.adoptedEntry = backoff{}, time.Time{}, 0
 	}
 	c.secret, c.readAt, c.secretErr = version, time.Now(), backoff{}
+	adopt()
 	if len(c.pending) > 0 {
 		c.publish() // other requests need not wait for Salesforce
 		c.retryRevocations(ctx, c.revoker())
