@@ -236,7 +236,7 @@ func (c *call) adopt(ctx context.Context, entry tokenstore.Entry) {
 	}
 	c.adoptedEntry = entry.Counter
 	if entry.Version != c.secret.ID && c.currentChanged(ctx) { // this process may be the one that is behind
-		c.loginErr, c.introspectionDeniedUntil = backoff{}, time.Time{}
+		c.forgetFailure()
 	}
 	if entry.Version != c.secret.ID {
 		return
@@ -298,7 +298,7 @@ func (c *call) inheritRevocations(ctx context.Context, requested bool) {
 			return
 		}
 		t, err := r.Token.restore(c, version, version)
-		if err == nil && !slices.Contains(r.DeadIDs, t.id) && (c.obtained == nil || t.id != c.obtained.id) {
+		if err == nil && !slices.Contains(r.DeadIDs, t.id) {
 			c.enqueue(pendingRevocation{cachedToken: t, requested: requested})
 		}
 		return
