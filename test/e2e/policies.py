@@ -6,6 +6,7 @@ import re
 # What the functions do with an app's secret.
 READ, WRITE = ("secretsmanager:GetSecretValue",), ("secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
 DESCRIBE, LIST = ("secretsmanager:DescribeSecret",), ("secretsmanager:ListSecrets",)
+ITEMS = ("dynamodb:GetItem", "dynamodb:UpdateItem")  # and with the token table
 
 
 def matches(pattern, value):
