@@ -128,10 +128,10 @@ def test_token_table(largest):
 
 
 def test_the_table_has_the_attributes_that_the_code_uses(largest):
-    code = (deployment.ROOT / "internal" / "tokenstore" / "dynamodb.go").read_text()
+    code = (deployment.ROOT / "internal" / "tokenstore" / "item.go").read_text()
+    key, expires = (re.search(rf'^\tattr{name} += "(\w+)"', code, re.MULTILINE)[1] for name in ("App", "Expires"))
     table = largest["TokenTable"]["Properties"]
-    for name in table["KeySchema"][0]["AttributeName"], table["TimeToLiveSpecification"]["AttributeName"]:
-        assert f'"{name}"' in code
+    assert (table["KeySchema"][0]["AttributeName"], table["TimeToLiveSpecification"]["AttributeName"]) == (key, expires)
 
 
 def test_api(default):
