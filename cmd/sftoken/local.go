@@ -26,6 +26,9 @@ simulated Salesforce org and simulated AWS services (Secrets Manager, STS, API
 Gateway and Lambda). It listens on this machine only and keeps everything in
 memory.
 
+--shared-tokens adds a simulated DynamoDB table, in which several processes of
+the token function share tokens. It starts four, with which requests take turns.
+
 --secrets uses a real org in place of the simulated one, without an AWS account.
 FILE maps apps to secret values:
 
@@ -38,6 +41,7 @@ the secrets. Without --secrets the keys are always the same, because they give
 access to a simulated org only.`,
 		Example: `  sftoken local
   sftoken local --env SECRET_TTL=10s
+  sftoken local --shared-tokens
   sftoken local --secrets secrets.json`,
 		Annotations: sections{}.exits(map[int]string{0: "ended by Ctrl-C", 1: "failed"}),
 		Args:        noArgs,
@@ -55,6 +59,9 @@ access to a simulated org only.`,
 					fmt.Fprintf(cmd.ErrOrStderr(), "warning: other users can read %s: chmod 600 %s\n", file, file)
 				}
 			}
+			if c.SharedTokens {
+				c.Processes = 4
+			}
 			c.Log = cmd.ErrOrStderr()
 			s, err := stack.Start(cmd.Context(), c)
 			if err != nil {
@@ -71,12 +78,14 @@ access to a simulated org only.`,
 	flags := cmd.Flags()
 	flags.StringVar(&c.ListenAPI, "listen", "127.0.0.1:8080", "`HOST:PORT` where the API listens")
 	flags.StringVar(&c.ListenAWS, "secrets-manager-listen", "127.0.0.1:4566",
-		"`HOST:PORT` where Secrets Manager and STS listen")
+		"`HOST:PORT` where Secrets Manager, STS and DynamoDB listen")
 	flags.StringVar(&c.ListenOrg, "org-listen", "127.0.0.1:8443", "`HOST:PORT` where the simulated org listens")
 	flags.StringVar(&c.OrgURL, "org-url", "",
 		"`URL` of the simulated org as the functions reach it, if not where it listens")
 	flags.StringVar(&file, "secrets", "", "use a real org: a `FILE` that maps apps to secret values")
 	flags.StringArrayVar(&c.Env, "env", nil, "set an environment variable of the functions, `NAME=value`; may be repeated")
+	flags.BoolVar(&c.SharedTokens, "shared-tokens", false,
+		"start several processes of the token function, which share tokens in a simulated DynamoDB table")
 	flags.BoolVar(&c.NoFunctions, "no-functions", false,
 		"start only the simulated org and AWS, for functions that run elsewhere, such as in sam local")
 	flags.BoolVar(&asJSON, "json", false, "print the addresses and keys as one JSON object")
@@ -105,7 +114,11 @@ func printBanner(cmd *cobra.Command, s *stack.Stack, asJSON bool) error {
 	if s.Org == nil {
 		org = "the real org that each secret names"
 	}
-	where := fmt.Sprintf("  AWS               %s (Secrets Manager, STS)\n  Salesforce        %s\n", s.AWSURL, org)
+	services, table := "Secrets Manager, STS", ""
+	if s.Tables != nil {
+		services, table = services+", DynamoDB", "  Token table       "+stack.TokenTable+"\n"
+	}
+	where := fmt.Sprintf("  AWS               %s (%s)\n  Salesforce        %s\n%s", s.AWSURL, services, org, table)
 	if s.Token == nil {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "\nUntil Ctrl-C:\n\n%s\n", where)
 		return err
@@ -113,6 +126,11 @@ func printBanner(cmd *cobra.Command, s *stack.Stack, asJSON bool) error {
 	rotate, hosts := "  sftoken rotate "+s.Apps[0]+" --wait\n", "  export SALESFORCE_HOSTS="+s.OrgHost()+"\n"
 	if s.Org == nil {
 		rotate, hosts = "", ""
+	}
+	shared := ""
+	if s.Tables != nil {
+		shared = fmt.Sprintf("\nRequests take turns with %d processes of the token function. The log has\n"+
+			"\"shared\":true where a process returns a token that another got.\n", len(s.Token.PIDs()))
 	}
 	caller, owner := s.Keys.Billing, s.Keys.Owner
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), `
@@ -123,7 +141,7 @@ sftoken runs on this machine until Ctrl-C.
 Get a token as a user in another account, without any Salesforce secret:
 
   curl --aws-sigv4 "aws:amz:%[4]s:execute-api" --user %[5]s:%[6]s %[1]s/tokens/%[7]s
-
+%[12]s
 The same with this tool:
 
   export SFTOKEN_URL=%[1]s AWS_REGION=%[4]s
@@ -142,7 +160,7 @@ As the owner, who can write the secret:
 The functions' log follows.
 
 `, s.URL, s.AWSURL, where, stack.Region, caller.AccessKeyID, caller.SecretAccessKey, s.Apps[0],
-		owner.AccessKeyID, owner.SecretAccessKey, rotate, hosts)
+		owner.AccessKeyID, owner.SecretAccessKey, rotate, hosts, shared)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -80,4 +81,29 @@ func (b *Budget) limiter(app string) *rate.Limiter {
 		b.apps[app] = l
 	}
 	return l
+}
+
+// Left returns how many logins the app's budget allows now, with fractions.
+func (b *Budget) Left(app string) float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.limiter(app).TokensAt(time.Now())
+}
+
+// Lower lowers the app's budget to what is left of it at now if it allowed left logins at the given time, by another
+// process's count. It never raises it.
+func (b *Budget) Lower(app string, left float64, at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	left = max(0, left+max(0, now.Sub(at).Seconds())*float64(b.rate))
+	if left >= b.limiter(app).TokensAt(now) {
+		return
+	}
+	// A limiter that allowed only whole logins a little earlier allows that fraction more now.
+	whole := math.Floor(left)
+	l := rate.NewLimiter(b.rate, b.burst)
+	since := time.Duration((left - whole) / float64(b.rate) * float64(time.Second))
+	l.ReserveN(now.Add(-since), b.burst-int(whole))
+	b.apps[app] = l
 }

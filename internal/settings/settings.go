@@ -85,6 +85,16 @@ func (e *Env) Level(name string) slog.Level {
 	return level
 }
 
+// Table returns the name of a DynamoDB table; not set: empty. Source of the rule: CreateTable in the DynamoDB API
+// Reference.
+func (e *Env) Table(name string) string {
+	value := e.String(name, "", "_.-", 255)
+	if value != "" && len(value) < 3 {
+		e.errs = append(e.errs, fmt.Errorf("%s=%q: a table's name has at least 3 characters", name, value))
+	}
+	return value
+}
+
 // Hosts returns a list of hosts; not set: none.
 func (e *Env) Hosts(name string) sfoauth.AllowedHosts {
 	hosts, err := sfoauth.ParseAllowedHosts(e.get(name))

@@ -48,7 +48,7 @@ func (e *auditEvent) write(log *telemetry.Log, level slog.Level) {
 	if failed != nil {
 		outcome = string(failed.Code)
 	}
-	attrs := make([]slog.Attr, 0, 24)
+	attrs := make([]slog.Attr, 0, 26)
 	add := func(name, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, value))
@@ -70,6 +70,12 @@ func (e *auditEvent) write(log *telemetry.Log, level slog.Level) {
 	add("secret_version", e.grant.VersionID)
 	attrs = append(attrs, slog.Float64("secretsmanager_ms", milliseconds(e.stats.SecretsManager)),
 		slog.Float64("salesforce_ms", milliseconds(e.stats.Salesforce)))
+	if e.stats.Table > 0 {
+		attrs = append(attrs, slog.Float64("table_ms", milliseconds(e.stats.Table)))
+	}
+	if e.shared() {
+		attrs = append(attrs, slog.Bool("shared", true))
+	}
 	if failed != nil {
 		add("error", string(failed.Code))
 		add("cause", failed.Error())
@@ -80,6 +86,11 @@ func (e *auditEvent) write(log *telemetry.Log, level slog.Level) {
 	add("salesforce_error", e.salesforceError())
 	add("warning", e.warning())
 	log.Event(level, e.name, attrs, e.metrics(failed)...)
+}
+
+// shared reports whether the request's token was adopted from the token table.
+func (e *auditEvent) shared() bool {
+	return e.stats.Adopted && (e.grant.CacheStatus == vending.Hit || e.grant.CacheStatus == vending.Stale)
 }
 
 // warning is what an auditor should know about a request even if it succeeded.
@@ -123,6 +134,9 @@ func (e *auditEvent) metrics(failed *vending.Error) []telemetry.Metric {
 		if e.grant.CacheStatus == vending.Hit {
 			count("CacheHits", 1, appDimension)
 		}
+		if e.shared() {
+			count("SharedHits", 1, appDimension)
+		}
 	case failed == nil:
 	case e.name == "prefetch" && errors.Is(failed, vending.ErrPlaceholder): // a new deployment; no caller is refused
 	case failed.AppExists:
@@ -138,6 +152,12 @@ func (e *auditEvent) metrics(failed *vending.Error) []telemetry.Metric {
 	}
 	if e.involves(isSecretDenied) {
 		count("SecretAccessDenied", 1, nil)
+	}
+	if e.stats.TableErrors > 0 {
+		count("SharedErrors", e.stats.TableErrors, nil)
+	}
+	if e.stats.LeasesLost > 0 {
+		count("LeasesLost", e.stats.LeasesLost, appDimension)
 	}
 	if logins := len(e.stats.Logins); logins > 0 {
 		var total time.Duration

@@ -23,6 +23,7 @@ import (
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/settings"
 	"github.com/sftoken/sftoken/internal/telemetry"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
@@ -51,7 +52,7 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	secretTTL := env.Duration("SECRET_TTL", vending.DefaultSecretTTL, time.Second, 24*time.Hour)
 	minTTL := env.Duration("MIN_TTL", vending.DefaultMinTTL, time.Second, vending.MinSessionTimeout-time.Minute)
 	confirmEvery := env.Duration("CONFIRM_EVERY", vending.DefaultIntrospectInterval, minTTL+time.Second, 24*time.Hour)
-	logins := env.Budget()
+	logins, table := env.Budget(), env.Table("TOKEN_TABLE")
 	if err := env.Err(); err != nil {
 		return nil, nil, fmt.Errorf("settings: %w", err)
 	}
@@ -66,15 +67,20 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	}
 	secrets := secretsmanager.NewFromConfig(cfg)
 	warmUp(ctx, secrets)
+	var shared tokenstore.Store
+	if table != "" {
+		shared = tokenstore.NewBypass(tokenstore.NewDynamoDB(cfg, table))
+	}
 	log := telemetry.New(os.Stdout, level, namespace, version)
 	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(),
 		"min_ttl", minTTL.String(), "confirm_every", confirmEvery.String(), "prefetch", prefetch,
-		"login_budget", logins.String())
+		"login_budget", logins.String(), "token_table", table)
 	return &handler{
 		vendor: vending.New(vending.Config{
 			Secrets:            appsecret.Reader{Client: secrets, Prefix: prefix},
 			Hosts:              hosts,
 			HTTPClient:         &http.Client{Transport: sfoauth.NewTransport()},
+			Table:              shared,
 			Logins:             logins,
 			SecretTTL:          secretTTL,
 			MinTTL:             minTTL,

@@ -145,7 +145,7 @@ func TestLoginBudgetExhausted(t *testing.T) {
 }
 
 func TestStaleWhileBudgetExhausted(t *testing.T) {
-	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {
+	run(t, options{burst: 1, hourly: 1}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.StoreWith("allowedPrincipals", []string{"222222222222"})
 		time.Sleep(DefaultSecretTTL)
@@ -170,7 +170,7 @@ func TestStaleWhileBudgetExhausted(t *testing.T) {
 // secret.
 func runExhausted(t *testing.T, test func(t *testing.T, h *harness, token result)) {
 	t.Helper()
-	o := options{config: Config{Logins: loginbudget.New(1, 1), SecretTTL: time.Second}}
+	o := options{burst: 1, hourly: 1, config: Config{SecretTTL: time.Second}}
 	run(t, o, func(t *testing.T, h *harness) {
 		token := h.vend()
 		h.StoreWith("allowedPrincipals", []string{"222222222222"})
@@ -274,7 +274,7 @@ func TestConcurrentRejectionsWhileBudgetExhausted(t *testing.T) {
 // If a login needs two attempts, with the credentials that are refused and those that work, a budget of one login at a
 // time must not be spent on the first again and again.
 func TestFallbackWithScarceBudget(t *testing.T) {
-	run(t, options{config: Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, h *harness) {
+	run(t, options{burst: 1, hourly: 60}, func(t *testing.T, h *harness) {
 		h.Store(h.Value("3MVG9wrong", "wrong"))
 		h.want(h.vend(), "temporarily_unavailable") // AWSCURRENT is refused
 		time.Sleep(nextLogin)
@@ -293,7 +293,7 @@ func TestFallbackWithScarceBudget(t *testing.T) {
 
 // The versions that were refused before the budget ran out are not tried again before the others.
 func TestRefusedVersionsWithScarceBudget(t *testing.T) {
-	run(t, options{config: Config{Logins: loginbudget.New(1, 60)}}, func(t *testing.T, h *harness) {
+	run(t, options{burst: 1, hourly: 60}, func(t *testing.T, h *harness) {
 		h.App.Regenerate()            // what is stored does not work any more
 		h.want(h.revoke(), "revoked") // reads the secret
 		h.Store(h.Value("3MVG9wrong", "wrong"))
@@ -305,7 +305,7 @@ func TestRefusedVersionsWithScarceBudget(t *testing.T) {
 
 // While the budget is exhausted, the error still has what Salesforce said last.
 func TestSalesforceErrorSurvivesExhaustedBudget(t *testing.T) {
-	run(t, options{config: Config{Logins: loginbudget.New(1, 1)}}, func(t *testing.T, h *harness) {
+	run(t, options{burst: 1, hourly: 1}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"), 0)
 		h.want(h.vend(), "app_misconfigured")
 		time.Sleep(time.Minute)

@@ -55,7 +55,8 @@ func decide(c *Config, s *state, in input, now time.Time) action {
 		return action{step: respond, err: err}
 	}
 	if in.revoke {
-		if in.revoked || s.cached == nil && len(s.pending) == 0 {
+		// With a token table, other processes may have a token.
+		if in.revoked || s.cached == nil && len(s.pending) == 0 && c.Table == nil {
 			return action{step: respond, grant: Grant{TokenID: in.revokedID}}
 		}
 		return action{step: revoke}
@@ -79,6 +80,10 @@ func decide(c *Config, s *state, in input, now time.Time) action {
 		if s.doubtedID == t.id {
 			return action{step: respond, grant: t.staleGrant(c.MinTTL, errDoubted, now)}
 		}
+		return action{step: respond, grant: t.grant(Hit, remaining(t.trustedUntil, now))}
+	}
+	// Another process is renewing the token.
+	if !rejected && t != nil && remaining(s.lease.recheck, now) > 0 && remaining(t.trustedUntil, now) >= time.Second {
 		return action{step: respond, grant: t.grant(Hit, remaining(t.trustedUntil, now))}
 	}
 	// Introspection cannot extend the expiry of a JWT; it can only find that it has ended early.

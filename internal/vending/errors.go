@@ -68,6 +68,8 @@ func (e *transientError) Error() string { return e.text }
 var (
 	// errDoubted is why a token that a caller reports as dead is stale.
 	errDoubted error = &transientError{"a caller reports the token as dead, and introspection failed"}
+	// errLeaseLost is why a call to Salesforce is not made: another process has taken over.
+	errLeaseLost error = &transientError{"another process of the token function has taken over"}
 	// errDeadToken is why a token that a login has just returned is not used.
 	errDeadToken error = &transientError{"Salesforce's login returned a token that its introspection reports as inactive"}
 )

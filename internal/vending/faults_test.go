@@ -3,7 +3,6 @@ package vending
 import (
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -71,9 +70,9 @@ var atLogin = []outcomeOf{
 }
 
 // newPinnedHarness returns a harness whose secret pins the org and the user.
-func newPinnedHarness(t *testing.T) *harness {
+func newPinnedHarness(t *testing.T, o options) *harness {
 	t.Helper()
-	h := newHarness(t, options{})
+	h := newHarness(t, o)
 	key, secret := h.App.Credentials()
 	value := h.Value(key, secret)
 	value["orgId"], value["userId"] = h.Org.ID(), h.App.User.ID[:15]
@@ -83,13 +82,12 @@ func newPinnedHarness(t *testing.T) *harness {
 
 func TestLoginFaultsWithoutToken(t *testing.T) {
 	t.Parallel()
-	forEachFault(t, sfoauthtest.Token, func(t *testing.T, fault sfoauthtest.Fault) {
+	forEachFault(t, sfoauthtest.Token, func(t *testing.T, h *harness, fault sfoauthtest.Fault) {
 		at := slices.IndexFunc(atLogin, func(o outcomeOf) bool { return slices.Contains(o.faults, fault.String()) })
 		if at < 0 {
 			t.Fatalf("atLogin lacks the fault %q", fault)
 		}
 		want := atLogin[at]
-		h := newPinnedHarness(t)
 		h.Org.InjectFault(sfoauthtest.Token, fault, 0)
 		got := h.vend()
 		h.want(got, want.want)
@@ -111,8 +109,7 @@ func TestLoginFaultsWithoutToken(t *testing.T) {
 
 func TestFaultsWithCachedToken(t *testing.T) {
 	t.Parallel()
-	forEachFault(t, sfoauthtest.Introspect, func(t *testing.T, fault sfoauthtest.Fault) {
-		h := newPinnedHarness(t)
+	forEachFault(t, sfoauthtest.Introspect, func(t *testing.T, h *harness, fault sfoauthtest.Fault) {
 		h.want(h.vend(), "miss")
 		h.Org.InjectFault(sfoauthtest.AllEndpoints, fault, 0)
 		time.Sleep(4 * time.Minute)
@@ -208,14 +205,14 @@ func TestRateLimitIsAtLeastASecond(t *testing.T) {
 }
 
 // forEachFault runs the test for every fault that makes a difference at the endpoint.
-func forEachFault(t *testing.T, at sfoauthtest.Endpoint, test func(*testing.T, sfoauthtest.Fault)) {
+func forEachFault(t *testing.T, at sfoauthtest.Endpoint, test func(*testing.T, *harness, sfoauthtest.Fault)) {
 	tried := 0
 	for _, fault := range sfoauthtest.AllFaults() {
 		if fault.AppliesTo(at) {
 			tried++
 			t.Run(fault.String(), func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) { test(t, fault) })
+				inBothModes(t, options{}, func(t *testing.T, o options) { test(t, newPinnedHarness(t, o), fault) })
 			})
 		}
 	}

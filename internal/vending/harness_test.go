@@ -11,6 +11,7 @@ import (
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/internal/sim/simtest"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -28,24 +29,51 @@ type options struct {
 	app    sfoauthtest.AppOptions
 	config Config
 	secret map[string]any // fields in addition to the credentials
+	table  bool           // there is a token table
+	burst  int            // of the login budget; zero: the default
+	hourly int            // likewise
 }
 
 func newHarness(t testing.TB, o options) *harness {
 	t.Helper()
-	h := &harness{Harness: simtest.New(t, simtest.Options{Org: o.org, App: o.app, Secret: o.secret})}
+	h := &harness{
+		Harness: simtest.New(t, simtest.Options{Org: o.org, App: o.app, Secret: o.secret, TokenTable: o.table}),
+	}
+	h.vendor = h.newVendor(o)
+	return h
+}
+
+// newVendor returns the Vendor of one more process.
+func (h *harness) newVendor(o options) *Vendor {
+	h.T.Helper()
 	o.config.Secrets = appsecret.Reader{Client: h.Secrets, Prefix: simtest.Prefix}
 	o.config.Hosts = sfoauth.AllowedHosts{simtest.OrgHost}
 	o.config.HTTPClient = h.SalesforceClient()
 	o.config.Jitter = func() float64 { return 0 }
-	h.vendor = New(o.config)
-	return h
+	o.config.Logins = loginbudget.New(o.burst, o.hourly)
+	if o.table {
+		o.config.Table = tokenstore.NewBypass(h.TokenStore())
+	}
+	return New(o.config)
 }
 
-// run runs a test in a synctest bubble, in parallel with others.
+// run runs a test without and with a token table, each in a synctest bubble and in parallel with others.
 func run(t *testing.T, o options, test func(t *testing.T, h *harness)) {
 	t.Helper()
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { test(t, newHarness(t, o)) })
+	inBothModes(t, o, func(t *testing.T, o options) { test(t, newHarness(t, o)) })
+}
+
+func inBothModes(t *testing.T, o options, test func(t *testing.T, o options)) {
+	t.Helper()
+	for _, mode := range []string{"memory", "table"} {
+		o := o
+		o.table = mode == "table"
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { test(t, o) })
+		})
+	}
 }
 
 func subtest(t *testing.T, name string, o options, test func(t *testing.T, h *harness)) {

@@ -97,6 +97,9 @@ func (c *call) login(ctx context.Context, version *appsecret.Version) (*cachedTo
 	if version.IsPlaceholder() {
 		return nil, ErrPlaceholder
 	}
+	if err := c.keepLease(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.Logins.Take(c.app.name); err != nil {
 		c.stats.Err = err
 		return nil, err

@@ -35,6 +35,7 @@ type app struct {
 type call struct {
 	*Config
 	app *app
+	in  input // of the request that started the call
 	step
 	rejectedCheck bool // the step checks a token that a caller reports as dead
 	state
@@ -49,6 +50,10 @@ type call struct {
 	replaced   *cachedToken         // that was cached before
 	tried      []*appsecret.Version // whose credentials were refused
 	wasDoubted bool                 // an earlier introspection of the cached token failed as well
+
+	// Of the token table:
+	held      *heldLease // nil: none
+	leaseLost bool       // to another process
 }
 
 // run performs the actions that decide asks for, until that is a response.
@@ -98,11 +103,8 @@ func (v *Vendor) next(ctx context.Context, a *app, in input) (c *call, own bool,
 	case a.call != nil:
 		return a.call, false, action{}
 	}
-	if act.rejectedCheck {
-		a.state.lastRejectedCheck = now
-	}
 	a.call = &call{
-		Config: &v.Config, app: a, step: act.step, rejectedCheck: act.rejectedCheck, state: a.state,
+		Config: &v.Config, app: a, in: in, step: act.step, rejectedCheck: act.rejectedCheck, state: a.state,
 		done: make(chan struct{}),
 	}
 	go a.call.run(context.WithoutCancel(ctx), callDeadline(ctx, now))
@@ -138,9 +140,24 @@ func (c *call) run(ctx context.Context, deadline time.Time) {
 		c.app.mu.Unlock()
 		close(c.done)
 	}()
-	switch c.step {
-	case loadSecret:
+	switch {
+	case c.step == loadSecret:
 		c.loadSecret(ctx)
+	case c.shares():
+		c.share(ctx)
+	default:
+		c.perform(ctx)
+	}
+	c.publish()
+}
+
+// perform performs a step that calls Salesforce.
+func (c *call) perform(ctx context.Context) {
+	if c.rejectedCheck {
+		c.lastRejectedCheck = time.Now()
+		c.publish()
+	}
+	switch c.step {
 	case introspect:
 		c.introspectOnly(ctx)
 	case refresh, logIn:
@@ -148,7 +165,6 @@ func (c *call) run(ctx context.Context, deadline time.Time) {
 	case revoke:
 		c.revoke(ctx)
 	}
-	c.publish()
 }
 
 // publish makes the call's state that of the app.

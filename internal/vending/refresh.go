@@ -11,8 +11,6 @@ const (
 	unconfirmedTTL = time.Minute
 	// introspectionDeniedTTL is how long it is remembered that Salesforce refuses to introspect for an app.
 	introspectionDeniedTTL = 30 * time.Minute
-	// maxRecentIDs bounds the tokens of an app that are recognized when a login returns them again.
-	maxRecentIDs = 20
 )
 
 // refresh gets the app a token that can be trusted: the cached one if the step is refresh and Salesforce confirms it,
@@ -30,6 +28,7 @@ func (c *call) refresh(ctx context.Context) {
 		err = c.logIn(ctx)
 	}
 	if err == nil {
+		c.inheritRevocations(ctx, false)
 		err = c.settleRevocations(ctx)
 	}
 	if err != nil {
@@ -50,6 +49,9 @@ func (c *call) introspectCached(ctx context.Context) error {
 			c.doubtedID = c.cached.id
 		}
 		return err
+	}
+	if t == nil {
+		c.noteDead(c.cached.id)
 	}
 	c.doubtedID, c.cached = "", t
 	if t.isFresh(time.Now()) {
@@ -82,6 +84,9 @@ func (c *call) introspectOnly(ctx context.Context) {
 	t, err := c.introspect(ctx, c.cached)
 	switch {
 	case err == nil:
+		if t == nil {
+			c.noteDead(c.cached.id)
+		}
 		c.cached, c.doubtedID = t, ""
 	case isRateLimited(err): // the next check is due when Salesforce allows it
 		c.doubtedID, c.lastRejectedCheck = c.cached.id, time.Now().Add(rateLimit(err)-rejectedCheckInterval)
@@ -92,6 +97,9 @@ func (c *call) introspectOnly(ctx context.Context) {
 
 // introspect asks Salesforce whether the token is active, and returns it with its new expiry; nil: it is dead.
 func (c *call) introspect(ctx context.Context, t *cachedToken) (*cachedToken, error) {
+	if err := c.keepLease(ctx); err != nil {
+		return nil, err
+	}
 	begun := time.Now()
 	result, err := t.client.Introspect(ctx, t.token)
 	c.stats.Salesforce += time.Since(begun)
@@ -116,9 +124,8 @@ func (c *call) logIn(ctx context.Context) error {
 		return err
 	}
 	seen := slices.Contains(c.recentIDs, t.id)
-	if !seen {
-		c.recentIDs = append(slices.Clone(c.recentIDs[max(0, len(c.recentIDs)-maxRecentIDs+1):]), t.id)
-	}
+	c.recentIDs = remember(c.recentIDs, t.id)
+	c.deadIDs = slices.DeleteFunc(slices.Clone(c.deadIDs), func(id string) bool { return id == t.id })
 	now := time.Now()
 	switch {
 	case !t.token.Expiry.IsZero(): // a JWT
@@ -145,6 +152,7 @@ func (c *call) introspectNew(ctx context.Context, t *cachedToken, seen bool) (*c
 	case err != nil:
 		return t, nil //nolint:nilerr // the login alone promises DefaultTokenTTL
 	case result == nil:
+		c.noteDead(t.id)
 		c.stats.Err = errDeadToken
 		return nil, errDeadToken
 	}

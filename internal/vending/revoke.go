@@ -18,10 +18,14 @@ const (
 
 // revoke revokes the cached token and those that are pending, at a caller's request.
 func (c *call) revoke(ctx context.Context) {
+	c.inheritRevocations(ctx, true)
 	client, cached := c.revoker(), c.cached
 	if cached != nil { // first, since it is the one in use
 		c.pending = slices.DeleteFunc(slices.Clone(c.pending), func(p pendingRevocation) bool { return p.id == cached.id })
 		c.pending = slices.Insert(c.pending, 0, pendingRevocation{cachedToken: cached, requested: true})
+		c.cached = nil
+		c.noteDead(cached.id)
+		c.withdraw(ctx)
 	}
 	dead, err := c.revokePending(ctx, client)
 	if cached != nil && len(c.pending) > 0 && c.pending[0].cachedToken == cached {
@@ -29,7 +33,6 @@ func (c *call) revoke(ctx context.Context) {
 		c.pending = c.pending[1:]
 		c.enqueue(first)
 	}
-	c.cached = nil
 	if len(dead) > 0 {
 		c.revokedID = dead[0]
 		c.noteRevoked(dead[1:])
@@ -113,6 +116,7 @@ func (c *call) revokePending(ctx context.Context, client *sfoauth.Client) (dead 
 		}
 		failed := c.revokeToken(ctx, p.cachedToken, client)
 		if failed == nil {
+			c.noteDead(p.id)
 			dead = append(dead, p.id)
 			continue
 		}
@@ -162,6 +166,9 @@ func (c *call) readCompromised(ctx context.Context) (version *appsecret.Version,
 // revokeToken revokes a token at Salesforce: authenticating as client if that is for the same org, and otherwise, or if
 // client is refused, with the credentials that the token was issued to.
 func (c *call) revokeToken(ctx context.Context, t *cachedToken, client *sfoauth.Client) error {
+	if err := c.keepLease(ctx); err != nil {
+		return err
+	}
 	begun := time.Now()
 	defer func() { c.stats.Salesforce += time.Since(begun) }()
 	if client.BaseURL != t.client.BaseURL {

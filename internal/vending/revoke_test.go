@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -137,7 +136,7 @@ func TestRevocationsOfSeveralIncidents(t *testing.T) {
 }
 
 func TestPendingRevocationsAreBounded(t *testing.T) {
-	run(t, options{config: Config{Logins: loginbudget.New(2*maxPending, 0)}}, func(t *testing.T, h *harness) {
+	run(t, options{burst: 2 * maxPending}, func(t *testing.T, h *harness) {
 		h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
 		var tokens []result
 		var last result

@@ -13,21 +13,30 @@ const secretTimeout = 4 * time.Second
 // loadSecret reads AWSCURRENT, and retries the revocations that are pending. If Salesforce has refused the
 // credentials of some versions, it also looks for a version that has not been tried.
 func (c *call) loadSecret(ctx context.Context) {
+	adopt := c.readAhead(ctx)
 	version, err := c.read(ctx, appsecret.Current)
 	if err != nil {
 		c.noteSecretErr(err)
 		return
 	}
 	refused := c.loginErr.tried
-	if c.secret == nil || c.secret.ID != version.ID ||
-		len(refused) > 0 && !c.loginErr.budgetExhausted && c.hasUntriedCredentials(ctx, version, refused) {
-		c.loginErr, c.introspectionDeniedUntil = backoff{}, time.Time{}
+	if c.secret == nil || c.secret.ID != version.ID {
+		c.adoptedEntry = 0 // an entry that belonged to another version may belong to this one
+		c.forgetFailure()
+	} else if len(refused) > 0 && !c.loginErr.budgetExhausted && c.hasUntriedCredentials(ctx, version, refused) {
+		c.forgetFailure()
 	}
 	c.secret, c.readAt, c.secretErr = version, time.Now(), backoff{}
+	adopt()
 	if len(c.pending) > 0 {
 		c.publish() // other requests need not wait for Salesforce
 		c.retryRevocations(ctx, c.revoker())
 	}
+}
+
+// forgetFailure allows a login at once, since there are other credentials now.
+func (c *call) forgetFailure() {
+	c.loginErr, c.introspectionDeniedUntil = backoff{}, time.Time{}
 }
 
 // noteSecretErr remembers why the secret could not be read. The version that is known stays in use, unless the secret

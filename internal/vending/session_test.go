@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sftoken/sftoken/internal/loginbudget"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -162,7 +161,7 @@ func TestIntrospectionDeniedIsRetried(t *testing.T) {
 
 // While introspection fails, callers that report a dead token get another one soon, but cannot force a login each time.
 func TestRejectedTokenWhileIntrospectionFails(t *testing.T) {
-	run(t, options{config: Config{Logins: loginbudget.New(1000, 0)}}, func(t *testing.T, h *harness) {
+	run(t, options{burst: 1000}, func(t *testing.T, h *harness) {
 		first := h.vend()
 		h.Org.KillSession(first.token())
 		h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 0)

@@ -3,6 +3,7 @@ package vending
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -24,6 +25,12 @@ type state struct {
 	lastRejectedCheck        time.Time // when a check of a token that a caller reported as dead last began
 	doubtedID                string    // of a token reported as dead that could not be introspected; empty: none
 	lastLoginInstead         time.Time // when a login last replaced an introspection that failed
+	deadIDs                  []string  // of the last tokens that must not be returned again, the newest last
+
+	// Of the token table:
+	adoptedEntry int64         // tokenstore.Entry.Counter of the last entry that was read; zero: none
+	wroteEntry   int64         // likewise of the last entry that this process wrote
+	lease        observedLease // another process's
 }
 
 // cachedToken is one token and what is known of its life. It is immutable.
@@ -36,7 +43,7 @@ type cachedToken struct {
 	trustedUntil     time.Time       // until when it is returned without an introspection
 	expiresAt        time.Time       // by what Salesforce last said; not before trustedUntil
 	refreshBefore    time.Duration   // with less than this left before trustedUntil, Salesforce is asked
-	source           CacheStatus     // Miss or Confirmed: what the last call did
+	source           CacheStatus     // Miss or Confirmed: what the last call did; Hit: adopted from the token table
 }
 
 // pendingRevocation is a token that must be revoked, or may have to be.
@@ -51,9 +58,8 @@ type pendingRevocation struct {
 func (c *Config) newToken(
 	token *sfoauth.Token, client *sfoauth.Client, version, current *appsecret.Version, requested time.Time,
 ) *cachedToken {
-	sum := sha256.Sum256([]byte(token.AccessToken.Reveal()))
 	t := &cachedToken{
-		token: token, id: hex.EncodeToString(sum[:8]), client: client, source: Miss,
+		token: token, id: tokenID(token), client: client, source: Miss,
 		versionID: version.ID, currentVersionID: current.ID,
 	}
 	until := token.Expiry
@@ -61,6 +67,12 @@ func (c *Config) newToken(
 		until = requested.Add(DefaultTokenTTL)
 	}
 	return c.trust(t, until, requested)
+}
+
+// tokenID returns the first 16 hex digits of the token's SHA-256.
+func tokenID(token *sfoauth.Token) string {
+	sum := sha256.Sum256([]byte(token.AccessToken.Reveal()))
+	return hex.EncodeToString(sum[:8])
 }
 
 // trust returns a copy of the token that is trusted until the given time. It limits refreshBefore, since a token that
@@ -114,6 +126,18 @@ func (t *cachedToken) staleGrant(most time.Duration, reason error, now time.Time
 	grant.RefreshErr = reason
 	return grant
 }
+
+// maxRememberedIDs bounds recentIDs and deadIDs.
+const maxRememberedIDs = 20
+
+// remember returns the ids with one more, as the newest.
+func remember(ids []string, id string) []string {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(other string) bool { return other == id })
+	return append(ids[max(0, len(ids)-maxRememberedIDs+1):], id)
+}
+
+// noteDead remembers that the token must not be returned again.
+func (s *state) noteDead(id string) { s.deadIDs = remember(s.deadIDs, id) }
 
 // introspectionDenied reports whether Salesforce is known not to introspect for the app.
 func (s *state) introspectionDenied(now time.Time) bool {

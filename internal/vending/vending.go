@@ -7,6 +7,7 @@
 //   - errors.go, backoff.go: errors for callers, and how long to wait after a failure
 //   - decide.go: a pure function of the state and a request, which returns the next action
 //   - secret.go, refresh.go, login.go, revoke.go: the actions, which call Secrets Manager and Salesforce
+//   - share.go, record.go: the actions' coordination with other processes, and what they share
 //   - loop.go: runs the actions of each app, one at a time, until decide returns a response
 //   - vending.go: the exported API
 package vending
@@ -22,6 +23,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/loginbudget"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
@@ -32,7 +34,10 @@ type Config struct {
 	Hosts sfoauth.AllowedHosts
 	// HTTPClient calls Salesforce. Nil: http.DefaultClient.
 	HTTPClient *http.Client
-	// Logins limits the logins of each app. Nil: a new budget with the defaults.
+	// Table is shared with the other processes of the deployment. Nil: each process gets its own tokens.
+	Table tokenstore.Store
+	// Logins limits the logins of each app: those of this process or, with a Table, of all that share it. Nil: a new
+	// budget with the defaults.
 	Logins *loginbudget.Budget
 	// SecretTTL is how long an app's secret is used before it is read again.
 	SecretTTL time.Duration
@@ -95,6 +100,10 @@ type Grant struct {
 type CallStats struct {
 	SecretsManager time.Duration   // spent waiting for Secrets Manager
 	Salesforce     time.Duration   // spent waiting for Salesforce
+	Table          time.Duration   // spent waiting for the token table
+	TableErrors    int             // calls to the token table that failed
+	LeasesLost     int             // to another process, before the call that held it ended
+	Adopted        bool            // the app's token was adopted from the token table
 	Logins         []time.Duration // of each token request to Salesforce
 	Err            error           // the last call that failed, even if a token could be returned
 	Notes          []string        // for the audit log, such as a token that was revoked; contains no secrets
@@ -107,6 +116,10 @@ func (s *CallStats) notef(format string, args ...any) {
 func (s *CallStats) add(other CallStats) {
 	s.SecretsManager += other.SecretsManager
 	s.Salesforce += other.Salesforce
+	s.Table += other.Table
+	s.TableErrors += other.TableErrors
+	s.LeasesLost += other.LeasesLost
+	s.Adopted = s.Adopted || other.Adopted
 	s.Logins = append(s.Logins, other.Logins...)
 	s.Notes = append(s.Notes, other.Notes...)
 	if other.Err != nil {

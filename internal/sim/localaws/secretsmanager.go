@@ -65,7 +65,7 @@ type SecretsManager struct {
 	secrets  map[string]*secret // by name
 	nameUses map[string]int     // how many secrets each name has had
 	calls    map[string]int
-	faults   map[string][]pendingFault
+	faults   faultQueues[Fault]
 	events   []LabelMoved // of the current request
 }
 
@@ -75,7 +75,7 @@ func NewSecretsManager(config SecretsManagerConfig) *SecretsManager {
 		config.Now = time.Now
 	}
 	return &SecretsManager{config: config, secrets: map[string]*secret{}, nameUses: map[string]int{},
-		calls: map[string]int{}, faults: map[string][]pendingFault{}}
+		calls: map[string]int{}, faults: faultQueues[Fault]{}}
 }
 
 // Calls returns the number of requests by operation.
@@ -186,8 +186,11 @@ func (m *SecretsManager) publish(moved []LabelMoved) {
 
 // AccessDenied is an error for Authenticate: no policy allows the principal to make the request.
 func AccessDenied(p Principal, r *http.Request) error {
-	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	return &AuthError{"AccessDenied", "User: " + p.ARN + " is not authorized to perform: secretsmanager:" + operation}
+	service, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	if service == dynamoDBTarget {
+		service = "dynamodb"
+	}
+	return &AuthError{"AccessDenied", "User: " + p.ARN + " is not authorized to perform: " + service + ":" + operation}
 }
 
 // signatureError is the response to a request that Authenticate denies.

@@ -3,9 +3,7 @@ package localaws
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
-	"slices"
 	"time"
 )
 
@@ -21,17 +19,12 @@ type Fault struct {
 	Hang             bool          // do nothing, and send nothing until the client gives up
 }
 
-type pendingFault struct {
-	Fault
-	left int // how many more requests meet it; zero: until ClearFaults
-}
-
 // InjectFault makes the next n requests of the operation fail with f. An empty operation means all operations; n of
 // zero means until ClearFaults. Faults of one operation apply one after another, before those of all operations.
 func (m *SecretsManager) InjectFault(operation string, f Fault, n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.faults[operation] = append(m.faults[operation], pendingFault{f, n})
+	m.faults.inject(operation, f, n)
 }
 
 // ClearFaults removes all faults. Requests that hang do so until their client gives up.
@@ -48,25 +41,9 @@ func (m *SecretsManager) nextFault(operation string, body []byte) Fault {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls[operation]++
-	for _, name := range []string{operation, ""} {
-		queue := m.faults[name]
-		i := slices.IndexFunc(queue, func(f pendingFault) bool {
-			return f.Secret == "" || f.Secret == in.Name || m.sameSecret(f.Secret, in.SecretId)
-		})
-		if i < 0 {
-			continue
-		}
-		f := queue[i].Fault
-		switch queue[i].left {
-		case 0:
-		case 1:
-			m.faults[name] = slices.Delete(queue, i, i+1)
-		default:
-			queue[i].left--
-		}
-		return f
-	}
-	return Fault{}
+	return m.faults.next(operation, func(f Fault) bool {
+		return f.Secret == "" || f.Secret == in.Name || m.sameSecret(f.Secret, in.SecretId)
+	})
 }
 
 // sameSecret reports whether two names or ARNs identify the same secret, which need not exist.
@@ -84,42 +61,9 @@ func (f Fault) apply(ctx context.Context) bool {
 	return sleep(ctx, f.Delay)
 }
 
-// sleep waits for d. It reports false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d == 0 {
-		return true
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
 // writeBodyOnly sends the response without a status line and headers.
 func writeBodyOnly(w http.ResponseWriter, result any) {
 	conn := hijack(w)
 	_ = json.NewEncoder(conn).Encode(result)
 	_ = conn.Close()
-}
-
-// reset closes the connection, over TCP so that the client sees a reset.
-func reset(w http.ResponseWriter) {
-	conn := hijack(w)
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = conn.Close()
-}
-
-// hijack takes the connection from the server, or aborts the request if it cannot.
-func hijack(w http.ResponseWriter) net.Conn {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	return conn
 }

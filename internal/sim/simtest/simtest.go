@@ -13,11 +13,14 @@ import (
 	"testing/synctest"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
@@ -33,6 +36,10 @@ const (
 	Prefix     = "sftoken/"
 	AppName    = "crm"
 	SecretName = Prefix + AppName
+
+	DynamoDBHost = "127.0.0.1:8000"
+	DynamoDBURL  = "http://" + DynamoDBHost
+	TableName    = "sftoken-tokens"
 )
 
 // Options configures New. The zero value is an org with one app, whose credentials are stored.
@@ -44,6 +51,9 @@ type Options struct {
 	Secret map[string]any
 	// NoSecret leaves Secrets Manager empty.
 	NoSecret bool
+	// TokenTable serves the token table.
+	TokenTable bool
+	DynamoDB   localaws.DynamoDBConfig // Table and Key are set by New
 }
 
 // Harness is a simulated org with one app, and a Secrets Manager that holds the app's credentials.
@@ -54,6 +64,7 @@ type Harness struct {
 	App     *sfoauthtest.App
 	AWS     *localaws.SecretsManager
 	Secrets *secretsmanager.Client // the test's own; changes the secret under test
+	Tables  *localaws.DynamoDB     // with the token table; nil without Options.TokenTable
 }
 
 // New returns a Harness that is stopped when the test ends.
@@ -68,6 +79,11 @@ func New(t testing.TB, o Options) *Harness {
 	h.Serve(OrgHost, h.Org)
 	h.Serve(AWSHost, h.AWS)
 	t.Cleanup(func() { h.Org.ClearFaults() })
+	if o.TokenTable {
+		o.DynamoDB.Table, o.DynamoDB.Key = TableName, tokenstore.Key
+		h.Tables = localaws.NewDynamoDB(o.DynamoDB)
+		h.Serve(DynamoDBHost, h.Tables)
+	}
 	h.Secrets = h.SDK(h.HTTPClient())
 	if !o.NoSecret {
 		value := h.Value(h.App.Credentials())
@@ -111,6 +127,20 @@ func (h *Harness) SDK(client *http.Client) *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
 		Region: Region, BaseEndpoint: aws.String(AWSURL), HTTPClient: client,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
+	})
+}
+
+// TokenStore returns a new store in the token table, with connections of its own as in another process.
+func (h *Harness) TokenStore() *tokenstore.DynamoDB {
+	cfg := aws.Config{
+		Region: Region, BaseEndpoint: aws.String(DynamoDBURL),
+		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
+	}
+	return tokenstore.NewDynamoDB(cfg, TableName, func(o *dynamodb.Options) {
+		client := o.HTTPClient.(*awshttp.BuildableClient)
+		o.HTTPClient = client.WithTransportOptions(func(t *http.Transport) {
+			t.Proxy, t.DialContext = nil, h.Network.DialContext
+		})
 	})
 }
 

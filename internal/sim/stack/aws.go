@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 )
 
 func (s *Stack) startAWS(c Config) (err error) {
@@ -37,13 +39,23 @@ func (s *Stack) startAWS(c Config) (err error) {
 		guard = localaws.LoopbackOnly
 	}
 	sts := &localaws.STS{Keys: keys, Region: Region}
+	if c.SharedTokens {
+		s.Tables = localaws.NewDynamoDB(localaws.DynamoDBConfig{
+			Table: TokenTable, Key: tokenstore.Key,
+			Authenticate: func(r *http.Request, body []byte) error { return s.authenticateTable(keys, r, body) },
+		})
+	}
 	s.AWSURL, err = s.serve("--secrets-manager-listen", c.ListenAWS,
 		guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.Contains(r.Header.Get("Authorization"), "/sts/aws4_request") {
+			authorization := r.Header.Get("Authorization")
+			switch {
+			case strings.Contains(authorization, "/sts/aws4_request"):
 				sts.ServeHTTP(w, r)
-				return
+			case s.Tables != nil && strings.Contains(authorization, "/dynamodb/aws4_request"):
+				s.Tables.ServeHTTP(w, r)
+			default:
+				s.AWS.ServeHTTP(w, r)
 			}
-			s.AWS.ServeHTTP(w, r)
 		})))
 	if err != nil {
 		return err
@@ -78,6 +90,20 @@ func authenticate(keys *localaws.Keys, r *http.Request, body []byte) error {
 	return localaws.AccessDenied(p, r)
 }
 
+// authenticateTable lets the functions' role read and update items, and the owner do everything.
+func (s *Stack) authenticateTable(keys *localaws.Keys, r *http.Request, body []byte) error {
+	p, err := keys.Verify(r, body, "dynamodb", Region, time.Now())
+	if err != nil {
+		return err
+	}
+	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	itemOperation := operation == "GetItem" || operation == "UpdateItem"
+	if p.ARN == s.Keys.Owner.ARN || p.ARN == s.Keys.Function.ARN && itemOperation {
+		return nil
+	}
+	return localaws.AccessDenied(p, r)
+}
+
 func (s *Stack) invokeRotate(ctx context.Context, payload []byte) ([]byte, error) {
 	if s.Rotate == nil {
 		return nil, errors.New("no function runs here: invoke it with each step yourself")
@@ -91,16 +117,32 @@ func (s *Stack) function(main string, timeout time.Duration, c Config) *localaws
 	if s.Org != nil { // logins that are minutes apart here are days apart in a real org
 		env["LOGIN_BURST"], env["LOGINS_PER_HOUR"] = "3600", "3600"
 	}
+	if c.SharedTokens && main == TokenMain {
+		env["TOKEN_TABLE"], env["AWS_ENDPOINT_URL_DYNAMODB"] = TokenTable, s.AWSURL
+	}
 	for _, setting := range c.Env {
 		name, value, _ := strings.Cut(setting, "=")
 		env[name] = value
 	}
 	f := localaws.NewFunction(localaws.FunctionConfig{
 		Name: "sftoken-" + main, Main: main, Account: Account, Region: Region, Env: env, Credentials: s.Keys.Function,
-		Timeout: timeout, Environments: 4, Stdout: c.Log, Stderr: c.Log,
+		Timeout: timeout, Environments: cmp.Or(c.Processes, 4), Stdout: c.Log, Stderr: c.Log,
 	})
 	s.closers = append(s.closers, f.Close)
 	return f
+}
+
+// startProcesses starts n processes of the token function. Requests take turns with them.
+func (s *Stack) startProcesses(ctx context.Context, n int) error {
+	if s.Token == nil {
+		return nil
+	}
+	for range n {
+		if _, err := s.Token.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pumpEvents hands events to the rotate function as they arrive, and starts the rotations that are due, until stop is

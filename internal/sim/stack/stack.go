@@ -29,6 +29,8 @@ const (
 	Prefix  = "sftoken/" // of the secrets' names
 	Stage   = "v1"       // of the API
 
+	TokenTable = "sftoken-tokens"
+
 	RotateARN = "arn:aws:lambda:" + Region + ":" + Account + ":function:sftoken-rotate"
 )
 
@@ -46,6 +48,10 @@ type Config struct {
 	Env []string
 	// Org configures the simulated org.
 	Org sfoauthtest.Config
+	// SharedTokens gives the token function a token table.
+	SharedTokens bool
+	// Processes is how many processes of the token function are started at once. Zero: up to 4 when they are needed.
+	Processes int
 	// Log receives what the functions write. Nil: it is discarded.
 	Log io.Writer
 	// Timeout of the token function. Zero: 15 seconds.
@@ -61,7 +67,8 @@ type Stack struct {
 	App     *sfoauthtest.App // nil where the secrets are a real org's
 	OrgURL  string
 	AWS     *localaws.SecretsManager
-	AWSURL  string             // of Secrets Manager and STS
+	AWSURL  string             // of Secrets Manager, STS and DynamoDB
+	Tables  *localaws.DynamoDB // nil without Config.SharedTokens
 	URL     string             // of the API
 	Token   *localaws.Function // nil with Config.NoFunctions
 	Rotate  *localaws.Function // nil with Config.NoFunctions
@@ -95,7 +102,10 @@ func Start(ctx context.Context, c Config) (_ *Stack, err error) {
 	if err := s.startAWS(c); err != nil {
 		return nil, err
 	}
-	return s, s.seed(ctx, c.Secrets)
+	if err := s.seed(ctx, c.Secrets); err != nil {
+		return s, err
+	}
+	return s, s.startProcesses(ctx, c.Processes)
 }
 
 // Close stops everything that the stack has started.

@@ -1,0 +1,5 @@
+//go:build race
+
+package vending
+
+func init() { raceDetector = true }
