@@ -66,7 +66,7 @@ type fleetCosts struct {
 	refused        int // logins in an hour in which Salesforce refuses the credentials
 }
 
-// measureFleet plays a fleet whose processes each get a request every two minutes or, while they get no token, every
+// measureFleet plays a fleet whose processes each get a request every four minutes or, while they get no token, every
 // five.
 func measureFleet(t *testing.T, n int, o options) (costs fleetCosts) {
 	f := newFleet(t, n, o, nil)
@@ -83,7 +83,7 @@ func measureFleet(t *testing.T, n int, o options) (costs fleetCosts) {
 
 	costs.cold = logins(func() { f.vend() })
 	before := h.Introspections()
-	if extra := logins(func() { hour(2 * time.Minute) }); extra != 0 {
+	if extra := logins(func() { hour(4 * time.Minute) }); extra != 0 {
 		t.Errorf("%d logins in an hour in which every token lives", extra)
 	}
 	costs.introspections = h.Introspections() - before
