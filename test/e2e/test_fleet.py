@@ -1,5 +1,6 @@
 """SharedTokens: what several processes of the deployed token function share through the table, and what they do without it. The
-emulator does not encrypt the table, so nothing here needs the permission for its key: see test_policies.py and test_template.py."""
+emulator makes the table without encryption and without time to live, so nothing here needs the permission for its key: for these see
+test_template.py and test_policies.py."""
 
 import itertools
 import uuid
@@ -103,14 +104,11 @@ def test_off_each_process_logs_in(stack, new_app, emulator, admin):
 
 
 def test_the_table(full, emulator, shared_app, new_process_gets, org):
-    """As deployed; and no secret in it for its readers."""
+    """On demand, and with no secret in it for its readers."""
     app = shared_app()
     new_process_gets(app)
     dynamodb, name = emulator.client("dynamodb"), full.outputs["TokenTable"]
-    table = dynamodb.describe_table(TableName=name)["Table"]
-    assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
-    ttl = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
-    assert (ttl["AttributeName"], ttl["TimeToLiveStatus"]) == ("expires", "ENABLED")
+    assert dynamodb.describe_table(TableName=name)["Table"]["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
     item = dynamodb.get_item(TableName=name, Key={"app": {"S": app}})["Item"]
     assert len(item["sealed"]["B"]) > 100 and not any(secret in str(item) for secret in org.do("secrets"))
 
