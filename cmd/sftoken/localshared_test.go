@@ -28,7 +28,8 @@ func TestLocalSharedTokensBanner(t *testing.T) {
 			t.Errorf("%q: the banner lacks %q:\n%s", args, text, stdout)
 		}
 	}
-	if stdout, _ := runLocal(t, "follows."); strings.Contains(stdout, "DynamoDB") || strings.Contains(stdout, "processes") {
+	stdout, _ := runLocal(t, "follows.")
+	if strings.Contains(stdout, "DynamoDB") || strings.Contains(stdout, "processes") {
 		t.Errorf("without --shared-tokens:\n%s", stdout)
 	}
 }

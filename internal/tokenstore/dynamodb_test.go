@@ -52,90 +52,6 @@ func equal(t *testing.T, what string, got, want tokenstore.Item) {
 	}
 }
 
-func TestItemsAreWhatWasWritten(t *testing.T) {
-	run(t, func(t *testing.T, h *simtest.Harness) {
-		a, b := h.TokenStore(), h.TokenStore()
-		for _, read := range []func(context.Context, string) (tokenstore.Item, error){a.Get, a.Peek} {
-			got, err := read(t.Context(), app)
-			h.Must(err)
-			equal(t, "an absent item", got, tokenstore.Item{})
-		}
-		finer := full()
-		finer.Counter = 99
-		finer.LeaseUntil = finer.LeaseUntil.Add(time.Microsecond)
-		finer.Expires = finer.Expires.Add(time.Millisecond)
-		equal(t, "the swap's result", swap(t, a, 0, finer), full())
-		for _, read := range []func(context.Context, string) (tokenstore.Item, error){a.Get, a.Peek, b.Get, b.Peek} {
-			got, err := read(t.Context(), app)
-			h.Must(err)
-			equal(t, "the item read", got, full())
-		}
-		equal(t, "an item without an entry", swap(t, b, 1, tokenstore.Item{}), tokenstore.Item{Counter: 2})
-		got, err := a.Get(t.Context(), app)
-		h.Must(err)
-		equal(t, "an item without an entry, read", got, tokenstore.Item{Counter: 2})
-		got, err = a.Get(t.Context(), "erp")
-		h.Must(err)
-		equal(t, "the item of another app", got, tokenstore.Item{})
-	})
-}
-
-func TestASwapThatIsLateReturnsTheItem(t *testing.T) {
-	run(t, func(t *testing.T, h *simtest.Harness) {
-		s := h.TokenStore()
-		swap(t, s, 0, full())
-		for _, seen := range []int64{0, 2, 7} {
-			current, swapped, err := s.CompareAndSwap(t.Context(), app, seen, tokenstore.Item{})
-			if err != nil || swapped {
-				t.Errorf("seen %d: swapped %t: %v", seen, swapped, err)
-			}
-			equal(t, "the current item", current, full())
-		}
-		h.Tables.DeleteItem(app)
-		current, swapped, err := s.CompareAndSwap(t.Context(), app, 1, full())
-		if err != nil || swapped {
-			t.Errorf("an item that was deleted: swapped %t: %v", swapped, err)
-		}
-		equal(t, "a deleted item", current, tokenstore.Item{})
-		swap(t, s, 0, full())
-	})
-}
-
-func TestOneOfManySwapsWins(t *testing.T) {
-	run(t, func(t *testing.T, h *simtest.Harness) {
-		won := make(chan int, 50)
-		for i := range cap(won) {
-			go func() {
-				next := full()
-				next.Entry.Counter = int64(i)
-				current, swapped, err := h.TokenStore().CompareAndSwap(t.Context(), app, 0, next)
-				if err != nil {
-					t.Error(err)
-				}
-				if !swapped {
-					i = -1
-				}
-				if current.Counter != 1 {
-					t.Errorf("counter %d", current.Counter)
-				}
-				won <- i
-			}()
-		}
-		winner := -1
-		for range cap(won) {
-			if i := <-won; i >= 0 && winner >= 0 {
-				t.Errorf("%d and %d have won", i, winner)
-			} else if i >= 0 {
-				winner = i
-			}
-		}
-		got, err := h.TokenStore().Get(t.Context(), app)
-		if err != nil || got.Entry.Counter != int64(winner) {
-			t.Errorf("%d is stored, %d has won: %v", got.Entry.Counter, winner, err)
-		}
-	})
-}
-
 // outages are the faults after which a call fails and has done nothing.
 var outages = []struct {
 	name  string
@@ -325,5 +241,17 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal(err)
 		}
 		equal(t, "the item, written and read", again, item)
+	})
+}
+
+func TestASwapReturnsWhatIsStored(t *testing.T) {
+	run(t, func(t *testing.T, h *simtest.Harness) {
+		s := h.TokenStore()
+		finer := full()
+		finer.Counter = 99
+		finer.LeaseUntil = finer.LeaseUntil.Add(time.Microsecond)
+		finer.Expires = finer.Expires.Add(time.Millisecond)
+		equal(t, "the swap's result", swap(t, s, 0, finer), full())
+		stored(t, s.Get, full())
 	})
 }

@@ -62,6 +62,7 @@ func Run(ctx context.Context, c Config) error {
 		{"A token dies", d.deadToken},
 		{"The credentials change while callers continue", d.changes},
 		{"Salesforce has an outage", d.outage},
+		{"Several processes share their tokens", d.shareTokens},
 		{"The audit log", d.audit},
 	} {
 		fmt.Fprintf(d.Out, "\n%s\n", chapter.title)

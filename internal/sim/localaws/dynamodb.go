@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -133,16 +135,20 @@ func (d *DynamoDB) emulate(operation string, body []byte) *tableResponse {
 		Method: http.MethodPost, Header: http.Header{"X-Amz-Target": {dynamoDBTarget + "." + operation}},
 		Body: io.NopCloser(bytes.NewReader(body)),
 	}
-	w := &tableResponse{status: http.StatusOK, header: http.Header{}}
+	w := newTableResponse()
 	d.emulator.ServeHTTP(w, r)
 	return w
 }
 
-// tableResponse records a response of the emulator.
+// tableResponse records a response.
 type tableResponse struct {
 	status int
 	header http.Header
 	body   []byte
+}
+
+func newTableResponse() *tableResponse {
+	return &tableResponse{status: http.StatusOK, header: http.Header{}}
 }
 
 func (t *tableResponse) Header() http.Header    { return t.header }
@@ -153,21 +159,35 @@ func (t *tableResponse) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+func tableError(err error) *tableResponse {
+	t := newTableResponse()
+	writeResult(t, nil, err)
+	return t
+}
+
+// send sends the response with DynamoDB's checksum, without which the SDK prints a warning.
+func (t *tableResponse) send(w http.ResponseWriter) {
+	maps.Copy(w.Header(), t.header)
+	w.Header().Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(t.body)), 10))
+	w.WriteHeader(t.status)
+	_, _ = w.Write(t.body)
+}
+
 // ServeHTTP implements http.Handler.
 func (d *DynamoDB) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
-		writeResult(w, nil, apiErr("SerializationException", "the request is too long"))
+		tableError(apiErr("SerializationException", "the request is too long")).send(w)
 		return
 	}
 	operation, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), dynamoDBTarget+".")
 	if r.Method != http.MethodPost || !ok {
-		writeResult(w, nil, apiErr("UnknownOperationException", "want a POST with an X-Amz-Target"))
+		tableError(apiErr("UnknownOperationException", "want a POST with an X-Amz-Target")).send(w)
 		return
 	}
 	if d.config.Authenticate != nil {
 		if err := d.config.Authenticate(r, body); err != nil {
-			writeResult(w, nil, signatureError(err))
+			tableError(signatureError(err)).send(w)
 			return
 		}
 	}
@@ -183,7 +203,7 @@ func (d *DynamoDB) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f.Code != "" {
-		writeResult(w, nil, &apiError{max(f.Status, http.StatusBadRequest), f.Code, "injected fault"})
+		tableError(&apiError{max(f.Status, http.StatusBadRequest), f.Code, "injected fault"}).send(w)
 		return
 	}
 	response := d.call(request, body, f.Stale)
@@ -191,9 +211,7 @@ func (d *DynamoDB) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.ResetAfterCommit {
 		panic(http.ErrAbortHandler)
 	}
-	maps.Copy(w.Header(), response.header)
-	w.WriteHeader(response.status)
-	_, _ = w.Write(response.body)
+	response.send(w)
 }
 
 func (d *DynamoDB) onCall(c Call) {
