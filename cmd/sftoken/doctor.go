@@ -14,18 +14,20 @@ import (
 func newDoctor() *cobra.Command {
 	var api apiFlags
 	var secret secretFlags
-	var adminApp, hosts string
+	var adminApp, hosts, tokenTable string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor APP", GroupID: callerGroup, ValidArgsFunction: cobra.NoFileCompletions,
 		Short: "Diagnose why an app's tokens are not available",
 		Long: `Diagnose why an app's tokens are not available, or soon will not be, and suggest
 a fix for each problem. The checks cover your identity, the API, the secret, the
-login, the token at Salesforce and the rotation.
+login, the token at Salesforce, the rotation, and whether processes of the token
+function should share tokens.
 
 Anyone can run it; it skips what you may not read. A caller in another account
 sees the API and the token. An identity that may call DescribeSecret and
-GetSecretValue of Secrets Manager sees everything.
+GetSecretValue of Secrets Manager, and DescribeTable of DynamoDB if tokens are
+shared, sees everything.
 
 It changes nothing and prints no secret. It costs one login at Salesforce, or
 two if the API's token does not show that the current credentials work. With
@@ -43,7 +45,8 @@ failed.`,
   sftoken doctor crm --json | jq '.checks[] | select(.status == "failed")'`,
 		Annotations: environment(
 			"SFTOKEN_URL", "the API's address", "SECRET_PREFIX", "default of --prefix", "ADMIN_APP", "default of --admin-app",
-			"SALESFORCE_HOSTS", "default of --salesforce-hosts", awsVariables, awsMeaning, "NO_COLOR", "if set, no colors",
+			"SALESFORCE_HOSTS", "default of --salesforce-hosts", "TOKEN_TABLE", "default of --token-table",
+			awsVariables, awsMeaning, "NO_COLOR", "if set, no colors",
 		).exits(map[int]string{0: "no check failed; there may be warnings", 1: "a check failed"}),
 		Args: appArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -60,8 +63,9 @@ failed.`,
 				Load:      configLoader(cmd, progress.stop),
 				APIClient: apiHTTPClient,
 				URL:       api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed,
-				Timeout: api.timeout,
-				Begin:   progress.start,
+				TokenTable: tokenTable,
+				Timeout:    api.timeout,
+				Begin:      progress.start,
 				Done: func(r doctor.Result) {
 					progress.stop()
 					if !asJSON {
@@ -88,6 +92,8 @@ failed.`,
 		"the `APP` whose login rotates the credentials: the deployment's parameter AdminApp")
 	cmd.Flags().StringVar(&hosts, "salesforce-hosts", os.Getenv("SALESFORCE_HOSTS"),
 		"`HOSTS` to allow in addition to Salesforce's own: the deployment's parameter SalesforceHosts")
+	cmd.Flags().StringVar(&tokenTable, "token-table", os.Getenv("TOKEN_TABLE"),
+		"the DynamoDB `TABLE` of shared tokens: the deployment's output TokenTable")
 	addJSONFlag(cmd, &asJSON)
 	return cmd
 }
@@ -103,7 +109,7 @@ type reportPrinter struct {
 // groups are the headings of a report.
 var groups = map[string]string{
 	"caller": "You", "api": "The API", "secret": "The secret", "login": "The login",
-	"salesforce": "The token at Salesforce", "rotation": "The rotation",
+	"salesforce": "The token at Salesforce", "rotation": "The rotation", "sharing": "Shared tokens",
 }
 
 // statusLabels are the texts and colors of a status.

@@ -64,6 +64,7 @@ func maskReport(text string) string {
 	for _, mask := range []struct{ pattern, with string }{
 		{`UUID`, "VERSION"},
 		{`\d+ (second|minute|hour|day)s?\b`, "N ${1}s"},
+		{`\d+ logins?\b`, "N logins"},
 		{`\d{4}-\d\d-\d\d \d\d:\d\d UTC`, "DATE"},
 		{`888[A-Za-z0-9]{15}|0xI[A-Za-z0-9]{15}`, "RECORDID"},
 	} {
@@ -109,6 +110,14 @@ func TestDoctorOutput(t *testing.T) {
 			t.Errorf("a secret of %d characters was shown", len(secret))
 		}
 	}
+}
+
+func TestDoctorWithSharedTokens(t *testing.T) {
+	t.Parallel()
+	s := startStack(t, stack.Config{Log: io.Discard, SharedTokens: true})
+	must(t, s.WaitIdle(t.Context()))
+	report := s.diagnose(t, ownerKey, 0, "--token-table", stack.TokenTable)
+	simtest.Golden(t, "doctor/shared-tokens.txt", formatReport(report))
 }
 
 func TestDoctorWithoutNetwork(t *testing.T) {

@@ -129,6 +129,7 @@ func printBanner(cmd *cobra.Command, s *stack.Stack, asJSON bool) error {
 	}
 	shared := ""
 	if s.Tables != nil {
+		hosts += "  export TOKEN_TABLE=" + stack.TokenTable + "\n"
 		shared = fmt.Sprintf("\nRequests take turns with %d processes of the token function. The log has\n"+
 			"\"shared\":true where a process returns a token that another got.\n", len(s.Token.PIDs()))
 	}

@@ -1,6 +1,6 @@
-// Bench measures the speed of the token function as ratios to a no-op function. Both run in processes under the same
-// simulated Runtime API, with only the environment that Lambda gives, and take turns, so that a busy machine slows
-// both. A missed target is reported and is not a failure.
+// Bench measures the speed of the token function as ratios to a no-op function, with and without the token table. All
+// run in processes under the same simulated Runtime API, with only the environment that Lambda gives, and take turns, so
+// that a busy machine slows all of them. A missed target is reported and is not a failure.
 package main
 
 import (
@@ -8,15 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
+	"maps"
+	"math/rand/v2"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,7 +32,18 @@ const (
 	perTurn = 200 // invocations
 	starts  = 40
 	firsts  = 15
-	latency = 20 * time.Millisecond // of Secrets Manager and of Salesforce, for a first vend
+	latency = 20 * time.Millisecond // of Secrets Manager, of the token table and of Salesforce, for a first vend
+
+	tableName = "tokens"
+)
+
+// The functions that are measured.
+const (
+	noop    = "no-op"     // decodes the event
+	raw     = "raw no-op" // does not even do that
+	sftoken = "sftoken"
+	shared  = "shared" // sftoken with the token table
+	naive   = "naive"  // reads the secret and logs in each time
 )
 
 func main() {
@@ -45,13 +55,16 @@ func main() {
 
 // bench is what the functions are measured with.
 type bench struct {
-	dir    string
-	output *os.File
-	form   string // of a token request
-	env    map[string]string
-	event  []byte
-	org    *sfoauthtest.Org
-	aws    *localaws.SecretsManager
+	dir      string
+	output   *os.File
+	binaries map[string]string // of each function
+	form     string            // of a token request
+	env      map[string]string
+	table    map[string]string // further variables, for the token table
+	event    []byte
+	org      *sfoauthtest.Org
+	secrets  *localaws.SecretsManager
+	tokens   *localaws.DynamoDB
 }
 
 func run(ctx context.Context) error {
@@ -66,35 +79,37 @@ func run(ctx context.Context) error {
 	}
 	defer output.Close()
 	b := &bench{
-		dir:    dir,
-		output: output,
-		org:    sfoauthtest.New(sfoauthtest.Config{LoginsPerHour: 1 << 30}),
-		aws:    localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}),
+		dir: dir, output: output, binaries: map[string]string{},
+		org:     sfoauthtest.New(sfoauthtest.Config{LoginsPerHour: 1 << 30}),
+		secrets: localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}),
+		tokens:  localaws.NewDynamoDB(localaws.DynamoDBConfig{Table: tableName, Key: "app"}),
 	}
-	org, secrets := httptest.NewServer(b.org), httptest.NewServer(b.aws)
+	org, secrets, tokens := httptest.NewServer(b.org), httptest.NewServer(b.secrets), httptest.NewServer(b.tokens)
 	defer org.Close()
 	defer secrets.Close()
+	defer tokens.Close()
 	b.env = map[string]string{
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL,
 		"SALESFORCE_HOSTS":                 strings.TrimPrefix(org.URL, "http://"),
 	}
+	b.table = map[string]string{"TOKEN_TABLE": tableName, "AWS_ENDPOINT_URL_DYNAMODB": tokens.URL}
 	if b.event, err = os.ReadFile("events/get.json"); err != nil {
 		return fmt.Errorf("%w: run this from the top of the project", err)
 	}
 	if err := b.store(ctx, org.URL, secrets.URL); err != nil {
 		return err
 	}
-	binaries := map[string]string{}
 	for name, pkg := range map[string]string{
-		"no-op": "./internal/bench/testdata/noop", "raw no-op": "./internal/bench/testdata/raw",
-		"sftoken": "./functions/token", "naive": "./internal/bench/testdata/naive",
+		noop: "./internal/bench/testdata/noop", raw: "./internal/bench/testdata/raw",
+		sftoken: "./functions/token", naive: "./internal/bench/testdata/naive",
 	} {
-		if binaries[name], err = build(ctx, pkg, dir); err != nil {
+		if b.binaries[name], err = build(ctx, pkg, dir); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("%-34s %12s %12s %12s %9s   %s\n", "", "no-op", "raw no-op", "sftoken", "ratio", "target")
-	return errors.Join(b.warm(ctx, binaries), b.start(ctx, binaries), b.first(ctx, binaries))
+	b.binaries[shared] = b.binaries[sftoken]
+	fmt.Printf(line, "", noop, raw, sftoken, "ratio", "target")
+	return errors.Join(b.warm(ctx), b.start(ctx), b.first(ctx))
 }
 
 // build builds a function for this machine with the flags of a release, and returns the executable's path.
@@ -130,9 +145,13 @@ func (b *bench) store(ctx context.Context, org, secrets string) error {
 }
 
 // function returns a function whose output goes to a file, since on Lambda it is read outside the process's CPU time.
-func (b *bench) function(binary string) *localaws.Function {
+func (b *bench) function(name string) *localaws.Function {
+	env := maps.Clone(b.env)
+	if name == shared {
+		maps.Copy(env, b.table)
+	}
 	return localaws.NewFunction(localaws.FunctionConfig{
-		Name: "bench", Binary: binary, Account: "111111111111", Region: "us-east-1", Env: b.env, Environments: 1,
+		Name: "bench", Binary: b.binaries[name], Account: "111111111111", Region: "us-east-1", Env: env, Environments: 1,
 		Stdout: b.output, Stderr: b.output,
 	})
 }
@@ -149,17 +168,18 @@ func (b *bench) invoke(ctx context.Context, f *localaws.Function) (time.Duration
 }
 
 // warm compares cached vends: latency, and memory at the end.
-func (b *bench) warm(ctx context.Context, binaries map[string]string) error {
+func (b *bench) warm(ctx context.Context) error {
 	functions, p50, p99 := map[string]*localaws.Function{}, map[string][]float64{}, map[string][]float64{}
-	names := []string{"no-op", "raw no-op", "sftoken", "naive"}
+	names := []string{noop, raw, sftoken, shared, naive}
 	for _, name := range names {
-		functions[name] = b.function(binaries[name])
+		functions[name] = b.function(name)
 		defer functions[name].Close()
 	}
 	for round := range rounds + 3 { // the first three warm everything up
+		rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) // a turn affects the next one
 		for _, name := range names {
 			n := perTurn
-			if name == "naive" {
+			if name == naive {
 				n /= 10
 			}
 			took := make([]time.Duration, n)
@@ -177,6 +197,7 @@ func (b *bench) warm(ctx context.Context, binaries map[string]string) error {
 		}
 	}
 	compare("cached vend, p50 (µs)", p50, 0.95)
+	compareShared(p50)
 	compare("cached vend, p99 (µs)", p99, 1)
 	memory := map[string][]float64{}
 	for _, name := range names {
@@ -187,19 +208,18 @@ func (b *bench) warm(ctx context.Context, binaries map[string]string) error {
 		memory[name] = []float64{megabytes}
 	}
 	compare("resident memory (MB)", memory, 1.35)
-	for what, values := range map[string]map[string][]float64{"p50 (µs)": p50, "memory (MB)": memory} {
-		fmt.Printf("%-34s %38.1f %9.2f   for comparison\n",
-			"naive function, "+what, median(values["naive"]), ratio(values["naive"], values["no-op"]))
-	}
+	note("with the token table", shared, memory)
+	note("naive function, p50 (µs)", naive, p50)
+	note("naive function, memory (MB)", naive, memory)
 	return nil
 }
 
 // start compares how long a process takes until it asks for its first event.
-func (b *bench) start(ctx context.Context, binaries map[string]string) error {
+func (b *bench) start(ctx context.Context) error {
 	took := map[string][]float64{}
 	for range starts {
-		for _, name := range []string{"no-op", "raw no-op", "sftoken"} {
-			f := b.function(binaries[name])
+		for _, name := range []string{noop, raw, sftoken, shared} {
+			f := b.function(name)
 			ready, err := f.Start(ctx)
 			f.Close()
 			if err != nil {
@@ -209,122 +229,6 @@ func (b *bench) start(ctx context.Context, binaries map[string]string) error {
 		}
 	}
 	compare("process start to ready (ms)", took, 2)
+	note("with the token table", shared, took)
 	return nil
-}
-
-// first measures the first vend of a process, with a slow Secrets Manager and a slow Salesforce.
-func (b *bench) first(ctx context.Context, binaries map[string]string) error {
-	b.aws.InjectFault("", localaws.Fault{Delay: latency}, 0)
-	b.org.InjectFault(sfoauthtest.AllEndpoints, sfoauthtest.Latency(latency), 0)
-	calls := b.aws.Calls()["GetSecretValue"] + b.org.Stats().Calls[sfoauthtest.Token]
-	took := map[string][]float64{}
-	var trips []float64
-	for range firsts {
-		trip, err := b.roundTrips(ctx)
-		if err != nil {
-			return err
-		}
-		trips = append(trips, micros(trip)/1000)
-		for _, name := range []string{"no-op", "sftoken"} {
-			f := b.function(binaries[name])
-			_, err := f.Start(ctx)
-			var d time.Duration
-			if err == nil {
-				d, err = b.invoke(ctx, f)
-			}
-			f.Close()
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			took[name] = append(took[name], micros(d)/1000)
-		}
-	}
-	calls = b.aws.Calls()["GetSecretValue"] + b.org.Stats().Calls[sfoauthtest.Token] - calls
-	if calls != 4*firsts {
-		return fmt.Errorf("%d first vends took %d round trips, not two each", firsts, calls-2*firsts)
-	}
-	over := median(took["sftoken"]) - median(trips)
-	const mostOver = 2.0
-	fmt.Printf("%-34s %12.2f %12s %12.2f %9s   ≤ %.2f: %s\n",
-		"first vend, over 2 round trips (ms)", median(took["no-op"]), "", over, "", mostOver, verdict(over, mostOver))
-	return nil
-}
-
-// roundTrips returns how long the same two requests take without a function: each on a new connection, one after the
-// other.
-func (b *bench) roundTrips(ctx context.Context) (time.Duration, error) {
-	begun := time.Now()
-	for _, trip := range []struct{ url, header, value, body string }{
-		{
-			b.env["AWS_ENDPOINT_URL_SECRETS_MANAGER"], "X-Amz-Target", "secretsmanager.GetSecretValue",
-			`{"SecretId":"sftoken/crm"}`,
-		},
-		{
-			"http://" + b.env["SALESFORCE_HOSTS"] + "/services/oauth2/token", "Content-Type",
-			"application/x-www-form-urlencoded", b.form,
-		},
-	} {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, trip.url, strings.NewReader(trip.body))
-		if err != nil {
-			return 0, err
-		}
-		req.Header.Set(trip.header, trip.value)
-		transport := &http.Transport{}
-		resp, err := transport.RoundTrip(req)
-		if err != nil {
-			return 0, err
-		}
-		_, err = io.Copy(io.Discard, resp.Body)
-		_ = resp.Body.Close()
-		transport.CloseIdleConnections()
-		if err != nil || resp.StatusCode != http.StatusOK {
-			return 0, fmt.Errorf("%s: %s", trip.url, resp.Status)
-		}
-	}
-	return time.Since(begun), nil
-}
-
-// compare prints a line of results by function. The target is the highest ratio of sftoken to the no-op.
-func compare(what string, values map[string][]float64, target float64) {
-	r := ratio(values["sftoken"], values["no-op"])
-	fmt.Printf("%-34s %12.1f %12.1f %12.1f %9.2f   ≤ %.2f: %s\n", what, median(values["no-op"]),
-		median(values["raw no-op"]), median(values["sftoken"]), r, target, verdict(r, target))
-}
-
-func verdict(value, target float64) string {
-	if value > target {
-		return "MISSED"
-	}
-	return "met"
-}
-
-func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
-}
-
-// ratio is the median of the ratios of each round.
-func ratio(ours, noop []float64) float64 {
-	ratios := make([]float64, len(ours))
-	for i := range ours {
-		ratios[i] = ours[i] / noop[i]
-	}
-	return median(ratios)
-}
-
-// resident returns a process's resident memory, in MB.
-func resident(pid int) (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
-			kb, err := strconv.ParseFloat(fields[1], 64)
-			return kb / 1024, err
-		}
-	}
-	return 0, errors.New("no VmRSS")
 }

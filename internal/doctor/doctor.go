@@ -1,6 +1,6 @@
 // Package doctor diagnoses why a caller gets no token for an app, or soon will not. It checks the caller's identity,
-// the API, the secret, the login, the token and the rotation, in this order. Each check reports what it found and how
-// to fix it.
+// the API, the secret, the login, the token, the rotation and the sharing of tokens, in this order. Each check reports
+// what it found and how to fix it.
 //
 // A run changes nothing and skips what the caller may not read. It costs one login at Salesforce, by the API or by
 // itself; two if the API's token does not show that the current credentials work; one more if Config.AdminApp names
@@ -33,7 +33,7 @@ const (
 
 // Result is what one check found. It holds no secret and no token.
 type Result struct {
-	Group  string `json:"group"` // caller, api, secret, login, salesforce or rotation
+	Group  string `json:"group"` // caller, api, secret, login, salesforce, rotation or sharing
 	Check  string `json:"check"` // the check's name, unique in all groups
 	Status Status `json:"status"`
 	Found  string `json:"found"`         // what was found, or why the check was skipped
@@ -47,12 +47,13 @@ type Result struct {
 // Config holds the parameters of Run, which does not change it.
 type Config struct {
 	// Load finds the AWS configuration, as config.LoadDefaultConfig does.
-	Load     func(context.Context) (aws.Config, error)
-	URL      string               // of the API; if empty, the check of the address fails
-	App      string               // the app's name
-	Prefix   string               // precedes an app's name in the name of its secret
-	AdminApp string               // the app whose login rotates the credentials; empty means the app itself
-	Hosts    sfoauth.AllowedHosts // allowed in addition to Salesforce's own
+	Load       func(context.Context) (aws.Config, error)
+	URL        string               // of the API; if empty, the check of the address fails
+	App        string               // the app's name
+	Prefix     string               // precedes an app's name in the name of its secret
+	AdminApp   string               // the app whose login rotates the credentials; empty means the app itself
+	Hosts      sfoauth.AllowedHosts // allowed in addition to Salesforce's own
+	TokenTable string               // the DynamoDB table of shared tokens; if empty, it is not checked
 	// HTTPClient talks to the API and to Salesforce. Nil means http.DefaultClient.
 	HTTPClient *http.Client
 	// APIClient returns the client for the API if HTTPClient is nil, so that it can trust what the AWS configuration
@@ -122,7 +123,8 @@ func blockedBy(check string) outcome {
 // checks returns all checks in the order in which they run. A check uses what earlier ones have left in the session.
 func checks() []check {
 	return slices.Concat(
-		callerChecks, apiChecks, secretChecks, loginChecks, salesforceChecks, rotationChecks, credentialChecks)
+		callerChecks, apiChecks, secretChecks, loginChecks, salesforceChecks, rotationChecks, credentialChecks,
+		sharingChecks)
 }
 
 // Run runs all checks. If ctx ends, the check that is running fails and the rest are skipped.

@@ -29,6 +29,7 @@ const (
 	account = "111111111111" // that owns the API and the secrets
 	region  = "us-east-1"
 	prefix  = "sftoken/"
+	table   = "sftoken-tokens"
 )
 
 // The callers of doctor, and the role of the functions.
@@ -63,6 +64,7 @@ type harness struct {
 	app      *sfoauthtest.App
 	orgURL   string
 	aws      *localaws.SecretsManager
+	dynamodb http.Handler
 	awsURL   string
 	keys     *localaws.Keys
 	token    *localaws.Function
@@ -118,22 +120,25 @@ func (w *harness) awsNow() time.Time { return time.Now().Add(time.Duration(w.aws
 func (w *harness) startAWS(settings map[string]string) {
 	const rotateARN = "arn:aws:lambda:us-east-1:111111111111:function:rotate"
 	w.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
-		Account: account, Region: region, Authenticate: w.authenticate,
+		Account: account, Region: region, Authenticate: w.authenticate("secretsmanager"),
 		Now: func() time.Time { return time.Now().Add(-time.Duration(w.behind.Load())) },
 		Functions: map[string]localaws.Invoker{
 			rotateARN: func(ctx context.Context, payload []byte) ([]byte, error) { return w.rotate.Invoke(ctx, payload) },
 		},
 	})
+	w.addTable("app")
 	sts := &localaws.STS{Keys: w.keys, Region: region, Now: w.awsNow}
 	w.awsURL = w.serve(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Amz-Target") == "" && w.noSTS {
+		switch target := r.Header.Get("X-Amz-Target"); {
+		case target == "" && w.noSTS:
 			panic(http.ErrAbortHandler)
-		}
-		if r.Header.Get("X-Amz-Target") == "" {
+		case target == "":
 			sts.ServeHTTP(rw, r)
-			return
+		case strings.HasPrefix(target, "DynamoDB_"):
+			w.dynamodb.ServeHTTP(rw, r)
+		default:
+			w.aws.ServeHTTP(rw, r)
 		}
-		w.aws.ServeHTTP(rw, r)
 	}))
 	env := map[string]string{
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": w.awsURL,
@@ -157,20 +162,30 @@ func (w *harness) startAWS(settings map[string]string) {
 	})
 }
 
-// authenticate admits the owner's account. The on-call engineer may not read values.
-func (w *harness) authenticate(r *http.Request, body []byte) error {
-	p, err := w.keys.Verify(r, body, "secretsmanager", region, time.Now())
-	if err != nil {
-		return err
+// authenticate admits the owner's account. The on-call engineer may not read values, nor describe tables.
+func (w *harness) authenticate(service string) func(r *http.Request, body []byte) error {
+	return func(r *http.Request, body []byte) error {
+		p, err := w.keys.Verify(r, body, service, region, time.Now())
+		if err != nil {
+			return err
+		}
+		_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+		switch {
+		case w.refuse != nil && w.refuse(p, operation) != nil:
+			return w.refuse(p, operation)
+		case p.Account != account,
+			p.AccessKeyID == oncall.AccessKeyID && (operation == "GetSecretValue" || operation == "DescribeTable"):
+			return localaws.AccessDenied(p, r)
+		}
+		return nil
 	}
-	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	switch {
-	case w.refuse != nil && w.refuse(p, operation) != nil:
-		return w.refuse(p, operation)
-	case p.Account != account, p.AccessKeyID == oncall.AccessKeyID && operation == "GetSecretValue":
-		return localaws.AccessDenied(p, r)
-	}
-	return nil
+}
+
+// addTable replaces DynamoDB with one whose table has this key.
+func (w *harness) addTable(key string) {
+	w.dynamodb = localaws.NewDynamoDB(localaws.DynamoDBConfig{
+		Table: table, Key: key, Authenticate: w.authenticate("dynamodb"),
+	})
 }
 
 // api is the address of the API, without the stage.

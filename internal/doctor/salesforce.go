@@ -150,5 +150,6 @@ func (s *session) user(ctx context.Context) outcome {
 	if err != nil {
 		return warning(salesforceError(orgError(err)), "nothing depends on this check: the REST API accepts the token")
 	}
+	s.userID = info.UserID
 	return ok(info.PreferredUsername + " (" + info.UserID + ") in org " + info.OrganizationID)
 }

@@ -38,6 +38,8 @@ type session struct {
 
 	active *sfoauth.Introspection // of the token; nil if unknown
 	inOrg  *orgCredentials        // the app's credentials as the org has them
+	userID string                 // of the token's user; empty if unknown
+	shared bool                   // the token table can be used
 }
 
 // token returns the API's token or, if there is none, that of the run's own login. It may be nil.

@@ -102,6 +102,37 @@ func TestDeclaredMetrics(t *testing.T) {
 	})
 }
 
+func TestAuditOfSharedTokens(t *testing.T) {
+	o := options{table: true}
+	run(t, o, func(t *testing.T, h *harness) {
+		h.Tables.SetLatency(3 * time.Millisecond)
+		next := func(shared any, tableMS float64, metrics string) {
+			t.Helper()
+			lines := h.lines()
+			line := lines[len(lines)-1]
+			if line["shared"] != shared || line["table_ms"] != tableMS || metricNames(line) != metrics {
+				t.Errorf("shared is %v, table_ms %v, the metrics are %s", line["shared"], line["table_ms"], metricNames(line))
+			}
+		}
+		h.want(h.get(), 200, "miss")
+		next(nil, 12, "LoginLatency[app] Logins[app] Vends[app]") // read with the secret, read, lease, write
+		h.handler = h.newHandler(o)
+		h.want(h.get(), 200, "hit")
+		next(true, 3, "CacheHits[app] SharedHits[app] Vends[app]")
+		h.want(h.get(), 200, "hit")
+		if lines := h.lines(); lines[0]["shared"] != nil || lines[0]["table_ms"] != nil {
+			t.Errorf("a token from memory has the fields of the table: %v", lines[0])
+		}
+		h.handler = h.newHandler(o)
+		h.Tables.InjectFault("", localaws.TableFault{Code: "ThrottlingException"}, 1)
+		h.want(h.get(), 200, "miss")
+		next(nil, 3, "LoginLatency[app] Logins[app] SharedErrors[] Vends[app]")
+		if text := h.log.String(); !strings.Contains(text, "reading the item of app crm in the token table") {
+			t.Errorf("the failure is not in the log: %s", text)
+		}
+	})
+}
+
 func TestMadeUpAppIsNoDimension(t *testing.T) {
 	madeUp := func(e map[string]any) {
 		e["pathParameters"], e["path"] = map[string]any{"app": "made-up"}, "/tokens/made-up"

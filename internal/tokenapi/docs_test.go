@@ -12,7 +12,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,6 +22,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/test/docs/mdtest"
@@ -58,6 +62,72 @@ func TestSequenceDiagrams(t *testing.T) {
 				h.want(h.get(), 200, c.cache)
 				diagrams := page.Diagrams(t, c.heading)
 				want := diagrams[len(diagrams)-1].Arrows("T", "S", "F")
+				if diff := cmp.Diff(want, []string(calls)); diff != "" {
+					t.Errorf("the diagram differs from what was sent (-diagram +sent):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestSharedSequenceDiagrams compares the diagrams of shared tokens with what a process sends whose memory is empty.
+func TestSharedSequenceDiagrams(t *testing.T) {
+	t.Parallel()
+	page := mdtest.Read(t, "../../docs/how-it-works.md")
+	for _, c := range []struct {
+		heading string
+		status  int
+		cache   string // of the response
+		filled  bool   // another process has obtained a token
+		send    func(*harness) result
+	}{
+		{"A cold vend with a filled table", 200, "hit", true, (*harness).get},
+		{"A login under a lease", 200, "miss", false, (*harness).get},
+		{"A shared revocation", 204, "", true, (*harness).revoke},
+	} {
+		t.Run(c.heading, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var calls callLog
+				var mu sync.Mutex // the secret and the table are read at the same time
+				note := func(call string) {
+					mu.Lock()
+					defer mu.Unlock()
+					calls.add(call)
+				}
+				sim := simtest.New(t, simtest.Options{
+					Org: sfoauthtest.Config{OnCall: func(call sfoauthtest.Call) {
+						if call.Phase == sfoauthtest.Arrived {
+							note("F: " + phrases[call.Endpoint])
+						}
+					}},
+					TokenTable: true,
+					DynamoDB: localaws.DynamoDBConfig{OnCall: func(call localaws.Call) {
+						if call.Phase == localaws.Arrived {
+							note("D: " + call.Operation + " crm")
+						}
+					}},
+					AWS: localaws.SecretsManagerConfig{OnCall: func(call localaws.Call) {
+						if call.Phase == localaws.Arrived {
+							note("S: " + call.Operation + " AWSCURRENT")
+						}
+					}},
+				})
+				h := &harness{Harness: sim, log: &localaws.SyncBuffer{}}
+				if c.filled {
+					h.handler = h.newHandler(options{table: true})
+					h.want(h.get(), 200, "miss")
+				}
+				calls = nil
+				h.handler = h.newHandler(options{table: true})
+				h.want(c.send(h), c.status, c.cache)
+				var want []string
+				for _, arrow := range page.Diagrams(t, c.heading)[0].Arrows("T", "S", "D", "F") {
+					call, _, _ := strings.Cut(arrow, ",")
+					want = append(want, call)
+				}
+				slices.Sort(want[:2]) // which of both reads is first does not matter
+				slices.Sort(calls[:2])
 				if diff := cmp.Diff(want, []string(calls)); diff != "" {
 					t.Errorf("the diagram differs from what was sent (-diagram +sent):\n%s", diff)
 				}

@@ -14,6 +14,7 @@ import (
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/internal/telemetry"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -34,19 +35,30 @@ type options struct {
 	app    sfoauthtest.AppOptions
 	config vending.Config
 	secret map[string]any // fields in addition to the credentials
+	table  bool           // there is a token table
 }
 
 func newHarness(t testing.TB, o options) *harness {
 	t.Helper()
 	h := &harness{
-		Harness: simtest.New(t, simtest.Options{Org: o.org, App: o.app, Secret: o.secret}), log: &localaws.SyncBuffer{},
+		Harness: simtest.New(t, simtest.Options{Org: o.org, App: o.app, Secret: o.secret, TokenTable: o.table}),
+		log:     &localaws.SyncBuffer{},
 	}
+	h.handler = h.newHandler(o)
+	return h
+}
+
+// newHandler returns the handler of one more process.
+func (h *harness) newHandler(o options) *handler {
+	h.T.Helper()
 	o.config.Secrets = appsecret.Reader{Client: h.Secrets, Prefix: simtest.Prefix}
 	o.config.Hosts = sfoauth.AllowedHosts{simtest.OrgHost}
 	o.config.HTTPClient = h.SalesforceClient()
 	o.config.Jitter = func() float64 { return 0 }
-	h.handler = &handler{vendor: vending.New(o.config), log: telemetry.New(h.log, 0, "sftoken", "test")}
-	return h
+	if o.table {
+		o.config.Table = tokenstore.NewBypass(h.TokenStore())
+	}
+	return &handler{vendor: vending.New(o.config), log: telemetry.New(h.log, 0, "sftoken", "test")}
 }
 
 // run runs a test in a synctest bubble, in parallel with others.

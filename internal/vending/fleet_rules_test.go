@@ -123,7 +123,10 @@ func TestFleetFailures(t *testing.T) {
 		want  string
 		again time.Duration // until when no process asks Salesforce
 	}{
-		"refused": {sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials"), "app_misconfigured", 30 * time.Second},
+		"refused": {
+			sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials"), "app_misconfigured",
+			30 * time.Second,
+		},
 		"limited": {sfoauthtest.TooManyRequests(time.Minute, false), "temporarily_unavailable", time.Minute},
 		"down":    {sfoauthtest.Unavailable(), "temporarily_unavailable", 500 * time.Millisecond},
 		"no response, which may be the process's fault": {
@@ -175,6 +178,39 @@ func TestFleetErrorsAreTheSame(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFleetLeaseLost: a process that has frozen for longer than its lease keeps the token that it has got, and leaves
+// the table to the process that has taken over.
+func TestFleetLeaseLost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		frozen := &brokenProcess{after: true, pause: leaseTime + time.Second, left: 5} // at its login
+		f := newFleet(t, 3, options{table: true}, func(i int, c *Config) {
+			if i == 0 {
+				frozen.install(c)
+			}
+		})
+		late := make(chan result)
+		go func() { late <- f[0].vend() }()
+		time.Sleep(time.Millisecond)
+		other := f[1].vend()
+		f[1].want(other, "miss")
+		if other.took < leaseTime || other.took > leaseTime+maxPoll {
+			t.Errorf("the other process has waited for %s", other.took)
+		}
+		own := <-late
+		f[0].want(own, "miss")
+		if own.stats.LeasesLost != 1 || own.id() == other.id() {
+			t.Errorf("%d leases lost", own.stats.LeasesLost)
+		}
+		if r := f[0].vend(); r.id() != own.id() {
+			t.Error("the process does not keep its token")
+		}
+		if r := f[2].vend(); r.id() != other.id() {
+			t.Error("the process has overwritten the entry")
+		}
+	})
 }
 
 func TestFleetFallback(t *testing.T) {
@@ -372,7 +408,7 @@ func TestFleetTamperedEntries(t *testing.T) {
 		"another counter":    {func(i item) { i["entry_counter"] = number(7) }, 1},
 		"another expiry":     {func(i item) { i["expires"] = number(time.Now().Add(time.Hour).Unix()) }, 1},
 		"another version":    {func(i item) { i["version"] = &types.AttributeValueMemberS{Value: "other"} }, 0},
-		"a lease for a year": {func(i item) { i["lease_until"] = number(time.Now().Add(365 * 24 * time.Hour).UnixMilli()) }, 0},
+		"a lease for a year": {func(i item) { i["lease_until"] = number(time.Now().AddDate(1, 0, 0).UnixMilli()) }, 0},
 		"a huge counter":     {func(i item) { i["counter"] = number(1<<62 + 1) }, 0},
 		"no counter":         {func(i item) { delete(i, "counter") }, 1},
 		"a counter of text":  {func(i item) { i["counter"] = &types.AttributeValueMemberS{Value: "x"} }, 1},

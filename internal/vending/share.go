@@ -43,11 +43,7 @@ func (c *call) shares() bool { return c.Table != nil && !c.secret.IsPlaceholder(
 // it has returned without performing the step, decide has another one for the request.
 func (c *call) share(ctx context.Context) {
 	item, err := c.callTable(func() (tokenstore.Item, error) { return c.Table.Get(ctx, c.app.name) })
-	for wait := minPoll; ; wait = min(2*wait, maxPoll) {
-		if err != nil {
-			c.performAlone(ctx)
-			return
-		}
+	for wait := minPoll; err == nil; wait = min(2*wait, maxPoll) {
 		c.adopt(ctx, item.Entry)
 		held := c.leaseHeld(item, time.Now())
 		next := decide(c.Config, &c.state, c.in, time.Now())
@@ -62,19 +58,26 @@ func (c *call) share(ctx context.Context) {
 			item, err = c.callTable(func() (tokenstore.Item, error) { return c.Table.Peek(ctx, c.app.name) })
 			continue
 		}
-		var swapped bool
-		if item, swapped, err = c.takeLease(ctx, item); swapped && c.performHolding(ctx) {
-			return
-		} else if swapped {
-			item, err = c.callTable(func() (tokenstore.Item, error) { return c.Table.Get(ctx, c.app.name) })
+		var taken bool
+		if item, taken, err = c.takeLease(ctx, item); !taken {
+			continue
 		}
+		if c.performHolding(ctx) {
+			return
+		}
+		item, err = c.callTable(func() (tokenstore.Item, error) { return c.Table.Get(ctx, c.app.name) })
 	}
+	c.performAlone(ctx)
 }
 
 // performAlone performs the step as a process without a token table does.
 func (c *call) performAlone(ctx context.Context) {
+	if ctx.Err() != nil {
+		c.err = timeoutError(ctx)
+		return
+	}
 	if c.step == revoke {
-		c.stats.notef("the token table could not be read: other processes may still return the token")
+		c.stats.notef("the token table could not be used: other processes may still return the token")
 	}
 	c.perform(ctx)
 }
@@ -114,12 +117,12 @@ func (c *call) takeLease(ctx context.Context, item tokenstore.Item) (tokenstore.
 		return current, false, err
 	}
 	c.held, c.leaseLost = &heldLease{counter: item.Counter + 1, until: until, entry: item.Entry}, false
-	c.inherit(ctx)
+	c.inherit()
 	return item, true, nil
 }
 
-// keepLease renews the lease if it could end during a call to Salesforce. It returns errLeaseLost if another process has
-// taken it. Without a lease it does nothing.
+// keepLease renews the lease if it could end during a call to Salesforce. It returns errLeaseLost if another process
+// has taken it. Without a lease it does nothing.
 func (c *call) keepLease(ctx context.Context) error {
 	if c.held == nil || remaining(c.held.until, time.Now()) >= salesforceTimeout {
 		return nil
@@ -268,7 +271,7 @@ func (c *call) open(version *appsecret.Version, entry tokenstore.Entry) (*record
 }
 
 // inherit takes over the revocations that the item's last holder has left.
-func (c *call) inherit(ctx context.Context) {
+func (c *call) inherit() {
 	if c.held.entry.Version != c.secret.ID || c.held.entry.Counter == c.wroteEntry {
 		return // see inheritRevocations; or this process knows them
 	}

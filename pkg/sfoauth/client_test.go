@@ -66,6 +66,18 @@ func TestTokenLifecycle(t *testing.T) {
 		if err := client.Ping(t.Context(), token); err != nil {
 			t.Error(err)
 		}
+		for since, want := range map[time.Duration]int{time.Hour: 1, -time.Second: 0} {
+			n, err := client.CountLogins(t.Context(), token, who.UserID, time.Now().Add(-since))
+			if n != want || err != nil {
+				t.Errorf("%d logins in %v, %v; want %d", n, since, err, want)
+			}
+		}
+		if n, err := client.CountLogins(t.Context(), token, "005xx0000000001AAA", time.Time{}); n != 0 || err != nil {
+			t.Errorf("another user's logins: %d, %v", n, err)
+		}
+		if _, err := client.CountLogins(t.Context(), token, "005' OR '", time.Now()); err == nil {
+			t.Error("no error for a user id with quotes")
+		}
 		if err := client.Revoke(t.Context(), token); err != nil || org.TokenActive(token.AccessToken.Reveal()) {
 			t.Errorf("revoking: %v", err)
 		}

@@ -37,7 +37,7 @@ func FuzzResponses(f *testing.F) {
 		`{"error":"invalid_grant","error_description":"you sent top-secret and 00Dxx-old-token\n"}`,
 		`[{"errorCode":"top-secret","message":"00Dxx-old-token\u0000"}]`,
 		`{"stagedCredentials":[{"id":"1","key":"k","secret":"s","state":"Active"}]}`,
-		`{"id":"1","key":"k","secret":"s","expirationDate":"2026-11-24T00:00:00.000Z"}`,
+		`{"id":"1","key":"k","secret":"s","expirationDate":"2026-11-24T00:00:00.000Z"}`, `{"totalSize":-1,"done":true}`,
 	} {
 		f.Add(200, "application/json", body)
 		f.Add(400, "text/html", body)
@@ -62,7 +62,8 @@ func FuzzResponses(f *testing.F) {
 		staged, err3 := credentials.Stage(ctx)
 		_, err4 := credentials.ListStaged(ctx)
 		err5, err6, err7 := c.Revoke(ctx, token), c.Ping(ctx, token), credentials.Promote(ctx, "x")
-		for _, err := range []error{err, err2, err3, err4, err5, err6, err7} {
+		_, err8 := c.CountLogins(ctx, token, "005xx0000000001", time.Time{})
+		for _, err := range []error{err, err2, err3, err4, err5, err6, err7, err8} {
 			checkError(t, err, "top-secret", "00Dxx-old-token")
 		}
 		if err2 == nil && (main.ConsumerKey == "" || main.ConsumerSecret.IsZero()) ||

@@ -14,7 +14,7 @@ import (
 // TestCostArithmetic evaluates each row of docs/cost.md as a Go constant expression.
 func TestCostArithmetic(t *testing.T) {
 	tables := page(t, "docs/cost.md").TablesUnder(t, "Cost")
-	if len(tables) != 2 || len(tables[1]) < 15 {
+	if len(tables) != 3 || len(tables[1]) < 15 || len(tables[2]) < 5 {
 		t.Fatalf("found %d tables", len(tables))
 	}
 	values := map[string][]float64{} // the quantities of the first table, by letter, for each size
@@ -24,22 +24,30 @@ func TestCostArithmetic(t *testing.T) {
 			check(t, row[0], formula, values)
 		}
 	}
+	for _, table := range tables[1:] {
+		checkSum(t, table, values)
+	}
+}
+
+// checkSum checks each row of a table, and its last one, which is the total.
+func checkSum(t *testing.T, table [][]string, values map[string][]float64) {
+	t.Helper()
+	items, total := table[:len(table)-1], table[len(table)-1]
+	if !strings.HasPrefix(total[0], "**") {
+		t.Errorf("there is no total: %q", total)
+	}
 	sum := make([]float64, 3)
-	for _, row := range tables[1] {
-		if strings.HasPrefix(row[0], "**") {
-			for size, want := range numbers(t, row[2:]) {
-				if math.Abs(sum[size]-want) > 0.0051 {
-					t.Errorf("total: %v, want %.2f", want, sum[size])
-				}
-			}
-			return
-		}
+	for _, row := range items {
 		values["row"] = numbers(t, row[2:])
 		for size, cost := range check(t, "row", row[1], values) {
 			sum[size] += cost
 		}
 	}
-	t.Error("there is no total")
+	for size, want := range numbers(t, total[2:]) {
+		if math.Abs(sum[size]-want) > 0.0051 {
+			t.Errorf("total: %v, want %.2f", want, sum[size])
+		}
+	}
 }
 
 func numbers(t *testing.T, cells []string) []float64 {
@@ -96,20 +104,28 @@ func evaluate(t *testing.T, formula string, values map[string][]float64, size in
 func TestAlarmCount(t *testing.T) {
 	text := read(t, "docs/cost.md") + read(t, "docs/deploy.md")
 	template := read(t, "template.yaml")
-	total, perApp := 0, 0
-	for _, alarm := range regexp.MustCompile(`(?m)^      AlarmDescription: (.*)$`).FindAllString(template, -1) {
-		total++
-		if strings.Contains(alarm, "${AppName}") {
+	perStack, perApp, shared := 0, 0, 0
+	for _, alarm := range alarmDefinition.FindAllString(template, -1) {
+		switch {
+		case strings.Contains(alarm, "\n    Condition: HasSharedTokens\n"):
+			shared++
+		case strings.Contains(alarm, "${AppName}"):
 			perApp++
+		default:
+			perStack++
 		}
 	}
-	for _, pattern := range []string{
-		`alarms: (\d+) for the stack, (\d+) for each app`,
-		`(\d+) alarms for the stack and (\d+) for each app`,
+	for pattern, want := range map[string][]int{
+		`alarms: (\d+) for the stack, (\d+) for each app`:                                 {perStack, perApp},
+		`(\d+) alarms for the stack and (\d+) for each app, and (\d+) more with .SharedT`: {perStack, perApp, shared},
+		`alarms: (\d+) with SharedTokens \| 0.10 × (\d+) `:                                {shared, shared},
 	} {
 		match := regexp.MustCompile(pattern).FindStringSubmatch(text)
-		if match == nil || match[1] != strconv.Itoa(total-perApp) || match[2] != strconv.Itoa(perApp) {
-			t.Errorf("%q: the template has %d alarms for the stack and %d for each app", match, total-perApp, perApp)
+		for i, n := range want {
+			if match == nil || match[i+1] != strconv.Itoa(n) {
+				t.Errorf("%q: the template has %d alarms", match, want)
+				break
+			}
 		}
 	}
 }

@@ -119,7 +119,7 @@ func TestLogFieldsAndMetrics(t *testing.T) {
 	}
 
 	used := regexp.MustCompile(
-		`Namespace: sftoken\n +MetricName: (\w+)|"(\w+)\\" OR|OR \\"(\w+)\\"|MetricName=\\"(\w+)\\"`)
+		`Namespace: sftoken\n +MetricName: (\w+)|"(\w+)\\" OR|OR \\"(\w+)\\"|MetricName=\\"(\w+)\\"|\["sftoken", "(\w+)"`)
 	matches := used.FindAllStringSubmatch(read(t, "template.yaml"), -1)
 	if len(matches) < 10 {
 		t.Errorf("the template uses only %d metrics", len(matches))
@@ -244,7 +244,8 @@ func TestQueries(t *testing.T) {
 func dashboardQueries(t *testing.T, template string) map[string]string {
 	t.Helper()
 	_, body, _ := strings.Cut(template, "DashboardBody:")
-	_, body, _ = strings.Cut(strings.NewReplacer("${AppAlarms}", "", "${Overdue}", "").Replace(body), "{\"widgets\"")
+	body = regexp.MustCompile(`\$\{(?:AppAlarms|Overdue|TokenTableAlarm|TokenTableWidget)\}`).ReplaceAllString(body, "")
+	_, body, _ = strings.Cut(body, "{\"widgets\"")
 	var dashboard struct {
 		Widgets []struct {
 			Type       string
@@ -264,6 +265,25 @@ func dashboardQueries(t *testing.T, template string) map[string]string {
 		t.Errorf("the dashboard has only the queries %q", slices.Collect(maps.Keys(queries)))
 	}
 	return queries
+}
+
+// TestTokenTableFailures checks that the functions write the errors of their own that the runbook explains.
+func TestTokenTableFailures(t *testing.T) {
+	written := code(t, "internal/tokenstore")
+	own := 0
+	for _, row := range page(t, "docs/runbook.md").TablesUnder(t, "TokenTableFails")[0] {
+		for _, text := range mdtest.Code(row[0]) {
+			if strings.Contains(text, " ") { // AWS's are single words
+				own++
+				if !strings.Contains(written, text) {
+					t.Errorf("internal/tokenstore never writes %q", text)
+				}
+			}
+		}
+	}
+	if own != 2 {
+		t.Errorf("the runbook explains %d errors of internal/tokenstore", own)
+	}
 }
 
 // TestRotationFailures checks that the functions write the causes that the runbook explains.

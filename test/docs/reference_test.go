@@ -54,8 +54,9 @@ func TestSettings(t *testing.T) {
 				t.Errorf("the default of %s is %s, not %s", name, want, row[1])
 			}
 		}
-		parameter := regexp.MustCompile(`(?m)^ +` + name + `: !Ref (\w+)$`).FindStringSubmatch(template)
-		if parameter == nil && row[3] != "" || parameter != nil && row[3] != "`"+parameter[1]+"`" {
+		// Either its value, or what its condition is called after.
+		parameter := regexp.MustCompile(`(?m)^ +` + name + `: (?:!Ref (\w+)$|!If \[Has(\w+), )`).FindStringSubmatch(template)
+		if parameter == nil && row[3] != "" || parameter != nil && row[3] != "`"+parameter[1]+parameter[2]+"`" {
 			t.Errorf("the template sets %s from %q, not from %s", name, parameter, row[3])
 		}
 	}

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/sftoken/sftoken/internal/rotation"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 	"github.com/sftoken/sftoken/internal/vending"
 )
 
 var units = map[string]time.Duration{
-	"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
+	"millisecond": time.Millisecond, "second": time.Second,
+	"minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
 }
 
 // TestTiming compares the times of docs/how-it-works.md with the code and the template.
@@ -32,6 +34,11 @@ func TestTiming(t *testing.T) {
 		"the Go client replaces":                durationOf(t, "pkg/sftoken", "expiryMargin"),
 		"the rotate function retries":           rotation.DefaultPropagation,
 		"tokens of compromised credentials":     vending.DefaultSecretTTL,
+		"a lease of the token table lasts":      durationOf(t, "internal/vending", "salesforceTimeout") + time.Second,
+		"a process without a token reads":       durationOf(t, "internal/vending", "minPoll"),
+		"a failure without any response":        durationOf(t, "internal/vending", "unansweredFailureTTL"),
+		"a call to the token table ends":        tokenstore.Timeout,
+		"after an error of the token table":     tokenstore.BypassDuration,
 		"NoDailyCheck fires":                    26 * time.Hour,
 		"the daily check logs in":               24 * time.Hour,
 	}
@@ -40,7 +47,10 @@ func TestTiming(t *testing.T) {
 			t.Errorf("the template does not have %q", text)
 		}
 	}
-	for _, text := range []string{"(30*time.Second, 5*time.Minute)", "(time.Second, 30*time.Second)"} { // the backoff
+	for _, text := range []string{
+		"(30*time.Second, 5*time.Minute)", "(time.Second, 30*time.Second)", // the backoff
+		"leaseTime = salesforceTimeout + time.Second\n", "maxPoll = time.Second\n",
+	} {
 		if !strings.Contains(code(t, "internal/vending"), text) {
 			t.Errorf("internal/vending does not have %s", text)
 		}
@@ -52,7 +62,7 @@ func TestTiming(t *testing.T) {
 				continue
 			}
 			found++
-			match := regexp.MustCompile(`^(\d+) (second|minute|hour|day)s?`).FindStringSubmatch(row[1])
+			match := regexp.MustCompile(`^(\d+) (millisecond|second|minute|hour|day)s?`).FindStringSubmatch(row[1])
 			if match == nil {
 				t.Errorf("%s: %q is not a time", row[0], row[1])
 				continue

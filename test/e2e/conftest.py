@@ -14,6 +14,7 @@ new_app         new_app(name=None, rotates=False) adds an app to the org, stores
                 may change its own credentials and rotation is switched on
 crm             the App of the secret that the stack has made
 environment     environment(credentials, **variables): that of a person with these credentials, or the owner's root, and the AWS CLI
+role_policy     role_policy(stack, role, name) is an inline policy of a deployed role (policies.RolePolicy), put back when the test ends
 full, erp       the template deployed with every parameter set, and the App of its secret, whose credentials are changed by the admin app
 admin           the credentials of a user who may do everything with any API of account 111111111111
 principals      makes callers (aws.Principals): user(*statements), role(*statements), assume(role), session(*statements), each in any
@@ -33,6 +34,7 @@ import aws
 import deployment
 import salesforce
 from deployment import EVERYTHING
+from policies import RolePolicy
 from rotations import reaction, restart
 
 
@@ -120,6 +122,19 @@ def switch_rotation_on(emulator, stack, secret):
     return emulator.client("secretsmanager").rotate_secret(
         SecretId=secret, RotationLambdaARN=stack.outputs["RotateFunctionArn"], RotateImmediately=False,
         ClientRequestToken=str(uuid.uuid4()))["VersionId"]
+
+
+@pytest.fixture
+def role_policy(emulator):
+    policies = []
+
+    def of(stack, role, name):
+        policies.append(RolePolicy(emulator.client("iam"), stack, role, name))
+        return policies[-1]
+
+    yield of
+    for policy in policies:
+        policy.put(policy.document)
 
 
 @pytest.fixture(scope="session")

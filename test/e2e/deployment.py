@@ -22,7 +22,8 @@ EVERYTHING = {
     "RunbookUrl": "https://wiki.example.com/salesforce/runbook.md",
     "RotationSchedule": "cron(0 3 1 * ? *)", "AdminApp": "admin", "SalesforceHosts": "sf.example.com:8443", "Prefetch": "crm,erp",
     "Architecture": "x86_64", "AlarmEmail": "team@example.com", "LogRetentionDays": 30, "ReservedConcurrency": 20,
-    "ProvisionedConcurrency": 2, "ApiLogRole": "existing", "PermissionsBoundary": "arn:aws:iam::aws:policy/PowerUserAccess",
+    "ProvisionedConcurrency": 2, "SharedTokens": "on", "ApiLogRole": "existing",
+    "PermissionsBoundary": "arn:aws:iam::aws:policy/PowerUserAccess",
 }
 
 

@@ -1,11 +1,13 @@
-"""A small evaluator of IAM policies, and the changes to a policy that a test should notice."""
+"""A small evaluator of IAM policies, the changes to a policy that a test should notice, and the policies of deployed roles."""
 
 import copy
+import json
 import re
 
 # What the functions do with an app's secret.
 READ, WRITE = ("secretsmanager:GetSecretValue",), ("secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
 DESCRIBE, LIST = ("secretsmanager:DescribeSecret",), ("secretsmanager:ListSecrets",)
+ITEMS = ("dynamodb:GetItem", "dynamodb:UpdateItem")  # and with the token table
 
 
 def matches(pattern, value):
@@ -80,3 +82,21 @@ def mutants(document):
                 for value in wanted if isinstance(wanted, list) and len(wanted) > 1 else []:
                     yield mutant(f"without {value}", lambda all, this, operator=operator, key=key, value=value:
                                  this["Condition"][operator][key].remove(value))
+
+
+def without(document, action):
+    """The document without one action."""
+    return next(changed for what, changed in mutants(document) if what.endswith(": without " + action) or (
+        what.endswith(": removed") and action in [s["Action"] for s in document["Statement"] if s not in changed["Statement"]]))
+
+
+class RolePolicy:
+    """An inline policy of a deployed role."""
+
+    def __init__(self, iam, stack, role, name):
+        self._iam, self._where = iam, {"RoleName": stack.resources[role], "PolicyName": name}
+        self.document = iam.get_role_policy(**self._where)["PolicyDocument"]
+
+    def put(self, document):
+        """Replaces it."""
+        self._iam.put_role_policy(**self._where, PolicyDocument=json.dumps(document))

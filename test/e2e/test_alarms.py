@@ -11,9 +11,9 @@ import pytest
 import deployment
 from aws import wait_for
 from deployment import EVERYTHING, TEMPLATE
-from policies import READ, mutants
+from policies import READ, RolePolicy, without
 from rotations import reaction, restart
-from test_template import OF_AN_APP, OF_THE_STACK
+from test_template import OF_AN_APP, OF_THE_STACK, OF_THE_TABLE
 from transform import of_type, transform
 
 APP, PREFIX = EVERYTHING["AppName"], EVERYTHING["SecretPrefix"]
@@ -103,7 +103,7 @@ def raises(alarms, lines, periods=1):
 
 
 def test_every_alarm_is_here(alarms, expanded):
-    assert set(alarms) == set(expanded) == OF_AN_APP | OF_THE_STACK
+    assert set(alarms) == set(expanded) == OF_AN_APP | OF_THE_STACK | OF_THE_TABLE
 
 
 # What the daily check found holds until the next one. That there was none is what one alarm is for. Everything else is over when
@@ -143,7 +143,6 @@ class Harness:
 
     def __init__(self, emulator, full, org, erp, admin, put_secret):
         self.emulator, self.full, self.org, self.erp, self.admin, self._put = emulator, full, org, erp, admin, put_secret
-        self._iam = emulator.client("iam")
 
     def get(self, app=APP):
         return self.full.call(self.admin, app)
@@ -183,17 +182,14 @@ class Harness:
             self.org.clear_faults()
 
     @contextlib.contextmanager
-    def without_reading(self, role, policy):
-        """The role may not read secrets."""
-        where = {"RoleName": self.full.resources[role], "PolicyName": policy}
-        document = self._iam.get_role_policy(**where)["PolicyDocument"]
-        less = next(changed for what, changed in mutants(document) if what in (
-            "ReadTheAppsSecrets: removed", f"ChangeTheAppsSecrets: without {READ[0]}"))
-        self._iam.put_role_policy(**where, PolicyDocument=json.dumps(less))
+    def forbidden(self, action, role, name):
+        """The role's policy without an action."""
+        policy = RolePolicy(self.emulator.client("iam"), self.full, role, name)
+        policy.put(without(policy.document, action))
         try:
             yield
         finally:
-            self._iam.put_role_policy(**where, PolicyDocument=json.dumps(document))
+            policy.put(policy.document)
 
     def recover(self):
         """Waits until a failure is no longer remembered."""
@@ -259,14 +255,14 @@ def principals_unreadable(w):
 
 
 def app_secret_denied(w):
-    with w.without_reading("RotateRole", "rotate"):
+    with w.forbidden(READ[0], "RotateRole", "rotate"):
         w.check()
 
 
 def secret_denied(w):
     w.put("never-asked-for")
     try:
-        with w.without_reading("TokenRole", "token"):
+        with w.forbidden(READ[0], "TokenRole", "token"):
             return w.get("never-asked-for")
     finally:
         w.delete("never-asked-for")
@@ -279,6 +275,16 @@ def login_budget_exhausted(w):
         return response.status != 200 and response
 
     return wait_for(spend, 60, f"the end of {EVERYTHING['LoginBurst']} logins", pause=0)
+
+
+def token_table_fails(w):
+    """A caller gets its token all the same."""
+    w.put("shared-with-none")
+    try:
+        with w.forbidden("dynamodb:GetItem", "TokenRole", "token-table"):
+            assert w.get("shared-with-none").status == 200
+    finally:
+        w.delete("shared-with-none")
 
 
 MISCONFIGURED, BAD, UNAVAILABLE, UNKNOWN = (502, "app_misconfigured"), (502, "bad_upstream_response"), (503, "temporarily_unavailable"), (404, "unknown_app")
@@ -297,6 +303,7 @@ CASES = {
     "AppSecretDenied": (app_secret_denied, None, 1, {"CurrentPairFails"}),
     "SecretDenied": (secret_denied, UNKNOWN, 1, set()),
     "LoginBudgetExhausted": (login_budget_exhausted, UNAVAILABLE, 1, set()),
+    "TokenTableFails": (token_table_fails, None, 3, set()),  # the last one: the process bypasses the table for 30 seconds
 }
 
 
@@ -316,7 +323,7 @@ def test_alarm(alarm, alarms, harness):
     assert {alarm} <= raises(alarms, got.lines, lasts) <= {alarm} | others
     # Not before, and not for as long as another app's lines.
     assert lasts == 1 or alarm not in raises(alarms, got.lines, lasts - 1)
-    assert alarm in OF_THE_STACK or alarm not in raises(alarms, [line | {"app": "another"} for line in got.lines], lasts)
+    assert alarm not in OF_AN_APP or alarm not in raises(alarms, [line | {"app": "another"} for line in got.lines], lasts)
 
 
 def test_a_check_that_is_asked_for_ends_the_alarm_of_the_one_before(alarms, harness):
@@ -445,12 +452,24 @@ def test_the_dashboard_shows_metrics_that_exist(widgets):
     assert len(names) >= 10 and all(f'"{name}"' in code for name, _ in names)
     assert {d for name, d in names if name == "Refusals"} == {"app,error", "error"}
     assert {d for name, d in names if name != "Refusals"} == {"app"}
+    # Those that it names have no dimension.
+    named = [m for w in widgets for m in w["properties"].get("metrics", []) if m[0] == "sftoken"]
+    assert named == [["sftoken", "SharedErrors"]] and '"SharedErrors"' in code
 
 
 def test_the_dashboard_asks_log_groups_that_exist(widgets, full):
     """test/docs checks the queries themselves."""
     sources = {re.match(r"SOURCE '([^']+)' \| ", w["properties"]["query"])[1] for w in widgets if w["type"] == "log"}
     assert sources == {full.resources["TokenLogs"], full.resources["AccessLogs"]}
+
+
+def test_the_token_table_alarm_needs_three_periods_of_an_hour(expanded):
+    """One slow call is normal. An app with few callers uses the table every 10 minutes, and its alarm must fire too."""
+    alarm = expanded["TokenTableFails"]
+    failed, fine = {("sftoken", "SharedErrors", frozenset()): [1]}, {}
+    assert int(alarm["Period"]) * int(alarm["EvaluationPeriods"]) == 3600
+    assert fires(alarm, [failed, fine, failed, fine, failed]) and not fires(alarm, [failed, fine, failed])
+    assert not fires(alarm, [failed] * 2 + [fine] * 12 + [failed] * 2)
 
 
 def test_the_dashboard_shows_every_alarm(widgets, alarms):

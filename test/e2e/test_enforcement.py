@@ -1,6 +1,7 @@
 """The functions' roles and the key, with their policies enforced by the emulator: what a session of a role may do, and what stops
 working when a part of its policy is taken away."""
 
+import copy
 import json
 import uuid
 
@@ -8,7 +9,7 @@ import botocore.exceptions
 import pytest
 
 import aws
-from policies import DESCRIBE, LIST, READ, WRITE, mutants
+from policies import DESCRIBE, ITEMS, LIST, READ, WRITE, without
 from rotations import rotate
 
 
@@ -93,48 +94,34 @@ def test_a_role_may_do_nothing_elsewhere(role, as_role, things):
 
 
 @pytest.fixture
-def role_policy(emulator, stack):
-    """Reads a role's policy and, for the test, replaces it."""
-    iam, originals = emulator.client("iam"), {}
+def forbid(stack, role_policy):
+    """Takes an action away from a role."""
+    def forbid(role, action):
+        policy = role_policy(stack, role, ROLES[role]["policy"])
+        policy.put(without(policy.document, action))
 
-    def get(role):
-        where = {"RoleName": stack.resources[role], "PolicyName": ROLES[role]["policy"]}
-        originals[role] = where, iam.get_role_policy(**where)["PolicyDocument"]
-        return originals[role][1]
-
-    def put(role, document):
-        iam.put_role_policy(**originals[role][0], PolicyDocument=json.dumps(document))
-
-    get.put = put
-    yield get
-    for role in originals:
-        put(role, originals[role][1])
-
-
-def without(document, action):
-    """The document without one action."""
-    return next(changed for what, changed in mutants(document) if what.endswith(": without " + action) or (
-        what.endswith(": removed") and action in [s["Action"] for s in document["Statement"] if s not in changed["Statement"]]))
+    return forbid
 
 
 # Keys are not here: the emulator's Secrets Manager keeps secrets without a key.
 @pytest.mark.parametrize("role, action", [(role, action) for role, r in ROLES.items() for action in sorted(r["may"])])
-def test_each_action_is_needed(role, action, as_role, role_policy, things):
+def test_each_action_is_needed(role, action, as_role, forbid, things):
     """Without it the emulator refuses what it did before."""
     attempt = attempts(as_role(role), things)[action]
     assert permitted(attempt)
-    role_policy.put(role, without(role_policy(role), action))
+    forbid(role, action)
     assert not permitted(attempt)
 
 
-def test_direct_use_of_the_key_is_refused_by_its_condition(as_role, role_policy, things):
+def test_direct_use_of_the_key_is_refused_by_its_condition(as_role, role_policy, stack, things):
     """Decrypting by itself is refused to the roles; not without the condition, which is therefore what refuses it."""
     for role, actions in {"TokenRole": ["kms:Decrypt"], "RotateRole": ["kms:Decrypt", "kms:GenerateDataKey"]}.items():
-        document = role_policy(role)
+        policy = role_policy(stack, role, ROLES[role]["policy"])
+        document = copy.deepcopy(policy.document)
         for statement in document["Statement"]:
             if "kms:Decrypt" in statement["Action"]:
                 assert statement.pop("Condition") == {"StringLike": {"kms:ViaService": "secretsmanager.us-east-1.amazonaws.com*"}}
-        role_policy.put(role, document)
+        policy.put(document)
         assert all(permitted(attempts(as_role(role), things)[action]) for action in actions)
 
 
@@ -152,12 +139,63 @@ def test_the_key_policy_leaves_it_to_identity_policies(emulator, stack, principa
         kms.put_key_policy(KeyId=key, PolicyName="default", Policy=original)
 
 
+# The token table, which the full stack has.
+
+@pytest.fixture(scope="module")
+def tables(emulator, full):
+    """The stack's table, and one that a session may not touch."""
+    dynamodb = emulator.client("dynamodb")
+    dynamodb.create_table(TableName="other", KeySchema=[{"AttributeName": "app", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
+                          AttributeDefinitions=[{"AttributeName": "app", "AttributeType": "S"}])
+    return {"table": full.outputs["TokenTable"], "other table": "other"}
+
+
+def attempts_at(dynamodb, table):
+    where, item = {"TableName": table}, {"app": {"S": "probe"}}
+    return {
+        "dynamodb:GetItem": lambda: dynamodb.get_item(**where, Key=item),
+        "dynamodb:UpdateItem": lambda: dynamodb.update_item(**where, Key=item),
+        "dynamodb:PutItem": lambda: dynamodb.put_item(**where, Item=item),
+        "dynamodb:DeleteItem": lambda: dynamodb.delete_item(**where, Key=item),
+        "dynamodb:Query": lambda: dynamodb.query(
+            **where, KeyConditionExpression="app = :app", ExpressionAttributeValues={":app": item["app"]}),
+        "dynamodb:Scan": lambda: dynamodb.scan(**where),
+        "dynamodb:DescribeTable": lambda: dynamodb.describe_table(**where),
+        "dynamodb:UpdateTimeToLive": lambda: dynamodb.update_time_to_live(
+            **where, TimeToLiveSpecification={"Enabled": False, "AttributeName": "expires"}),
+        "dynamodb:DeleteTable": lambda: dynamodb.delete_table(**where),
+    }
+
+
+@pytest.mark.parametrize("of, role, table, may", [
+    ("full", "TokenRole", "table", {*ITEMS}), ("full", "TokenRole", "other table", set()), ("full", "RotateRole", "table", set()),
+    ("stack", "TokenRole", "table", set()),  # which has no SharedTokens
+])
+def test_who_may_use_the_table(of, role, table, may, request, principals, emulator, tables):
+    session = principals.assume(f"arn:aws:iam::{aws.OWNER}:role/{request.getfixturevalue(of).resources[role]}")
+    tried = attempts_at(emulator.client("dynamodb", session), tables[table])
+    assert {action for action, attempt in tried.items() if permitted(attempt)} == may
+
+
+def test_direct_use_of_the_tables_key_is_refused_by_its_condition(emulator, full, principals, role_policy):
+    kms = emulator.client("kms", principals.assume(f"arn:aws:iam::{aws.OWNER}:role/{full.resources['TokenRole']}"))
+    key = full.outputs["KeyArn"]
+    ciphertext = emulator.client("kms").encrypt(KeyId=key, Plaintext=b"text")["CiphertextBlob"]
+    assert not permitted(lambda: kms.decrypt(CiphertextBlob=ciphertext, KeyId=key))
+    policy = role_policy(full, "TokenRole", "token-table")
+    document = copy.deepcopy(policy.document)
+    decrypt, = (s for s in document["Statement"] if s["Action"] == "kms:Decrypt")
+    assert decrypt.pop("Condition") == {"StringLike": {"kms:ViaService": "dynamodb.us-east-1.amazonaws.com*"}}
+    policy.put(document)
+    assert permitted(lambda: kms.decrypt(CiphertextBlob=ciphertext, KeyId=key))
+
+
 # The same through the functions, whose sessions the emulator checks in the same way.
 
-def test_without_reading_there_is_no_token(stack, admin, role_policy, new_app):
+def test_without_reading_there_is_no_token(stack, admin, forbid, new_app):
     before, after = new_app(), new_app()
     assert stack.call(admin, before.name).status == 200
-    role_policy.put("TokenRole", without(role_policy("TokenRole"), READ[0]))
+    forbid("TokenRole", READ[0])
     response = stack.call(admin, after.name)
     assert (response.status, response.json()["error"]) == (404, "unknown_app")
     # What is known keeps working.
@@ -165,15 +203,15 @@ def test_without_reading_there_is_no_token(stack, admin, role_policy, new_app):
 
 
 @pytest.mark.parametrize("action", [*READ, *DESCRIBE, *WRITE])
-def test_without_an_action_there_is_no_rotation(action, stack, emulator, role_policy, new_app):
-    role_policy.put("RotateRole", without(role_policy("RotateRole"), action))
+def test_without_an_action_there_is_no_rotation(action, stack, emulator, forbid, new_app):
+    forbid("RotateRole", action)
     with pytest.raises(AssertionError, match="AccessDenied"):
         rotate(emulator, stack, "sftoken/" + new_app(rotates=True).name)
 
 
-def test_without_listing_there_is_no_daily_check(stack, emulator, role_policy):
+def test_without_listing_there_is_no_daily_check(stack, emulator, forbid):
     event = {"detail-type": "Scheduled Event", "source": "aws.events"}
     invoke = lambda: emulator.client("lambda").invoke(FunctionName=stack.resources["RotateFunction"], Payload=json.dumps(event))
     assert "FunctionError" not in invoke()
-    role_policy.put("RotateRole", without(role_policy("RotateRole"), LIST[0]))
+    forbid("RotateRole", LIST[0])
     assert b"AccessDenied" in invoke()["Payload"].read()

@@ -15,7 +15,7 @@ import pytest
 
 import deployment
 from deployment import TEMPLATE
-from policies import DESCRIBE, LIST, READ, WRITE, allows, mutants
+from policies import DESCRIBE, ITEMS, LIST, READ, WRITE, allows, listed, mutants
 from transform import transform
 
 HERE = "us-east-1:111111111111"
@@ -29,8 +29,9 @@ ARNS = {
     "TokenLogs.Arn": LOGS + "token:*", "RotateLogs.Arn": LOGS + "rotate:*",
     "RotateFunctionLabelMoved.Arn": f"arn:aws:events:{HERE}:rule/moved", "RotateFunctionCheck.Arn": f"arn:aws:events:{HERE}:rule/check",
     "RotateFunction.Arn": f"arn:aws:lambda:{HERE}:function:RotateFunction",
+    "TokenTable.Arn": f"arn:aws:dynamodb:{HERE}:table/sftoken-TokenTable",
 }
-KEY, QUEUE, ROTATE = ARNS["Key.Arn"], ARNS["DeadLetters.Arn"], ARNS["RotateFunction.Arn"]
+KEY, QUEUE, ROTATE, TABLE = ARNS["Key.Arn"], ARNS["DeadLetters.Arn"], ARNS["RotateFunction.Arn"], ARNS["TokenTable.Arn"]
 
 
 @dataclasses.dataclass
@@ -62,6 +63,8 @@ def no(policy, actions, resource, by="", **context):
 NEVER = tuple(f"secretsmanager:{name}" for name in (
     "CreateSecret", "DeleteSecret", "UpdateSecret", "RotateSecret", "CancelRotateSecret", "PutResourcePolicy", "TagResource",
     "BatchGetSecretValue", "RestoreSecret", "ReplicateSecretToRegions"))
+NEVER_THE_TABLE = tuple(f"dynamodb:{name}" for name in (
+    "PutItem", "DeleteItem", "Query", "Scan", "BatchGetItem", "BatchWriteItem", "DescribeTable", "UpdateTable", "DeleteTable", "PutResourcePolicy"))
 LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 INVOKE = ("lambda:InvokeFunction",)
 CALL = ("execute-api:Invoke",)
@@ -75,14 +78,21 @@ def role(policy, logs, other_logs, secrets, keys, never):
         *no(policy, secrets, SECRETS + "other-AbCdEf"), *no(policy, secrets, SECRETS + "sftoken-AbCdEf"),
         *no(policy, secrets, "arn:aws:secretsmanager:us-east-1:222222222222:secret:sftoken/crm-AbCdEf"),
         *no(policy, never, SECRETS + "sftoken/crm-AbCdEf"),
-        *yes(policy, keys, KEY, context=via("secretsmanager")),
-        *yes(policy, keys, KEY, context={"kms:ViaService": "secretsmanager.us-east-1.amazonaws.com.cn"}),  # as it is called in China
-        *no(policy, keys, KEY, context={"kms:ViaService": "secretsmanager.us-west-2.amazonaws.com"}),
-        *no(policy, keys, KEY), *no(policy, keys, KEY, context=via("s3")), *no(policy, keys, KEY + "x", context=via("secretsmanager")),
-        *no(policy, ("kms:Encrypt", "kms:ScheduleKeyDeletion", "kms:PutKeyPolicy"), KEY, context=via("secretsmanager")),
+        *key_through("secretsmanager", policy, keys),
         *yes(policy, LOG, LOGS + logs + ":log-stream:a"), *no(policy, LOG, LOGS + other_logs + ":log-stream:a"),
         *no(policy, ("logs:CreateLogGroup", "logs:DeleteLogStream", "logs:GetLogEvents"), LOGS + logs + ":log-stream:a"),
         *no(policy, CALL, API + "/v1/GET/tokens/crm"), *no(policy, INVOKE, ROTATE),
+    ]
+
+
+def key_through(name, policy, keys):
+    """The key is used through one service of the region, and not in another way."""
+    return [
+        *yes(policy, keys, KEY, context=via(name)),
+        *yes(policy, keys, KEY, context={"kms:ViaService": f"{name}.us-east-1.amazonaws.com.cn"}),  # as it is called in China
+        *no(policy, keys, KEY, context={"kms:ViaService": f"{name}.us-west-2.amazonaws.com"}),
+        *no(policy, keys, KEY), *no(policy, keys, KEY, context=via("s3")), *no(policy, keys, KEY + "x", context=via(name)),
+        *no(policy, ("kms:Encrypt", "kms:CreateGrant", "kms:ScheduleKeyDeletion", "kms:PutKeyPolicy"), KEY, context=via(name)),
     ]
 
 
@@ -118,6 +128,16 @@ ASKS = [
     *role("TokenRole", "token", "rotate", READ, ("kms:Decrypt",), DESCRIBE + WRITE + NEVER),
     *no("TokenRole", LIST, "*"), *no("TokenRole", ("kms:GenerateDataKey",), KEY, context=via("secretsmanager")),
     *no("TokenRole", ("sqs:SendMessage",), QUEUE),
+    *no("TokenRole", ITEMS, TABLE), *no("TokenRole", ("kms:Decrypt",), KEY, context=via("dynamodb")),
+
+    # What SharedTokens adds. DynamoDB decrypts a table's key as the principal that reads or writes the table, and does nothing else as
+    # this principal. Source: DynamoDB Developer Guide, "DynamoDB encryption at rest usage notes".
+    *yes("TokenRole token-table", ITEMS, TABLE), *no("TokenRole token-table", ITEMS, TABLE + "2"),
+    *no("TokenRole token-table", ITEMS, TABLE.replace("111111111111", "222222222222")),
+    *no("TokenRole token-table", NEVER_THE_TABLE, TABLE),
+    *key_through("dynamodb", "TokenRole token-table", ("kms:Decrypt",)),
+    *no("TokenRole token-table", ("kms:GenerateDataKey", "kms:DescribeKey"), KEY, context=via("dynamodb")),
+    *no("TokenRole token-table", ("kms:Decrypt",), KEY, context=via("secretsmanager")),
 
     *role("RotateRole", "rotate", "token", READ + DESCRIBE + WRITE, ("kms:Decrypt", "kms:GenerateDataKey"), NEVER),
     *yes("RotateRole", LIST, "*"),  # the daily check finds the apps
@@ -179,6 +199,9 @@ ASKS = [
 ]
 
 
+POLICIES = {"token": "TokenRole", "rotate": "RotateRole"}  # what each of the two roles has, whatever the parameters are
+
+
 def policies_of(resources):
     """Every policy document in the resources, by the name that the lines above use."""
     found = {}
@@ -188,7 +211,7 @@ def policies_of(resources):
             case "AWS::IAM::Role":
                 found[name + " trust"] = p["AssumeRolePolicyDocument"]
                 for policy in p.get("Policies", []):
-                    found[name] = policy["PolicyDocument"]
+                    found[POLICIES.get(policy["PolicyName"], f"{name} {policy['PolicyName']}")] = policy["PolicyDocument"]
             case "AWS::KMS::Key":
                 found[name] = p["KeyPolicy"]
             case "AWS::ApiGateway::RestApi":
@@ -215,7 +238,7 @@ def documents():
     def api(**parameters):
         return policies_of(transform(TEMPLATE, **parameters))["Api"]
 
-    return policies_of(transform(TEMPLATE)) | {
+    return policies_of(transform(TEMPLATE, SharedTokens="on")) | {
         # The owner's own account among them is a mistake that must not matter.
         "Api with accounts": api(AllowedAccounts="222222222222,444444444444,111111111111"),
         "Api with organization": api(OrganizationId="o-abcdefghij"),
@@ -237,6 +260,13 @@ def test_policy(documents, ask):
     assert holds(documents[ask.policy], ask)
 
 
+def test_only_shared_tokens_permit_the_table(documents):
+    """No other policy changes with the parameter, and without it there is no statement about a table."""
+    off, on = policies_of(transform(TEMPLATE)), policies_of(transform(TEMPLATE, SharedTokens="on"))
+    assert off == {name: document for name, document in on.items() if name != "TokenRole token-table"}
+    assert "dynamodb" not in json.dumps(off) and off != on
+
+
 WITHOUT_EFFECT = {
     "Api: statement 0: removed", "Api: statement 0: any resource",  # allows no principal: a policy must have a statement
     "Api with accounts: AccountsForeignRevokeoff: without 111111111111",
@@ -254,13 +284,17 @@ def test_every_change_of_a_policy_is_noticed(documents):
     assert set(unnoticed) == WITHOUT_EFFECT
 
 
-def test_the_rotate_function_asks_for_what_its_role_allows(documents):
+@pytest.mark.parametrize("policy, prefix, pattern, folders", [
+    ("RotateRole", "secretsmanager:", "sm|secretsmanager", ["internal/appsecret", "internal/rotation", "internal/rotateapi"]),
+    ("TokenRole token-table", "dynamodb:", "dynamodb", ["internal/tokenstore", "internal/vending", "internal/tokenapi"]),
+])
+def test_a_function_asks_for_what_its_role_allows(documents, policy, prefix, pattern, folders):
     """The operations that the code names are those that the role has, no fewer and no more."""
-    code = "".join(path.read_text() for folder in ("internal/appsecret", "internal/rotation", "internal/rotateapi")
+    code = "".join(path.read_text() for folder in folders
                    for path in (deployment.ROOT / folder).glob("*.go") if not path.name.endswith("_test.go"))
-    used = {"secretsmanager:" + name for name in re.findall(r"&(?:sm|secretsmanager)\.(\w+)Input\{", code)}
-    actions = {action for s in documents["RotateRole"]["Statement"] for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
-    assert {a for a in actions if a.startswith("secretsmanager:")} == used
+    used = {prefix + name for name in re.findall(rf"&(?:{pattern})\.(\w+)Input\{{", code)}
+    actions = {action for s in documents[policy]["Statement"] for action in listed(s["Action"])}
+    assert {a for a in actions if a.startswith(prefix)} == used
 
 
 def test_no_wildcard_actions(documents):

@@ -1,5 +1,6 @@
 """What template.yaml says, for the parameters that a person may give: expanded by SAM's own translator, not deployed."""
 
+import json
 import re
 
 import pytest
@@ -18,6 +19,7 @@ OF_AN_APP = {
 OF_THE_STACK = {
     "DeadLettersArrived", "TokenErrors", "RotateErrors", "TokenThrottles", "RotateThrottles", "TokenSlow", "ApiErrors", "SecretDenied", "NoDailyCheck",
 }
+OF_THE_TABLE = {"TokenTableFails"}  # with SharedTokens
 LINTED = ["template.yaml", "app.yaml", "examples/cross-account/template.yaml"]
 
 
@@ -95,6 +97,43 @@ def test_off_leaves_out_the_overdue_alarm(smallest, default):
     assert set(of_type(default, "AWS::CloudWatch::Alarm")) - set(of_type(smallest, "AWS::CloudWatch::Alarm")) == {"RotationOverdue"}
 
 
+def test_shared_tokens_add_the_table_and_its_alarm(default):
+    """The role's policy is looked at in test_policies.py."""
+    shared = transform(TEMPLATE, SharedTokens="on")
+    assert set(default) <= set(shared) and set(shared) - set(default) == {"TokenTable"} | OF_THE_TABLE
+    off, on = (r["TokenFunction"]["Properties"]["Environment"]["Variables"]["TOKEN_TABLE"] for r in (default, shared))
+    assert (off, on) == ("", "TokenTable")
+    off, on = (json.loads(r["Dashboard"]["Properties"]["DashboardBody"])["widgets"] for r in (default, shared))
+    assert "TokenTable" not in json.dumps(off) and "Shared" not in json.dumps(off)
+    assert len(on) == len(off) + 1 and on[1:-1] == off[1:]
+    alarms = [w[0]["properties"]["alarms"] for w in (off, on)]
+    assert set(alarms[1]) - set(alarms[0]) == {"${TokenTableFails.Arn}"} and len(alarms[1]) == len(alarms[0]) + 1
+
+
+def test_widgets_do_not_overlap(largest):
+    cells = [(w["x"] + dx, w["y"] + dy) for w in json.loads(largest["Dashboard"]["Properties"]["DashboardBody"])["widgets"]
+             for dx in range(w["width"]) for dy in range(w["height"])]
+    assert len(cells) == len(set(cells)) and {x for x, _ in cells} == set(range(24))
+
+
+def test_token_table(largest):
+    """What is in it can be recreated: no backup, and no copy that outlives the stack."""
+    table = largest["TokenTable"]
+    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Delete"
+    assert table["Properties"] == {
+        "KeySchema": [{"AttributeName": "app", "KeyType": "HASH"}], "AttributeDefinitions": [{"AttributeName": "app", "AttributeType": "S"}],
+        "BillingMode": "PAY_PER_REQUEST", "SSESpecification": {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": "${Key.Arn}"},
+        "TimeToLiveSpecification": {"AttributeName": "expires", "Enabled": True},
+    }
+
+
+def test_the_table_has_the_attributes_that_the_code_uses(largest):
+    code = (deployment.ROOT / "internal" / "tokenstore" / "item.go").read_text()
+    key, expires = (re.search(rf'^\tattr{name} += "(\w+)"', code, re.MULTILINE)[1] for name in ("App", "Expires"))
+    table = largest["TokenTable"]["Properties"]
+    assert (table["KeySchema"][0]["AttributeName"], table["TimeToLiveSpecification"]["AttributeName"]) == (key, expires)
+
+
 def test_api(default):
     """What the emulator does not look at of the API."""
     stages = of_type(default, "AWS::ApiGateway::Stage")
@@ -168,7 +207,7 @@ def version(resources):
     return name, properties["Description"]
 
 
-@pytest.mark.parametrize("setting", ["SecretPrefix", "SalesforceHosts", "Prefetch", "Architecture", "LoginBurst", "LoginsPerHour"])
+@pytest.mark.parametrize("setting", ["SecretPrefix", "SalesforceHosts", "Prefetch", "Architecture", "LoginBurst", "LoginsPerHour", "SharedTokens"])
 def test_a_changed_setting_publishes_a_new_version(default, setting):
     """The API calls a version, whose settings are those that it was published with."""
     assert version(default) != version(transform(TEMPLATE, **{setting: EVERYTHING[setting]}))
@@ -178,14 +217,15 @@ def test_longest_settings_fit_the_version_description():
     longest = {name: p["MaxLength"] for name, p in yaml_parse(TEMPLATE.read_text())["Parameters"].items() if "MaxLength" in p}
     _, description = version(transform(
         TEMPLATE, SecretPrefix="p" * 60, SalesforceHosts="h" * longest["SalesforceHosts"], Prefetch="a" * longest["Prefetch"],
-        Architecture="x86_64", LoginBurst=3600, LoginsPerHour=3600))
+        Architecture="x86_64", LoginBurst=3600, LoginsPerHour=3600, SharedTokens="off"))
     assert len(description) <= 256
 
 
-def test_nothing_has_a_name_but_the_secret(default):
+def test_nothing_has_a_name_but_the_secret(default, largest):
     """Several stacks fit into one account, and CAPABILITY_IAM is enough to deploy one."""
-    named = {(name, key) for name, r in default.items() for key in r["Properties"]
-             if key.endswith("Name") and r["Type"].split("::")[1] in ("IAM", "Logs", "SQS", "SNS", "CloudWatch", "Events", "KMS", "ApiGateway")}
+    services = ("IAM", "Logs", "SQS", "SNS", "CloudWatch", "Events", "KMS", "ApiGateway", "DynamoDB")
+    named = {(name, key) for name, r in (default | largest).items() for key in r["Properties"]
+             if key.endswith("Name") and r["Type"].split("::")[1] in services}
     assert {key for _, key in named} <= {"StageName", "MetricName"}
     assert not any("FunctionName" in p for p in of_type(default, "AWS::Lambda::Function").values())
     assert 'capabilities = "CAPABILITY_IAM"' in (deployment.ROOT / "samconfig.toml").read_text()
@@ -243,7 +283,8 @@ def test_functions(default, largest):
     settings = {name: f["Environment"]["Variables"] for name, f in of_type(largest, "AWS::Lambda::Function").items()}
     both = {"SECRET_PREFIX": "salesforce/", "SALESFORCE_HOSTS": "sf.example.com:8443", "METRICS_NAMESPACE": "sftoken",
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": "", "LOGIN_BURST": "40", "LOGINS_PER_HOUR": "3600"}
-    assert settings == {"TokenFunction": both | {"PREFETCH": "crm,erp"}, "RotateFunction": both | {"ADMIN_APP": "admin"}}
+    token = {"PREFETCH": "crm,erp", "TOKEN_TABLE": "TokenTable", "AWS_ENDPOINT_URL_DYNAMODB": ""}
+    assert settings == {"TokenFunction": both | token, "RotateFunction": both | {"ADMIN_APP": "admin"}}
 
 
 def test_what_the_stack_leaves_behind(default):

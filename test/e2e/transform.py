@@ -89,7 +89,7 @@ def resolve(template, values):
     # A condition and a dependency are names, not functions.
     return {
         name: {"Type": r["Type"], "DependsOn": r.get("DependsOn", []), "DeletionPolicy": r.get("DeletionPolicy"),
-               "Properties": walk(r.get("Properties", {}))}
+               "UpdateReplacePolicy": r.get("UpdateReplacePolicy"), "Properties": walk(r.get("Properties", {}))}
         for name, r in template["Resources"].items() if "Condition" not in r or holds(r["Condition"])
     }
 

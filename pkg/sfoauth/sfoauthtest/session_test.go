@@ -279,6 +279,30 @@ func TestREST(t *testing.T) {
 	}
 }
 
+func TestLoginHistory(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	count := "SELECT COUNT() FROM LoginHistory WHERE UserId = '" + h.app.User.ID + "' AND LoginTime > "
+	h.token()
+	h.now = h.now.Add(50 * time.Minute)
+	token := h.token()
+	for _, test := range []struct {
+		query  string
+		status int
+		want   string
+	}{
+		{count + h.now.Add(-time.Hour).Format(time.RFC3339), 200, `"totalSize":2`},
+		{count + h.now.Add(-time.Minute).Format(time.RFC3339), 200, `"totalSize":1`},
+		{count + "yesterday", 400, "MALFORMED_QUERY"},
+		{"SELECT Id FROM Account", 400, "MALFORMED_QUERY"},
+	} {
+		r := h.get("/services/data/v65.0/query?q="+url.QueryEscape(test.query), token)
+		if r.status != test.status || !strings.Contains(r.body, test.want) {
+			t.Errorf("%s: %d %s, want %d %s", test.query, r.status, r.body, test.status, test.want)
+		}
+	}
+}
+
 func TestIdentityURL(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
