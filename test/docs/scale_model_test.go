@@ -21,6 +21,19 @@ type scale struct {
 	shared [][]string         // and what the table adds
 }
 
+func newScale(t *testing.T) *scale {
+	t.Helper()
+	costs := page(t, "docs/cost.md")
+	m := &scale{
+		T: t, inputs: map[string]float64{},
+		prices: costs.TablesUnder(t, "Cost")[1], shared: costs.TablesUnder(t, "Shared tokens")[0],
+	}
+	for _, row := range page(t, scalePage).TablesUnder(t, "Assumptions")[0] {
+		m.inputs[row[0]] = parseAmount(t, row[1])
+	}
+	return m
+}
+
 func (m *scale) input(name string) float64 {
 	m.Helper()
 	value, ok := m.inputs[name]

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/loginbudget"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 )
 
 const scalePage = "docs/scale.md"
@@ -26,24 +27,7 @@ var (
 
 // TestScale computes the tables of docs/scale.md. Where UPDATE_GOLDEN is set, it writes them first.
 func TestScale(t *testing.T) {
-	costs := page(t, "docs/cost.md")
-	m := &scale{
-		T: t, inputs: map[string]float64{},
-		prices: costs.TablesUnder(t, "Cost")[1], shared: costs.TablesUnder(t, "Shared tokens")[0],
-	}
-	for _, row := range page(t, scalePage).TablesUnder(t, "Assumptions")[0] {
-		m.inputs[row[0]] = parseAmount(t, row[1])
-	}
-	attempts, _ := m.refusals()
-	budget := loginbudget.DefaultBurst + loginbudget.DefaultPerHour
-	for _, text := range []string{
-		fmt.Sprintf("up to %.0f attempts", attempts), fmt.Sprintf("1 to %d versions", 1+len(appsecret.FallbackLabels)),
-		fmt.Sprintf("at %d logins", budget), fmt.Sprintf("up to %.0f introspections", time.Hour.Minutes()/untilIntrospection.Minutes()),
-	} {
-		if !strings.Contains(read(t, scalePage), text) {
-			t.Errorf("%s does not have %q", scalePage, text)
-		}
-	}
+	m := newScale(t)
 	for _, table := range []struct {
 		heading string
 		number  int // among the tables under the heading
@@ -57,6 +41,23 @@ func TestScale(t *testing.T) {
 		{"Cost per million tokens", 1, m.costs(m.tableCost)},
 	} {
 		checkTable(t, table.heading, table.number, table.rows)
+	}
+}
+
+// TestScaleProse checks the numbers that stand in the text of docs/scale.md.
+func TestScaleProse(t *testing.T) {
+	attempts, _ := newScale(t).refusals()
+	text := read(t, scalePage)
+	for _, want := range []string{
+		fmt.Sprintf("up to %.0f attempts", attempts), fmt.Sprintf("1 to %d versions", 1+len(appsecret.FallbackLabels)),
+		fmt.Sprintf("at %d logins", loginbudget.DefaultBurst+loginbudget.DefaultPerHour),
+		fmt.Sprintf("up to %.0f introspections", time.Hour.Seconds()/untilIntrospection.Seconds()),
+		fmt.Sprintf("bypasses it for %.0f seconds", tokenstore.BypassDuration.Seconds()),
+		fmt.Sprintf("up to %.0f seconds", durationOf(t, "internal/vending", "callTimeout").Seconds()),
+	} {
+		if !strings.Contains(strings.ReplaceAll(text, "\n", " "), want) {
+			t.Errorf("%s does not have %q", scalePage, want)
+		}
 	}
 }
 
