@@ -53,7 +53,7 @@ func (c *call) share(ctx context.Context) {
 		c.rejectedCheck = next.rejectedCheck
 		if held {
 			if !c.pause(ctx, wait) {
-				return
+				break
 			}
 			item, err = c.callTable(func() (tokenstore.Item, error) { return c.Table.Peek(ctx, c.app.name) })
 			continue
@@ -72,12 +72,12 @@ func (c *call) share(ctx context.Context) {
 
 // performAlone performs the step as a process without a token table does.
 func (c *call) performAlone(ctx context.Context) {
-	if ctx.Err() != nil {
+	switch {
+	case c.step == revoke: // even without time left, so that this process does not return the token again
+		c.stats.notef("the token table could not be used: other processes may still return the token")
+	case ctx.Err() != nil:
 		c.err = timeoutError(ctx)
 		return
-	}
-	if c.step == revoke {
-		c.stats.notef("the token table could not be used: other processes may still return the token")
 	}
 	c.perform(ctx)
 }
@@ -197,7 +197,6 @@ func (c *call) leaseHeld(item tokenstore.Item, now time.Time) bool {
 func (c *call) pause(ctx context.Context, wait time.Duration) bool {
 	select {
 	case <-ctx.Done():
-		c.err = timeoutError(ctx)
 		return false
 	case <-time.After(time.Duration(float64(wait) * (1 + c.Jitter()) / 2)):
 		return true
