@@ -105,7 +105,7 @@ func measureFleet(t *testing.T, n int, o options) (costs fleetCosts) {
 var raceDetector bool
 
 // TestFleetLogins shows what a token table saves: with it, a fleet of any size costs Salesforce what one process does.
-func TestFleetLogins(t *testing.T) {
+func TestFleetLogins(t *testing.T) { //nolint:tparallel // what the subtests measure is compared after them
 	t.Parallel()
 	sizes := []int{1, 10, 100, 1000}
 	if testing.Short() || raceDetector {
