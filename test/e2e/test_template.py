@@ -143,7 +143,7 @@ def test_token_table(largest):
 
 def test_the_table_has_the_attributes_that_the_code_uses(largest):
     code = (deployment.ROOT / "internal" / "tokenstore" / "item.go").read_text()
-    key, expires = (re.search(rf'^\tattr{name} += "(\w+)"', code, re.MULTILINE)[1] for name in ("App", "Expires"))
+    key, expires = (re.search(rf'{name} += "(\w+)"', code)[1] for name in ("const Key", "attrExpires"))
     table = largest["TokenTable"]["Properties"]
     assert (table["KeySchema"][0]["AttributeName"], table["TimeToLiveSpecification"]["AttributeName"]) == (key, expires)
 
