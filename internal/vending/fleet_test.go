@@ -2,12 +2,14 @@ package vending
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
 // fleet is several processes of one deployment.
@@ -101,6 +103,22 @@ func measureFleet(t *testing.T, n int, o options) (costs fleetCosts) {
 	return costs
 }
 
+// wantDocumented compares the costs of a fleet with docs/scale.md.
+func wantDocumented(t *testing.T, n int, without, with fleetCosts) {
+	t.Helper()
+	want := []string{
+		fmt.Sprint(n), fmt.Sprint(without.cold, " / ", with.cold),
+		fmt.Sprint(without.introspections, " / ", with.introspections), fmt.Sprint(without.rotated, " / ", with.rotated),
+		fmt.Sprint(without.limited, " / ", with.limited), fmt.Sprint(without.refused, " / ", with.refused),
+	}
+	rows := mdtest.Read(t, "../../docs/scale.md").TablesUnder(t, "Logins against environments")[0]
+	if !slices.ContainsFunc(rows, func(row []string) bool {
+		return strings.ReplaceAll(strings.Join(row, "|"), ",", "") == strings.Join(want, "|")
+	}) {
+		t.Errorf("docs/scale.md does not have the row %q", want)
+	}
+}
+
 // raceDetector is whether this is a test with the race detector, which is slow, and limits the number of goroutines.
 var raceDetector bool
 
@@ -136,6 +154,7 @@ func TestFleetLogins(t *testing.T) { //nolint:tparallel // what the subtests mea
 		t.Logf("shared sessions %t", shared)
 		for _, n := range sizes {
 			t.Logf("%4d processes: without a table %+v, with a table %+v", n, without[n], with[n])
+			wantDocumented(t, n, without[n], with[n])
 			if with[n] != alone {
 				t.Errorf("%d processes with a table cost more than one process does", n)
 			}
