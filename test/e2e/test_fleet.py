@@ -62,7 +62,7 @@ def test_one_login_for_every_process(shared_app, new_process_gets, org):
 
 def test_a_token_in_memory_reads_no_table(shared_app, new_process_gets, full, admin):
     app = shared_app()
-    new_process_gets(app)
+    assert new_process_gets(app)[1]["table_ms"] > 0
     response, line = get_from(full, admin, app)
     assert response.headers["X-Token-Cache"] == "hit" and not {"table_ms", "shared", "SharedHits"} & set(line)
 
@@ -117,6 +117,7 @@ def test_a_deleted_item_costs_a_login(shared_app, new_process_gets, emulator, fu
     """As docs/runbook.md says."""
     app = shared_app()
     token = new_process_gets(app)[0].json()["access_token"]
+    assert "Logins" not in new_process_gets(app)[1]
     emulator.client("dynamodb").delete_item(TableName=full.outputs["TokenTable"], Key={"app": {"S": app}})
     response, line = new_process_gets(app)
     assert line["Logins"] == 1 and "SharedErrors" not in line
