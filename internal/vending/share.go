@@ -95,7 +95,7 @@ func (c *call) performHolding(ctx context.Context) bool {
 		return true
 	}
 	if c.leaseLost && c.obtained == nil {
-		c.state, c.leaseLost = before, false
+		c.state, c.leaseLost, c.performed = before, false, false
 		return false
 	}
 	return true
