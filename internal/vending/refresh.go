@@ -28,7 +28,6 @@ func (c *call) refresh(ctx context.Context) {
 		err = c.logIn(ctx)
 	}
 	if err == nil {
-		c.inheritRevocations(ctx, false)
 		err = c.settleRevocations(ctx)
 	}
 	if err != nil {

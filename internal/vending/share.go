@@ -280,28 +280,42 @@ func (c *call) inherit() {
 }
 
 // inheritRevocations takes over the token of the item's entry, and its revocations, if the entry belongs to another
-// version: the process that got that token may be gone, and its credentials may be compromised. requested: a caller
-// asks for the revocation.
+// version: the process that got that token may be gone, and its credentials may be compromised. Whatever the step comes
+// to will replace the entry. requested: a caller asks for the revocation.
 func (c *call) inheritRevocations(ctx context.Context, requested bool) {
 	if c.held == nil || c.held.entry.Version == "" || c.held.entry.Version == c.secret.ID {
 		return
 	}
-	for _, label := range []string{appsecret.Compromised, appsecret.Previous} {
-		version, err := c.read(ctx, label)
-		if err != nil {
-			continue
-		}
+	var versions []*appsecret.Version
+	compromised, err := c.read(ctx, appsecret.Compromised)
+	if err == nil {
+		versions = append(versions, compromised)
+	}
+	if previous, err := c.read(ctx, appsecret.Previous); err == nil {
+		versions = append(versions, previous)
+	}
+	for _, version := range versions {
 		r, err := c.open(version, c.held.entry)
 		if err != nil {
 			continue
 		}
 		c.enqueueRecords(r.Revocations, version)
-		if r.Token == nil || r.Token.VersionID != c.held.entry.Version {
+		if r.Token == nil {
 			return
 		}
-		t, err := r.Token.restore(c, version, version)
+		issuer := version
+		for _, other := range versions { // it may have been a fallback
+			if other.ID == r.Token.VersionID {
+				issuer = other
+			}
+		}
+		t, err := r.Token.restore(c, issuer, version)
 		if err == nil && !slices.Contains(r.DeadIDs, t.id) {
-			c.enqueue(pendingRevocation{cachedToken: t, requested: requested})
+			p := pendingRevocation{cachedToken: t, requested: requested}
+			if sameCredentials(t.client, compromised) {
+				p.compromised = compromised
+			}
+			c.enqueue(p)
 		}
 		return
 	}
