@@ -187,8 +187,30 @@ func (r *failureRecord) restore(app string, version func(id string) *appsecret.V
 	return b
 }
 
+// correctClock moves the record's times so that it was written at now, if the clock of the process that wrote it was so
+// far ahead that it was written later. Otherwise a failure would last, and a token be trusted, for that much longer.
+func (r *record) correctClock(now time.Time) {
+	ahead := r.Written.Sub(now)
+	if ahead <= 0 {
+		return
+	}
+	times := []*time.Time{&r.IntrospectionDeniedUntil, &r.LastRejectedCheck, &r.LastLoginInstead, &r.Written}
+	if r.Token != nil {
+		times = append(times, &r.Token.TrustedUntil, &r.Token.ExpiresAt)
+	}
+	if r.Failure != nil {
+		times = append(times, &r.Failure.RetryAt)
+	}
+	for _, t := range times {
+		if !t.IsZero() {
+			*t = t.Add(-ahead)
+		}
+	}
+}
+
 // merge takes over what the record says.
 func (c *call) merge(ctx context.Context, r *record) {
+	r.correctClock(time.Now())
 	for _, id := range r.RecentIDs {
 		c.recentIDs = remember(c.recentIDs, id)
 	}
