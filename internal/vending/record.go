@@ -248,9 +248,11 @@ func (c *call) adoptToken(r *tokenRecord, version *appsecret.Version) {
 	if slices.Contains(c.deadIDs, t.id) {
 		return
 	}
-	// As after a login, a token of other credentials may have to be revoked.
-	if old := c.cached; old != nil && old.versionID != t.versionID && !slices.Contains(c.deadIDs, old.id) {
-		c.enqueue(pendingRevocation{cachedToken: old})
+	// As after a login, a token of other credentials may have to be revoked. A revocation is of both tokens.
+	old, requested := c.cached, c.step == revoke
+	if old != nil && !slices.Contains(c.deadIDs, old.id) &&
+		(old.versionID != t.versionID || requested && old.id != t.id) {
+		c.enqueue(pendingRevocation{cachedToken: old, requested: requested})
 	}
 	c.cached, c.stats.Adopted = t, true
 }
