@@ -80,6 +80,9 @@ func (c *call) performAlone(ctx context.Context) {
 		return
 	}
 	c.perform(ctx)
+	if c.step == revoke && ctx.Err() != nil && c.err == nil { // other processes' tokens are not revoked
+		c.err = timeoutError(ctx)
+	}
 }
 
 // performHolding performs the step as the holder of the lease, and writes the result. It returns false, and the state
