@@ -125,8 +125,11 @@ func (c *call) takeLease(ctx context.Context, item tokenstore.Item) (tokenstore.
 }
 
 // keepLease renews the lease if it could end during a call to Salesforce. It returns errLeaseLost if another process
-// has taken it. Without a lease it does nothing.
+// has taken it. Without a lease it does nothing: a result that there is already stays, and is completed.
 func (c *call) keepLease(ctx context.Context) error {
+	if c.leaseLost && c.obtained == nil && c.step != revoke {
+		return errLeaseLost
+	}
 	if c.held == nil || remaining(c.held.until, time.Now()) >= salesforceTimeout {
 		return nil
 	}
