@@ -2,6 +2,7 @@ package vending
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -160,7 +161,8 @@ func (c *call) write(ctx context.Context, until time.Time) {
 		return
 	}
 	if c.swap(ctx, until, entry) {
-		c.adoptedEntry, c.wroteEntry = entry.Counter, entry.Counter
+		c.adoptedEntry = idOf(entry)
+		c.wroteEntry = c.adoptedEntry
 	}
 }
 
@@ -191,6 +193,9 @@ func (c *call) withdraw(ctx context.Context) {
 		c.write(ctx, time.Now().Add(leaseTime))
 	}
 }
+
+// idOf identifies an entry. Its counter alone does not: it begins anew after the item has been deleted.
+func idOf(entry tokenstore.Entry) entryID { return entryID{entry.Counter, sha256.Sum256(entry.Sealed)} }
 
 // leaseHeld reports whether another process holds the item's lease. The holder's clock may be wrong: the lease has also
 // ended if the item has not changed for as long as a lease takes.
@@ -243,10 +248,10 @@ func (c *call) readAhead(ctx context.Context) (adopt func()) {
 
 // adopt takes over what the entry says, if this process has not read it yet and it was made for AWSCURRENT.
 func (c *call) adopt(ctx context.Context, entry tokenstore.Entry) {
-	if entry.Version == "" || entry.Counter == c.adoptedEntry {
+	if entry.Version == "" || idOf(entry) == c.adoptedEntry {
 		return
 	}
-	c.adoptedEntry = entry.Counter
+	c.adoptedEntry = idOf(entry)
 	if entry.Version != c.secret.ID && c.currentChanged(ctx) { // this process may be the one that is behind
 		c.forgetFailure()
 	}
@@ -281,7 +286,7 @@ func (c *call) open(version *appsecret.Version, entry tokenstore.Entry) (*record
 
 // inherit takes over the revocations that the item's last holder has left.
 func (c *call) inherit() {
-	if c.held.entry.Version != c.secret.ID || c.held.entry.Counter == c.wroteEntry {
+	if c.held.entry.Version != c.secret.ID || idOf(c.held.entry) == c.wroteEntry {
 		return // see inheritRevocations; or this process knows them
 	}
 	if r, err := c.open(c.secret, c.held.entry); err == nil {

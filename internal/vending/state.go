@@ -28,9 +28,15 @@ type state struct {
 	deadIDs                  []string  // of the last tokens that must not be returned again, the newest last
 
 	// Of the token table:
-	adoptedEntry int64         // tokenstore.Entry.Counter of the last entry that was read; zero: none
-	wroteEntry   int64         // likewise of the last entry that this process wrote
+	adoptedEntry entryID       // of the last entry that was read; zero: none
+	wroteEntry   entryID       // of the last entry that this process wrote
 	lease        observedLease // another process's
+}
+
+// entryID identifies an entry of the token table.
+type entryID struct {
+	counter int64
+	sum     [sha256.Size]byte // of what is sealed
 }
 
 // cachedToken is one token and what is known of its life. It is immutable.
