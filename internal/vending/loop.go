@@ -155,7 +155,6 @@ func (c *call) run(ctx context.Context, deadline time.Time) {
 // perform performs a step that calls Salesforce.
 func (c *call) perform(ctx context.Context) {
 	c.performed = true
-	c.inheritRevocations(ctx, c.step == revoke)
 	if c.rejectedCheck {
 		c.lastRejectedCheck = time.Now()
 		c.publish()

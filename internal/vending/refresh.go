@@ -27,6 +27,7 @@ func (c *call) refresh(ctx context.Context) {
 	if c.obtained == nil && (err == nil || isPermanent(err) || c.mayLogInInstead(err)) {
 		err = c.logIn(ctx)
 	}
+	c.inheritRevocations(ctx, false) // also after a failure, which will replace the entry
 	if err == nil {
 		err = c.settleRevocations(ctx)
 	}
@@ -80,6 +81,7 @@ func (c *call) mayLogInInstead(err error) bool {
 // introspectOnly asks Salesforce about the cached token, and does not log in if it is dead. It keeps
 // loginErr, since there still can be no login.
 func (c *call) introspectOnly(ctx context.Context) {
+	c.inheritRevocations(ctx, false)
 	t, err := c.introspect(ctx, c.cached)
 	switch {
 	case err == nil:

@@ -18,6 +18,7 @@ const (
 
 // revoke revokes the cached token and those that are pending, at a caller's request.
 func (c *call) revoke(ctx context.Context) {
+	c.inheritRevocations(ctx, true)
 	client, cached := c.revoker(), c.cached
 	if cached != nil { // first, since it is the one in use
 		c.pending = slices.DeleteFunc(slices.Clone(c.pending), func(p pendingRevocation) bool { return p.id == cached.id })
