@@ -126,7 +126,7 @@ func (c *call) logIn(ctx context.Context) error {
 	}
 	seen := slices.Contains(c.recentIDs, t.id)
 	c.recentIDs = remember(c.recentIDs, t.id)
-	c.deadIDs = slices.DeleteFunc(slices.Clone(c.deadIDs), func(id string) bool { return id == t.id })
+	c.deadIDs, c.sharedDeadIDs = without(c.deadIDs, t.id), without(c.sharedDeadIDs, t.id)
 	now := time.Now()
 	switch {
 	case !t.token.Expiry.IsZero(): // a JWT

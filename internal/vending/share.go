@@ -251,6 +251,7 @@ func (c *call) adopt(ctx context.Context, entry tokenstore.Entry) {
 	if entry.Version == "" || idOf(entry) == c.adoptedEntry {
 		return
 	}
+	replayed := entry.Counter < c.adoptedEntry.counter
 	c.adoptedEntry = idOf(entry)
 	if entry.Version != c.secret.ID && c.currentChanged(ctx) { // this process may be the one that is behind
 		c.forgetFailure()
@@ -264,7 +265,7 @@ func (c *call) adopt(ctx context.Context, entry tokenstore.Entry) {
 		return
 	}
 	pending := len(c.pending)
-	c.merge(ctx, r)
+	c.merge(ctx, r, replayed)
 	if len(c.pending) > pending {
 		c.publish() // other requests need not wait for Salesforce
 		c.retryRevocations(ctx, c.revoker())
