@@ -80,7 +80,7 @@ examples: ## run the callers of examples/cross-account against `sftoken local`, 
 sam-local: ## run sam local invoke and start-api with the real containers (needs Docker)
 	test/sam-local
 
-conformance: ## run one test suite against the simulated AWS services and against moto_server (needs Python)
+conformance: ## run the same tests against the simulated AWS services and against moto_server (needs Python)
 	test/conformance
 
 clients: ## run schemathesis and third-party Salesforce clients against `sftoken local` (needs Python and Node)

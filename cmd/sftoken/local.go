@@ -127,11 +127,12 @@ func printBanner(cmd *cobra.Command, s *stack.Stack, asJSON bool) error {
 	if s.Org == nil {
 		rotate, hosts = "", ""
 	}
-	shared := ""
+	shared, doctor := "", "sftoken doctor "+s.Apps[0]
 	if s.Tables != nil {
 		hosts += "  export TOKEN_TABLE=" + stack.TokenTable + "\n"
 		shared = fmt.Sprintf("\nRequests take turns with %d processes of the token function. The log has\n"+
 			"\"shared\":true where a process returns a token that another got.\n", len(s.Token.PIDs()))
+		doctor += " --token-table " + stack.TokenTable
 	}
 	caller, owner := s.Keys.Billing, s.Keys.Owner
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), `
@@ -156,12 +157,12 @@ As the owner, who can write the secret:
   export AWS_ACCESS_KEY_ID=%[8]s
   export AWS_SECRET_ACCESS_KEY=%[9]s
 %[11]s  sftoken secret status %[7]s
-  sftoken doctor %[7]s
+  %[13]s
 %[10]s
 The functions' log follows.
 
 `, s.URL, s.AWSURL, where, stack.Region, caller.AccessKeyID, caller.SecretAccessKey, s.Apps[0],
-		owner.AccessKeyID, owner.SecretAccessKey, rotate, hosts, shared)
+		owner.AccessKeyID, owner.SecretAccessKey, rotate, hosts, shared, doctor)
 	return err
 }
 

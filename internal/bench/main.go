@@ -1,6 +1,6 @@
-// Bench measures the speed of the token function as ratios to a no-op function, with and without the token table. All
-// run in processes under the same simulated Runtime API, with only the environment that Lambda gives, and take turns, so
-// that a busy machine slows all of them. A missed target is reported and is not a failure.
+// Bench measures the speed of the token function as ratios to a no-op function, with and without the token table. They
+// run in processes under the same simulated Runtime API, with only the environment that Lambda gives, and take turns,
+// so that a busy machine slows all of them. A missed target is reported and is not a failure.
 package main
 
 import (

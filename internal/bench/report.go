@@ -17,7 +17,8 @@ const line = "%-34s %12s %12s %12s %9s   %s\n"
 // compare prints a line of results by function. The target is the highest ratio of sftoken to the no-op.
 func compare(what string, values map[string][]float64, target float64) {
 	r := ratio(values[sftoken], values[noop])
-	fmt.Printf(line, what, tenth(values[noop]), tenth(values[raw]), tenth(values[sftoken]), hundredth(r), atMost(r, target))
+	fmt.Printf(line, what, tenth(values[noop]), tenth(values[raw]), tenth(values[sftoken]), hundredth(r),
+		atMost(r, target))
 }
 
 // compareShared prints what the token table costs where it is not needed, which should be nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -31,8 +32,12 @@ func TestMain(m *testing.M) {
 // running is the function in processes between servers on this machine's loopback.
 type running struct {
 	*localaws.Function
-	org *sfoauthtest.Org
-	log localaws.SyncBuffer
+	config  localaws.FunctionConfig
+	org     *sfoauthtest.Org
+	orgURL  string
+	app     *sfoauthtest.App
+	secrets *secretsmanager.Client
+	log     localaws.SyncBuffer
 }
 
 func start(t *testing.T, config localaws.FunctionConfig) *running {
@@ -41,52 +46,69 @@ func start(t *testing.T, config localaws.FunctionConfig) *running {
 	server := httptest.NewServer(r.org)
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { r.org.ClearFaults() })
+	r.orgURL, r.app = server.URL, r.org.AddApp(sfoauthtest.AppOptions{})
 	secrets := httptest.NewServer(
 		localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}),
 	)
 	t.Cleanup(secrets.Close)
-	key, secret := r.org.AddApp(sfoauthtest.AppOptions{}).Credentials()
-	client := secretsmanager.New(secretsmanager.Options{
+	r.secrets = secretsmanager.New(secretsmanager.Options{
 		Region: "us-east-1", BaseEndpoint: &secrets.URL,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
 	})
-	value := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, server.URL)
-	if _, err := client.CreateSecret(
-		t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(simtest.SecretName), SecretString: &value},
-	); err != nil {
+	if _, err := r.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String(simtest.SecretName), SecretString: r.value(),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	config.Name, config.Account, config.Region, config.Main = "sftoken-token", "111111111111", "us-east-1", "token"
-	config.Env = map[string]string{
+	env := map[string]string{
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL,
 		"SALESFORCE_HOSTS":                 strings.TrimPrefix(server.URL, "http://"),
 	}
+	maps.Copy(env, config.Env)
+	config.Env = env
 	config.Stdout, config.Stderr, config.Timeout = &r.log, &r.log, 30*time.Second
+	r.config = config
 	r.Function = localaws.NewFunction(config)
 	t.Cleanup(r.Close)
 	return r
 }
 
-// vend returns the id of the token that it was given.
-func (r *running) vend(t *testing.T) string {
+// value is a secret's value with the app's credentials.
+func (r *running) value() *string {
+	key, secret := r.app.Credentials()
+	return aws.String(fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, r.orgURL))
+}
+
+// invoke sends the function a request for a token, and returns its response.
+func (r *running) invoke(t *testing.T, f *localaws.Function) (status int, body string, err error) {
 	t.Helper()
 	event, _ := json.Marshal(map[string]any{
 		"httpMethod": "GET", "path": "/tokens/crm", "pathParameters": map[string]any{"app": "crm"},
 		"requestContext": map[string]any{"requestId": "r", "identity": map[string]any{"userArn": billing}},
 	})
-	raw, err := r.Invoke(t.Context(), event)
+	raw, err := f.Invoke(t.Context(), event)
 	if err != nil {
-		t.Error(err)
-		return ""
+		return 0, "", err
 	}
-	var response struct{ Body string }
+	var response struct {
+		StatusCode int
+		Body       string
+	}
+	err = json.Unmarshal(raw, &response)
+	return response.StatusCode, response.Body, err
+}
+
+// vend returns the id of the token that it was given.
+func (r *running) vend(t *testing.T) string {
+	t.Helper()
+	status, text, err := r.invoke(t, r.Function)
 	var body struct {
 		ID    string `json:"token_id"`
 		Token string `json:"access_token"`
 	}
-	if json.Unmarshal(raw, &response) != nil || json.Unmarshal([]byte(response.Body), &body) != nil ||
-		!r.org.TokenActive(body.Token) {
-		t.Error("the response has no token, or a dead one")
+	if err != nil || json.Unmarshal([]byte(text), &body) != nil || !r.org.TokenActive(body.Token) {
+		t.Errorf("HTTP %d without a token, or with a dead one: %v", status, err)
 	}
 	return body.ID
 }

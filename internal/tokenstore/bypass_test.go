@@ -18,7 +18,7 @@ func total(h *simtest.Harness) int {
 	return calls["GetItem"] + calls["UpdateItem"]
 }
 
-func TestAStoreIsBypassedAfterAnError(t *testing.T) {
+func TestBypass(t *testing.T) {
 	t.Parallel()
 	for _, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestAStoreIsBypassedAfterAnError(t *testing.T) {
 	}
 }
 
-func TestABypassPassesItemsThrough(t *testing.T) {
+func TestBypassPassesItems(t *testing.T) {
 	run(t, func(t *testing.T, h *simtest.Harness) {
 		s := tokenstore.NewBypass(h.TokenStore())
 		equal(t, "the swap's result", swap(t, s, 0, full()), full())
@@ -66,7 +66,7 @@ func TestABypassPassesItemsThrough(t *testing.T) {
 	})
 }
 
-func TestACallThatItsContextEndsIsNoReasonToBypass(t *testing.T) {
+func TestBypassIgnoresCancellation(t *testing.T) {
 	run(t, func(t *testing.T, h *simtest.Harness) {
 		s := tokenstore.NewBypass(h.TokenStore())
 		h.Tables.InjectFault("", localaws.TableFault{Hang: true}, 4)
@@ -87,7 +87,7 @@ func TestACallThatItsContextEndsIsNoReasonToBypass(t *testing.T) {
 	})
 }
 
-func TestCallsThatHangEndWithClearFaults(t *testing.T) {
+func TestClearFaultsReleasesCalls(t *testing.T) {
 	run(t, func(t *testing.T, h *simtest.Harness) {
 		h.Tables.InjectFault("", localaws.TableFault{Hang: true}, 0)
 		done := make(chan error)
@@ -101,7 +101,7 @@ func TestCallsThatHangEndWithClearFaults(t *testing.T) {
 	})
 }
 
-func TestABypassEndsByEitherClock(t *testing.T) {
+func TestBypassEndsByEitherClock(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	almost, over := now.Add(time.Nanosecond-tokenstore.BypassDuration), now.Add(-tokenstore.BypassDuration)

@@ -148,7 +148,9 @@ func TestConformanceOfMoto(t *testing.T) {
 	for _, c := range conformance {
 		t.Run(c.rule, func(t *testing.T) {
 			name := "tokens-" + rand.Text()
-			createTable(t, client, name)
+			if err := simtest.CreateTokenTable(t.Context(), client, name); err != nil {
+				t.Fatal(err)
+			}
 			c.check(t, table{
 				open: func() tokenstore.Store { return tokenstore.NewDynamoDB(cfg, name) },
 				deleteItem: func() {
@@ -160,20 +162,5 @@ func TestConformanceOfMoto(t *testing.T) {
 				},
 			})
 		})
-	}
-}
-
-// createTable creates a token table as the template does.
-func createTable(t *testing.T, client *dynamodb.Client, name string) {
-	t.Helper()
-	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
-		TableName: &name, BillingMode: types.BillingModePayPerRequest,
-		KeySchema: []types.KeySchemaElement{{AttributeName: aws.String(tokenstore.Key), KeyType: types.KeyTypeHash}},
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: aws.String(tokenstore.Key), AttributeType: types.ScalarAttributeTypeS},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }

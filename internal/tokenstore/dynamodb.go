@@ -27,12 +27,14 @@ type DynamoDB struct {
 	table  string
 }
 
-// NewDynamoDB returns a store in the table. It makes no call.
+// NewDynamoDB returns a store in the table, with connections of its own. It makes no call.
 func NewDynamoDB(cfg aws.Config, table string, options ...func(*dynamodb.Options)) *DynamoDB {
 	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
-	cfg.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		t.IdleConnTimeout = idleTimeout
-	})
+	client, ok := cfg.HTTPClient.(*awshttp.BuildableClient) // with the certificates of AWS_CA_BUNDLE
+	if !ok {
+		client = awshttp.NewBuildableClient()
+	}
+	cfg.HTTPClient = client.WithTransportOptions(func(t *http.Transport) { t.IdleConnTimeout = idleTimeout })
 	return &DynamoDB{dynamodb.NewFromConfig(cfg, options...), table}
 }
 

@@ -114,7 +114,7 @@ func calls(s tokenstore.Store) map[string]func(context.Context) error {
 	}
 }
 
-func TestASwapWhoseAnswerIsLostHasHappened(t *testing.T) {
+func TestLostResponseOfSwap(t *testing.T) {
 	run(t, func(t *testing.T, h *simtest.Harness) {
 		s := h.TokenStore()
 		h.Tables.InjectFault("UpdateItem", localaws.TableFault{ResetAfterCommit: true}, 1)
@@ -127,7 +127,7 @@ func TestASwapWhoseAnswerIsLostHasHappened(t *testing.T) {
 	})
 }
 
-func TestOnlyPeekMayMissAWrite(t *testing.T) {
+func TestStalePeek(t *testing.T) {
 	run(t, func(t *testing.T, h *simtest.Harness) {
 		s := h.TokenStore()
 		swap(t, s, 0, full())
@@ -146,7 +146,7 @@ func TestOnlyPeekMayMissAWrite(t *testing.T) {
 	})
 }
 
-func TestAContextEndsACall(t *testing.T) {
+func TestContextEndsCall(t *testing.T) {
 	run(t, func(t *testing.T, h *simtest.Harness) {
 		h.Tables.InjectFault("", localaws.TableFault{Hang: true}, 0)
 		for name, call := range calls(h.TokenStore()) {
@@ -161,7 +161,7 @@ func TestAContextEndsACall(t *testing.T) {
 	})
 }
 
-func TestAConnectionIsNotReusedAfterAPause(t *testing.T) {
+func TestIdleConnectionsAreClosed(t *testing.T) {
 	run(t, func(t *testing.T, h *simtest.Harness) {
 		h.Tables.SetLatency(time.Millisecond) // without it the SDK may close a request's body before net/http has
 		s := h.TokenStore()
@@ -183,7 +183,7 @@ func TestAConnectionIsNotReusedAfterAPause(t *testing.T) {
 
 func number(n string) types.AttributeValue { return &types.AttributeValueMemberN{Value: n} }
 
-func TestAMalformedItemIsAnError(t *testing.T) {
+func TestMalformedItem(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		attribute string
@@ -244,7 +244,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func TestASwapReturnsWhatIsStored(t *testing.T) {
+func TestSwapReturnsStoredItem(t *testing.T) {
 	run(t, func(t *testing.T, h *simtest.Harness) {
 		s := h.TokenStore()
 		finer := full()

@@ -22,7 +22,7 @@ func seal(t testing.TB, value string) tokenstore.Entry {
 	return e
 }
 
-func TestOpenReturnsWhatWasSealed(t *testing.T) {
+func TestSeal(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{"", "value", strings.Repeat("x", 4096)} {
 		e := seal(t, value)
@@ -38,7 +38,7 @@ func TestOpenReturnsWhatWasSealed(t *testing.T) {
 	}
 }
 
-func TestOpenRejectsAnEntryThatWasNotSealedAsIt(t *testing.T) {
+func TestOpenRejectsForeignEntry(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
@@ -78,7 +78,7 @@ func TestOpenRejectsAnEntryThatWasNotSealedAsIt(t *testing.T) {
 	}
 }
 
-func TestSealNeedsASecret(t *testing.T) {
+func TestSealWithoutSecret(t *testing.T) {
 	t.Parallel()
 	if _, err := tokenstore.Seal(sfoauth.Secret{}, app, tokenstore.Entry{}, nil); err == nil {
 		t.Error("sealed without a secret")

@@ -2,12 +2,14 @@ package vending
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
 // fleet is several processes of one deployment.
@@ -71,34 +73,53 @@ type fleetCosts struct {
 func measureFleet(t *testing.T, n int, o options) (costs fleetCosts) {
 	f := newFleet(t, n, o, nil)
 	h := f[0]
+	vend := func() { // without a look for secrets in each result, which takes too long for so many
+		f.all(func(h *harness) result { return h.do(t.Context(), 15*time.Second, Request{Principal: billing}) })
+	}
 	hour := func(interval time.Duration) {
 		for passed := interval; passed <= time.Hour; passed += interval {
 			time.Sleep(interval)
-			f.vend()
+			vend()
 		}
 	}
 	logins := func(do func()) int { before := h.Logins(); do(); return h.Logins() - before }
 	// endSessions waits until no process trusts its token any more.
 	endSessions := func() { h.Org.RevokeAll(); time.Sleep(DefaultIntrospectInterval + time.Minute) }
 
-	costs.cold = logins(func() { f.vend() })
+	costs.cold = logins(vend)
 	before := h.Introspections()
 	if extra := logins(func() { hour(4 * time.Minute) }); extra != 0 {
 		t.Errorf("%d logins in an hour in which every token lives", extra)
 	}
 	costs.introspections = h.Introspections() - before
 	h.Store(h.Value(h.App.Regenerate()))
-	costs.rotated = logins(func() { time.Sleep(DefaultSecretTTL + time.Second); f.vend() })
+	costs.rotated = logins(func() { time.Sleep(DefaultSecretTTL + time.Second); vend() })
 	endSessions()
 	h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.TooManyRequests(10*time.Minute, false), 0)
 	costs.limited = logins(func() { hour(5 * time.Minute) })
 	h.Org.ClearFaults()
 	time.Sleep(time.Hour)
-	f.vend()
+	vend()
 	h.App.Regenerate() // in Salesforce alone
 	endSessions()
 	costs.refused = logins(func() { hour(5 * time.Minute) })
 	return costs
+}
+
+// wantDocumented compares the costs of a fleet with docs/scale.md.
+func wantDocumented(t *testing.T, n int, without, with fleetCosts) {
+	t.Helper()
+	want := []string{
+		fmt.Sprint(n), fmt.Sprint(without.cold, " / ", with.cold),
+		fmt.Sprint(without.introspections, " / ", with.introspections), fmt.Sprint(without.rotated, " / ", with.rotated),
+		fmt.Sprint(without.limited, " / ", with.limited), fmt.Sprint(without.refused, " / ", with.refused),
+	}
+	rows := mdtest.Read(t, "../../docs/scale.md").TablesUnder(t, "Logins against environments")[0]
+	if !slices.ContainsFunc(rows, func(row []string) bool {
+		return strings.ReplaceAll(strings.Join(row, "|"), ",", "") == strings.Join(want, "|")
+	}) {
+		t.Errorf("docs/scale.md does not have the row %q", want)
+	}
 }
 
 // raceDetector is whether this is a test with the race detector, which is slow, and limits the number of goroutines.
@@ -107,11 +128,14 @@ var raceDetector bool
 // TestFleetLogins shows what a token table saves: with it, a fleet of any size costs Salesforce what one process does.
 func TestFleetLogins(t *testing.T) { //nolint:tparallel // what the subtests measure is compared after them
 	t.Parallel()
-	sizes := []int{1, 10, 100, 1000}
-	if testing.Short() || raceDetector {
-		sizes = sizes[:2]
-	}
 	for _, shared := range []bool{false, true} {
+		sizes := []int{1, 10, 100, 1000}
+		switch {
+		case testing.Short() || raceDetector:
+			sizes = sizes[:2]
+		case shared: // a thousand processes take a minute of two processors
+			sizes = sizes[:3]
+		}
 		var mu sync.Mutex
 		without, with := map[int]fleetCosts{}, map[int]fleetCosts{}
 		o := options{org: sfoauthtest.Config{SharedSessions: shared, LoginsPerHour: 1_000_000}}
@@ -136,6 +160,7 @@ func TestFleetLogins(t *testing.T) { //nolint:tparallel // what the subtests mea
 		t.Logf("shared sessions %t", shared)
 		for _, n := range sizes {
 			t.Logf("%4d processes: without a table %+v, with a table %+v", n, without[n], with[n])
+			wantDocumented(t, n, without[n], with[n])
 			if with[n] != alone {
 				t.Errorf("%d processes with a table cost more than one process does", n)
 			}

@@ -17,7 +17,21 @@ import (
 type scale struct {
 	*testing.T
 	inputs map[string]float64 // of the table "Assumptions"
-	prices [][]string         // rows of docs/cost.md
+	prices [][]string         // rows of docs/cost.md, without the table
+	shared [][]string         // and what the table adds
+}
+
+func newScale(t *testing.T) *scale {
+	t.Helper()
+	costs := page(t, "docs/cost.md")
+	m := &scale{
+		T: t, inputs: map[string]float64{},
+		prices: costs.TablesUnder(t, "Cost")[1], shared: costs.TablesUnder(t, "Shared tokens")[0],
+	}
+	for _, row := range page(t, scalePage).TablesUnder(t, "Assumptions")[0] {
+		m.inputs[row[0]] = parseAmount(t, row[1])
+	}
+	return m
 }
 
 func (m *scale) input(name string) float64 {
@@ -80,15 +94,19 @@ func (m *scale) refusals() (least, most float64) {
 	return least, min(least*versions, loginbudget.DefaultBurst+loginbudget.DefaultPerHour)
 }
 
-// shared is the number of times per hour that an app's token is introspected with the table.
-func (m *scale) shared(rate, apps float64) float64 { return perHour(untilIntrospection, rate/apps) }
+// introspections returns their number per hour without and with the table.
+func (m *scale) introspections(rate, apps float64) (without, with float64) {
+	n := m.planned(rate)
+	return n * apps * perHour(untilIntrospection, rate/apps/n), apps * perHour(untilIntrospection, rate/apps)
+}
 
 // tableCalls returns the reads and writes of the table per hour.
 func (m *scale) tableCalls(rate, apps float64) (reads, writes float64) {
 	n := m.planned(rate)
-	own := perHour(untilIntrospection, rate/apps/n)
-	reads = apps * n * (2*own + 1/m.lifeHours())
-	writes = apps * m.shared(rate, apps) * (2 + m.competing(rate, apps))
+	due, introspections := m.introspections(rate, apps)
+	meanwhile := 1 - math.Exp(-rate/apps/n*m.input("time of a login or an introspection"))
+	reads = due*(1+meanwhile) + n*apps/m.lifeHours()
+	writes = introspections * (2 + m.competing(rate, apps))
 	return reads, writes
 }
 
@@ -137,13 +155,13 @@ func (m *scale) shares(rate, apps float64) []share {
 // itemUnits returns the most read and write units that an app's item needs within a second: after a deployment, if the
 // table is empty, and when the token is due.
 func (m *scale) itemUnits(rate, apps float64) (reads, writes float64) {
-	polls, at, wait := 0.0, 0.0, m.input("first poll of a live lease")
-	for at+wait/2 < m.input("time of the first request of an environment") {
-		polls, at, wait = polls+1, at+wait/2, min(2*wait, m.input("longest time between polls"))
+	login := m.input("time of a login or an introspection")
+	polls, at, wait := 0.0, 0.0, durationOf(m.T, "internal/vending", "minPoll").Seconds()
+	for at+wait*3/4 < login { // on average: the wait is between half of it and all
+		polls, at, wait = polls+1, at+wait*3/4, min(2*wait, durationOf(m.T, "internal/vending", "maxPoll").Seconds())
 	}
-	reads = m.started(rate) * (1 + polls/2)
-	writes = (2 + m.competing(rate, apps)) * m.input("size of an item")
-	return reads, writes
+	waiting := min(m.started(rate), rate*login) // until the first one has logged in
+	return m.started(rate) + waiting*(1+polls/2), (2 + m.competing(rate, apps)) * m.input("size of an item")
 }
 
 const hoursPerMonth = 730 // as in docs/cost.md
@@ -151,22 +169,19 @@ const hoursPerMonth = 730 // as in docs/cost.md
 func millionsPerMonth(rate float64) float64 { return rate * time.Hour.Seconds() * hoursPerMonth / 1e6 }
 
 // cost returns the price of a million tokens without the table.
-func (m *scale) cost(rate, apps float64) float64 {
+func (m *scale) cost(rate, apps float64) float64 { return m.sum(m.prices, rate, apps) }
+
+// tableCost returns what the table adds to that.
+func (m *scale) tableCost(rate, apps float64) float64 { return m.sum(m.shared, rate, apps) }
+
+// sum evaluates the rows of docs/cost.md up to the total.
+func (m *scale) sum(rows [][]string, rate, apps float64) (sum float64) {
 	values := map[string][]float64{"A": {apps}, "I": {m.planned(rate)}, "R": {millionsPerMonth(rate)}}
-	sum := 0.0
-	for _, row := range m.prices {
+	for _, row := range rows {
 		if strings.HasPrefix(row[0], "**") {
 			break
 		}
 		sum += evaluate(m.T, row[1], values, 0)
 	}
 	return sum / millionsPerMonth(rate)
-}
-
-// tableCost returns what the table adds to that.
-func (m *scale) tableCost(rate, apps float64) float64 {
-	reads, writes := m.tableCalls(rate, apps)
-	perHour := reads*m.input("price of a million table reads") +
-		writes*m.input("size of an item")*m.input("price of a million table writes")
-	return perHour / 1e6 * hoursPerMonth / millionsPerMonth(rate)
 }

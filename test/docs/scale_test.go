@@ -12,6 +12,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/loginbudget"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 )
 
 const scalePage = "docs/scale.md"
@@ -19,15 +23,11 @@ const scalePage = "docs/scale.md"
 var (
 	scaleRates = []float64{1, 100, 1000, 10_000} // requests per second
 	scaleApps  = []float64{1, 10, 100, 500}
-	scaleFleet = []float64{1, 10, 100, 1000} // environments
 )
 
 // TestScale computes the tables of docs/scale.md. Where UPDATE_GOLDEN is set, it writes them first.
 func TestScale(t *testing.T) {
-	m := &scale{T: t, prices: page(t, "docs/cost.md").TablesUnder(t, "Cost")[1], inputs: map[string]float64{}}
-	for _, row := range page(t, scalePage).TablesUnder(t, "Assumptions")[0] {
-		m.inputs[row[0]] = parseAmount(t, row[1])
-	}
+	m := newScale(t)
 	for _, table := range []struct {
 		heading string
 		number  int // among the tables under the heading
@@ -35,13 +35,29 @@ func TestScale(t *testing.T) {
 	}{
 		{"What to change at which size", 0, forEach(scaleRates, m.callers)},
 		{"Environments", 0, forEach(scaleRates, m.environments)},
-		{"Logins against environments", 0, forEach(scaleFleet, m.fleet)},
 		{"Load", 0, m.load()},
 		{"Quotas", 0, m.quotas()},
 		{"Cost per million tokens", 0, m.costs(m.cost)},
 		{"Cost per million tokens", 1, m.costs(m.tableCost)},
 	} {
 		checkTable(t, table.heading, table.number, table.rows)
+	}
+}
+
+// TestScaleProse checks the numbers that stand in the text of docs/scale.md.
+func TestScaleProse(t *testing.T) {
+	attempts, _ := newScale(t).refusals()
+	text := read(t, scalePage)
+	for _, want := range []string{
+		fmt.Sprintf("up to %.0f attempts", attempts), fmt.Sprintf("1 to %d versions", 1+len(appsecret.FallbackLabels)),
+		fmt.Sprintf("at %d logins", loginbudget.DefaultBurst+loginbudget.DefaultPerHour),
+		fmt.Sprintf("up to %.0f introspections", time.Hour.Seconds()/untilIntrospection.Seconds()),
+		fmt.Sprintf("bypasses it for %.0f seconds", tokenstore.BypassDuration.Seconds()),
+		fmt.Sprintf("up to %.0f seconds", durationOf(t, "internal/vending", "callTimeout").Seconds()),
+	} {
+		if !strings.Contains(strings.ReplaceAll(text, "\n", " "), want) {
+			t.Errorf("%s does not have %q", scalePage, want)
+		}
 	}
 }
 
@@ -84,22 +100,16 @@ func (m *scale) environments(rate float64) string {
 	return row(figure(rate), figure(m.busy(rate)), figure(m.planned(rate)), after)
 }
 
-func (m *scale) fleet(environments float64) string {
-	introspections := time.Hour.Seconds() / untilIntrospection.Seconds()
-	least, most := m.refusals()
-	return row(figure(environments), pair(environments, 1), pair(environments*introspections, introspections),
-		fmt.Sprintf("%s–%s / %s–%s", figure(environments*least), figure(environments*most), figure(least), figure(most)))
-}
-
 func (m *scale) load() (rows []string) {
 	for _, rate := range scaleRates {
 		for _, apps := range scaleApps {
 			n := m.planned(rate)
+			introspections, shared := m.introspections(rate, apps)
 			reads, writes := m.tableCalls(rate, apps)
 			rows = append(rows, row(figure(rate), figure(apps),
 				pair(m.started(rate)*apps, apps),
 				pair(n*apps/m.lifeHours(), 0),
-				pair(n*apps*perHour(untilIntrospection, rate/apps/n), apps*m.shared(rate, apps)),
+				pair(introspections, shared),
 				figure(m.secretReads(rate, apps)), figure(reads), figure(writes),
 				m.first(rate, apps, always, "")))
 		}

@@ -44,8 +44,22 @@ def test_linters_find_nothing(sam, path):
     # In each of AWS's partitions.
     deployment.run(deployment.tool("SFTOKEN_SAM_VENV", "sam", "cfn-lint"), "-t", path, "--regions", "us-east-1", "us-gov-west-1", "cn-north-1",
                    env=deployment.plain())
-    deployment.run(deployment.tool("SFTOKEN_CHECKOV_VENV", "checkov"), "-f", path, "--framework", "cloudformation", "--quiet", "--compact",
+    checkov(path)
+
+
+def checkov(path):
+    deployment.run(deployment.tool("SFTOKEN_CHECKOV_VENV", "checkov"), "-f", str(path), "--framework", "cloudformation", "--quiet", "--compact",
                    "--skip-download", env=deployment.plain())
+
+
+def test_checkov_finds_nothing_with_every_parameter(tmp_path):
+    """It leaves out what the defaults leave out, unlike cfn-lint. So here other values are the defaults."""
+    text = TEMPLATE.read_text()
+    for name, value in EVERYTHING.items():
+        text, count = re.subn(rf"(\n  {name}:\n    Type: .*\n    Default: ).*", lambda match: match[1] + json.dumps(str(value)), text)
+        assert count == 1, name
+    (tmp_path / "template.yaml").write_text(text)
+    checkov(tmp_path / "template.yaml")
 
 
 @pytest.mark.parametrize("path", LINTED)
@@ -129,7 +143,7 @@ def test_token_table(largest):
 
 def test_the_table_has_the_attributes_that_the_code_uses(largest):
     code = (deployment.ROOT / "internal" / "tokenstore" / "item.go").read_text()
-    key, expires = (re.search(rf'^\tattr{name} += "(\w+)"', code, re.MULTILINE)[1] for name in ("App", "Expires"))
+    key, expires = (re.search(rf'{name} += "(\w+)"', code)[1] for name in ("const Key", "attrExpires"))
     table = largest["TokenTable"]["Properties"]
     assert (table["KeySchema"][0]["AttributeName"], table["TimeToLiveSpecification"]["AttributeName"]) == (key, expires)
 

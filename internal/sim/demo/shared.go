@@ -2,14 +2,11 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/stack"
-	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 // processes is how many processes of the token function share tokens.
@@ -36,7 +33,7 @@ func (d *demo) shareTokens(ctx context.Context) error {
 			"secret changes.", processes)
 }
 
-// fleetLogins are the logins of processes that all get a request at once.
+// fleetLogins are the logins of processes that take turns.
 type fleetLogins struct {
 	cold    int // after they have started
 	changed int // after the secret has changed
@@ -51,7 +48,7 @@ func (d *demo) fleetLogins(ctx context.Context, shared bool) (n fleetLogins, err
 	}
 	defer s.Close()
 	fleet := &demo{Config: d.Config, stack: s}
-	if n.cold, err = fleet.fetchAtOnce(ctx); err != nil {
+	if n.cold, err = fleet.fetchFromEach(ctx); err != nil {
 		return n, err
 	}
 	key, secret := s.App.Regenerate()
@@ -59,22 +56,17 @@ func (d *demo) fleetLogins(ctx context.Context, shared bool) (n fleetLogins, err
 		return n, err
 	}
 	time.Sleep(secretTTL)
-	n.changed, err = fleet.fetchAtOnce(ctx)
+	n.changed, err = fleet.fetchFromEach(ctx)
 	return n, err
 }
 
-// fetchAtOnce sends a request to each process, and returns how many of them logged in.
-func (d *demo) fetchAtOnce(ctx context.Context) (logins int, err error) {
-	var wg sync.WaitGroup
-	tokens, errs := make([]*sftoken.Token, processes), make([]error, processes)
-	for i := range processes {
-		wg.Go(func() { tokens[i], errs[i] = d.fetch(ctx, d.stack.Keys.Billing) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return 0, err
-	}
-	for _, token := range tokens {
+// fetchFromEach sends a request to each process, and returns how many of them logged in.
+func (d *demo) fetchFromEach(ctx context.Context) (logins int, err error) {
+	for range processes {
+		token, err := d.fetch(ctx, d.stack.Keys.Billing)
+		if err != nil {
+			return 0, err
+		}
 		if token.Cache == "miss" {
 			logins++
 		}
