@@ -67,8 +67,9 @@ func TestRev1RevokeAfterFailure(t *testing.T) {
 		first := h.vend()
 		f[1].want(f[1].vend(), "hit")
 		time.Sleep(DefaultTokenTTL - DefaultMinTTL + time.Second) // due for a check
-		h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials"), 0)
-		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials"), 0)
+		refused := sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials")
+		h.Org.InjectFault(sfoauthtest.Introspect, refused, 0)
+		h.Org.InjectFault(sfoauthtest.Token, refused, 0)
 		h.want(h.vend(), "stale")
 		h.Org.ClearFaults()
 		f[1].want(f[1].revoke(), "revoked")
