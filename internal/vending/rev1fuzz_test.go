@@ -19,6 +19,7 @@ func TestRev1Random(t *testing.T) {
 	for seed := range uint64(40) {
 		for _, shared := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d %t", seed, shared), func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) { randomFleet(t, seed, shared) })
 			})
 		}
@@ -27,7 +28,9 @@ func TestRev1Random(t *testing.T) {
 
 func randomFleet(t *testing.T, seed uint64, shared bool) {
 	rnd := rand.New(rand.NewPCG(seed, 7))
-	o := options{table: true, burst: 1000, org: sfoauthtest.Config{SharedSessions: shared}, config: Config{SecretTTL: time.Minute}}
+	o := options{
+		table: true, burst: 1000, org: sfoauthtest.Config{SharedSessions: shared}, config: Config{SecretTTL: time.Minute},
+	}
 	f := newFleet(t, 3, o, nil)
 	h := f[0]
 	var log []string
@@ -55,7 +58,8 @@ func randomFleet(t *testing.T, seed uint64, shared bool) {
 				latest = r.id()
 			}
 		}
-		note("p%d %s: %s id=%s v=%s notes=%q err=%v", i, what, r, r.id()+r.revokedID, r.grant.VersionID, r.stats.Notes, r.stats.Err)
+		note("p%d %s: %s id=%s v=%s notes=%q err=%v", i, what, r, r.id()+r.revokedID, r.grant.VersionID,
+			r.stats.Notes, r.stats.Err)
 	}
 	vend := func() { i := rnd.IntN(len(f)); see(i, "vend", f[i].vend()) }
 	vend()
@@ -139,7 +143,8 @@ func randomFleet(t *testing.T, seed uint64, shared bool) {
 			h.Org.ClearFaults()
 		case 10:
 			note("fault refused")
-			h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials"), 1+rnd.IntN(5))
+			fault := sfoauthtest.ErrorResponse(400, "invalid_client", "invalid client credentials")
+			h.Org.InjectFault(sfoauthtest.Token, fault, 1+rnd.IntN(5))
 		case 11:
 			note("fault introspect")
 			h.Org.InjectFault(sfoauthtest.Introspect, sfoauthtest.Unavailable(), 1+rnd.IntN(3))
