@@ -45,6 +45,7 @@ type call struct {
 	obtained  *cachedToken // that the call got or confirmed
 	revokedID string       // see Vendor.Revoke
 	err       *Error       // for the request that started the call, if the state does not hold it
+	performed bool         // the step was performed, and not left to another call or process
 
 	// Used by refresh:
 	replaced   *cachedToken         // that was cached before
@@ -78,7 +79,7 @@ func (v *Vendor) run(ctx context.Context, req Request, stats *CallStats) (Grant,
 			if c.err != nil {
 				return Grant{}, c.err
 			}
-			if c.step == revoke {
+			if c.step == revoke && c.performed {
 				in.revoked, in.revokedID = true, c.revokedID
 			}
 		}
@@ -153,6 +154,7 @@ func (c *call) run(ctx context.Context, deadline time.Time) {
 
 // perform performs a step that calls Salesforce.
 func (c *call) perform(ctx context.Context) {
+	c.performed = true
 	if c.rejectedCheck {
 		c.lastRejectedCheck = time.Now()
 		c.publish()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -81,9 +80,12 @@ const (
 // newRecord returns what other processes can use of the call's state.
 func (c *call) newRecord(now time.Time) record {
 	r := record{
-		RecentIDs: c.recentIDs, DeadIDs: c.deadIDs, DoubtedID: c.doubtedID,
+		RecentIDs: c.recentIDs, DeadIDs: c.sharedDeadIDs, DoubtedID: c.doubtedID,
 		IntrospectionDeniedUntil: c.introspectionDeniedUntil, LastRejectedCheck: c.lastRejectedCheck,
 		LastLoginInstead: c.lastLoginInstead, LoginsLeft: c.Logins.Left(c.app.name), Written: now,
+	}
+	for _, id := range c.deadIDs {
+		r.DeadIDs = remember(r.DeadIDs, id)
 	}
 	if t := c.cached; t != nil && t.currentVersionID == c.secret.ID && remaining(t.expiresAt, now) > 0 {
 		r.Token = new(newTokenRecord(t))
@@ -187,13 +189,39 @@ func (r *failureRecord) restore(app string, version func(id string) *appsecret.V
 	return b
 }
 
-// merge takes over what the record says.
-func (c *call) merge(ctx context.Context, r *record) {
+// correctClock moves the record's times so that it was written at now, if the clock of the process that wrote it was so
+// far ahead that it was written later. Otherwise a failure would last, and a token be trusted, for that much longer.
+func (r *record) correctClock(now time.Time) {
+	ahead := r.Written.Sub(now)
+	if ahead <= 0 {
+		return
+	}
+	times := []*time.Time{&r.IntrospectionDeniedUntil, &r.LastRejectedCheck, &r.LastLoginInstead, &r.Written}
+	if r.Token != nil {
+		times = append(times, &r.Token.TrustedUntil, &r.Token.ExpiresAt)
+	}
+	if r.Failure != nil {
+		times = append(times, &r.Failure.RetryAt)
+	}
+	for _, t := range times {
+		if !t.IsZero() {
+			*t = t.Add(-ahead)
+		}
+	}
+}
+
+// merge takes over what the record says. replayed: this process has read a later one.
+func (c *call) merge(ctx context.Context, r *record, replayed bool) {
+	r.correctClock(time.Now())
 	for _, id := range r.RecentIDs {
 		c.recentIDs = remember(c.recentIDs, id)
 	}
+	// A login may have returned a token again whose revocation had failed.
+	if !replayed {
+		c.sharedDeadIDs = nil
+	}
 	for _, id := range r.DeadIDs {
-		c.noteDead(id)
+		c.sharedDeadIDs = remember(c.sharedDeadIDs, id)
 	}
 	c.doubtedID = r.DoubtedID
 	c.introspectionDeniedUntil = later(c.introspectionDeniedUntil, r.IntrospectionDeniedUntil)
@@ -208,7 +236,7 @@ func (c *call) merge(ctx context.Context, r *record) {
 	if r.Token != nil && remaining(r.Token.ExpiresAt, time.Now()) > 0 {
 		c.adoptToken(r.Token, version(r.Token.VersionID))
 	}
-	if c.cached != nil && slices.Contains(c.deadIDs, c.cached.id) {
+	if c.cached != nil && c.isDead(c.cached.id) {
 		c.cached = nil
 	}
 }
@@ -223,12 +251,14 @@ func (c *call) adoptToken(r *tokenRecord, version *appsecret.Version) {
 		c.stats.notef("ignored the token in the token table: %v", err)
 		return
 	}
-	if slices.Contains(c.deadIDs, t.id) {
+	if c.isDead(t.id) {
 		return
 	}
-	// As after a login, a token of other credentials may have to be revoked.
-	if old := c.cached; old != nil && old.versionID != t.versionID && !slices.Contains(c.deadIDs, old.id) {
-		c.enqueue(pendingRevocation{cachedToken: old})
+	// As after a login, a token of other credentials may have to be revoked. A revocation is of both tokens.
+	old, requested := c.cached, c.step == revoke
+	if old != nil && !c.isDead(old.id) &&
+		(old.versionID != t.versionID || requested && old.id != t.id) {
+		c.enqueue(pendingRevocation{cachedToken: old, requested: requested})
 	}
 	c.cached, c.stats.Adopted = t, true
 }

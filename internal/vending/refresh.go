@@ -27,8 +27,8 @@ func (c *call) refresh(ctx context.Context) {
 	if c.obtained == nil && (err == nil || isPermanent(err) || c.mayLogInInstead(err)) {
 		err = c.logIn(ctx)
 	}
+	c.inheritRevocations(ctx, false) // also after a failure, which will replace the entry
 	if err == nil {
-		c.inheritRevocations(ctx, false)
 		err = c.settleRevocations(ctx)
 	}
 	if err != nil {
@@ -81,6 +81,7 @@ func (c *call) mayLogInInstead(err error) bool {
 // introspectOnly asks Salesforce about the cached token, and does not log in if it is dead. It keeps
 // loginErr, since there still can be no login.
 func (c *call) introspectOnly(ctx context.Context) {
+	c.inheritRevocations(ctx, false)
 	t, err := c.introspect(ctx, c.cached)
 	switch {
 	case err == nil:
@@ -125,7 +126,7 @@ func (c *call) logIn(ctx context.Context) error {
 	}
 	seen := slices.Contains(c.recentIDs, t.id)
 	c.recentIDs = remember(c.recentIDs, t.id)
-	c.deadIDs = slices.DeleteFunc(slices.Clone(c.deadIDs), func(id string) bool { return id == t.id })
+	c.deadIDs, c.sharedDeadIDs = without(c.deadIDs, t.id), without(c.sharedDeadIDs, t.id)
 	now := time.Now()
 	switch {
 	case !t.token.Expiry.IsZero(): // a JWT

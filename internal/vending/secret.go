@@ -21,7 +21,7 @@ func (c *call) loadSecret(ctx context.Context) {
 	}
 	refused := c.loginErr.tried
 	if c.secret == nil || c.secret.ID != version.ID {
-		c.adoptedEntry = 0 // an entry that belonged to another version may belong to this one
+		c.adoptedEntry = entryID{} // an entry that belonged to another version may belong to this one
 		c.forgetFailure()
 	} else if len(refused) > 0 && !c.loginErr.budgetExhausted && c.hasUntriedCredentials(ctx, version, refused) {
 		c.forgetFailure()

@@ -2,6 +2,7 @@ package vending
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -80,6 +81,9 @@ func (c *call) performAlone(ctx context.Context) {
 		return
 	}
 	c.perform(ctx)
+	if c.step == revoke && ctx.Err() != nil && c.err == nil { // other processes' tokens are not revoked
+		c.err = timeoutError(ctx)
+	}
 }
 
 // performHolding performs the step as the holder of the lease, and writes the result. It returns false, and the state
@@ -95,7 +99,7 @@ func (c *call) performHolding(ctx context.Context) bool {
 		return true
 	}
 	if c.leaseLost && c.obtained == nil {
-		c.state, c.leaseLost = before, false
+		c.state, c.leaseLost, c.performed = before, false, false
 		return false
 	}
 	return true
@@ -122,8 +126,11 @@ func (c *call) takeLease(ctx context.Context, item tokenstore.Item) (tokenstore.
 }
 
 // keepLease renews the lease if it could end during a call to Salesforce. It returns errLeaseLost if another process
-// has taken it. Without a lease it does nothing.
+// has taken it. Without a lease it does nothing: a result that there is already stays, and is completed.
 func (c *call) keepLease(ctx context.Context) error {
+	if c.leaseLost && c.obtained == nil && c.step != revoke {
+		return errLeaseLost
+	}
 	if c.held == nil || remaining(c.held.until, time.Now()) >= salesforceTimeout {
 		return nil
 	}
@@ -136,6 +143,10 @@ func (c *call) keepLease(ctx context.Context) error {
 
 // write writes the call's state into the item. until is the end of the lease; zero: it ends.
 func (c *call) write(ctx context.Context, until time.Time) {
+	if !c.shares() { // AWSCURRENT has become a placeholder, which is no secret to seal with
+		c.swap(ctx, until, c.held.entry)
+		return
+	}
 	now := time.Now()
 	text, err := json.Marshal(c.newRecord(now))
 	if err != nil {
@@ -150,7 +161,8 @@ func (c *call) write(ctx context.Context, until time.Time) {
 		return
 	}
 	if c.swap(ctx, until, entry) {
-		c.adoptedEntry, c.wroteEntry = entry.Counter, entry.Counter
+		c.adoptedEntry = idOf(entry)
+		c.wroteEntry = c.adoptedEntry
 	}
 }
 
@@ -181,6 +193,9 @@ func (c *call) withdraw(ctx context.Context) {
 		c.write(ctx, time.Now().Add(leaseTime))
 	}
 }
+
+// idOf identifies an entry. Its counter alone does not: it begins anew after the item has been deleted.
+func idOf(entry tokenstore.Entry) entryID { return entryID{entry.Counter, sha256.Sum256(entry.Sealed)} }
 
 // leaseHeld reports whether another process holds the item's lease. The holder's clock may be wrong: the lease has also
 // ended if the item has not changed for as long as a lease takes.
@@ -233,10 +248,11 @@ func (c *call) readAhead(ctx context.Context) (adopt func()) {
 
 // adopt takes over what the entry says, if this process has not read it yet and it was made for AWSCURRENT.
 func (c *call) adopt(ctx context.Context, entry tokenstore.Entry) {
-	if entry.Version == "" || entry.Counter == c.adoptedEntry {
+	if entry.Version == "" || idOf(entry) == c.adoptedEntry {
 		return
 	}
-	c.adoptedEntry = entry.Counter
+	replayed := entry.Counter < c.adoptedEntry.counter
+	c.adoptedEntry = idOf(entry)
 	if entry.Version != c.secret.ID && c.currentChanged(ctx) { // this process may be the one that is behind
 		c.forgetFailure()
 	}
@@ -249,7 +265,7 @@ func (c *call) adopt(ctx context.Context, entry tokenstore.Entry) {
 		return
 	}
 	pending := len(c.pending)
-	c.merge(ctx, r)
+	c.merge(ctx, r, replayed)
 	if len(c.pending) > pending {
 		c.publish() // other requests need not wait for Salesforce
 		c.retryRevocations(ctx, c.revoker())
@@ -271,7 +287,7 @@ func (c *call) open(version *appsecret.Version, entry tokenstore.Entry) (*record
 
 // inherit takes over the revocations that the item's last holder has left.
 func (c *call) inherit() {
-	if c.held.entry.Version != c.secret.ID || c.held.entry.Counter == c.wroteEntry {
+	if c.held.entry.Version != c.secret.ID || idOf(c.held.entry) == c.wroteEntry {
 		return // see inheritRevocations; or this process knows them
 	}
 	if r, err := c.open(c.secret, c.held.entry); err == nil {
@@ -280,28 +296,42 @@ func (c *call) inherit() {
 }
 
 // inheritRevocations takes over the token of the item's entry, and its revocations, if the entry belongs to another
-// version: the process that got that token may be gone, and its credentials may be compromised. requested: a caller
-// asks for the revocation.
+// version: the process that got that token may be gone, and its credentials may be compromised. Whatever the step comes
+// to will replace the entry. requested: a caller asks for the revocation.
 func (c *call) inheritRevocations(ctx context.Context, requested bool) {
 	if c.held == nil || c.held.entry.Version == "" || c.held.entry.Version == c.secret.ID {
 		return
 	}
-	for _, label := range []string{appsecret.Compromised, appsecret.Previous} {
-		version, err := c.read(ctx, label)
-		if err != nil {
-			continue
-		}
+	var versions []*appsecret.Version
+	compromised, err := c.read(ctx, appsecret.Compromised)
+	if err == nil {
+		versions = append(versions, compromised)
+	}
+	if previous, err := c.read(ctx, appsecret.Previous); err == nil {
+		versions = append(versions, previous)
+	}
+	for _, version := range versions {
 		r, err := c.open(version, c.held.entry)
 		if err != nil {
 			continue
 		}
 		c.enqueueRecords(r.Revocations, version)
-		if r.Token == nil || r.Token.VersionID != c.held.entry.Version {
+		if r.Token == nil {
 			return
 		}
-		t, err := r.Token.restore(c, version, version)
+		issuer := version
+		for _, other := range versions { // it may have been a fallback
+			if other.ID == r.Token.VersionID {
+				issuer = other
+			}
+		}
+		t, err := r.Token.restore(c, issuer, version)
 		if err == nil && !slices.Contains(r.DeadIDs, t.id) {
-			c.enqueue(pendingRevocation{cachedToken: t, requested: requested})
+			p := pendingRevocation{cachedToken: t, requested: requested}
+			if sameCredentials(t.client, compromised) {
+				p.compromised = compromised
+			}
+			c.enqueue(p)
 		}
 		return
 	}

@@ -26,11 +26,18 @@ type state struct {
 	doubtedID                string    // of a token reported as dead that could not be introspected; empty: none
 	lastLoginInstead         time.Time // when a login last replaced an introspection that failed
 	deadIDs                  []string  // of the last tokens that must not be returned again, the newest last
+	sharedDeadIDs            []string  // likewise by the last entry of the token table
 
 	// Of the token table:
-	adoptedEntry int64         // tokenstore.Entry.Counter of the last entry that was read; zero: none
-	wroteEntry   int64         // likewise of the last entry that this process wrote
+	adoptedEntry entryID       // of the last entry that was read; zero: none
+	wroteEntry   entryID       // of the last entry that this process wrote
 	lease        observedLease // another process's
+}
+
+// entryID identifies an entry of the token table.
+type entryID struct {
+	counter int64
+	sum     [sha256.Size]byte // of what is sealed
 }
 
 // cachedToken is one token and what is known of its life. It is immutable.
@@ -127,13 +134,23 @@ func (t *cachedToken) staleGrant(most time.Duration, reason error, now time.Time
 	return grant
 }
 
-// maxRememberedIDs bounds recentIDs and deadIDs.
+// maxRememberedIDs bounds each list of ids.
 const maxRememberedIDs = 20
 
 // remember returns the ids with one more, as the newest.
 func remember(ids []string, id string) []string {
-	ids = slices.DeleteFunc(slices.Clone(ids), func(other string) bool { return other == id })
+	ids = without(ids, id)
 	return append(ids[max(0, len(ids)-maxRememberedIDs+1):], id)
+}
+
+// without returns the ids that are not id, in a new slice.
+func without(ids []string, id string) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(other string) bool { return other == id })
+}
+
+// isDead reports whether the token must not be returned again.
+func (s *state) isDead(id string) bool {
+	return slices.Contains(s.deadIDs, id) || slices.Contains(s.sharedDeadIDs, id)
 }
 
 // noteDead remembers that the token must not be returned again.
