@@ -1,19 +1,14 @@
 package vending
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
-	"github.com/sftoken/sftoken/internal/sim/simtest"
-	"github.com/sftoken/sftoken/internal/tokenstore"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -180,39 +175,6 @@ func TestFleetErrorsAreTheSame(t *testing.T) {
 	}
 }
 
-// TestFleetLeaseLost: a process that has frozen for longer than its lease keeps the token that it has got, and leaves
-// the table to the process that has taken over.
-func TestFleetLeaseLost(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		frozen := &brokenProcess{after: true, pause: leaseTime + time.Second, left: 5} // at its login
-		f := newFleet(t, 3, options{table: true}, func(i int, c *Config) {
-			if i == 0 {
-				frozen.install(c)
-			}
-		})
-		late := make(chan result)
-		go func() { late <- f[0].vend() }()
-		time.Sleep(time.Millisecond)
-		other := f[1].vend()
-		f[1].want(other, "miss")
-		if other.took < leaseTime || other.took > leaseTime+maxPoll {
-			t.Errorf("the other process has waited for %s", other.took)
-		}
-		own := <-late
-		f[0].want(own, "miss")
-		if own.stats.LeasesLost != 1 || own.id() == other.id() {
-			t.Errorf("%d leases lost", own.stats.LeasesLost)
-		}
-		if r := f[0].vend(); r.id() != own.id() {
-			t.Error("the process does not keep its token")
-		}
-		if r := f[2].vend(); r.id() != other.id() {
-			t.Error("the process has overwritten the entry")
-		}
-	})
-}
-
 func TestFleetFallback(t *testing.T) {
 	runFleet(t, 5, options{}, func(t *testing.T, f fleet) {
 		h := f[0]
@@ -252,68 +214,6 @@ func TestFleetLoginBudget(t *testing.T) {
 	})
 }
 
-func TestFleetRevocation(t *testing.T) {
-	runFleet(t, 4, options{}, func(t *testing.T, f fleet) {
-		first := f[0].vend()
-		f[1].vend()
-		r := f[2].revoke() // of a process that knows of no token
-		f[2].want(r, "revoked")
-		f[0].wantDead(first)
-		if r.revokedID != first.id() {
-			t.Errorf("revoked token %s", r.revokedID)
-		}
-		f[3].want(f[3].vend(), "miss") // a cold process
-		second := f[1].reject(first.id())
-		f[1].want(second, "hit")
-		f[0].wantLogins(2)
-		if n := f[0].Introspections(); n != 0 {
-			t.Errorf("%d introspections of a token that is known to be revoked", n)
-		}
-	})
-}
-
-// TestFleetRevocationIsTakenOver: a revocation that has failed is made by the next process that logs in.
-func TestFleetRevocationIsTakenOver(t *testing.T) {
-	t.Parallel()
-	for name, rotate := range map[string]bool{"same version": false, "next version": true} {
-		t.Run(name, func(t *testing.T) {
-			runFleet(t, 2, options{}, func(t *testing.T, f fleet) {
-				h, first := f[0], f[0].vend()
-				h.Org.InjectFault(sfoauthtest.Revoke, sfoauthtest.Unavailable(), 0)
-				h.want(h.revoke(), "temporarily_unavailable")
-				h.Org.ClearFaults()
-				if rotate {
-					h.StoreWith("allowedPrincipals", []string{"222222222222"})
-				}
-				h.want(f[1].vend(), "miss")
-				h.wantDead(first)
-			})
-		})
-	}
-}
-
-func TestFleetCompromisedToken(t *testing.T) {
-	t.Parallel()
-	for _, shared := range []bool{false, true} {
-		t.Run(fmt.Sprintf("shared sessions %t", shared), func(t *testing.T) {
-			o := options{org: sfoauthtest.Config{SharedSessions: shared}, config: Config{SecretTTL: time.Minute}}
-			runFleet(t, 3, o, func(t *testing.T, f fleet) {
-				h, first := f[0], f[0].vend()
-				h.Compromise()
-				h.want(f[1].vend(), "miss") // the process that obtained the token does nothing any more
-				h.wantDead(first)
-				time.Sleep(time.Minute)
-				revocations := h.Org.Stats().Calls[sfoauthtest.Revoke]
-				f[0:2].want(f[0:2].vend(), "hit:2")
-				if n := h.Org.Stats().Calls[sfoauthtest.Revoke]; n != revocations {
-					t.Error("the token was revoked again")
-				}
-				h.want(f[2].vend(), "hit")
-			})
-		})
-	}
-}
-
 // TestFleetProcessThatIsBehind: a process that still has the old version of the secret reads the new one before it
 // replaces an entry for it.
 func TestFleetProcessThatIsBehind(t *testing.T) {
@@ -331,203 +231,4 @@ func TestFleetProcessThatIsBehind(t *testing.T) {
 		}
 		h.wantLogins(2)
 	})
-}
-
-func TestFleetTableFaults(t *testing.T) {
-	t.Parallel()
-	for name, fault := range map[string]localaws.TableFault{
-		"throttled":      {Code: "ProvisionedThroughputExceededException"},
-		"denied":         {Code: "AccessDeniedException"},
-		"gone":           {Code: "ResourceNotFoundException"},
-		"failing":        {Code: "InternalServerError", Status: 500},
-		"reset":          {Reset: true},
-		"answer lost":    {ResetAfterCommit: true},
-		"hanging":        {Hang: true},
-		"slow":           {Delay: tokenstore.Timeout - 10*time.Millisecond},
-		"too slow":       {Delay: tokenstore.Timeout + 10*time.Millisecond},
-		"stale":          {Stale: true},
-		"stale and lost": {Stale: true, ResetAfterCommit: true},
-	} {
-		for _, operation := range []string{"", "GetItem", "UpdateItem"} {
-			for at := range 5 {
-				t.Run(fmt.Sprintf("%s, %s, after %d calls", name, operation, at), func(t *testing.T) {
-					runFleet(t, 3, options{}, func(t *testing.T, f fleet) {
-						h := f[0]
-						h.Tables.InjectFault(operation, localaws.TableFault{}, at+1)
-						h.Tables.InjectFault(operation, fault, 0)
-						for range 2 {
-							f.vend()
-							time.Sleep(4 * time.Minute)
-							f.vend()
-							f.reject(f[1].vend().id())
-							h.want(f[2].revoke(), "revoked")
-							time.Sleep(rejectedCheckInterval)
-							for _, process := range f { // those that have not seen the revocation return the token until then
-								h.wantSound(process.reject(process.vend().id()))
-								time.Sleep(rejectedCheckInterval)
-							}
-							h.Store(h.Value(h.App.Regenerate()))
-							time.Sleep(DefaultIntrospectInterval)
-						}
-						for i, process := range f {
-							if r := process.vend(); r.err != nil {
-								t.Errorf("process %d got %s", i, r)
-							}
-						}
-						if n := h.Logins(); n > 5*len(f) {
-							t.Errorf("%d logins", n)
-						}
-						h.Tables.ClearFaults()
-						time.Sleep(tokenstore.BypassDuration)
-						h.Store(h.Value(h.App.Regenerate()))
-						time.Sleep(DefaultSecretTTL)
-						f.vend()
-						time.Sleep(DefaultIntrospectInterval)
-						before := h.Logins() + h.Introspections()
-						f.vend()
-						if n := h.Logins() + h.Introspections() - before; n != 1 {
-							t.Errorf("%d calls to Salesforce, although the table is back", n)
-						}
-					})
-				})
-			}
-		}
-	}
-}
-
-func TestFleetTamperedEntries(t *testing.T) {
-	t.Parallel()
-	type item = map[string]types.AttributeValue
-	number := func(n int64) types.AttributeValue { return &types.AttributeValueMemberN{Value: fmt.Sprint(n)} }
-	for name, c := range map[string]struct {
-		tamper func(item)
-		errors int // of the table, noticed by each cold process
-	}{
-		"changed ciphertext": {func(i item) { i["sealed"].(*types.AttributeValueMemberB).Value[20] ^= 1 }, 1},
-		"no ciphertext":      {func(i item) { i["sealed"].(*types.AttributeValueMemberB).Value = []byte{0} }, 1},
-		"another counter":    {func(i item) { i["entry_counter"] = number(7) }, 1},
-		"another expiry":     {func(i item) { i["expires"] = number(time.Now().Add(time.Hour).Unix()) }, 1},
-		"another version":    {func(i item) { i["version"] = &types.AttributeValueMemberS{Value: "other"} }, 0},
-		"a lease for a year": {func(i item) { i["lease_until"] = number(time.Now().AddDate(1, 0, 0).UnixMilli()) }, 0},
-		"a huge counter":     {func(i item) { i["counter"] = number(1<<62 + 1) }, 0},
-		"no counter":         {func(i item) { delete(i, "counter") }, 1},
-		"a counter of text":  {func(i item) { i["counter"] = &types.AttributeValueMemberS{Value: "x"} }, 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			runFleet(t, 3, options{}, func(t *testing.T, f fleet) {
-				h := f[0]
-				h.want(h.vend(), "miss")
-				tampered := h.Tables.Item(simtest.AppName)
-				c.tamper(tampered)
-				h.Tables.PutItem(tampered)
-				r := f[1].vend()
-				if h.wantSound(r); r.err != nil || r.took > leaseTime+maxPoll || r.stats.TableErrors != c.errors {
-					t.Errorf("a cold process got %s after %s, with %d errors of the table", r, r.took, r.stats.TableErrors)
-				}
-				h.want(f[1].vend(), "hit")
-				if r := f[2].vend(); r.err != nil {
-					t.Errorf("the next process got %s", r)
-				}
-			})
-		})
-	}
-}
-
-// TestFleetForeignEntry: an entry of another app, of the same credentials even, is not used.
-func TestFleetForeignEntry(t *testing.T) {
-	runFleet(t, 2, options{}, func(t *testing.T, f fleet) {
-		h := f[0]
-		h.CreateSecret(simtest.Prefix+"billing", h.Value(h.App.Credentials()))
-		h.want(h.request(Request{App: "billing", Principal: billing}), "miss")
-		foreign := h.Tables.Item("billing")
-		foreign["app"] = &types.AttributeValueMemberS{Value: simtest.AppName}
-		foreign["version"] = &types.AttributeValueMemberS{Value: h.Current()}
-		h.Tables.PutItem(foreign)
-		r := f[1].vend()
-		h.want(r, "miss")
-		if r.stats.TableErrors != 1 {
-			t.Errorf("%d errors of the table", r.stats.TableErrors)
-		}
-	})
-}
-
-// TestFleetReplayedEntry: an old entry lives no longer than its token was trusted, and brings no token back that this
-// process knows to be dead.
-func TestFleetReplayedEntry(t *testing.T) {
-	runFleet(t, 3, options{}, func(t *testing.T, f fleet) {
-		h := f[0]
-		first := h.vend()
-		old := h.Tables.Item(simtest.AppName)
-		h.want(h.revoke(), "revoked")
-		h.Tables.PutItem(old)
-		second := h.vend()
-		h.want(second, "miss")
-		h.Tables.PutItem(old)
-		time.Sleep(DefaultTokenTTL)
-		r := f[1].vend()
-		if h.wantSound(r); r.id() == first.id() {
-			t.Error("got the revoked token")
-		}
-	})
-}
-
-// skewedClock is the table as a process sees it whose clock is ahead by offset.
-type skewedClock struct {
-	tokenstore.Store
-	offset time.Duration
-}
-
-func (s skewedClock) Get(ctx context.Context, app string) (tokenstore.Item, error) {
-	item, err := s.Store.Get(ctx, app)
-	return s.read(item), err
-}
-
-func (s skewedClock) Peek(ctx context.Context, app string) (tokenstore.Item, error) {
-	item, err := s.Store.Peek(ctx, app)
-	return s.read(item), err
-}
-
-func (s skewedClock) CompareAndSwap(
-	ctx context.Context, app string, seen int64, next tokenstore.Item,
-) (tokenstore.Item, bool, error) {
-	if !next.LeaseUntil.IsZero() {
-		next.LeaseUntil = next.LeaseUntil.Add(s.offset)
-	}
-	current, swapped, err := s.Store.CompareAndSwap(ctx, app, seen, next)
-	return s.read(current), swapped, err
-}
-
-func (s skewedClock) read(item tokenstore.Item) tokenstore.Item {
-	if !item.LeaseUntil.IsZero() {
-		item.LeaseUntil = item.LeaseUntil.Add(-s.offset)
-	}
-	return item
-}
-
-// TestFleetWrongClock: a process whose clock is a minute off costs one more login at most.
-func TestFleetWrongClock(t *testing.T) {
-	t.Parallel()
-	for _, offset := range []time.Duration{-time.Minute, time.Minute} {
-		for wrong := range 3 {
-			t.Run(fmt.Sprintf("process %d, %s", wrong, offset), func(t *testing.T) {
-				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
-					f := newFleet(t, 5, options{table: true}, func(i int, c *Config) {
-						if i == wrong {
-							c.Table = skewedClock{c.Table, offset}
-						}
-					})
-					f[0].Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(2*time.Second), 0)
-					go f[0].vend()
-					time.Sleep(time.Second)
-					f.vend()
-					if n := f[0].Logins(); n > 2 {
-						t.Errorf("%d logins", n)
-					}
-					time.Sleep(5 * time.Second)
-					f.want(f.vend(), "hit:5")
-				})
-			})
-		}
-	}
 }

@@ -87,7 +87,8 @@ func (c *call) newRecord(now time.Time) record {
 	for _, id := range c.deadIDs {
 		r.DeadIDs = remember(r.DeadIDs, id)
 	}
-	if t := c.cached; t != nil && t.currentVersionID == c.secret.ID && remaining(t.expiresAt, now) > 0 {
+	// Also one that has expired: another process may have to revoke it.
+	if t := c.cached; t != nil && t.currentVersionID == c.secret.ID {
 		r.Token = new(newTokenRecord(t))
 	}
 	if c.loginErr.err != nil {

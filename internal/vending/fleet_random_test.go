@@ -12,13 +12,17 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// TestRev1Random plays random requests, changes, failures of Salesforce and restarts of processes. No revocation may be
+// TestFleetRandom plays random requests, changes, failures of Salesforce and restarts of processes. No revocation may be
 // lost, and in the end there is one token.
-func TestRev1Random(t *testing.T) {
+func TestFleetRandom(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(40) {
+	seeds := uint64(40)
+	if testing.Short() {
+		seeds = 5
+	}
+	for seed := range seeds {
 		for _, shared := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d %t", seed, shared), func(t *testing.T) {
+			t.Run(fmt.Sprintf("seed %d, shared sessions %t", seed, shared), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) { randomFleet(t, seed, shared) })
 			})
@@ -151,7 +155,7 @@ func randomFleet(t *testing.T, seed uint64, shared bool) {
 		case 12:
 			note("all")
 			h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Latency(time.Duration(rnd.IntN(5000))*time.Millisecond), 1)
-			f.vend2(see)
+			f.vendEach(see)
 		case 13:
 			note("kill")
 			h.Org.KillSession(tokens[latest])
@@ -190,7 +194,7 @@ func randomFleet(t *testing.T, seed uint64, shared bool) {
 	}
 }
 
-func (f fleet) vend2(see func(i int, what string, r result)) {
+func (f fleet) vendEach(see func(i int, what string, r result)) {
 	results := make([]result, len(f))
 	var wg sync.WaitGroup
 	for i, h := range f {
