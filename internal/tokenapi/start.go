@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -69,6 +70,7 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	warmUp(ctx, secrets)
 	var shared tokenstore.Store
 	if table != "" {
+		warmUpTable(ctx, cfg, table)
 		shared = tokenstore.NewBypass(tokenstore.NewDynamoDB(cfg, table))
 	}
 	log := telemetry.New(os.Stdout, level, namespace, version)
@@ -101,6 +103,14 @@ func warmUp(ctx context.Context, secrets *secretsmanager.Client) {
 	})
 	stubbed := &http.Client{Transport: stubTransport{}}
 	_, _ = (&sfoauth.Client{BaseURL: "https://warm-up.my.salesforce.com", HTTPClient: stubbed}).Token(ctx)
+}
+
+// warmUpTable does the same for the token table, whose calls may take only tokenstore.Timeout.
+func warmUpTable(ctx context.Context, cfg aws.Config, table string) {
+	_, _ = tokenstore.NewDynamoDB(cfg, table, func(o *dynamodb.Options) {
+		o.HTTPClient = stubTransport{}
+		o.Credentials = credentials.NewStaticCredentialsProvider("warm-up", "warm-up", "")
+	}).Get(ctx, "warm-up")
 }
 
 // stubTransport responds to requests without sending them.
