@@ -208,8 +208,8 @@ var fleetRules = []struct {
 	{"the table is killed", true, tableKilled},
 }
 
-// checkRule checks a rule. It tries again if the table was slower than the function allows: that is this machine's fault,
-// and processes that then work alone follow no rule of a fleet.
+// checkRule checks a rule. It tries again if the table was slower than the function allows: that is this machine's
+// fault, and processes that then work alone follow no rule of a fleet.
 func checkRule(t *testing.T, check func(*testing.T, int, emulator) *fleet, size int, start emulator) {
 	t.Helper()
 	for range 3 {

@@ -12,8 +12,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
-// TestFleetRandom plays random requests, changes, failures of Salesforce and restarts of processes. No revocation may be
-// lost, and in the end there is one token.
+// TestFleetRandom plays random requests, changes, failures of Salesforce and restarts of processes. No revocation may
+// be lost, and in the end there is one token.
 func TestFleetRandom(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(40)
