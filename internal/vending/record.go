@@ -1,7 +1,6 @@
 package vending
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -209,72 +208,6 @@ func (r *record) correctClock(now time.Time) {
 			*t = t.Add(-ahead)
 		}
 	}
-}
-
-// merge takes over what the record says. replayed: this process has read a later one.
-func (c *call) merge(ctx context.Context, r *record, replayed bool) {
-	r.correctClock(time.Now())
-	for _, id := range r.RecentIDs {
-		c.recentIDs = remember(c.recentIDs, id)
-	}
-	// A login may have returned a token again whose revocation had failed.
-	if !replayed {
-		c.sharedDeadIDs = nil
-	}
-	for _, id := range r.DeadIDs {
-		c.sharedDeadIDs = remember(c.sharedDeadIDs, id)
-	}
-	c.doubtedID = r.DoubtedID
-	c.introspectionDeniedUntil = later(c.introspectionDeniedUntil, r.IntrospectionDeniedUntil)
-	c.lastRejectedCheck = later(c.lastRejectedCheck, r.LastRejectedCheck)
-	c.lastLoginInstead = later(c.lastLoginInstead, r.LastLoginInstead)
-	c.Logins.Lower(c.app.name, r.LoginsLeft, r.Written)
-	c.loginErr = backoff{}
-	version := func(id string) *appsecret.Version { return c.versionByID(ctx, id) }
-	if r.Failure != nil {
-		c.loginErr = r.Failure.restore(c.app.name, version)
-	}
-	if r.Token != nil && remaining(r.Token.ExpiresAt, time.Now()) > 0 {
-		c.adoptToken(r.Token, version(r.Token.VersionID))
-	}
-	if c.cached != nil && c.isDead(c.cached.id) {
-		c.cached = nil
-	}
-}
-
-// adoptToken caches another process's token.
-func (c *call) adoptToken(r *tokenRecord, version *appsecret.Version) {
-	if version == nil {
-		return // its credentials have no label any more
-	}
-	t, err := r.restore(c, version, c.secret)
-	if err != nil {
-		c.stats.notef("ignored the token in the token table: %v", err)
-		return
-	}
-	if c.isDead(t.id) {
-		return
-	}
-	// As after a login, a token of other credentials may have to be revoked. A revocation is of both tokens.
-	old, requested := c.cached, c.step == revoke
-	if old != nil && !c.isDead(old.id) &&
-		(old.versionID != t.versionID || requested && old.id != t.id) {
-		c.enqueue(pendingRevocation{cachedToken: old, requested: requested})
-	}
-	c.cached, c.stats.Adopted = t, true
-}
-
-// versionByID returns the version with the ID if it is AWSCURRENT or one that a login falls back to; otherwise nil.
-func (c *call) versionByID(ctx context.Context, id string) *appsecret.Version {
-	if id == c.secret.ID {
-		return c.secret
-	}
-	for _, label := range appsecret.FallbackLabels {
-		if version, err := c.read(ctx, label); err == nil && version.ID == id {
-			return version
-		}
-	}
-	return nil
 }
 
 func later(a, b time.Time) time.Time {

@@ -7,7 +7,8 @@
 //   - errors.go, backoff.go: errors for callers, and how long to wait after a failure
 //   - decide.go: a pure function of the state and a request, which returns the next action
 //   - secret.go, refresh.go, login.go, revoke.go: the actions, which call Secrets Manager and Salesforce
-//   - share.go, record.go: the actions' coordination with other processes, and what they share
+//   - share.go, lease.go: performs an action unless another process does so, if there is a token table
+//   - adopt.go, inherit.go, record.go: what processes take over from each other, and how it is stored
 //   - loop.go: runs the actions of each app, one at a time, until decide returns a response
 //   - vending.go: the exported API
 package vending
