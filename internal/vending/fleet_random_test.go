@@ -17,7 +17,7 @@ import (
 func TestFleetRandom(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(40)
-	if testing.Short() {
+	if sampled() {
 		seeds = 5
 	}
 	for seed := range seeds {

@@ -32,8 +32,8 @@ func TestFleetTableFaults(t *testing.T) {
 	} {
 		for _, operation := range []string{"", "GetItem", "UpdateItem"} {
 			for at := range 5 {
-				if testing.Short() && at%3 != 0 {
-					continue // -short tries a sample
+				if sampled() && at%3 != 0 {
+					continue
 				}
 				t.Run(fmt.Sprintf("%s, %s, after %d calls", name, operation, at), func(t *testing.T) {
 					runFleet(t, 3, options{}, func(t *testing.T, f fleet) {

@@ -125,13 +125,16 @@ func wantDocumented(t *testing.T, n int, without, with fleetCosts) {
 // raceDetector is whether this is a test with the race detector, which is slow, and limits the number of goroutines.
 var raceDetector bool
 
+// sampled reports whether a sweep tries a sample only.
+func sampled() bool { return testing.Short() || raceDetector }
+
 // TestFleetLogins shows what a token table saves: with it, a fleet of any size costs Salesforce what one process does.
 func TestFleetLogins(t *testing.T) { //nolint:tparallel // what the subtests measure is compared after them
 	t.Parallel()
 	for _, shared := range []bool{false, true} {
 		sizes := []int{1, 10, 100, 1000}
 		switch {
-		case testing.Short() || raceDetector:
+		case sampled():
 			sizes = sizes[:2]
 		case shared: // a thousand processes take a minute of two processors
 			sizes = sizes[:3]
