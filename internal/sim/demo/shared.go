@@ -24,9 +24,14 @@ func (d *demo) shareTokens(ctx context.Context) error {
 		processes, alone.cold, alone.changed); err != nil {
 		return err
 	}
-	shared, err := d.fleetLogins(ctx, true)
-	if err != nil {
-		return err
+	var shared fleetLogins
+	for range 3 { // a process that waits for the table for over 300 ms, on a machine that is busy, logs in alone
+		if shared, err = d.fleetLogins(ctx, true); err != nil {
+			return err
+		}
+		if shared.cold == 1 && shared.changed == 1 {
+			break
+		}
 	}
 	return d.check(shared.cold == 1 && shared.changed == 1,
 		"With SharedTokens they keep their token in DynamoDB, encrypted. %d processes log in once, and once more when the "+
