@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -38,11 +39,12 @@ func (c *call) readAhead(ctx context.Context) (adopt func()) {
 
 // adopt takes over what the entry says, if this process has not read it yet and it was made for AWSCURRENT.
 func (c *call) adopt(ctx context.Context, entry tokenstore.Entry) {
-	if entry.Version == "" || idOf(entry) == c.adoptedEntry {
+	id := idOf(entry)
+	if entry.Version == "" || id == c.adoptedEntry {
 		return
 	}
-	replayed := entry.Counter < c.adoptedEntry.counter
-	c.adoptedEntry = idOf(entry)
+	replayed := id.counter < c.adoptedEntry.counter
+	c.adoptedEntry = id
 	if entry.Version != c.secret.ID && c.currentChanged(ctx) { // this process may be the one that is behind
 		c.forgetFailure()
 	}
@@ -97,7 +99,7 @@ func (c *call) merge(ctx context.Context, r *record, replayed bool) {
 	c.lastLoginInstead = later(c.lastLoginInstead, r.LastLoginInstead)
 	c.Logins.Lower(c.app.name, r.LoginsLeft, r.Written)
 	c.loginErr = backoff{}
-	version := func(id string) *appsecret.Version { return c.versionByID(ctx, id) }
+	version := c.versionsByID(ctx)
 	if r.Failure != nil {
 		c.loginErr = r.Failure.restore(c.app.name, version)
 	}
@@ -131,15 +133,26 @@ func (c *call) adoptToken(r *tokenRecord, version *appsecret.Version) {
 	c.cached, c.stats.Adopted = t, true
 }
 
-// versionByID returns the version with the ID if it is AWSCURRENT or one that a login falls back to; otherwise nil.
-func (c *call) versionByID(ctx context.Context, id string) *appsecret.Version {
-	if id == c.secret.ID {
-		return c.secret
-	}
-	for _, label := range appsecret.FallbackLabels {
-		if version, err := c.read(ctx, label); err == nil && version.ID == id {
-			return version
+// versionsByID returns a function that returns the version with an ID if it is AWSCURRENT or one that a login falls
+// back to, and otherwise nil. It reads each label once at most.
+func (c *call) versionsByID(ctx context.Context) func(id string) *appsecret.Version {
+	fallbacks := sync.OnceValue(func() (versions []*appsecret.Version) {
+		for _, label := range appsecret.FallbackLabels {
+			if version, err := c.read(ctx, label); err == nil {
+				versions = append(versions, version)
+			}
 		}
+		return versions
+	})
+	return func(id string) *appsecret.Version {
+		if id == c.secret.ID {
+			return c.secret
+		}
+		for _, version := range fallbacks() {
+			if version.ID == id {
+				return version
+			}
+		}
+		return nil
 	}
-	return nil
 }

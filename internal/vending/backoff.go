@@ -66,14 +66,18 @@ func (b backoff) next(e *Error, err error, tried []*appsecret.Version, jitter fu
 	case refused != nil && refused.Kind == sfoauth.RateLimited:
 		next.retryAt = now.Add(rateLimit(err))
 	default:
-		wait := double(time.Second, 30*time.Second)
-		wait = time.Duration(float64(wait) * (1 + jitter()) / 2)
+		wait := spread(double(time.Second, 30*time.Second), jitter)
 		if refused != nil {
 			wait = max(wait, min(refused.RetryAfter, 5*time.Minute))
 		}
 		next.retryAt = now.Add(wait)
 	}
 	return next
+}
+
+// spread returns between half and all of the wait.
+func spread(wait time.Duration, jitter func() float64) time.Duration {
+	return time.Duration(float64(wait) * (1 + jitter()) / 2)
 }
 
 // rateLimit returns how long to send nothing after Salesforce has limited the requests. It is at least a second:

@@ -209,10 +209,3 @@ func (r *record) correctClock(now time.Time) {
 		}
 	}
 }
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}

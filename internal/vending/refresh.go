@@ -50,9 +50,6 @@ func (c *call) introspectCached(ctx context.Context) error {
 		}
 		return err
 	}
-	if t == nil {
-		c.noteDead(c.cached.id)
-	}
 	c.doubtedID, c.cached = "", t
 	if t.isFresh(time.Now()) {
 		c.obtained = t
@@ -85,9 +82,6 @@ func (c *call) introspectOnly(ctx context.Context) {
 	t, err := c.introspect(ctx, c.cached)
 	switch {
 	case err == nil:
-		if t == nil {
-			c.noteDead(c.cached.id)
-		}
 		c.cached, c.doubtedID = t, ""
 	case isRateLimited(err): // the next check is due when Salesforce allows it
 		c.doubtedID, c.lastRejectedCheck = c.cached.id, time.Now().Add(rateLimit(err)-rejectedCheckInterval)
@@ -112,6 +106,7 @@ func (c *call) introspect(ctx context.Context, t *cachedToken) (*cachedToken, er
 		return nil, err
 	}
 	if !result.Active {
+		c.noteDead(t.id)
 		return nil, nil
 	}
 	return c.confirmed(t, result.Expiry, begun), nil
@@ -153,7 +148,6 @@ func (c *call) introspectNew(ctx context.Context, t *cachedToken, seen bool) (*c
 	case err != nil:
 		return t, nil //nolint:nilerr // the login alone promises DefaultTokenTTL
 	case result == nil:
-		c.noteDead(t.id)
 		c.stats.Err = errDeadToken
 		return nil, errDeadToken
 	}

@@ -87,7 +87,7 @@ func (c *call) pause(ctx context.Context, wait time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(time.Duration(float64(wait) * (1 + c.Jitter()) / 2)):
+	case <-time.After(spread(wait, c.Jitter)):
 		return true
 	}
 }
