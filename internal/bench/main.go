@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/tokenstore"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -82,7 +83,7 @@ func run(ctx context.Context) error {
 		dir: dir, output: output, binaries: map[string]string{},
 		org:     sfoauthtest.New(sfoauthtest.Config{LoginsPerHour: 1 << 30}),
 		secrets: localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}),
-		tokens:  localaws.NewDynamoDB(localaws.DynamoDBConfig{Table: tableName, Key: "app"}),
+		tokens:  localaws.NewDynamoDB(localaws.DynamoDBConfig{Table: tableName, Key: tokenstore.Key}),
 	}
 	org, secrets, tokens := httptest.NewServer(b.org), httptest.NewServer(b.secrets), httptest.NewServer(b.tokens)
 	defer org.Close()

@@ -8,6 +8,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sftoken/sftoken/internal/tokenstore"
 )
 
 var sharingChecks = []check{
@@ -40,7 +42,7 @@ func (s *session) tokenTable(ctx context.Context) outcome {
 		return skipped("cannot describe " + s.TokenTable + ": " + shortError(err))
 	}
 	switch status := out.Table.TableStatus; {
-	case len(out.Table.KeySchema) != 1 || aws.ToString(out.Table.KeySchema[0].AttributeName) != "app":
+	case len(out.Table.KeySchema) != 1 || aws.ToString(out.Table.KeySchema[0].AttributeName) != tokenstore.Key:
 		return warning(s.TokenTable+" is not a token table: its key is not app", correct)
 	case status == types.TableStatusInaccessibleEncryptionCredentials:
 		return warning("DynamoDB may not use the key that encrypts "+s.TokenTable,

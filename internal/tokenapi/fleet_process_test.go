@@ -286,7 +286,7 @@ func motoTable(t *testing.T) (url string, kill func()) {
 		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
 	})
 	for range 600 { // a minute
-		if err = simtest.CreateTokenTable(t.Context(), client, simtest.TableName); err == nil {
+		if err = localaws.CreateTable(t.Context(), client, simtest.TableName, tokenstore.Key); err == nil {
 			return proxy.URL, kill
 		}
 		time.Sleep(100 * time.Millisecond)

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/internal/tokenstore"
 )
@@ -148,7 +149,7 @@ func TestConformanceOfMoto(t *testing.T) {
 	for _, c := range conformance {
 		t.Run(c.rule, func(t *testing.T) {
 			name := "tokens-" + rand.Text()
-			if err := simtest.CreateTokenTable(t.Context(), client, name); err != nil {
+			if err := localaws.CreateTable(t.Context(), client, name, tokenstore.Key); err != nil {
 				t.Fatal(err)
 			}
 			c.check(t, table{

@@ -51,17 +51,22 @@ func NewDynamoDB(config DynamoDBConfig) *DynamoDB {
 		config: config, emulator: minidyn.NewServer(), replaced: map[string]*tableResponse{}, calls: map[string]int{},
 		faults: faultQueues[TableFault]{}, released: make(chan struct{}),
 	}
-	_, err := d.client().CreateTable(context.Background(), &dynamodb.CreateTableInput{
-		TableName: &config.Table, BillingMode: types.BillingModePayPerRequest,
-		KeySchema: []types.KeySchemaElement{{AttributeName: &config.Key, KeyType: types.KeyTypeHash}},
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: &config.Key, AttributeType: types.ScalarAttributeTypeS},
-		},
-	})
-	if err != nil {
+	if err := CreateTable(context.Background(), d.client(), config.Table, config.Key); err != nil {
 		panic(fmt.Sprintf("localaws: the table cannot be created: %v", err))
 	}
 	return d
+}
+
+// CreateTable creates a table on demand, whose partition key is a string.
+func CreateTable(ctx context.Context, client *dynamodb.Client, name, key string) error {
+	_, err := client.CreateTable(ctx, &dynamodb.CreateTableInput{
+		TableName: &name, BillingMode: types.BillingModePayPerRequest,
+		KeySchema: []types.KeySchemaElement{{AttributeName: &key, KeyType: types.KeyTypeHash}},
+		AttributeDefinitions: []types.AttributeDefinition{
+			{AttributeName: &key, AttributeType: types.ScalarAttributeTypeS},
+		},
+	})
+	return err
 }
 
 // Calls returns the number of requests by operation.

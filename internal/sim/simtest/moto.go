@@ -1,17 +1,10 @@
 package simtest
 
 import (
-	"context"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"sync"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
-	"github.com/sftoken/sftoken/internal/tokenstore"
 )
 
 // OneAtATime returns a handler that passes requests on to the server at address, one after another. Where that does not
@@ -31,16 +24,4 @@ func OneAtATime(address string) http.Handler {
 		defer mu.Unlock()
 		proxy.ServeHTTP(w, r)
 	})
-}
-
-// CreateTokenTable creates a token table as the template does.
-func CreateTokenTable(ctx context.Context, client *dynamodb.Client, name string) error {
-	_, err := client.CreateTable(ctx, &dynamodb.CreateTableInput{
-		TableName: &name, BillingMode: types.BillingModePayPerRequest,
-		KeySchema: []types.KeySchemaElement{{AttributeName: aws.String(tokenstore.Key), KeyType: types.KeyTypeHash}},
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: aws.String(tokenstore.Key), AttributeType: types.ScalarAttributeTypeS},
-		},
-	})
-	return err
 }
