@@ -13,7 +13,7 @@ import (
 type Item struct {
 	// Counter is incremented by every write. It fences: a write succeeds only if no other write came before it.
 	Counter int64
-	// LeaseUntil is when the lease ends, by its holder's clock. Zero: nobody holds it.
+	// LeaseUntil is when the lease ends, by its holder's clock. Zero: no process holds it.
 	LeaseUntil time.Time
 	Entry
 }
