@@ -138,7 +138,7 @@ func compareNames(t *testing.T, what string, documented, written []string) {
 		*list = slices.Compact(*list)
 	}
 	if !slices.Equal(documented, written) {
-		t.Errorf("%s: docs/queries.md has\n%q\nthe code writes\n%q", what, documented, written)
+		t.Errorf("%s: the page has\n%q\nthe code\n%q", what, documented, written)
 	}
 }
 

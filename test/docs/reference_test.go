@@ -11,6 +11,7 @@ import (
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/rotation"
 	"github.com/sftoken/sftoken/internal/vending"
+	"github.com/sftoken/sftoken/pkg/sftoken"
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
@@ -136,6 +137,9 @@ var otherNames = []string{
 	"MISSING_AUTHENTICATION_TOKEN", "INVALID_SIGNATURE", "EXPIRED_TOKEN", "ACCESS_DENIED", "WAF_FILTERED",
 	"REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_4XX", "DEFAULT_5XX", "API_CONFIGURATION_ERROR", "INTEGRATION_FAILURE",
 	"INTEGRATION_TIMEOUT", "SFTOKEN_URL", "DELETE", "POST", "GET", "NONE", "KEY",
+	// Of the agent and its clients.
+	sftoken.AgentTokenVariable, sftoken.AgentTokenFileVariable, "SF_ACCESS_TOKEN", "HTTP_PROXY", "HTTPS_PROXY",
+	"NO_PROXY", "SIGTERM", "SIGKILL", "SO_PEERCRED",
 }
 
 // TestNames checks every name in capitals that stands in backticks.
