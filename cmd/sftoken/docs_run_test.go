@@ -22,8 +22,8 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// notRun matches blocks with commands that need AWS itself, or that CI runs elsewhere.
-var notRun = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go install|sftoken (?:demo|local))\b` +
+// notRun matches blocks with commands that need AWS itself, or that CI runs elsewhere: TestAgentPage runs agents.
+var notRun = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go install|sftoken (?:demo|local|serve))\b` +
 	`|\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
 
 // TestDocumentedCommandBlocks runs the shell commands of the README and the pages of docs/ in bash, as the owner of a
