@@ -16,7 +16,7 @@ import (
 )
 
 func newStatus(flags *secretFlags) *cobra.Command {
-	var asJSON bool
+	var out output
 	cmd := &cobra.Command{
 		Use:   "status APP",
 		Short: "Show the secret's versions, labels and rotation dates",
@@ -45,13 +45,13 @@ Labels:
 			if err != nil {
 				return err
 			}
-			if asJSON {
+			if out.isJSON() {
 				return printJSON(cmd, statusOf(secret))
 			}
 			return printStatus(cmd.OutOrStdout(), secret)
 		},
 	}
-	addJSONFlag(cmd, &asJSON)
+	out.add(cmd, formatTable, formatJSON)
 	return cmd
 }
 
@@ -105,11 +105,4 @@ func printStatus(w io.Writer, secret *appsecret.Secret) error {
 	}
 	_, err := io.WriteString(w, printable.Safe(text.String()))
 	return err
-}
-
-func formatTime(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.Local().Format("2006-01-02 15:04 MST")
 }

@@ -168,7 +168,7 @@ func (s *store) createSecret(ctx context.Context, value, token string) error {
 func (s *store) waitForResult(version string, timeout time.Duration) (label string, err error) {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), "waiting for the rotate function to try the credentials, which may take 10 minutes")
 	seen := false
-	err = poll(s.cmd.Context(), timeout, func(ctx context.Context) (bool, error) {
+	err = poll(s.cmd.Context(), timeout, s.app, func(ctx context.Context) (bool, error) {
 		secret, err := s.open(ctx)
 		if err != nil {
 			return false, err

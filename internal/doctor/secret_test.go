@@ -69,7 +69,7 @@ var secretSetups = []setup{
 	{name: "a misspelt field", change: stored(map[string]any{"AppID": "0xI", "appId": nil}),
 		cause: "value", found: "did you mean appId?", fix: "--replace", also: []string{"token"}},
 	{name: "a synonym of a field", change: stored(map[string]any{"principals": []string{"222222222222"}}),
-		cause: "characters", status: doctor.Warning, found: "do you mean allowedPrincipals", fix: "store it again"},
+		cause: "characters", status: doctor.Warning, found: "did you mean allowedPrincipals", fix: "store it again"},
 	{name: "an invisible character", change: with(func(_ *harness, value string) string {
 		return strings.Replace(value, `"consumerSecret":"`, `"consumerSecret":"\u200b`, 1)
 	}), cause: "characters", found: "invisible characters", fix: "from Setup again", also: []string{"login", "issued-by",
