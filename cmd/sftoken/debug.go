@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,15 +119,15 @@ func (l *debugLog) apiOptions() []func(*middleware.Stack) error {
 		started := time.Now()
 		out, metadata, err := next.HandleDeserialize(ctx, in)
 		if request, ok := in.Request.(*smithyhttp.Request); ok {
-			a := attempt{method: request.Method, err: err, took: time.Since(started)}
-			if response, ok := out.RawResponse.(*smithyhttp.Response); ok && response != nil {
+			a := attempt{method: cmp.Or(request.Method, http.MethodGet), err: err, took: time.Since(started)}
+			if response, ok := out.RawResponse.(*smithyhttp.Response); ok && response.StatusCode != 0 { // 0: there was none
 				a.response = response.Response
 			}
 			if service := awsmiddleware.GetServiceID(ctx); service != "" {
 				a.url = shownURL(request.URL)
 				a.operation = strings.ReplaceAll(service, " ", "") + "." + awsmiddleware.GetOperationName(ctx)
 			} else { // a container's credentials, whose path is secret: Amazon ECS Developer Guide, "Task IAM role"
-				a.url = shownURL(&url.URL{Scheme: request.URL.Scheme, Host: request.URL.Host, Path: "/…"})
+				a.url = request.URL.Scheme + "://" + request.URL.Host + "/…"
 			}
 			l.print(a)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
 )
@@ -8,8 +9,8 @@ import (
 // addGlobalFlags adds the flags that all commands have.
 func addGlobalFlags(root *cobra.Command) {
 	flags := root.PersistentFlags()
-	flags.String("profile", "", "`PROFILE` of the AWS configuration")
-	flags.String("region", "", "AWS `REGION`")
+	flags.String("profile", "", "AWS `PROFILE` (default $AWS_PROFILE)")
+	flags.String("region", "", "AWS `REGION` (default $AWS_REGION)")
 	flags.Bool("debug", false, "print each HTTP request to standard error")
 	for _, name := range []string{"profile", "region"} {
 		_ = root.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions) // fails only for unknown flags
@@ -31,7 +32,8 @@ func awsOptions(cmd *cobra.Command) []func(*config.LoadOptions) error {
 		options = append(options, config.WithRegion(region))
 	}
 	if log := debugLogOf(cmd.Context()); log != nil {
-		options = append(options, config.WithAPIOptions(log.apiOptions()))
+		client := awshttp.NewBuildableClient() // in place of none, so that configLoader can replace it
+		options = append(options, config.WithAPIOptions(log.apiOptions()), config.WithHTTPClient(client))
 	}
 	return options
 }
