@@ -113,7 +113,7 @@ func printApps(t *terminal, apps []status, now time.Time) {
 		case n == 0:
 			t.line(head.String() + "LABELS")
 		case !apps[n-1].Deleted.IsZero():
-			t.line(head.String() + "to be deleted on " + formatTime(apps[n-1].Deleted))
+			t.line(head.String() + "to be deleted in " + formatSpan(apps[n-1].Deleted.Sub(now)))
 		default:
 			t.labels(head.String(), indent, apps[n-1].otherLabels())
 		}

@@ -27,7 +27,7 @@ func TestUsageErrors(t *testing.T) {
 		"secret nonsense":            "nonsense",
 		"completion nonsense":        "nonsense",
 		"help nonsense":              `unknown command "nonsense"`,
-		"help sercet":                "hint: did you mean secret?",
+		"help sercet":                "hint: did you mean serve or secret?",
 		"help secret nonsense":       "hint: see `sftoken secret --help`",
 		"help get crm":               `unknown command "crm"`,
 		"secret help nonsense":       `unknown command "help"`,
