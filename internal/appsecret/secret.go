@@ -22,6 +22,7 @@ type Client interface {
 	UpdateSecretVersionStage(
 		context.Context, *sm.UpdateSecretVersionStageInput, ...func(*sm.Options),
 	) (*sm.UpdateSecretVersionStageOutput, error)
+	TagResource(context.Context, *sm.TagResourceInput, ...func(*sm.Options)) (*sm.TagResourceOutput, error)
 }
 
 // Secret is one app's secret as DescribeSecret or ListSecrets returned it. It follows no later change, not even one made through it:
