@@ -107,7 +107,11 @@ func printApps(t *terminal, apps []status, now time.Time) {
 				head.WriteString(text + "\n" + strings.Repeat(" ", widths[i]))
 				continue
 			}
-			head.WriteString(t.color(text, colorOf(text)) + strings.Repeat(" ", widths[i]-len(text)))
+			color := plain
+			if i > 0 {
+				color = colorOf(text)
+			}
+			head.WriteString(t.color(text, color) + strings.Repeat(" ", widths[i]-len(text)))
 		}
 		switch {
 		case n == 0:

@@ -80,17 +80,3 @@ func Dates(ctx context.Context, client sm.ListSecretVersionIdsAPIClient, arn str
 	}
 	return dates, nil
 }
-
-// CheckedTag is the key of the tag with the result of the last daily check: "<RFC 3339> ok" or "<RFC 3339> failed".
-const CheckedTag = "sftoken:checked"
-
-// Checked returns when the rotate function last checked the app, and whether the check succeeded. The time is zero if
-// there is no such tag.
-func (s *Secret) Checked() (at time.Time, ok bool) {
-	when, result, _ := strings.Cut(s.Tags[CheckedTag], " ")
-	at, err := time.Parse(time.RFC3339, when)
-	if err != nil {
-		return time.Time{}, false
-	}
-	return at, result == "ok"
-}
