@@ -19,10 +19,9 @@ import (
 	"github.com/sftoken/sftoken/internal/printable"
 )
 
-// configLoader returns a function that finds the AWS configuration as the AWS CLI does, with the profile, region and log
-// of the global flags. If the profile requires an
-// MFA code, it prompts for one, after calling beforePrompt, which may be nil. The SDK's log is off: its errors say
-// the same.
+// configLoader returns a function that finds the AWS configuration as the AWS CLI does, with the global flags. If the
+// profile requires an MFA code, it prompts for one, after calling beforePrompt, which may be nil. The SDK's log is off:
+// its errors say the same.
 func configLoader(cmd *cobra.Command, beforePrompt func()) func(context.Context) (aws.Config, error) {
 	return func(ctx context.Context) (aws.Config, error) {
 		withMFA := config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {

@@ -127,9 +127,10 @@ func TestDebugHidesPathOfContainerCredentials(t *testing.T) {
 func TestShownURL(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
-		"https://anna:secret@example.com/a%2Fb?q=secret#secret":      "https://example.com/a%2Fb",
-		"https://example.com/tokens/crm?rejected=0123456789abcdef&x": "https://example.com/tokens/crm?rejected=0123456789abcdef",
-		"https://example.com/tokens/crm?rejected=00Dxx!AQ.token":     "https://example.com/tokens/crm",
+		"https://anna:secret@example.com/a%2Fb?q=secret#secret": "https://example.com/a%2Fb",
+		"https://example.com/tokens/crm?rejected=0123456789abcdef&x": "https://example.com/tokens/crm" +
+			"?rejected=0123456789abcdef",
+		"https://example.com/tokens/crm?rejected=00Dxx!AQ.token": "https://example.com/tokens/crm",
 	} {
 		u, err := url.Parse(given)
 		must(t, err)

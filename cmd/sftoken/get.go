@@ -54,7 +54,8 @@ func (f *apiFlags) config(cmd *cobra.Command) (aws.Config, error) {
 	}
 	cfg, err := awsConfig(cmd)
 	if err == nil && cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" && !sftoken.UsesAgent(f.address()) {
-		err = withHint(usagef("no region: the API's address does not name it"), "pass --region or set AWS_REGION: the API's region")
+		err = withHint(usagef("no region: the API's address does not name it"),
+			"pass --region or set AWS_REGION: the API's region")
 	}
 	return cfg, err
 }

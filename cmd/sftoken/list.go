@@ -84,44 +84,48 @@ const maxAppColumn = 20
 
 // printApps prints the table of the apps.
 func printApps(t *terminal, apps []status, now time.Time) {
-	rows := [][]string{{"APP", "AGE", "ROTATED", "NEXT", "CHECK"}}
-	for _, app := range apps {
-		rows = append(rows, app.cells(now))
-	}
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, text := range row {
+	header := []string{"APP", "AGE", "ROTATED", "NEXT", "CHECK"}
+	widths, indent := make([]int, len(header)), 0
+	measure := func(cells []string) {
+		for i, text := range cells {
 			if i > 0 || len(text) <= maxAppColumn {
 				widths[i] = max(widths[i], len(text)+len("  "))
 			}
 		}
 	}
-	indent := 0 // of the labels
+	measure(header)
+	for _, app := range apps {
+		measure(app.cells(now))
+	}
 	for _, width := range widths {
 		indent += width
 	}
-	for n, row := range rows {
-		var head strings.Builder
-		for i, text := range row {
-			if len(text) > widths[i] {
-				head.WriteString(text + "\n" + strings.Repeat(" ", widths[i]))
-				continue
-			}
-			color := plain
-			if i > 0 {
-				color = colorOf(text)
-			}
-			head.WriteString(t.color(text, color) + strings.Repeat(" ", widths[i]-len(text)))
-		}
-		switch {
-		case n == 0:
-			t.line(head.String() + "LABELS")
-		case !apps[n-1].Deleted.IsZero():
-			t.line(head.String() + "to be deleted in " + formatSpan(apps[n-1].Deleted.Sub(now)))
-		default:
-			t.labels(head.String(), indent, apps[n-1].otherLabels())
+	t.line(t.row(header, widths) + "LABELS")
+	for _, app := range apps {
+		row := t.row(app.cells(now), widths)
+		if app.Deleted.IsZero() {
+			t.labels(row, indent, app.otherLabels())
+		} else {
+			t.line(row + "to be deleted in " + formatSpan(app.Deleted.Sub(now)))
 		}
 	}
+}
+
+// row returns the cells in columns of these widths. A first cell that is too long has a line for itself.
+func (t *terminal) row(cells []string, widths []int) string {
+	var row strings.Builder
+	for i, text := range cells {
+		padding := strings.Repeat(" ", max(0, widths[i]-len(text)))
+		switch {
+		case i > 0:
+			row.WriteString(t.color(text, colorOf(text)) + padding)
+		case len(text) > widths[0]:
+			row.WriteString(text + "\n" + strings.Repeat(" ", widths[0]))
+		default:
+			row.WriteString(text + padding)
+		}
+	}
+	return row.String()
 }
 
 // line writes a line without white space at its end.

@@ -17,7 +17,8 @@ func TestUserMessageHidesSessionToken(t *testing.T) {
 	err := errors.New("operation error STS: GetCallerIdentity, api error SignatureDoesNotMatch: The request " +
 		"signature we calculated does not match the signature you provided." +
 		"\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:the-token\n'")
-	if text := userMessage(err, subject{}); strings.Contains(text, "the-token") || !strings.HasSuffix(text, "you provided.") {
+	text := userMessage(err, subject{})
+	if strings.Contains(text, "the-token") || !strings.HasSuffix(text, "you provided.") {
 		t.Errorf("%q", text)
 	}
 }

@@ -37,7 +37,7 @@ func secretSections() sections {
 func (f *secretFlags) client(cmd *cobra.Command) (*secretsmanager.Client, aws.Config, error) {
 	cfg, err := awsConfig(cmd)
 	if err == nil && cfg.Region == "" {
-		err = withHint(usagef("no region"), "pass --region, or set AWS_REGION or the region of the profile, to the API's region")
+		err = withHint(usagef("no region"), "pass --region or set AWS_REGION: the API's region")
 	}
 	if err != nil {
 		return nil, cfg, err

@@ -245,7 +245,8 @@ func TestRotateAbandonedForAPerson(t *testing.T) {
 		r := v.rotation()
 		begun := time.Now()
 		if err := r.rotate(v.T.Context()); err == nil ||
-			!strings.Contains(userMessage(err, subject{}), "rotation is not switched on for the secret\nhint: set RotationSchedule") {
+			!strings.Contains(userMessage(err, subject{}),
+				"rotation is not switched on for the secret\nhint: set RotationSchedule") {
 			v.T.Errorf("without a rotation: %v", err)
 		}
 		v.switchOnRotation()

@@ -42,7 +42,8 @@ func TestList(t *testing.T) {
 		names = append(names, fmt.Sprintf("sftoken/app-%03d", i))
 	}
 	client := newSecretsManager(t, names...)
-	if _, err := client.DeleteSecret(t.Context(), &sm.DeleteSecretInput{SecretId: aws.String("sftoken/app-007")}); err != nil {
+	deleted := &sm.DeleteSecretInput{SecretId: aws.String("sftoken/app-007")}
+	if _, err := client.DeleteSecret(t.Context(), deleted); err != nil {
 		t.Fatal(err)
 	}
 	at := time.Date(2026, 7, 1, 5, 0, 0, 0, time.UTC)
@@ -69,7 +70,8 @@ func TestList(t *testing.T) {
 	if checked, ok := secrets[2].Checked(); !checked.IsZero() || ok {
 		t.Errorf("checked %s without a tag: %t", checked, ok)
 	}
-	if secrets, err := appsecret.List(t.Context(), client, ""); err != nil || len(secrets) != 1 || secrets[0].App != "crm" {
+	secrets, err = appsecret.List(t.Context(), client, "")
+	if err != nil || len(secrets) != 1 || secrets[0].App != "crm" {
 		t.Errorf("without a prefix: %d secrets: %v", len(secrets), err)
 	}
 }

@@ -25,8 +25,8 @@ type Client interface {
 	TagResource(context.Context, *sm.TagResourceInput, ...func(*sm.Options)) (*sm.TagResourceOutput, error)
 }
 
-// Secret is one app's secret as DescribeSecret or ListSecrets returned it. It follows no later change, not even one made through it:
-// see Reopen.
+// Secret is one app's secret as DescribeSecret or ListSecrets returned it. It follows no later change, not even one
+// made through it: see Reopen.
 type Secret struct {
 	client Client
 
