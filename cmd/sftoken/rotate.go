@@ -129,7 +129,7 @@ func (r *rotation) run(ctx context.Context, cmd *cobra.Command, flags *rotateFla
 	} else if err := checkRotatable(ctx, r.secret, false); err != nil {
 		return err
 	}
-	fmt.Fprintln(r.progress, "rotating", r.target)
+	r.target.print(r.progress, "rotating")
 	switch {
 	case flags.compromised:
 		return r.rotateCompromised(ctx)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -87,6 +88,11 @@ func (t target) String() string {
 		text += " (" + t.ARN + ")"
 	}
 	return text
+}
+
+// print prints what is about to be done to the secret.
+func (t target) print(w io.Writer, doing string) {
+	newTerminal(w).column(doing+" ", len(doing)+1, t.String())
 }
 
 func isNotFound(err error) bool {
