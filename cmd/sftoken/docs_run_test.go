@@ -151,8 +151,8 @@ func TestReadmeGo(t *testing.T) {
 	t.Error("the README has no Go")
 }
 
-// TestHelpExamples runs the examples of the help in bash, as the owner of a local stack. It only parses those that need a
-// terminal, another program or another app.
+// TestHelpExamples runs the examples of the help in bash, as the owner of a local stack. It only parses those that need
+// a terminal, another program or another app.
 func TestHelpExamples(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"bash", "curl", "jq"} {
