@@ -38,7 +38,9 @@ These credentials are never rotated, because the new ones would be lost with
 this process. The AWS keys are random in each run, and only requests to
 localhost are accepted: no other user of this machine and no web page can read
 the secrets. Without --secrets the keys are always the same, because they give
-access to a simulated org only.`,
+access to a simulated org only.
+
+With -o json it prints the addresses and keys as one JSON object.`,
 		Example: `  sftoken local
   sftoken local --env SECRET_TTL=10s
   sftoken local --shared-tokens
