@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -84,7 +85,8 @@ func TestDebugShowsEachAttempt(t *testing.T) {
 }
 
 func TestDebugShowsTransportErrors(t *testing.T) {
-	serveAPI(t, func(w http.ResponseWriter, _ *http.Request) {
+	serveAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err == nil {
 			fmt.Fprint(conn, "Authorization: "+secretText+"\r\n\r\n")
@@ -98,7 +100,7 @@ func TestDebugShowsTransportErrors(t *testing.T) {
 	_, stderr, _ = command(t, "", "secret", "status", "crm", "--debug")
 	stderr, _, _ = strings.Cut(stderr, "error: ") // quotes the response, as the SDK does
 	debugLines(t, stderr, `POST http://127\.0\.0\.1:\d+/ SecretsManager\.DescribeSecret`+failed,
-		`POST http://127\.0\.0\.1:\d+/ SecretsManager\.DescribeSecret failed after \d+m?s: .+`)
+		`POST http://127\.0\.0\.1:\d+/ SecretsManager\.DescribeSecret`+failed)
 	_, stderr, _ = command(t, "", "get", "crm", "--debug", "--timeout", "400ms", "--url", "http://127.0.0.1:1/v1")
 	debugLines(t, stderr, `GET http://127\.0\.0\.1:1/v1/tokens/crm failed after \d+m?s: dial tcp .*: connection refused`)
 }
