@@ -161,8 +161,8 @@ func TestHelpExamples(t *testing.T) {
 		}
 	}
 	r := &blockRunner{newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=0s"), t.TempDir()}
-	notRun := regexp.MustCompile(`<id>|\bvault\b|python|--admin-app|--denied-app|curl .*--unix-socket|sftoken (?:demo|local|serve)|` +
-		`--compromised --url`)
+	notRun := regexp.MustCompile(`<id>|\bvault\b|python|--admin-app|--denied-app|curl .*--unix-socket|` +
+		`sftoken (?:demo|local|serve)|--compromised --url`)
 	ran := 0
 	everyCommand(func(cmd *cobra.Command, words []string) {
 		example := strings.ReplaceAll(cmd.Example, "\\\n", " ")
