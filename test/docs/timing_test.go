@@ -62,7 +62,7 @@ func TestTiming(t *testing.T) {
 func TestAgentTiming(t *testing.T) {
 	want := map[string]time.Duration{ // by the beginning of a row
 		"a token is replaced":                  durationOf(t, "pkg/sftoken", "expiryMargin"),
-		"a client waits for the replacement":   durationOf(t, "pkg/sftoken", "refreshPatience"),
+		"the client whose request starts":      durationOf(t, "pkg/sftoken", "refreshPatience"),
 		"`rejected=` with a token":             5 * time.Second,
 		"an error is returned":                 durationOf(t, "internal/agent", "failurePause"),
 		"a request for a token ends":           durationOf(t, "internal/agent", "fetchTimeout"),
