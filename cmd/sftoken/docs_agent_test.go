@@ -22,7 +22,10 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-const agentPage = "../../docs/agent.md"
+const (
+	agentPage = "../../docs/agent.md"
+	runsAgent = "sftoken serve " // the beginning of a block that runs until Ctrl-C
+)
 
 // TestAgentPage runs the shell commands of docs/agent.md in order: the agents as the owner of a local stack, in the
 // background, and their clients without AWS credentials. What a block exports holds for those that follow.
@@ -40,7 +43,7 @@ func TestAgentPage(t *testing.T) {
 			continue
 		}
 		ran++
-		if strings.HasPrefix(b.Text, "sftoken serve ") {
+		if strings.HasPrefix(b.Text, runsAgent) {
 			p.serve(t, b)
 			continue
 		}
