@@ -72,17 +72,23 @@ func requirePositiveTimeout(d time.Duration) error {
 	return nil
 }
 
-// call calls the API with a source of the app's tokens, within the timeout.
-func (f *apiFlags) call(cmd *cobra.Command, app string, do func(context.Context, *sftoken.TokenSource) error) error {
+// config checks the flags and returns the AWS configuration that signs calls to the API.
+func (f *apiFlags) config(cmd *cobra.Command) (aws.Config, error) {
 	if err := f.check(); err != nil {
-		return err
+		return aws.Config{}, err
 	}
 	cfg, err := awsConfig(cmd)
+	if err == nil && cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" {
+		err = withHint(usagef("no region: the API's address does not name it"), "set AWS_REGION to the API's region")
+	}
+	return cfg, err
+}
+
+// call calls the API with a source of the app's tokens, within the timeout.
+func (f *apiFlags) call(cmd *cobra.Command, app string, do func(context.Context, *sftoken.TokenSource) error) error {
+	cfg, err := f.config(cmd)
 	if err != nil {
 		return err
-	}
-	if cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" {
-		return withHint(usagef("no region: the API's address does not name it"), "set AWS_REGION to the API's region")
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
 	defer cancel()

@@ -53,6 +53,7 @@ const (
 	deniedHelp = "denied by IAM or by allowedPrincipals, or no such app"
 	retryHelp  = "temporary failure: try again later"
 	configHelp = "the app is misconfigured: run sftoken doctor"
+	openHelp   = "a request that must be refused was not (sftoken probe)"
 )
 
 // sections are the texts of a command's additional sections of help.

@@ -58,7 +58,10 @@ problem.`,
   sftoken exec crm -- python report.py`,
 		Annotations: environment("SFTOKEN_URL", "URL of the API: the deployment's output ApiUrl",
 			"SECRET_PREFIX", "precedes an app's name in the name of its secret",
-			awsVariables, awsMeaning).exits(map[int]string{0: "done", 1: "failed", 3: deniedHelp, 4: retryHelp, 5: configHelp}),
+			awsVariables, awsMeaning).exits(map[int]string{
+			0: "done", exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
+			exitOpen: openHelp,
+		}),
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -73,7 +76,7 @@ problem.`,
 	root.SetCompletionCommandGroupID(localGroup)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		newGet(), newExec(), newRevoke(), newDoctor(), newSecret(), newRotate(), newLocal(), newDemo(), newVersion())
+		newGet(), newExec(), newRevoke(), newDoctor(), newProbe(), newSecret(), newRotate(), newLocal(), newDemo(), newVersion())
 	return root
 }
 

@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"sync"
@@ -36,11 +37,11 @@ const (
 
 // Config configures a probe. URL and App are required.
 type Config struct {
-	AWS       aws.Config // signs the calls
-	URL       string     // of the API
-	App       string     // that the caller may use
-	DeniedApp string     // that the caller may not use, and that need not exist; empty: not checked
-	Transport http.RoundTripper
+	AWS       aws.Config        // signs the calls
+	URL       string            // of the API
+	App       string            // that the caller may use
+	DeniedApp string            // that the caller may not use, and that need not exist; empty: not checked
+	Transport http.RoundTripper // nil: http.DefaultTransport
 	UserAgent string
 	Timeout   time.Duration // of each call, with its retries
 }
@@ -104,7 +105,7 @@ func (c Config) call(ctx context.Context, check Check) Result {
 	if check == Denied {
 		app = c.DeniedApp
 	}
-	observer := &observer{base: c.Transport, userAgent: c.UserAgent, unsigned: check == Unsigned}
+	observer := &observer{base: cmp.Or(c.Transport, http.DefaultTransport), userAgent: c.UserAgent, unsigned: check == Unsigned}
 	source := sftoken.NewTokenSource(c.AWS, c.URL, app, sftoken.WithHTTPClient(&http.Client{Transport: observer}))
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()

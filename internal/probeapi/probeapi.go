@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -63,7 +62,7 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	log.Info("started", "api_url", url, "app", app, "denied_app", denied)
 	return &handler{
 		probe: probe.Config{
-			AWS: cfg, URL: url, App: app, DeniedApp: denied, Transport: http.DefaultTransport,
+			AWS: cfg, URL: url, App: app, DeniedApp: denied,
 			UserAgent: "sftoken-probe/" + version, Timeout: timeout,
 		},
 		log: log,
