@@ -37,6 +37,9 @@ func check(t *testing.T, c probe.Config, want string, secrets ...string) probe.R
 	got := string(report.Outcome) + ":"
 	for _, result := range report.Checks {
 		got += " " + string(result.Outcome)
+		if took := time.Duration(result.DurationMS) * time.Millisecond; took > c.Timeout+5*time.Second {
+			t.Errorf("%s took %s", result.Check, took)
+		}
 	}
 	if got != want {
 		t.Errorf("got %s, want %s\n%+v", got, want, report.Checks)
