@@ -10,6 +10,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/probe"
+	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 func newProbe() *cobra.Command {
@@ -51,9 +52,15 @@ With --json it prints
 			case deniedApp == args[0]:
 				return usagef("--denied-app %s is the app that must get a token", deniedApp)
 			}
+			if err := requirePositiveTimeout(flags.timeout); err != nil {
+				return err
+			}
 			cfg, err := flags.config(cmd)
 			if err != nil {
 				return err
+			}
+			if sftoken.UsesAgent(flags.address()) {
+				return withHint(usagef("the address is that of an agent, not of the API"), "pass --url: the deployment's output ApiUrl")
 			}
 			progress := newProgress(cmd.ErrOrStderr())
 			progress.start("waiting for the API")

@@ -5,20 +5,18 @@ import (
 	"sync/atomic"
 )
 
-// observer sends the requests of one call with the probe's user agent. It notes the status of the last response, since
-// a TokenSource does not tell that of a response that is no error and has no token.
+// observer sends the requests of one call. It notes the status of the last response: a TokenSource does not return that
+// of a 200 without a token.
 type observer struct {
-	base      http.RoundTripper
-	userAgent string
-	unsigned  bool // remove the signature
-	status    atomic.Int64
+	base     http.RoundTripper
+	unsigned bool // remove the signature
+	status   atomic.Int64
 }
 
 // RoundTrip implements http.RoundTripper.
 func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("User-Agent", o.userAgent) // which a signature does not cover
 	if o.unsigned {
+		r = r.Clone(r.Context())
 		for _, name := range []string{"Authorization", "X-Amz-Date", "X-Amz-Security-Token"} {
 			r.Header.Del(name)
 		}

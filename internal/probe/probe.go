@@ -105,8 +105,9 @@ func (c Config) call(ctx context.Context, check Check) Result {
 	if check == Denied {
 		app = c.DeniedApp
 	}
-	observer := &observer{base: cmp.Or(c.Transport, http.DefaultTransport), userAgent: c.UserAgent, unsigned: check == Unsigned}
-	source := sftoken.NewTokenSource(c.AWS, c.URL, app, sftoken.WithHTTPClient(&http.Client{Transport: observer}))
+	observer := &observer{base: cmp.Or(c.Transport, http.DefaultTransport), unsigned: check == Unsigned}
+	source := sftoken.NewTokenSource(c.AWS, c.URL, app, sftoken.WithHTTPClient(&http.Client{Transport: observer}),
+		sftoken.WithUserAgent(c.UserAgent))
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	begun := time.Now()
