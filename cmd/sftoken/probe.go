@@ -60,7 +60,7 @@ With --json it prints
 				return err
 			}
 			if sftoken.UsesAgent(flags.address()) {
-				return withHint(usagef("the address is that of an agent, not of the API"), "pass --url: the deployment's output ApiUrl")
+				return withHint(usagef("the address is that of an agent"), "pass --url: the deployment's output ApiUrl")
 			}
 			progress := newProgress(cmd.ErrOrStderr())
 			progress.start("waiting for the API")

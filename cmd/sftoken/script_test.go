@@ -61,7 +61,9 @@ func stackOf(ts *testscript.TestScript) *testStack { return ts.Value("stack").(*
 
 // scriptAs sets who runs the commands that follow: as owner|billing|stranger|probe.
 func scriptAs(ts *testscript.TestScript, _ bool, args []string) {
-	keys := map[string]localaws.Principal{"owner": ownerKey, "billing": billingKey, "stranger": strangerKey, "probe": probeKey}
+	keys := map[string]localaws.Principal{
+		"owner": ownerKey, "billing": billingKey, "stranger": strangerKey, "probe": probeKey,
+	}
 	for name, value := range stackOf(ts).env(keys[args[0]]) {
 		ts.Setenv(name, value)
 	}

@@ -52,8 +52,8 @@ func ifMatches(form *regexp.Regexp, text string) string {
 	return text
 }
 
-// judgeRefused judges a call that must be refused. API Gateway passes no request on that it refuses, so every response of
-// the token function shows that a request was let through. The exception is the app's own allowedPrincipals.
+// judgeRefused judges a call that must be refused. API Gateway passes no request on that it refuses, so every response
+// of the token function shows that a request was let through. The exception is the app's own allowedPrincipals.
 func judgeRefused(result Result, failed *sftoken.Error, err error) (outcome Outcome, observed string) {
 	observed = result.Observed
 	switch {

@@ -1,5 +1,5 @@
 // Package probe checks a deployed API from outside: with a call that must get a token, and with calls that must be
-// refused. It reports what it observed and never passes on a token. Exit codes, logs and alarms are left to its callers.
+// refused. It reports what it observed, without tokens. Exit codes, logs and alarms are left to its callers.
 package probe
 
 import (

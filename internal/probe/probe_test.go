@@ -3,6 +3,7 @@ package probe_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -34,14 +35,14 @@ func config(url string, by localaws.Principal) probe.Config {
 func check(t *testing.T, c probe.Config, want string, secrets ...string) probe.Report {
 	t.Helper()
 	report := probe.Run(t.Context(), c)
-	got := string(report.Outcome) + ":"
+	var outcomes []string
 	for _, result := range report.Checks {
-		got += " " + string(result.Outcome)
+		outcomes = append(outcomes, string(result.Outcome))
 		if took := time.Duration(result.DurationMS) * time.Millisecond; took > c.Timeout+5*time.Second {
 			t.Errorf("%s took %s", result.Check, took)
 		}
 	}
-	if got != want {
+	if got := string(report.Outcome) + ": " + strings.Join(outcomes, ","); got != want {
 		t.Errorf("got %s, want %s\n%+v", got, want, report.Checks)
 	}
 	text, err := json.Marshal(report)
@@ -66,8 +67,8 @@ func TestRun(t *testing.T) {
 	t.Cleanup(s.Close)
 	c := config(s.URL, s.Keys.Probe)
 
-	report := check(t, c, "ok: ok ok ok", s.Org.Secrets()...)
-	if r := report.Checks[0]; len(r.TokenID) != 16 || r.Cache != "miss" || r.Status != 200 || r.DurationMS <= 0 || r.Err != nil {
+	report := check(t, c, "ok: ok,ok,ok", s.Org.Secrets()...)
+	if r := report.Checks[0]; len(r.TokenID) != 16 || r.Cache != "miss" || r.Status != 200 || r.Err != nil {
 		t.Errorf("allowed: %+v", r)
 	}
 	for i, want := range []string{"HTTP 403: API Gateway refuses it", "HTTP 403: IAM refuses it"} {
@@ -78,31 +79,33 @@ func TestRun(t *testing.T) {
 
 	// IAM lets the caller through to an app that does not exist.
 	wide := config(s.URL, s.Keys.Billing)
-	if r := check(t, wide, "not_refused: ok ok not_refused").Checks[2]; r.Code != "unknown_app" || r.Status != 404 || r.RequestID == "" {
+	r := check(t, wide, "not_refused: ok,ok,not_refused").Checks[2]
+	if r.Code != "unknown_app" || r.Status != 404 || r.RequestID == "" {
 		t.Errorf("denied: %+v", r)
 	}
 	// IAM lets the caller through to an app that exists.
 	other := config(s.URL, s.Keys.Billing)
 	other.App, other.DeniedApp = "nosuch", "crm"
-	check(t, other, "not_refused: failed ok not_refused", s.Org.Secrets()...)
+	check(t, other, "not_refused: failed,ok,not_refused", s.Org.Secrets()...)
 	// IAM lets the caller through, and the app's own list does not.
 	listed := config(s.URL, s.Keys.Stranger)
 	listed.DeniedApp = "crm"
-	if r := check(t, listed, "failed: failed ok ok").Checks[2]; !strings.HasSuffix(r.Observed, "allowedPrincipals refuses it") {
+	r = check(t, listed, "failed: failed,ok,ok").Checks[2]
+	if !strings.HasSuffix(r.Observed, "allowedPrincipals refuses it") {
 		t.Errorf("denied: %s", r.Observed)
 	}
 	// Without an app that must be denied there are two calls.
 	alone := config(s.URL, s.Keys.Probe)
 	alone.DeniedApp = ""
-	check(t, alone, "ok: ok ok")
+	check(t, alone, "ok: ok,ok")
 
 	// Keys that AWS does not know show nothing about the denied app.
 	unknown := s.Keys.Probe
 	unknown.AccessKeyID = "ASIAUNKNOWN"
-	check(t, config(s.URL, unknown), "failed: failed ok unchecked")
+	check(t, config(s.URL, unknown), "failed: failed,ok,unchecked")
 	// Credentials that cannot be had.
 	none := config(s.URL, localaws.Principal{})
-	check(t, none, "failed: failed unchecked unchecked")
+	check(t, none, "failed: failed,unchecked,unchecked")
 
 	// Salesforce is down. IAM's decisions do not depend on it.
 	s.Org.RevokeAll()
@@ -129,38 +132,46 @@ func TestResponses(t *testing.T) {
 			fmt.Fprint(w, body)
 		}
 	}
-	gateway := []string{"X-Amzn-Requestid", "0b5ccf60"}
-	token := `{"access_token":"` + secret + `","token_id":"` + secret + `","instance_url":"https://x","expires_in":60}`
-	function := func(code string) string {
-		return `{"error":"` + code + `","error_description":"` + secret + `","request_id":"` + secret + `"}`
+	// gateway is a response of API Gateway, function one of the token function behind it.
+	gateway := func(status int, message string) http.HandlerFunc {
+		return respond(status, `{"message":"`+message+`"}`, "X-Amzn-Requestid", "0b5ccf60")
 	}
-	const lost = "failed: failed unchecked unchecked"
+	function := func(status int, code string) http.HandlerFunc {
+		body := `{"error":"` + code + `","error_description":"` + secret + `","request_id":"` + secret + `"}`
+		return respond(status, body, "X-Amzn-Requestid", "0b5ccf60")
+	}
+	token := `{"access_token":"` + secret + `","token_id":"` + secret + `","instance_url":"https://x","expires_in":60}`
+	proxy := `{"error":"blocked","error_description":"not authorized to perform"}`
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	const lost, admitted = "failed: failed,unchecked,unchecked", "not_refused: failed,not_refused,not_refused"
 	for name, c := range map[string]struct {
 		api  http.HandlerFunc
 		want string
 	}{
-		"no authorization":          {respond(200, token, "X-Token-Cache", secret), "not_refused: ok not_refused not_refused"},
-		"another 200":               {respond(200, "<html>"+secret), "not_refused: failed not_refused not_refused"},
-		"204":                       {respond(204, ""), "not_refused: failed not_refused not_refused"},
-		"a 200 cut short":           {respond(200, token, "Content-Length", "5000"), "not_refused: failed not_refused not_refused"},
-		"no identity":               {respond(403, function("access_denied"), gateway...), "not_refused: failed not_refused ok"},
-		"app misconfigured":         {respond(502, function("app_misconfigured"), gateway...), "not_refused: failed not_refused not_refused"},
-		"invalid request":           {respond(400, function("invalid_request"), gateway...), "not_refused: failed not_refused not_refused"},
-		"code that is a token":      {respond(404, function(secret), gateway...), "not_refused: failed not_refused not_refused"},
-		"explicit deny":             {respond(403, `{"Message":"User: a is not authorized to perform: b with an explicit deny"}`, gateway...), "failed: failed ok ok"},
-		"Forbidden":                 {respond(403, `{"message":"Forbidden"}`, gateway...), "failed: failed ok unchecked"},
-		"message that is a token":   {respond(403, `{"message":"`+secret+`"}`, gateway...), "failed: failed ok unchecked"},
+		"no authorization":     {respond(200, token, "X-Token-Cache", secret), "not_refused: ok,not_refused,not_refused"},
+		"another 200":          {respond(200, "<html>"+secret), admitted},
+		"204":                  {respond(204, ""), admitted},
+		"a 200 cut short":      {respond(200, token, "Content-Length", "5000"), admitted},
+		"no identity":          {function(403, "access_denied"), "not_refused: failed,not_refused,ok"},
+		"app misconfigured":    {function(502, "app_misconfigured"), admitted},
+		"invalid request":      {function(400, "invalid_request"), admitted},
+		"code that is a token": {function(404, secret), admitted},
+
+		"explicit deny":           {gateway(403, "User: a is not authorized to perform: b"), "failed: failed,ok,ok"},
+		"Forbidden":               {gateway(403, "Forbidden"), "failed: failed,ok,unchecked"},
+		"message that is a token": {gateway(403, secret), "failed: failed,ok,unchecked"},
+
 		"proxy's 403":               {respond(403, secret), lost},
-		"proxy's 403 in JSON":       {respond(403, `{"error":"blocked","error_description":"not authorized to perform"}`), lost},
-		"401 of the agent":          {respond(401, function("invalid_client")), lost},
+		"proxy's 403 in JSON":       {respond(403, proxy), lost},
+		"401 of the agent":          {function(401, "invalid_client"), lost},
 		"404 of another server":     {respond(404, secret), lost},
-		"429":                       {respond(429, `{"message":"Too Many Requests"}`, gateway...), lost},
-		"500 of API Gateway":        {respond(500, `{"message":"Internal server error"}`, gateway...), lost},
+		"429":                       {gateway(429, "Too Many Requests"), lost},
+		"500 of API Gateway":        {gateway(500, "Internal server error"), lost},
 		"redirect":                  {respond(302, secret, "Location", "/"+secret), lost},
 		"no HTTP":                   {hijack(secret + "\r\n\r\n"), lost},
 		"malformed status":          {hijack("HTTP/1.1 " + secret + "\r\n\r\n"), lost},
 		"no response":               {hijack(""), lost},
-		"nothing until the timeout": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, lost},
+		"nothing until the timeout": {hang, lost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -207,9 +218,10 @@ func TestRequests(t *testing.T) {
 		if r.Method != http.MethodGet || r.UserAgent() != "sftoken-probe/test" {
 			t.Errorf("%s by %s", r.Method, r.UserAgent())
 		}
-		seen[fmt.Sprint(r.URL.Path, signed)] = true
+		seen[fmt.Sprint(strings.TrimPrefix(r.URL.Path, "/v1/tokens/"), " ", signed)] = true
 	}
-	if len(seen) != 3 || !seen["/v1/tokens/crmtrue"] || !seen["/v1/tokens/crmfalse"] || !seen["/v1/tokens/probe-deniedtrue"] {
+	want := map[string]bool{"crm true": true, "crm false": true, "probe-denied true": true}
+	if !maps.Equal(seen, want) {
 		t.Errorf("the requests were %v", seen)
 	}
 }
@@ -219,7 +231,7 @@ func TestPlainText(t *testing.T) {
 	t.Parallel()
 	c := config("http://sftoken.example.com/v1", stack.SimulatedKeys().Probe)
 	c.Transport = refuse{t}
-	check(t, c, "failed: failed unchecked unchecked")
+	check(t, c, "failed: failed,unchecked,unchecked")
 }
 
 type refuse struct{ t *testing.T }

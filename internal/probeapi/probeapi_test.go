@@ -85,7 +85,7 @@ func logged(t *testing.T, log *localaws.SyncBuffer, before int) string {
 // want checks what a line says, and its metrics: failures, not refused, completed, each 0 or 1, or - without a value.
 func want(t *testing.T, got line, outcomes, metrics string) {
 	t.Helper()
-	if text := fmt.Sprint(got.Outcome, ": ", got.Allowed, " ", got.Unsigned, " ", got.Denied); text != outcomes {
+	if text := fmt.Sprintf("%s: %s,%s,%s", got.Outcome, got.Allowed, got.Unsigned, got.Denied); text != outcomes {
 		t.Errorf("got %s, want %s", text, outcomes)
 	}
 	if (got.Level == "INFO") != (got.Outcome == "ok") || (got.Cause == "") != (got.Outcome == "ok") {
@@ -119,12 +119,13 @@ func TestProbe(t *testing.T) {
 
 	f, log := start(t, s.Keys.Probe, map[string]string{"API_URL": s.URL})
 	report, got := run(t, f, log)
-	want(t, got, "ok: ok ok ok", "0 0 1")
-	if report.Outcome != probe.OK || got.App != "crm" || got.DeniedApp != "probe-denied" || got.TokenID != report.Checks[0].TokenID {
+	want(t, got, "ok: ok,ok,ok", "0 0 1")
+	if report.Outcome != probe.OK || got.App != "crm" || got.DeniedApp != "probe-denied" ||
+		got.TokenID != report.Checks[0].TokenID {
 		t.Errorf("%+v\n%+v", report, got)
 	}
 	_, got = run(t, f, log) // the same process probes again, without a token of the first time
-	want(t, got, "ok: ok ok ok", "0 0 1")
+	want(t, got, "ok: ok,ok,ok", "0 0 1")
 	for _, secret := range append(s.Org.Secrets(), s.Keys.Probe.SecretAccessKey, s.Keys.Probe.SessionToken) {
 		if strings.Contains(log.String(), secret) {
 			t.Error("the log has a secret")
@@ -133,14 +134,14 @@ func TestProbe(t *testing.T) {
 
 	wide, log := start(t, s.Keys.Billing, map[string]string{"API_URL": s.URL})
 	_, got = run(t, wide, log)
-	want(t, got, "not_refused: ok ok not_refused", "0 1 1")
+	want(t, got, "not_refused: ok,ok,not_refused", "0 1 1")
 	if got.Cause != "denied: HTTP 404 unknown_app: the request reached the token function" {
 		t.Errorf("cause: %s", got.Cause)
 	}
 
 	stranger, log := start(t, s.Keys.Stranger, map[string]string{"API_URL": s.URL, "DENIED_APP": "crm", "APP": "nosuch"})
 	_, got = run(t, stranger, log)
-	want(t, got, "failed: failed ok ok", "1 0 1")
+	want(t, got, "failed: failed,ok,ok", "1 0 1")
 }
 
 func TestProbeUnreachable(t *testing.T) {
@@ -148,7 +149,7 @@ func TestProbeUnreachable(t *testing.T) {
 	keys := stack.SimulatedKeys()
 	down, log := start(t, keys.Probe, map[string]string{"API_URL": "http://127.0.0.1:1/v1"})
 	_, got := run(t, down, log)
-	want(t, got, "failed: failed unchecked unchecked", "1 - 0")
+	want(t, got, "failed: failed,unchecked,unchecked", "1 - 0")
 
 	// One refused call could not be checked, and the other was not refused: that counts.
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -161,7 +162,7 @@ func TestProbeUnreachable(t *testing.T) {
 	t.Cleanup(api.Close)
 	open, log := start(t, keys.Probe, map[string]string{"API_URL": api.URL})
 	_, got = run(t, open, log)
-	want(t, got, "not_refused: failed not_refused unchecked", "1 1 0")
+	want(t, got, "not_refused: failed,not_refused,unchecked", "1 1 0")
 }
 
 func TestSettings(t *testing.T) {

@@ -201,7 +201,8 @@ func TestQueries(t *testing.T) {
 		"ProbeLogs":  slices.Concat(probeFields, metrics),
 		"AccessLogs": accessFields,
 	}
-	written := code(t, "internal/tokenapi", "internal/rotateapi", "internal/probeapi", "internal/probe", "internal/vending", "internal/rotation", "pkg/sfoauth")
+	written := code(t, "internal/tokenapi", "internal/rotateapi", "internal/probeapi", "internal/probe",
+		"internal/vending", "internal/rotation", "pkg/sfoauth")
 	check := func(where, group, query string) {
 		if fields[group] == nil {
 			t.Fatalf("%s: no log group %q", where, group)
@@ -247,7 +248,8 @@ func TestQueries(t *testing.T) {
 func dashboardQueries(t *testing.T, template string) map[string]string {
 	t.Helper()
 	_, body, _ := strings.Cut(template, "DashboardBody:")
-	body = regexp.MustCompile(`\$\{(?:AppAlarms|Overdue|ProbeAlarms|TokenTableAlarm|TokenTableWidget|ProbeWidget)\}`).ReplaceAllString(body, "")
+	parts := regexp.MustCompile(`\$\{(?:AppAlarms|Overdue|ProbeAlarms|TokenTableAlarm|TokenTableWidget|ProbeWidget)\}`)
+	body = parts.ReplaceAllString(body, "")
 	_, body, _ = strings.Cut(body, "{\"widgets\"")
 	var dashboard struct {
 		Widgets []struct {
