@@ -11,13 +11,13 @@ import (
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
-// judge returns what a call showed that had a response with this status (zero: none), and got token or err. What the
-// response says is passed on only in the forms below, which no Salesforce token has.
-func judge(check Check, status int, token *sftoken.Token, err error) Result {
-	result := Result{Check: check, Status: status}
+// judge returns what a call showed that got token or err. succeeded is the status of a response that was no error, or
+// zero if there was none. What a response says is passed on only in the forms below, which no Salesforce token has.
+func judge(check Check, succeeded int, token *sftoken.Token, err error) Result {
+	result := Result{Check: check, Status: succeeded}
 	failed, _ := errors.AsType[*sftoken.Error](err)
-	if failed != nil {
-		result.Status = failed.Status // which may be that of the attempt before the last one
+	if failed != nil && succeeded == 0 {
+		result.Status = failed.Status
 		result.Code, result.RequestID = ifMatches(errorCode, failed.Code), ifMatches(requestID, failed.RequestID)
 	}
 	result.Observed = strings.TrimSpace(fmt.Sprintf("HTTP %d %s", result.Status, result.Code))
@@ -57,7 +57,7 @@ func ifMatches(form *regexp.Regexp, text string) string {
 func judgeRefused(result Result, failed *sftoken.Error, err error) (outcome Outcome, observed string) {
 	observed = result.Observed
 	switch {
-	case result.Status/100 == 2:
+	case result.Status/100 == 2: // whatever came after it
 		return NotRefused, observed
 	case failed == nil:
 		return Unchecked, errorText(err)

@@ -5,12 +5,12 @@ import (
 	"sync/atomic"
 )
 
-// observer sends the requests of one call. It notes the status of the last response: a TokenSource does not return that
-// of a 200 without a token.
+// observer sends the requests of one call. It notes what a TokenSource does not return: the status of a response that is
+// no error, even if the response was incomplete and the request was sent again.
 type observer struct {
-	base     http.RoundTripper
-	unsigned bool // remove the signature
-	status   atomic.Int64
+	base      http.RoundTripper
+	unsigned  bool         // remove the signature
+	succeeded atomic.Int64 // the status of a response that was no error; zero: there was none
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -21,10 +21,9 @@ func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
 			r.Header.Del(name)
 		}
 	}
-	o.status.Store(0)
 	resp, err := o.base.RoundTrip(r)
-	if err == nil {
-		o.status.Store(int64(resp.StatusCode))
+	if err == nil && resp.StatusCode/100 == 2 {
+		o.succeeded.Store(int64(resp.StatusCode))
 	}
 	return resp, err
 }

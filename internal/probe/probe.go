@@ -112,7 +112,7 @@ func (c Config) call(ctx context.Context, check Check) Result {
 	defer cancel()
 	begun := time.Now()
 	token, err := source.Fetch(ctx)
-	result := judge(check, int(observer.status.Load()), token, err)
+	result := judge(check, int(observer.succeeded.Load()), token, err)
 	result.DurationMS = float64(time.Since(begun).Microseconds()) / 1000
 	return result
 }

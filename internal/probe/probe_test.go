@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -182,6 +183,29 @@ func TestResponses(t *testing.T) {
 			check(t, config, c.want, secret)
 		})
 	}
+}
+
+// TestAdmittedOnce probes an API that admits each request once: its response is incomplete, and the next attempt fails.
+func TestAdmittedOnce(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		kind := fmt.Sprint(r.URL.Path, r.Header.Get("Authorization") == "")
+		if !seen[kind] {
+			w.Header().Set("Content-Length", "5000")
+			w.WriteHeader(http.StatusOK)
+		} else {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		seen[kind] = true
+	}))
+	t.Cleanup(api.Close)
+	c := config(api.URL+"/v1", stack.SimulatedKeys().Probe)
+	c.Timeout = 2 * time.Second
+	check(t, c, "not_refused: failed,not_refused,not_refused")
 }
 
 // hijack responds with these bytes.
