@@ -2,9 +2,7 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +14,7 @@ import (
 func newProbe() *cobra.Command {
 	var flags apiFlags
 	var deniedApp string
-	var asJSON bool
+	var out output
 	cmd := &cobra.Command{
 		Use: "probe APP", GroupID: callerGroup, ValidArgsFunction: cobra.NoFileCompletions,
 		Short: "Check that the API gives a token, and refuses what it must",
@@ -32,14 +30,14 @@ A result is ok; failed: no token; not_refused: the API let a request through
 that it must refuse; or unchecked: no response shows whether the API refuses the
 request, as in an outage. No token is printed.
 
-With --json it prints
+With -o json it prints
 
   {"url", "app", "denied_app", "outcome",
    "checks": [{"check", "outcome", "observed", "status", "error", "request_id",
                "token_id", "cache", "duration_ms"}, …]}`,
 		Example: `  sftoken probe crm
   sftoken probe crm --denied-app probe-denied
-  sftoken probe crm --denied-app probe-denied --json | jq -r .outcome`,
+  sftoken probe crm --denied-app probe-denied -o json | jq -r .outcome`,
 		Annotations: apiSections(map[int]string{
 			0: "all results are ok", exitFailed: "a call could not be checked, or failed in another way than below",
 			exitOpen: openHelp,
@@ -72,12 +70,9 @@ With --json it prints
 			if err := cmd.Context().Err(); err != nil {
 				return err
 			}
-			if asJSON {
-				err = printJSON(cmd, report)
-			} else {
-				err = printProbe(cmd.OutOrStdout(), report)
-			}
-			if err != nil {
+			if !out.isJSON() {
+				printProbe(newTerminal(cmd.OutOrStdout()), report)
+			} else if err := printJSON(cmd, report); err != nil {
 				return err
 			}
 			return probeError(report)
@@ -86,26 +81,24 @@ With --json it prints
 	flags.add(cmd)
 	cmd.Flags().Lookup("timeout").Usage = "time limit of each call, including retries"
 	cmd.Flags().StringVar(&deniedApp, "denied-app", "", "an `APP` whose tokens the caller must not get")
-	addJSONFlag(cmd, &asJSON)
+	out.add(cmd, formatTable, formatJSON)
 	return cmd
 }
 
-func printProbe(w io.Writer, report probe.Report) error {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "CHECK\tRESULT\tTIME\tOBSERVED")
+// observedColumn is the column of printProbe at which what was observed begins.
+const observedColumn = 34
+
+func printProbe(t *terminal, report probe.Report) {
+	fmt.Fprintf(t, "%-10s%-13s%9s  %s\n", "CHECK", "RESULT", "TIME", "OBSERVED")
+	colors := map[probe.Outcome]string{probe.OK: green, probe.Unchecked: yellow, probe.Failed: red, probe.NotRefused: red}
 	for _, r := range report.Checks {
 		observed := r.Observed
 		if r.TokenID != "" {
 			observed = fmt.Sprintf("%s: %s, %s", observed, r.TokenID, r.Cache)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%.0f ms\t%s\n", r.Check, r.Outcome, r.DurationMS, observed)
+		result := t.color(fmt.Sprintf("%-13s", r.Outcome), colors[r.Outcome])
+		t.column(fmt.Sprintf("%-10s%s%6.0f ms  ", r.Check, result, r.DurationMS), observedColumn, observed)
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, text.String())
-	return err
 }
 
 // probeError returns the worst result as an error with its exit code.
