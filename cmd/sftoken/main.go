@@ -74,8 +74,8 @@ problem.`,
 	addGlobalFlags(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		newGet(), newExec(), newServe(), newRevoke(), newDoctor(), newProbe(), newList(), newSecret(), newRotate(), newLocal(),
-		newDemo(), newVersion())
+		newGet(), newExec(), newServe(), newRevoke(), newDoctor(), newProbe(), newList(), newSecret(), newRotate(),
+		newLocal(), newDemo(), newVersion())
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
 		completion.Args, completion.RunE = cobra.ArbitraryArgs, helpOrUnknown // cobra's exits with 0

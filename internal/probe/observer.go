@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// observer sends the requests of one call. It notes what a TokenSource does not return: the status of a response that is
-// no error, even if the response was incomplete and the request was sent again.
+// observer sends the requests of one call. It notes what a TokenSource does not return: the status of a response that
+// is no error, even if the response was incomplete and the request was sent again.
 type observer struct {
 	base      http.RoundTripper
 	unsigned  bool         // remove the signature
