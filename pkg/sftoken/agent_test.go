@@ -199,3 +199,20 @@ func TestRefreshThatHangs(t *testing.T) {
 		time.Sleep(2 * time.Hour) // until the requests have ended
 	})
 }
+
+// A caller that waits for a refresh while the cached token expires gets another token, or none.
+func TestTokenExpiresDuringRefresh(t *testing.T) {
+	run(t, func(t *testing.T, h *harness) {
+		source := h.source("crm")
+		first, err := source.Fetch(t.Context())
+		h.Must(err)
+		time.Sleep(time.Until(first.Expiry) - time.Second)
+		h.SetDelay(10 * time.Second)
+		token, err := source.Fetch(t.Context())
+		h.Must(err)
+		if left := time.Until(token.Expiry); left <= 0 {
+			t.Errorf("the token expired %s ago", -left)
+		}
+		time.Sleep(time.Minute) // until the requests have ended
+	})
+}
