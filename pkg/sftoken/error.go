@@ -43,6 +43,9 @@ func (e *Error) Error() string {
 	return text
 }
 
+// maxRetryAfter bounds a Retry-After, in seconds: one wrong response must not keep callers from the API for days.
+const maxRetryAfter = 60 * 60
+
 // apiError decodes an error of the API, or of API Gateway, which writes "message" or "Message".
 func apiError(resp *response) *Error {
 	var fields struct {
@@ -66,7 +69,7 @@ func apiError(resp *response) *Error {
 		e.Description = "a redirect, which is not followed: is this the address of the sftoken API?"
 	}
 	if seconds, err := strconv.Atoi(resp.header.Get("Retry-After")); err == nil {
-		e.RetryAfter = time.Duration(seconds) * time.Second
+		e.RetryAfter = time.Duration(min(seconds, maxRetryAfter)) * time.Second
 	}
 	return e
 }
