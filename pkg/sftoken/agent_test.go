@@ -216,3 +216,25 @@ func TestTokenExpiresDuringRefresh(t *testing.T) {
 		time.Sleep(time.Minute) // until the requests have ended
 	})
 }
+
+// For localhost, another user may listen at [::1] where the agent does not, and HTTP_PROXY applies to LOCALHOST.
+func TestAgentAtLocalhost(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{"127.0.0.1", "[::1]", "localhost", "LOCALHOST"} {
+		want := host
+		if host[0] != '1' && host[0] != '[' {
+			want = "127.0.0.1"
+		}
+		for _, port := range []string{"", ":7373"} {
+			asked := ""
+			client := &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+				asked = r.URL.String()
+				return nil, &net.DNSError{IsNotFound: true} // not retried
+			})}
+			_ = fetches(t, "http://"+host+port+"/v1", sftoken.WithAgentToken("first"), sftoken.WithHTTPClient(client))
+			if asked != "http://"+want+port+"/v1/tokens/crm" {
+				t.Errorf("for %s the agent token is sent to %s", host+port, asked)
+			}
+		}
+	}
+}
