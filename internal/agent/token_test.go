@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 
 	"github.com/sftoken/sftoken/internal/agent"
 	"github.com/sftoken/sftoken/internal/vending"
@@ -305,4 +306,36 @@ func TestSecrecy(t *testing.T) {
 			}
 		}
 	})
+}
+
+// quotingCredentials fail as those of an assumed role do if STS refuses the signature: AWS quotes the signed request.
+type quotingCredentials struct{}
+
+func (quotingCredentials) Retrieve(context.Context) (aws.Credentials, error) {
+	return aws.Credentials{}, errors.New("operation error STS: AssumeRole: SignatureDoesNotMatch: the signature does not " +
+		"match\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:secret-of-aws'")
+}
+
+// The AWS SDK's errors quote the output of a credential process and signed requests. Clients of the agent must not see
+// the agent's AWS credentials, and neither must readers of its log.
+func TestAWSCredentialsAreNotShown(t *testing.T) {
+	t.Parallel()
+	for name, provider := range map[string]aws.CredentialsProvider{
+		"a credential process": processcreds.NewProvider("echo secret-of-aws is not JSON"),
+		"STS":                  quotingCredentials{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHarness(t)
+				cfg := h.Config()
+				cfg.Credentials = provider
+				h.serve(t, agent.Config{Token: sfoauth.NewSecret(agentToken), AWS: cfg})
+				a := h.get(t, "/v1/tokens/crm")
+				if a.status != 500 || strings.Contains(a.text+h.log.String(), "secret-of-aws") {
+					t.Errorf("%d %s\n%s", a.status, a.text, h.log.String())
+				}
+			})
+		})
+	}
 }
