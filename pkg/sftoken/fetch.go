@@ -104,7 +104,7 @@ func (s *TokenSource) sign(req *http.Request) error {
 	}
 	credentials, err := s.config.Credentials.Retrieve(req.Context())
 	if err != nil {
-		return fmt.Errorf("sftoken: AWS credentials: %w", err)
+		return &credentialsError{err}
 	}
 	if !credentials.HasKeys() { // the signer would sign with empty ones
 		return errors.New("sftoken: the AWS credentials are empty")
