@@ -339,3 +339,17 @@ func TestAWSCredentialsAreNotShown(t *testing.T) {
 		})
 	}
 }
+
+// An agent runs for months: it keeps no token that has expired.
+func TestExpiredTokenIsForgotten(t *testing.T) {
+	run(t, func(t *testing.T, h *harness) {
+		h.token(t, "")
+		inMemory := agent.Latest(h.agent, "crm")
+		time.Sleep(time.Hour)
+		h.token(t, "")
+		synctest.Wait()
+		if runtime.GC(); inMemory() {
+			t.Error("an expired token is still in memory")
+		}
+	})
+}
