@@ -164,6 +164,11 @@ func TestErrors(t *testing.T) {
 	respond := func(status int, body string) func(http.ResponseWriter) {
 		return func(w http.ResponseWriter) { w.WriteHeader(status); fmt.Fprint(w, body) }
 	}
+	strange := func(w http.ResponseWriter) {
+		conn, _, _ := w.(http.Hijacker).Hijack()
+		_, _ = fmt.Fprint(conn, "HTTP/1.1 099 -\r\nConnection: close\r\n\r\n"+`{"error":"x"}`)
+		_ = conn.Close()
+	}
 	for name, c := range map[string]struct {
 		response                 func(http.ResponseWriter)
 		status                   int
@@ -176,6 +181,10 @@ func TestErrors(t *testing.T) {
 		"throttled":            {respond(429, `{"message":"Too Many Requests"}`), 503, "temporarily_unavailable", "429", "1"},
 		"the gateway's":        {respond(500, `{"message":"Internal"}`), 503, "temporarily_unavailable", "500", "1"},
 		"another server":       {respond(404, `<html>`), 502, "bad_upstream_response", "404", ""},
+		"a strange status":     {strange, 502, "bad_upstream_response", "HTTP 99 x", ""},
+		"an error as success":  {respond(201, `{"error":"x"}`), 502, "bad_upstream_response", "HTTP 201 x", ""},
+		"a redirect":           {respond(302, `{"error":"x"}`), 502, "bad_upstream_response", "HTTP 302 x", ""},
+		"another agent's":      {respond(401, `{"error":"invalid_client"}`), 502, "bad_upstream_response", "401", ""},
 		"no token":             {respond(200, `{}`), 500, "server_error", "no token in response", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -350,6 +359,30 @@ func TestExpiredTokenIsForgotten(t *testing.T) {
 		synctest.Wait()
 		if runtime.GC(); inMemory() {
 			t.Error("an expired token is still in memory")
+		}
+	})
+}
+
+// A client that leaves is no failure of the agent, and the token is there for the next client.
+func TestClientLeaves(t *testing.T) {
+	run(t, func(t *testing.T, h *harness) {
+		h.SetDelay(5 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, agentURL+"/v1/tokens/crm", nil)
+		h.Must(err)
+		req.Header.Set("Authorization", "Bearer "+agentToken)
+		if _, err := h.Client.Do(req); err == nil { //nolint:bodyclose // there is none
+			t.Fatal("the client did not leave")
+		}
+		time.Sleep(5 * time.Second)
+		if a := h.token(t, ""); a.cache() != "miss" || len(h.Requests()) != 1 {
+			t.Errorf("the next client: %s", a.cache())
+		}
+		for outcome, want := range map[string]string{"server_error": "", "temporarily_unavailable": "1"} {
+			if got := h.metric(t, `sftoken_agent_requests_total{app="",outcome="`+outcome+`"}`); got != want {
+				t.Errorf("%s is %q, want %q", outcome, got, want)
+			}
 		}
 	})
 }
