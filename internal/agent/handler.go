@@ -240,7 +240,7 @@ func describe(err error) *responseError {
 	text := strings.TrimPrefix(err.Error(), "sftoken: ")
 	api, ok := errors.AsType[*sftoken.Error](err)
 	switch {
-	case ok && api.Code != "":
+	case ok && api.Code != "" && isErrorOfAPI(api.Status):
 		return &responseError{api.Status, api.RetryAfter, api.Code, api.Description, api.SalesforceError, api.RequestID}
 	case ok && api.Status == http.StatusForbidden:
 		return &responseError{api.Status, 0, "access_denied", "API Gateway: " + api.Description, "", api.RequestID}
@@ -249,11 +249,17 @@ func describe(err error) *responseError {
 			text, "", api.RequestID}
 	case ok:
 		return &responseError{http.StatusBadGateway, 0, "bad_upstream_response", text, "", api.RequestID}
-	case sftoken.IsTemporary(err), errors.Is(err, context.DeadlineExceeded):
+	case sftoken.IsTemporary(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &responseError{status: http.StatusServiceUnavailable, retryAfter: time.Second,
 			Code: "temporarily_unavailable", Description: text}
 	}
 	return failure(http.StatusInternalServerError, "server_error", text)
+}
+
+// isErrorOfAPI reports whether the API's error is passed on with this status. A 401 is another agent's: its clients are
+// not authenticated, but those of this one are.
+func isErrorOfAPI(status int) bool {
+	return status >= 400 && status < 600 && status != http.StatusUnauthorized
 }
 
 func writeError(w http.ResponseWriter, e *responseError) {
