@@ -185,6 +185,7 @@ func TestErrors(t *testing.T) {
 		"an error as success":  {respond(201, `{"error":"x"}`), 502, "bad_upstream_response", "HTTP 201 x", ""},
 		"a redirect":           {respond(302, `{"error":"x"}`), 502, "bad_upstream_response", "HTTP 302 x", ""},
 		"another agent's":      {respond(401, `{"error":"invalid_client"}`), 502, "bad_upstream_response", "401", ""},
+		"a proxy's":            {respond(400, `{"error":"Blocked: 8f3a"}`), 502, "bad_upstream_response", "8f3a", ""},
 		"no token":             {respond(200, `{}`), 500, "server_error", "no token in response", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
