@@ -103,6 +103,10 @@ func TestAgentEnvironment(t *testing.T) {
 	if err := fetches(t, url); err != nil || !sftoken.UsesAgent(url) {
 		t.Errorf("with the token: %v", err)
 	}
+	t.Setenv(sftoken.AgentTokenVariable, "first\n") // as in a Kubernetes secret that was made with echo
+	if err := fetches(t, url); err != nil {
+		t.Errorf("with a line end after the token: %v", err)
+	}
 	for _, other := range []string{
 		"https://api.example/v1", "http://api.example/v1", "https://127.0.0.1/v1", "http://127.0.0.1.evil.example/v1",
 		"http://evil.localhost/v1", "http://10.0.0.1/v1", "http://169.254.169.254/v1",
