@@ -41,7 +41,7 @@ type agent struct {
 
 // environmentToken returns how to read the agent token of the environment, or nil if there is none.
 func environmentToken() func() (sfoauth.Secret, error) {
-	if token := os.Getenv(AgentTokenVariable); token != "" {
+	if token := strings.TrimSpace(os.Getenv(AgentTokenVariable)); token != "" {
 		return fixedToken(token)
 	}
 	path := os.Getenv(AgentTokenFileVariable)
