@@ -63,7 +63,10 @@ func (s *TokenSource) get(ctx context.Context, c caller) (*Token, error) {
 		select {
 		case <-next.call.done:
 		case <-impatient:
-			return next.token, nil
+			if time.Now().Before(next.token.Expiry) {
+				return next.token, nil
+			}
+			continue // it has expired meanwhile
 		case <-ctx.Done():
 			if lastErr != nil {
 				return nil, lastErr // more useful than a timeout
