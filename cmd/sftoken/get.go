@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -32,7 +33,7 @@ func (f *apiFlags) addURL(cmd *cobra.Command) {
 		"`URL` of the API: the deployment's output ApiUrl (default $SFTOKEN_URL)")
 }
 
-const urlVariableHelp = "the API's address, or an agent's, if --url is not passed"
+const urlVariableHelp = "address of the API or an agent, without --url"
 
 // apiSections returns the sections of help of a command that calls the API. The command's own meanings of exit codes
 // are added to the common ones, or replace them.
@@ -41,7 +42,9 @@ func apiSections(own map[int]string) sections {
 		0: "done", exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
 	}
 	maps.Copy(meanings, own)
-	return environment("SFTOKEN_URL", urlVariableHelp, awsVariables, awsMeaning).exits(meanings)
+	return environment("SFTOKEN_URL", urlVariableHelp,
+		sftoken.AgentTokenVariable, "the agent token, for an agent's loopback address",
+		sftoken.AgentTokenFileVariable, "or a file that has it", awsVariables, awsMeaning).exits(meanings)
 }
 
 // address returns the API's address, or "" if it is not set.
@@ -106,7 +109,13 @@ func (f *apiFlags) call(
 	progress := newProgress(cmd.ErrOrStderr())
 	progress.start("waiting for the API")
 	defer progress.stop()
-	return do(ctx, f.tokenSource(cfg, app))
+	err := do(ctx, f.tokenSource(cfg, app))
+	if sftoken.IsTemporary(err) && sftoken.UsesAgent(f.address()) {
+		if _, isResponse := errors.AsType[*sftoken.Error](err); !isResponse {
+			err = withHint(err, "is `sftoken serve` running?")
+		}
+	}
+	return err
 }
 
 func (f *apiFlags) tokenSource(cfg aws.Config, app string) *sftoken.TokenSource {

@@ -67,9 +67,12 @@ func BenchmarkAgent(b *testing.B) {
 	var apiRequests atomic.Int64
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		apiRequests.Add(1)
-		_, _ = io.WriteString(w, `{"access_token":"00D000000000001!`+fmt.Sprintf("%096d", 1)+`","token_id":"0123456789abcdef",`+
-			`"token_type":"Bearer","instance_url":"https://acme.my.salesforce.com","id":"https://login.salesforce.com/id/x/y",`+
-			`"scope":"api id","issued_at":"1795676473049","expires_in":450}`)
+		_, _ = io.WriteString(
+			w,
+			`{"access_token":"00D000000000001!`+fmt.Sprintf("%096d", 1)+`","token_id":"0123456789abcdef",`+
+				`"token_type":"Bearer","instance_url":"https://acme.my.salesforce.com","id":"https://login.salesforce.com/id/x/y",`+
+				`"scope":"api id","issued_at":"1795676473049","expires_in":450}`,
+		)
 	}))
 	defer api.Close()
 	const size = 380
