@@ -429,6 +429,10 @@ func TestDescribe(t *testing.T) {
 		!strings.Contains(got.body, `"Username":"user1@sfoauthtest.example"`) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
+	if got := r.call("GET", query("SELECT id FROM User")+"&columns=true", ""); got.status != 200 ||
+		!strings.Contains(got.body, `"columnName":"Id"`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
 	if got := r.call("GET", data+"sobjects/Nothing/describe", ""); got.status != http.StatusNotFound {
 		t.Errorf("%d %s", got.status, got.body)
 	}
