@@ -64,7 +64,8 @@ func (h *Handler) newObjects(org, user, username string) []*object {
 		{name: "NamespacePrefix", kind: "string", length: 15}, {name: "TrialExpirationDate", kind: "datetime"},
 	})
 	organization.records = []record{h.stamped(record{
-		"Id": org, "Name": "Simulated org", "IsSandbox": false, "InstanceName": "SIM1", "OrganizationType": "Developer Edition",
+		"Id": org, "Name": "Simulated org", "IsSandbox": false, "InstanceName": "SIM1",
+		"OrganizationType": "Developer Edition",
 	})}
 	users := &object{name: "User", plural: "Users", prefix: "005"}
 	users.fields = slices.Concat(systemFields, []field{{name: "Username", kind: "string", length: 80}})
