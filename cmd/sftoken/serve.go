@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -90,6 +91,15 @@ func (f *serveFlags) check(cmd *cobra.Command) error {
 			}
 			*path = absolute
 		}
+	}
+	own := "http://" + f.listen + "/v1"
+	if f.socket != "" {
+		own = "unix://" + f.socket
+	}
+	const name, ip = "//localhost:", "//127.0.0.1:"
+	if strings.Replace(own, name, ip, 1) == strings.Replace(strings.TrimRight(f.api.address(), "/"), name, ip, 1) {
+		return withHint(usagef("the API's address is that of this agent, as SFTOKEN_URL is for its clients"),
+			"pass --url: the deployment's output ApiUrl")
 	}
 	return nil
 }

@@ -240,7 +240,7 @@ func describe(err error) *responseError {
 	text := strings.TrimPrefix(err.Error(), "sftoken: ")
 	api, ok := errors.AsType[*sftoken.Error](err)
 	switch {
-	case ok && api.Code != "":
+	case ok && isErrorOfAPI(api):
 		return &responseError{api.Status, api.RetryAfter, api.Code, api.Description, api.SalesforceError, api.RequestID}
 	case ok && api.Status == http.StatusForbidden:
 		return &responseError{api.Status, 0, "access_denied", "API Gateway: " + api.Description, "", api.RequestID}
@@ -249,11 +249,19 @@ func describe(err error) *responseError {
 			text, "", api.RequestID}
 	case ok:
 		return &responseError{http.StatusBadGateway, 0, "bad_upstream_response", text, "", api.RequestID}
-	case sftoken.IsTemporary(err), errors.Is(err, context.DeadlineExceeded):
+	case sftoken.IsTemporary(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &responseError{status: http.StatusServiceUnavailable, retryAfter: time.Second,
 			Code: "temporarily_unavailable", Description: text}
 	}
 	return failure(http.StatusInternalServerError, "server_error", text)
+}
+
+// isErrorOfAPI reports whether the error is the API's own, and is passed on. A 401 is another agent's: its clients are
+// not authenticated, but those of this one are. The code of a proxy's error may be any text, and would be a label of
+// metrics.
+func isErrorOfAPI(e *sftoken.Error) bool {
+	isCode := e.Code != "" && strings.Trim(e.Code, "abcdefghijklmnopqrstuvwxyz_") == ""
+	return isCode && e.Status >= 400 && e.Status < 600 && e.Status != http.StatusUnauthorized
 }
 
 func writeError(w http.ResponseWriter, e *responseError) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
@@ -38,7 +39,7 @@ func ListenUnix(path string) (net.Listener, error) {
 		return nil, err
 	}
 	// In a directory of its own the socket cannot be opened before it has its mode.
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".sftoken-")
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
 	if err != nil {
 		return nil, err
 	}
@@ -57,13 +58,18 @@ func ListenUnix(path string) (net.Listener, error) {
 }
 
 // maxSocketPath is the longest path of a Unix socket, in bytes, that a client can open on every system. Source:
-// sun_path in unix(4) of macOS, which has 104 bytes with the final zero.
-const maxSocketPath = 103
+// sun_path in unix(4) of macOS, which has 104 bytes with the final zero. maxSocketDir leaves room for the private
+// directory.
+const (
+	maxSocketPath = 103
+	maxSocketDir  = maxSocketPath - len("/.s4294967295/s")
+)
 
 // checkSocket returns an error if the path is taken or too long.
 func checkSocket(path string) error {
-	if len(path) > maxSocketPath {
-		return fmt.Errorf("socket %s: the path is longer than %d bytes", path, maxSocketPath)
+	if len(path) > maxSocketPath || len(filepath.Dir(path)) > maxSocketDir {
+		return fmt.Errorf("socket %s: the path is longer than %d bytes, or its directory's than %d", path, maxSocketPath,
+			maxSocketDir)
 	}
 	info, err := os.Lstat(path)
 	switch {
@@ -75,11 +81,14 @@ func checkSocket(path string) error {
 		return fmt.Errorf("%s exists and is not a socket", path)
 	}
 	conn, err := net.Dial("unix", path)
-	if err == nil {
+	switch {
+	case err == nil:
 		_ = conn.Close()
 		return fmt.Errorf("socket %s: another process listens on it", path)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil // no process listens
 	}
-	return nil
+	return fmt.Errorf("socket %s: another process may listen on it: %w", path, errors.Unwrap(err))
 }
 
 // unixListener removes its socket when it is closed.

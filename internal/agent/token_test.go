@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 
 	"github.com/sftoken/sftoken/internal/agent"
 	"github.com/sftoken/sftoken/internal/vending"
@@ -169,6 +170,11 @@ func TestErrors(t *testing.T) {
 	respond := func(status int, body string) func(http.ResponseWriter) {
 		return func(w http.ResponseWriter) { w.WriteHeader(status); fmt.Fprint(w, body) }
 	}
+	strange := func(w http.ResponseWriter) {
+		conn, _, _ := w.(http.Hijacker).Hijack()
+		_, _ = fmt.Fprint(conn, "HTTP/1.1 099 -\r\nConnection: close\r\n\r\n"+`{"error":"x"}`)
+		_ = conn.Close()
+	}
 	for name, c := range map[string]struct {
 		response                 func(http.ResponseWriter)
 		status                   int
@@ -181,6 +187,11 @@ func TestErrors(t *testing.T) {
 		"throttled":            {respond(429, `{"message":"Too Many Requests"}`), 503, "temporarily_unavailable", "429", "1"},
 		"the gateway's":        {respond(500, `{"message":"Internal"}`), 503, "temporarily_unavailable", "500", "1"},
 		"another server":       {respond(404, `<html>`), 502, "bad_upstream_response", "404", ""},
+		"a strange status":     {strange, 502, "bad_upstream_response", "HTTP 99 x", ""},
+		"an error as success":  {respond(201, `{"error":"x"}`), 502, "bad_upstream_response", "HTTP 201 x", ""},
+		"a redirect":           {respond(302, `{"error":"x"}`), 502, "bad_upstream_response", "HTTP 302 x", ""},
+		"another agent's":      {respond(401, `{"error":"invalid_client"}`), 502, "bad_upstream_response", "401", ""},
+		"a proxy's":            {respond(400, `{"error":"Blocked: 8f3a"}`), 502, "bad_upstream_response", "8f3a", ""},
 		"no token":             {respond(200, `{}`), 500, "server_error", "no token in response", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -308,6 +319,76 @@ func TestSecrecy(t *testing.T) {
 			}
 			if strings.Contains(h.log.String(), secret) && secret != a.AccessToken {
 				t.Errorf("the log has a secret of %d characters", len(secret))
+			}
+		}
+	})
+}
+
+// quotingCredentials fail as those of an assumed role do if STS refuses the signature: AWS quotes the signed request.
+type quotingCredentials struct{}
+
+func (quotingCredentials) Retrieve(context.Context) (aws.Credentials, error) {
+	return aws.Credentials{}, errors.New("operation error STS: AssumeRole: SignatureDoesNotMatch: the signature does not " +
+		"match\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:secret-of-aws'")
+}
+
+// The AWS SDK's errors quote the output of a credential process and signed requests. Clients of the agent must not see
+// the agent's AWS credentials, and neither must readers of its log.
+func TestAWSCredentialsAreNotShown(t *testing.T) {
+	t.Parallel()
+	for name, provider := range map[string]aws.CredentialsProvider{
+		"a credential process": processcreds.NewProvider("echo secret-of-aws is not JSON"),
+		"STS":                  quotingCredentials{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHarness(t)
+				cfg := h.Config()
+				cfg.Credentials = provider
+				h.serve(t, agent.Config{Token: sfoauth.NewSecret(agentToken), AWS: cfg})
+				a := h.get(t, "/v1/tokens/crm")
+				if a.status != 500 || strings.Contains(a.text+h.log.String(), "secret-of-aws") {
+					t.Errorf("%d %s\n%s", a.status, a.text, h.log.String())
+				}
+			})
+		})
+	}
+}
+
+// An agent runs for months: it keeps no token that has expired.
+func TestExpiredTokenIsForgotten(t *testing.T) {
+	run(t, func(t *testing.T, h *harness) {
+		h.token(t, "")
+		inMemory := agent.Latest(h.agent, "crm")
+		time.Sleep(time.Hour)
+		h.token(t, "")
+		synctest.Wait()
+		if runtime.GC(); inMemory() {
+			t.Error("an expired token is still in memory")
+		}
+	})
+}
+
+// A client that leaves is no failure of the agent, and the token is there for the next client.
+func TestClientLeaves(t *testing.T) {
+	run(t, func(t *testing.T, h *harness) {
+		h.SetDelay(5 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, agentURL+"/v1/tokens/crm", nil)
+		h.Must(err)
+		req.Header.Set("Authorization", "Bearer "+agentToken)
+		if _, err := h.Client.Do(req); err == nil { //nolint:bodyclose // there is none
+			t.Fatal("the client did not leave")
+		}
+		time.Sleep(5 * time.Second)
+		if a := h.token(t, ""); a.cache() != "miss" || len(h.Requests()) != 1 {
+			t.Errorf("the next client: %s", a.cache())
+		}
+		for outcome, want := range map[string]string{"server_error": "", "temporarily_unavailable": "1"} {
+			if got := h.metric(t, `sftoken_agent_requests_total{app="",outcome="`+outcome+`"}`); got != want {
+				t.Errorf("%s is %q, want %q", outcome, got, want)
 			}
 		}
 	})

@@ -15,7 +15,7 @@ import (
 )
 
 // Environment variables with the agent token, which authenticates clients to an agent (`sftoken serve`). They apply
-// only to an agent's address: http at localhost or a loopback address.
+// only to an agent's address: http at a loopback address, or at localhost, which is 127.0.0.1 here.
 const (
 	// AgentTokenVariable holds the agent token.
 	AgentTokenVariable = "SFTOKEN_AGENT_TOKEN"
@@ -41,7 +41,7 @@ type agent struct {
 
 // environmentToken returns how to read the agent token of the environment, or nil if there is none.
 func environmentToken() func() (sfoauth.Secret, error) {
-	if token := os.Getenv(AgentTokenVariable); token != "" {
+	if token := strings.TrimSpace(os.Getenv(AgentTokenVariable)); token != "" {
 		return fixedToken(token)
 	}
 	path := os.Getenv(AgentTokenFileVariable)

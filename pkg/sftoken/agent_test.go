@@ -103,6 +103,10 @@ func TestAgentEnvironment(t *testing.T) {
 	if err := fetches(t, url); err != nil || !sftoken.UsesAgent(url) {
 		t.Errorf("with the token: %v", err)
 	}
+	t.Setenv(sftoken.AgentTokenVariable, "first\n") // as in a Kubernetes secret that was made with echo
+	if err := fetches(t, url); err != nil {
+		t.Errorf("with a line end after the token: %v", err)
+	}
 	for _, other := range []string{
 		"https://api.example/v1", "http://api.example/v1", "https://127.0.0.1/v1", "http://127.0.0.1.evil.example/v1",
 		"http://evil.localhost/v1", "http://10.0.0.1/v1", "http://169.254.169.254/v1",
@@ -198,4 +202,43 @@ func TestRefreshThatHangs(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour) // until the requests have ended
 	})
+}
+
+// A caller that waits for a refresh while the cached token expires gets another token, or none.
+func TestTokenExpiresDuringRefresh(t *testing.T) {
+	run(t, func(t *testing.T, h *harness) {
+		source := h.source("crm")
+		first, err := source.Fetch(t.Context())
+		h.Must(err)
+		time.Sleep(time.Until(first.Expiry) - time.Second)
+		h.SetDelay(10 * time.Second)
+		token, err := source.Fetch(t.Context())
+		h.Must(err)
+		if left := time.Until(token.Expiry); left <= 0 {
+			t.Errorf("the token expired %s ago", -left)
+		}
+		time.Sleep(time.Minute) // until the requests have ended
+	})
+}
+
+// For localhost, another user may listen at [::1] where the agent does not, and HTTP_PROXY applies to LOCALHOST.
+func TestAgentAtLocalhost(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{"127.0.0.1", "[::1]", "localhost", "LOCALHOST"} {
+		want := host
+		if host[0] != '1' && host[0] != '[' {
+			want = "127.0.0.1"
+		}
+		for _, port := range []string{"", ":7373"} {
+			asked := ""
+			client := &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+				asked = r.URL.String()
+				return nil, &net.DNSError{IsNotFound: true} // not retried
+			})}
+			_ = fetches(t, "http://"+host+port+"/v1", sftoken.WithAgentToken("first"), sftoken.WithHTTPClient(client))
+			if asked != "http://"+want+port+"/v1/tokens/crm" {
+				t.Errorf("for %s the agent token is sent to %s", host+port, asked)
+			}
+		}
+	}
 }

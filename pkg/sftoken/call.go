@@ -63,7 +63,10 @@ func (s *TokenSource) get(ctx context.Context, c caller) (*Token, error) {
 		select {
 		case <-next.call.done:
 		case <-impatient:
-			return next.token, nil
+			if time.Now().Before(next.token.Expiry) {
+				return next.token, nil
+			}
+			continue // it has expired meanwhile
 		case <-ctx.Done():
 			if lastErr != nil {
 				return nil, lastErr // more useful than a timeout
@@ -95,7 +98,7 @@ func (s *TokenSource) decide(ctx context.Context, c *caller) action {
 	case alive && rejected && untilCheck > 0:
 		c.waitedForCheck = true
 		return action{pause: untilCheck, token: s.cached}
-	case false: // it is being refreshed, and still works
+	case s.inFlight != nil && alive && !rejected: // it is being refreshed, and still works
 		return action{token: s.cached}
 	case s.inFlight != nil:
 		return action{call: s.inFlight}

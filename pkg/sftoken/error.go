@@ -43,6 +43,9 @@ func (e *Error) Error() string {
 	return text
 }
 
+// maxRetryAfter bounds a Retry-After, in seconds: one wrong response must not keep callers from the API for days.
+const maxRetryAfter = 60 * 60
+
 // apiError decodes an error of the API, or of API Gateway, which writes "message" or "Message".
 func apiError(resp *response) *Error {
 	var fields struct {
@@ -66,7 +69,7 @@ func apiError(resp *response) *Error {
 		e.Description = "a redirect, which is not followed: is this the address of the sftoken API?"
 	}
 	if seconds, err := strconv.Atoi(resp.header.Get("Retry-After")); err == nil {
-		e.RetryAfter = time.Duration(seconds) * time.Second
+		e.RetryAfter = time.Duration(min(seconds, maxRetryAfter)) * time.Second
 	}
 	return e
 }
@@ -90,6 +93,18 @@ func newTransportError(doing string, err error) *transportError {
 func (e *transportError) Error() string { return e.text }
 
 func (e *transportError) Unwrap() error { return e.err }
+
+// credentialsError is the AWS SDK's error, without the text that may have secrets: the SDK quotes the output of a
+// credential process, and STS the signed request, with its session token, on the lines after its message.
+type credentialsError struct{ err error }
+
+func (e *credentialsError) Error() string {
+	text, _, _ := strings.Cut(e.err.Error(), "\n")
+	text, _, _ = strings.Cut(text, " output: ")
+	return "sftoken: AWS credentials: " + text
+}
+
+func (e *credentialsError) Unwrap() error { return e.err }
 
 // defaultAttempts is how often a request is attempted if its error is temporary and the API does not say when to retry.
 const defaultAttempts = 4

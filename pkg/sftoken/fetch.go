@@ -24,6 +24,8 @@ const (
 	maxBody = 256 << 10
 	// expiryMargin is how long before its expiry a token is refreshed. Half of its lifetime is used if that is shorter.
 	expiryMargin = 30 * time.Second
+	// maxLifetime bounds expires_in, in seconds: another token is fetched then, and a huge number would overflow a time.Duration.
+	maxLifetime = 24 * 60 * 60
 )
 
 // fetch requests a token from the API. rejected is the id of a token that Salesforce rejected, or empty.
@@ -102,7 +104,7 @@ func (s *TokenSource) sign(req *http.Request) error {
 	}
 	credentials, err := s.config.Credentials.Retrieve(req.Context())
 	if err != nil {
-		return fmt.Errorf("sftoken: AWS credentials: %w", err)
+		return &credentialsError{err}
 	}
 	if !credentials.HasKeys() { // the signer would sign with empty ones
 		return errors.New("sftoken: the AWS credentials are empty")
@@ -132,7 +134,7 @@ func parseToken(resp *response) (*Token, error) {
 	if strings.ContainsFunc(fields.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("sftoken: access_token has white space or unprintable characters")
 	}
-	lifetime := time.Duration(fields.ExpiresIn) * time.Second
+	lifetime := time.Duration(min(fields.ExpiresIn, maxLifetime)) * time.Second
 	now := time.Now().Round(0) // the wall clock, which continues while a process is frozen
 	return &Token{
 		AccessToken: sfoauth.NewSecret(fields.AccessToken), ID: fields.TokenID, Scope: fields.Scope,

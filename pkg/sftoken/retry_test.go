@@ -241,3 +241,28 @@ func TestOutageWithLiveToken(t *testing.T) {
 		}
 	})
 }
+
+// Numbers of a response that are too large for a time.Duration do not become short or negative times, for which the
+// API would be asked without a pause.
+func TestHugeNumbers(t *testing.T) {
+	t.Parallel()
+	for _, number := range []string{"9223372036", "9223372037", "18446744073", "9223372036854775807"} {
+		for name, huge := range map[string]func(http.ResponseWriter){
+			"Retry-After": down("Retry-After: " + number),
+			"expires_in": respond(200, `{"access_token":"a","token_id":"b","instance_url":"https://c","expires_in":`+
+				number+`}`),
+		} {
+			t.Run(name+" "+number, func(t *testing.T) {
+				run(t, func(t *testing.T, h *harness) {
+					h.RespondWith(slices.Repeat([]func(http.ResponseWriter){huge}, 1000)...)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					_, _ = h.source("crm").Fetch(ctx)
+					if n := len(h.Requests()); n > 4 {
+						t.Errorf("%d requests", n)
+					}
+				})
+			})
+		}
+	}
+}

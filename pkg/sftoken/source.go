@@ -124,6 +124,10 @@ func (s *TokenSource) configure() error {
 	switch {
 	case s.agent != nil && s.agent.socket != "":
 		s.url, s.client = "http://localhost/v1", s.agent.client()
+	case s.agent != nil && net.ParseIP(u.Hostname()) == nil:
+		// Another user may listen at another address of localhost, and a proxy may resolve the name.
+		u.Host = "127.0.0.1" + u.Host[len("localhost"):]
+		s.url = u.String()
 	case s.agent == nil && !isHTTPSOrLoopback(u):
 		return fmt.Errorf("sftoken: the API's address must be https: %s would send the token in plain text", u.Host)
 	case s.agent == nil && s.region == "":
