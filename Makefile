@@ -76,7 +76,7 @@ $(FUNCTIONS): build-%Function:
 e2e: ## deploy the template with the real SAM CLI to a local AWS emulator that enforces signatures and IAM (needs Python)
 	test/e2e/run
 
-examples: ## run the callers of examples/cross-account against `sftoken local`, as their README describes them; part of e2e
+examples: ## run the callers of examples/cross-account against `sftoken local` and the agent, as their README describes them; part of e2e
 	test/examples
 
 sam-local: ## run sam local invoke and start-api with the real containers (needs Docker)
@@ -85,8 +85,9 @@ sam-local: ## run sam local invoke and start-api with the real containers (needs
 conformance: ## run the same tests against the simulated AWS services and against moto_server (needs Python)
 	test/conformance
 
-clients: ## run schemathesis and third-party Salesforce clients against `sftoken local` (needs Python and Node)
+clients: ## run schemathesis and third-party clients against `sftoken local` and the agent; check examples/agent (needs Python and Node)
 	test/clients/run
+	test/agent
 
 salesforce: ## test the metadata and commands of salesforce/, with the real Salesforce CLI (needs npm)
 	test/salesforce
