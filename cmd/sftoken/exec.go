@@ -7,9 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
+
+	"github.com/sftoken/sftoken/internal/agent"
+	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 // The exit codes with which a shell reports that it cannot run a command, or that a signal has ended it. Source:
@@ -29,8 +35,15 @@ func newExec() *cobra.Command {
 its org in SF_INSTANCE_URL. The token does not appear on a command line, where
 every user of the machine could read it.
 
-The token is fetched once. A command that runs for longer than the token is
-valid gets another with "sftoken get". Signals are forwarded to the command.`,
+The token in the environment is fetched once. A command that runs for longer
+than it is valid gets another from a private agent, which runs as long as the
+command and serves only this app. SFTOKEN_URL and SFTOKEN_AGENT_TOKEN are set
+to it: "sftoken get" and the client libraries use it by themselves, and
+
+  GET $SFTOKEN_URL/tokens/APP
+  Authorization: Bearer $SFTOKEN_AGENT_TOKEN
+
+returns a token to any other program. Signals are forwarded to the command.`,
 		Example: `  sftoken exec crm -- python report.py
   sftoken exec crm -- sh -c '
       printf "Authorization: Bearer %s" "$SF_ACCESS_TOKEN" |
@@ -47,19 +60,50 @@ valid gets another with "sftoken get". Signals are forwarded to the command.`,
 			return appArg(cmd, args[:1])
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			token, err := flags.fetch(cmd, args[0], "")
+			cfg, err := flags.config(cmd)
+			if err != nil {
+				return err
+			}
+			token, err := flags.fetch(cmd, cfg, args[0], "")
 			if err != nil {
 				return err
 			}
 			// Without cancellation: signals go to the command, which decides what to do.
 			child := exec.CommandContext(context.WithoutCancel(cmd.Context()), args[1], args[2:]...)
 			child.Stdin, child.Stdout, child.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-			child.Env = append(os.Environ(), tokenVariables(token)...)
+			cmd.SetIn(strings.NewReader("")) // the terminal is the command's: no prompt for an MFA code may read from it
+			variables, stop, err := startPrivateAgent(&flags, cfg, args[0])
+			if err != nil {
+				return err
+			}
+			defer stop()
+			child.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
+				return strings.HasPrefix(variable, sftoken.AgentTokenFileVariable+"=")
+			})
+			child.Env = append(append(child.Env, tokenVariables(token)...), variables...)
 			return runChild(child)
 		},
 	}
 	flags.add(cmd)
 	return cmd
+}
+
+// startPrivateAgent starts an agent that serves the app to the holder of its token, and returns the environment
+// variables with which clients find it.
+func startPrivateAgent(flags *apiFlags, cfg aws.Config, app string) (variables []string, stop func(), err error) {
+	listener, err := agent.ListenTCP("127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	token := agent.NewToken()
+	a := agent.New(agent.Config{
+		APIURL: flags.address(), AWS: cfg, HTTPClient: apiHTTPClient(cfg), Apps: []string{app}, Token: token, Version: version,
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	go func() { _ = a.Serve(ctx, listener) }() // if it fails, so do the command's requests
+	return []string{
+		"SFTOKEN_URL=http://" + listener.Addr().String() + "/v1", sftoken.AgentTokenVariable + "=" + token.Reveal(),
+	}, stop, nil
 }
 
 // runChild runs the command and returns its exit code as an exitError.

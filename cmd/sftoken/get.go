@@ -29,12 +29,16 @@ type apiFlags struct {
 }
 
 func (f *apiFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.url, "url", "",
-		"`URL` of the API: the deployment's output ApiUrl (default $SFTOKEN_URL)")
+	f.addURL(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "time limit, including retries")
 }
 
-const urlVariableHelp = "the API's address, if --url is not passed"
+func (f *apiFlags) addURL(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.url, "url", "",
+		"`URL` of the API: the deployment's output ApiUrl (default $SFTOKEN_URL)")
+}
+
+const urlVariableHelp = "the API's address, or an agent's, if --url is not passed"
 
 // apiSections returns the sections of help of a command that calls the API. The command's own meanings of exit codes
 // are added to the common ones, or replace them.
@@ -49,18 +53,41 @@ func apiSections(own map[int]string) sections {
 // address returns the API's address, or "" if it is not set.
 func (f *apiFlags) address() string { return cmp.Or(f.url, os.Getenv("SFTOKEN_URL")) }
 
-func (f *apiFlags) check() error {
-	if err := requirePositiveTimeout(f.timeout); err != nil {
-		return err
+// config checks the address and returns the AWS configuration for it.
+func (f *apiFlags) config(cmd *cobra.Command) (aws.Config, error) {
+	if err := f.checkAddress(); err != nil {
+		return aws.Config{}, err
 	}
+	cfg, err := awsConfig(cmd)
+	if err == nil && cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" && !sftoken.UsesAgent(f.address()) {
+		err = withHint(usagef("no region: the API's address does not name it"), "set AWS_REGION to the API's region")
+	}
+	return cfg, err
+}
+
+func (f *apiFlags) checkAddress() error {
 	if f.address() == "" {
 		return withHint(usagef("the API's address is not set"),
 			"pass --url or set SFTOKEN_URL: the deployment's output ApiUrl")
 	}
 	u, err := url.Parse(strings.TrimSpace(f.address()))
-	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" ||
-		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return usagef("the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
+	switch {
+	case err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+	case u.Scheme == "unix" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
+		return nil
+	case (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "":
+		return nil
+	}
+	return usagef("the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
+}
+
+// checkRevokes checks the address of an API that is to revoke a token.
+func (f *apiFlags) checkRevokes() error {
+	if err := f.checkAddress(); err != nil {
+		return err
+	}
+	if sftoken.UsesAgent(f.address()) {
+		return withHint(usagef("an agent does not revoke tokens"), "pass --url: the deployment's output ApiUrl")
 	}
 	return nil
 }
@@ -73,16 +100,11 @@ func requirePositiveTimeout(d time.Duration) error {
 }
 
 // call calls the API with a source of the app's tokens, within the timeout.
-func (f *apiFlags) call(cmd *cobra.Command, app string, do func(context.Context, *sftoken.TokenSource) error) error {
-	if err := f.check(); err != nil {
+func (f *apiFlags) call(
+	cmd *cobra.Command, cfg aws.Config, app string, do func(context.Context, *sftoken.TokenSource) error,
+) error {
+	if err := requirePositiveTimeout(f.timeout); err != nil {
 		return err
-	}
-	cfg, err := awsConfig(cmd)
-	if err != nil {
-		return err
-	}
-	if cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" {
-		return withHint(usagef("no region: the API's address does not name it"), "set AWS_REGION to the API's region")
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
 	defer cancel()
@@ -93,12 +115,15 @@ func (f *apiFlags) call(cmd *cobra.Command, app string, do func(context.Context,
 }
 
 func (f *apiFlags) tokenSource(cfg aws.Config, app string) *sftoken.TokenSource {
-	return sftoken.NewTokenSource(cfg, f.address(), app, sftoken.WithHTTPClient(apiHTTPClient(cfg)))
+	return sftoken.NewTokenSource(cfg, f.address(), app, sftoken.WithHTTPClient(apiHTTPClient(cfg)),
+		sftoken.WithUserAgent("sftoken-cli/"+version))
 }
 
 // fetch gets a token from the API. If rejected is not empty, it is the ID of a token that Salesforce has rejected.
-func (f *apiFlags) fetch(cmd *cobra.Command, app, rejected string) (token *sftoken.Token, err error) {
-	err = f.call(cmd, app, func(ctx context.Context, source *sftoken.TokenSource) error {
+func (f *apiFlags) fetch(
+	cmd *cobra.Command, cfg aws.Config, app, rejected string,
+) (token *sftoken.Token, err error) {
+	err = f.call(cmd, cfg, app, func(ctx context.Context, source *sftoken.TokenSource) error {
 		token, err = source.Refresh(ctx, rejected)
 		return err
 	})
@@ -127,7 +152,11 @@ API then introspects the token and replaces it if it is inactive.`,
 			if !slices.Contains(outputs, output) {
 				return usagef("--output %q: want json, token, header, env or none", output)
 			}
-			token, err := flags.fetch(cmd, args[0], rejected)
+			cfg, err := flags.config(cmd)
+			if err != nil {
+				return err
+			}
+			token, err := flags.fetch(cmd, cfg, args[0], rejected)
 			if err != nil {
 				return err
 			}
@@ -225,7 +254,14 @@ reaches only one of them. If the app's credentials are compromised, use
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return flags.call(cmd, args[0], func(ctx context.Context, source *sftoken.TokenSource) error {
+			if err := flags.checkRevokes(); err != nil {
+				return err
+			}
+			cfg, err := flags.config(cmd)
+			if err != nil {
+				return err
+			}
+			return flags.call(cmd, cfg, args[0], func(ctx context.Context, source *sftoken.TokenSource) error {
 				return source.Revoke(ctx)
 			})
 		},

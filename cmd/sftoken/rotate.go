@@ -26,7 +26,9 @@ func (f *rotateFlags) check(api *apiFlags) error {
 	case f.version != "" && f.label != "":
 		return usagef("--version-id and --label cannot be used together")
 	case f.compromised && api.address() != "":
-		return api.check()
+		if err := api.checkRevokes(); err != nil {
+			return err
+		}
 	}
 	return requirePositiveTimeout(api.timeout)
 }

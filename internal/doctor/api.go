@@ -32,6 +32,8 @@ func (s *session) address(context.Context) outcome {
 	switch {
 	case s.URL == "":
 		return failed("the API's address is not set", "set SFTOKEN_URL, or pass --url: "+useAPIURL)
+	case sftoken.UsesAgent(s.URL):
+		return failed("the address is an agent's, which is not checked", "pass --url: "+useAPIURL)
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
 		return failed("the address is not a URL", useAPIURL)
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):

@@ -12,14 +12,17 @@ const (
 	// requestTimeout bounds one request. API Gateway gives up after 29 seconds. Source: API Gateway Developer Guide,
 	// "Quotas for configuring and running a REST API".
 	requestTimeout = 30 * time.Second
+	// refreshPatience is how long a caller waits for a token to be refreshed while the cached one has not expired.
+	refreshPatience = 2 * time.Second
 	// rejectedCheckInterval is how often the API checks a rejected token, plus a margin.
 	rejectedCheckInterval = 5*time.Second + 100*time.Millisecond
 )
 
 // call is a request in flight. It continues when the caller that started it gives up, and its token is cached.
 type call struct {
-	done chan struct{} // closed when err is set and the token is cached
-	err  error
+	started time.Time
+	done    chan struct{} // closed when err is set and the token is cached
+	err     error
 }
 
 // caller is one call of Fetch or Refresh.
@@ -31,7 +34,7 @@ type caller struct {
 
 // action is what a caller does next: wait for call, or pause and decide again, or return token and err.
 type action struct {
-	call  *call         // wait for it
+	call  *call         // wait for it; with a token for pause at most, then return that
 	pause time.Duration // wait, then decide again; without the time for that, return
 	token *Token        // return it
 	err   error         // return it
@@ -53,8 +56,14 @@ func (s *TokenSource) get(ctx context.Context, c caller) (*Token, error) {
 			}
 			continue
 		}
+		var impatient <-chan time.Time
+		if next.token != nil {
+			impatient = time.After(next.pause)
+		}
 		select {
 		case <-next.call.done:
+		case <-impatient:
+			return next.token, nil
 		case <-ctx.Done():
 			if lastErr != nil {
 				return nil, lastErr // more useful than a timeout
@@ -79,24 +88,30 @@ func (s *TokenSource) decide(ctx context.Context, c *caller) action {
 	untilCheck := remaining(s.confirmedAt.Add(rejectedCheckInterval), now)
 	backoff := remaining(s.backoff.until, now)
 	switch {
-	case alive && !rejected && now.Before(s.cached.refreshAt):
+	case alive && !rejected && now.Before(s.cached.RefreshAt):
 		return action{token: s.cached}
 	case alive && rejected && untilCheck > 0 && (s.confirmed || c.waitedForCheck):
 		return action{token: s.cached}
 	case alive && rejected && untilCheck > 0:
 		c.waitedForCheck = true
 		return action{pause: untilCheck, token: s.cached}
-	case s.inFlight != nil:
-		return action{call: s.inFlight}
-	case backoff > 0 && alive && !rejected: // the token to be refreshed still works
+	case backoff > 0 && s.inFlight == nil && alive && !rejected: // the token to be refreshed still works
 		return action{token: s.cached}
-	case backoff > 0:
+	case backoff > 0 && s.inFlight == nil:
 		return action{pause: backoff, err: s.backoff.err}
-	case rejected || s.cached == nil:
-		return action{call: s.start(ctx, c.rejected)}
-	default:
-		return action{call: s.start(ctx, "")}
 	}
+	next := action{call: s.inFlight}
+	switch {
+	case next.call != nil:
+	case rejected || s.cached == nil:
+		next.call = s.start(ctx, c.rejected)
+	default:
+		next.call = s.start(ctx, "")
+	}
+	if alive && !rejected {
+		next.token, next.pause = s.cached, remaining(next.call.started.Add(refreshPatience), now)
+	}
+	return next
 }
 
 // remaining returns the time until t, using whichever of the monotonic and wall clocks says less. The monotonic clock
@@ -107,7 +122,7 @@ func remaining(t, now time.Time) time.Duration {
 
 // start starts a request. s.mu is held.
 func (s *TokenSource) start(ctx context.Context, rejected string) *call {
-	c := &call{done: make(chan struct{})}
+	c := &call{started: time.Now(), done: make(chan struct{})}
 	s.inFlight = c
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
@@ -122,7 +137,7 @@ func (s *TokenSource) start(ctx context.Context, rejected string) *call {
 			if token.ID == rejected {
 				s.confirmedAt, s.confirmed = time.Now(), token.Cache != "hit"
 			}
-		case maxAttempts(err) > 1:
+		case IsTemporary(err):
 			s.backoff = s.backoff.next(err)
 		}
 		close(c.done)

@@ -70,7 +70,8 @@ func (s *TokenSource) send(ctx context.Context, method, query string) (*response
 		return nil, fmt.Errorf("sftoken: %w", err)
 	}
 	req.Header.Set("Accept", "application/json")
-	if err := s.sign(req); err != nil {
+	req.Header.Set("User-Agent", s.name)
+	if err := s.authenticate(req); err != nil {
 		return nil, err
 	}
 	// A redirect would take the signature, and with a session its token, to another host.
@@ -86,6 +87,13 @@ func (s *TokenSource) send(ctx context.Context, method, query string) (*response
 		return nil, newTransportError("incomplete response from the API", err)
 	}
 	return &response{resp.StatusCode, resp.Header, body}, nil
+}
+
+func (s *TokenSource) authenticate(req *http.Request) error {
+	if s.agent != nil {
+		return s.agent.authenticate(req)
+	}
+	return s.sign(req)
 }
 
 func (s *TokenSource) sign(req *http.Request) error {
@@ -129,7 +137,7 @@ func parseToken(resp *response) (*Token, error) {
 	return &Token{
 		AccessToken: sfoauth.NewSecret(fields.AccessToken), ID: fields.TokenID, Scope: fields.Scope,
 		InstanceURL: fields.InstanceURL, APIInstanceURL: fields.APIInstanceURL,
-		Expiry: now.Add(lifetime), refreshAt: now.Add(lifetime - min(expiryMargin, lifetime/2)),
+		Expiry: now.Add(lifetime), RefreshAt: now.Add(lifetime - min(expiryMargin, lifetime/2)),
 		Cache: resp.header.Get("X-Token-Cache"), JSON: sfoauth.NewSecret(string(bytes.TrimSpace(resp.body))),
 	}, nil
 }

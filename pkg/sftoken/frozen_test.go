@@ -19,7 +19,7 @@ func TestFrozenProcess(t *testing.T) {
 	}
 	confirmed := func(now, at time.Time) *TokenSource {
 		later := now.Add(time.Hour)
-		return &TokenSource{cached: &Token{ID: "1", Expiry: later, refreshAt: later}, confirmedAt: at, confirmed: true}
+		return &TokenSource{cached: &Token{ID: "1", Expiry: later, RefreshAt: later}, confirmedAt: at, confirmed: true}
 	}
 	now := time.Now()
 	for name, c := range map[string]struct {

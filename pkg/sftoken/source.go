@@ -1,6 +1,7 @@
 // Package sftoken fetches Salesforce access tokens from the sftoken API. TokenSource is an oauth2.TokenSource;
 // Transport is an http.RoundTripper that also replaces a token whose session ended early. Callers need AWS
-// credentials that may invoke execute-api on the app's path, and no Salesforce credentials.
+// credentials that may invoke execute-api on the app's path, and no Salesforce credentials. Callers of an agent
+// (`sftoken serve`) on the same host need no AWS credentials either.
 package sftoken
 
 import (
@@ -31,8 +32,7 @@ type Token struct {
 	Expiry         time.Time      // when to fetch another one; Salesforce may end the session earlier or later
 	Cache          string         // the response's X-Token-Cache: hit, miss, confirmed or stale
 	JSON           sfoauth.Secret // the whole response
-
-	refreshAt time.Time // when a TokenSource fetches another one
+	RefreshAt      time.Time      // when a TokenSource fetches another one: before Expiry
 }
 
 // TokenSource fetches an app's token and caches it until shortly before it expires. It implements oauth2.TokenSource
@@ -43,7 +43,9 @@ type TokenSource struct {
 	region string
 	app    string
 	client *http.Client
-	err    error // why the arguments are invalid
+	name   string // User-Agent
+	agent  *agent // nil: requests are signed
+	err    error  // why the arguments are invalid
 
 	mu          sync.Mutex // guards the fields below; never held during a request
 	inFlight    *call      // may be nil
@@ -64,6 +66,15 @@ func WithHTTPClient(client *http.Client) Option { return func(s *TokenSource) { 
 // config.Region if there is none.
 func WithRegion(region string) Option { return func(s *TokenSource) { s.region = region } }
 
+// WithUserAgent sets the User-Agent of the requests, which the API's audit log records. The default is "sftoken-go".
+func WithUserAgent(name string) Option { return func(s *TokenSource) { s.name = name } }
+
+// WithAgentToken authenticates requests to an agent with its token, in place of a signature. The agent's address must be
+// http at localhost or a loopback address. The default is the token in the environment: see AgentTokenVariable.
+func WithAgentToken(token string) Option {
+	return func(s *TokenSource) { s.agent = &agent{token: fixedToken(token)} }
+}
+
 var (
 	appName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	// apiHost matches the names of APIs and of their VPC endpoints in every partition:
@@ -73,11 +84,16 @@ var (
 )
 
 // NewTokenSource returns a source of the app's tokens. apiURL is the ApiUrl in the deployment's outputs, or a custom
-// domain name with its base path; it must be https, or http at localhost or a loopback address. Invalid arguments make
-// the first Fetch fail. Each request is signed with the credentials that config provides at that time.
+// domain name with its base path; it must be https, or http at localhost or a loopback address. Each request is signed
+// with the credentials that config provides at that time.
+//
+// apiURL may also be the address of an agent, for which UsesAgent returns true. Requests are then not signed, and config
+// may be empty. A Unix socket is reached without the client of WithHTTPClient.
+//
+// Invalid arguments make the first Fetch fail.
 func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *TokenSource {
 	address := strings.TrimRight(strings.TrimSpace(apiURL), "/")
-	s := &TokenSource{config: config, url: address, app: app, region: config.Region}
+	s := &TokenSource{config: config, url: address, app: app, region: config.Region, name: "sftoken-go"}
 	if region := RegionFromURL(s.url); region != "" {
 		s.region = region
 	}
@@ -87,20 +103,33 @@ func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *T
 	if s.client == nil {
 		s.client = http.DefaultClient
 	}
-	u, err := url.Parse(s.url)
-	switch {
-	case err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(s.url, "?#"),
-		u.Scheme != "https" && u.Scheme != "http":
-		s.err = errors.New("sftoken: the API's address must be a URL, like " +
-			"https://<id>.execute-api.<region>.amazonaws.com/v1")
-	case !isHTTPSOrLoopback(u):
-		s.err = fmt.Errorf("sftoken: the API's address must be https: %s would send the token in plain text", u.Host)
-	case !appName.MatchString(app):
-		s.err = fmt.Errorf("sftoken: app %q: a name must match %s", app, appName)
-	case s.region == "":
-		s.err = errors.New("sftoken: no region: set AWS_REGION to the API's region, or config.Region or WithRegion in Go")
-	}
+	s.err = s.configure()
 	return s
+}
+
+// configure checks the arguments and finds out how requests are authenticated.
+func (s *TokenSource) configure() error {
+	u, err := url.Parse(s.url)
+	if err != nil || u.Host == "" && u.Scheme != unixScheme || u.User != nil || strings.ContainsAny(s.url, "?#") ||
+		u.Scheme != "https" && u.Scheme != "http" && u.Scheme != unixScheme {
+		return errors.New("sftoken: the API's address must be a URL, like " +
+			"https://<id>.execute-api.<region>.amazonaws.com/v1")
+	}
+	if !appName.MatchString(s.app) {
+		return fmt.Errorf("sftoken: app %q: a name must match %s", s.app, appName)
+	}
+	if s.agent, err = newAgent(u, s.agent); err != nil {
+		return err
+	}
+	switch {
+	case s.agent != nil && s.agent.socket != "":
+		s.url, s.client = "http://localhost/v1", s.agent.client()
+	case s.agent == nil && !isHTTPSOrLoopback(u):
+		return fmt.Errorf("sftoken: the API's address must be https: %s would send the token in plain text", u.Host)
+	case s.agent == nil && s.region == "":
+		return errors.New("sftoken: no region: set AWS_REGION to the API's region, or config.Region or WithRegion in Go")
+	}
+	return nil
 }
 
 // RegionFromURL returns the region in an API's address, or "" if there is none, as in a custom domain name.
@@ -116,13 +145,16 @@ func RegionFromURL(apiURL string) string {
 	return parts[1]
 }
 
-// isHTTPSOrLoopback reports whether requests to u are encrypted or stay on this machine. Names below localhost are not
-// loopback, since they may resolve to any address.
+// isHTTPSOrLoopback reports whether requests to u are encrypted or stay on this machine.
 func isHTTPSOrLoopback(u *url.URL) bool {
-	name := u.Hostname()
-	ip := net.ParseIP(name)
-	loopback := strings.EqualFold(name, "localhost") || ip != nil && ip.IsLoopback()
-	return u.Scheme == "https" || u.Scheme == "http" && loopback
+	return u.Scheme == "https" || u.Scheme == "http" && isLoopback(u)
+}
+
+// isLoopback reports whether u's host is localhost or a loopback address. Names below localhost are not loopback, since
+// they may resolve to any address.
+func isLoopback(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return strings.EqualFold(u.Hostname(), "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // Token implements oauth2.TokenSource. The token's extra fields are instance_url, token_id and scope. It retries for at
