@@ -97,7 +97,8 @@ func startPrivateAgent(flags *apiFlags, cfg aws.Config, app string) (variables [
 	}
 	token := agent.NewToken()
 	a := agent.New(agent.Config{
-		APIURL: flags.address(), AWS: cfg, HTTPClient: apiHTTPClient(cfg), Apps: []string{app}, Token: token, Version: version,
+		APIURL: flags.address(), AWS: cfg, HTTPClient: apiHTTPClient(cfg), Apps: []string{app}, Token: token,
+		Version: version,
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	go func() { _ = a.Serve(ctx, listener) }() // if it fails, so do the command's requests

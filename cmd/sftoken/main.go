@@ -73,7 +73,8 @@ problem.`,
 	root.SetCompletionCommandGroupID(localGroup)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		newGet(), newExec(), newServe(), newRevoke(), newDoctor(), newSecret(), newRotate(), newLocal(), newDemo(), newVersion())
+		newGet(), newExec(), newServe(), newRevoke(), newDoctor(), newSecret(), newRotate(), newLocal(), newDemo(),
+		newVersion())
 	return root
 }
 

@@ -109,7 +109,8 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	defer stop()
 	log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)).With("version", version)
 	a := agent.New(agent.Config{
-		APIURL: f.api.address(), AWS: cfg, HTTPClient: apiHTTPClient(cfg), Apps: f.apps, Token: token, Log: log, Version: version,
+		APIURL: f.api.address(), AWS: cfg, HTTPClient: apiHTTPClient(cfg), Apps: f.apps, Token: token, Log: log,
+		Version: version,
 	})
 	log.Info("serving", "address", f.clientURL(listener), "api", f.api.address(), "apps", f.apps)
 	if isTerminal(cmd.OutOrStdout()) {

@@ -1,12 +1,13 @@
 // Package agent serves the sftoken API to programs on the same host, so that they need neither AWS credentials nor
-// signatures. It caches the tokens of each app in memory, refreshes them before they expire, and passes the API's errors
-// on. How requests reach the API is left to pkg/sftoken.
+// signatures. It caches the tokens of each app in memory, refreshes them before they expire, and passes the API's
+// errors on. How requests reach the API is left to pkg/sftoken.
 package agent
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -29,7 +30,8 @@ type Config struct {
 	HTTPClient *http.Client
 	// Apps are the apps that are served. Empty: all that the API's IAM policies allow.
 	Apps []string
-	// Token is what clients must send. Zero: every client is served, which suits a Unix socket that only one user can open.
+	// Token is what clients must send. Zero: every client is served, which suits a Unix socket that only one user can
+	// open.
 	Token sfoauth.Secret
 	// Log receives one line for each request to the API, and for refused requests. Nil: none.
 	Log *slog.Logger
@@ -38,7 +40,7 @@ type Config struct {
 }
 
 const (
-	// maxApps bounds how many apps are kept in memory. Beyond that the one that was unused for the longest time is dropped.
+	// maxApps bounds how many apps are kept in memory, since clients choose the names.
 	maxApps = 100
 	// fetchTimeout bounds a request that has to wait for the API, retries included. Clients wait for 30 seconds or longer.
 	fetchTimeout = 20 * time.Second
@@ -138,15 +140,15 @@ func (a *Agent) app(name string) *app {
 	return found
 }
 
-// evict drops the app that was unused for the longest time. a.mu is held.
+// evict drops an app without a token, or else the one that was unused for the longest time. a.mu is held.
 func (a *Agent) evict() {
-	oldest := ""
-	for name, one := range a.apps {
-		if oldest == "" || one.usedAt.Before(a.apps[oldest].usedAt) {
-			oldest = name
+	victim := slices.MinFunc(slices.Collect(maps.Values(a.apps)), func(one, other *app) int {
+		if has, otherHas := one.latest.Load() != nil, other.latest.Load() != nil; has != otherHas {
+			return map[bool]int{false: -1, true: 1}[has]
 		}
-	}
-	delete(a.apps, oldest)
+		return one.usedAt.Compare(other.usedAt)
+	})
+	delete(a.apps, victim.name)
 }
 
 func (a *Agent) newApp(name string) *app {

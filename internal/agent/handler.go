@@ -20,8 +20,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
-// errorResponse is an error of the agent itself, or of the API.
-type errorResponse struct {
+// responseError is an error of the agent itself, or of the API.
+type responseError struct {
 	status     int
 	retryAfter time.Duration // zero: not known
 
@@ -31,13 +31,13 @@ type errorResponse struct {
 	RequestID       string `json:"request_id,omitempty"`
 }
 
-func (e *errorResponse) Error() string { return e.Code + ": " + e.Description }
+func (e *responseError) Error() string { return e.Code + ": " + e.Description }
 
-func failure(status int, code, description string) *errorResponse {
-	return &errorResponse{status: status, Code: code, Description: description}
+func failure(status int, code, description string) *responseError {
+	return &responseError{status: status, Code: code, Description: description}
 }
 
-func invalid(description string) *errorResponse {
+func invalid(description string) *responseError {
 	return failure(http.StatusBadRequest, "invalid_request", description)
 }
 
@@ -105,8 +105,8 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 }
 
 // foreign returns why a request may come from another host, or "" if it comes from this one. A web page can send
-// requests here under a name of its own (DNS rebinding), and then has that name as Host; or to this address, and then its
-// browser sends Origin or Sec-Fetch-Site. Source: Fetch Metadata Request Headers, W3C.
+// requests here under a name of its own (DNS rebinding), and then has that name as Host; or to this address, and then
+// its browser sends Origin or Sec-Fetch-Site. Source: Fetch Metadata Request Headers, W3C.
 func foreign(r *http.Request, address net.Addr) string {
 	if !isOwnHost(r.Host, address) {
 		return "host"
@@ -132,32 +132,39 @@ func isOwnHost(host string, address net.Addr) bool {
 	if name != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return false
 	}
-	tcp, ok := address.(*net.TCPAddr)
-	return !ok || port == strconv.Itoa(tcp.Port)
+	_, own, _ := net.SplitHostPort(address.String())
+	return address.Network() == "unix" || port == own
 }
 
 func (a *Agent) refuse(w http.ResponseWriter, r *http.Request, reason string) {
 	a.metrics.refused.WithLabelValues(reason).Inc()
 	if a.refusal.Allow() {
-		a.log.Warn("refused", "reason", reason, "host", r.Host[:min(len(r.Host), 256)], "method", r.Method[:min(len(r.Method), 16)])
+		a.log.Warn(
+			"refused",
+			"reason",
+			reason,
+			"host",
+			r.Host[:min(len(r.Host), 256)],
+			"method",
+			r.Method[:min(len(r.Method), 16)],
+		)
 	}
 	writeError(w, failure(http.StatusForbidden, "access_denied", "the agent serves programs on this host only, not "+
 		map[string]string{"host": "another Host", "proxy": "requests of a proxy", "browser": "web pages"}[reason]))
 }
 
-// authenticated reports whether the request has the agent token: as a Bearer token, as the password of HTTP Basic, or as
-// client_secret in the form of a POST. The last two are how OAuth clients send a client secret (RFC 6749 section 2.3.1).
+// authenticated reports whether the request has the agent token: as a Bearer token, as the password of HTTP Basic, or
+// as client_secret in the form of a POST. The last two are how OAuth clients send a client secret (RFC 6749 section
+// 2.3.1).
 func (a *Agent) authenticated(r *http.Request, form url.Values) bool {
 	if a.config.Token.IsZero() {
 		return true
 	}
-	given := ""
+	given := form.Get("client_secret")
 	if bearer, ok := cutPrefixFold(r.Header.Get("Authorization"), "Bearer "); ok {
 		given = bearer
 	} else if _, password, ok := r.BasicAuth(); ok {
 		given = password
-	} else {
-		given = form.Get("client_secret")
 	}
 	return a.config.Token.Equal(sfoauth.NewSecret(strings.TrimSpace(given)))
 }
@@ -188,7 +195,7 @@ func (a *Agent) serveToken(w http.ResponseWriter, r *http.Request, name string, 
 	} else {
 		w.Header().Set("X-Token-Cache", cache)
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(served.body()) // the client may have left
+		_, _ = w.Write(served.body()) // #nosec G705 -- JSON, with its type; and the client may have left
 	}
 	a.metrics.requests.WithLabelValues(label, outcome).Inc()
 	a.metrics.duration.Observe(time.Since(begun).Seconds())
@@ -203,7 +210,11 @@ func (a *Agent) requested(r *http.Request, name string, form url.Values) (*app, 
 		return nil, "", invalid("the app's name must match " + appsecret.NamePattern)
 	}
 	if !a.serves(name) {
-		return nil, "", failure(http.StatusForbidden, "access_denied", "the agent does not serve this app: see its flag --app")
+		return nil, "", failure(
+			http.StatusForbidden,
+			"access_denied",
+			"the agent does not serve this app: see its flag --app",
+		)
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if rejected := query["rejected"]; err != nil || len(rejected) > 1 || len(rejected) == 1 && !isTokenID(rejected[0]) {
@@ -222,30 +233,30 @@ func isTokenID(text string) bool {
 }
 
 // describe returns the response for an error of a source.
-func describe(err error) *errorResponse {
-	if failed, ok := errors.AsType[*errorResponse](err); ok {
+func describe(err error) *responseError {
+	if failed, ok := errors.AsType[*responseError](err); ok {
 		return failed
 	}
 	text := strings.TrimPrefix(err.Error(), "sftoken: ")
 	api, ok := errors.AsType[*sftoken.Error](err)
 	switch {
 	case ok && api.Code != "":
-		return &errorResponse{api.Status, api.RetryAfter, api.Code, api.Description, api.SalesforceError, api.RequestID}
+		return &responseError{api.Status, api.RetryAfter, api.Code, api.Description, api.SalesforceError, api.RequestID}
 	case ok && api.Status == http.StatusForbidden:
-		return &errorResponse{api.Status, 0, "access_denied", "API Gateway: " + api.Description, "", api.RequestID}
+		return &responseError{api.Status, 0, "access_denied", "API Gateway: " + api.Description, "", api.RequestID}
 	case ok && (api.Status >= 500 || api.Status == http.StatusTooManyRequests):
-		return &errorResponse{http.StatusServiceUnavailable, max(api.RetryAfter, time.Second), "temporarily_unavailable",
+		return &responseError{http.StatusServiceUnavailable, max(api.RetryAfter, time.Second), "temporarily_unavailable",
 			text, "", api.RequestID}
 	case ok:
-		return &errorResponse{http.StatusBadGateway, 0, "bad_upstream_response", text, "", api.RequestID}
+		return &responseError{http.StatusBadGateway, 0, "bad_upstream_response", text, "", api.RequestID}
 	case sftoken.IsTemporary(err), errors.Is(err, context.DeadlineExceeded):
-		return &errorResponse{status: http.StatusServiceUnavailable, retryAfter: time.Second,
+		return &responseError{status: http.StatusServiceUnavailable, retryAfter: time.Second,
 			Code: "temporarily_unavailable", Description: text}
 	}
 	return failure(http.StatusInternalServerError, "server_error", text)
 }
 
-func writeError(w http.ResponseWriter, e *errorResponse) {
+func writeError(w http.ResponseWriter, e *responseError) {
 	if e.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.retryAfter.Seconds()))))
 	}

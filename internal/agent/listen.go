@@ -28,8 +28,8 @@ func ListenTCP(address string) (net.Listener, error) {
 	return net.Listen("tcp", net.JoinHostPort(host, port))
 }
 
-// ListenUnix listens on a Unix socket that only the current user and root can open. It replaces a socket that no process
-// listens on, and no other file. Closing the listener removes the socket.
+// ListenUnix listens on a Unix socket that only the current user and root can open. It replaces a socket that no
+// process listens on, and no other file. Closing the listener removes the socket.
 func ListenUnix(path string) (net.Listener, error) {
 	if runtime.GOOS == "windows" {
 		return nil, errors.New("on Windows a Unix socket cannot be limited to one user")
@@ -56,8 +56,15 @@ func ListenUnix(path string) (net.Listener, error) {
 	return owned, nil
 }
 
-// checkSocket returns an error if the path is taken.
+// maxSocketPath is the longest path of a Unix socket, in bytes, that a client can open on every system. Source:
+// sun_path in unix(4) of macOS, which has 104 bytes with the final zero.
+const maxSocketPath = 103
+
+// checkSocket returns an error if the path is taken or too long.
 func checkSocket(path string) error {
+	if len(path) > maxSocketPath {
+		return fmt.Errorf("socket %s: the path is longer than %d bytes", path, maxSocketPath)
+	}
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -33,7 +33,8 @@ func newMetrics(version string) *metrics {
 			Help: "Requests to the sftoken API, by outcome: the HTTP status, or error without a response.",
 		}, []string{"app", "outcome"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sftoken_agent_refused_requests_total", Help: "Requests that were refused before their path was read, by reason.",
+			Name: "sftoken_agent_refused_requests_total",
+			Help: "Requests that were refused before their path was read, by reason.",
 		}, []string{"reason"}),
 		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sftoken_agent_token_expiry_timestamp_seconds", Help: "When the cached token expires, as a Unix time.",

@@ -14,8 +14,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// Environment variables with the agent token, which authenticates clients to an agent (`sftoken serve`). They apply only
-// to an agent's address: http at localhost or a loopback address.
+// Environment variables with the agent token, which authenticates clients to an agent (`sftoken serve`). They apply
+// only to an agent's address: http at localhost or a loopback address.
 const (
 	// AgentTokenVariable holds the agent token.
 	AgentTokenVariable = "SFTOKEN_AGENT_TOKEN"

@@ -94,8 +94,8 @@ func (e *transportError) Unwrap() error { return e.err }
 // defaultAttempts is how often a request is attempted if its error is temporary and the API does not say when to retry.
 const defaultAttempts = 4
 
-// IsTemporary reports whether a request that failed with err may succeed later without a change of anything but the API:
-// it is what TokenSource retries.
+// IsTemporary reports whether a request that failed with err may succeed later without a change of anything but the
+// API: it is what TokenSource retries.
 func IsTemporary(err error) bool { return maxAttempts(err) > 1 }
 
 // maxAttempts reports how often a request that failed with err is attempted.

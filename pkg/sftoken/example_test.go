@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/oauth2"
 
+	"github.com/sftoken/sftoken/internal/sim/apitest"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/pkg/sftoken"
@@ -100,12 +101,12 @@ func deployment() (apiURL string, cfg aws.Config, stop func()) {
 		Account: "111111111111", Region: "us-east-1", Stage: "v1", Keys: localaws.NewKeys(billing),
 		AllowedAccounts: []string{billing.Account},
 		Function: func(_ context.Context, event []byte) ([]byte, error) {
-			if appOf(event) != "crm" {
-				return lambdaResponse(404, nil, map[string]any{
-					"error": "unknown_app", "error_description": "there is no app " + appOf(event), "request_id": "1",
+			if apitest.AppOf(event) != "crm" {
+				return apitest.Response(404, nil, map[string]any{
+					"error": "unknown_app", "error_description": "there is no app " + apitest.AppOf(event), "request_id": "1",
 				}), nil
 			}
-			return lambdaResponse(200, nil, map[string]any{
+			return apitest.Response(200, nil, map[string]any{
 				"access_token": app.NewToken(), "token_id": "0123456789abcdef", "instance_url": salesforce.URL,
 				"expires_in": 900,
 			}), nil

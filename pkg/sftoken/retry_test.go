@@ -47,7 +47,7 @@ func TestRetries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(t *testing.T, h *harness) {
-				h.respondWith(try.responses...)
+				h.RespondWith(try.responses...)
 				source, begun := h.source("crm"), time.Now()
 				var callers sync.WaitGroup
 				for range 10 {
@@ -59,7 +59,7 @@ func TestRetries(t *testing.T) {
 					})
 				}
 				callers.Wait()
-				if asked := h.requests(); len(asked) != len(try.responses)+1 {
+				if asked := h.Requests(); len(asked) != len(try.responses)+1 {
 					t.Errorf("%d requests of 10 callers, want %d", len(asked), len(try.responses)+1)
 				}
 			})
@@ -69,7 +69,7 @@ func TestRetries(t *testing.T) {
 
 func TestRetryLimits(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
-		h.respondWith(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 8")}, 100)...)
+		h.RespondWith(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 8")}, 100)...)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		source, begun := h.source("crm"), time.Now()
@@ -80,10 +80,10 @@ func TestRetryLimits(t *testing.T) {
 		if took := time.Since(begun); took >= 30*time.Second || took < 16*time.Second {
 			t.Errorf("gave up after %s, though it can be known that there is no time for another try", took)
 		}
-		asked := len(h.requests())
+		asked := len(h.Requests())
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := source.Fetch(short); err == nil || len(h.requests()) != 0 || asked > 4 {
+		if _, err := source.Fetch(short); err == nil || len(h.Requests()) != 0 || asked > 4 {
 			t.Errorf("the API is not left alone when it has said when to come back: %d requests, then %v", asked, err)
 		}
 		begun = time.Now()
@@ -92,10 +92,10 @@ func TestRetryLimits(t *testing.T) {
 		}
 	})
 	runSynctest(t, func(t *testing.T, h *harness) {
-		h.respondWith(slices.Repeat([]func(http.ResponseWriter){closeConn}, 100)...)
+		h.RespondWith(slices.Repeat([]func(http.ResponseWriter){closeConn}, 100)...)
 		begun := time.Now()
 		_, err := h.source("crm").Fetch(t.Context())
-		if asked := h.requests(); err == nil || len(asked) != 4 || time.Since(begun) > 4*time.Second {
+		if asked := h.Requests(); err == nil || len(asked) != 4 || time.Since(begun) > 4*time.Second {
 			t.Errorf("a connection that always breaks: %d requests, %v after %s", len(asked), err, time.Since(begun))
 		}
 	})
@@ -105,7 +105,7 @@ func TestRetryLimits(t *testing.T) {
 func TestLastErrorAtTheEnd(t *testing.T) {
 	t.Parallel()
 	runSynctest(t, func(t *testing.T, h *harness) {
-		h.respondWith(down("Retry-After: 1"), func(http.ResponseWriter) { time.Sleep(time.Minute) })
+		h.RespondWith(down("Retry-After: 1"), func(http.ResponseWriter) { time.Sleep(time.Minute) })
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		_, err := h.source("crm").Fetch(ctx)
@@ -154,13 +154,13 @@ func TestPermanentErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(t *testing.T, h *harness) {
 				h.mustNotCall("elsewhere.example:80")
-				h.respondWith(try.response)
+				h.RespondWith(try.response)
 				_, err := h.source("crm").Fetch(t.Context())
 				failed := errorOf(err)
 				if failed != try.want {
 					t.Fatalf("got %+v, %v", failed, err)
 				}
-				if asked := h.requests(); len(asked) != 1 {
+				if asked := h.Requests(); len(asked) != 1 {
 					t.Errorf("%d requests", len(asked))
 				}
 				want := try.want
@@ -185,7 +185,7 @@ func TestWrongServer(t *testing.T) {
 		"an expired token": tokenJSON("x", "https://x", 0),
 	} {
 		runSynctest(t, func(t *testing.T, h *harness) {
-			h.respondWith(respond(200, body))
+			h.RespondWith(respond(200, body))
 			if _, err := h.source("crm").Fetch(t.Context()); err == nil ||
 				!strings.Contains(err.Error(), "is this the address of the sftoken API?") {
 				t.Errorf("%s: %v", name, err)
@@ -224,13 +224,13 @@ func TestOutageWithLiveToken(t *testing.T) {
 		_, err := source.Fetch(t.Context())
 		h.Must(err)
 		time.Sleep(vending.DefaultTokenTTL - 15*time.Second)
-		h.respondWith(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 60")}, 9)...)
+		h.RespondWith(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 60")}, 9)...)
 		for range 10 {
 			if _, err := source.Fetch(t.Context()); err != nil {
 				t.Errorf("15 seconds before the token expires: %v", err)
 			}
 		}
-		if asked := h.requests(); len(asked) != 2 { // the first, and one for all ten
+		if asked := h.Requests(); len(asked) != 2 { // the first, and one for all ten
 			t.Errorf("%d requests", len(asked)-1)
 		}
 		time.Sleep(15 * time.Second)

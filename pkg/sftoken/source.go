@@ -69,8 +69,8 @@ func WithRegion(region string) Option { return func(s *TokenSource) { s.region =
 // WithUserAgent sets the User-Agent of the requests, which the API's audit log records. The default is "sftoken-go".
 func WithUserAgent(name string) Option { return func(s *TokenSource) { s.name = name } }
 
-// WithAgentToken authenticates requests to an agent with its token, in place of a signature. The agent's address must be
-// http at localhost or a loopback address. The default is the token in the environment: see AgentTokenVariable.
+// WithAgentToken authenticates requests to an agent with its token, in place of a signature. The agent's address must
+// be http at localhost or a loopback address. The default is the token in the environment: see AgentTokenVariable.
 func WithAgentToken(token string) Option {
 	return func(s *TokenSource) { s.agent = &agent{token: fixedToken(token)} }
 }
@@ -87,8 +87,8 @@ var (
 // domain name with its base path; it must be https, or http at localhost or a loopback address. Each request is signed
 // with the credentials that config provides at that time.
 //
-// apiURL may also be the address of an agent, for which UsesAgent returns true. Requests are then not signed, and config
-// may be empty. A Unix socket is reached without the client of WithHTTPClient.
+// apiURL may also be the address of an agent, for which UsesAgent returns true. Requests are then not signed, and
+// config may be empty. A Unix socket is reached without the client of WithHTTPClient.
 //
 // Invalid arguments make the first Fetch fail.
 func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *TokenSource {

@@ -38,13 +38,13 @@ func TestTokenReuse(t *testing.T) {
 		time.Sleep(vending.DefaultTokenTTL - 31*time.Second)
 		again, err := source.Fetch(t.Context())
 		h.Must(err)
-		if again.AccessToken.Reveal() != first.AccessToken || again.Cache != "miss" || len(h.requests()) != 1 {
+		if again.AccessToken.Reveal() != first.AccessToken || again.Cache != "miss" || len(h.Requests()) != 1 {
 			t.Error("the token was not reused")
 		}
 		time.Sleep(2 * time.Second)
 		again, err = source.Fetch(t.Context())
 		h.Must(err)
-		if again.Cache != "confirmed" || len(h.requests()) != 1 {
+		if again.Cache != "confirmed" || len(h.Requests()) != 1 {
 			t.Errorf("half a minute before it expires: %s", again.Cache)
 		}
 	})
@@ -53,7 +53,7 @@ func TestTokenReuse(t *testing.T) {
 func TestShortLivedToken(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
 		short := respond(200, tokenJSON("short", "https://x.my.salesforce.com", 20))
-		h.respondWith(short, short, short)
+		h.RespondWith(short, short, short)
 		source := h.source("crm")
 		for _, c := range []struct {
 			after    time.Duration
@@ -62,7 +62,7 @@ func TestShortLivedToken(t *testing.T) {
 			time.Sleep(c.after)
 			_, err := source.Fetch(t.Context())
 			h.Must(err)
-			if n := len(h.requests()); n != c.requests {
+			if n := len(h.Requests()); n != c.requests {
 				t.Errorf("%s later: %d requests", c.after, n)
 			}
 		}
@@ -71,7 +71,7 @@ func TestShortLivedToken(t *testing.T) {
 
 func TestConcurrentFetch(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
-		h.setDelay(3 * time.Second)
+		h.SetDelay(3 * time.Second)
 		source := h.source("crm")
 		impatient, leave := context.WithCancel(t.Context())
 		var callers sync.WaitGroup
@@ -93,7 +93,7 @@ func TestConcurrentFetch(t *testing.T) {
 		time.Sleep(time.Second - time.Millisecond)
 		leave()
 		callers.Wait()
-		if asked := h.requests(); len(asked) != 1 {
+		if asked := h.Requests(); len(asked) != 1 {
 			t.Errorf("%d requests", len(asked))
 		}
 	})
@@ -101,7 +101,7 @@ func TestConcurrentFetch(t *testing.T) {
 
 func TestAbandonedRequestIsCached(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
-		h.setDelay(3 * time.Second)
+		h.SetDelay(3 * time.Second)
 		source := h.source("crm")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -110,7 +110,7 @@ func TestAbandonedRequestIsCached(t *testing.T) {
 		}
 		time.Sleep(2*time.Second + time.Millisecond)
 		begun := time.Now()
-		if _, err := source.Fetch(t.Context()); err != nil || time.Since(begun) > 0 || len(h.requests()) != 1 {
+		if _, err := source.Fetch(t.Context()); err != nil || time.Since(begun) > 0 || len(h.Requests()) != 1 {
 			t.Errorf("what the first caller began has not been kept: %v", err)
 		}
 	})
@@ -130,7 +130,7 @@ func TestRefresh(t *testing.T) {
 			_, err = source.Refresh(t.Context(), first.ID)
 			h.Must(err)
 		}
-		if asked := h.requests(); !slices.Equal(asked, []string{"", first.ID}) {
+		if asked := h.Requests(); !slices.Equal(asked, []string{"", first.ID}) {
 			t.Errorf("asked %q", asked)
 		}
 		h.Org.RevokeAll()
@@ -145,7 +145,7 @@ func TestRefresh(t *testing.T) {
 			})
 		}
 		callers.Wait()
-		if asked := h.requests(); len(asked) != 1 {
+		if asked := h.Requests(); len(asked) != 1 {
 			t.Errorf("%d requests for one dead token", len(asked))
 		}
 	})
@@ -183,7 +183,7 @@ func TestRevoke(t *testing.T) {
 		source := h.source("crm")
 		first, err := source.Fetch(t.Context())
 		h.Must(err)
-		h.respondWith(down("Retry-After: 2"), closeConn)
+		h.RespondWith(down("Retry-After: 2"), closeConn)
 		h.Must(source.Revoke(t.Context()))
 		if h.Org.TokenActive(first.AccessToken.Reveal()) {
 			t.Error("the token lives")
@@ -219,10 +219,10 @@ func TestRegionAndAddress(t *testing.T) {
 			t.Errorf("%s: region %q", address, got)
 		}
 		runSynctest(t, func(t *testing.T, h *harness) {
-			h.gateway.Region = region
+			h.Gateway.Region = region
 			var options []sftoken.Option
 			if region == "" {
-				h.gateway.Region = "ap-southeast-2"
+				h.Gateway.Region = "ap-southeast-2"
 				options = append(options, sftoken.WithRegion("ap-southeast-2"))
 			}
 			port, host := "443", strings.TrimSuffix(strings.TrimPrefix(address, "https://"), "/v1")
@@ -231,7 +231,7 @@ func TestRegionAndAddress(t *testing.T) {
 			}
 			h.Serve(host+":"+port, h)
 			config := aws.Config{Region: "us-east-1", Credentials: billing.Credentials()}
-			source := sftoken.NewTokenSource(config, address, "crm", append(options, sftoken.WithHTTPClient(h.client))...)
+			source := sftoken.NewTokenSource(config, address, "crm", append(options, sftoken.WithHTTPClient(h.Client))...)
 			if _, err := source.Fetch(t.Context()); err != nil {
 				t.Errorf("%s: %v", address, err)
 			}
@@ -290,13 +290,13 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		wrong := billing
 		wrong.SecretAccessKey = "another-secret"
 		config := aws.Config{Region: "us-east-1", Credentials: wrong.Credentials()}
-		source = sftoken.NewTokenSource(config, "http://"+apiHost+"/v1", "crm", sftoken.WithHTTPClient(h.client))
+		source = sftoken.NewTokenSource(config, "http://"+apiHost+"/v1", "crm", sftoken.WithHTTPClient(h.Client))
 		_, refused := source.Fetch(t.Context())
-		h.respondWith(slices.Repeat([]func(http.ResponseWriter){closeConn}, 20)...)
+		h.RespondWith(slices.Repeat([]func(http.ResponseWriter){closeConn}, 20)...)
 		_, broken := h.source("crm").Fetch(t.Context())
-		h.respondWith(slices.Repeat([]func(http.ResponseWriter){bodyOnly}, 20)...)
+		h.RespondWith(slices.Repeat([]func(http.ResponseWriter){bodyOnly}, 20)...)
 		_, garbled := h.source("crm").Fetch(t.Context())
-		h.respondWith()
+		h.RespondWith()
 		h.Org.InjectFault(sfoauthtest.REST, sfoauthtest.Reset(), 0)
 		_, lost := h.salesforce().Get("/services/data")
 		printed := fmt.Sprintf("%v %+v %#v %s", token, *token, token, token.JSON)

@@ -32,7 +32,7 @@ func TestTransportInstanceURL(t *testing.T) {
 		if status := h.get(client, "/services/data/v65.0/nosuch"); status != 404 {
 			t.Errorf("what Salesforce does not know: HTTP %d", status)
 		}
-		if asked := h.requests(); len(asked) != 1 {
+		if asked := h.Requests(); len(asked) != 1 {
 			t.Errorf("%d requests for one token", len(asked))
 		}
 	})
@@ -74,21 +74,21 @@ func TestTransportRefusesPlainHTTP(t *testing.T) {
 			"http://acme.my.salesforce.com", "http://acme.localhost", "http://localhost.example",
 			"//acme.my.salesforce.com", "ftp://127.0.0.1:8443",
 		} {
-			h.respondWith(respond(200, tokenJSON("00Dx", instance, 800)))
+			h.RespondWith(respond(200, tokenJSON("00Dx", instance, 800)))
 			if _, err := h.salesforce().Get(limits); err == nil || !strings.Contains(err.Error(), "not an https URL") {
 				t.Errorf("instance_url %s: %v", instance, err)
 			}
 		}
 		for _, api := range []string{"http://api.salesforce.com", "http://acme.localhost"} {
 			apiInstance := `,"api_instance_url":"` + api + `"`
-			h.respondWith(respond(200, tokenJSON("00Dx", "https://acme.my.salesforce.com", 800, apiInstance)))
+			h.RespondWith(respond(200, tokenJSON("00Dx", "https://acme.my.salesforce.com", 800, apiInstance)))
 			if _, err := h.salesforce().Get(api + limits); err == nil || !strings.Contains(err.Error(), "is not sent to") {
 				t.Errorf("api_instance_url %s: %v", api, err)
 			}
 		}
 		h.Serve("localhost:80", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(204) }))
 		for _, instance := range []string{"http://localhost", "http://LOCALHOST"} {
-			h.respondWith(respond(200, tokenJSON("00Dx", instance, 800)))
+			h.RespondWith(respond(200, tokenJSON("00Dx", instance, 800)))
 			if status := h.get(h.salesforce(), strings.ToLower(instance)+limits); status != 204 {
 				t.Errorf("%s: HTTP %d", instance, status)
 			}
@@ -103,12 +103,12 @@ func TestMalformedToken(t *testing.T) {
 			`00Dx\r\nX-Injected: 1`, `00Dx y`, `00Dx\u0000`, `00Dx\u007f`, `00Dxé`, `\t00Dx`, ` `,
 		} {
 			malformed := respond(200, tokenJSON(token, "http://"+orgHost, 800))
-			h.respondWith(malformed)
+			h.RespondWith(malformed)
 			_, err := h.salesforce().Get(limits)
 			if err == nil || !strings.Contains(err.Error(), "access_token") || strings.Contains(err.Error(), "00Dx") {
 				t.Errorf("%q: %v", token, err)
 			}
-			h.respondWith(malformed)
+			h.RespondWith(malformed)
 			if _, err := h.source("crm").Token(); err == nil {
 				t.Errorf("%q: no error", token)
 			}
@@ -157,7 +157,7 @@ func TestTransportReplacesEndedSession(t *testing.T) {
 				resp, err := client.Do(r)
 				h.Must(err)
 				_ = resp.Body.Close()
-				if asked := h.requests(); resp.StatusCode != try.status || len(asked) != 2 {
+				if asked := h.Requests(); resp.StatusCode != try.status || len(asked) != 2 {
 					t.Errorf("HTTP %d after %d requests for a token", resp.StatusCode, len(asked))
 				}
 			})
@@ -221,12 +221,12 @@ func TestTransportRefreshError(t *testing.T) {
 		client := h.salesforce()
 		h.get(client, limits)
 		h.Org.RevokeAll()
-		h.respondWith(respond(403, `{"error":"access_denied","error_description":"not any more","request_id":"req-9"}`))
+		h.RespondWith(respond(403, `{"error":"access_denied","error_description":"not any more","request_id":"req-9"}`))
 		_, err := client.Get(limits)
 		if errorOf(err).RequestID != "req-9" {
 			t.Errorf("got %v", err)
 		}
-		h.respondWith(respond(403, `{"error":"access_denied","error_description":"not at all","request_id":"req-1"}`))
+		h.RespondWith(respond(403, `{"error":"access_denied","error_description":"not at all","request_id":"req-1"}`))
 		body := &closeRecorder{Reader: strings.NewReader("x")}
 		_, err = h.salesforce().Post(limits, "text/plain", body)
 		if errorOf(err).RequestID != "req-1" || !body.closed {
@@ -240,17 +240,17 @@ func TestTransportRefreshError(t *testing.T) {
 func TestTransportTwoInstances(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
 		source := h.source("crm")
-		client := &http.Client{Transport: &sftoken.Transport{Source: source, Base: h.client.Transport}}
+		client := &http.Client{Transport: &sftoken.Transport{Source: source, Base: h.Client.Transport}}
 		h.get(client, limits)
 		first, err := source.Fetch(t.Context())
 		h.Must(err)
 		h.Org.RevokeAll()
 		const other = "0123456789abcdef" // its id
-		h.respondWith(respond(200, tokenJSON("00Ddead", "http://"+orgHost, 800), "X-Token-Cache: hit"))
+		h.RespondWith(respond(200, tokenJSON("00Ddead", "http://"+orgHost, 800), "X-Token-Cache: hit"))
 		if status := h.get(client, limits); status != 200 {
 			t.Errorf("HTTP %d", status)
 		}
-		if asked := h.requests(); !slices.Equal(asked, []string{"", "rejected=" + first.ID, other, first.ID}) {
+		if asked := h.Requests(); !slices.Equal(asked, []string{"", "rejected=" + first.ID, other, first.ID}) {
 			t.Errorf("asked %q", asked)
 		}
 	})
@@ -265,7 +265,7 @@ func TestTransportStopsReplacing(t *testing.T) {
 			body := strings.Replace(tokenJSON("00Dx", "http://"+orgHost, 800), "0123456789abcdef", fmt.Sprintf("%016x", i), 1)
 			tokens = append(tokens, respond(200, body))
 		}
-		h.respondWith(tokens...)
+		h.RespondWith(tokens...)
 		var bodies []*closeRecorder
 		base := roundTripFunc(func(*http.Request) (*http.Response, error) {
 			bodies = append(bodies, &closeRecorder{Reader: strings.NewReader(`[{"errorCode":"INVALID_SESSION_ID"}]`)})
@@ -307,7 +307,7 @@ func TestTransportSetsHost(t *testing.T) {
 
 func TestTransportContext(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
-		h.setDelay(10 * time.Second)
+		h.SetDelay(10 * time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		client, begun := h.salesforce(), time.Now()
@@ -329,14 +329,14 @@ func TestTransportContext(t *testing.T) {
 
 func TestOAuth2Client(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
-		ctx := context.WithValue(t.Context(), oauth2.HTTPClient, h.client)
+		ctx := context.WithValue(t.Context(), oauth2.HTTPClient, h.Client)
 		client := oauth2.NewClient(ctx, h.source("crm"))
 		for range 3 {
 			if status := h.get(client, "http://"+orgHost+limits); status != 200 {
 				t.Errorf("HTTP %d", status)
 			}
 		}
-		if asked := h.requests(); len(asked) != 1 {
+		if asked := h.Requests(); len(asked) != 1 {
 			t.Errorf("%d requests for one token", len(asked))
 		}
 	})
@@ -346,7 +346,7 @@ func TestOAuth2Client(t *testing.T) {
 func TestTransportReadsXML(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
 		client := &http.Client{Transport: &sftoken.Transport{Source: h.source("crm"), Base: xmlRefusal{}}}
-		if status := h.get(client, limits); status != 401 || len(h.requests()) != 2 {
+		if status := h.get(client, limits); status != 401 || len(h.Requests()) != 2 {
 			t.Errorf("HTTP %d: the API was not asked", status)
 		}
 	})
@@ -385,7 +385,7 @@ func TestTransportBulk(t *testing.T) {
 				resp, err := client.Do(r)
 				h.Must(err)
 				_ = resp.Body.Close()
-				if asked := h.requests(); resp.StatusCode != 201 || len(asked) != 2 {
+				if asked := h.Requests(); resp.StatusCode != 201 || len(asked) != 2 {
 					t.Errorf("HTTP %d after %d requests for a token", resp.StatusCode, len(asked))
 				}
 				if violations := h.Org.Violations(); len(violations) > 0 {
@@ -430,7 +430,7 @@ func TestTransportOtherBulkErrors(t *testing.T) {
 				if err != nil || string(body) != c.body || resp.StatusCode != c.status {
 					t.Errorf("HTTP %d with %d bytes of %d, %v", resp.StatusCode, len(body), len(c.body), err)
 				}
-				if asked := h.requests(); len(asked) != 1 {
+				if asked := h.Requests(); len(asked) != 1 {
 					t.Errorf("%d requests for a token", len(asked))
 				}
 			})
