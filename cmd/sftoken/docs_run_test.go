@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -150,4 +151,40 @@ func TestReadmeGo(t *testing.T) {
 		}
 	}
 	t.Error("the README has no Go")
+}
+
+// TestHelpExamples runs the examples of the help in bash, as the owner of a local stack. It only parses those that need
+// a terminal, another program or another app.
+func TestHelpExamples(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"bash", "curl", "jq"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("skipped: no %s on the PATH", program)
+		}
+	}
+	r := &blockRunner{newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=0s"), t.TempDir()}
+	notRun := regexp.MustCompile(`<id>|\bvault\b|python|--admin-app|--denied-app|curl .*--unix-socket|` +
+		`sftoken (?:demo|local|serve)|--compromised --url`)
+	ran := 0
+	everyCommand(func(cmd *cobra.Command, words []string) {
+		example := strings.ReplaceAll(cmd.Example, "\\\n", " ")
+		for _, match := range ours.FindAllStringSubmatch(example, -1) {
+			if err := parses(match[1]); err != nil {
+				t.Errorf("%v: sftoken%s: %v", words, match[1], err)
+			}
+		}
+		var runnable []string
+		for line := range strings.Lines(example) {
+			if !notRun.MatchString(line) {
+				runnable = append(runnable, line)
+			}
+		}
+		if text := strings.Join(runnable, ""); strings.TrimSpace(text) != "" {
+			ran++
+			r.run(t, mdtest.Block{Text: text})
+		}
+	})
+	if ran < 9 {
+		t.Errorf("the examples of only %d commands were run", ran)
+	}
 }

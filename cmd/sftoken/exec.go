@@ -32,8 +32,9 @@ func newExec() *cobra.Command {
 		Use: "exec APP [flags] -- COMMAND [ARGUMENT …]", GroupID: callerGroup, DisableFlagsInUseLine: true,
 		Short: "Run a command with an access token in its environment",
 		Long: `Run a command with an access token for the app in SF_ACCESS_TOKEN and the URL of
-its org in SF_INSTANCE_URL. The token does not appear on a command line, where
-every user of the machine could read it.
+its org in SF_INSTANCE_URL. SF_TOKEN_ID, SF_TOKEN_EXPIRES_AT (RFC 3339) and
+SF_TOKEN_EXPIRES_IN (seconds) describe the token. It does not appear on a
+command line, where every user of the machine could read it.
 
 The token in the environment is fetched once. A command that runs for longer
 than it is valid gets another from a private agent, which runs as long as the

@@ -51,8 +51,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"as": scriptAs, "api": scriptAPI, "exits": scriptExits, "fault": scriptFault, "kms": scriptKMS,
-			"label": scriptLabel, "login": scriptLogin, "settle": scriptSettle, "setup": scriptSetup, "token": scriptToken,
-			"value": scriptValue,
+			"label": scriptLabel, "login": scriptLogin, "settle": scriptSettle, "setup": scriptSetup, "tag": scriptTag,
+			"token": scriptToken, "value": scriptValue,
 		},
 	})
 }
@@ -172,6 +172,13 @@ func scriptSetup(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	text := fmt.Appendf(nil, `{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), text, 0o600))
+}
+
+// scriptTag tags the secret with the result of a daily check: tag ok|failed.
+func scriptTag(ts *testscript.TestScript, _ bool, args []string) {
+	secret, err := stackOf(ts).Secret(context.Background())
+	ts.Check(err)
+	ts.Check(secret.TagChecked(context.Background(), time.Now().Add(-3*time.Hour), args[0] == "ok"))
 }
 
 // scriptToken checks whether the token in a file is active at Salesforce: [!] token FILE.

@@ -133,7 +133,7 @@ func (a *app) served(token *sftoken.Token) (served *servedToken, isNew bool, err
 
 // scheduleRefresh fetches another token when this one is due, unless no request has used it.
 func (a *app) scheduleRefresh(served *servedToken) {
-	timer := time.AfterFunc(time.Until(served.RefreshAt), func() {
+	time.AfterFunc(time.Until(served.RefreshAt), func() {
 		if !served.used.Load() || a.latest.Load() != served || a.agent.closing.Err() != nil {
 			return
 		}
@@ -143,7 +143,6 @@ func (a *app) scheduleRefresh(served *servedToken) {
 			_, _, _ = a.served(token) // an error is for the next request
 		}
 	})
-	context.AfterFunc(a.agent.closing, func() { timer.Stop() })
 }
 
 // body returns the token response as JSON, with expires_in in seconds from now.

@@ -3,6 +3,7 @@ package appsecret
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -27,4 +28,15 @@ func (s *Secret) TagChecked(ctx context.Context, at time.Time, ok bool) error {
 		return fmt.Errorf("tagging secret %s with the result of the check: %w", s.Name, err)
 	}
 	return nil
+}
+
+// Checked returns when the rotate function last checked the app, and whether the check succeeded. The time is zero if
+// there is no such tag.
+func (s *Secret) Checked() (at time.Time, ok bool) {
+	when, result, _ := strings.Cut(s.Tags[CheckedTag], " ")
+	at, err := time.Parse(time.RFC3339, when)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return at, result == "ok"
 }

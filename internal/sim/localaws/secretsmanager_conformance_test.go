@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -282,6 +283,37 @@ var conformance = []struct {
 		}
 		if slices.Sort(got); !slices.Equal(got, []string{"a", "b", "c"}) {
 			s.Errorf("listed %v", got)
+		}
+	}},
+	{"the list of secrets has the dates and labels of DescribeSecret", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2, "CANDIDATE")
+		want := s.describe()
+		out, err := s.client.ListSecrets(s.Context(), &secretsmanager.ListSecretsInput{
+			Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{*s.name}}},
+		})
+		if err != nil || len(out.SecretList) != 1 {
+			s.Fatalf("%d secrets: %v", len(out.SecretList), err)
+		}
+		got := out.SecretList[0]
+		if !got.CreatedDate.Equal(*want.CreatedDate) || !got.LastChangedDate.Equal(*want.LastChangedDate) ||
+			got.LastRotatedDate != nil || got.NextRotationDate != nil || got.DeletedDate != nil ||
+			!reflect.DeepEqual(got.SecretVersionsToStages, want.VersionIdsToStages) {
+			s.Errorf("listed %+v, described %+v", got, want)
+		}
+	}},
+	{"each version is listed with its date", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2)
+		out, err := s.client.ListSecretVersionIds(s.Context(), &secretsmanager.ListSecretVersionIdsInput{SecretId: s.name})
+		if err != nil || len(out.Versions) != 2 {
+			s.Fatalf("%d versions: %v", len(out.Versions), err)
+		}
+		for _, version := range out.Versions {
+			read, err := s.read(*version.VersionId, "")
+			if err != nil || !version.CreatedDate.Equal(*read.CreatedDate) {
+				s.Errorf("%+v: created %s: %v", version, read.CreatedDate, err)
+			}
 		}
 	}},
 	// CreateSecret, Errors: InvalidRequestException is for a secret that is scheduled for deletion.
