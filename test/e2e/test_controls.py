@@ -31,6 +31,7 @@ ANSWERS = {
     "Who can read the secret?": (["GetSecretValue", "-TokenRole", "-RotateRole", "None", "TheAccountDecides"], ["ApiLoggingRole"]),
     "Who can change the secret?": (["PutSecretValue", "UpdateSecretVersionStage", "-RotateRole"], ["-TokenRole", "DeleteSecret\t"]),
     "Who may call the API?": (["GET\tAWS_IAM", "POST\tAWS_IAM", "DELETE\tAWS_IAM"], ["NONE"]),
+    "Is the boundary tested?": ([], ["ALARM"]),
     "How are the logs kept?": (["TokenLogs", "RotateLogs", "AccessLogs", "\t365"], ["-TokenRole", "-RotateRole"]),
     "How is the secret encrypted?": (["True"], []),
     "When was the secret rotated and checked?": (["sftoken/crm", "Z ok"], []),
