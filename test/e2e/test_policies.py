@@ -296,8 +296,9 @@ def test_every_change_of_a_policy_is_noticed(documents):
 ])
 def test_a_function_asks_for_what_its_role_allows(documents, policy, prefix, pattern, folders):
     """The operations that the code names are those that the role has, no fewer and no more."""
-    code = "".join(path.read_text() for folder in folders
-                   for path in (deployment.ROOT / folder).glob("*.go") if not path.name.endswith("_test.go"))
+    command_line = deployment.ROOT / "internal/appsecret/list.go"  # no function lists versions
+    code = "".join(path.read_text() for folder in folders for path in (deployment.ROOT / folder).glob("*.go")
+                   if not path.name.endswith("_test.go") and path != command_line)
     used = {prefix + name for name in re.findall(rf"&(?:{pattern})\.(\w+)Input\{{", code)}
     actions = {action for s in documents[policy]["Statement"] for action in listed(s["Action"])}
     assert {a for a in actions if a.startswith(prefix)} == used
