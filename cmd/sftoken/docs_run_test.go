@@ -42,7 +42,7 @@ func TestDocumentedCommandBlocks(t *testing.T) {
 	for path := range strings.FieldsSeq(
 		"README.md docs/how-it-works.md docs/errors.md docs/queries.md docs/controls.md docs/runbook.md") {
 		for _, b := range mdtest.Read(t, "../../"+path).Blocks {
-			if b.Language != "sh" || notRun.MatchString(b.Text) {
+			if b.Language != "sh" || notRun.MatchString(b.Text) || strings.HasPrefix(b.Text, runsAgent) {
 				continue
 			}
 			ran++
@@ -92,6 +92,11 @@ func (r *blockRunner) shell(t *testing.T, text string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
+	return r.shellUntil(ctx, text)
+}
+
+// shellUntil is like shell, and ends the command with ctx only.
+func (r *blockRunner) shellUntil(ctx context.Context, text string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", text)
 	cmd.Dir = r.dir
 	cmd.Env = r.environ(ownerKey)
@@ -139,18 +144,25 @@ func TestReadmeGo(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("HTTP %d", resp.StatusCode)
 	}
-	source, err := os.ReadFile("docs_run_test.go")
+	checkGo(t, "README.md", "docs_run_test.go",
+		`"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1"`, "api")
+}
+
+// checkGo checks that the page's Go, after a replacement, stands in a function of this package.
+func checkGo(t *testing.T, path, file, old, replacement string) {
+	t.Helper()
+	source, err := os.ReadFile(file)
 	must(t, err)
-	for _, b := range mdtest.Read(t, "../../README.md").Blocks {
+	for _, b := range mdtest.Read(t, "../../"+path).Blocks {
 		if b.Language == "go" {
-			fragment := strings.Replace(b.Text, `"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1"`, "api", 1)
-			if !strings.Contains(string(source), "\t"+strings.ReplaceAll(strings.TrimSpace(fragment), "\n", "\n\t")) {
-				t.Errorf("README.md:%d: the Go differs from readmeGo", b.Line)
+			fragment := strings.Replace(strings.TrimSpace(b.Text), old, replacement, 1)
+			if !strings.Contains(string(source), "\t"+strings.ReplaceAll(fragment, "\n", "\n\t")) {
+				t.Errorf("%s:%d: the Go differs from that of %s", path, b.Line, file)
 			}
 			return
 		}
 	}
-	t.Error("the README has no Go")
+	t.Errorf("%s has no Go", path)
 }
 
 // TestHelpExamples runs the examples of the help in bash, as the owner of a local stack. It only parses those that need

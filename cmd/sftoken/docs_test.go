@@ -86,12 +86,12 @@ func parses(line string) error {
 // TestDocumentedExitCodes compares the table of docs/errors.md with the constants, which --help lists.
 func TestDocumentedExitCodes(t *testing.T) {
 	rows := mdtest.Read(t, "../../docs/errors.md").TablesUnder(t, "Exit codes")[0]
-	for i, code := range []int{0, exitFailed, exitUsage, exitDenied, exitRetry, exitConfig} {
+	for i, code := range []int{0, exitFailed, exitUsage, exitDenied, exitRetry, exitConfig, exitOpen} {
 		if i >= len(rows) || rows[i][0] != strconv.Itoa(code) {
 			t.Errorf("row %d does not describe exit code %d", i+1, code)
 		}
 	}
-	if len(rows) != 6 {
+	if len(rows) != 7 {
 		t.Errorf("%d rows", len(rows))
 	}
 }

@@ -55,6 +55,7 @@ const (
 	deniedHelp = "denied by IAM or by allowedPrincipals, or no such app"
 	retryHelp  = "temporary failure: try again later"
 	configHelp = "the app is misconfigured: run sftoken doctor"
+	openHelp   = "a request that must be refused was not (sftoken probe)"
 )
 
 // newHelp returns the command help, which fails for an unknown command. Cobra's exits with 0.

@@ -55,7 +55,10 @@ problem.`,
   sftoken exec crm -- python report.py`,
 		Annotations: environment("SFTOKEN_URL", "URL of the API: the deployment's output ApiUrl",
 			"SFTOKEN_PREFIX", "precedes an app's name in the name of its secret",
-			awsVariables, awsMeaning).exits(map[int]string{0: "done", 1: "failed", 3: deniedHelp, 4: retryHelp, 5: configHelp}),
+			awsVariables, awsMeaning).exits(map[int]string{
+			0: "done", exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
+			exitOpen: openHelp,
+		}),
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -71,8 +74,8 @@ problem.`,
 	addGlobalFlags(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		newGet(), newExec(), newServe(), newRevoke(), newDoctor(), newList(), newSecret(), newRotate(), newLocal(), newDemo(),
-		newVersion())
+		newGet(), newExec(), newServe(), newRevoke(), newDoctor(), newProbe(), newList(), newSecret(), newRotate(),
+		newLocal(), newDemo(), newVersion())
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
 		completion.Args, completion.RunE = cobra.ArbitraryArgs, helpOrUnknown // cobra's exits with 0

@@ -36,6 +36,7 @@ var (
 	ownerKey    = stack.SimulatedKeys().Owner
 	billingKey  = stack.SimulatedKeys().Billing
 	strangerKey = stack.SimulatedKeys().Stranger
+	probeKey    = stack.SimulatedKeys().Probe
 	functionKey = stack.SimulatedKeys().Function
 )
 

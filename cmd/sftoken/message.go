@@ -20,6 +20,7 @@ const (
 	exitDenied = 3
 	exitRetry  = 4
 	exitConfig = 5
+	exitOpen   = 6
 )
 
 // usageError is an error in the command line.

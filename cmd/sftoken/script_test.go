@@ -59,19 +59,28 @@ func TestScripts(t *testing.T) {
 
 func stackOf(ts *testscript.TestScript) *testStack { return ts.Value("stack").(*testStack) }
 
-// scriptAs sets who runs the commands that follow: as owner|billing|stranger.
+// scriptAs sets who runs the commands that follow: as owner|billing|stranger|probe.
 func scriptAs(ts *testscript.TestScript, _ bool, args []string) {
-	keys := map[string]localaws.Principal{"owner": ownerKey, "billing": billingKey, "stranger": strangerKey}
+	keys := map[string]localaws.Principal{
+		"owner": ownerKey, "billing": billingKey, "stranger": strangerKey, "probe": probeKey,
+	}
 	for name, value := range stackOf(ts).env(keys[args[0]]) {
 		ts.Setenv(name, value)
 	}
 }
 
-// scriptAPI makes the commands that follow use an API that responds with a status: api STATUS.
+// scriptAPI makes the commands that follow use an API that responds with a status, and with a file: api STATUS [FILE].
 func scriptAPI(ts *testscript.TestScript, _ bool, args []string) {
 	status, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	body := ""
+	if len(args) > 1 {
+		body = ts.ReadFile(args[1])
+	}
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}))
 	ts.Defer(api.Close)
 	ts.Setenv("SFTOKEN_URL", api.URL+"/v1")
 }

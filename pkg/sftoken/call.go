@@ -95,7 +95,7 @@ func (s *TokenSource) decide(ctx context.Context, c *caller) action {
 	case alive && rejected && untilCheck > 0:
 		c.waitedForCheck = true
 		return action{pause: untilCheck, token: s.cached}
-	case false: // it is being refreshed, and still works
+	case s.inFlight != nil && alive && !rejected: // it is being refreshed, and still works
 		return action{token: s.cached}
 	case s.inFlight != nil:
 		return action{call: s.inFlight}

@@ -9,8 +9,12 @@ import botocore.exceptions
 import pytest
 
 import aws
+from deployment import EVERYTHING
 from policies import CHECKED, DESCRIBE, ITEMS, LIST, READ, TAG, WRITE, without
-from rotations import rotate
+from rotations import restart, rotate
+
+
+APP = EVERYTHING["AppName"]
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +209,28 @@ def test_direct_use_of_the_tables_key_is_refused_by_its_condition(emulator, full
     assert permitted(lambda: kms.decrypt(CiphertextBlob=ciphertext, KeyId=key))
 
 
+# The probe, which the full stack has.
+
+@pytest.fixture(scope="module")
+def probe_session(full, principals):
+    return principals.assume(f"arn:aws:iam::{aws.OWNER}:role/{full.resources['ProbeRole']}")
+
+
+def test_the_probe_is_a_caller_of_one_app(full, erp, probe_session):
+    """It gets that app's token, which it cannot revoke, and no other app's."""
+    statuses = {(app, method): full.call(probe_session, app, method).status
+                for app in (APP, "admin", "probe-denied") for method in ("GET", "POST", "DELETE")}
+    assert {call for call, status in statuses.items() if status != 403} == {(APP, "GET")}
+    assert statuses[APP, "GET"] == 200
+
+
+def test_the_probe_may_do_nothing_else(emulator, full, probe_session, things, tables):
+    client = lambda service: emulator.client(service, probe_session)
+    tried = attempts(client, things) | attempts_at(client("dynamodb"), tables["table"])
+    tried["lambda:InvokeFunction"] = lambda: client("lambda").invoke(FunctionName=full.resources["RotateFunction"], Payload=b"{}")
+    assert not {action for action, attempt in tried.items() if permitted(attempt)}
+
+
 # The same through the functions, whose sessions the emulator checks in the same way.
 
 def test_without_reading_there_is_no_token(stack, admin, forbid, new_app):
@@ -230,3 +256,15 @@ def test_without_listing_there_is_no_daily_check(stack, emulator, forbid):
     assert "FunctionError" not in invoke()
     forbid("RotateRole", LIST[0])
     assert b"AccessDenied" in invoke()["Payload"].read()
+
+
+def test_without_its_permission_the_probe_gets_no_token(emulator, full, erp, role_policy):
+    def outcomes():
+        restart(emulator, full, "ProbeFunction", API_URL=full.api_url)
+        response = emulator.client("lambda").invoke(FunctionName=full.resources["ProbeFunction"], Payload=b"{}")
+        return [(c["outcome"], c["observed"]) for c in json.loads(response["Payload"].read())["checks"]]
+
+    assert [outcome for outcome, _ in outcomes()] == ["ok"] * 3
+    policy = role_policy(full, "ProbeRole", "probe")
+    policy.put(without(policy.document, "execute-api:Invoke"))
+    assert outcomes()[0] == ("failed", "HTTP 403: IAM refuses it")

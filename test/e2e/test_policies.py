@@ -26,9 +26,9 @@ LOGS = f"arn:aws:logs:{HERE}:log-group:"
 # What Fn::GetAtt returns for the template's resources.
 ARNS = {
     "Key.Arn": f"arn:aws:kms:{HERE}:key/sftoken", "DeadLetters.Arn": f"arn:aws:sqs:{HERE}:dead-letters",
-    "TokenLogs.Arn": LOGS + "token:*", "RotateLogs.Arn": LOGS + "rotate:*",
+    "TokenLogs.Arn": LOGS + "token:*", "RotateLogs.Arn": LOGS + "rotate:*", "ProbeLogs.Arn": LOGS + "probe:*",
     "RotateFunctionLabelMoved.Arn": f"arn:aws:events:{HERE}:rule/moved", "RotateFunctionCheck.Arn": f"arn:aws:events:{HERE}:rule/check",
-    "RotateFunction.Arn": f"arn:aws:lambda:{HERE}:function:RotateFunction",
+    "RotateFunction.Arn": f"arn:aws:lambda:{HERE}:function:RotateFunction", "ProbeFunctionProbe.Arn": f"arn:aws:events:{HERE}:rule/probe",
     "TokenTable.Arn": f"arn:aws:dynamodb:{HERE}:table/sftoken-TokenTable",
 }
 KEY, QUEUE, ROTATE, TABLE = ARNS["Key.Arn"], ARNS["DeadLetters.Arn"], ARNS["RotateFunction.Arn"], ARNS["TokenTable.Arn"]
@@ -151,8 +151,20 @@ ASKS = [
     *yes("RotateRole", ("sqs:SendMessage",), QUEUE), *no("RotateRole", ("sqs:SendMessage",), QUEUE + "-other"),
     *no("RotateRole", ("sqs:ReceiveMessage", "sqs:DeleteMessage"), QUEUE),
 
+    # The probe is a caller of one app, which cannot end the token of the others, and reads no secret. Its own denied call is for another app.
+    *yes("ProbeRole", CALL, API + "/v1/GET/tokens/crm"),
+    *(ask for path in ("POST/tokens/crm", "DELETE/tokens/crm", "GET/tokens/probe-denied", "GET/tokens/crm2", "GET/tokens/erp", "GET/tokens/*")
+      for ask in no("ProbeRole", CALL, f"{API}/v1/{path}")),
+    *no("ProbeRole", CALL, API + "2/v1/GET/tokens/crm"), *no("ProbeRole", CALL, API + "/test/GET/tokens/crm"),
+    *no("ProbeRole", ("execute-api:ManageConnections",), API + "/v1/GET/tokens/crm"),
+    *no("ProbeRole", READ + DESCRIBE + WRITE + NEVER, SECRETS + "sftoken/crm-AbCdEf"), *no("ProbeRole", LIST, "*"),
+    *no("ProbeRole", ("kms:Decrypt",), KEY, context=via("secretsmanager")), *no("ProbeRole", ITEMS, TABLE), *no("ProbeRole", INVOKE, ROTATE),
+    *no("ProbeRole", ("sqs:SendMessage",), QUEUE),
+    *yes("ProbeRole", LOG, LOGS + "probe:log-stream:a"), *no("ProbeRole", LOG, LOGS + "token:log-stream:a"),
+    *no("ProbeRole", ("logs:CreateLogGroup", "logs:DeleteLogStream", "logs:GetLogEvents"), LOGS + "probe:log-stream:a"),
+
     # Which service may take a role.
-    *(ask for name in ("TokenRole", "RotateRole") for ask in service(
+    *(ask for name in ("TokenRole", "RotateRole", "ProbeRole") for ask in service(
         name + " trust", "sts:AssumeRole", "", "lambda.amazonaws.com", [{}], [])),
     *service("ApiLoggingRole trust", "sts:AssumeRole", "", "apigateway.amazonaws.com", [{}], []),
 
@@ -167,6 +179,8 @@ ASKS = [
     *service("RotatePermission", "lambda:InvokeFunction", ROTATE, "secretsmanager.amazonaws.com", [OURS], [THEIRS, {}]),
     *service("RotateFunctionLabelMovedPermission", "lambda:InvokeFunction", ROTATE, "events.amazonaws.com", RULES[:1], [RULES[1], {}]),
     *service("RotateFunctionCheckPermission", "lambda:InvokeFunction", ROTATE, "events.amazonaws.com", RULES[1:], [RULES[0], {}]),
+    *service("ProbeFunctionProbePermission", "lambda:InvokeFunction", "ProbeFunction", "events.amazonaws.com",
+             [source(ARNS["ProbeFunctionProbe.Arn"])], [*RULES, {}]),
     *(ask for method in ("Get", "Post", "Delete") for ask in service(
         f"TokenFunction{method}Permissionv1", "lambda:InvokeFunction", "TokenFunctionAliaslive", "apigateway.amazonaws.com",
         [source(f"{API}/v1/{method.upper()}/tokens/{{app}}")], [source(f"{API}/v1/PUT/tokens/{{app}}"), source(API + "2/v1/GET/tokens/crm"), {}])),
@@ -205,7 +219,7 @@ ASKS = [
 ]
 
 
-POLICIES = {"token": "TokenRole", "rotate": "RotateRole"}  # what each of the two roles has, whatever the parameters are
+POLICIES = {"token": "TokenRole", "rotate": "RotateRole", "probe": "ProbeRole"}  # what each role has, whatever the other parameters are
 
 
 def policies_of(resources):
@@ -244,7 +258,7 @@ def documents():
     def api(**parameters):
         return policies_of(transform(TEMPLATE, **parameters))["Api"]
 
-    return policies_of(transform(TEMPLATE, SharedTokens="on")) | {
+    return policies_of(transform(TEMPLATE, SharedTokens="on", ProbeSchedule="rate(1 hour)")) | {
         # The owner's own account among them is a mistake that must not matter.
         "Api with accounts": api(AllowedAccounts="222222222222,444444444444,111111111111"),
         "Api with organization": api(OrganizationId="o-abcdefghij"),
