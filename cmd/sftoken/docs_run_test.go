@@ -23,9 +23,10 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// notRun matches blocks with commands that need AWS itself, or that CI runs elsewhere.
+// notRun matches blocks with commands that need AWS itself, or that CI runs elsewhere: test/e2e/test_controls.py those
+// of docs/controls.md.
 var notRun = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go install|sftoken (?:demo|local))\b` +
-	`|\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
+	`|\baws (?:apigateway|cloudformation|cloudtrail|cloudwatch|iam|kms|lambda|logs|sns|sqs) |^\s*can |--query `)
 
 // TestDocumentedCommandBlocks runs the shell commands of the README and the pages of docs/ in bash, as the owner of a
 // local stack. It replaces only addresses and the words that the text tells the reader to replace.
@@ -38,7 +39,8 @@ func TestDocumentedCommandBlocks(t *testing.T) {
 	}
 	r := &blockRunner{newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), t.TempDir()}
 	ran := 0
-	for path := range strings.FieldsSeq("README.md docs/how-it-works.md docs/errors.md docs/queries.md docs/runbook.md") {
+	for path := range strings.FieldsSeq(
+		"README.md docs/how-it-works.md docs/errors.md docs/queries.md docs/controls.md docs/runbook.md") {
 		for _, b := range mdtest.Read(t, "../../"+path).Blocks {
 			if b.Language != "sh" || notRun.MatchString(b.Text) || strings.HasPrefix(b.Text, runsAgent) {
 				continue

@@ -110,7 +110,8 @@ func FuzzRequest(f *testing.F) {
 		if agent, ok := caller["user_agent"].(string); !ok || len(agent) > maxUserAgentField {
 			t.Errorf("the user agent is logged as %q", agent)
 		}
-		if by := line["allowed_by"]; response.StatusCode < 300 && by != "222222222222" || response.StatusCode == 403 && by != nil {
+		if by := line["allowed_by"]; response.StatusCode < 300 && by != "222222222222" ||
+			response.StatusCode == 403 && by != nil {
 			t.Errorf("%d, allowed by %v", response.StatusCode, by)
 		}
 		if response.StatusCode < 300 && (line["app"] != "crm" || !strings.Contains(arn, ":222222222222:")) ||

@@ -185,7 +185,7 @@ func checkQuery(t *testing.T, where, query string, fields []string) {
 // placeholders are the literals of the queries that a reader replaces.
 var placeholders = []string{"crm", "ARN", "VERSION", "TOKEN_ID"}
 
-// TestQueries checks the queries of docs/queries.md, docs/runbook.md and the dashboard. Each value that they compare
+// TestQueries checks the queries of the documentation and the dashboard. Each value that they compare
 // with must stand in the code, since a query with a misspelt value finds nothing without an error.
 func TestQueries(t *testing.T) {
 	tokenFields, rotateFields, probeFields, metrics := documentedFields(t)
@@ -218,7 +218,7 @@ func TestQueries(t *testing.T) {
 	}
 	queries := 0
 	groups := regexp.MustCompile("`((?:Token|Rotate|Probe|Access)Logs)`")
-	for _, path := range []string{"docs/queries.md", "docs/runbook.md"} {
+	for _, path := range []string{"docs/queries.md", "docs/controls.md", "docs/runbook.md"} {
 		for _, b := range page(t, path).Blocks {
 			if b.Language != "insights" {
 				continue

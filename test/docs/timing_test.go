@@ -127,3 +127,16 @@ func durationOf(t *testing.T, folder, name string) time.Duration {
 	}
 	return time.Duration(number) * units[strings.ToLower(match[2])]
 }
+
+// TestControlsTiming checks that docs/controls.md repeats rows of the table that TestTiming checks.
+func TestControlsTiming(t *testing.T) {
+	times := map[string]string{}
+	for _, row := range page(t, "docs/how-it-works.md").TablesUnder(t, "Timing")[0] {
+		times[row[0]] = row[1]
+	}
+	for _, row := range page(t, "docs/controls.md").TablesUnder(t, "How fast is a leak contained?")[0] {
+		if times[row[0]] != row[1] {
+			t.Errorf("docs/controls.md says %s: %s, docs/how-it-works.md %q", row[0], row[1], times[row[0]])
+		}
+	}
+}

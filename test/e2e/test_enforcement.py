@@ -10,7 +10,7 @@ import pytest
 
 import aws
 from deployment import EVERYTHING
-from policies import DESCRIBE, ITEMS, LIST, READ, WRITE, without
+from policies import CHECKED, DESCRIBE, ITEMS, LIST, READ, TAG, WRITE, without
 from rotations import restart, rotate
 
 
@@ -53,7 +53,8 @@ def attempts(client, things, secret="secret", queue="queue"):
         "secretsmanager:CreateSecret": lambda: secrets.create_secret(Name="sftoken/" + uuid.uuid4().hex, SecretString="{}"),
         "secretsmanager:RotateSecret": lambda: secrets.rotate_secret(**id),
         "secretsmanager:PutResourcePolicy": lambda: secrets.put_resource_policy(**id, ResourcePolicy="{}"),
-        "secretsmanager:TagResource": lambda: secrets.tag_resource(**id, Tags=[{"Key": "a", "Value": "b"}]),
+        "secretsmanager:TagResource": lambda: secrets.tag_resource(**id, Tags=[{"Key": CHECKED, "Value": "probe"}]),
+        "secretsmanager:UntagResource": lambda: secrets.untag_resource(**id, TagKeys=[CHECKED]),
         "sqs:SendMessage": lambda: client("sqs").send_message(QueueUrl=things[queue], MessageBody="probe"),
         "kms:Decrypt": lambda: client("kms").decrypt(CiphertextBlob=things["ciphertext"], KeyId=things["key"]),
         "kms:GenerateDataKey": lambda: client("kms").generate_data_key(KeyId=things["key"], KeySpec="AES_256"),
@@ -81,7 +82,7 @@ def as_role(emulator, stack, principals):
 
 ROLES = {
     "TokenRole": {"policy": "token", "may": {*READ}},
-    "RotateRole": {"policy": "rotate", "may": {*READ, *DESCRIBE, *WRITE, *LIST, "sqs:SendMessage"}},
+    "RotateRole": {"policy": "rotate", "may": {*READ, *DESCRIBE, *WRITE, *TAG, *LIST, "sqs:SendMessage"}},
 }
 
 
@@ -115,6 +116,20 @@ def test_each_action_is_needed(role, action, as_role, forbid, things):
     assert permitted(attempt)
     forbid(role, action)
     assert not permitted(attempt)
+
+
+def test_another_tag_is_refused_by_its_condition(as_role, role_policy, stack, things):
+    secrets = as_role("RotateRole")("secretsmanager")
+
+    def tag(*keys):
+        return permitted(lambda: secrets.tag_resource(SecretId=things["secret"], Tags=[{"Key": key, "Value": ""} for key in keys]))
+
+    assert tag(CHECKED) and not tag("team") and not tag(CHECKED, "team") and not tag()
+    policy = role_policy(stack, "RotateRole", "rotate")
+    document = copy.deepcopy(policy.document)
+    next(s for s in document["Statement"] if s["Action"] == TAG[0]).pop("Condition")
+    policy.put(document)
+    assert tag("team") and tag(CHECKED, "team")
 
 
 def test_direct_use_of_the_key_is_refused_by_its_condition(as_role, role_policy, stack, things):

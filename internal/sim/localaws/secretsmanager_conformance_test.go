@@ -376,7 +376,9 @@ var conformance = []struct {
 			s.fails("InvalidParameterException", s.tag("one more", ""))
 		}
 		s.ok(s.tag("key0", ""))
-		for _, t := range [][2]string{{"", "x"}, {strings.Repeat("x", 129), ""}, {"key0", strings.Repeat("x", 257)}, {"aws:x", ""}} {
+		for _, t := range [][2]string{
+			{"", "x"}, {strings.Repeat("x", 129), ""}, {"key0", strings.Repeat("x", 257)}, {"aws:x", ""},
+		} {
 			s.fails("InvalidParameterException", s.tag(t[0], t[1]))
 		}
 	}},
