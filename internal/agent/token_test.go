@@ -193,7 +193,8 @@ func TestErrors(t *testing.T) {
 				h.RespondWith(slices.Repeat([]func(http.ResponseWriter){c.response}, 1000)...)
 				a := h.get(t, "/v1/tokens/crm")
 				if a.status != c.status || a.Code != c.code || !strings.Contains(a.Description, c.description) ||
-					a.header.Get("Retry-After") != c.retry || a.header.Get("Cache-Control") != "no-store" {
+					a.header.Get("Retry-After") != c.retry || a.header.Get("Cache-Control") != "no-store" ||
+					a.header.Get("X-Content-Type-Options") != "nosniff" {
 					t.Errorf("%d %v %s", a.status, a.header, a.text)
 				}
 			})
@@ -236,6 +237,33 @@ func TestFailurePause(t *testing.T) {
 		}
 		if n := len(h.Requests()); n > 11 {
 			t.Errorf("%d requests to the API in ten seconds", n)
+		}
+	})
+}
+
+// The pause also applies to a rejected or expired token that cannot be replaced, and not to one that others can use.
+func TestFailurePauseWithToken(t *testing.T) {
+	run(t, func(t *testing.T, h *harness) {
+		first := h.token(t, "")
+		h.RespondWith(slices.Repeat([]func(http.ResponseWriter){func(w http.ResponseWriter) {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"error":"unknown_app"}`)
+		}}, 10000)...)
+		for _, query := range []string{"?rejected=" + first.TokenID, ""} {
+			h.Requests()
+			for range 1000 {
+				if a := h.get(t, "/v1/tokens/crm"+query); a.status != 404 {
+					t.Fatalf("%d %s", a.status, a.text)
+				}
+				if query != "" {
+					h.token(t, "")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if n := len(h.Requests()); n > 11 {
+				t.Errorf("%q: %d requests to the API in ten seconds", query, n)
+			}
+			time.Sleep(time.Hour)
 		}
 	})
 }
