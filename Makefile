@@ -60,21 +60,23 @@ fuzz: ## run each fuzz target on FUZZTIME new inputs, as 30000x
 # Reproducible, static and stripped. The version comes from a file, because a build may have no .git.
 BUILD = CGO_ENABLED=0 go build $(BUILD_FLAGS) -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 
-build: ## build both functions, for ARCH=arm64 or x86_64, and the command-line tool, into dist/
+build: ## build the functions, for ARCH=arm64 or x86_64, and the command-line tool, into dist/
 	@$(MAKE) --no-print-directory build-TokenFunction ARTIFACTS_DIR=dist/token
 	@$(MAKE) --no-print-directory build-RotateFunction ARTIFACTS_DIR=dist/rotate
+	@$(MAKE) --no-print-directory build-ProbeFunction ARTIFACTS_DIR=dist/probe
 	$(BUILD) -o dist/sftoken ./cmd/sftoken
 
 # `sam build` calls these with ARTIFACTS_DIR set.
-build-TokenFunction build-RotateFunction: export GOOS = linux
-build-TokenFunction build-RotateFunction: export GOARCH = $(if $(filter x86_64 amd64,$(ARCH)),amd64,arm64)
-build-TokenFunction build-RotateFunction: build-%Function:
-	$(BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(if $(filter Token,$*),token,rotate)
+FUNCTIONS := build-TokenFunction build-RotateFunction build-ProbeFunction
+$(FUNCTIONS): export GOOS = linux
+$(FUNCTIONS): export GOARCH = $(if $(filter x86_64 amd64,$(ARCH)),amd64,arm64)
+$(FUNCTIONS): build-%Function:
+	$(BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(shell echo $* | tr A-Z a-z)
 
 e2e: ## deploy the template with the real SAM CLI to a local AWS emulator that enforces signatures and IAM (needs Python)
 	test/e2e/run
 
-examples: ## run the callers of examples/cross-account against `sftoken local`, as their README describes them; part of e2e
+examples: ## run the callers of examples/cross-account against `sftoken local` and the agent, as their README describes them; part of e2e
 	test/examples
 
 sam-local: ## run sam local invoke and start-api with the real containers (needs Docker)
@@ -83,8 +85,9 @@ sam-local: ## run sam local invoke and start-api with the real containers (needs
 conformance: ## run the same tests against the simulated AWS services and against moto_server (needs Python)
 	test/conformance
 
-clients: ## run schemathesis and third-party Salesforce clients against `sftoken local` (needs Python and Node)
+clients: ## run schemathesis and third-party clients against `sftoken local` and the agent; check examples/agent (needs Python and Node)
 	test/clients/run
+	test/agent
 
 salesforce: ## test the metadata and commands of salesforce/, with the real Salesforce CLI (needs npm)
 	test/salesforce

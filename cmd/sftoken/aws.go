@@ -19,9 +19,9 @@ import (
 	"github.com/sftoken/sftoken/internal/printable"
 )
 
-// configLoader returns a function that finds the AWS configuration as the AWS CLI does. If the profile requires an
-// MFA code, it prompts for one, after calling beforePrompt, which may be nil. The SDK's log is off: its errors say
-// the same.
+// configLoader returns a function that finds the AWS configuration as the AWS CLI does, with the global flags. If the
+// profile requires an MFA code, it prompts for one, after calling beforePrompt, which may be nil. The SDK's log is off:
+// its errors say the same.
 func configLoader(cmd *cobra.Command, beforePrompt func()) func(context.Context) (aws.Config, error) {
 	return func(ctx context.Context) (aws.Config, error) {
 		withMFA := config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
@@ -29,7 +29,13 @@ func configLoader(cmd *cobra.Command, beforePrompt func()) func(context.Context)
 				return promptMFA(cmd, aws.ToString(o.SerialNumber), beforePrompt)
 			}
 		})
-		return config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), withMFA)
+		cfg, err := config.LoadDefaultConfig(ctx, append(awsOptions(cmd), config.WithLogger(logging.Nop{}), withMFA)...)
+		if client, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+			if log := debugLogOf(cmd.Context()); log != nil {
+				cfg.HTTPClient = &debugClient{client, log}
+			}
+		}
+		return cfg, err
 	}
 }
 
@@ -67,12 +73,16 @@ func awsConfig(cmd *cobra.Command) (aws.Config, error) {
 }
 
 // apiHTTPClient returns a client that trusts the same certificates as AWS's clients: AWS_CA_BUNDLE, or ca_bundle of the
-// profile.
+// profile. With --debug it prints its requests.
 func apiHTTPClient(cfg aws.Config) *http.Client {
-	if client, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+	switch client := cfg.HTTPClient.(type) {
+	case *awshttp.BuildableClient:
 		return &http.Client{Transport: client.GetTransport()}
+	case *debugClient:
+		return &http.Client{Transport: &debugTransport{client.GetTransport(), client.log}}
+	default:
+		return http.DefaultClient
 	}
-	return http.DefaultClient
 }
 
 // callerAccount returns the account of the AWS credentials, or "unknown". It is for messages only.

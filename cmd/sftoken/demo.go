@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -13,7 +14,8 @@ import (
 )
 
 func newDemo() *cobra.Command {
-	return &cobra.Command{
+	var out output
+	cmd := &cobra.Command{
 		Use: "demo", GroupID: localGroup,
 		Short: "Run the end-to-end demo locally",
 		Long: `Run the end-to-end demo locally: the real functions between a simulated
@@ -23,6 +25,9 @@ has passed. The demo ends at the first check that fails.`,
 		Annotations: sections{}.exits(map[int]string{0: "every check passed", 1: "a check failed"}),
 		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if out.isJSON() {
+				return demoJSON(cmd)
+			}
 			w := newTerminal(cmd.OutOrStdout())
 			return demo.Run(cmd.Context(), demo.Config{
 				Out:               w,
@@ -31,6 +36,19 @@ has passed. The demo ends at the first check that fails.`,
 			})
 		},
 	}
+	out.add(cmd, formatTable, formatJSON)
+	return cmd
+}
+
+// demoJSON runs the demo and prints the steps whose checks have passed, even if one fails.
+func demoJSON(cmd *cobra.Command) error {
+	passed := []string{}
+	err := demo.Run(cmd.Context(), demo.Config{
+		Out:               io.Discard,
+		Step:              func(_ int, text string) { passed = append(passed, text) },
+		RotateCompromised: rotateCompromised,
+	})
+	return errors.Join(printJSON(cmd, map[string]any{"passed": passed, "ok": err == nil}), err)
 }
 
 // rotateCompromised is `sftoken rotate --compromised` for the current version of the stack's secret.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,6 +17,21 @@ func TestDemo(t *testing.T) {
 	}
 	checkWidth(t, withoutLog(stdout))
 	simtest.Golden(t, "demo.golden", maskDemo(unwrap(stdout)))
+}
+
+func TestDemoJSON(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("skipped: the demo takes 15 seconds")
+	}
+	stdout, stderr, code := command(t, "", "demo", "--json")
+	var result struct {
+		OK     bool
+		Passed []string
+	}
+	if err := json.Unmarshal([]byte(stdout), &result); err != nil || code != 0 || !result.OK || len(result.Passed) < 15 {
+		t.Errorf("exit %d: %v: %s%s", code, err, stdout, stderr)
+	}
 }
 
 // withoutLog returns the demo's output without its log lines.

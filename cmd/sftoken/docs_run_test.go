@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -22,9 +23,10 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// notRun matches blocks with commands that need AWS itself, or that CI runs elsewhere.
+// notRun matches blocks with commands that need AWS itself, or that CI runs elsewhere: test/e2e/test_controls.py those
+// of docs/controls.md.
 var notRun = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go install|sftoken (?:demo|local))\b` +
-	`|\baws (?:cloudformation|cloudtrail|kms|lambda|logs|sqs) `)
+	`|\baws (?:apigateway|cloudformation|cloudtrail|cloudwatch|iam|kms|lambda|logs|sns|sqs) |^\s*can |--query `)
 
 // TestDocumentedCommandBlocks runs the shell commands of the README and the pages of docs/ in bash, as the owner of a
 // local stack. It replaces only addresses and the words that the text tells the reader to replace.
@@ -37,9 +39,10 @@ func TestDocumentedCommandBlocks(t *testing.T) {
 	}
 	r := &blockRunner{newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), t.TempDir()}
 	ran := 0
-	for path := range strings.FieldsSeq("README.md docs/how-it-works.md docs/errors.md docs/queries.md docs/runbook.md") {
+	for path := range strings.FieldsSeq(
+		"README.md docs/how-it-works.md docs/errors.md docs/queries.md docs/controls.md docs/runbook.md") {
 		for _, b := range mdtest.Read(t, "../../"+path).Blocks {
-			if b.Language != "sh" || notRun.MatchString(b.Text) {
+			if b.Language != "sh" || notRun.MatchString(b.Text) || strings.HasPrefix(b.Text, runsAgent) {
 				continue
 			}
 			ran++
@@ -89,6 +92,11 @@ func (r *blockRunner) shell(t *testing.T, text string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
+	return r.shellUntil(ctx, text)
+}
+
+// shellUntil is like shell, and ends the command with ctx only.
+func (r *blockRunner) shellUntil(ctx context.Context, text string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", text)
 	cmd.Dir = r.dir
 	cmd.Env = r.environ(ownerKey)
@@ -136,16 +144,59 @@ func TestReadmeGo(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("HTTP %d", resp.StatusCode)
 	}
-	source, err := os.ReadFile("docs_run_test.go")
+	checkGo(t, "README.md", "docs_run_test.go",
+		`"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1"`, "api")
+}
+
+// checkGo checks that the page's Go, after a replacement, stands in a function of this package.
+func checkGo(t *testing.T, path, file, old, replacement string) {
+	t.Helper()
+	source, err := os.ReadFile(file)
 	must(t, err)
-	for _, b := range mdtest.Read(t, "../../README.md").Blocks {
+	for _, b := range mdtest.Read(t, "../../"+path).Blocks {
 		if b.Language == "go" {
-			fragment := strings.Replace(b.Text, `"https://abcdef1234.execute-api.us-east-1.amazonaws.com/v1"`, "api", 1)
-			if !strings.Contains(string(source), "\t"+strings.ReplaceAll(strings.TrimSpace(fragment), "\n", "\n\t")) {
-				t.Errorf("README.md:%d: the Go differs from readmeGo", b.Line)
+			fragment := strings.Replace(strings.TrimSpace(b.Text), old, replacement, 1)
+			if !strings.Contains(string(source), "\t"+strings.ReplaceAll(fragment, "\n", "\n\t")) {
+				t.Errorf("%s:%d: the Go differs from that of %s", path, b.Line, file)
 			}
 			return
 		}
 	}
-	t.Error("the README has no Go")
+	t.Errorf("%s has no Go", path)
+}
+
+// TestHelpExamples runs the examples of the help in bash, as the owner of a local stack. It only parses those that need
+// a terminal, another program or another app.
+func TestHelpExamples(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"bash", "curl", "jq"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("skipped: no %s on the PATH", program)
+		}
+	}
+	r := &blockRunner{newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=0s"), t.TempDir()}
+	notRun := regexp.MustCompile(`<id>|\bvault\b|python|--admin-app|--denied-app|curl .*--unix-socket|` +
+		`sftoken (?:demo|local|serve)|--compromised --url`)
+	ran := 0
+	everyCommand(func(cmd *cobra.Command, words []string) {
+		example := strings.ReplaceAll(cmd.Example, "\\\n", " ")
+		for _, match := range ours.FindAllStringSubmatch(example, -1) {
+			if err := parses(match[1]); err != nil {
+				t.Errorf("%v: sftoken%s: %v", words, match[1], err)
+			}
+		}
+		var runnable []string
+		for line := range strings.Lines(example) {
+			if !notRun.MatchString(line) {
+				runnable = append(runnable, line)
+			}
+		}
+		if text := strings.Join(runnable, ""); strings.TrimSpace(text) != "" {
+			ran++
+			r.run(t, mdtest.Block{Text: text})
+		}
+	})
+	if ran < 9 {
+		t.Errorf("the examples of only %d commands were run", ran)
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
@@ -84,12 +86,12 @@ func parses(line string) error {
 // TestDocumentedExitCodes compares the table of docs/errors.md with the constants, which --help lists.
 func TestDocumentedExitCodes(t *testing.T) {
 	rows := mdtest.Read(t, "../../docs/errors.md").TablesUnder(t, "Exit codes")[0]
-	for i, code := range []int{0, exitFailed, exitUsage, exitDenied, exitRetry, exitConfig} {
+	for i, code := range []int{0, exitFailed, exitUsage, exitDenied, exitRetry, exitConfig, exitOpen} {
 		if i >= len(rows) || rows[i][0] != strconv.Itoa(code) {
 			t.Errorf("row %d does not describe exit code %d", i+1, code)
 		}
 	}
-	if len(rows) != 6 {
+	if len(rows) != 7 {
 		t.Errorf("%d rows", len(rows))
 	}
 }
@@ -111,4 +113,31 @@ func TestReadmeExcerpt(t *testing.T) {
 		return
 	}
 	t.Error("the README has no output of sftoken demo")
+}
+
+// TestDocumentedEnvironment compares the table of docs/settings.md with the variables and flags that --help lists.
+func TestDocumentedEnvironment(t *testing.T) {
+	inHelp := map[string]bool{"AWS_PROFILE": true, "AWS_REGION": true} // help has AWS_…
+	var commands []*cobra.Command
+	variable := regexp.MustCompile(`(?m)^  ([A-Z][A-Z_]+)  `)
+	everyCommand(func(cmd *cobra.Command, _ []string) {
+		for _, match := range variable.FindAllStringSubmatch(cmd.Annotations[environmentSection], -1) {
+			inHelp[match[1]] = true
+		}
+		commands = append(commands, cmd)
+	})
+	for _, row := range mdtest.Read(t, "../../docs/settings.md").TablesUnder(t, "Command-line tool")[0] {
+		name := strings.Trim(row[0], "`")
+		if !inHelp[name] {
+			t.Errorf("no command's help has %s", name)
+		}
+		delete(inHelp, name)
+		flag, ok := strings.CutPrefix(strings.Split(row[1]+"``", "`")[1], "--")
+		if ok && !slices.ContainsFunc(commands, func(cmd *cobra.Command) bool { return cmd.Flag(flag) != nil }) {
+			t.Errorf("no command has the flag --%s", flag)
+		}
+	}
+	for name := range inHelp {
+		t.Errorf("the table lacks %s", name)
+	}
 }

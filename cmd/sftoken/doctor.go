@@ -15,7 +15,7 @@ func newDoctor() *cobra.Command {
 	var api apiFlags
 	var secret secretFlags
 	var adminApp, hosts, tokenTable string
-	var asJSON bool
+	var format output
 	cmd := &cobra.Command{
 		Use: "doctor APP", GroupID: callerGroup, ValidArgsFunction: cobra.NoFileCompletions,
 		Short: "Diagnose why an app's tokens are not available",
@@ -44,8 +44,9 @@ failed.`,
   sftoken doctor crm --admin-app admin
   sftoken doctor crm --json | jq '.checks[] | select(.status == "failed")'`,
 		Annotations: environment(
-			"SFTOKEN_URL", "the API's address", "SECRET_PREFIX", "default of --prefix", "ADMIN_APP", "default of --admin-app",
-			"SALESFORCE_HOSTS", "default of --salesforce-hosts", "TOKEN_TABLE", "default of --token-table",
+			"SFTOKEN_URL", "the API's address", "SFTOKEN_PREFIX", "default of --prefix",
+			"SFTOKEN_ADMIN_APP", "default of --admin-app", "SFTOKEN_HOSTS", "default of --salesforce-hosts",
+			"SFTOKEN_TOKEN_TABLE", "default of --token-table",
 			awsVariables, awsMeaning, "NO_COLOR", "if set, no colors",
 		).exits(map[int]string{0: "no check failed; there may be warnings", 1: "a check failed"}),
 		Args: appArg,
@@ -61,20 +62,20 @@ failed.`,
 			progress := newProgress(cmd.ErrOrStderr())
 			c := doctor.Config{
 				Load:      configLoader(cmd, progress.stop),
-				APIClient: apiHTTPClient,
-				URL:       api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed,
+				APIClient: apiHTTPClient, HTTPClient: salesforceClient(cmd),
+				URL: api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed,
 				TokenTable: tokenTable,
 				Timeout:    api.timeout,
 				Begin:      progress.start,
 				Done: func(r doctor.Result) {
 					progress.stop()
-					if !asJSON {
+					if !format.isJSON() {
 						out.result(r)
 					}
 				},
 			}
 			found := doctor.Run(cmd.Context(), c)
-			if !asJSON {
+			if !format.isJSON() {
 				out.summary(found)
 			} else if err := printJSON(cmd, found); err != nil {
 				return err
@@ -88,13 +89,13 @@ failed.`,
 	api.add(cmd)
 	cmd.Flags().Lookup("timeout").Usage = "time limit of each check"
 	secret.add(cmd)
-	cmd.Flags().StringVar(&adminApp, "admin-app", os.Getenv("ADMIN_APP"),
+	cmd.Flags().StringVar(&adminApp, "admin-app", os.Getenv("SFTOKEN_ADMIN_APP"),
 		"the `APP` whose login rotates the credentials: the deployment's parameter AdminApp")
-	cmd.Flags().StringVar(&hosts, "salesforce-hosts", os.Getenv("SALESFORCE_HOSTS"),
+	cmd.Flags().StringVar(&hosts, "salesforce-hosts", os.Getenv("SFTOKEN_HOSTS"),
 		"`HOSTS` to allow in addition to Salesforce's own: the deployment's parameter SalesforceHosts")
-	cmd.Flags().StringVar(&tokenTable, "token-table", os.Getenv("TOKEN_TABLE"),
+	cmd.Flags().StringVar(&tokenTable, "token-table", os.Getenv("SFTOKEN_TOKEN_TABLE"),
 		"the DynamoDB `TABLE` of shared tokens: the deployment's output TokenTable")
-	addJSONFlag(cmd, &asJSON)
+	format.add(cmd, formatTable, formatJSON)
 	return cmd
 }
 

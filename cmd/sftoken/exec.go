@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -32,13 +33,15 @@ func newExec() *cobra.Command {
 		Use: "exec APP [flags] -- COMMAND [ARGUMENT …]", GroupID: callerGroup, DisableFlagsInUseLine: true,
 		Short: "Run a command with an access token in its environment",
 		Long: `Run a command with an access token for the app in SF_ACCESS_TOKEN and the URL of
-its org in SF_INSTANCE_URL. The token does not appear on a command line, where
-every user of the machine could read it.
+its org in SF_INSTANCE_URL. SF_TOKEN_ID, SF_TOKEN_EXPIRES_AT (RFC 3339) and
+SF_TOKEN_EXPIRES_IN (seconds) describe the token. It does not appear on a
+command line, where every user of the machine could read it.
 
 The token in the environment is fetched once. A command that runs for longer
-than it is valid gets another from a private agent, which runs as long as the
-command and serves only this app. SFTOKEN_URL and SFTOKEN_AGENT_TOKEN are set
-to it: "sftoken get" and the client libraries use it by themselves, and
+than the token is valid can get the next one from a private agent, which runs
+as long as the command and serves only this app. SFTOKEN_URL and
+SFTOKEN_AGENT_TOKEN point to it. "sftoken get" and the client libraries use it
+by themselves, and
 
   GET $SFTOKEN_URL/tokens/APP
   Authorization: Bearer $SFTOKEN_AGENT_TOKEN
@@ -80,7 +83,7 @@ returns a token to any other program. Signals are forwarded to the command.`,
 			child.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
 				return strings.HasPrefix(variable, sftoken.AgentTokenFileVariable+"=")
 			})
-			child.Env = append(append(child.Env, tokenVariables(token)...), variables...)
+			child.Env = slices.Concat(child.Env, tokenVariables(token), variables, noProxy())
 			return runChild(child)
 		},
 	}
@@ -105,6 +108,17 @@ func startPrivateAgent(flags *apiFlags, cfg aws.Config, app string) (variables [
 	return []string{
 		"SFTOKEN_URL=http://" + listener.Addr().String() + "/v1", sftoken.AgentTokenVariable + "=" + token.Reveal(),
 	}, stop, nil
+}
+
+// noProxy returns environment variables that keep requests to the private agent from a proxy, if one is configured. It
+// would get the agent token.
+func noProxy() []string {
+	isSet := func(name string) bool { return os.Getenv(name) != "" }
+	if !slices.ContainsFunc([]string{"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"}, isSet) {
+		return nil
+	}
+	hosts := strings.TrimPrefix(cmp.Or(os.Getenv("no_proxy"), os.Getenv("NO_PROXY"))+",127.0.0.1", ",")
+	return []string{"no_proxy=" + hosts, "NO_PROXY=" + hosts}
 }
 
 // runChild runs the command and returns its exit code as an exitError.

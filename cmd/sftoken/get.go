@@ -1,24 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 
-	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -38,7 +33,7 @@ func (f *apiFlags) addURL(cmd *cobra.Command) {
 		"`URL` of the API: the deployment's output ApiUrl (default $SFTOKEN_URL)")
 }
 
-const urlVariableHelp = "the API's address, or an agent's, if --url is not passed"
+const urlVariableHelp = "address of the API or an agent, without --url"
 
 // apiSections returns the sections of help of a command that calls the API. The command's own meanings of exit codes
 // are added to the common ones, or replace them.
@@ -47,7 +42,9 @@ func apiSections(own map[int]string) sections {
 		0: "done", exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
 	}
 	maps.Copy(meanings, own)
-	return environment("SFTOKEN_URL", urlVariableHelp, awsVariables, awsMeaning).exits(meanings)
+	return environment("SFTOKEN_URL", urlVariableHelp,
+		sftoken.AgentTokenVariable, "the agent token, for an agent's loopback address",
+		sftoken.AgentTokenFileVariable, "or a file that has it", awsVariables, awsMeaning).exits(meanings)
 }
 
 // address returns the API's address, or "" if it is not set.
@@ -60,7 +57,8 @@ func (f *apiFlags) config(cmd *cobra.Command) (aws.Config, error) {
 	}
 	cfg, err := awsConfig(cmd)
 	if err == nil && cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" && !sftoken.UsesAgent(f.address()) {
-		err = withHint(usagef("no region: the API's address does not name it"), "set AWS_REGION to the API's region")
+		err = withHint(usagef("no region: the API's address does not name it"),
+			"pass --region or set AWS_REGION: the API's region")
 	}
 	return cfg, err
 }
@@ -111,7 +109,13 @@ func (f *apiFlags) call(
 	progress := newProgress(cmd.ErrOrStderr())
 	progress.start("waiting for the API")
 	defer progress.stop()
-	return do(ctx, f.tokenSource(cfg, app))
+	err := do(ctx, f.tokenSource(cfg, app))
+	if sftoken.IsTemporary(err) && sftoken.UsesAgent(f.address()) {
+		if _, isResponse := errors.AsType[*sftoken.Error](err); !isResponse {
+			err = withHint(err, "is `sftoken serve` running?")
+		}
+	}
+	return err
 }
 
 func (f *apiFlags) tokenSource(cfg aws.Config, app string) *sftoken.TokenSource {
@@ -132,7 +136,8 @@ func (f *apiFlags) fetch(
 
 func newGet() *cobra.Command {
 	var flags apiFlags
-	var output, rejected string
+	var out output
+	var rejected string
 	cmd := &cobra.Command{
 		Use: "get APP", GroupID: callerGroup,
 		Short: "Print an access token for the app",
@@ -140,7 +145,17 @@ func newGet() *cobra.Command {
 
 The API caches tokens, so call this as often as you need a token. If Salesforce
 rejects a token (HTTP 401 INVALID_SESSION_ID), pass its ID with --rejected: the
-API then introspects the token and replaces it if it is inactive.`,
+API then introspects the token and replaces it if it is inactive.
+
+Formats:
+
+  json    the API's response, with the time of expiry as expires_at
+  table   the token's ID, org and expiry, without the token
+  env     lines for a shell: export SF_ACCESS_TOKEN, SF_INSTANCE_URL,
+          SF_TOKEN_ID, SF_TOKEN_EXPIRES_AT and SF_TOKEN_EXPIRES_IN (seconds)
+  header  Authorization: Bearer …
+  token   the token alone
+  none    nothing: only check that a token is available`,
 		Example: `  sftoken get crm
   sftoken get crm -o header | curl -H @- \
       https://acme.my.salesforce.com/services/data/v65.0/limits
@@ -149,9 +164,6 @@ API then introspects the token and replaces it if it is inactive.`,
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slices.Contains(outputs, output) {
-				return usagef("--output %q: want json, token, header, env or none", output)
-			}
 			cfg, err := flags.config(cmd)
 			if err != nil {
 				return err
@@ -160,85 +172,18 @@ API then introspects the token and replaces it if it is inactive.`,
 			if err != nil {
 				return err
 			}
-			return printToken(cmd.OutOrStdout(), token, output)
+			return printToken(cmd.OutOrStdout(), token, out.format)
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "json",
-		"`FORMAT`: json, token, header (Authorization: Bearer …), env (export lines for a shell) or none")
 	cmd.Flags().StringVar(&rejected, "rejected", "", "the `TOKEN_ID` of a token that Salesforce has rejected")
-	completion := cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp)
-	_ = cmd.RegisterFlagCompletionFunc("output", completion) // fails only for unknown flags
+	out.add(cmd, formatJSON, formatTable, formatEnv, formatHeader, formatToken, formatNone)
 	return cmd
 }
 
-// outputs are the values of --output. With none the command only checks that a token is available.
-var outputs = []string{"json", "token", "header", "env", "none"}
-
-func printToken(w io.Writer, token *sftoken.Token, output string) error {
-	access := token.AccessToken.Reveal()
-	if output != "json" && (printable.Safe(access) != access || printable.Safe(token.InstanceURL) != token.InstanceURL) {
-		return errMalformed
-	}
-	var text string
-	switch output {
-	case "json":
-		indented, err := indentedJSON(token.JSON.Reveal())
-		if err != nil {
-			return err
-		}
-		text = indented
-	case "token":
-		text = access
-	case "header":
-		if strings.ContainsFunc(access, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return errMalformed
-		}
-		text = "Authorization: Bearer " + access
-	case "env":
-		var lines []string
-		for _, variable := range tokenVariables(token) {
-			name, value, _ := strings.Cut(variable, "=")
-			lines = append(lines, "export "+name+"="+quote(value))
-		}
-		text = strings.Join(lines, "\n")
-	case "none":
-		return nil
-	}
-	_, err := fmt.Fprintln(w, text)
-	return err
-}
-
-// errMalformed is the error for a token that could, for example, add another header to a request.
-var errMalformed = errors.New("access_token or instance_url has white space or unprintable characters")
-
-// indentedJSON indents JSON and escapes what a terminal could interpret as a command.
-func indentedJSON(text string) (string, error) {
-	var indented bytes.Buffer
-	if err := json.Indent(&indented, []byte(text), "", "  "); err != nil {
-		return "", err
-	}
-	var escaped strings.Builder
-	for _, r := range indented.String() {
-		if r != '\t' && printable.Safe(string(r)) != string(r) {
-			fmt.Fprintf(&escaped, `\u%04x`, r)
-		} else {
-			escaped.WriteRune(r)
-		}
-	}
-	return escaped.String(), nil
-}
-
-// tokenVariables returns the environment variables for a program that calls Salesforce.
-func tokenVariables(token *sftoken.Token) []string {
-	return []string{"SF_ACCESS_TOKEN=" + token.AccessToken.Reveal(), "SF_INSTANCE_URL=" + token.InstanceURL}
-}
-
-// quote quotes text for a POSIX shell.
-func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
-
 func newRevoke() *cobra.Command {
 	var flags apiFlags
+	var out output
 	cmd := &cobra.Command{
 		Use: "revoke APP", GroupID: callerGroup,
 		Short: "Revoke the app's cached token for all its callers",
@@ -261,11 +206,20 @@ reaches only one of them. If the app's credentials are compromised, use
 			if err != nil {
 				return err
 			}
-			return flags.call(cmd, cfg, args[0], func(ctx context.Context, source *sftoken.TokenSource) error {
+			err = flags.call(cmd, cfg, args[0], func(ctx context.Context, source *sftoken.TokenSource) error {
 				return source.Revoke(ctx)
 			})
+			switch {
+			case err != nil:
+				return err
+			case out.isJSON():
+				return printJSON(cmd, map[string]any{"app": args[0], "revoked": true})
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "the API has no cached token of app", args[0])
+			return err
 		},
 	}
 	flags.add(cmd)
+	out.add(cmd, formatTable, formatJSON)
 	return cmd
 }

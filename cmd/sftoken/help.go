@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 )
 
 // The sections that help has in addition to cobra's.
@@ -53,7 +55,63 @@ const (
 	deniedHelp = "denied by IAM or by allowedPrincipals, or no such app"
 	retryHelp  = "temporary failure: try again later"
 	configHelp = "the app is misconfigured: run sftoken doctor"
+	openHelp   = "a request that must be refused was not (sftoken probe)"
 )
+
+// newHelp returns the command help, which fails for an unknown command. Cobra's exits with 0.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND …]", GroupID: localGroup,
+		Short:             "Show the help of a command",
+		Example:           "  sftoken help\n  sftoken help secret put",
+		Annotations:       sections{}.exits(map[int]string{0: "shown"}),
+		ValidArgsFunction: completeCommands,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			switch {
+			case err != nil:
+				return &usageError{err}
+			case len(rest) > 0:
+				return unknownCommand(found, rest[0])
+			}
+			found.InitDefaultHelpFlag()
+			found.InitDefaultVersionFlag()
+			return found.Help()
+		},
+	}
+}
+
+// completeCommands completes the name of the next command.
+func completeCommands(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	found, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, sub := range found.Commands() {
+		if sub.IsAvailableCommand() && strings.HasPrefix(sub.Name(), typed) {
+			names = append(names, sub.Name()+"\t"+sub.Short)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// helpOrUnknown runs a command that only has subcommands.
+func helpOrUnknown(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	return unknownCommand(cmd, args[0])
+}
+
+// unknownCommand is the error if cmd has no command of that name.
+func unknownCommand(cmd *cobra.Command, name string) error {
+	err := usagef("unknown command %q", name)
+	if similar := cmd.SuggestionsFor(name); len(similar) > 0 {
+		return withHint(err, "did you mean "+strings.Join(similar, " or ")+"?")
+	}
+	return withHint(err, fmt.Sprintf("see `%s --help`", cmd.CommandPath()))
+}
 
 // sections are the texts of a command's additional sections of help.
 type sections map[string]string

@@ -26,7 +26,7 @@ func everyCommand(do func(cmd *cobra.Command, words []string)) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"SECRET_PREFIX", "ADMIN_APP", "SALESFORCE_HOSTS"} { // help shows them as defaults
+	for _, name := range []string{"SFTOKEN_PREFIX", "SFTOKEN_ADMIN_APP", "SFTOKEN_HOSTS"} { // help shows them as defaults
 		t.Setenv(name, "")
 	}
 	everyCommand(func(cmd *cobra.Command, words []string) {

@@ -17,7 +17,7 @@ import (
 func newLocal() *cobra.Command {
 	var c stack.Config
 	var file string
-	var asJSON bool
+	var out output
 	cmd := &cobra.Command{
 		Use: "local", GroupID: localGroup,
 		Short: "Run all of sftoken on this machine, until Ctrl-C",
@@ -38,7 +38,9 @@ These credentials are never rotated, because the new ones would be lost with
 this process. The AWS keys are random in each run, and only requests to
 localhost are accepted: no other user of this machine and no web page can read
 the secrets. Without --secrets the keys are always the same, because they give
-access to a simulated org only.`,
+access to a simulated org only.
+
+With -o json it prints the addresses and keys as one JSON object.`,
 		Example: `  sftoken local
   sftoken local --env SECRET_TTL=10s
   sftoken local --shared-tokens
@@ -68,7 +70,7 @@ access to a simulated org only.`,
 				return withListenHint(err)
 			}
 			defer s.Close()
-			if err := printBanner(cmd, s, asJSON); err != nil {
+			if err := printBanner(cmd, s, out.isJSON()); err != nil {
 				return err
 			}
 			<-cmd.Context().Done()
@@ -88,7 +90,7 @@ access to a simulated org only.`,
 		"start several processes of the token function, which share tokens in a simulated DynamoDB table")
 	flags.BoolVar(&c.NoFunctions, "no-functions", false,
 		"start only the simulated org and AWS, for functions that run elsewhere, such as in sam local")
-	flags.BoolVar(&asJSON, "json", false, "print the addresses and keys as one JSON object")
+	out.add(cmd, formatTable, formatJSON)
 	return cmd
 }
 
@@ -123,13 +125,13 @@ func printBanner(cmd *cobra.Command, s *stack.Stack, asJSON bool) error {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "\nUntil Ctrl-C:\n\n%s\n", where)
 		return err
 	}
-	rotate, hosts := "  sftoken rotate "+s.Apps[0]+" --wait\n", "  export SALESFORCE_HOSTS="+s.OrgHost()+"\n"
+	rotate, hosts := "  sftoken rotate "+s.Apps[0]+" --wait\n", "  export SFTOKEN_HOSTS="+s.OrgHost()+"\n"
 	if s.Org == nil {
 		rotate, hosts = "", ""
 	}
 	shared, doctor := "", "sftoken doctor "+s.Apps[0]
 	if s.Tables != nil {
-		hosts += "  export TOKEN_TABLE=" + stack.TokenTable + "\n"
+		hosts += "  export SFTOKEN_TOKEN_TABLE=" + stack.TokenTable + "\n"
 		shared = fmt.Sprintf("\nRequests take turns with %d processes of the token function. The log has\n"+
 			"\"shared\":true where a process returns a token that another got.\n", len(s.Token.PIDs()))
 		doctor += " --token-table " + stack.TokenTable

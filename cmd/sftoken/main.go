@@ -2,15 +2,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -37,8 +34,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if message := userMessage(err); message != "" {
+	cmd, err := root.ExecuteContextC(ctx)
+	if message := userMessage(err, subjectOf(cmd)); message != "" {
 		fmt.Fprintln(stderr, message)
 	}
 	return exitCode(err)
@@ -57,8 +54,11 @@ problem.`,
   sftoken get crm
   sftoken exec crm -- python report.py`,
 		Annotations: environment("SFTOKEN_URL", "URL of the API: the deployment's output ApiUrl",
-			"SECRET_PREFIX", "precedes an app's name in the name of its secret",
-			awsVariables, awsMeaning).exits(map[int]string{0: "done", 1: "failed", 3: deniedHelp, 4: retryHelp, 5: configHelp}),
+			"SFTOKEN_PREFIX", "precedes an app's name in the name of its secret",
+			awsVariables, awsMeaning).exits(map[int]string{
+			0: "done", exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
+			exitOpen: openHelp,
+		}),
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -69,12 +69,17 @@ problem.`,
 	root.SetHelpTemplate(helpTemplate)
 	root.AddGroup(&cobra.Group{ID: callerGroup, Title: "For callers:"},
 		&cobra.Group{ID: ownerGroup, Title: "For the API's owner:"}, &cobra.Group{ID: localGroup, Title: "On this machine:"})
-	root.SetHelpCommandGroupID(localGroup)
+	root.SetHelpCommand(newHelp())
 	root.SetCompletionCommandGroupID(localGroup)
+	addGlobalFlags(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		newGet(), newExec(), newServe(), newRevoke(), newDoctor(), newSecret(), newRotate(), newLocal(), newDemo(),
-		newVersion())
+		newGet(), newExec(), newServe(), newRevoke(), newDoctor(), newProbe(), newList(), newSecret(), newRotate(),
+		newLocal(), newDemo(), newVersion())
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args, completion.RunE = cobra.ArbitraryArgs, helpOrUnknown // cobra's exits with 0
+	}
 	return root
 }
 
@@ -85,26 +90,14 @@ const (
 	localGroup  = "local"
 )
 
-// helpOrUnknown runs a command that only has subcommands.
-func helpOrUnknown(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return cmd.Help()
-	}
-	err := usagef("unknown command %q", args[0])
-	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
-		return withHint(err, "do you mean "+strings.Join(similar, " or ")+"?")
-	}
-	return err
-}
-
 func newVersion() *cobra.Command {
-	var asJSON bool
+	var out output
 	cmd := &cobra.Command{
 		Use: "version", GroupID: localGroup, Short: "Print the version",
 		Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		Annotations: sections{}.exits(map[int]string{0: "done"}),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if asJSON {
+			if out.isJSON() {
 				return printJSON(cmd, map[string]string{
 					"version": version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH,
 				})
@@ -113,28 +106,8 @@ func newVersion() *cobra.Command {
 			return err
 		},
 	}
-	addJSONFlag(cmd, &asJSON)
+	out.add(cmd, formatTable, formatJSON)
 	return cmd
-}
-
-func addJSONFlag(cmd *cobra.Command, asJSON *bool) {
-	cmd.Flags().BoolVar(asJSON, "json", false, "print one JSON object")
-}
-
-// printJSON prints a value for --json.
-func printJSON(cmd *cobra.Command, value any) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		return err
-	}
-	indented, err := indentedJSON(text.String())
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprint(cmd.OutOrStdout(), indented)
-	return err
 }
 
 func noArgs(_ *cobra.Command, args []string) error {

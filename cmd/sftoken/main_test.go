@@ -36,6 +36,7 @@ var (
 	ownerKey    = stack.SimulatedKeys().Owner
 	billingKey  = stack.SimulatedKeys().Billing
 	strangerKey = stack.SimulatedKeys().Stranger
+	probeKey    = stack.SimulatedKeys().Probe
 	functionKey = stack.SimulatedKeys().Function
 )
 
@@ -70,8 +71,9 @@ func (s *testStack) env(p localaws.Principal) map[string]string {
 	return map[string]string{
 		"SFTOKEN_URL": s.URL, "AWS_REGION": region, "AWS_ACCESS_KEY_ID": p.AccessKeyID,
 		"AWS_SECRET_ACCESS_KEY": p.SecretAccessKey, "AWS_SESSION_TOKEN": p.SessionToken, "AWS_ENDPOINT_URL": s.AWSURL,
-		"SALESFORCE_HOSTS": s.OrgHost(), "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "ADMIN_APP": "", "SECRET_PREFIX": "",
+		"SFTOKEN_HOSTS": s.OrgHost(), "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "SFTOKEN_ADMIN_APP": "",
+		"SFTOKEN_PREFIX": "",
 	}
 }
 

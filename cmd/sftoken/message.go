@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	"github.com/aws/smithy-go"
+	"github.com/spf13/cobra"
 
+	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
@@ -18,6 +20,7 @@ const (
 	exitDenied = 3
 	exitRetry  = 4
 	exitConfig = 5
+	exitOpen   = 6
 )
 
 // usageError is an error in the command line.
@@ -74,9 +77,27 @@ func (e *hintError) Unwrap() error { return e.error }
 
 func withHint(err error, hint string) error { return &hintError{err, hint} }
 
+// subject is what a command is about, for hints.
+type subject struct {
+	app    string
+	secret string // its name
+}
+
+// subjectOf returns the subject of a command that has run.
+func subjectOf(cmd *cobra.Command) subject {
+	s := subject{app: "APP", secret: "NAME"}
+	if app := cmd.Flags().Arg(0); appsecret.ValidName(app) {
+		s = subject{app: app, secret: prefix + app}
+	}
+	if flag := cmd.Flag("prefix"); flag != nil {
+		s.secret = flag.Value.String() + s.app
+	}
+	return s
+}
+
 // userMessage formats an error for a person: a line "error: …", and a line "hint: …" for each hint. It returns ""
 // if there is nothing to print.
-func userMessage(err error) string {
+func userMessage(err error, about subject) string {
 	if err == nil || err.Error() == "" {
 		return ""
 	}
@@ -89,7 +110,7 @@ func userMessage(err error) string {
 		}
 		hints, inner = append(hints, hinted.hint), hinted.error
 	}
-	if message, hint := awsMessage(err); message != "" {
+	if message, hint := awsMessage(err, about); message != "" {
 		text = message
 		if len(hints) == 0 {
 			hints = append(hints, hint)
@@ -98,7 +119,7 @@ func userMessage(err error) string {
 	failed, ok := errors.AsType[*sftoken.Error](err)
 	if ok && failed.Code == "" && failed.Status != 429 && len(hints) == 0 {
 		// API Gateway's message, unlike the token function's, does not say what to do.
-		hints = append(hints, "run `sftoken doctor APP` to find the cause")
+		hints = append(hints, "run `sftoken doctor "+about.app+"` to find the cause")
 	}
 	// AWS follows its message on a wrong signature with the request to be signed, the session token included.
 	text, _, _ = strings.Cut(text, "\n\nThe Canonical String")
@@ -123,9 +144,9 @@ func (e *noCredentialsError) Unwrap() error { return e.error }
 
 // awsMessage returns the message of an error from AWS without the SDK's wrapping, and a hint or "". For other errors
 // the message is empty.
-func awsMessage(err error) (message, hint string) {
+func awsMessage(err error, about subject) (message, hint string) {
 	if none, ok := errors.AsType[*noCredentialsError](err); ok {
-		return "no AWS credentials: " + none.Error(), "log in with `aws sso login` or `aws configure`, or set AWS_PROFILE"
+		return "no AWS credentials: " + none.Error(), "log in with `aws sso login` or `aws configure`, or pass --profile"
 	}
 	operation, ok := errors.AsType[*smithy.OperationError](err)
 	api, isResponse := errors.AsType[smithy.APIError](err)
@@ -134,9 +155,9 @@ func awsMessage(err error) (message, hint string) {
 	}
 	switch {
 	case strings.Contains(api.ErrorMessage(), "marked for deletion"):
-		hint = "restore it with `aws secretsmanager restore-secret --secret-id NAME`"
+		hint = "restore it with `aws secretsmanager restore-secret --secret-id " + about.secret + "`"
 	case api.ErrorCode() == "ResourceNotFoundException":
-		hint = "check the app's name, --prefix, AWS_PROFILE and AWS_REGION"
+		hint = "check the app's name, --prefix, --profile and --region"
 	case api.ErrorCode() == "AccessDeniedException":
 		hint = "this command needs the AWS credentials of the API's owner"
 	}

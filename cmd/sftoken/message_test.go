@@ -17,7 +17,8 @@ func TestUserMessageHidesSessionToken(t *testing.T) {
 	err := errors.New("operation error STS: GetCallerIdentity, api error SignatureDoesNotMatch: The request " +
 		"signature we calculated does not match the signature you provided." +
 		"\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:the-token\n'")
-	if text := userMessage(err); strings.Contains(text, "the-token") || !strings.HasSuffix(text, "you provided.") {
+	text := userMessage(err, subject{})
+	if strings.Contains(text, "the-token") || !strings.HasSuffix(text, "you provided.") {
 		t.Errorf("%q", text)
 	}
 }
@@ -34,8 +35,8 @@ func TestUserMessageSuggestsDoctor(t *testing.T) {
 		{sftoken.Error{Status: 429, Description: "Too Many Requests"}, false},
 		{sftoken.Error{Status: 404, Code: "unknown_app", Description: "there is no app"}, false},
 	} {
-		text := userMessage(fmt.Errorf("a token: %w", &c.err))
-		if strings.Contains(text, "\nhint: run `sftoken doctor APP`") != c.suggest {
+		text := userMessage(fmt.Errorf("a token: %w", &c.err), subject{app: "crm"})
+		if strings.Contains(text, "\nhint: run `sftoken doctor crm`") != c.suggest {
 			t.Errorf("%q", text)
 		}
 	}
@@ -45,7 +46,7 @@ func TestUserMessageHints(t *testing.T) {
 	t.Parallel()
 	err := withHint(fmt.Errorf("nothing was stored: %w", withHint(errors.New("first\nsecond"), "do this")), "or that")
 	want := "error: nothing was stored: first; second\nhint: or that\nhint: do this"
-	if got := userMessage(err); got != want {
+	if got := userMessage(err, subject{}); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -60,7 +61,7 @@ func TestUserMessageFromAWS(t *testing.T) {
 	err := fmt.Errorf("cannot remove COMPROMISED from version 1 (%w): %w", denied, failed)
 	want := "error: cannot remove COMPROMISED from version 1 (RotateSecret: AccessDeniedException: not authorized): " +
 		"the rotate function failed\nhint: this command needs the AWS credentials of the API's owner"
-	if got := userMessage(err); got != want {
+	if got := userMessage(err, subject{}); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }

@@ -18,8 +18,8 @@ const (
 	maxPollInterval = 2 * time.Second
 )
 
-// poll calls done until it returns true or an error, for at most the timeout.
-func poll(ctx context.Context, timeout time.Duration, done func(context.Context) (bool, error)) error {
+// poll calls done until it returns true or an error, for at most the timeout. The app is for the hint.
+func poll(ctx context.Context, timeout time.Duration, app string, done func(context.Context) (bool, error)) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for interval := minPollInterval; ; interval = min(2*interval, maxPollInterval) {
@@ -34,7 +34,7 @@ func poll(ctx context.Context, timeout time.Duration, done func(context.Context)
 				reason = ctx.Err()
 			}
 			return withHint(fmt.Errorf("stopped waiting, but the rotate function continues: %w", reason),
-				"follow it with `sftoken secret status`")
+				"follow it with `sftoken secret status "+app+"`")
 		case <-time.After(interval):
 		}
 	}

@@ -78,15 +78,15 @@ func newStore(flags *secretFlags, name, label string) *cobra.Command {
 			if s.kmsKey != "" && !s.create {
 				return usagef("--kms-key-id requires --create")
 			}
-			hosts, err := sfoauth.ParseAllowedHosts(os.Getenv("SALESFORCE_HOSTS"))
+			hosts, err := sfoauth.ParseAllowedHosts(os.Getenv("SFTOKEN_HOSTS"))
 			if err != nil {
-				return usagef("SALESFORCE_HOSTS: %w", err)
+				return usagef("SFTOKEN_HOSTS: %w", err)
 			}
 			client, cfg, err := flags.client(cmd)
 			if err != nil {
 				return err
 			}
-			s.cmd, s.client, s.login = cmd, client, login{hosts: hosts}
+			s.cmd, s.client, s.login = cmd, client, login{hosts: hosts, httpClient: salesforceClient(cmd)}
 			s.app, s.name, s.label = args[0], flags.prefix+args[0], label
 			s.account = func(ctx context.Context) string { return callerAccount(ctx, cfg) }
 			return s.run(&o)
@@ -94,7 +94,7 @@ func newStore(flags *secretFlags, name, label string) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&o.file, "file", "f", "", "read the fields as JSON from `FILE`; - is standard input")
 	cmd.Flags().BoolVar(&s.replace, "replace", false, "replace the stored value: drop the fields that are not passed")
-	addJSONFlag(cmd, &o.asJSON)
+	o.format.add(cmd, formatTable, formatJSON)
 	if label == appsecret.Candidate {
 		cmd.Flags().BoolVar(&o.wait, "wait", false, "wait until the credentials have been tried; exit 1 if they are rejected")
 		cmd.Flags().DurationVar(&o.timeout, "timeout", defaultWait, "how long to wait")
@@ -110,8 +110,8 @@ func newStore(flags *secretFlags, name, label string) *cobra.Command {
 	cmd.Flags().StringVar(&s.kmsKey, "kms-key-id", "", "with --create: the `KEY` that encrypts the secret, "+
 		"the deployment's output KeyArn (default: the account's aws/secretsmanager)")
 	cmd.Annotations = environment(
-		"SECRET_PREFIX", "default of --prefix",
-		"SALESFORCE_HOSTS", "hosts in addition to Salesforce's own, as in the deployment",
+		"SFTOKEN_PREFIX", "default of --prefix",
+		"SFTOKEN_HOSTS", "hosts in addition to Salesforce's own, as in the deployment",
 		awsVariables, awsMeaning,
 	).exits(map[int]string{0: "stored", 1: "failed; nothing is stored if Salesforce rejects the credentials"})
 	return cmd
@@ -119,9 +119,10 @@ func newStore(flags *secretFlags, name, label string) *cobra.Command {
 
 // storeOptions are the flags that decide how a version is read and reported.
 type storeOptions struct {
-	file         string
-	wait, asJSON bool
-	timeout      time.Duration
+	file    string
+	format  output
+	wait    bool
+	timeout time.Duration
 }
 
 // run stores a version, waits for the result if asked to, and reports both.
@@ -131,7 +132,7 @@ func (s *store) run(o *storeOptions) error {
 		return err
 	}
 	out := s.cmd.OutOrStdout()
-	if !o.asJSON {
+	if !o.format.isJSON() {
 		fmt.Fprintf(out, "stored version %s of %s as %s\n%s\n", version, s.name, s.label, s.target.ARN)
 	}
 	label := s.label
@@ -139,7 +140,7 @@ func (s *store) run(o *storeOptions) error {
 		label, err = s.waitForResult(version, o.timeout)
 	}
 	switch {
-	case o.asJSON && label != "":
+	case o.format.isJSON() && label != "":
 		return errors.Join(printJSON(s.cmd, storeResult{s.target, version, label, s.verified, s.dropped}), err)
 	case o.wait && err == nil:
 		fmt.Fprintln(out, "the credentials work and are "+label)

@@ -15,8 +15,9 @@ import (
 
 // rotateFlags are the flags of "sftoken rotate" alone.
 type rotateFlags struct {
-	wait, compromised, yes, asJSON bool
-	version, label                 string // identify the compromised version; if both are empty, it is AWSCURRENT
+	wait, compromised, yes bool
+	format                 output
+	version, label         string // identify the compromised version; if both are empty, it is AWSCURRENT
 }
 
 func (f *rotateFlags) check(api *apiFlags) error {
@@ -60,7 +61,7 @@ If nothing changes for a minute, --wait prints where to find the cause.`,
   sftoken rotate crm --compromised --url "$SFTOKEN_URL"
   sftoken rotate crm --compromised --label AWSPREVIOUS --yes`,
 		Annotations: environment(
-			"SFTOKEN_URL", urlVariableHelp, "SECRET_PREFIX", "default of --prefix", awsVariables, awsMeaning,
+			"SFTOKEN_URL", urlVariableHelp, "SFTOKEN_PREFIX", "default of --prefix", awsVariables, awsMeaning,
 		).exits(map[int]string{
 			0: "started; with --wait or --compromised: done",
 			1: "failed; with --compromised: or a token may not be revoked",
@@ -84,14 +85,14 @@ If nothing changes for a minute, --wait prints where to find the cause.`,
 				target: targetOf(secret.Name, secret.ARN), Before: secret.VersionWithLabel(appsecret.Current),
 				client: client, secret: secret, timeout: api.timeout, out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(),
 			}
-			if flags.asJSON {
+			if flags.format.isJSON() {
 				r.out = io.Discard
 			}
 			err = r.run(ctx, cmd, &flags)
 			if err == nil && flags.compromised {
 				err = r.revokeCached(ctx, &api, cfg)
 			}
-			if flags.asJSON && (err == nil || r.Current != "" || r.Compromised) {
+			if flags.format.isJSON() && (err == nil || r.Current != "" || r.Compromised) {
 				return errors.Join(printJSON(cmd, r), err)
 			}
 			return err
@@ -110,7 +111,7 @@ If nothing changes for a minute, --wait prints where to find the cause.`,
 	cmd.Flags().StringVar(&flags.label, "label", "",
 		"with --compromised: a `LABEL` of the compromised version, like AWSPREVIOUS")
 	cmd.Flags().BoolVar(&flags.yes, "yes", false, "with --compromised: do not ask to confirm")
-	addJSONFlag(cmd, &flags.asJSON)
+	flags.format.add(cmd, formatTable, formatJSON)
 	return cmd
 }
 
@@ -128,7 +129,7 @@ func (r *rotation) run(ctx context.Context, cmd *cobra.Command, flags *rotateFla
 	} else if err := checkRotatable(ctx, r.secret, false); err != nil {
 		return err
 	}
-	fmt.Fprintln(r.progress, "rotating", r.target)
+	r.target.print(r.progress, "rotating")
 	switch {
 	case flags.compromised:
 		return r.rotateCompromised(ctx)

@@ -101,7 +101,7 @@ func (r *rotation) rotate(ctx context.Context) error {
 	}
 	fmt.Fprintln(r.progress, "waiting until the new credentials are current, which may take 10 minutes")
 	detector := &stallDetector{since: time.Now()}
-	return poll(ctx, r.timeout, func(ctx context.Context) (bool, error) {
+	return poll(ctx, r.timeout, r.secret.App, func(ctx context.Context) (bool, error) {
 		now, err := r.secret.Reopen(ctx)
 		if err != nil {
 			return false, err

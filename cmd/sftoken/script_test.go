@@ -51,27 +51,36 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"as": scriptAs, "api": scriptAPI, "exits": scriptExits, "fault": scriptFault, "kms": scriptKMS,
-			"label": scriptLabel, "login": scriptLogin, "settle": scriptSettle, "setup": scriptSetup, "token": scriptToken,
-			"value": scriptValue,
+			"label": scriptLabel, "login": scriptLogin, "settle": scriptSettle, "setup": scriptSetup, "tag": scriptTag,
+			"token": scriptToken, "value": scriptValue,
 		},
 	})
 }
 
 func stackOf(ts *testscript.TestScript) *testStack { return ts.Value("stack").(*testStack) }
 
-// scriptAs sets who runs the commands that follow: as owner|billing|stranger.
+// scriptAs sets who runs the commands that follow: as owner|billing|stranger|probe.
 func scriptAs(ts *testscript.TestScript, _ bool, args []string) {
-	keys := map[string]localaws.Principal{"owner": ownerKey, "billing": billingKey, "stranger": strangerKey}
+	keys := map[string]localaws.Principal{
+		"owner": ownerKey, "billing": billingKey, "stranger": strangerKey, "probe": probeKey,
+	}
 	for name, value := range stackOf(ts).env(keys[args[0]]) {
 		ts.Setenv(name, value)
 	}
 }
 
-// scriptAPI makes the commands that follow use an API that responds with a status: api STATUS.
+// scriptAPI makes the commands that follow use an API that responds with a status, and with a file: api STATUS [FILE].
 func scriptAPI(ts *testscript.TestScript, _ bool, args []string) {
 	status, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	body := ""
+	if len(args) > 1 {
+		body = ts.ReadFile(args[1])
+	}
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}))
 	ts.Defer(api.Close)
 	ts.Setenv("SFTOKEN_URL", api.URL+"/v1")
 }
@@ -172,6 +181,13 @@ func scriptSetup(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	text := fmt.Appendf(nil, `{"consumerKey":%q,"consumerSecret":%q}`, key, secret)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), text, 0o600))
+}
+
+// scriptTag tags the secret with the result of a daily check: tag ok|failed.
+func scriptTag(ts *testscript.TestScript, _ bool, args []string) {
+	secret, err := stackOf(ts).Secret(context.Background())
+	ts.Check(err)
+	ts.Check(secret.TagChecked(context.Background(), time.Now().Add(-3*time.Hour), args[0] == "ok"))
 }
 
 // scriptToken checks whether the token in a file is active at Salesforce: [!] token FILE.

@@ -36,10 +36,16 @@ func TestNothingSecretIsWritten(t *testing.T) {
 	}
 	s.record(t, &written, ownerKey, "", "secret", "status", "crm")
 	s.record(t, &written, ownerKey, "", "secret", "status", "crm", "--json")
+	s.record(t, &written, ownerKey, "", "list")
 	if code := s.record(t, &written, ownerKey, credentials, "secret", "put", "crm"); code != 0 {
 		t.Errorf("secret put: exit %d", code)
 	}
 	text := written.String()
+	for _, service := range []string{s.URL, s.AWSURL, s.OrgURL} {
+		if !strings.Contains(text, " "+service+"/") {
+			t.Errorf("--debug shows no request to %s", service)
+		}
+	}
 	if len(text) < least {
 		t.Errorf("only %d bytes were written", len(text))
 	}
@@ -80,12 +86,15 @@ func (s *testStack) writeWithFault(t *testing.T, to io.Writer, at sfoauthtest.En
 	default:
 		s.record(t, to, ownerKey, "", "rotate", "crm")
 	}
+	if !isSlow(fault) {
+		s.record(t, to, ownerKey, "", "doctor", "crm", timeout)
+	}
 }
 
-// record runs a command as p, writes its output to a writer, and returns its exit code.
+// record runs a command as p with --debug, writes its output to a writer, and returns its exit code.
 func (s *testStack) record(t *testing.T, to io.Writer, p localaws.Principal, stdin string, args ...string) int {
 	t.Helper()
-	stdout, stderr, code := s.command(t, p, stdin, args...)
+	stdout, stderr, code := s.command(t, p, stdin, append(args, "--debug")...)
 	fmt.Fprint(to, stdout, stderr)
 	return code
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -24,20 +25,20 @@ type secretFlags struct {
 }
 
 func (f *secretFlags) add(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&f.prefix, "prefix", cmp.Or(os.Getenv("SECRET_PREFIX"), prefix),
+	cmd.PersistentFlags().StringVar(&f.prefix, "prefix", cmp.Or(os.Getenv("SFTOKEN_PREFIX"), prefix),
 		"`PREFIX` of the names of the secrets")
 }
 
 // secretSections returns the sections of help of the commands that use Secrets Manager.
 func secretSections() sections {
-	return environment("SECRET_PREFIX", "default of --prefix", awsVariables, awsMeaning)
+	return environment("SFTOKEN_PREFIX", "default of --prefix", awsVariables, awsMeaning)
 }
 
 // client returns a client of Secrets Manager and its configuration.
 func (f *secretFlags) client(cmd *cobra.Command) (*secretsmanager.Client, aws.Config, error) {
 	cfg, err := awsConfig(cmd)
 	if err == nil && cfg.Region == "" {
-		err = withHint(usagef("no region"), "set AWS_REGION, or the region of the profile, to the API's region")
+		err = withHint(usagef("no region"), "pass --region or set AWS_REGION: the API's region")
 	}
 	if err != nil {
 		return nil, cfg, err
@@ -87,6 +88,11 @@ func (t target) String() string {
 		text += " (" + t.ARN + ")"
 	}
 	return text
+}
+
+// print prints what is about to be done to the secret.
+func (t target) print(w io.Writer, doing string) {
+	newTerminal(w).column(doing+" ", len(doing)+1, t.String())
 }
 
 func isNotFound(err error) bool {

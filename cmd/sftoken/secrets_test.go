@@ -245,7 +245,8 @@ func TestRotateAbandonedForAPerson(t *testing.T) {
 		r := v.rotation()
 		begun := time.Now()
 		if err := r.rotate(v.T.Context()); err == nil ||
-			!strings.Contains(userMessage(err), "rotation is not switched on for the secret\nhint: set RotationSchedule") {
+			!strings.Contains(userMessage(err, subject{}),
+				"rotation is not switched on for the secret\nhint: set RotationSchedule") {
 			v.T.Errorf("without a rotation: %v", err)
 		}
 		v.switchOnRotation()
@@ -309,7 +310,7 @@ func TestRotateRestartsAbandonedRotation(t *testing.T) {
 func TestCheckRotatable(t *testing.T) {
 	runSynctest(t, func(v *fakeSecrets) {
 		if err := checkRotatable(v.T.Context(), v.Secret(), false); err == nil ||
-			!strings.Contains(userMessage(err), "secret stage crm --wait") {
+			!strings.Contains(userMessage(err, subject{}), "secret stage crm --wait") {
 			v.T.Error(err)
 		}
 		v.put("staged", "CANDIDATE")
@@ -317,7 +318,7 @@ func TestCheckRotatable(t *testing.T) {
 			v.T.Error(err)
 		}
 		if err := checkRotatable(v.T.Context(), v.Secret(), true); err == nil ||
-			!strings.Contains(userMessage(err), "sftoken revoke crm") {
+			!strings.Contains(userMessage(err, subject{}), "sftoken revoke crm") {
 			v.T.Errorf("compromised: %v", err)
 		}
 		v.put("made", "AWSCURRENT")
@@ -333,7 +334,7 @@ func TestPutFirstVersion(t *testing.T) {
 			s := v.store(v.T.Context(), label, credentialsJSON("first"))
 			s.app, s.name = "erp", prefix+"erp"
 			_, err := s.store("")
-			if label == appsecret.Candidate && (err == nil || !strings.Contains(userMessage(err),
+			if label == appsecret.Candidate && (err == nil || !strings.Contains(userMessage(err, subject{}),
 				"create it first with `sftoken secret put erp --create`")) || label == appsecret.Current && err != nil {
 				v.T.Errorf("%s: %v", label, err)
 			}

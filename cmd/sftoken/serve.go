@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -31,14 +34,13 @@ func newServe() *cobra.Command {
 		Short: "Serve tokens to programs on this host, until Ctrl-C",
 		Long: `Serve tokens to programs on this host, until Ctrl-C or SIGTERM. This agent has
 the AWS credentials; the programs need none, and sign nothing. It keeps the
-tokens in memory, fetches others before they expire, and replaces those that
-Salesforce has rejected. While the API is down, it serves a token until it
-expires.
+tokens in memory, and replaces them before they expire or when Salesforce has
+rejected them. While the API is down, it serves a token until it expires.
 
 It listens on a Unix socket that only its user can open (--socket), or on a
 loopback address. There a client must send the agent token, which is written to
-a file that only the user can read (--token-file). The agent makes another one
-at each start. Clients are configured with environment variables:
+a file that only the user can read (--token-file). Each start makes a new one.
+Clients are configured with environment variables:
 
   SFTOKEN_URL=unix:///run/sftoken/agent.sock
 or
@@ -49,8 +51,8 @@ or
 send the agent token as a Bearer token, and OAuth clients as the client secret,
 with SFTOKEN_URL/tokens/APP as the token endpoint.
 
-GET /metrics returns metrics in the format of Prometheus, and GET /healthz
-whether the agent runs. The log is JSON, on standard error.`,
+GET /metrics returns Prometheus metrics. GET /healthz reports whether the agent
+runs. The log is JSON, on standard error.`,
 		Example: `  sftoken serve --socket /run/sftoken/agent.sock
   sftoken serve --token-file "$XDG_RUNTIME_DIR/sftoken-token" --app crm
   curl -sS --unix-socket /run/sftoken/agent.sock http://localhost/v1/tokens/crm`,
@@ -65,7 +67,7 @@ whether the agent runs. The log is JSON, on standard error.`,
 	cmd.Flags().StringVar(&flags.tokenFile, "token-file", "",
 		"the `FILE` to which the agent token is written, with mode 0600; required without --socket")
 	cmd.Flags().StringArrayVar(&flags.apps, "app", nil,
-		"serve only this `APP`, and fetch its token at the start; may be repeated (default all apps)")
+		"serve only this `APP`, and fetch its token at the start; may be repeated (default: all that IAM allows)")
 	return cmd
 }
 
@@ -112,9 +114,17 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := f.api.tokenSource(cfg, "any").Err(); err != nil {
+		return &usageError{err}
+	}
 	listener, token, stop, err := f.open()
-	if err != nil {
-		return withListenHint(err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return withHint(err, "another agent may be running: choose another address with --listen")
+	case errors.Is(err, fs.ErrNotExist):
+		return withHint(err, "create the directory, for this user only")
+	case err != nil:
+		return err
 	}
 	defer stop()
 	log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)).With("version", version)

@@ -105,7 +105,7 @@ func TestServeRefusesOtherUsers(t *testing.T) {
 	dir, err := os.MkdirTemp("", "sftoken") //nolint:usetesting // T.TempDir has the test's name, which may be long
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	must(t, os.Chmod(dir, 0o755)) //nolint:gosec // the directory must not be what keeps others away
+	must(t, os.Chmod(dir, 0o755)) // the directory must not be what keeps others away
 	socket, file := filepath.Join(dir, "agent.sock"), filepath.Join(dir, "token")
 	s.startServe(t, "--socket", socket)
 	tcp := s.startServe(t, "--token-file", file, "--listen", "127.0.0.1:0")

@@ -37,7 +37,7 @@ func (s *store) load(ctx context.Context) (*snapshot, error) {
 			"create it first with `sftoken secret put "+s.app+" --create`")
 	case now.secret == nil && !s.create:
 		return nil, withHint(fmt.Errorf("there is no secret %s", s.missingTarget()),
-			"check the app's name, --prefix and AWS_PROFILE, or create the secret with --create")
+			"check the app's name, --prefix and --profile, or create the secret with --create")
 	case now.secret != nil && s.kmsKey != "":
 		return nil, usagef("--kms-key-id is for a new secret: %s exists already", s.target)
 	case now.err != nil && !s.replace:

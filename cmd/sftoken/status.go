@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +16,7 @@ import (
 )
 
 func newStatus(flags *secretFlags) *cobra.Command {
-	var asJSON bool
+	var out output
 	cmd := &cobra.Command{
 		Use:   "status APP",
 		Short: "Show the secret's versions, labels and rotation dates",
@@ -32,7 +32,7 @@ Labels:
   CANDIDATE    credentials to be tried
   REJECTED     credentials that Salesforce rejected
   COMPROMISED  credentials that have leaked`,
-		Example:           "  sftoken secret status crm\n  sftoken secret status crm --json",
+		Example:           "  sftoken secret status crm\n  sftoken secret status crm -o json",
 		Annotations:       secretSections().exits(map[int]string{0: "shown", 1: "failed"}),
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -45,71 +45,111 @@ Labels:
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(cmd, statusOf(secret))
+			dates, err := appsecret.Dates(cmd.Context(), client, secret.ARN)
+			if err != nil { // the rest does not need this permission
+				message, _ := awsMessage(err, subject{})
+				newTerminal(cmd.ErrOrStderr()).warn(cmp.Or(message, err.Error()))
 			}
-			return printStatus(cmd.OutOrStdout(), secret)
+			s := statusOf(secret, dates)
+			if out.isJSON() {
+				return printJSON(cmd, s)
+			}
+			return s.print(cmd.OutOrStdout())
 		},
 	}
-	addJSONFlag(cmd, &asJSON)
+	out.add(cmd, formatTable, formatJSON)
 	return cmd
 }
 
-// status is the output of "secret status --json". Dates that do not exist are left out.
+// status is what is known of an app's secret without its values: the output of "secret status -o json". Dates that do
+// not exist are left out.
 type status struct {
-	App          string              `json:"app"`
-	Secret       string              `json:"secret"`
-	ARN          string              `json:"arn"`
-	Rotation     bool                `json:"rotation"`
-	Schedule     string              `json:"schedule,omitempty"`
-	Created      time.Time           `json:"created,omitzero"`
-	LastChanged  time.Time           `json:"lastChanged,omitzero"`
-	LastRotated  time.Time           `json:"lastRotated,omitzero"`
-	NextRotation time.Time           `json:"nextRotation,omitzero"`
-	Overdue      bool                `json:"overdue"`
-	Deleted      time.Time           `json:"deleted,omitzero"`
-	Versions     map[string][]string `json:"versions"` // labels
+	App            string               `json:"app"`
+	Secret         string               `json:"secret"`
+	ARN            string               `json:"arn"`
+	Rotation       bool                 `json:"rotation"`
+	Schedule       string               `json:"schedule,omitempty"`
+	Created        time.Time            `json:"created,omitzero"`
+	LastChanged    time.Time            `json:"lastChanged,omitzero"`
+	LastRotated    time.Time            `json:"lastRotated,omitzero"`
+	NextRotation   time.Time            `json:"nextRotation,omitzero"`
+	Overdue        bool                 `json:"overdue"`
+	LastCheck      *check               `json:"lastCheck,omitempty"`
+	Deleted        time.Time            `json:"deleted,omitzero"`
+	Current        string               `json:"current,omitempty"` // the version that is AWSCURRENT
+	CurrentCreated time.Time            `json:"currentCreated,omitzero"`
+	Versions       map[string][]string  `json:"versions"`     // labels
+	VersionDates   map[string]time.Time `json:"versionDates"` // when each version was created
 }
 
-func statusOf(s *appsecret.Secret) status {
-	return status{
+// check is the result of a daily check of the rotate function.
+type check struct {
+	Time time.Time `json:"time"`
+	OK   bool      `json:"ok"`
+}
+
+// checkFailed is the result of a check that found a problem.
+const checkFailed = "failed"
+
+func (c *check) result() string {
+	if c.OK {
+		return "ok"
+	}
+	return checkFailed
+}
+
+func statusOf(s *appsecret.Secret, dates map[string]time.Time) status {
+	current := s.VersionWithLabel(appsecret.Current)
+	st := status{
 		App: s.App, Secret: s.Name, ARN: s.ARN, Rotation: s.RotationEnabled, Schedule: s.Schedule,
 		Created: s.Created, LastChanged: s.LastChanged, LastRotated: s.LastRotated, NextRotation: s.NextRotation,
-		Overdue: s.Overdue(time.Now()), Deleted: s.Deleted, Versions: s.Labels,
+		Overdue: s.Overdue(time.Now()), Deleted: s.Deleted, Current: current, CurrentCreated: dates[current],
+		Versions: s.Labels, VersionDates: dates,
 	}
+	if at, ok := s.Checked(); !at.IsZero() {
+		st.LastCheck = &check{at, ok}
+	}
+	return st
 }
 
-// printStatus prints a secret's metadata. Its labels and schedule may be any text.
-func printStatus(w io.Writer, secret *appsecret.Secret) error {
-	rotation, next := "off", formatTime(secret.NextRotation)
-	if secret.RotationEnabled {
-		rotation = strings.TrimSuffix("on, "+secret.Schedule, ", ")
+// statusColumn is the column at which the values of a status begin.
+const statusColumn = 15
+
+// print prints the status, the newest version first. Its labels and schedule may be any text.
+func (s *status) print(w io.Writer) error {
+	rotation, next, lastCheck := "off", formatTime(s.NextRotation), "-"
+	if s.Rotation {
+		rotation = strings.TrimSuffix("on, "+s.Schedule, ", ")
 	}
-	if secret.Overdue(time.Now()) {
-		next += ", overdue"
+	if s.Overdue {
+		next += ", " + overdue
+	}
+	if s.LastCheck != nil {
+		lastCheck = formatTime(s.LastCheck.Time) + ", " + s.LastCheck.result()
 	}
 	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "secret\t%s\nrotation\t%s\nlast rotated\t%s\nnext rotation\t%s\n",
-		secret.Name, rotation, formatTime(secret.LastRotated), next)
-	if !secret.Deleted.IsZero() {
-		fmt.Fprintf(table, "to be deleted\t%s, unless `aws secretsmanager restore-secret` restores it\n",
-			formatTime(secret.Deleted))
+	t := &terminal{Writer: &text, width: newTerminal(w).width}
+	field := func(name, value string) { t.column(fmt.Sprintf("%-*s", statusColumn, name), statusColumn, value) }
+	field("secret", s.Secret)
+	field("rotation", rotation)
+	field("last rotated", formatTime(s.LastRotated))
+	field("next rotation", next)
+	field("last check", lastCheck)
+	if !s.Deleted.IsZero() {
+		field("to be deleted", formatTime(s.Deleted)+", unless `aws secretsmanager restore-secret` restores it")
 	}
-	for _, version := range slices.Sorted(maps.Keys(secret.Labels)) {
-		labels := strings.Join(slices.Sorted(slices.Values(secret.Labels[version])), " ")
-		fmt.Fprintf(table, "version\t%s  %s\n", version, labels)
-	}
-	if err := table.Flush(); err != nil {
-		return err
+	for _, version := range s.newestFirst() {
+		field("version", version)
+		head := strings.Repeat(" ", statusColumn) + formatTime(s.VersionDates[version]) + "  "
+		t.column(head, len(head), strings.Join(slices.Sorted(slices.Values(s.Versions[version])), " "))
 	}
 	_, err := io.WriteString(w, printable.Safe(text.String()))
 	return err
 }
 
-func formatTime(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.Local().Format("2006-01-02 15:04 MST")
+// newestFirst returns the versions that have labels.
+func (s *status) newestFirst() []string {
+	return slices.SortedFunc(maps.Keys(s.Versions), func(a, b string) int {
+		return cmp.Or(s.VersionDates[b].Compare(s.VersionDates[a]), cmp.Compare(a, b))
+	})
 }

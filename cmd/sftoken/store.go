@@ -136,7 +136,7 @@ func (s *store) write(ctx context.Context, before *snapshot, value string) (vers
 	if before.secret == nil {
 		return token, s.createSecret(ctx, value, token)
 	}
-	fmt.Fprintln(s.cmd.ErrOrStderr(), "writing", s.target)
+	s.target.print(s.cmd.ErrOrStderr(), "writing")
 	_, err = s.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
 		SecretId: &s.target.ARN, SecretString: &value, ClientRequestToken: &token, VersionStages: []string{s.label},
 	})
@@ -147,7 +147,7 @@ func (s *store) write(ctx context.Context, before *snapshot, value string) (vers
 }
 
 func (s *store) createSecret(ctx context.Context, value, token string) error {
-	fmt.Fprintln(s.cmd.ErrOrStderr(), "creating", s.missingTarget())
+	s.missingTarget().print(s.cmd.ErrOrStderr(), "creating")
 	input := &secretsmanager.CreateSecretInput{Name: &s.name, SecretString: &value, ClientRequestToken: &token}
 	if s.kmsKey != "" {
 		input.KmsKeyId = &s.kmsKey
@@ -168,7 +168,7 @@ func (s *store) createSecret(ctx context.Context, value, token string) error {
 func (s *store) waitForResult(version string, timeout time.Duration) (label string, err error) {
 	fmt.Fprintln(s.cmd.ErrOrStderr(), "waiting for the rotate function to try the credentials, which may take 10 minutes")
 	seen := false
-	err = poll(s.cmd.Context(), timeout, func(ctx context.Context) (bool, error) {
+	err = poll(s.cmd.Context(), timeout, s.app, func(ctx context.Context) (bool, error) {
 		secret, err := s.open(ctx)
 		if err != nil {
 			return false, err

@@ -264,7 +264,8 @@ func TestTargetIsPrinted(t *testing.T) {
 	for _, args := range [][]string{{"secret", "put", "crm"}, {"secret", "stage", "crm"}, {"rotate", "crm"},
 		{"rotate", "crm", "--wait"}, {"rotate", "crm", "--compromised", "--yes"}} {
 		stdout, stderr, code := s.command(t, ownerKey, s.credentialsJSON(), args...)
-		if code != 0 || !strings.Contains(stderr, "sftoken/crm in account 111111111111, region us-east-1 ("+arn) {
+		const want = "sftoken/crm in account 111111111111, region us-east-1 (" + arn
+		if code != 0 || !strings.Contains(strings.Join(strings.Fields(stderr), " "), want) {
 			t.Errorf("%q: exit %d: %s%s", args, code, stdout, stderr)
 		}
 		stdout, stderr, code = s.command(t, ownerKey, s.credentialsJSON(), append(args, "--json")...)

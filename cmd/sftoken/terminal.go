@@ -53,10 +53,11 @@ const (
 	yellow = "33"
 	faint  = "2"
 	bold   = "1"
+	plain  = "0"
 )
 
 func (t *terminal) color(text, code string) string {
-	if !t.colored {
+	if !t.colored || code == plain {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"

@@ -22,9 +22,17 @@ func TestUsageErrors(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"gte crm":                    "hint: do you mean get?",
+		"gte crm":                    "hint: did you mean get?",
 		"nonsense":                   `unknown command "nonsense"`,
 		"secret nonsense":            "nonsense",
+		"completion nonsense":        "nonsense",
+		"help nonsense":              `unknown command "nonsense"`,
+		"help sercet":                "hint: did you mean serve or secret?",
+		"help secret nonsense":       "hint: see `sftoken secret --help`",
+		"help get crm":               `unknown command "crm"`,
+		"secret help nonsense":       `unknown command "help"`,
+		"version -o token":           "want table or json",
+		"revoke crm --json=maybe":    "maybe",
 		"--nonsense":                 "nonsense",
 		"version crm":                "unexpected argument",
 		"get":                        "the app's name",
@@ -35,7 +43,7 @@ func TestUsageErrors(t *testing.T) {
 		"rotate CRM":                 "invalid app name",
 		"get CRM":                    "lower-case letters",
 		"get crm --nonsense":         "nonsense",
-		"get crm -o xml":             "json, token, header, env or none",
+		"get crm -o xml":             "want json, table, env, header, token or none",
 		"get crm --url foo":          "must be a URL",
 		"revoke crm --url foo":       "must be a URL",
 		"exec crm --url foo -- true": "must be a URL",
@@ -64,6 +72,6 @@ func TestUsageErrors(t *testing.T) {
 		check("no region", args)
 	}
 	t.Setenv("AWS_REGION", region)
-	t.Setenv("SALESFORCE_HOSTS", "https://x/y")
-	check("SALESFORCE_HOSTS", "secret put crm")
+	t.Setenv("SFTOKEN_HOSTS", "https://x/y")
+	check("SFTOKEN_HOSTS", "secret put crm")
 }

@@ -82,17 +82,21 @@ func (a *app) token(ctx context.Context, rejected string) (*servedToken, string,
 	return served, cacheHit, nil
 }
 
-// recentFailure returns the app's last error if it is recent. A cached token is returned in spite of it.
+// recentFailure returns the app's last error if it is recent. A cached token is returned in spite of a temporary error,
+// and while it need not be refreshed.
 func (a *app) recentFailure(rejected string) error {
-	if latest := a.latest.Load(); latest != nil && latest.ID != rejected && time.Now().Before(latest.Expiry) {
-		return nil
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.failed != nil && time.Now().Before(a.until) {
-		return a.failed
+	now := time.Now()
+	if a.failed == nil || !now.Before(a.until) {
+		return nil
 	}
-	return nil
+	latest := a.latest.Load()
+	alive := latest != nil && latest.ID != rejected && now.Before(latest.Expiry)
+	if alive && (now.Before(latest.RefreshAt) || sftoken.IsTemporary(a.failed)) {
+		return nil
+	}
+	return a.failed
 }
 
 // noteFailure notes and logs an error, which may be that of many requests.
@@ -131,16 +135,22 @@ func (a *app) served(token *sftoken.Token) (served *servedToken, isNew bool, err
 	return served, true, nil
 }
 
-// scheduleRefresh fetches another token when this one is due, unless no request has used it.
+// scheduleRefresh fetches another token when this one is due, unless no request has used it. After a failure it tries
+// again until this one expires.
 func (a *app) scheduleRefresh(served *servedToken) {
-	time.AfterFunc(time.Until(served.RefreshAt), func() {
+	time.AfterFunc(max(time.Until(served.RefreshAt), time.Second), func() {
 		if !served.used.Load() || a.latest.Load() != served || a.agent.closing.Err() != nil {
 			return
 		}
 		ctx, cancel := context.WithTimeout(a.agent.closing, fetchTimeout)
 		defer cancel()
-		if token, err := a.source.Fetch(ctx); err == nil {
-			_, _, _ = a.served(token) // an error is for the next request
+		token, err := a.source.Fetch(ctx)
+		switch {
+		case err != nil: // the next request gets it
+		case token != served.Token:
+			_, _, _ = a.served(token)
+		case time.Now().Before(served.Expiry):
+			a.scheduleRefresh(served)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -45,9 +46,10 @@ const allowedMethods = "GET, POST"
 
 var (
 	errUnauthorized = failure(http.StatusUnauthorized, "invalid_client",
-		"send the agent token: as a Bearer token, or as the client secret of an OAuth client")
+		"the agent token is missing or wrong: send it as a Bearer token, or as the client secret of an OAuth client. "+
+			"Each start of the agent makes a new one")
 	errNotFound = failure(http.StatusNotFound, "invalid_request",
-		"the agent serves /v1/tokens/{app}, /metrics and /healthz, without escapes")
+		"no such path: the agent serves /v1/tokens/APP, /metrics and /healthz, without percent-encoding")
 	errForm   = invalid("the body must be empty, or a form with grant_type=client_credentials")
 	errGrant  = failure(http.StatusBadRequest, "unsupported_grant_type", "the grant_type must be client_credentials")
 	errMethod = failure(http.StatusMethodNotAllowed, "method_not_allowed", "the allowed methods are "+allowedMethods)
@@ -61,7 +63,8 @@ func (a *Agent) Handler(address net.Addr) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if reason := foreign(r, address); reason != "" {
-			a.refuse(w, r, reason)
+			a.noteRefusal(r, reason)
+			writeError(w, failure(http.StatusForbidden, "access_denied", refusals[reason]))
 			return
 		}
 		path := r.URL.EscapedPath() // not unescaped, and not cleaned: an app has one spelling
@@ -71,7 +74,7 @@ func (a *Agent) Handler(address net.Addr) http.Handler {
 		}
 		form, err := readForm(w, r)
 		if !a.authenticated(r, form) {
-			a.metrics.refused.WithLabelValues("token").Inc()
+			a.noteRefusal(r, "token")
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sftoken agent"`)
 			writeError(w, errUnauthorized)
 			return
@@ -136,21 +139,20 @@ func isOwnHost(host string, address net.Addr) bool {
 	return address.Network() == "unix" || port == own
 }
 
-func (a *Agent) refuse(w http.ResponseWriter, r *http.Request, reason string) {
+// refusals describes the reasons of foreign.
+var refusals = map[string]string{
+	"host":    "the Host header must be localhost or a loopback address, with the agent's port",
+	"proxy":   "the agent does not serve requests that a proxy has forwarded",
+	"browser": "the agent does not serve web pages",
+}
+
+// noteRefusal counts a refused request, and logs it unless there are many.
+func (a *Agent) noteRefusal(r *http.Request, reason string) {
 	a.metrics.refused.WithLabelValues(reason).Inc()
 	if a.refusal.Allow() {
-		a.log.Warn(
-			"refused",
-			"reason",
-			reason,
-			"host",
-			r.Host[:min(len(r.Host), 256)],
-			"method",
-			r.Method[:min(len(r.Method), 16)],
-		)
+		a.log.Warn("refused", "reason", reason,
+			"host", r.Host[:min(len(r.Host), 256)], "method", r.Method[:min(len(r.Method), 16)])
 	}
-	writeError(w, failure(http.StatusForbidden, "access_denied", "the agent serves programs on this host only, not "+
-		map[string]string{"host": "another Host", "proxy": "requests of a proxy", "browser": "web pages"}[reason]))
 }
 
 // authenticated reports whether the request has the agent token: as a Bearer token, as the password of HTTP Basic, or
@@ -210,11 +212,8 @@ func (a *Agent) requested(r *http.Request, name string, form url.Values) (*app, 
 		return nil, "", invalid("the app's name must match " + appsecret.NamePattern)
 	}
 	if !a.serves(name) {
-		return nil, "", failure(
-			http.StatusForbidden,
-			"access_denied",
-			"the agent does not serve this app: see its flag --app",
-		)
+		return nil, "", failure(http.StatusForbidden, "access_denied",
+			fmt.Sprintf("this agent does not serve app %q: start it with --app %s", name, name))
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if rejected := query["rejected"]; err != nil || len(rejected) > 1 || len(rejected) == 1 && !isTokenID(rejected[0]) {
@@ -252,6 +251,9 @@ func describe(err error) *responseError {
 	case sftoken.IsTemporary(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &responseError{status: http.StatusServiceUnavailable, retryAfter: time.Second,
 			Code: "temporarily_unavailable", Description: text}
+	}
+	if _, ok := errors.AsType[*sftoken.CredentialsError](err); ok {
+		text = "the agent has no " + text + ": log in on its host, or restart it with other credentials"
 	}
 	return failure(http.StatusInternalServerError, "server_error", text)
 }

@@ -41,7 +41,7 @@ func ListenUnix(path string) (net.Listener, error) {
 	// In a directory of its own the socket cannot be opened before it has its mode.
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("socket %s: %w", path, err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	private := filepath.Join(dir, "s")

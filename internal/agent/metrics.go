@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,7 +71,10 @@ func (o *apiObserver) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := base.RoundTrip(req)
 	outcome, level := "error", slog.LevelWarn
 	attrs := []slog.Attr{slog.String("app", o.name), slog.Float64("ms", float64(time.Since(begun).Microseconds())/1000)}
-	if err == nil {
+	if err != nil {
+		text, _, _ := strings.Cut(err.Error(), `"`) // net/http quotes a response that is not HTTP, which may be a token
+		attrs = append(attrs, slog.String("error", strings.TrimRight(text, " :")))
+	} else {
 		outcome = strconv.Itoa(resp.StatusCode)
 		attrs = append(attrs, slog.Int("status", resp.StatusCode))
 		if id := resp.Header.Get("X-Amzn-Requestid"); id != "" {

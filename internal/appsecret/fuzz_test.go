@@ -99,8 +99,9 @@ func FuzzPrincipals(f *testing.F) {
 		}
 		var entries []string
 		_ = json.Unmarshal(encoded, &entries) // encoding/json has replaced invalid UTF-8
-		if got, want := p.Allows(arn), allows(strings.TrimSpace(entries[0]), arn); got != want {
-			t.Errorf("%q allows %q: %t, want %t", entry, arn, got, want)
+		by, got := p.Match(arn)
+		if want := allows(strings.TrimSpace(entries[0]), arn); got != want || got != (by == entries[0]) {
+			t.Errorf("%q allows %q: %t by %q, want %t", entry, arn, got, by, want)
 		}
 	})
 }

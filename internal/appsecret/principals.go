@@ -17,6 +17,7 @@ type Principals struct {
 // pattern is one entry. An empty resource matches everything in the account.
 type pattern struct {
 	partition, account, resource string
+	entry                        string // as stored
 }
 
 // parsePrincipals reads the list. An entry that cannot match what its author intended is an error.
@@ -31,6 +32,7 @@ func parsePrincipals(raw json.RawMessage) (*Principals, error) {
 		if err != nil {
 			return nil, fmt.Errorf("entry %d: %w", i+1, err)
 		}
+		one.entry = entry
 		p.patterns = append(p.patterns, one)
 	}
 	return p, nil
@@ -86,13 +88,20 @@ func isAccount(text string) bool {
 // Allows reports whether the principal with this ARN, which is API Gateway's requestContext.identity.userArn, is in the
 // list.
 func (p *Principals) Allows(arn string) bool {
+	_, ok := p.Match(arn)
+	return ok
+}
+
+// Match is like Allows, and also returns the first entry that allows the principal, as stored. The entry is empty if
+// the list is nil.
+func (p *Principals) Match(arn string) (entry string, ok bool) {
 	if p == nil {
-		return true
+		return "", true
 	}
 	// arn:partition:service:region:account:resource
 	parts := strings.SplitN(arn, ":", 6)
 	if len(parts) != 6 || parts[0] != "arn" || len(parts[4]) != 12 {
-		return false
+		return "", false
 	}
 	resource := parts[5]
 	switch parts[2] {
@@ -107,15 +116,19 @@ func (p *Principals) Allows(arn string) bool {
 			resource = "role/" + role
 		}
 	default:
-		return false
+		return "", false
 	}
-	return p.match(pattern{partition: parts[1], account: parts[4], resource: resource})
+	at := p.index(pattern{partition: parts[1], account: parts[4], resource: resource})
+	if at < 0 {
+		return "", false
+	}
+	return p.patterns[at].entry, true
 }
 
-// match reports whether an entry of the list matches everything that other does. An ARN is a pattern without a
-// wildcard.
-func (p *Principals) match(other pattern) bool {
-	return slices.ContainsFunc(p.patterns, func(one pattern) bool {
+// index returns the index of the first entry that matches everything that other does; -1: there is none. An ARN is a
+// pattern without a wildcard.
+func (p *Principals) index(other pattern) int {
+	return slices.IndexFunc(p.patterns, func(one pattern) bool {
 		return globMatch(one.partition, other.partition) && globMatch(one.account, other.account) &&
 			(one.resource == "" || globMatch(one.resource, other.resource))
 	})
@@ -134,7 +147,7 @@ func (p *Principals) Covers(other *Principals) bool {
 		return false
 	}
 	// Only a * of ours can match a * of theirs, so ours also matches everything that theirs does.
-	return !slices.ContainsFunc(other.patterns, func(theirs pattern) bool { return !p.match(theirs) })
+	return !slices.ContainsFunc(other.patterns, func(theirs pattern) bool { return p.index(theirs) < 0 })
 }
 
 // globMatch reports whether text matches a pattern in which * stands for any characters.

@@ -22,10 +22,11 @@ type Client interface {
 	UpdateSecretVersionStage(
 		context.Context, *sm.UpdateSecretVersionStageInput, ...func(*sm.Options),
 	) (*sm.UpdateSecretVersionStageOutput, error)
+	TagResource(context.Context, *sm.TagResourceInput, ...func(*sm.Options)) (*sm.TagResourceOutput, error)
 }
 
-// Secret is one app's secret as DescribeSecret returned it. It follows no later change, not even one made through it:
-// see Reopen.
+// Secret is one app's secret as DescribeSecret or ListSecrets returned it. It follows no later change, not even one
+// made through it: see Reopen.
 type Secret struct {
 	client Client
 
@@ -41,6 +42,7 @@ type Secret struct {
 	LastRotated      time.Time           // zero: never
 	NextRotation     time.Time           // zero: none is due; in the past: one has failed or was missed
 	Labels           map[string][]string // of each version, including those without a value
+	Tags             map[string]string
 }
 
 // ErrNotAnApp is in the error of opening a secret whose name is not that of an app's secret.
@@ -57,13 +59,11 @@ func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error
 		RotationEnabled: aws.ToBool(out.RotationEnabled), RotationFunction: aws.ToString(out.RotationLambdaARN),
 		Schedule: schedule(out.RotationRules), Created: aws.ToTime(out.CreatedDate), Deleted: aws.ToTime(out.DeletedDate),
 		LastChanged: aws.ToTime(out.LastChangedDate), LastRotated: aws.ToTime(out.LastRotatedDate),
-		NextRotation: aws.ToTime(out.NextRotationDate), Labels: out.VersionIdsToStages,
+		NextRotation: aws.ToTime(out.NextRotationDate), Labels: out.VersionIdsToStages, Tags: tags(out.Tags),
 	}
-	app, ok := strings.CutPrefix(s.Name, prefix)
-	if !ok || !ValidName(app) {
+	if !s.setApp(prefix) {
 		return nil, fmt.Errorf("secret %s: %w: its name must be %s<app>", s.Name, ErrNotAnApp, prefix)
 	}
-	s.App = app
 	return s, nil
 }
 

@@ -133,7 +133,8 @@ func TestCovers(t *testing.T) {
 }
 
 func TestHidesRestriction(t *testing.T) {
-	open, listed := &Version{}, &Version{AllowedPrincipals: &Principals{patterns: []pattern{{"*", "222222222222", ""}}}}
+	account := pattern{partition: "*", account: "222222222222"}
+	open, listed := &Version{}, &Version{AllowedPrincipals: &Principals{patterns: []pattern{account}}}
 	for _, test := range []struct {
 		value        string
 		open, listed bool
@@ -241,5 +242,31 @@ func TestPrincipals(t *testing.T) {
 	}
 	if !(*Principals)(nil).Allows(session) {
 		t.Error("no list must leave the decision to IAM")
+	}
+}
+
+func TestPrincipalsMatch(t *testing.T) {
+	const (
+		role    = "arn:aws:iam::222222222222:role/team/billing"
+		account = " 333333333333\n"
+	)
+	encoded, _ := json.Marshal([]string{"111111111111", role, "2222*", account})
+	p, err := parsePrincipals(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for arn, want := range map[string]string{
+		"arn:aws:sts::222222222222:assumed-role/billing/anna":  role, // the first entry, although 2222* matches too
+		"arn:aws:sts::222222222222:assumed-role/shipping/anna": "2222*",
+		"arn:aws:iam::333333333333:user/anna":                  account, // as stored
+		"arn:aws:iam::444444444444:user/anna":                  "",
+		"111111111111":                                         "",
+	} {
+		if entry, ok := p.Match(arn); entry != want || ok != (want != "") {
+			t.Errorf("%s: %t by %q, want %q", arn, ok, entry, want)
+		}
+	}
+	if entry, ok := (*Principals)(nil).Match("arn:aws:iam::444444444444:user/anna"); !ok || entry != "" {
+		t.Errorf("without a list: %t by %q", ok, entry)
 	}
 }

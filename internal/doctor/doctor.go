@@ -54,10 +54,9 @@ type Config struct {
 	AdminApp   string               // the app whose login rotates the credentials; empty means the app itself
 	Hosts      sfoauth.AllowedHosts // allowed in addition to Salesforce's own
 	TokenTable string               // the DynamoDB table of shared tokens; if empty, it is not checked
-	// HTTPClient talks to the API and to Salesforce. Nil means http.DefaultClient.
+	// HTTPClient talks to Salesforce, and to the API if APIClient is nil. Nil means http.DefaultClient.
 	HTTPClient *http.Client
-	// APIClient returns the client for the API if HTTPClient is nil, so that it can trust what the AWS configuration
-	// says. Nil means http.DefaultClient.
+	// APIClient returns the client for the API, which can trust what the AWS configuration says. Nil means HTTPClient.
 	APIClient func(aws.Config) *http.Client
 	// Timeout bounds each check. Zero means 30 seconds.
 	Timeout time.Duration

@@ -59,7 +59,7 @@ func suggestBaseURI(base string) string {
 			}
 		}
 	}
-	return general + "; add a host of your own to SALESFORCE_HOSTS"
+	return general + "; add a host of your own to the deployment's SalesforceHosts, and pass it with --salesforce-hosts"
 }
 
 // orgName returns the org's name in a host under the domain, including the type of a sandbox or trial org, like

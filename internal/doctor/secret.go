@@ -57,7 +57,7 @@ func (s *session) describe(ctx context.Context) outcome {
 		return failed(fmt.Sprintf("%s is scheduled for deletion on %s", name, date(secret.Deleted)),
 			"`aws secretsmanager restore-secret --secret-id "+name+"`")
 	}
-	return ok(fmt.Sprintf("%s in %s, last changed %s", name, s.region, date(lastChanged(secret))))
+	return ok(fmt.Sprintf("%s in %s, last changed or checked %s", name, s.region, date(lastChanged(secret))))
 }
 
 // secretUnavailable is the outcome if the secret is not readable. This is a fault of the app's setup only if the API,
@@ -69,7 +69,8 @@ func (s *session) secretUnavailable(reason, fix string) outcome {
 	return failed(reason, fix)
 }
 
-// lastChanged returns when the secret or one of its labels last changed.
+// lastChanged returns when the secret or one of its labels last changed. The daily check counts, because it tags the
+// secret: what has not changed for longer is reported as a day old at most.
 func lastChanged(secret *appsecret.Secret) time.Time {
 	if secret.LastChanged.IsZero() {
 		return secret.Created

@@ -69,7 +69,7 @@ var secretSetups = []setup{
 	{name: "a misspelt field", change: stored(map[string]any{"AppID": "0xI", "appId": nil}),
 		cause: "value", found: "did you mean appId?", fix: "--replace", also: []string{"token"}},
 	{name: "a synonym of a field", change: stored(map[string]any{"principals": []string{"222222222222"}}),
-		cause: "characters", status: doctor.Warning, found: "do you mean allowedPrincipals", fix: "store it again"},
+		cause: "characters", status: doctor.Warning, found: "did you mean allowedPrincipals", fix: "store it again"},
 	{name: "an invisible character", change: with(func(_ *harness, value string) string {
 		return strings.Replace(value, `"consumerSecret":"`, `"consumerSecret":"\u200b`, 1)
 	}), cause: "characters", found: "invisible characters", fix: "from Setup again", also: []string{"login", "issued-by",
@@ -100,7 +100,7 @@ var secretSetups = []setup{
 	{name: "an address without a scheme", change: stored(map[string]any{"baseUri": "acme.my.salesforce.com"}),
 		cause: "my-domain", found: "absolute", fix: "set baseUri to https://acme.my.salesforce.com", also: []string{"token"}},
 	{name: "a host outside Salesforce", change: stored(map[string]any{"baseUri": "https://salesforce.acme.example"}),
-		cause: "my-domain", found: "not a My Domain", fix: "SALESFORCE_HOSTS", also: []string{"token"}},
+		cause: "my-domain", found: "not a My Domain", fix: "SalesforceHosts", also: []string{"token"}},
 	{name: "an invalid app ID", change: stored(map[string]any{"appId": "CRM"}),
 		cause: "ids", found: "appId is not a record ID", fix: "apps/oauth/usage", also: []string{"permissions"}},
 	{name: "the ID of another object", change: func(w *harness) { w.change(map[string]any{"orgId": w.app.User.ID}) },

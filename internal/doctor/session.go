@@ -63,10 +63,10 @@ func (s *session) needsToken() outcome {
 // apiClient returns the HTTP client for the API.
 func (s *session) apiClient() *http.Client {
 	switch {
-	case s.HTTPClient != nil:
-		return s.HTTPClient
 	case s.APIClient != nil:
 		return s.APIClient(s.aws)
+	case s.HTTPClient != nil:
+		return s.HTTPClient
 	}
 	return http.DefaultClient
 }

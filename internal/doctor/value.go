@@ -23,7 +23,7 @@ func (s *session) characters(context.Context) outcome {
 	fields, _ := appsecret.Fields(text) // valid: Parse has accepted it
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if meant := synonyms[strings.ToLower(name)]; meant != "" {
-			p.odd = append(p.odd, fmt.Sprintf("the field %q is unknown: do you mean %s?", line(name), meant))
+			p.odd = append(p.odd, fmt.Sprintf("the field %q is unknown: did you mean %s?", line(name), meant))
 		}
 		var value string
 		if !appsecret.IsField(name) || json.Unmarshal(fields[name], &value) != nil {

@@ -72,6 +72,10 @@ func (h *Handler) logHealth(ctx context.Context, health rotation.Health) {
 	case health.Err != nil:
 		level, outcome = slog.LevelError, "login_failed"
 	}
+	if health.TagErr != nil {
+		level = max(level, slog.LevelWarn)
+		attrs = append(attrs, slog.String("warning", health.TagErr.Error()))
+	}
 	if health.Err != nil {
 		attrs = appendCode(append(attrs, slog.String("cause", health.Err.Error())), health.Err)
 	}

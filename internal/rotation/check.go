@@ -27,14 +27,15 @@ type Health struct {
 	Warning   string        // there are no credentials yet, and how to store them; Age and Err are zero
 
 	PrincipalsErr error // why the version's allowedPrincipals cannot be read
+	TagErr        error // why the secret's tag does not have the result
 }
 
 // checkInterval is how long the result of a check that found an app healthy stays valid. Each check costs a login, and
 // anyone who may invoke the function can forge its event.
 const checkInterval = time.Hour
 
-// Check logs in with the current credentials of every app under the prefix, and changes nothing. The failure of one app
-// is in its Health. The error is about listing the apps.
+// Check logs in with the current credentials of every app under the prefix, and tags each secret with the result. It
+// changes nothing else. The failure of one app is in its Health. The error is about listing the apps.
 func (r *Rotator) Check(ctx context.Context) ([]Health, error) {
 	apps, err := r.apps(ctx)
 	var results []Health
@@ -85,20 +86,29 @@ func (r *run) checkApp(ctx context.Context, app string) Health {
 		h.Err, h.Transient = err, isTransient(err)
 		return h
 	}
+	r.checkSecret(ctx, secret, &h)
+	// A check without a result leaves the last one in the tag, whose time tells how old it is.
+	if !h.Transient && !h.Skipped && h.Warning == "" {
+		h.TagErr = secret.TagChecked(ctx, time.Now(), h.Err == nil)
+	}
+	return h
+}
+
+func (r *run) checkSecret(ctx context.Context, secret *appsecret.Secret, h *Health) {
 	h.Known, h.Overdue = true, secret.Overdue(time.Now())
 	h.VersionID = secret.VersionWithLabel(appsecret.Current)
 	version, err := secret.Read(ctx, h.VersionID)
 	if err != nil {
 		h.Err, h.Transient = err, isTransient(err)
-		return h
+		return
 	}
 	if version.IsPlaceholder() {
-		h.Warning = placeholderHint(app)
-		return h
+		h.Warning = placeholderHint(secret.App)
+		return
 	}
 	h.PrincipalsErr = version.PrincipalsErr
 	if h.Skipped = r.recentlyChecked(version); h.Skipped {
-		return h
+		return
 	}
 	h.Age = time.Since(version.Created)
 	token, err := r.try(ctx, version)
@@ -110,7 +120,6 @@ func (r *run) checkApp(ctx context.Context, app string) Health {
 	}
 	tooNew := isInvalidClient(err) && time.Now().Before(r.propagationDeadline(version))
 	h.Err, h.Transient = err, isTransient(err) || tooNew
-	return h
 }
 
 // checked is a check that found a version healthy.

@@ -118,6 +118,85 @@ func TestCheckOutcomes(t *testing.T) {
 	}
 }
 
+// checkedTag returns the tag with the result of the last check; empty: none.
+func (h *harness) checkedTag() string {
+	h.T.Helper()
+	out, err := h.Secrets.DescribeSecret(h.T.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(crm)})
+	h.Must(err)
+	for _, tag := range out.Tags {
+		if *tag.Key == "sftoken:checked" {
+			return *tag.Value
+		}
+	}
+	return ""
+}
+
+func TestCheckTagsSecret(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		_, err := h.Secrets.TagResource(t.Context(), &secretsmanager.TagResourceInput{
+			SecretId: aws.String(crm), Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("sales")}},
+		})
+		h.Must(err)
+		check := func(want string) {
+			t.Helper()
+			h.check()
+			if got := h.checkedTag(); got != want {
+				t.Errorf("%s: the tag is %q, want %q", time.Now().UTC().Format(time.RFC3339), got, want)
+			}
+		}
+		time.Sleep(time.Until(time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC))) // the bubble's clock starts an hour before
+		check("2000-01-01T01:00:00Z ok")
+		time.Sleep(30 * time.Minute)
+		check("2000-01-01T01:00:00Z ok") // skipped, since it was healthy less than an hour ago
+		time.Sleep(24 * time.Hour)
+		check("2000-01-02T01:30:00Z ok")
+		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.Maintenance(), 0)
+		time.Sleep(24 * time.Hour)
+		check("2000-01-02T01:30:00Z ok") // an outage, which says nothing about the credentials
+		h.Org.ClearFaults()
+		h.Org.InjectFault(sfoauthtest.Token, invalidClient(), 0)
+		time.Sleep(24 * time.Hour)
+		check("2000-01-04T01:30:00Z failed")
+		h.Org.ClearFaults()
+		h.AWS.InjectFault("GetSecretValue", localaws.Fault{Code: "AccessDeniedException"}, 0)
+		time.Sleep(24 * time.Hour)
+		check("2000-01-05T01:30:00Z failed")
+		h.AWS.ClearFaults()
+		if n, err := h.bus.Deliver(t.Context()); n != 0 {
+			t.Errorf("the tags caused %d events: %v", n, err)
+		}
+		h.storeValue("AWSCURRENT", placeholder())
+		check("2000-01-05T01:30:00Z failed") // no credentials to check
+	})
+}
+
+// A result that cannot be recorded is still a result.
+func TestCheckWithoutTag(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]localaws.Fault{
+		"denied": {Code: "AccessDeniedException"}, "too many tags": {Code: "InvalidParameterException"},
+		"down": {Code: "InternalServiceError", Status: 500}, "hangs": {Hang: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, options{}, func(t *testing.T, h *harness) {
+				h.AWS.InjectFault("TagResource", fault, 0)
+				h.check()
+				h.logged(`"msg":"check"`, `"level":"WARN"`, `"outcome":"ok"`, `"LoginFailed":0`, "tagging secret sftoken/crm")
+				h.logged(`"msg":"checked"`, `"outcome":"ok"`, `"ChecksCompleted":1`)
+				if tag := h.checkedTag(); tag != "" {
+					t.Errorf("the tag is %q", tag)
+				}
+				h.check()
+				h.logged(`"outcome":"skipped"`) // the check itself counts
+				time.Sleep(time.Hour)
+				h.Org.InjectFault(sfoauthtest.Token, invalidClient(), 0)
+				h.check()
+				h.logged(`"level":"ERROR"`, `"outcome":"login_failed"`, `"LoginFailed":1`, "tagging secret sftoken/crm")
+			})
+		})
+	}
+}
+
 func TestCheckSharesItsTime(t *testing.T) {
 	run(t, options{}, func(_ *testing.T, h *harness) {
 		h.CreateSecret("sftoken/aa", h.value(h.App, nil))

@@ -1,5 +1,6 @@
 // Package rotation changes an app's credentials: in the four steps of a Secrets Manager rotation, and when a person
-// stores new ones or moves a staging label. A daily check logs in with the current credentials and changes nothing.
+// stores new ones or moves a staging label. A daily check logs in with the current credentials, and tags each secret
+// with the result.
 //
 // Every step first reads the state of Salesforce and Secrets Manager. It can therefore run again after a crash at any
 // point, with the same rotation token or a new one.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -109,6 +110,27 @@ func (e *Env) App(name string) string {
 	value := e.get(name)
 	if value != "" && !appsecret.ValidName(value) {
 		e.errs = append(e.errs, fmt.Errorf("%s=%q: want an app's name, %s", name, value, appsecret.NamePattern))
+	}
+	return value
+}
+
+// RequiredApp returns an app's name, which must be set.
+func (e *Env) RequiredApp(name string) string {
+	value := e.App(name)
+	if value == "" {
+		e.errs = append(e.errs, fmt.Errorf("%s is not set: want an app's name", name))
+	}
+	return value
+}
+
+// URL returns the address of an API, which must be set. Whether it may be http is left to pkg/sftoken.
+func (e *Env) URL(name string) string {
+	value := e.get(name)
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
+		strings.ContainsAny(value, "?#") {
+		e.errs = append(e.errs, fmt.Errorf("%s=%q: want a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1",
+			name, value))
 	}
 	return value
 }

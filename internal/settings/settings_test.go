@@ -77,3 +77,23 @@ func TestInvalidSettings(t *testing.T) {
 		}
 	}
 }
+
+func TestRequiredSettings(t *testing.T) {
+	t.Parallel()
+	for value, ok := range map[string]bool{
+		"https://a.execute-api.us-east-1.amazonaws.com/v1": true, " https://sf.example.com ": true,
+		"http://127.0.0.1:8080/v1": true, "": false, "a.example.com/v1": false, "https://": false, "ftp://a": false,
+		"https://a/v1?b": false, "https://a/v1#b": false, "https://user@a/v1": false, "https://a:b": false,
+	} {
+		e := env(map[string]string{"API_URL": value})
+		if got := e.URL("API_URL"); (e.Err() == nil) != ok || got != strings.TrimSpace(value) {
+			t.Errorf("API_URL=%q: %q, %v", value, got, e.Err())
+		}
+	}
+	for value, ok := range map[string]bool{"crm": true, "": false, "CRM": false} {
+		e := env(map[string]string{"APP": value})
+		if got := e.RequiredApp("APP"); (e.Err() == nil) != ok || got != value {
+			t.Errorf("APP=%q: %q, %v", value, got, e.Err())
+		}
+	}
+}

@@ -36,11 +36,18 @@ func (e *auditEvent) callerError() *vending.Error {
 	return vending.InternalError(e.err)
 }
 
-// Limits of fields that a caller writes, in bytes.
+// Limits of fields that a caller or the writer of a secret chooses, in bytes.
 const (
-	maxAppField    = 64
-	maxMethodField = 16
+	maxAppField       = 64
+	maxMethodField    = 16
+	maxUserAgentField = 256
+	maxAllowedByField = 1024 // the ARN of a role with the longest path and name has about 620
 )
+
+// truncate returns the first bytes of the text, without a character that is cut.
+func truncate(text string, limit int) string {
+	return strings.ToValidUTF8(text[:min(len(text), limit)], "")
+}
 
 // write logs the event, with the request's metrics.
 func (e *auditEvent) write(log *telemetry.Log, level slog.Level) {
@@ -48,17 +55,19 @@ func (e *auditEvent) write(log *telemetry.Log, level slog.Level) {
 	if failed != nil {
 		outcome = string(failed.Code)
 	}
-	attrs := make([]slog.Attr, 0, 26)
+	attrs := make([]slog.Attr, 0, 27)
 	add := func(name, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, value))
 		}
 	}
-	add("app", e.app[:min(len(e.app), maxAppField)])
-	add("method", e.method[:min(len(e.method), maxMethodField)])
+	add("app", truncate(e.app, maxAppField))
+	add("method", truncate(e.method, maxMethodField))
 	add("outcome", outcome)
 	attrs = append(attrs, slog.GroupAttrs("caller", slog.String("arn", e.caller.arn),
-		slog.String("account", e.caller.account), slog.String("source_ip", e.caller.sourceIP)))
+		slog.String("account", e.caller.account), slog.String("source_ip", e.caller.sourceIP),
+		slog.String("user_agent", truncate(e.caller.userAgent, maxUserAgentField))))
+	add("allowed_by", truncate(e.stats.AllowedBy, maxAllowedByField))
 	add("request_id", e.requestID)
 	add("lambda_request_id", e.lambdaRequestID)
 	add("cache", string(e.grant.CacheStatus))

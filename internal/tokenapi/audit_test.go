@@ -70,6 +70,88 @@ func TestLogFieldsAreBounded(t *testing.T) {
 	})
 }
 
+// The audit line names the entry of the current list that allows the caller, in every response that follows from it.
+func TestAuditAllowedBy(t *testing.T) {
+	const role, account = "arn:aws:iam::222222222222:role/bill*", "222222222222"
+	list := func(entries ...string) map[string]any { return map[string]any{"allowedPrincipals": entries} }
+	run(t, options{secret: list("333333333333", role, account)}, func(t *testing.T, h *harness) {
+		next := func(outcome, want string) {
+			t.Helper()
+			line := h.lines()[0]
+			if got, _ := line["allowed_by"].(string); got != want || line["outcome"] != outcome {
+				t.Errorf("%v: allowed_by is %q, want %q", line["outcome"], got, want)
+			}
+		}
+		h.want(h.get(), 200, "miss")
+		next("ok", role)
+		h.want(h.get(), 200, "hit")
+		next("ok", role)
+		h.want(h.call(as("arn:aws:iam::222222222222:user/anna")), 200, "hit")
+		next("ok", account)
+		h.want(h.call(as("arn:aws:iam::444444444444:user/anna")), 403, "access_denied")
+		next("access_denied", "")
+		h.want(h.revoke(), 204, "")
+		next("ok", role)
+		h.Org.InjectFault(sfoauthtest.Token, sfoauthtest.ErrorResponse(400, "invalid_grant", "ip restricted"), 1)
+		h.want(h.get(), 502, "app_misconfigured") // admitted, but Salesforce refuses the app
+		next("app_misconfigured", role)
+		h.StoreWith("allowedPrincipals", []string{account})
+		time.Sleep(vending.DefaultSecretTTL)
+		h.want(h.get(), 200, "miss")
+		next("ok", account)
+		h.Store(h.Value(h.App.Credentials()))
+		time.Sleep(vending.DefaultSecretTTL)
+		h.get()
+		if entry, present := h.lines()[0]["allowed_by"]; present {
+			t.Errorf("without a list, allowed_by is %q", entry)
+		}
+		h.StoreWith("allowedPrincipals", []string{account + strings.Repeat(" ", maxAllowedByField)})
+		time.Sleep(vending.DefaultSecretTTL)
+		h.get()
+		if entry, _ := h.lines()[0]["allowed_by"].(string); len(entry) != maxAllowedByField {
+			t.Errorf("a long entry takes %d bytes in the log", len(entry))
+		}
+	})
+}
+
+func TestAuditUserAgent(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		for sent, want := range map[any]string{
+			"sftoken-cli/1.2.3":                   "sftoken-cli/1.2.3",
+			nil:                                   "",
+			42:                                    "",
+			`","outcome":"ok","x":"`:              `","outcome":"ok","x":"`,
+			"a\r\nb\x00\u2028\u202e\\":            "a\r\nb\x00\u2028\u202e\\",
+			strings.Repeat("x", 257):              strings.Repeat("x", 256),
+			strings.Repeat("x", 255) + "é and on": strings.Repeat("x", 255), // not half of a character
+			strings.Repeat("🙂", 5000):             strings.Repeat("🙂", 64),
+		} {
+			for _, name := range []string{"GET", "POST", "DELETE", "PUT"} {
+				h.call(func(e map[string]any) {
+					e["httpMethod"] = name
+					e["requestContext"].(map[string]any)["identity"].(map[string]any)["userAgent"] = sent
+				})
+				if got := h.lines()[0]["caller"].(map[string]any)["user_agent"]; got != want {
+					t.Errorf("%s: %.40q is logged as %.40q, want %.40q", name, sent, got, want)
+				}
+			}
+		}
+	})
+}
+
+// API Gateway puts the header into the event, also that of a client without one.
+func TestAuditUserAgentOfRequest(t *testing.T) {
+	run(t, options{}, func(t *testing.T, h *harness) {
+		_, clients := newCallers(h, 1)
+		resp, err := clients[0].Get("/services/data/v65.0/limits")
+		h.Must(err)
+		h.Must(resp.Body.Close())
+		if got := h.lines()[0]["caller"].(map[string]any)["user_agent"]; got == "" || got == nil {
+			t.Errorf("the user agent of the request is logged as %q", got)
+		}
+	})
+}
+
 func TestDeclaredMetrics(t *testing.T) {
 	run(t, options{}, func(t *testing.T, h *harness) {
 		h.get()

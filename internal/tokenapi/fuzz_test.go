@@ -61,12 +61,14 @@ func FuzzRequest(f *testing.F) {
 		f.Add(bytes.ReplaceAll(event, []byte("erp"), []byte("crm")))
 	}
 	const event = `{"httpMethod":"METHOD","path":"/tokens/crm","pathParameters":{"app":"crm"},"body":"a\"b\n",` +
-		`"requestContext":{"requestId":"r\"\n\u0000","identity":{"userArn":"ARN"}}}`
+		`"requestContext":{"requestId":"r\"\n\u0000","identity":{"userArn":"ARN","userAgent":"AGENT"}}}`
 	for _, method := range []string{"GET", "POST", "DELETE", "P\\n"} {
 		for _, arn := range []string{
 			"", "arn:aws:iam::222222222222:user/x", "arn:aws:iam::333333333333:user/x", "a\\\"\\r\\n\\u2028\xff",
 		} {
-			f.Add([]byte(strings.NewReplacer("METHOD", method, "ARN", arn).Replace(event)))
+			for _, agent := range []string{"sftoken-go", strings.Repeat("é\\ud800", 200)} {
+				f.Add([]byte(strings.NewReplacer("METHOD", method, "ARN", arn, "AGENT", agent).Replace(event)))
+			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
@@ -105,6 +107,13 @@ func FuzzRequest(f *testing.F) {
 		}
 		caller, _ := line["caller"].(map[string]any)
 		arn, _ := caller["arn"].(string)
+		if agent, ok := caller["user_agent"].(string); !ok || len(agent) > maxUserAgentField {
+			t.Errorf("the user agent is logged as %q", agent)
+		}
+		if by := line["allowed_by"]; response.StatusCode < 300 && by != "222222222222" ||
+			response.StatusCode == 403 && by != nil {
+			t.Errorf("%d, allowed by %v", response.StatusCode, by)
+		}
 		if response.StatusCode < 300 && (line["app"] != "crm" || !strings.Contains(arn, ":222222222222:")) ||
 			strings.Contains(string(raw), "the-token") != (response.StatusCode == 200) {
 			t.Errorf("%d to %q for app %q", response.StatusCode, arn, line["app"])

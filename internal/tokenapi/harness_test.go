@@ -100,7 +100,7 @@ func (h *harness) callIn(ctx context.Context, change func(e map[string]any)) res
 	event := map[string]any{
 		"httpMethod": "GET", "path": "/tokens/crm", "pathParameters": map[string]any{"app": "crm"}, "body": nil,
 		"requestContext": map[string]any{"requestId": "req-1", "identity": map[string]any{
-			"userArn": billing, "accountId": "222222222222", "sourceIp": "192.0.2.1",
+			"userArn": billing, "accountId": "222222222222", "sourceIp": "192.0.2.1", "userAgent": "sftoken-go",
 		}},
 	}
 	if change != nil {

@@ -22,9 +22,11 @@ type event struct {
 	caller                                    caller
 }
 
-// caller is who sent the request, as IAM has authenticated it.
+// caller is who sent the request, as IAM has authenticated it. Source: API Gateway Developer Guide, "Input format of a
+// Lambda function for proxy integration", requestContext.identity.
 type caller struct {
 	arn, account, sourceIP string
+	userAgent              string // the caller's choice, not authenticated; empty: it sent none
 }
 
 // testStage is the stage in events of the API Gateway console's "Test" button, for which no IAM policy was evaluated.
@@ -102,6 +104,8 @@ func (c *caller) parse(identity gjson.Result) {
 			c.account = value.Str
 		case "sourceIp":
 			c.sourceIP = value.Str
+		case "userAgent":
+			c.userAgent = value.Str
 		}
 		return true
 	})

@@ -33,6 +33,8 @@ type action struct {
 	step
 	grant Grant
 	err   *Error // nil: the grant
+	// allowedBy is the entry of allowedPrincipals that allows the caller; empty: there is none.
+	allowedBy string
 	// rejectedCheck: the step checks a token that a caller reports as dead.
 	rejectedCheck bool
 }
@@ -51,9 +53,17 @@ func decide(c *Config, s *state, in input, now time.Time) action {
 	if a, ok := secretReady(c, s, now); !ok {
 		return a
 	}
-	if err := authorize(s.secret, in.Request); err != nil {
+	entry, err := authorize(s.secret, in.Request)
+	if err != nil {
 		return action{step: respond, err: err}
 	}
+	a := decideAllowed(c, s, in, now)
+	a.allowedBy = entry
+	return a
+}
+
+// decideAllowed returns the next action for a caller that may have the app's tokens.
+func decideAllowed(c *Config, s *state, in input, now time.Time) action {
 	if in.revoke {
 		// With a token table, other processes may have a token.
 		if in.revoked || s.cached == nil && len(s.pending) == 0 && c.Table == nil {
@@ -108,12 +118,17 @@ func secretReady(c *Config, s *state, now time.Time) (action, bool) {
 	return action{}, true
 }
 
-// authorize returns why the caller may not have the app's tokens; nil: it may.
-func authorize(secret *appsecret.Version, req Request) *Error {
-	if req.skipAuthz || secret.AllowedPrincipals.Allows(req.Principal) {
-		return nil
+// authorize returns why the caller may not have the app's tokens; nil: it may. The entry is the one that allows it;
+// empty: the app has no list.
+func authorize(secret *appsecret.Version, req Request) (entry string, err *Error) {
+	if req.skipAuthz {
+		return "", nil
 	}
-	return accessDenied(req.App, req.Principal, secret.PrincipalsErr)
+	entry, ok := secret.AllowedPrincipals.Match(req.Principal)
+	if !ok {
+		return "", accessDenied(req.App, req.Principal, secret.PrincipalsErr)
+	}
+	return entry, nil
 }
 
 // unlessBlocked returns the action. In a backoff it returns the cached token as stale instead, if that has not expired.

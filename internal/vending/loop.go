@@ -64,12 +64,13 @@ func (v *Vendor) run(ctx context.Context, req Request, stats *CallStats) (Grant,
 	}
 	a, in := v.app(req.App), input{Request: req}
 	for {
-		c, own, response := v.next(ctx, a, in)
+		c, own, act := v.next(ctx, a, in)
+		stats.AllowedBy = act.allowedBy
 		if c == nil {
-			if response.err != nil {
-				return Grant{}, response.err
+			if act.err != nil {
+				return Grant{}, act.err
 			}
-			return response.grant, nil
+			return act.grant, nil
 		}
 		if err := c.wait(ctx); err != nil {
 			return Grant{}, err
@@ -92,24 +93,24 @@ func (v *Vendor) run(ctx context.Context, req Request, stats *CallStats) (Grant,
 // next asks decide, and starts the action that it returns or joins the call in progress. Without a call, the action
 // is the response. The lock is released even if decide panics; otherwise the app would stay locked for the life of the
 // process.
-func (v *Vendor) next(ctx context.Context, a *app, in input) (c *call, own bool, response action) {
+func (v *Vendor) next(ctx context.Context, a *app, in input) (c *call, own bool, act action) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
 	in.busy = a.call != nil
-	act := decide(&v.Config, &a.state, in, now)
+	act = decide(&v.Config, &a.state, in, now)
 	switch {
 	case act.step == respond:
 		return nil, false, act
 	case a.call != nil:
-		return a.call, false, action{}
+		return a.call, false, act
 	}
 	a.call = &call{
 		Config: &v.Config, app: a, in: in, step: act.step, rejectedCheck: act.rejectedCheck, state: a.state,
 		done: make(chan struct{}),
 	}
 	go a.call.run(context.WithoutCancel(ctx), callDeadline(ctx, now))
-	return a.call, true, action{}
+	return a.call, true, act
 }
 
 // callDeadline returns when a call must end. It goes on if its request is cancelled, but ends a little before the

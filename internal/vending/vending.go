@@ -97,8 +97,10 @@ type Grant struct {
 	RefreshErr  error  // why a Stale token was not renewed; nil for the others
 }
 
-// CallStats counts a request's upstream calls and the time that they took.
+// CallStats is what the audit log records of a request beside its result: its upstream calls, the time that they took,
+// and by which entry the caller was allowed.
 type CallStats struct {
+	AllowedBy      string          // the entry of allowedPrincipals that allows the caller; empty: none, or no list
 	SecretsManager time.Duration   // spent waiting for Secrets Manager
 	Salesforce     time.Duration   // spent waiting for Salesforce
 	Table          time.Duration   // spent waiting for the token table

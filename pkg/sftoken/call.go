@@ -12,7 +12,8 @@ const (
 	// requestTimeout bounds one request. API Gateway gives up after 29 seconds. Source: API Gateway Developer Guide,
 	// "Quotas for configuring and running a REST API".
 	requestTimeout = 30 * time.Second
-	// refreshPatience is how long a caller waits for a token to be refreshed while the cached one has not expired.
+	// refreshPatience is how long the caller that starts a refresh waits for it while the cached token has not expired.
+	// Others do not wait.
 	refreshPatience = 2 * time.Second
 	// rejectedCheckInterval is how often the API checks a rejected token, plus a margin.
 	rejectedCheckInterval = 5*time.Second + 100*time.Millisecond
@@ -20,9 +21,8 @@ const (
 
 // call is a request in flight. It continues when the caller that started it gives up, and its token is cached.
 type call struct {
-	started time.Time
-	done    chan struct{} // closed when err is set and the token is cached
-	err     error
+	done chan struct{} // closed when err is set and the token is cached
+	err  error
 }
 
 // caller is one call of Fetch or Refresh.
@@ -98,23 +98,21 @@ func (s *TokenSource) decide(ctx context.Context, c *caller) action {
 	case alive && rejected && untilCheck > 0:
 		c.waitedForCheck = true
 		return action{pause: untilCheck, token: s.cached}
-	case backoff > 0 && s.inFlight == nil && alive && !rejected: // the token to be refreshed still works
+	case s.inFlight != nil && alive && !rejected: // it is being refreshed, and still works
 		return action{token: s.cached}
-	case backoff > 0 && s.inFlight == nil:
+	case s.inFlight != nil:
+		return action{call: s.inFlight}
+	case backoff > 0 && alive && !rejected: // likewise
+		return action{token: s.cached}
+	case backoff > 0:
 		return action{pause: backoff, err: s.backoff.err}
-	}
-	next := action{call: s.inFlight}
-	switch {
-	case next.call != nil:
 	case rejected || s.cached == nil:
-		next.call = s.start(ctx, c.rejected)
+		return action{call: s.start(ctx, c.rejected)}
+	case alive:
+		return action{call: s.start(ctx, ""), pause: refreshPatience, token: s.cached}
 	default:
-		next.call = s.start(ctx, "")
+		return action{call: s.start(ctx, "")}
 	}
-	if alive && !rejected {
-		next.token, next.pause = s.cached, remaining(next.call.started.Add(refreshPatience), now)
-	}
-	return next
 }
 
 // remaining returns the time until t, using whichever of the monotonic and wall clocks says less. The monotonic clock
@@ -125,7 +123,7 @@ func remaining(t, now time.Time) time.Duration {
 
 // start starts a request. s.mu is held.
 func (s *TokenSource) start(ctx context.Context, rejected string) *call {
-	c := &call{started: time.Now(), done: make(chan struct{})}
+	c := &call{done: make(chan struct{})}
 	s.inFlight = c
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)

@@ -94,17 +94,20 @@ func (e *transportError) Error() string { return e.text }
 
 func (e *transportError) Unwrap() error { return e.err }
 
-// credentialsError is the AWS SDK's error, without the text that may have secrets: the SDK quotes the output of a
-// credential process, and STS the signed request, with its session token, on the lines after its message.
-type credentialsError struct{ err error }
+// CredentialsError means that there are no AWS credentials for a request. It wraps the AWS SDK's error, and its text
+// leaves out what may be secret: the SDK quotes the output of a credential process, and STS the signed request, with
+// its session token, on the lines after its message.
+type CredentialsError struct{ err error }
 
-func (e *credentialsError) Error() string {
+// Error implements error.
+func (e *CredentialsError) Error() string {
 	text, _, _ := strings.Cut(e.err.Error(), "\n")
 	text, _, _ = strings.Cut(text, " output: ")
 	return "sftoken: AWS credentials: " + text
 }
 
-func (e *credentialsError) Unwrap() error { return e.err }
+// Unwrap returns the AWS SDK's error.
+func (e *CredentialsError) Unwrap() error { return e.err }
 
 // defaultAttempts is how often a request is attempted if its error is temporary and the API does not say when to retry.
 const defaultAttempts = 4

@@ -24,7 +24,8 @@ const (
 	maxBody = 256 << 10
 	// expiryMargin is how long before its expiry a token is refreshed. Half of its lifetime is used if that is shorter.
 	expiryMargin = 30 * time.Second
-	// maxLifetime bounds expires_in, in seconds: another token is fetched then, and a huge number would overflow a time.Duration.
+	// maxLifetime bounds expires_in, in seconds: another token is fetched then, and a huge number would overflow a
+	// time.Duration.
 	maxLifetime = 24 * 60 * 60
 )
 
@@ -81,14 +82,22 @@ func (s *TokenSource) send(ctx context.Context, method, query string) (*response
 	noRedirects.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := noRedirects.Do(req)
 	if err != nil {
-		return nil, newTransportError("no response from the API", err)
+		return nil, newTransportError("no response from "+s.server(), err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return nil, newTransportError("incomplete response from the API", err)
+		return nil, newTransportError("incomplete response from "+s.server(), err)
 	}
 	return &response{resp.StatusCode, resp.Header, body}, nil
+}
+
+// server is what requests go to, in errors.
+func (s *TokenSource) server() string {
+	if s.agent != nil {
+		return "the agent"
+	}
+	return "the API"
 }
 
 func (s *TokenSource) authenticate(req *http.Request) error {
@@ -104,7 +113,7 @@ func (s *TokenSource) sign(req *http.Request) error {
 	}
 	credentials, err := s.config.Credentials.Retrieve(req.Context())
 	if err != nil {
-		return &credentialsError{err}
+		return &CredentialsError{err}
 	}
 	if !credentials.HasKeys() { // the signer would sign with empty ones
 		return errors.New("sftoken: the AWS credentials are empty")

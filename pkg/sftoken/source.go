@@ -136,6 +136,9 @@ func (s *TokenSource) configure() error {
 	return nil
 }
 
+// Err returns why the arguments of NewTokenSource are invalid, or nil. Fetch returns the same error.
+func (s *TokenSource) Err() error { return s.err }
+
 // RegionFromURL returns the region in an API's address, or "" if there is none, as in a custom domain name.
 func RegionFromURL(apiURL string) string {
 	u, err := url.Parse(strings.TrimSpace(apiURL))

@@ -14,7 +14,7 @@ import (
 // TestCostArithmetic evaluates each row of docs/cost.md as a Go constant expression.
 func TestCostArithmetic(t *testing.T) {
 	tables := page(t, "docs/cost.md").TablesUnder(t, "Cost")
-	if len(tables) != 3 || len(tables[1]) < 15 || len(tables[2]) < 5 {
+	if len(tables) != 4 || len(tables[1]) < 15 || len(tables[2]) < 5 || len(tables[3]) < 5 {
 		t.Fatalf("found %d tables", len(tables))
 	}
 	values := map[string][]float64{} // the quantities of the first table, by letter, for each size
@@ -104,11 +104,13 @@ func evaluate(t *testing.T, formula string, values map[string][]float64, size in
 func TestAlarmCount(t *testing.T) {
 	text := read(t, "docs/cost.md") + read(t, "docs/deploy.md")
 	template := read(t, "template.yaml")
-	perStack, perApp, shared := 0, 0, 0
+	perStack, perApp, shared, probe := 0, 0, 0, 0
 	for _, alarm := range alarmDefinition.FindAllString(template, -1) {
 		switch {
 		case strings.Contains(alarm, "\n    Condition: HasSharedTokens\n"):
 			shared++
+		case strings.Contains(alarm, "\n    Condition: HasProbe\n"):
+			probe++
 		case strings.Contains(alarm, "${AppName}"):
 			perApp++
 		default:
@@ -116,9 +118,12 @@ func TestAlarmCount(t *testing.T) {
 		}
 	}
 	for pattern, want := range map[string][]int{
-		`alarms: (\d+) for the stack, (\d+) for each app`:                                 {perStack, perApp},
-		`(\d+) alarms for the stack and (\d+) for each app, and (\d+) more with .SharedT`: {perStack, perApp, shared},
-		`alarms: (\d+) with SharedTokens \| 0.10 × (\d+) `:                                {shared, shared},
+		`alarms: (\d+) for the stack, (\d+) for each app`: {perStack, perApp},
+		`(\d+) alarms for the stack and (\d+) for each app, (\d+) more with .SharedTokens., and (\d+) more with .ProbeS`: {
+			perStack, perApp, shared, probe,
+		},
+		`alarms: (\d+) with ProbeSchedule \| 0.10 × (\d+) `: {probe, probe},
+		`alarms: (\d+) with SharedTokens \| 0.10 × (\d+) `:  {shared, shared},
 	} {
 		match := regexp.MustCompile(pattern).FindStringSubmatch(text)
 		for i, n := range want {

@@ -88,9 +88,9 @@ func attributeName(call *ast.CallExpr) (name string, isGroup bool) {
 	return name, function == "GroupAttrs"
 }
 
-// documentedFields returns the names in the three tables of docs/queries.md: the fields of TokenLogs and of RotateLogs,
-// and the metrics.
-func documentedFields(t *testing.T) (tokenFields, rotateFields, metrics []string) {
+// documentedFields returns the names in the tables of docs/queries.md: the fields of TokenLogs, of RotateLogs and of
+// ProbeLogs, and the metrics.
+func documentedFields(t *testing.T) (tokenFields, rotateFields, probeFields, metrics []string) {
 	t.Helper()
 	var names [][]string
 	for _, table := range page(t, "docs/queries.md").TablesUnder(t, "Fields and metrics") {
@@ -99,21 +99,23 @@ func documentedFields(t *testing.T) (tokenFields, rotateFields, metrics []string
 			names[len(names)-1] = append(names[len(names)-1], mdtest.Code(row[0])...)
 		}
 	}
-	if len(names) != 3 {
+	if len(names) != 4 {
 		t.Fatalf("docs/queries.md has %d tables", len(names))
 	}
-	return names[0], names[1], names[2]
+	return names[0], names[1], names[2], names[3]
 }
 
 // TestLogFieldsAndMetrics compares the fields and metrics of docs/queries.md with those that the functions write, and
 // with the metrics that the template's alarms and dashboard use.
 func TestLogFieldsAndMetrics(t *testing.T) {
-	tokenFields, rotateFields, metrics := documentedFields(t)
+	tokenFields, rotateFields, probeFields, metrics := documentedFields(t)
 	written, tokenMetrics := loggedFields(t, "internal/tokenapi")
 	compareNames(t, "fields of TokenLogs", tokenFields, slices.Concat(commonFields, written))
 	written, rotateMetrics := loggedFields(t, "internal/rotateapi")
 	compareNames(t, "fields of RotateLogs", rotateFields, slices.Concat(commonFields, written))
-	compareNames(t, "metrics", metrics, slices.Concat(tokenMetrics, rotateMetrics))
+	written, probeMetrics := loggedFields(t, "internal/probeapi")
+	compareNames(t, "fields of ProbeLogs", probeFields, slices.Concat(commonFields, written))
+	compareNames(t, "metrics", metrics, slices.Concat(tokenMetrics, rotateMetrics, probeMetrics))
 	if len(metrics) < 15 {
 		t.Errorf("found only %d metrics", len(metrics))
 	}
@@ -138,7 +140,7 @@ func compareNames(t *testing.T, what string, documented, written []string) {
 		*list = slices.Compact(*list)
 	}
 	if !slices.Equal(documented, written) {
-		t.Errorf("%s: docs/queries.md has\n%q\nthe code writes\n%q", what, documented, written)
+		t.Errorf("%s: the page has\n%q\nthe code\n%q", what, documented, written)
 	}
 }
 
@@ -183,10 +185,10 @@ func checkQuery(t *testing.T, where, query string, fields []string) {
 // placeholders are the literals of the queries that a reader replaces.
 var placeholders = []string{"crm", "ARN", "VERSION", "TOKEN_ID"}
 
-// TestQueries checks the queries of docs/queries.md, docs/runbook.md and the dashboard. Each value that they compare
+// TestQueries checks the queries of the documentation and the dashboard. Each value that they compare
 // with must stand in the code, since a query with a misspelt value finds nothing without an error.
 func TestQueries(t *testing.T) {
-	tokenFields, rotateFields, metrics := documentedFields(t)
+	tokenFields, rotateFields, probeFields, metrics := documentedFields(t)
 	template := read(t, "template.yaml")
 	var accessFields []string
 	format := regexp.MustCompile(`(?m)^ +Format: '(.*)'$`).FindStringSubmatch(template)[1]
@@ -196,9 +198,11 @@ func TestQueries(t *testing.T) {
 	fields := map[string][]string{
 		"TokenLogs":  slices.Concat(tokenFields, metrics),
 		"RotateLogs": slices.Concat(rotateFields, metrics),
+		"ProbeLogs":  slices.Concat(probeFields, metrics),
 		"AccessLogs": accessFields,
 	}
-	written := code(t, "internal/tokenapi", "internal/rotateapi", "internal/vending", "internal/rotation", "pkg/sfoauth")
+	written := code(t, "internal/tokenapi", "internal/rotateapi", "internal/probeapi", "internal/probe",
+		"internal/vending", "internal/rotation", "pkg/sfoauth")
 	check := func(where, group, query string) {
 		if fields[group] == nil {
 			t.Fatalf("%s: no log group %q", where, group)
@@ -213,8 +217,8 @@ func TestQueries(t *testing.T) {
 		}
 	}
 	queries := 0
-	groups := regexp.MustCompile("`((?:Token|Rotate|Access)Logs)`")
-	for _, path := range []string{"docs/queries.md", "docs/runbook.md"} {
+	groups := regexp.MustCompile("`((?:Token|Rotate|Probe|Access)Logs)`")
+	for _, path := range []string{"docs/queries.md", "docs/controls.md", "docs/runbook.md"} {
 		for _, b := range page(t, path).Blocks {
 			if b.Language != "insights" {
 				continue
@@ -244,7 +248,8 @@ func TestQueries(t *testing.T) {
 func dashboardQueries(t *testing.T, template string) map[string]string {
 	t.Helper()
 	_, body, _ := strings.Cut(template, "DashboardBody:")
-	body = regexp.MustCompile(`\$\{(?:AppAlarms|Overdue|TokenTableAlarm|TokenTableWidget)\}`).ReplaceAllString(body, "")
+	parts := regexp.MustCompile(`\$\{(?:AppAlarms|Overdue|ProbeAlarms|TokenTableAlarm|TokenTableWidget|ProbeWidget)\}`)
+	body = parts.ReplaceAllString(body, "")
 	_, body, _ = strings.Cut(body, "{\"widgets\"")
 	var dashboard struct {
 		Widgets []struct {

@@ -17,16 +17,26 @@ import (
 // settings returns the environment variables that the functions read, each with the functions that read it.
 func settings(t *testing.T) map[string][]string {
 	t.Helper()
-	found := map[string][]string{}
-	for _, function := range []string{"token", "rotate"} {
-		source := code(t, "internal/"+function+"api")
-		for _, match := range regexp.MustCompile(`env\.[A-Z]\w*\("([A-Z_]+)"`).FindAllStringSubmatch(source, -1) {
-			found[match[1]] = append(found[match[1]], function)
+	// The methods of settings.Env that have the names of their settings.
+	shared := map[string][]string{}
+	method := regexp.MustCompile(`(?s)\nfunc \(e \*Env\) (\w+)\(\)(.*?)\}\n`)
+	for _, match := range method.FindAllStringSubmatch(code(t, "internal/settings"), -1) {
+		for _, name := range regexp.MustCompile(`e\.(?:String|Int)\("([A-Z_]+)"`).FindAllStringSubmatch(match[2], -1) {
+			shared[match[1]] = append(shared[match[1]], name[1])
 		}
 	}
-	shared := regexp.MustCompile(`e\.(?:String|Int)\("([A-Z_]+)"`)
-	for _, match := range shared.FindAllStringSubmatch(code(t, "internal/settings"), -1) {
-		found[match[1]] = []string{"token", "rotate"}
+	found := map[string][]string{}
+	call := regexp.MustCompile(`env\.([A-Z]\w*)\((?:"([A-Z_]+)")?`)
+	for _, function := range []string{"token", "rotate", "probe"} {
+		for _, match := range call.FindAllStringSubmatch(code(t, "internal/"+function+"api"), -1) {
+			names := shared[match[1]]
+			if match[2] != "" {
+				names = []string{match[2]}
+			}
+			for _, name := range names {
+				found[name] = append(found[name], function)
+			}
+		}
 	}
 	return found
 }
@@ -43,8 +53,8 @@ func TestSettings(t *testing.T) {
 		name := mdtest.Code(row[0])[0]
 		documented = append(documented, name)
 		of := strings.Join(inCode[name], " and ")
-		if of == "token and rotate" {
-			of = "both"
+		if of == "token and rotate and probe" {
+			of = "all"
 		}
 		if row[2] != of {
 			t.Errorf("%s is a setting of %s, not of %s", name, of, row[2])
@@ -130,12 +140,14 @@ func TestAlarms(t *testing.T) {
 	}
 }
 
-// otherNames are names in capitals that are neither settings nor labels nor errors of Salesforce.
+// otherNames are names in capitals that are neither settings nor labels nor errors of Salesforce nor variables of the
+// command-line tool.
 var otherNames = []string{
 	// API Gateway's response types: API Gateway Developer Guide, "Gateway response types for API Gateway".
 	"MISSING_AUTHENTICATION_TOKEN", "INVALID_SIGNATURE", "EXPIRED_TOKEN", "ACCESS_DENIED", "WAF_FILTERED",
 	"REQUEST_TOO_LARGE", "THROTTLED", "DEFAULT_4XX", "DEFAULT_5XX", "API_CONFIGURATION_ERROR", "INTEGRATION_FAILURE",
-	"INTEGRATION_TIMEOUT", "SFTOKEN_URL", "DELETE", "POST", "GET", "NONE", "KEY",
+	"INTEGRATION_TIMEOUT", "DELETE", "POST", "GET", "NONE", "KEY",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SO_PEERCRED",
 }
 
 // TestNames checks every name in capitals that stands in backticks.
@@ -144,7 +156,7 @@ func TestNames(t *testing.T) {
 		appsecret.Current, appsecret.Pending, appsecret.Previous,
 		appsecret.Candidate, appsecret.Rejected, appsecret.Compromised,
 	})
-	errors := code(t, "pkg/sfoauth")
+	source := code(t, "pkg/sfoauth", "pkg/sftoken", "cmd/sftoken")
 	capitals := regexp.MustCompile(`\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|^[A-Z]{3,}$`)
 	for _, page := range allPages(t) {
 		if !inDocs(page) {
@@ -153,7 +165,7 @@ func TestNames(t *testing.T) {
 		for _, code := range page.Code {
 			for _, name := range capitals.FindAllString(code.Text, -1) {
 				aws := strings.HasPrefix(name, "AWS_")
-				if !aws && !slices.Contains(known, name) && !strings.Contains(errors, `"`+name+`"`) {
+				if !aws && !slices.Contains(known, name) && !strings.Contains(source, `"`+name+`"`) {
 					t.Errorf("%s:%d: unknown name %s", page.Path, code.Line, name)
 				}
 			}

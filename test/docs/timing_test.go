@@ -55,8 +55,43 @@ func TestTiming(t *testing.T) {
 			t.Errorf("internal/vending does not have %s", text)
 		}
 	}
+	compareTimes(t, "docs/how-it-works.md", "Timing", want)
+}
+
+// TestAgentTiming compares the times of docs/agent.md with the code.
+func TestAgentTiming(t *testing.T) {
+	want := map[string]time.Duration{ // by the beginning of a row
+		"a token is replaced":                  durationOf(t, "pkg/sftoken", "expiryMargin"),
+		"the client whose request starts":      durationOf(t, "pkg/sftoken", "refreshPatience"),
+		"`rejected=` with a token":             5 * time.Second,
+		"an error is returned":                 durationOf(t, "internal/agent", "failurePause"),
+		"a request for a token ends":           durationOf(t, "internal/agent", "fetchTimeout"),
+		"requests in progress may take":        durationOf(t, "internal/agent", "shutdownTimeout"),
+		"a client must send the header":        5 * time.Second,
+		"a client must send its whole request": 10 * time.Second,
+		"an idle connection is closed":         2 * time.Minute,
+	}
+	for folder, texts := range map[string][]string{
+		"internal/agent": {
+			"ReadHeaderTimeout: 5 * time.Second", "ReadTimeout: 10 * time.Second", "IdleTimeout: 2 * time.Minute",
+			"maxApps = 100\n", "maxSocketPath = 103\n",
+		},
+		"pkg/sftoken": {"rejectedCheckInterval = 5*time.Second + 100*time.Millisecond\n"},
+	} {
+		for _, text := range texts {
+			if !strings.Contains(code(t, folder), text) {
+				t.Errorf("%s does not have %q", folder, text)
+			}
+		}
+	}
+	compareTimes(t, "docs/agent.md", "What is cached", want)
+}
+
+// compareTimes compares the times in the first table under the heading with want, which has the beginnings of rows.
+func compareTimes(t *testing.T, path, heading string, want map[string]time.Duration) {
+	t.Helper()
 	found := 0
-	for _, row := range page(t, "docs/how-it-works.md").TablesUnder(t, "Timing")[0] {
+	for _, row := range page(t, path).TablesUnder(t, heading)[0] {
 		for prefix, duration := range want {
 			if !strings.HasPrefix(row[0], prefix) {
 				continue
@@ -69,12 +104,12 @@ func TestTiming(t *testing.T) {
 			}
 			number, _ := strconv.Atoi(match[1])
 			if got := time.Duration(number) * units[match[2]]; got != duration {
-				t.Errorf("%s: docs/how-it-works.md says %s, the code %s", row[0], got, duration)
+				t.Errorf("%s: %s says %s, the code %s", row[0], path, got, duration)
 			}
 		}
 	}
 	if found != len(want) {
-		t.Errorf("found %d of %d rows", found, len(want))
+		t.Errorf("%s: found %d of %d rows", path, found, len(want))
 	}
 }
 
@@ -91,4 +126,17 @@ func durationOf(t *testing.T, folder, name string) time.Duration {
 		number, _ = strconv.Atoi(match[1])
 	}
 	return time.Duration(number) * units[strings.ToLower(match[2])]
+}
+
+// TestControlsTiming checks that docs/controls.md repeats rows of the table that TestTiming checks.
+func TestControlsTiming(t *testing.T) {
+	times := map[string]string{}
+	for _, row := range page(t, "docs/how-it-works.md").TablesUnder(t, "Timing")[0] {
+		times[row[0]] = row[1]
+	}
+	for _, row := range page(t, "docs/controls.md").TablesUnder(t, "How fast is a leak contained?")[0] {
+		if times[row[0]] != row[1] {
+			t.Errorf("docs/controls.md says %s: %s, docs/how-it-works.md %q", row[0], row[1], times[row[0]])
+		}
+	}
 }

@@ -21,7 +21,7 @@ EVERYTHING = {
     "ForeignRevoke": "on", "LoginBurst": 40, "LoginsPerHour": 3600, "ApiRateLimit": 50.5, "ApiBurstLimit": 500, "RotateReservedConcurrency": 10,
     "RunbookUrl": "https://wiki.example.com/salesforce/runbook.md",
     "RotationSchedule": "cron(0 3 1 * ? *)", "AdminApp": "admin", "SalesforceHosts": "sf.example.com:8443", "Prefetch": "crm,erp",
-    "Architecture": "x86_64", "AlarmEmail": "team@example.com", "LogRetentionDays": 30, "ReservedConcurrency": 20,
+    "Architecture": "x86_64", "AlarmEmail": "team@example.com", "ProbeSchedule": "cron(0 3 * * ? *)", "LogRetentionDays": 30, "ReservedConcurrency": 20,
     "ProvisionedConcurrency": 2, "SharedTokens": "on", "ApiLogRole": "existing",
     "PermissionsBoundary": "arn:aws:iam::aws:policy/PowerUserAccess",
 }

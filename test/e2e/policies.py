@@ -7,6 +7,7 @@ import re
 # What the functions do with an app's secret.
 READ, WRITE = ("secretsmanager:GetSecretValue",), ("secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
 DESCRIBE, LIST = ("secretsmanager:DescribeSecret",), ("secretsmanager:ListSecrets",)
+TAG, CHECKED = ("secretsmanager:TagResource",), "sftoken:checked"  # and the key of the only tag
 ITEMS = ("dynamodb:GetItem", "dynamodb:UpdateItem")  # and with the token table
 
 
@@ -52,6 +53,10 @@ def _holds(operator, wanted, value):
             return value not in wanted
         case "ArnEquals" | "ArnLike" | "StringLike":
             return value is not None and any(matches(w, value) for w in wanted)
+        case "ForAllValues:StringEquals":  # holds where the key is missing, too; its value is a list
+            return all(v in wanted for v in value or [])
+        case "Null":
+            return (value is None) == (wanted == ["true"])
     raise NotImplementedError(operator)
 
 

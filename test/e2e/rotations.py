@@ -8,9 +8,9 @@ from aws import hiding, wait_for
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 
-def restart(emulator, stack, **variables):
-    """Has the rotate function begin its next invocation in a new process, with these settings in addition to its own."""
-    functions, name = emulator.client("lambda"), stack.resources["RotateFunction"]
+def restart(emulator, stack, function="RotateFunction", **variables):
+    """Has a function begin its next invocation in a new process, with these settings in addition to its own."""
+    functions, name = emulator.client("lambda"), stack.resources[function]
     before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": before | variables})
 

@@ -2,6 +2,7 @@
 against the alarms as they are deployed. In the full stack, whose apps are its own."""
 
 import contextlib
+import copy
 import json
 import re
 import uuid
@@ -13,7 +14,7 @@ from aws import wait_for
 from deployment import EVERYTHING, TEMPLATE
 from policies import READ, RolePolicy, without
 from rotations import reaction, restart
-from test_template import OF_AN_APP, OF_THE_STACK, OF_THE_TABLE
+from test_template import OF_AN_APP, OF_THE_PROBE, OF_THE_STACK, OF_THE_TABLE
 from transform import of_type, transform
 
 APP, PREFIX = EVERYTHING["AppName"], EVERYTHING["SecretPrefix"]
@@ -45,6 +46,15 @@ def check(emulator, full):
     assert "FunctionError" not in invoke(emulator, full, {"source": "aws.events", "detail-type": "Scheduled Event"})
 
 
+def probe(emulator, full):
+    """A probe of the emulator's API, whose report it returns. The address that the template sets is AWS's."""
+    restart(emulator, full, "ProbeFunction", API_URL=full.api_url)
+    response = emulator.client("lambda").invoke(FunctionName=full.resources["ProbeFunction"], Payload=b"{}")
+    report = json.loads(response["Payload"].read())
+    assert "FunctionError" not in response, report
+    return report
+
+
 def metrics(lines):
     """The values in the lines by metric: namespace, name and dimensions, which are what a metric is to CloudWatch. Source: CloudWatch
     User Guide, "Specification: Embedded metric format"."""
@@ -62,7 +72,7 @@ def metrics(lines):
 def datapoint(alarm, values):
     """What the alarm's one metric comes to in a period with these values; None where it has none."""
     watched = values.get((alarm["Namespace"], alarm["MetricName"], frozenset((d["Name"], d["Value"]) for d in alarm.get("Dimensions") or [])))
-    return {"Sum": sum, "Minimum": min}[alarm["Statistic"]](watched) if watched else None
+    return {"Sum": sum, "Minimum": min, "Maximum": max}[alarm["Statistic"]](watched) if watched else None
 
 
 def fires(alarm, periods):
@@ -84,7 +94,7 @@ class Lines:
         self._stack, self.lines = stack, []
 
     def _count(self):
-        return {group: len(self._stack.log(group)) for group in ("TokenLogs", "RotateLogs")}
+        return {group: len(self._stack.log(group)) for group in ("TokenLogs", "RotateLogs", "ProbeLogs")}
 
     def __enter__(self):
         self._before = self._count()
@@ -103,12 +113,13 @@ def raises(alarms, lines, periods=1):
 
 
 def test_every_alarm_is_here(alarms, expanded):
-    assert set(alarms) == set(expanded) == OF_AN_APP | OF_THE_STACK | OF_THE_TABLE
+    assert set(alarms) == set(expanded) == OF_AN_APP | OF_THE_STACK | OF_THE_TABLE | OF_THE_PROBE
 
 
-# What the daily check found holds until the next one. That there was none is what one alarm is for. Everything else is over when
-# nothing more happens. Source: CloudWatch User Guide, "Configuring how CloudWatch alarms treat missing data".
-WITHOUT_DATA = {"RotationOverdue": "ignore", "CurrentPairFails": "ignore", "NoDailyCheck": "breaching"}
+# What the daily check or a probe found holds until the next one. That there was none is what two alarms are for. Everything else is over
+# when nothing more happens. Source: CloudWatch User Guide, "Configuring how CloudWatch alarms treat missing data".
+WITHOUT_DATA = {"RotationOverdue": "ignore", "CurrentPairFails": "ignore", "NoDailyCheck": "breaching",
+                "ProbeFails": "ignore", "ProbeNotRefused": "ignore", "NoProbe": "breaching"}
 
 
 def test_every_alarm_notifies_and_links_to_its_section(alarms, expanded, full):
@@ -117,7 +128,7 @@ def test_every_alarm_notifies_and_links_to_its_section(alarms, expanded, full):
         assert alarm["AlarmActions"] == alarm["OKActions"] == [full.outputs["AlarmTopicArn"]], name
         assert alarm["TreatMissingData"] == WITHOUT_DATA.get(name, "notBreaching")
         assert alarm["AlarmDescription"].endswith(f": {EVERYTHING['RunbookUrl']}#{name.lower()}")
-        assert (APP in alarm["AlarmDescription"].split(":")[0]) == (name in OF_AN_APP)
+        assert (APP in alarm["AlarmDescription"].split(":")[0]) == (name in OF_AN_APP | OF_THE_PROBE)
         assert re.search(rf"^### {name}$", runbook, re.MULTILINE), f"the runbook has no section {name}"
         assert expanded[name]["OKActions"] == expanded[name]["AlarmActions"] == ["AlarmTopic"]
 
@@ -134,7 +145,9 @@ def test_no_alarm_fires_while_all_is_well(emulator, full, erp, admin, alarms):
     with Lines(full) as got:
         assert [full.call(admin, APP).status for _ in range(2)] == [200, 200]
         check(emulator, full)
-    assert {name for _, name, _ in metrics(got.lines)} >= {"Vends", "CacheHits", "PairAge", "RotationOverdue", "LoginFailed"}
+        assert [c["outcome"] for c in probe(emulator, full)["checks"]] == ["ok"] * 3
+    assert {name for _, name, _ in metrics(got.lines)} >= {
+        "Vends", "CacheHits", "PairAge", "RotationOverdue", "LoginFailed", "ProbeFailures", "ProbesNotRefused", "ProbesCompleted"}
     assert raises(alarms, got.lines, periods=10) == set()
 
 
@@ -287,6 +300,26 @@ def token_table_fails(w):
         w.delete("shared-with-none")
 
 
+def probe_fails(w):
+    with w.broken(flowOff=True):
+        assert probe(w.emulator, w.full)["outcome"] == "failed"
+
+
+def probe_not_refused(w):
+    """The role may use every app: IAM lets the probe through to one that does not exist."""
+    policy = RolePolicy(w.emulator.client("iam"), w.full, "ProbeRole", "probe")
+    wide = copy.deepcopy(policy.document)
+    for statement in wide["Statement"]:
+        if statement["Action"] == "execute-api:Invoke":
+            statement["Resource"] = statement["Resource"].replace(APP, "*")
+    policy.put(wide)
+    try:
+        allowed, unsigned, denied = probe(w.emulator, w.full)["checks"]
+    finally:
+        policy.put(policy.document)
+    assert (allowed["outcome"], unsigned["outcome"], denied["outcome"], denied["error"]) == ("ok", "ok", "not_refused", "unknown_app")
+
+
 MISCONFIGURED, BAD, UNAVAILABLE, UNKNOWN = (502, "app_misconfigured"), (502, "bad_upstream_response"), (503, "temporarily_unavailable"), (404, "unknown_app")
 
 # Of each alarm: how to cause it, the expected response, how many of its periods that lasts, and which other alarms are right to fire too.
@@ -302,13 +335,15 @@ CASES = {
     "PrincipalsUnreadable": (principals_unreadable, None, 1, set()),
     "AppSecretDenied": (app_secret_denied, None, 1, {"CurrentPairFails"}),
     "SecretDenied": (secret_denied, UNKNOWN, 1, set()),
+    "ProbeFails": (probe_fails, None, 1, {"LoginRefused"}),
+    "ProbeNotRefused": (probe_not_refused, None, 1, set()),
     "LoginBudgetExhausted": (login_budget_exhausted, UNAVAILABLE, 1, set()),
-    "TokenTableFails": (token_table_fails, None, 3, set()),  # the last one: the process bypasses the table for 30 seconds
+    "TokenTableFails": (token_table_fails, None, 3, set()),  # the process bypasses the table for 30 seconds
 }
 
 
 def test_every_alarm_on_our_own_metrics_is_tried(alarms):
-    apart = {"RotationOverdue", "ManyLogins", "NoDailyCheck"}  # below
+    apart = {"RotationOverdue", "ManyLogins", "NoDailyCheck", "NoProbe"}  # below
     assert {name for name, alarm in alarms.items() if alarm["Namespace"] == "sftoken"} == set(CASES) | apart
 
 
@@ -323,7 +358,7 @@ def test_alarm(alarm, alarms, harness):
     assert {alarm} <= raises(alarms, got.lines, lasts) <= {alarm} | others
     # Not before, and not for as long as another app's lines.
     assert lasts == 1 or alarm not in raises(alarms, got.lines, lasts - 1)
-    assert alarm not in OF_AN_APP or alarm not in raises(alarms, [line | {"app": "another"} for line in got.lines], lasts)
+    assert alarm not in OF_AN_APP | OF_THE_PROBE or alarm not in raises(alarms, [line | {"app": "another"} for line in got.lines], lasts)
 
 
 def test_a_check_that_is_asked_for_ends_the_alarm_of_the_one_before(alarms, harness):
@@ -363,6 +398,22 @@ def test_no_daily_check(alarms, harness):
     assert not fires(alarm, [metrics(got.lines)])
     assert not fires(alarm, [metrics(got.lines)] + [{}] * 25)
     assert fires(alarm, [metrics(got.lines)] + [{}] * 26)
+
+
+def test_no_probe(alarms, harness):
+    """26 hours without a probe that has checked everything raise it. One that finds the API down is no such probe."""
+    alarm = alarms["NoProbe"]
+    with Lines(harness.full) as complete:
+        probe(harness.emulator, harness.full)
+    with Lines(harness.full) as down:
+        restart(harness.emulator, harness.full, "ProbeFunction", API_URL="http://127.0.0.1:1/v1")
+        harness.emulator.client("lambda").invoke(FunctionName=harness.full.resources["ProbeFunction"], Payload=b"{}")
+    checked, nothing = metrics(complete.lines), metrics(down.lines)
+    assert int(alarm["Period"]) * int(alarm["EvaluationPeriods"]) == 26 * 3600
+    assert not fires(alarm, [checked] + [nothing] * 25) and not fires(alarm, [checked] + [{}] * 25)
+    assert fires(alarm, [checked] + [nothing] * 26) and fires(alarm, [checked] + [{}] * 26)
+    # It does not end the alarm of an API that admitted a call before.
+    assert datapoint(alarms["ProbeFails"], nothing) == 1 and datapoint(alarms["ProbeNotRefused"], nothing) is None
 
 
 def logins(lines):

@@ -8,6 +8,6 @@ def test_two_builds_of_one_source_are_the_same_bytes(template, directory):
     clone = deployment.clone(directory / "another place")
     environment = deployment.plain() | {"GOCACHE": str(directory / "cold")}
     deployment.run("make", "build", "ARCH=" + deployment.ARCHITECTURE, env=environment, cwd=clone, timeout=1200)
-    for function, name in {"TokenFunction": "token", "RotateFunction": "rotate"}.items():
+    for function, name in {"TokenFunction": "token", "RotateFunction": "rotate", "ProbeFunction": "probe"}.items():
         assert (clone / "dist" / name / "bootstrap").read_bytes() == (template.parent / function / "bootstrap").read_bytes()
     assert deployment.run(str(clone / "dist" / "sftoken"), "version", env=environment) == deployment.VERSION + "\n"

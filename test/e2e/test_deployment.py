@@ -16,7 +16,7 @@ OUTPUTS = {
 
 def test_outputs(stack, full):
     for deployed in stack, full:
-        assert set(deployed.outputs) == OUTPUTS | ({"TokenTable"} if deployed is full else set())
+        assert set(deployed.outputs) == OUTPUTS | ({"TokenTable", "ProbeRoleArn"} if deployed is full else set())
         assert deployed.outputs["ApiUrl"] == f"https://{deployed.outputs['ApiId']}.execute-api.{aws.REGION}.amazonaws.com/v1"
 
 

@@ -9,8 +9,12 @@ import botocore.exceptions
 import pytest
 
 import aws
-from policies import DESCRIBE, ITEMS, LIST, READ, WRITE, without
-from rotations import rotate
+from deployment import EVERYTHING
+from policies import CHECKED, DESCRIBE, ITEMS, LIST, READ, TAG, WRITE, without
+from rotations import restart, rotate
+
+
+APP = EVERYTHING["AppName"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,8 @@ def attempts(client, things, secret="secret", queue="queue"):
         "secretsmanager:CreateSecret": lambda: secrets.create_secret(Name="sftoken/" + uuid.uuid4().hex, SecretString="{}"),
         "secretsmanager:RotateSecret": lambda: secrets.rotate_secret(**id),
         "secretsmanager:PutResourcePolicy": lambda: secrets.put_resource_policy(**id, ResourcePolicy="{}"),
-        "secretsmanager:TagResource": lambda: secrets.tag_resource(**id, Tags=[{"Key": "a", "Value": "b"}]),
+        "secretsmanager:TagResource": lambda: secrets.tag_resource(**id, Tags=[{"Key": CHECKED, "Value": "probe"}]),
+        "secretsmanager:UntagResource": lambda: secrets.untag_resource(**id, TagKeys=[CHECKED]),
         "sqs:SendMessage": lambda: client("sqs").send_message(QueueUrl=things[queue], MessageBody="probe"),
         "kms:Decrypt": lambda: client("kms").decrypt(CiphertextBlob=things["ciphertext"], KeyId=things["key"]),
         "kms:GenerateDataKey": lambda: client("kms").generate_data_key(KeyId=things["key"], KeySpec="AES_256"),
@@ -77,7 +82,7 @@ def as_role(emulator, stack, principals):
 
 ROLES = {
     "TokenRole": {"policy": "token", "may": {*READ}},
-    "RotateRole": {"policy": "rotate", "may": {*READ, *DESCRIBE, *WRITE, *LIST, "sqs:SendMessage"}},
+    "RotateRole": {"policy": "rotate", "may": {*READ, *DESCRIBE, *WRITE, *TAG, *LIST, "sqs:SendMessage"}},
 }
 
 
@@ -111,6 +116,20 @@ def test_each_action_is_needed(role, action, as_role, forbid, things):
     assert permitted(attempt)
     forbid(role, action)
     assert not permitted(attempt)
+
+
+def test_another_tag_is_refused_by_its_condition(as_role, role_policy, stack, things):
+    secrets = as_role("RotateRole")("secretsmanager")
+
+    def tag(*keys):
+        return permitted(lambda: secrets.tag_resource(SecretId=things["secret"], Tags=[{"Key": key, "Value": ""} for key in keys]))
+
+    assert tag(CHECKED) and not tag("team") and not tag(CHECKED, "team") and not tag()
+    policy = role_policy(stack, "RotateRole", "rotate")
+    document = copy.deepcopy(policy.document)
+    next(s for s in document["Statement"] if s["Action"] == TAG[0]).pop("Condition")
+    policy.put(document)
+    assert tag("team") and tag(CHECKED, "team")
 
 
 def test_direct_use_of_the_key_is_refused_by_its_condition(as_role, role_policy, stack, things):
@@ -190,6 +209,28 @@ def test_direct_use_of_the_tables_key_is_refused_by_its_condition(emulator, full
     assert permitted(lambda: kms.decrypt(CiphertextBlob=ciphertext, KeyId=key))
 
 
+# The probe, which the full stack has.
+
+@pytest.fixture(scope="module")
+def probe_session(full, principals):
+    return principals.assume(f"arn:aws:iam::{aws.OWNER}:role/{full.resources['ProbeRole']}")
+
+
+def test_the_probe_is_a_caller_of_one_app(full, erp, probe_session):
+    """It gets that app's token, which it cannot revoke, and no other app's."""
+    statuses = {(app, method): full.call(probe_session, app, method).status
+                for app in (APP, "admin", "probe-denied") for method in ("GET", "POST", "DELETE")}
+    assert {call for call, status in statuses.items() if status != 403} == {(APP, "GET")}
+    assert statuses[APP, "GET"] == 200
+
+
+def test_the_probe_may_do_nothing_else(emulator, full, probe_session, things, tables):
+    client = lambda service: emulator.client(service, probe_session)
+    tried = attempts(client, things) | attempts_at(client("dynamodb"), tables["table"])
+    tried["lambda:InvokeFunction"] = lambda: client("lambda").invoke(FunctionName=full.resources["RotateFunction"], Payload=b"{}")
+    assert not {action for action, attempt in tried.items() if permitted(attempt)}
+
+
 # The same through the functions, whose sessions the emulator checks in the same way.
 
 def test_without_reading_there_is_no_token(stack, admin, forbid, new_app):
@@ -215,3 +256,15 @@ def test_without_listing_there_is_no_daily_check(stack, emulator, forbid):
     assert "FunctionError" not in invoke()
     forbid("RotateRole", LIST[0])
     assert b"AccessDenied" in invoke()["Payload"].read()
+
+
+def test_without_its_permission_the_probe_gets_no_token(emulator, full, erp, role_policy):
+    def outcomes():
+        restart(emulator, full, "ProbeFunction", API_URL=full.api_url)
+        response = emulator.client("lambda").invoke(FunctionName=full.resources["ProbeFunction"], Payload=b"{}")
+        return [(c["outcome"], c["observed"]) for c in json.loads(response["Payload"].read())["checks"]]
+
+    assert [outcome for outcome, _ in outcomes()] == ["ok"] * 3
+    policy = role_policy(full, "ProbeRole", "probe")
+    policy.put(without(policy.document, "execute-api:Invoke"))
+    assert outcomes()[0] == ("failed", "HTTP 403: IAM refuses it")

@@ -15,7 +15,7 @@ import pytest
 
 import deployment
 from deployment import TEMPLATE
-from policies import DESCRIBE, ITEMS, LIST, READ, WRITE, allows, listed, mutants
+from policies import CHECKED, DESCRIBE, ITEMS, LIST, READ, TAG, WRITE, allows, listed, mutants
 from transform import transform
 
 HERE = "us-east-1:111111111111"
@@ -26,9 +26,9 @@ LOGS = f"arn:aws:logs:{HERE}:log-group:"
 # What Fn::GetAtt returns for the template's resources.
 ARNS = {
     "Key.Arn": f"arn:aws:kms:{HERE}:key/sftoken", "DeadLetters.Arn": f"arn:aws:sqs:{HERE}:dead-letters",
-    "TokenLogs.Arn": LOGS + "token:*", "RotateLogs.Arn": LOGS + "rotate:*",
+    "TokenLogs.Arn": LOGS + "token:*", "RotateLogs.Arn": LOGS + "rotate:*", "ProbeLogs.Arn": LOGS + "probe:*",
     "RotateFunctionLabelMoved.Arn": f"arn:aws:events:{HERE}:rule/moved", "RotateFunctionCheck.Arn": f"arn:aws:events:{HERE}:rule/check",
-    "RotateFunction.Arn": f"arn:aws:lambda:{HERE}:function:RotateFunction",
+    "RotateFunction.Arn": f"arn:aws:lambda:{HERE}:function:RotateFunction", "ProbeFunctionProbe.Arn": f"arn:aws:events:{HERE}:rule/probe",
     "TokenTable.Arn": f"arn:aws:dynamodb:{HERE}:table/sftoken-TokenTable",
 }
 KEY, QUEUE, ROTATE, TABLE = ARNS["Key.Arn"], ARNS["DeadLetters.Arn"], ARNS["RotateFunction.Arn"], ARNS["TokenTable.Arn"]
@@ -61,7 +61,7 @@ def no(policy, actions, resource, by="", **context):
 
 
 NEVER = tuple(f"secretsmanager:{name}" for name in (
-    "CreateSecret", "DeleteSecret", "UpdateSecret", "RotateSecret", "CancelRotateSecret", "PutResourcePolicy", "TagResource",
+    "CreateSecret", "DeleteSecret", "UpdateSecret", "RotateSecret", "CancelRotateSecret", "PutResourcePolicy", "UntagResource",
     "BatchGetSecretValue", "RestoreSecret", "ReplicateSecretToRegions"))
 NEVER_THE_TABLE = tuple(f"dynamodb:{name}" for name in (
     "PutItem", "DeleteItem", "Query", "Scan", "BatchGetItem", "BatchWriteItem", "DescribeTable", "UpdateTable", "DeleteTable", "PutResourcePolicy"))
@@ -126,6 +126,7 @@ def principal(arn, organization=None):
 
 ASKS = [
     *role("TokenRole", "token", "rotate", READ, ("kms:Decrypt",), DESCRIBE + WRITE + NEVER),
+    *no("TokenRole", TAG, SECRETS + "sftoken/crm-AbCdEf", context={"aws:TagKeys": [CHECKED]}),
     *no("TokenRole", LIST, "*"), *no("TokenRole", ("kms:GenerateDataKey",), KEY, context=via("secretsmanager")),
     *no("TokenRole", ("sqs:SendMessage",), QUEUE),
     *no("TokenRole", ITEMS, TABLE), *no("TokenRole", ("kms:Decrypt",), KEY, context=via("dynamodb")),
@@ -140,13 +141,30 @@ ASKS = [
     *no("TokenRole token-table", ("kms:Decrypt",), KEY, context=via("secretsmanager")),
 
     *role("RotateRole", "rotate", "token", READ + DESCRIBE + WRITE, ("kms:Decrypt", "kms:GenerateDataKey"), NEVER),
-    *yes("RotateRole", LIST, "*"),  # the daily check finds the apps
+    *yes("RotateRole", LIST, "*"),  # the daily check finds the apps, and tags them with its result
+    *yes("RotateRole", TAG, SECRETS + "sftoken/crm-AbCdEf", context={"aws:TagKeys": [CHECKED]}),
+    *no("RotateRole", TAG, SECRETS + "other-AbCdEf", context={"aws:TagKeys": [CHECKED]}),
+    *(ask for keys in (["team"], [CHECKED, "team"], ["sftoken:checked2"]) for ask in no(
+        "RotateRole", TAG, SECRETS + "sftoken/crm-AbCdEf", context={"aws:TagKeys": keys})),
+    *no("RotateRole", TAG, SECRETS + "sftoken/crm-AbCdEf"),
     # Lambda sends what failed with the role of the function. Source: Lambda Developer Guide, "Adding a destination".
     *yes("RotateRole", ("sqs:SendMessage",), QUEUE), *no("RotateRole", ("sqs:SendMessage",), QUEUE + "-other"),
     *no("RotateRole", ("sqs:ReceiveMessage", "sqs:DeleteMessage"), QUEUE),
 
+    # The probe is a caller of one app, which cannot end the token of the others, and reads no secret. Its own denied call is for another app.
+    *yes("ProbeRole", CALL, API + "/v1/GET/tokens/crm"),
+    *(ask for path in ("POST/tokens/crm", "DELETE/tokens/crm", "GET/tokens/probe-denied", "GET/tokens/crm2", "GET/tokens/erp", "GET/tokens/*")
+      for ask in no("ProbeRole", CALL, f"{API}/v1/{path}")),
+    *no("ProbeRole", CALL, API + "2/v1/GET/tokens/crm"), *no("ProbeRole", CALL, API + "/test/GET/tokens/crm"),
+    *no("ProbeRole", ("execute-api:ManageConnections",), API + "/v1/GET/tokens/crm"),
+    *no("ProbeRole", READ + DESCRIBE + WRITE + NEVER, SECRETS + "sftoken/crm-AbCdEf"), *no("ProbeRole", LIST, "*"),
+    *no("ProbeRole", ("kms:Decrypt",), KEY, context=via("secretsmanager")), *no("ProbeRole", ITEMS, TABLE), *no("ProbeRole", INVOKE, ROTATE),
+    *no("ProbeRole", ("sqs:SendMessage",), QUEUE),
+    *yes("ProbeRole", LOG, LOGS + "probe:log-stream:a"), *no("ProbeRole", LOG, LOGS + "token:log-stream:a"),
+    *no("ProbeRole", ("logs:CreateLogGroup", "logs:DeleteLogStream", "logs:GetLogEvents"), LOGS + "probe:log-stream:a"),
+
     # Which service may take a role.
-    *(ask for name in ("TokenRole", "RotateRole") for ask in service(
+    *(ask for name in ("TokenRole", "RotateRole", "ProbeRole") for ask in service(
         name + " trust", "sts:AssumeRole", "", "lambda.amazonaws.com", [{}], [])),
     *service("ApiLoggingRole trust", "sts:AssumeRole", "", "apigateway.amazonaws.com", [{}], []),
 
@@ -161,6 +179,8 @@ ASKS = [
     *service("RotatePermission", "lambda:InvokeFunction", ROTATE, "secretsmanager.amazonaws.com", [OURS], [THEIRS, {}]),
     *service("RotateFunctionLabelMovedPermission", "lambda:InvokeFunction", ROTATE, "events.amazonaws.com", RULES[:1], [RULES[1], {}]),
     *service("RotateFunctionCheckPermission", "lambda:InvokeFunction", ROTATE, "events.amazonaws.com", RULES[1:], [RULES[0], {}]),
+    *service("ProbeFunctionProbePermission", "lambda:InvokeFunction", "ProbeFunction", "events.amazonaws.com",
+             [source(ARNS["ProbeFunctionProbe.Arn"])], [*RULES, {}]),
     *(ask for method in ("Get", "Post", "Delete") for ask in service(
         f"TokenFunction{method}Permissionv1", "lambda:InvokeFunction", "TokenFunctionAliaslive", "apigateway.amazonaws.com",
         [source(f"{API}/v1/{method.upper()}/tokens/{{app}}")], [source(f"{API}/v1/PUT/tokens/{{app}}"), source(API + "2/v1/GET/tokens/crm"), {}])),
@@ -199,7 +219,7 @@ ASKS = [
 ]
 
 
-POLICIES = {"token": "TokenRole", "rotate": "RotateRole"}  # what each of the two roles has, whatever the parameters are
+POLICIES = {"token": "TokenRole", "rotate": "RotateRole", "probe": "ProbeRole"}  # what each role has, whatever the other parameters are
 
 
 def policies_of(resources):
@@ -238,7 +258,7 @@ def documents():
     def api(**parameters):
         return policies_of(transform(TEMPLATE, **parameters))["Api"]
 
-    return policies_of(transform(TEMPLATE, SharedTokens="on")) | {
+    return policies_of(transform(TEMPLATE, SharedTokens="on", ProbeSchedule="rate(1 hour)")) | {
         # The owner's own account among them is a mistake that must not matter.
         "Api with accounts": api(AllowedAccounts="222222222222,444444444444,111111111111"),
         "Api with organization": api(OrganizationId="o-abcdefghij"),
@@ -290,8 +310,9 @@ def test_every_change_of_a_policy_is_noticed(documents):
 ])
 def test_a_function_asks_for_what_its_role_allows(documents, policy, prefix, pattern, folders):
     """The operations that the code names are those that the role has, no fewer and no more."""
-    code = "".join(path.read_text() for folder in folders
-                   for path in (deployment.ROOT / folder).glob("*.go") if not path.name.endswith("_test.go"))
+    command_line = deployment.ROOT / "internal/appsecret/list.go"  # no function lists versions
+    code = "".join(path.read_text() for folder in folders for path in (deployment.ROOT / folder).glob("*.go")
+                   if not path.name.endswith("_test.go") and path != command_line)
     used = {prefix + name for name in re.findall(rf"&(?:{pattern})\.(\w+)Input\{{", code)}
     actions = {action for s in documents[policy]["Statement"] for action in listed(s["Action"])}
     assert {a for a in actions if a.startswith(prefix)} == used

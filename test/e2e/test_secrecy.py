@@ -10,7 +10,7 @@ def test_no_secret_in_a_log(stack, full, erp, org, new_app, admin, emulator):
     rotate(emulator, stack, "sftoken/" + app.name)
     logs, written = emulator.client("logs"), []
     for deployed in stack, full:
-        for group in "TokenLogs", "RotateLogs":
+        for group in {"TokenLogs", "RotateLogs", "ProbeLogs"} & set(deployed.resources):
             for page in logs.get_paginator("filter_log_events").paginate(logGroupName=deployed.resources[group]):
                 written += [event["message"] for event in page["events"]]
     secrets = org.do("secrets")

@@ -20,6 +20,7 @@ OF_THE_STACK = {
     "DeadLettersArrived", "TokenErrors", "RotateErrors", "TokenThrottles", "RotateThrottles", "TokenSlow", "ApiErrors", "SecretDenied", "NoDailyCheck",
 }
 OF_THE_TABLE = {"TokenTableFails"}  # with SharedTokens
+OF_THE_PROBE = {"ProbeFails", "ProbeNotRefused", "NoProbe"}  # with ProbeSchedule, for the first app
 LINTED = ["template.yaml", "app.yaml", "examples/cross-account/template.yaml"]
 
 
@@ -122,6 +123,43 @@ def test_shared_tokens_add_the_table_and_its_alarm(default):
     assert len(on) == len(off) + 1 and on[1:-1] == off[1:]
     alarms = [w[0]["properties"]["alarms"] for w in (off, on)]
     assert set(alarms[1]) - set(alarms[0]) == {"${TokenTableFails.Arn}"} and len(alarms[1]) == len(alarms[0]) + 1
+
+
+def test_the_probe_is_off_by_default(default):
+    """A new deployment has no credentials, and an app with allowedPrincipals must list the role first."""
+    probed = transform(TEMPLATE, ProbeSchedule="rate(5 minutes)")
+    function = {"ProbeFunction" + suffix for suffix in ("", "Probe", "ProbePermission", "EventInvokeConfig")}
+    assert set(default) <= set(probed) and set(probed) - set(default) == {*function, "ProbeRole", "ProbeLogs"} | OF_THE_PROBE
+    off, on = (json.loads(r["Dashboard"]["Properties"]["DashboardBody"])["widgets"] for r in (default, probed))
+    assert "Probe" not in json.dumps(off) and len(on) == len(off) + 1 and on[1:-1] == off[1:]
+    alarms = [set(w[0]["properties"]["alarms"]) for w in (off, on)]
+    assert alarms[1] - alarms[0] == {"${%s.Arn}" % name for name in OF_THE_PROBE}
+    assert not any("Probe" in name for name in transform(TEMPLATE, AppName="off", ProbeSchedule="rate(5 minutes)"))
+
+
+@pytest.mark.parametrize("schedule, valid", [
+    ("rate(1 minute)", True), ("rate(5 minutes)", True), ("rate(1 hour)", True), ("rate(1 day)", True), ("cron(0/10 * * * ? *)", True), ("on", False),
+    ("", False), ("rate(5)", False), ("5 minutes", False),
+])
+def test_probe_schedule(schedule, valid):
+    if not valid:
+        with pytest.raises(AssertionError, match="does not match"):
+            transform(TEMPLATE, ProbeSchedule=schedule)
+        return
+    rule = transform(TEMPLATE, ProbeSchedule=schedule)["ProbeFunctionProbe"]["Properties"]
+    target, = rule["Targets"]
+    assert rule["ScheduleExpression"] == schedule and target["Arn"] == "${ProbeFunction.Arn}" and "Input" not in target
+
+
+def test_probe_function(largest):
+    function = largest["ProbeFunction"]["Properties"]
+    assert function["Role"] == "${ProbeRole.Arn}" and function["LoggingConfig"] == {"LogGroup": "ProbeLogs"}
+    # A call may take 30 seconds, and all are made at the same time.
+    assert re.search(r"const timeout = 30 \* time.Second", (deployment.ROOT / "internal" / "probeapi" / "probeapi.go").read_text())
+    assert int(function["Timeout"]) >= 40
+    # A failed invocation would be retried twice by default.
+    assert largest["ProbeFunctionEventInvokeConfig"]["Properties"]["MaximumRetryAttempts"] == 0
+    assert largest["ProbeLogs"]["DeletionPolicy"] == "RetainExceptOnCreate"
 
 
 def test_widgets_do_not_overlap(largest):
@@ -289,16 +327,18 @@ def test_the_limits_for_small_accounts_in_deploy_md():
 def test_functions(default, largest):
     for resources, architecture in ((default, "arm64"), (largest, "x86_64")):
         functions = of_type(resources, "AWS::Lambda::Function")
-        assert set(functions) == {"TokenFunction", "RotateFunction"}
+        assert set(functions) == {"TokenFunction", "RotateFunction"} | ({"ProbeFunction"} if resources is largest else set())
         for properties in functions.values():
             assert properties["Runtime"] == "provided.al2023" and properties["Handler"] == "bootstrap"
             assert properties["Architectures"] == [architecture]
             assert properties["Environment"]["Variables"]["METRICS_NAMESPACE"] == "sftoken"
     settings = {name: f["Environment"]["Variables"] for name, f in of_type(largest, "AWS::Lambda::Function").items()}
-    both = {"SECRET_PREFIX": "salesforce/", "SALESFORCE_HOSTS": "sf.example.com:8443", "METRICS_NAMESPACE": "sftoken",
+    common = {"SECRET_PREFIX": "salesforce/", "SALESFORCE_HOSTS": "sf.example.com:8443", "METRICS_NAMESPACE": "sftoken",
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": "", "LOGIN_BURST": "40", "LOGINS_PER_HOUR": "3600"}
     token = {"PREFETCH": "crm,erp", "TOKEN_TABLE": "TokenTable", "AWS_ENDPOINT_URL_DYNAMODB": ""}
-    assert settings == {"TokenFunction": both | token, "RotateFunction": both | {"ADMIN_APP": "admin"}}
+    probe = {"API_URL": "https://Api.execute-api.us-east-1.amazonaws.com/v1", "APP": "erp", "DENIED_APP": "probe-denied"}
+    assert settings == {
+        "TokenFunction": common | token, "RotateFunction": common | {"ADMIN_APP": "admin"}, "ProbeFunction": common | probe}
 
 
 def test_what_the_stack_leaves_behind(default):
@@ -347,9 +387,9 @@ def test_permissions_boundary(default):
     """Of every role, or an account that demands one refuses the stack."""
     assert not any("PermissionsBoundary" in role for role in of_type(default, "AWS::IAM::Role").values())
     boundary = EVERYTHING["PermissionsBoundary"]
-    roles = of_type(transform(TEMPLATE, PermissionsBoundary=boundary), "AWS::IAM::Role")
+    roles = of_type(transform(TEMPLATE, PermissionsBoundary=boundary, ProbeSchedule="rate(1 hour)"), "AWS::IAM::Role")
     assert {name: role.get("PermissionsBoundary") for name, role in roles.items()} == dict.fromkeys(
-        ["TokenRole", "RotateRole", "ApiLoggingRole"], boundary)
+        ["TokenRole", "RotateRole", "ApiLoggingRole", "ProbeRole"], boundary)
 
 
 def test_log_role_is_made_once_for_an_account(default, largest):

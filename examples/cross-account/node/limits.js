@@ -1,6 +1,7 @@
 // Prints how many API requests a Salesforce org has left: limits.js APP
 //
-// SFTOKEN_URL is the ApiUrl of the sftoken deployment. AWS credentials are found as the AWS SDK finds them.
+// SFTOKEN_URL is the ApiUrl of the sftoken deployment, or the address of an agent. AWS credentials are found as the AWS SDK finds
+// them.
 import { call, Tokens } from "./sftoken.js";
 
 try {

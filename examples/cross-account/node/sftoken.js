@@ -1,9 +1,8 @@
 // Fetches Salesforce tokens from sftoken and sends requests to Salesforce. Copy this file into your program.
+//
+// Requests to the API are signed, which needs the AWS SDK. Requests to an agent (`sftoken serve`) on this host are not.
+import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-
-import { Sha256 } from "@aws-crypto/sha256-js";
-import { fromNodeProviderChain } from "@aws-sdk/credential-providers";
-import { SignatureV4 } from "@smithy/signature-v4";
 
 const MARGIN = 30_000; // milliseconds before its expiry at which a token is replaced
 const RETRY_TIME = 60_000; // milliseconds for which a 503 of the API is retried
@@ -12,18 +11,14 @@ const TIMEOUT = 30_000; // milliseconds per request
 /** The tokens of one app. Concurrent calls share one request to the API. */
 export class Tokens {
   #url;
-  #signer;
+  #authorize; // returns the headers of a request
   #token;
   #until = 0;
   #last = Promise.resolve(); // the end of the queue
 
   constructor(url, app) {
     this.#url = new URL(`${url.replace(/\/+$/, "")}/tokens/${app}`);
-    // The API's region, which may differ from the caller's.
-    const region = this.#url.hostname.match(/\.execute-api\.([a-z0-9-]+)\./)?.[1] ?? process.env.AWS_REGION;
-    if (!region) throw new Error("no region");
-    // Credentials as the AWS SDK finds them, refreshed if necessary.
-    this.#signer = new SignatureV4({ service: "execute-api", region, credentials: fromNodeProviderChain(), sha256: Sha256 });
+    this.#authorize = usesAgent(this.#url) ? agentHeaders : signing(this.#url);
   }
 
   /**
@@ -55,12 +50,43 @@ export class Tokens {
   }
 
   async #send(url) {
-    const { protocol, hostname, pathname: path, host } = url;
-    const query = Object.fromEntries(url.searchParams);
-    const { headers } = await this.#signer.sign({ method: "GET", protocol, hostname, path, query, headers: { host } });
+    const headers = await this.#authorize(url);
     // A redirect would take the signature to another host.
     return fetch(url, { headers, signal: AbortSignal.timeout(TIMEOUT), redirect: "manual" });
   }
+}
+
+/** Returns a function that signs requests with credentials as the AWS SDK finds them, refreshed if necessary. */
+function signing(api) {
+  // The API's region, which may differ from the caller's.
+  const region = api.hostname.match(/\.execute-api\.([a-z0-9-]+)\./)?.[1] ?? process.env.AWS_REGION;
+  if (!region) throw new Error("no region");
+  let signer;
+  return async (url) => {
+    signer ??= await newSigner(region);
+    const { protocol, hostname, pathname: path, host } = url;
+    const query = Object.fromEntries(url.searchParams);
+    return (await signer.sign({ method: "GET", protocol, hostname, path, query, headers: { host } })).headers;
+  };
+}
+
+async function newSigner(region) {
+  const { Sha256 } = await import("@aws-crypto/sha256-js");
+  const { fromNodeProviderChain } = await import("@aws-sdk/credential-providers");
+  const { SignatureV4 } = await import("@smithy/signature-v4");
+  return new SignatureV4({ service: "execute-api", region, credentials: fromNodeProviderChain(), sha256: Sha256 });
+}
+
+/** Reports whether the URL is an agent's: http at a loopback address, while the environment has an agent token. */
+export function usesAgent(url) {
+  const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
+  return url.protocol === "http:" && loopback && Boolean(process.env.SFTOKEN_AGENT_TOKEN || process.env.SFTOKEN_AGENT_TOKEN_FILE);
+}
+
+/** Reads the agent token for each request, because an agent makes another one when it starts. */
+async function agentHeaders() {
+  const token = process.env.SFTOKEN_AGENT_TOKEN || (await readFile(process.env.SFTOKEN_AGENT_TOKEN_FILE, "utf8")).trim();
+  return { Authorization: `Bearer ${token}` };
 }
 
 /**

@@ -1,13 +1,10 @@
 """Prints how many API requests a Salesforce org has left: limits.py APP
 
-SFTOKEN_URL is the ApiUrl of the sftoken deployment. AWS credentials are found as boto3 finds them.
+SFTOKEN_URL is the ApiUrl of the sftoken deployment, or the address of an agent. AWS credentials are found as boto3 finds them.
 """
 
 import os
 import sys
-
-import botocore.exceptions
-import requests
 
 import sftoken
 
@@ -25,5 +22,5 @@ if __name__ == "__main__":
         sys.exit("usage: limits.py APP")
     try:
         main(sys.argv[1])
-    except (sftoken.Refused, requests.RequestException, botocore.exceptions.BotoCoreError) as failed:
+    except Exception as failed:
         sys.exit(f"limits.py: {failed}")

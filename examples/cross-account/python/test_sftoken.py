@@ -3,6 +3,9 @@
 import http.server
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 import unittest
 from unittest import mock
@@ -14,12 +17,13 @@ class Host:
     """A server that records the paths of requests and sends a given response."""
 
     def __init__(self):
-        self.asked, self.response = [], (200, {}, b"{}")
+        self.asked, self.authorization, self.response = [], None, (200, {}, b"{}")
         host = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 host.asked.append(self.path)
+                host.authorization = self.headers["Authorization"]
                 status, headers, body = host.response
                 self.send_response(status)
                 for name, value in (headers | {"Content-Length": str(len(body))}).items():
@@ -87,10 +91,44 @@ class TestTokens(unittest.TestCase):
         self.addCleanup(self.other.close)
         variables = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session", "AWS_REGION": "eu-west-1"}
         self.enterContext(mock.patch.dict(os.environ, variables))
+        for variable in "SFTOKEN_AGENT_TOKEN", "SFTOKEN_AGENT_TOKEN_FILE":
+            os.environ.pop(variable, None)
+        self.api.response = 200, {}, json.dumps(Given(self.api).get()).encode()
 
     def test_a_token(self):
-        self.api.response = 200, {}, json.dumps(Given(self.api).get()).encode()
         self.assertEqual(sftoken.Tokens(self.api.url, "crm").get()["token_id"], "0123456789abcdef")
+        self.assertRegex(self.api.authorization, "^AWS4-HMAC-SHA256 ")
+
+    def test_an_agent(self):
+        os.environ["SFTOKEN_AGENT_TOKEN"] = "first"
+        tokens = sftoken.Tokens(self.api.url, "crm")
+        self.assertEqual(tokens.get()["token_id"], "0123456789abcdef")
+        self.assertEqual(self.api.authorization, "Bearer first")
+        del os.environ["SFTOKEN_AGENT_TOKEN"]
+        with tempfile.NamedTemporaryFile("w") as file:
+            os.environ["SFTOKEN_AGENT_TOKEN_FILE"] = file.name
+            file.write("second\n")
+            file.flush()
+            tokens.get(rejected="0123456789abcdef")
+        self.assertEqual(self.api.authorization, "Bearer second")
+        self.assertEqual(self.api.asked, ["/tokens/crm", "/tokens/crm?rejected=0123456789abcdef"])
+
+    def test_the_agent_token_reaches_no_other_host(self):
+        os.environ["SFTOKEN_AGENT_TOKEN"] = "secret"
+        loopback = "http://127.0.0.1:7373/v1", "http://127.1.2.3/v1", "http://localhost:7373/v1", "http://[::1]:7373/v1"
+        others = (
+            "https://127.0.0.1/v1", "http://10.0.0.1/v1", "http://localhost.example/v1", "http://127.0.0.1.example/v1", "http://0.0.0.0/v1",
+            "http://127.0.0.1@example.com/v1", "http://example.com\\@127.0.0.1/v1", "http://example.com/127.0.0.1", "https://example.com/v1",
+        )
+        self.assertEqual([url for url in loopback + others if sftoken.uses_agent(url)], list(loopback))
+        with mock.patch.dict(os.environ, {"http_proxy": self.other.url, "all_proxy": self.other.url, "no_proxy": ""}):
+            sftoken.Tokens(self.api.url, "crm").get()
+        self.assertEqual((self.api.asked, self.other.asked), (["/tokens/crm"], []))
+
+    def test_an_agent_needs_no_botocore(self):
+        program = "import sys; sys.modules['botocore'] = None; import sftoken; print(sftoken.Tokens(sys.argv[1], 'crm').get()['token_id'])"
+        done = subprocess.run([sys.executable, "-c", program, self.api.url], env=os.environ | {"SFTOKEN_AGENT_TOKEN": "x"}, capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.returncode, done.stdout), (0, "0123456789abcdef\n"), done.stderr)
 
     def test_no_redirect_is_followed(self):
         for status in 301, 302, 303, 307, 308:

@@ -127,8 +127,8 @@ func (d *demo) audit(context.Context) error {
 			break
 		}
 	}
-	if err := d.check(shown == 4, "The log has the caller, the token's ID and the secret's version. "+
-		"The same lines hold the metrics, left out here."); err != nil {
+	if err := d.check(shown == 4, "The log has the caller, the entry that allowed it, the token's ID and the "+
+		"secret's version. The same lines hold the metrics, left out here."); err != nil {
 		return err
 	}
 	all, secrets := d.log.String(), d.stack.Org.Secrets()

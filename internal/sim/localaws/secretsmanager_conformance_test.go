@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -283,6 +285,37 @@ var conformance = []struct {
 			s.Errorf("listed %v", got)
 		}
 	}},
+	{"the list of secrets has the dates and labels of DescribeSecret", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2, "CANDIDATE")
+		want := s.describe()
+		out, err := s.client.ListSecrets(s.Context(), &secretsmanager.ListSecretsInput{
+			Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{*s.name}}},
+		})
+		if err != nil || len(out.SecretList) != 1 {
+			s.Fatalf("%d secrets: %v", len(out.SecretList), err)
+		}
+		got := out.SecretList[0]
+		if !got.CreatedDate.Equal(*want.CreatedDate) || !got.LastChangedDate.Equal(*want.LastChangedDate) ||
+			got.LastRotatedDate != nil || got.NextRotationDate != nil || got.DeletedDate != nil ||
+			!reflect.DeepEqual(got.SecretVersionsToStages, want.VersionIdsToStages) {
+			s.Errorf("listed %+v, described %+v", got, want)
+		}
+	}},
+	{"each version is listed with its date", "", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2)
+		out, err := s.client.ListSecretVersionIds(s.Context(), &secretsmanager.ListSecretVersionIdsInput{SecretId: s.name})
+		if err != nil || len(out.Versions) != 2 {
+			s.Fatalf("%d versions: %v", len(out.Versions), err)
+		}
+		for _, version := range out.Versions {
+			read, err := s.read(*version.VersionId, "")
+			if err != nil || !version.CreatedDate.Equal(*read.CreatedDate) {
+				s.Errorf("%+v: created %s: %v", version, read.CreatedDate, err)
+			}
+		}
+	}},
 	// CreateSecret, Errors: InvalidRequestException is for a secret that is scheduled for deletion.
 	{"a deleted secret is listed on request, and keeps its name", "returns ResourceExistsException", func(s *suite) {
 		s.create("one", token1)
@@ -301,6 +334,60 @@ var conformance = []struct {
 		}
 		s.fails("InvalidRequestException", s.tryCreate(createInput{SecretString: aws.String("two")}))
 		s.fails("InvalidRequestException", s.delete(deleteInput{}))
+	}},
+	{"a tag is added, and replaced by another value of its key", "", func(s *suite) {
+		s.create("one", token1)
+		s.ok(s.tag("sftoken:checked", "2026-11-01T00:00:00Z ok", "team", ""))
+		s.ok(s.tag("sftoken:checked", "2026-11-02T00:00:00Z failed"))
+		out, err := s.client.ListSecrets(s.Context(), &secretsmanager.ListSecretsInput{
+			Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{*s.name}}},
+		})
+		if err != nil || len(out.SecretList) != 1 {
+			s.Fatalf("%v: %v", out, err)
+		}
+		for _, tags := range [][]types.Tag{s.describe().Tags, out.SecretList[0].Tags} {
+			got := map[string]string{}
+			for _, t := range tags {
+				got[*t.Key] = *t.Value
+			}
+			if fmt.Sprint(got) != "map[sftoken:checked:2026-11-02T00:00:00Z failed team:]" || len(tags) != 2 {
+				s.Errorf("tags %v", got)
+			}
+		}
+		s.value("", "AWSCURRENT", "one", token1)
+	}},
+	// DescribeSecret, LastChangedDate: the last date and time that the secret was modified in any way.
+	{"a tag changes the date of the last change", "keeps it", func(s *suite) {
+		s.create("one", token1)
+		before := *s.describe().LastChangedDate
+		time.Sleep(1100 * time.Millisecond) // moto's dates are in seconds
+		s.ok(s.tag("a", "b"))
+		if after := *s.describe().LastChangedDate; !after.After(before) {
+			s.Errorf("last changed %s, before %s", after, before)
+		}
+	}},
+	// Tag: Key of 1 to 128 characters, Value of up to 256; AWS General Reference: up to 50 tags, aws: is reserved.
+	{"tags have limits", "accepts them", func(s *suite) {
+		s.create("one", token1)
+		for range 2 {
+			for i := range 50 {
+				s.ok(s.tag(fmt.Sprint("key", i), strings.Repeat("é", 256)))
+			}
+			s.fails("InvalidParameterException", s.tag("one more", ""))
+		}
+		s.ok(s.tag("key0", ""))
+		for _, t := range [][2]string{
+			{"", "x"}, {strings.Repeat("x", 129), ""}, {"key0", strings.Repeat("x", 257)}, {"aws:x", ""},
+		} {
+			s.fails("InvalidParameterException", s.tag(t[0], t[1]))
+		}
+	}},
+	// TagResource has InvalidRequestException among its errors.
+	{"an unknown or deleted secret is not tagged", "tags a deleted one", func(s *suite) {
+		s.fails("ResourceNotFoundException", s.tag("a", "b"))
+		s.create("one", token1)
+		s.ok(s.delete(deleteInput{}))
+		s.fails("InvalidRequestException", s.tag("a", "b"))
 	}},
 	{"deletion without recovery is immediate and may be repeated", "", func(s *suite) {
 		s.create("one", token1)
@@ -441,6 +528,16 @@ func (s *suite) create(value, token string) {
 func (s *suite) delete(in deleteInput) error {
 	in.SecretId = s.name
 	_, err := s.client.DeleteSecret(s.Context(), &in)
+	return err
+}
+
+// tag adds tags, of which the arguments are keys and values.
+func (s *suite) tag(pairs ...string) error {
+	input := &secretsmanager.TagResourceInput{SecretId: s.name}
+	for pair := range slices.Chunk(pairs, 2) {
+		input.Tags = append(input.Tags, types.Tag{Key: &pair[0], Value: &pair[1]})
+	}
+	_, err := s.client.TagResource(s.Context(), input)
 	return err
 }
 

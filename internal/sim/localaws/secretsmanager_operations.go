@@ -36,6 +36,7 @@ type input struct {
 	RotationLambdaARN          string
 	RotationRules              *rules
 	RotateImmediately          *bool
+	Tags                       []tag
 }
 
 // operations are the handlers by name. They are called with m.mu held.
@@ -47,6 +48,7 @@ var operations = map[string]func(m *SecretsManager, in *input) (any, error){
 	"UpdateSecretVersionStage": (*SecretsManager).updateSecretVersionStage,
 	"DeleteSecret":             (*SecretsManager).deleteSecret, "RestoreSecret": (*SecretsManager).restoreSecret,
 	"RotateSecret": (*SecretsManager).rotateSecret, "CancelRotateSecret": (*SecretsManager).cancelRotateSecret,
+	"TagResource": (*SecretsManager).tagResource,
 }
 
 func seconds(t time.Time) any {
@@ -125,6 +127,9 @@ func (s *secret) entry() map[string]any {
 	}
 	if !s.deletion.IsZero() {
 		out["DeletedDate"] = seconds(s.deletion)
+	}
+	if len(s.tags) > 0 {
+		out["Tags"] = s.tagList()
 	}
 	s.rotation.describe(out)
 	return out

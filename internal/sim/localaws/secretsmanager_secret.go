@@ -32,6 +32,7 @@ type secret struct {
 	name, arn string
 	kmsKey    string              // empty: the account's default
 	versions  map[string]*version // by id
+	tags      map[string]string
 	created   time.Time
 	changed   time.Time
 	deletion  time.Time // when it will be deleted; zero: never

@@ -17,7 +17,7 @@ import (
 )
 
 func (s *Stack) startAWS(c Config) (err error) {
-	keys := localaws.NewKeys(s.Keys.Owner, s.Keys.Billing, s.Keys.Stranger, s.Keys.Function)
+	keys := localaws.NewKeys(s.Keys.Owner, s.Keys.Billing, s.Keys.Stranger, s.Keys.Probe, s.Keys.Function)
 	s.bus = &localaws.EventBus{
 		Labels: []string{appsecret.Current, appsecret.Candidate, appsecret.Compromised}, Pause: time.Second,
 		Function: s.invokeRotate,

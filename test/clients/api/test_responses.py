@@ -23,6 +23,7 @@ class Responses(unittest.TestCase):
             self.assertIn(what, response.json())
         elif status >= 400:
             self.assertEqual(response.json()["error"], what)
+            self.assertTrue(response.json()["request_id"])  # which only an agent's own errors lack
         return response
 
     def test_tokens(self):

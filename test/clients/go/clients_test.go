@@ -118,6 +118,28 @@ func TestGoSalesforce(t *testing.T) {
 	}
 }
 
+// The agent's clients have no AWS credentials. They share the agent's token: another client never sees a session end that
+// the first one has reported.
+func TestGoSalesforceWithAgent(t *testing.T) {
+	t.Setenv(sftoken.AgentTokenFileVariable, os.Getenv("AGENT_TOKEN_FILE"))
+	s := sftoken.NewTokenSource(aws.Config{}, os.Getenv("AGENT_URL"), "crm")
+	client := connect(t, get(t, s), salesforce.WithRoundTripper(&sftoken.Transport{Source: s}))
+	for range 2 {
+		var found []account
+		if err := client.Query("SELECT Id FROM Account LIMIT 1", &found); err != nil || len(found) != 1 {
+			t.Errorf("%d found, %v", len(found), err)
+		}
+		endSession(t, get(t, s))
+		if err := client.Query("SELECT Id FROM Account LIMIT 1", &found); err != nil || len(found) != 1 {
+			t.Errorf("after the session ended: %d found, %v", len(found), err)
+		}
+		other := connect(t, get(t, sftoken.NewTokenSource(aws.Config{}, os.Getenv("AGENT_URL"), "crm")))
+		if err := other.Query("SELECT Id FROM Account LIMIT 1", &found); err != nil || len(found) != 1 {
+			t.Errorf("another client: %d found, %v", len(found), err)
+		}
+	}
+}
+
 // There are more records than in one batch of a query.
 func TestGoSalesforceManyRecords(t *testing.T) {
 	s := source(t)

@@ -49,12 +49,16 @@ type request struct {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "//") { // the Salesforce CLI appends paths to an address that ends in a slash
+		r = r.Clone(r.Context())
+		r.URL.Path = r.URL.Path[1:]
+	}
 	parts := resource.FindStringSubmatch(r.URL.Path)
 	if parts == nil {
 		h.org.ServeHTTP(w, r)
 		return
 	}
-	home := h.home(r, parts[1])
+	home := h.get(r, parts[1]) // the org refuses a token that may not be used
 	if home.Code != http.StatusOK {
 		maps.Copy(w.Header(), home.Header())
 		w.WriteHeader(home.Code)
@@ -77,19 +81,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.objects == nil {
-		h.objects = h.newObjects(ids[len(ids)-2])
+		var user struct {
+			Username string `json:"preferred_username"`
+		}
+		_ = json.Unmarshal(h.get(r, "/services/oauth2/userinfo").Body.Bytes(), &user)
+		h.objects = h.newObjects(ids[len(ids)-2], req.user, user.Username)
 	}
 	h.handle(req).write(w)
 }
 
-// home asks the org for the list of resources with the request's token. The org refuses a token that may not be used.
-func (h *Handler) home(r *http.Request, base string) *httptest.ResponseRecorder {
-	home := r.Clone(r.Context())
-	home.Method, home.URL.Path, home.URL.RawQuery = http.MethodGet, base, ""
-	home.Body, home.ContentLength = http.NoBody, 0
-	home.Header = http.Header{"Authorization": r.Header["Authorization"], "Accept": {"application/json"}}
+// get reads a resource of the org with the request's token.
+func (h *Handler) get(r *http.Request, path string) *httptest.ResponseRecorder {
+	get := r.Clone(r.Context())
+	get.Method, get.URL.Path, get.URL.RawQuery = http.MethodGet, path, ""
+	get.Body, get.ContentLength = http.NoBody, 0
+	get.Header = http.Header{"Authorization": r.Header["Authorization"], "Accept": {"application/json"}}
 	recorder := httptest.NewRecorder()
-	h.org.ServeHTTP(recorder, home)
+	h.org.ServeHTTP(recorder, get)
 	return recorder
 }
 

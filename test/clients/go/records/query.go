@@ -40,6 +40,9 @@ func (h *Handler) query(r *request, deleted bool) *response {
 			return restError(http.StatusBadRequest, "INVALID_FIELD", "No such column '"+name+"' on entity '"+o.name+"'.")
 		}
 	}
+	if r.URL.Query().Get("columns") == "true" {
+		return ok200(map[string]any{"entityName": o.name, "columnMetadata": q.columns(o)})
+	}
 	found := q.find(o, deleted)
 	if q.count {
 		return ok200(map[string]any{"totalSize": len(found), "done": true, "records": []any{}})
@@ -54,6 +57,18 @@ func (h *Handler) query(r *request, deleted bool) *response {
 		rows = append(rows, o.withAttributes(r, row, one.id()))
 	}
 	return h.batch(r, &cursor{"01g" + rand.Text()[:12], r.user, rows}, 0)
+}
+
+// columns describes the columns of the result, which the Salesforce CLI requests with columns=true before each query.
+func (q *soql) columns(o *object) []any {
+	list := []any{}
+	for _, name := range q.fields {
+		f, _ := o.field(name)
+		list = append(list, map[string]any{
+			"columnName": f.name, "displayName": f.name, "textType": f.length > 0, "aggregate": false, "joinColumns": []any{},
+		})
+	}
+	return list
 }
 
 // more serves …/query/{locator}-{offset}.

@@ -412,7 +412,7 @@ func TestDescribe(t *testing.T) {
 	for _, one := range all {
 		names = append(names, fmt.Sprint(one.(map[string]any)["name"]))
 	}
-	if !slices.Equal(names, []string{"Account", "Organization"}) {
+	if !slices.Equal(names, []string{"Account", "Organization", "User"}) {
 		t.Errorf("objects %q", names)
 	}
 	got := r.call("GET", data+"sobjects/account/describe/", "")
@@ -423,6 +423,14 @@ func TestDescribe(t *testing.T) {
 	}
 	if got := r.call("GET", data+"sobjects/Organization", ""); got.status != 200 ||
 		!strings.Contains(got.body, `"createable":false`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := r.call("GET", "/"+query("SELECT Username FROM User"), ""); got.status != 200 ||
+		!strings.Contains(got.body, `"Username":"user1@sfoauthtest.example"`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := r.call("GET", query("SELECT id FROM User")+"&columns=true", ""); got.status != 200 ||
+		!strings.Contains(got.body, `"columnName":"Id"`) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	if got := r.call("GET", data+"sobjects/Nothing/describe", ""); got.status != http.StatusNotFound {

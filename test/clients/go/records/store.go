@@ -40,8 +40,9 @@ var systemFields = []field{
 	{name: "SystemModstamp", kind: "datetime"},
 }
 
-// newObjects returns the objects of the org with this id: three accounts, and the read-only organization.
-func (h *Handler) newObjects(org string) []*object {
+// newObjects returns the objects of the org with this id: three accounts, and the organization and the user of the
+// first request, which are read-only.
+func (h *Handler) newObjects(org, user, username string) []*object {
 	account := &object{name: "Account", plural: "Accounts", prefix: "001", writable: true}
 	account.fields = slices.Concat(systemFields, []field{
 		{name: "Name", kind: "string", length: 255, required: true, writable: true},
@@ -59,9 +60,17 @@ func (h *Handler) newObjects(org string) []*object {
 	organization := &object{name: "Organization", plural: "Organizations", prefix: "00D"}
 	organization.fields = slices.Concat(systemFields, []field{
 		{name: "Name", kind: "string", length: 80}, {name: "IsSandbox", kind: "boolean"},
+		{name: "InstanceName", kind: "string", length: 5}, {name: "OrganizationType", kind: "picklist", length: 40},
+		{name: "NamespacePrefix", kind: "string", length: 15}, {name: "TrialExpirationDate", kind: "datetime"},
 	})
-	organization.records = []record{h.stamped(record{"Id": org, "Name": "Simulated org", "IsSandbox": false})}
-	return []*object{account, organization}
+	organization.records = []record{h.stamped(record{
+		"Id": org, "Name": "Simulated org", "IsSandbox": false, "InstanceName": "SIM1",
+		"OrganizationType": "Developer Edition",
+	})}
+	users := &object{name: "User", plural: "Users", prefix: "005"}
+	users.fields = slices.Concat(systemFields, []field{{name: "Username", kind: "string", length: 80}})
+	users.records = []record{h.stamped(record{"Id": user, "Username": username})}
+	return []*object{account, organization, users}
 }
 
 // findObject finds an object without regard to case. It returns nil if there is none.

@@ -1,0 +1,20 @@
+// The probe function: on a schedule, a call to the API that must get a token, and two that must be refused.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/sftoken/sftoken/internal/probeapi"
+)
+
+// version is set by the build.
+var version = "dev"
+
+func main() {
+	if err := probeapi.Run(context.Background(), os.Getenv, version); err != nil {
+		fmt.Fprintf(os.Stderr, "probe function: %v\n", err)
+		os.Exit(1)
+	}
+}
