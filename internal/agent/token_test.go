@@ -356,8 +356,8 @@ func TestSecrecy(t *testing.T) {
 type quotingCredentials struct{}
 
 func (quotingCredentials) Retrieve(context.Context) (aws.Credentials, error) {
-	return aws.Credentials{}, errors.New("operation error STS: AssumeRole: SignatureDoesNotMatch: the signature does not " +
-		"match\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:secret-of-aws'")
+	return aws.Credentials{}, errors.New("operation error STS: AssumeRole: SignatureDoesNotMatch: the signature does " +
+		"not match\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:secret-of-aws'")
 }
 
 // The AWS SDK's errors quote the output of a credential process and signed requests. Clients of the agent must not see
@@ -407,7 +407,7 @@ func TestClientLeaves(t *testing.T) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, agentURL+"/v1/tokens/crm", nil)
 		h.Must(err)
 		req.Header.Set("Authorization", "Bearer "+agentToken)
-		if _, err := h.Client.Do(req); err == nil { //nolint:bodyclose // there is none
+		if _, err := h.Client.Do(req); err == nil {
 			t.Fatal("the client did not leave")
 		}
 		time.Sleep(5 * time.Second)
