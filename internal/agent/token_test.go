@@ -357,7 +357,7 @@ type quotingCredentials struct{}
 
 func (quotingCredentials) Retrieve(context.Context) (aws.Credentials, error) {
 	return aws.Credentials{}, errors.New("operation error STS: AssumeRole: SignatureDoesNotMatch: the signature does " +
-		"not match\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:secret-of-aws'")
+		"not match\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:secret-of-aws")
 }
 
 // The AWS SDK's errors quote the output of a credential process and signed requests. Clients of the agent must not see
