@@ -114,6 +114,14 @@ func TestAgentEnvironment(t *testing.T) {
 		if sftoken.UsesAgent(other) {
 			t.Errorf("the agent token would be sent to %s", other)
 		}
+		client := &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			if sent := r.Header.Get("Authorization"); strings.Contains(sent, "first") {
+				t.Errorf("the agent token is sent to %s", r.URL)
+			}
+			return nil, &net.DNSError{IsNotFound: true} // not retried
+		})}
+		cfg := aws.Config{Region: "us-east-1", Credentials: billing.Credentials()}
+		_, _ = sftoken.NewTokenSource(cfg, other, "crm", sftoken.WithHTTPClient(client)).Fetch(t.Context())
 	}
 	file := filepath.Join(t.TempDir(), "token")
 	t.Setenv(sftoken.AgentTokenVariable, "")
