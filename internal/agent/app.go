@@ -139,7 +139,7 @@ func (a *app) served(token *sftoken.Token) (served *servedToken, isNew bool, err
 // again until this one expires.
 func (a *app) scheduleRefresh(served *servedToken) {
 	time.AfterFunc(max(time.Until(served.RefreshAt), time.Second), func() {
-		if a.latest.Load() != served || a.agent.closing.Err() != nil {
+		if !served.used.Load() || a.latest.Load() != served || a.agent.closing.Err() != nil {
 			return
 		}
 		ctx, cancel := context.WithTimeout(a.agent.closing, fetchTimeout)
