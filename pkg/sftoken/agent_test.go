@@ -45,7 +45,7 @@ func listenTCP(t *testing.T) (listener net.Listener, url string) {
 	return listener, "http://" + listener.Addr().String() + "/v1"
 }
 
-// fetches fetches a token from an agent without any AWS configuration.
+// fetches gets a token from an agent without any AWS configuration.
 func fetches(t *testing.T, url string, options ...sftoken.Option) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -150,7 +150,7 @@ func TestAgentTokenOption(t *testing.T) {
 	if err := fetches(t, url, sftoken.WithAgentToken("first")); err != nil {
 		t.Error(err)
 	}
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s", r.URL) }))
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Error(r.URL) }))
 	defer elsewhere.Close()
 	client := &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		r.URL.Host = elsewhere.Listener.Addr().String() // wherever the name leads
