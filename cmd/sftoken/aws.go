@@ -58,6 +58,10 @@ func promptMFA(cmd *cobra.Command, device string, beforePrompt func()) (string, 
 // awsConfig returns the AWS configuration. Its credentials fail with noCredentialsError if there are none.
 func awsConfig(cmd *cobra.Command) (aws.Config, error) {
 	cfg, err := configLoader(cmd, nil)(cmd.Context())
+	if missing, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
+		return cfg, withHint(fmt.Errorf("AWS configuration: there is no profile %q", missing.Profile),
+			"choose one of `aws configure list-profiles`")
+	}
 	if err != nil {
 		return cfg, fmt.Errorf("AWS configuration: %w", err)
 	}

@@ -44,7 +44,7 @@ failed.`,
   sftoken doctor crm --admin-app admin
   sftoken doctor crm --json | jq '.checks[] | select(.status == "failed")'`,
 		Annotations: environment(
-			"SFTOKEN_URL", "the API's address", "SFTOKEN_PREFIX", "default of --prefix",
+			"SFTOKEN_URL", apiURLHelp, "SFTOKEN_PREFIX", "default of --prefix",
 			"SFTOKEN_ADMIN_APP", "default of --admin-app", "SFTOKEN_HOSTS", "default of --salesforce-hosts",
 			"SFTOKEN_TOKEN_TABLE", "default of --token-table",
 			awsVariables, awsMeaning, "NO_COLOR", "if set, no colors",

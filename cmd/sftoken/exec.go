@@ -51,14 +51,14 @@ returns a token to any other program. Signals are forwarded to the command.`,
   sftoken exec crm -- sh -c '
       printf "Authorization: Bearer %s" "$SF_ACCESS_TOKEN" |
       curl -H @- "$SF_INSTANCE_URL/services/data/v65.0/limits"'`,
-		Annotations: apiSections(map[int]string{
+		Annotations: clientSections(map[int]string{
 			0: "the command succeeded; otherwise the command's exit code, or:", exitFailed: "no token",
 			exitCannotRun: "the command cannot be run", exitNotFound: "the command was not found",
 			exitSignal: "plus the number of the signal that ended the command",
 		}),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 || cmd.ArgsLenAtDash() != 1 {
-				return usagef("want: sftoken exec APP -- COMMAND")
+				return seeHelp(cmd, usagef("want: sftoken exec APP -- COMMAND"))
 			}
 			return appArg(cmd, args[:1])
 		},

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -33,18 +32,31 @@ func (f *apiFlags) addURL(cmd *cobra.Command) {
 		"`URL` of the API: the deployment's output ApiUrl (default $SFTOKEN_URL)")
 }
 
-const urlVariableHelp = "address of the API or an agent, without --url"
+// The meanings of SFTOKEN_URL: to a command that only the API can serve, and to one that an agent can serve too.
+const (
+	apiURLHelp    = "default of --url"
+	clientURLHelp = "default of --url; may be the address of an agent"
+)
 
-// apiSections returns the sections of help of a command that calls the API. The command's own meanings of exit codes
-// are added to the common ones, or replace them.
+// clientSections returns the sections of help of a command that calls the API or an agent. The command's own meanings
+// of exit codes are added to the common ones, or replace them.
+func clientSections(own map[int]string) sections {
+	return environment("SFTOKEN_URL", clientURLHelp,
+		sftoken.AgentTokenVariable, "the agent token, for an agent's loopback address",
+		sftoken.AgentTokenFileVariable, "or a file that has it", awsVariables, awsMeaning).exits(apiExits(own))
+}
+
+// apiSections is like clientSections, for a command that only the API can serve.
 func apiSections(own map[int]string) sections {
+	return environment("SFTOKEN_URL", apiURLHelp, awsVariables, awsMeaning).exits(apiExits(own))
+}
+
+func apiExits(own map[int]string) map[int]string {
 	meanings := map[int]string{
 		0: "done", exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
 	}
 	maps.Copy(meanings, own)
-	return environment("SFTOKEN_URL", urlVariableHelp,
-		sftoken.AgentTokenVariable, "the agent token, for an agent's loopback address",
-		sftoken.AgentTokenFileVariable, "or a file that has it", awsVariables, awsMeaning).exits(meanings)
+	return meanings
 }
 
 // address returns the API's address, or "" if it is not set.
@@ -60,7 +72,7 @@ func (f *apiFlags) config(cmd *cobra.Command) (aws.Config, error) {
 		return cfg, nil // without an error of a profile that is not needed
 	}
 	if err == nil && cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" {
-		err = withHint(usagef("no region: the API's address does not name it"),
+		err = withHint(f.withAgentHint(usagef("no region: the API's address does not name it")),
 			"pass --region or set AWS_REGION: the API's region")
 	}
 	return cfg, err
@@ -79,7 +91,11 @@ func (f *apiFlags) checkAddress() error {
 	case (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "":
 		return nil
 	}
-	return usagef("the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
+	err = usagef("the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
+	if strings.Contains(f.address(), ".sock") {
+		return withHint(err, "an agent's address is like unix:///run/sftoken/agent.sock")
+	}
+	return err
 }
 
 // checkRevokes checks the address of an API that is to revoke a token.
@@ -88,7 +104,7 @@ func (f *apiFlags) checkRevokes() error {
 		return err
 	}
 	if sftoken.UsesAgent(f.address()) {
-		return withHint(usagef("an agent does not revoke tokens"), "pass --url: the deployment's output ApiUrl")
+		return f.agentRefused("an agent does not revoke tokens")
 	}
 	return nil
 }
@@ -112,13 +128,7 @@ func (f *apiFlags) call(
 	progress := newProgress(cmd.ErrOrStderr())
 	progress.start("waiting for the API")
 	defer progress.stop()
-	err := do(ctx, f.tokenSource(cfg, app))
-	if sftoken.IsTemporary(err) && sftoken.UsesAgent(f.address()) {
-		if _, isResponse := errors.AsType[*sftoken.Error](err); !isResponse {
-			err = withHint(err, "is `sftoken serve` running?")
-		}
-	}
-	return err
+	return f.withAgentHint(do(ctx, f.tokenSource(cfg, app)))
 }
 
 func (f *apiFlags) tokenSource(cfg aws.Config, app string) *sftoken.TokenSource {
@@ -142,7 +152,7 @@ func newGet() *cobra.Command {
 	var out output
 	var rejected string
 	cmd := &cobra.Command{
-		Use: "get APP", GroupID: callerGroup,
+		Use: "get APP", GroupID: callerGroup, SuggestFor: []string{"token"},
 		Short: "Print an access token for the app",
 		Long: `Print an access token for the app, and the URL of its org.
 
@@ -163,7 +173,7 @@ Formats:
   sftoken get crm -o header | curl -H @- \
       https://acme.my.salesforce.com/services/data/v65.0/limits
   eval "$(sftoken get crm -o env)"`,
-		Annotations:       apiSections(nil),
+		Annotations:       clientSections(nil),
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -110,6 +110,11 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	if similar := cmd.SuggestionsFor(name); len(similar) > 0 {
 		return withHint(err, "did you mean "+strings.Join(similar, " or ")+"?")
 	}
+	return seeHelp(cmd, err)
+}
+
+// seeHelp adds the command's help to the error as a hint.
+func seeHelp(cmd *cobra.Command, err error) error {
 	return withHint(err, fmt.Sprintf("see `%s --help`", cmd.CommandPath()))
 }
 

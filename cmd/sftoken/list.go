@@ -16,7 +16,7 @@ func newList() *cobra.Command {
 	var flags secretFlags
 	var out output
 	cmd := &cobra.Command{
-		Use: "list", GroupID: ownerGroup,
+		Use: "list", GroupID: ownerGroup, SuggestFor: []string{"apps"},
 		Short: "List the apps and the state of their credentials",
 		Long: `List the apps, and the state of their credentials. Nothing secret is read or
 shown. Secrets Manager may take five minutes to list a change.

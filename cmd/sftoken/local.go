@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -97,11 +98,14 @@ With -o json it prints the addresses and keys as one JSON object.`,
 // withListenHint adds a hint to an error of an address.
 func withListenHint(err error) error {
 	failed, ok := errors.AsType[*stack.ListenError](err)
+	_, isAddress := errors.AsType[*net.AddrError](err)
 	switch {
 	case !ok:
 		return err
 	case errors.Is(err, syscall.EADDRINUSE):
 		return withHint(err, "stop the other `sftoken local`, or choose another address with "+failed.Flag)
+	case isAddress:
+		return withHint(&usageError{err}, "use HOST:PORT, like 127.0.0.1:8081")
 	default:
 		return withHint(err, "use HOST:PORT, like 127.0.0.1:8081")
 	}
@@ -144,7 +148,9 @@ sftoken runs on this machine until Ctrl-C.
 %[3]s
 Get a token as a user in another account, without any Salesforce secret:
 
-  curl --aws-sigv4 "aws:amz:%[4]s:execute-api" --user %[5]s:%[6]s %[1]s/tokens/%[7]s
+  curl --aws-sigv4 "aws:amz:%[4]s:execute-api" \
+    --user %[5]s:%[6]s \
+    %[1]s/tokens/%[7]s
 %[12]s
 The same with this tool:
 

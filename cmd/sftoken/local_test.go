@@ -96,12 +96,16 @@ func TestLocalListenErrors(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer taken.Close()
-	for address, hint := range map[string]string{
-		taken.Addr().String(): "choose another address with --listen", "127.0.0.1": "HOST:PORT",
+	for _, tt := range []struct {
+		address, hint string
+		code          int
+	}{
+		{taken.Addr().String(), "choose another address with --listen", exitFailed},
+		{"127.0.0.1", "HOST:PORT", exitUsage},
 	} {
-		_, stderr, code := command(t, "", localArgs("--listen", address)...)
-		if code != exitFailed || !strings.Contains(stderr, address) || !strings.Contains(stderr, hint) {
-			t.Errorf("%s: exit %d: %s", address, code, stderr)
+		_, stderr, code := command(t, "", localArgs("--listen", tt.address)...)
+		if code != tt.code || !strings.Contains(stderr, tt.address) || !strings.Contains(stderr, tt.hint) {
+			t.Errorf("%s: exit %d: %s", tt.address, code, stderr)
 		}
 	}
 }

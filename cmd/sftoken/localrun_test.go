@@ -37,6 +37,9 @@ func TestLocalBannerCurl(t *testing.T) {
 	line := ""
 	for lines := bufio.NewScanner(out); !strings.HasPrefix(line, "curl ") && lines.Scan(); {
 		line = strings.TrimSpace(lines.Text())
+		for strings.HasSuffix(line, "\\") && lines.Scan() {
+			line = strings.TrimSuffix(line, "\\") + lines.Text()
+		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, out) }()
 	if !strings.HasPrefix(line, "curl ") {

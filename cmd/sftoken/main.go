@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/stack"
@@ -72,7 +74,12 @@ problem.`,
 	root.SetHelpCommand(newHelp())
 	root.SetCompletionCommandGroupID(localGroup)
 	addGlobalFlags(root)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if _, ok := errors.AsType[*pflag.NotExistError](err); ok {
+			return seeHelp(cmd, &usageError{err})
+		}
+		return &usageError{err}
+	})
 	root.AddCommand(
 		newGet(), newExec(), newServe(), newRevoke(), newDoctor(), newProbe(), newList(), newSecret(), newRotate(),
 		newLocal(), newDemo(), newVersion())
@@ -118,9 +125,9 @@ func noArgs(_ *cobra.Command, args []string) error {
 }
 
 // appArg requires the app's name as the only argument.
-func appArg(_ *cobra.Command, args []string) error {
+func appArg(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usagef("want one argument, the app's name; got %d", len(args))
+		return seeHelp(cmd, usagef("want one argument, the app's name; got %d", len(args)))
 	}
 	if !appsecret.ValidName(args[0]) {
 		return withHint(usagef("invalid app name %q", args[0]),

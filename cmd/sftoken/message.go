@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -79,8 +81,9 @@ func withHint(err error, hint string) error { return &hintError{err, hint} }
 
 // subject is what a command is about, for hints.
 type subject struct {
-	app    string
-	secret string // its name
+	app     string
+	secret  string // its name
+	profile string // of the AWS configuration; empty: the default
 }
 
 // subjectOf returns the subject of a command that has run.
@@ -92,6 +95,8 @@ func subjectOf(cmd *cobra.Command) subject {
 	if flag := cmd.Flag("prefix"); flag != nil {
 		s.secret = flag.Value.String() + s.app
 	}
+	flag, _ := cmd.Flags().GetString("profile") // "" before cobra has found the command
+	s.profile = cmp.Or(flag, os.Getenv("AWS_PROFILE"))
 	return s
 }
 
@@ -146,7 +151,11 @@ func (e *noCredentialsError) Unwrap() error { return e.error }
 // the message is empty.
 func awsMessage(err error, about subject) (message, hint string) {
 	if none, ok := errors.AsType[*noCredentialsError](err); ok {
-		return "no AWS credentials: " + none.Error(), "log in with `aws sso login` or `aws configure`, or pass --profile"
+		hint = "log in with `aws sso login` or `aws configure`, or pass --profile"
+		if about.profile != "" {
+			hint = "log in with `aws sso login --profile " + about.profile + "`, or correct the profile"
+		}
+		return "no AWS credentials: " + printable.CredentialsError(none), hint
 	}
 	operation, ok := errors.AsType[*smithy.OperationError](err)
 	api, isResponse := errors.AsType[smithy.APIError](err)

@@ -58,7 +58,7 @@ With -o json it prints
 				return err
 			}
 			if sftoken.UsesAgent(flags.address()) {
-				return withHint(usagef("the address is that of an agent"), "pass --url: the deployment's output ApiUrl")
+				return flags.agentRefused("the address is that of an agent")
 			}
 			progress := newProgress(cmd.ErrOrStderr())
 			progress.start("waiting for the API")

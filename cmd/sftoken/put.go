@@ -153,6 +153,6 @@ type storeResult struct {
 	target
 	Version  string   `json:"version"`
 	Label    string   `json:"label"`
-	Verified bool     `json:"verified"`       // the credentials logged in before they were stored
-	Dropped  []string `json:"lost,omitempty"` // the fields that --replace has dropped
+	Verified bool     `json:"verified"`          // the credentials logged in before they were stored
+	Dropped  []string `json:"dropped,omitempty"` // the fields that --replace has dropped
 }

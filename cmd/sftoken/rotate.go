@@ -61,7 +61,7 @@ If nothing changes for a minute, --wait prints where to find the cause.`,
   sftoken rotate crm --compromised --url "$SFTOKEN_URL"
   sftoken rotate crm --compromised --label AWSPREVIOUS --yes`,
 		Annotations: environment(
-			"SFTOKEN_URL", urlVariableHelp, "SFTOKEN_PREFIX", "default of --prefix", awsVariables, awsMeaning,
+			"SFTOKEN_URL", apiURLHelp, "SFTOKEN_PREFIX", "default of --prefix", awsVariables, awsMeaning,
 		).exits(map[int]string{
 			0: "started; with --wait or --compromised: done",
 			1: "failed; with --compromised: or a token may not be revoked",

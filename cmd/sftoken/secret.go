@@ -92,7 +92,7 @@ func (t target) String() string {
 
 // print prints what is about to be done to the secret.
 func (t target) print(w io.Writer, doing string) {
-	newTerminal(w).column(doing+" ", len(doing)+1, t.String())
+	newTerminal(w).column(doing+" ", len("  "), t.String()) // an ARN fits behind so little
 }
 
 func isNotFound(err error) bool {

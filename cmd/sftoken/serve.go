@@ -31,7 +31,7 @@ type serveFlags struct {
 func newServe() *cobra.Command {
 	var flags serveFlags
 	cmd := &cobra.Command{
-		Use: "serve", GroupID: callerGroup,
+		Use: "serve", GroupID: callerGroup, SuggestFor: []string{"agent", "server"},
 		Short: "Serve tokens to programs on this host, until Ctrl-C",
 		Long: `Serve tokens to programs on this host, until Ctrl-C or SIGTERM. This agent has
 the AWS credentials; the programs need none, and sign nothing. It keeps the
@@ -57,7 +57,7 @@ runs. The log is JSON, on standard error.`,
 		Example: `  sftoken serve --socket /run/sftoken/agent.sock
   sftoken serve --token-file "$XDG_RUNTIME_DIR/sftoken-token" --app crm
   curl -sS --unix-socket /run/sftoken/agent.sock http://localhost/v1/tokens/crm`,
-		Annotations: environment("SFTOKEN_URL", urlVariableHelp, awsVariables, awsMeaning).
+		Annotations: environment("SFTOKEN_URL", clientURLHelp, awsVariables, awsMeaning).
 			exits(map[int]string{0: "ended by Ctrl-C or SIGTERM", exitFailed: "failed"}),
 		Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd) },
@@ -101,8 +101,8 @@ func (f *serveFlags) check(cmd *cobra.Command) error {
 	}
 	const name, ip = "//localhost:", "//127.0.0.1:"
 	if strings.Replace(own, name, ip, 1) == strings.Replace(strings.TrimRight(f.api.address(), "/"), name, ip, 1) {
-		return withHint(usagef("the API's address is that of this agent, as SFTOKEN_URL is for its clients"),
-			"pass --url: the deployment's output ApiUrl")
+		return withHint(usagef("the API's address is that of this agent"),
+			"pass --url: the deployment's output ApiUrl. SFTOKEN_URL may be set for the agent's clients")
 	}
 	return nil
 }
@@ -119,7 +119,10 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 		return &usageError{err}
 	}
 	listener, token, stop, err := f.open()
+	_, isUsage := errors.AsType[*agent.AddressError](err)
 	switch {
+	case isUsage:
+		return &usageError{err}
 	case errors.Is(err, syscall.EADDRINUSE):
 		return withHint(err, "another agent may be running: choose another address with --listen")
 	case errors.Is(err, fs.ErrNotExist):

@@ -70,16 +70,16 @@ type status struct {
 	Rotation       bool                 `json:"rotation"`
 	Schedule       string               `json:"schedule,omitempty"`
 	Created        time.Time            `json:"created,omitzero"`
-	LastChanged    time.Time            `json:"lastChanged,omitzero"`
-	LastRotated    time.Time            `json:"lastRotated,omitzero"`
-	NextRotation   time.Time            `json:"nextRotation,omitzero"`
+	LastChanged    time.Time            `json:"last_changed,omitzero"`
+	LastRotated    time.Time            `json:"last_rotated,omitzero"`
+	NextRotation   time.Time            `json:"next_rotation,omitzero"`
 	Overdue        bool                 `json:"overdue"`
-	LastCheck      *check               `json:"lastCheck,omitempty"`
+	LastCheck      *check               `json:"last_check,omitempty"`
 	Deleted        time.Time            `json:"deleted,omitzero"`
 	Current        string               `json:"current,omitempty"` // the version that is AWSCURRENT
-	CurrentCreated time.Time            `json:"currentCreated,omitzero"`
-	Versions       map[string][]string  `json:"versions"`     // labels
-	VersionDates   map[string]time.Time `json:"versionDates"` // when each version was created
+	CurrentCreated time.Time            `json:"current_created,omitzero"`
+	Versions       map[string][]string  `json:"versions"`      // labels
+	VersionDates   map[string]time.Time `json:"version_dates"` // when each version was created
 }
 
 // check is the result of a daily check of the rotate function.

@@ -103,7 +103,7 @@ func TestPutKeepsStoredFields(t *testing.T) {
 		all := fmt.Sprintf(`{"consumerKey":%q,"consumerSecret":%q,"baseUri":%q}`, key, secret, s.OrgURL)
 		stdout, stderr, code := command(t, all, "secret", "put", "crm", "--replace", "--json")
 		if code != 0 || !strings.Contains(stderr, "--replace drops stored fields: the whole value, allowedPrincipals") ||
-			!strings.Contains(stdout, `"lost": [`) {
+			!strings.Contains(stdout, `"dropped": [`) {
 			t.Errorf("exit %d: %s%s", code, stdout, stderr)
 		}
 		if now := s.value(t); len(now) != 3 {

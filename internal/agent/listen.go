@@ -14,17 +14,23 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
+// AddressError means that an address is not a loopback address, HOST:PORT.
+type AddressError struct{ text string }
+
+// Error implements error.
+func (e *AddressError) Error() string { return e.text }
+
 // ListenTCP listens on a loopback address, HOST:PORT.
 func ListenTCP(address string) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("address %s: want HOST:PORT, like 127.0.0.1:7373", address)
+		return nil, &AddressError{fmt.Sprintf("address %s: want HOST:PORT, like 127.0.0.1:7373", address)}
 	}
 	if host == "localhost" { // may have several addresses
 		host = "127.0.0.1"
 	}
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return nil, fmt.Errorf("address %s: only loopback addresses are allowed, such as 127.0.0.1 and [::1]", address)
+		return nil, &AddressError{fmt.Sprintf("address %s: want a loopback address, like 127.0.0.1:7373 or [::1]:7373", address)}
 	}
 	return net.Listen("tcp", net.JoinHostPort(host, port))
 }
@@ -68,7 +74,7 @@ const (
 // checkSocket returns an error if the path is taken or too long.
 func checkSocket(path string) error {
 	if len(path) > maxSocketPath || len(filepath.Dir(path)) > maxSocketDir {
-		return fmt.Errorf("socket %s: the path is longer than %d bytes, or its directory's than %d", path, maxSocketPath,
+		return fmt.Errorf("socket %s: the path is too long: at most %d bytes, and %d for the directory", path, maxSocketPath,
 			maxSocketDir)
 	}
 	info, err := os.Lstat(path)

@@ -63,7 +63,7 @@ func TestSocketPathLength(t *testing.T) {
 			path := filepath.Join(dir, name)
 			listener, err := agent.ListenUnix(path)
 			if err != nil {
-				if !strings.Contains(err.Error(), "longer than") || length <= 88 && len(path) <= 103 {
+				if !strings.Contains(err.Error(), "too long") || length <= 88 && len(path) <= 103 {
 					t.Errorf("%d bytes, in a directory of %d: %v", len(path), length, err)
 				}
 				continue

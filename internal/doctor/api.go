@@ -32,6 +32,9 @@ func (s *session) address(context.Context) outcome {
 	switch {
 	case s.URL == "":
 		return failed("the API's address is not set", "set SFTOKEN_URL, or pass --url: "+useAPIURL)
+	case sftoken.UsesAgent(s.URL) && err == nil && isLoopback(u.Hostname()):
+		return failed("the address is an agent's, which is not checked", "pass --url: "+useAPIURL+
+			". Or, for `sftoken local`, unset SFTOKEN_AGENT_TOKEN and SFTOKEN_AGENT_TOKEN_FILE")
 	case sftoken.UsesAgent(s.URL):
 		return failed("the address is an agent's, which is not checked", "pass --url: "+useAPIURL)
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":

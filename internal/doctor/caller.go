@@ -10,6 +10,7 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -36,7 +37,7 @@ func (s *session) credentials(ctx context.Context) outcome {
 	}
 	credentials, err := config.Credentials.Retrieve(ctx)
 	if err != nil {
-		return failed("no AWS credentials found: "+shortError(err), logIn)
+		return failed("no AWS credentials found: "+printable.CredentialsError(err), logIn)
 	}
 	if !credentials.HasKeys() {
 		return failed("they are empty", logIn)
