@@ -126,7 +126,7 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return withHint(err, "another agent may be running: choose another address with --listen")
 	case errors.Is(err, fs.ErrNotExist):
-		return withHint(err, "create the directory, for this user only")
+		return withHint(err, "create the directory, for this user only, or choose another, like $XDG_RUNTIME_DIR")
 	case err != nil:
 		return err
 	}
