@@ -138,7 +138,6 @@ func printBanner(cmd *cobra.Command, s *stack.Stack, asJSON bool) error {
 		hosts += "  export SFTOKEN_TOKEN_TABLE=" + stack.TokenTable + "\n"
 		shared = fmt.Sprintf("\nRequests take turns with %d processes of the token function. The log has\n"+
 			"\"shared\":true where a process returns a token that another got.\n", len(s.Token.PIDs()))
-		doctor += " --token-table " + stack.TokenTable
 	}
 	caller, owner := s.Keys.Billing, s.Keys.Owner
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), `
