@@ -47,7 +47,7 @@ failed.`,
 			"SFTOKEN_URL", apiURLHelp, "SFTOKEN_PREFIX", "default of --prefix",
 			"SFTOKEN_ADMIN_APP", "default of --admin-app", "SFTOKEN_HOSTS", "default of --salesforce-hosts",
 			"SFTOKEN_TOKEN_TABLE", "default of --token-table",
-			awsVariables, awsMeaning, "NO_COLOR", "if set, no colors",
+			awsVariables, awsMeaning, noColorVariable, noColorMeaning,
 		).exits(map[int]string{0: "no check failed; there may be warnings", 1: "a check failed"}),
 		Args: appArg,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -46,11 +46,7 @@ func clientSections(own map[int]string) sections {
 		sftoken.AgentTokenFileVariable, "or a file that has it", awsVariables, awsMeaning).exits(apiExits(own))
 }
 
-// apiSections is like clientSections, for a command that only the API can serve.
-func apiSections(own map[int]string) sections {
-	return environment("SFTOKEN_URL", apiURLHelp, awsVariables, awsMeaning).exits(apiExits(own))
-}
-
+// apiExits returns the meanings of the exit codes of a command that calls the API, its own included.
 func apiExits(own map[int]string) map[int]string {
 	meanings := map[int]string{
 		0: "done", exitFailed: "failed", exitDenied: deniedHelp, exitRetry: retryHelp, exitConfig: configHelp,
@@ -207,8 +203,9 @@ needs permission to invoke DELETE on the app's path.
 Each instance of the token function caches its own token, and the request
 reaches only one of them. If the app's credentials are compromised, use
 "sftoken rotate APP --compromised", which reaches all of them.`,
-		Example:           `  sftoken revoke crm`,
-		Annotations:       apiSections(map[int]string{0: "done: the API has no cached token"}),
+		Example: `  sftoken revoke crm`,
+		Annotations: environment("SFTOKEN_URL", apiURLHelp, awsVariables, awsMeaning).
+			exits(apiExits(map[int]string{0: "done: the API has no cached token"})),
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {

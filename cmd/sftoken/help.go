@@ -48,6 +48,9 @@ Run "{{.CommandPath}} [command] --help" for details of a command.
 const (
 	awsVariables = "AWS_…"
 	awsMeaning   = "credentials, profile and region, as for the AWS CLI"
+
+	noColorVariable = "NO_COLOR"
+	noColorMeaning  = "if set, no colors"
 )
 
 // The meanings of the exit codes of commands that call the API.

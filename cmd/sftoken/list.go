@@ -32,7 +32,8 @@ Columns:
            rotation. See "sftoken secret status --help" for their meanings.`,
 		Example: `  sftoken list
   sftoken list -o json | jq -r '.apps[] | select(.overdue) | .app'`,
-		Annotations: secretSections().exits(map[int]string{0: "listed", 1: "failed"}),
+		Annotations: environment("SFTOKEN_PREFIX", "default of --prefix", awsVariables, awsMeaning,
+			noColorVariable, noColorMeaning).exits(map[int]string{0: "listed", 1: "failed"}),
 		Args:        noArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := flags.statuses(cmd)

@@ -38,10 +38,11 @@ With -o json it prints
 		Example: `  sftoken probe crm
   sftoken probe crm --denied-app probe-denied
   sftoken probe crm --denied-app probe-denied -o json | jq -r .outcome`,
-		Annotations: apiSections(map[int]string{
+		Annotations: environment("SFTOKEN_URL", apiURLHelp, awsVariables, awsMeaning,
+			noColorVariable, noColorMeaning).exits(apiExits(map[int]string{
 			0: "all results are ok", exitFailed: "a call could not be checked, or failed in another way than below",
 			exitOpen: openHelp,
-		}),
+		})),
 		Args: appArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
