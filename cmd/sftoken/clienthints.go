@@ -19,8 +19,11 @@ func (f *apiFlags) agentRefused(text string) error {
 	return withHint(err, "pass --url: the deployment's output ApiUrl")
 }
 
-const unsetAgentToken = "to call `sftoken local`, unset SFTOKEN_AGENT_TOKEN and SFTOKEN_AGENT_TOKEN_FILE: they make http " +
-	"at a loopback address an agent's"
+const (
+	unsetAgentToken = "to call `sftoken local`, unset SFTOKEN_AGENT_TOKEN and SFTOKEN_AGENT_TOKEN_FILE: they make http " +
+		"at a loopback address an agent's"
+	setAgentToken = "for an agent, set SFTOKEN_AGENT_TOKEN_FILE; for `sftoken local`, export the variables that it prints"
+)
 
 // isLoopback reports whether the address is localhost or a loopback address, where an agent or `sftoken local` listens.
 func (f *apiFlags) isLoopback() bool {
@@ -41,7 +44,7 @@ func (f *apiFlags) withAgentHint(err error) error {
 	case err == nil:
 		return nil
 	case !sftoken.UsesAgent(f.address()) && f.isLoopback() && (isWithoutCredentials || isUsage):
-		return withHint(err, "for an agent, set SFTOKEN_AGENT_TOKEN_FILE; for `sftoken local`, export the variables that it prints")
+		return withHint(err, setAgentToken)
 	case !sftoken.UsesAgent(f.address()):
 		return err
 	case isResponse && response.Code == "" && f.isLoopback(): // API Gateway, as in `sftoken local`

@@ -34,7 +34,7 @@ Columns:
   sftoken list -o json | jq -r '.apps[] | select(.overdue) | .app'`,
 		Annotations: environment("SFTOKEN_PREFIX", "default of --prefix", awsVariables, awsMeaning,
 			noColorVariable, noColorMeaning).exits(map[int]string{0: "listed", 1: "failed"}),
-		Args:        noArgs, ValidArgsFunction: cobra.NoFileCompletions,
+		Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := flags.statuses(cmd)
 			switch {

@@ -30,7 +30,7 @@ func ListenTCP(address string) (net.Listener, error) {
 		host = "127.0.0.1"
 	}
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return nil, &AddressError{fmt.Sprintf("address %s: want a loopback address, like 127.0.0.1:7373 or [::1]:7373", address)}
+		return nil, &AddressError{"address " + address + ": want a loopback address, like 127.0.0.1:7373 or [::1]:7373"}
 	}
 	return net.Listen("tcp", net.JoinHostPort(host, port))
 }
