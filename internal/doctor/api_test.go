@@ -35,7 +35,7 @@ func (w *harness) unsetCredentials() {
 
 var callerSetups = []setup{
 	{name: "no AWS credentials on this machine", change: (*harness).unsetCredentials, setsEnv: true, cause: "credentials",
-		found: "no AWS credentials found", fix: "aws sso login"},
+		found: "no AWS credentials", fix: "aws sso login"},
 	{name: "an unknown AWS profile", change: func(w *harness) {
 		w.unsetCredentials()
 		w.Setenv("AWS_PROFILE", "nosuch")

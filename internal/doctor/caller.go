@@ -20,7 +20,7 @@ var callerChecks = []check{
 }
 
 const (
-	logIn    = "log in to AWS: aws sso login, aws configure, or set AWS_PROFILE"
+	logIn    = "log in to AWS: aws sso login, aws configure, or pass --profile"
 	setClock = "set the clock, by NTP: a signature is valid for 5 minutes"
 )
 
@@ -28,7 +28,8 @@ const (
 func (s *session) credentials(ctx context.Context) outcome {
 	config, err := s.Load(ctx)
 	if err != nil {
-		return failed("cannot read the AWS configuration: "+shortError(err), "correct the file that it names, or AWS_PROFILE")
+		return failed("cannot read the AWS configuration: "+shortError(err),
+			"correct the file that it names, --profile or AWS_PROFILE")
 	}
 	s.aws = config
 	s.region = cmp.Or(sftoken.RegionFromURL(s.URL), config.Region)
@@ -37,7 +38,7 @@ func (s *session) credentials(ctx context.Context) outcome {
 	}
 	credentials, err := config.Credentials.Retrieve(ctx)
 	if err != nil {
-		return failed("no AWS credentials found: "+printable.CredentialsError(err), logIn)
+		return failed("no AWS credentials: "+printable.CredentialsError(err), logIn)
 	}
 	if !credentials.HasKeys() {
 		return failed("they are empty", logIn)
