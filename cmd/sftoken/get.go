@@ -71,7 +71,13 @@ func (f *apiFlags) config(cmd *cobra.Command) (aws.Config, error) {
 		err = withHint(f.withAgentHint(usagef("no region: the API's address does not name it")),
 			"pass --region or set AWS_REGION: the API's region")
 	}
-	return cfg, err
+	if err != nil {
+		return cfg, err
+	}
+	if err := f.tokenSource(cfg, "any").Err(); err != nil {
+		return cfg, &usageError{err}
+	}
+	return cfg, nil
 }
 
 func (f *apiFlags) checkAddress() error {

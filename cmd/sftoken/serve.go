@@ -115,9 +115,6 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := f.api.tokenSource(cfg, "any").Err(); err != nil {
-		return &usageError{err}
-	}
 	listener, token, stop, err := f.open()
 	_, isUsage := errors.AsType[*agent.AddressError](err)
 	switch {

@@ -62,6 +62,8 @@ func TestUsageErrors(t *testing.T) {
 	} {
 		check(want, args)
 	}
+	t.Setenv("SFTOKEN_URL", "http://api.example/v1")
+	check("must be https", "get crm")
 	t.Setenv("SFTOKEN_URL", " ")
 	check("must be a URL", "get crm")
 	t.Setenv("SFTOKEN_URL", "")
