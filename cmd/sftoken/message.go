@@ -140,6 +140,12 @@ var singleLine = strings.NewReplacer(
 // noCredentialsError is the error if there are no AWS credentials, or they have expired.
 type noCredentialsError struct{ error }
 
+// Error leaves out the output of a credential process, which the SDK quotes and which may be secret.
+func (e *noCredentialsError) Error() string {
+	text, _, _ := strings.Cut(e.error.Error(), " output: ")
+	return text
+}
+
 func (e *noCredentialsError) Unwrap() error { return e.error }
 
 // awsMessage returns the message of an error from AWS without the SDK's wrapping, and a hint or "". For other errors

@@ -36,7 +36,8 @@ func (s *session) credentials(ctx context.Context) outcome {
 	}
 	credentials, err := config.Credentials.Retrieve(ctx)
 	if err != nil {
-		return failed("no AWS credentials found: "+shortError(err), logIn)
+		reason, _, _ := strings.Cut(shortError(err), " output: ") // of a credential process, which may be secret
+		return failed("no AWS credentials found: "+reason, logIn)
 	}
 	if !credentials.HasKeys() {
 		return failed("they are empty", logIn)
