@@ -34,6 +34,8 @@ func TestListTable(t *testing.T) {
 		},
 		{App: "new-without-a-value", Rotation: true, NextRotation: days(1)},
 		{App: "nightly", Rotation: true, NextRotation: now.Add(-time.Hour), Current: "v1", CurrentCreated: now},
+		// A forged tag.
+		{App: "notyet", Current: "v1", CurrentCreated: now, LastCheck: &check{now.AddDate(7000, 0, 0), true}},
 		{App: "old", Current: "v1", Deleted: days(7)},
 	}
 	var out strings.Builder
