@@ -39,9 +39,9 @@ command line, where every user of the machine could read it.
 
 The token in the environment is fetched once. A command that runs for longer
 than the token is valid can get the next one from a private agent, which runs
-as long as the command and serves only this app. SFTOKEN_URL and
-SFTOKEN_AGENT_TOKEN point to it. "sftoken get" and the client libraries use it
-by themselves, and
+as long as the command. It serves the apps that sftoken itself may use.
+SFTOKEN_URL and SFTOKEN_AGENT_TOKEN point to it. "sftoken get" and the client
+libraries use it by themselves, and
 
   GET $SFTOKEN_URL/tokens/APP
   Authorization: Bearer $SFTOKEN_AGENT_TOKEN
@@ -75,7 +75,7 @@ returns a token to any other program. Signals are forwarded to the command.`,
 			child := exec.CommandContext(context.WithoutCancel(cmd.Context()), args[1], args[2:]...)
 			child.Stdin, child.Stdout, child.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			cmd.SetIn(strings.NewReader("")) // the terminal is the command's: no prompt for an MFA code may read from it
-			variables, stop, err := startPrivateAgent(&flags, cfg, args[0])
+			variables, stop, err := startPrivateAgent(&flags, cfg)
 			if err != nil {
 				return err
 			}
@@ -91,16 +91,16 @@ returns a token to any other program. Signals are forwarded to the command.`,
 	return cmd
 }
 
-// startPrivateAgent starts an agent that serves the app to the holder of its token, and returns the environment
-// variables with which clients find it.
-func startPrivateAgent(flags *apiFlags, cfg aws.Config, app string) (variables []string, stop func(), err error) {
+// startPrivateAgent starts an agent that serves the holder of its token, and returns the environment variables with
+// which clients find it. It serves all apps, since the command may use sftoken for several.
+func startPrivateAgent(flags *apiFlags, cfg aws.Config) (variables []string, stop func(), err error) {
 	listener, err := agent.ListenTCP("127.0.0.1:0")
 	if err != nil {
 		return nil, nil, err
 	}
 	token := agent.NewToken()
 	a := agent.New(agent.Config{
-		APIURL: flags.address(), AWS: cfg, HTTPClient: apiHTTPClient(cfg), Apps: []string{app}, Token: token,
+		APIURL: flags.address(), AWS: cfg, HTTPClient: apiHTTPClient(cfg), Token: token,
 		Version: version,
 	})
 	ctx, stop := context.WithCancel(context.Background())

@@ -56,7 +56,10 @@ func (f *apiFlags) config(cmd *cobra.Command) (aws.Config, error) {
 		return aws.Config{}, err
 	}
 	cfg, err := awsConfig(cmd)
-	if err == nil && cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" && !sftoken.UsesAgent(f.address()) {
+	if sftoken.UsesAgent(f.address()) {
+		return cfg, nil // without an error of a profile that is not needed
+	}
+	if err == nil && cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" {
 		err = withHint(usagef("no region: the API's address does not name it"),
 			"pass --region or set AWS_REGION: the API's region")
 	}

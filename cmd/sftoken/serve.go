@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -165,7 +166,7 @@ func (f *serveFlags) open() (listener net.Listener, token sfoauth.Secret, stop f
 // clientURL returns the value of SFTOKEN_URL for clients.
 func (f *serveFlags) clientURL(listener net.Listener) string {
 	if f.socket != "" {
-		return "unix://" + f.socket
+		return (&url.URL{Scheme: "unix", Path: f.socket}).String()
 	}
 	return "http://" + listener.Addr().String() + "/v1"
 }

@@ -89,7 +89,7 @@ func (a *Agent) Close() { a.close() }
 func (a *Agent) Serve(ctx context.Context, listener net.Listener) error {
 	defer a.Close()
 	server := &http.Server{
-		Handler: a.Handler(listener.Addr()), ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		Handler: a.Handler(listener.Addr()), ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: fetchTimeout + 10*time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
@@ -149,6 +149,7 @@ func (a *Agent) evict() {
 		return one.usedAt.Compare(other.usedAt)
 	})
 	delete(a.apps, victim.name)
+	a.metrics.expiry.DeleteLabelValues(victim.name)
 }
 
 func (a *Agent) newApp(name string) *app {

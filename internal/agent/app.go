@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strconv"
 	"sync"
@@ -103,7 +102,7 @@ func (a *app) recentFailure(rejected string) error {
 func (a *app) noteFailure(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !errors.Is(a.failed, err) {
+	if a.failed == nil || a.failed.Error() != err.Error() {
 		a.agent.log.Warn("no_token", "app", a.name, "error", err.Error())
 	}
 	a.failed, a.until = err, time.Now().Add(failurePause)

@@ -199,7 +199,8 @@ func TestErrors(t *testing.T) {
 				h.RespondWith(slices.Repeat([]func(http.ResponseWriter){c.response}, 1000)...)
 				a := h.get(t, "/v1/tokens/crm")
 				if a.status != c.status || a.Code != c.code || !strings.Contains(a.Description, c.description) ||
-					a.header.Get("Retry-After") != c.retry || a.header.Get("Cache-Control") != "no-store" {
+					a.header.Get("Retry-After") != c.retry || a.header.Get("Cache-Control") != "no-store" ||
+					a.header.Get("X-Content-Type-Options") != "nosniff" {
 					t.Errorf("%d %v %s", a.status, a.header, a.text)
 				}
 			})
@@ -242,6 +243,33 @@ func TestFailurePause(t *testing.T) {
 		}
 		if n := len(h.Requests()); n > 11 {
 			t.Errorf("%d requests to the API in ten seconds", n)
+		}
+	})
+}
+
+// The pause also applies to a rejected or expired token that cannot be replaced, and not to one that others can use.
+func TestFailurePauseWithToken(t *testing.T) {
+	run(t, func(t *testing.T, h *harness) {
+		first := h.token(t, "")
+		h.RespondWith(slices.Repeat([]func(http.ResponseWriter){func(w http.ResponseWriter) {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"error":"unknown_app"}`)
+		}}, 10000)...)
+		for _, query := range []string{"?rejected=" + first.TokenID, ""} {
+			h.Requests()
+			for range 1000 {
+				if a := h.get(t, "/v1/tokens/crm"+query); a.status != 404 {
+					t.Fatalf("%d %s", a.status, a.text)
+				}
+				if query != "" {
+					h.token(t, "")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if n := len(h.Requests()); n > 11 {
+				t.Errorf("%q: %d requests to the API in ten seconds", query, n)
+			}
+			time.Sleep(time.Hour)
 		}
 	})
 }
@@ -328,8 +356,8 @@ func TestSecrecy(t *testing.T) {
 type quotingCredentials struct{}
 
 func (quotingCredentials) Retrieve(context.Context) (aws.Credentials, error) {
-	return aws.Credentials{}, errors.New("operation error STS: AssumeRole: SignatureDoesNotMatch: the signature does not " +
-		"match\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:secret-of-aws'")
+	return aws.Credentials{}, errors.New("operation error STS: AssumeRole: SignatureDoesNotMatch: the signature does " +
+		"not match\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:secret-of-aws")
 }
 
 // The AWS SDK's errors quote the output of a credential process and signed requests. Clients of the agent must not see
@@ -379,7 +407,7 @@ func TestClientLeaves(t *testing.T) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, agentURL+"/v1/tokens/crm", nil)
 		h.Must(err)
 		req.Header.Set("Authorization", "Bearer "+agentToken)
-		if _, err := h.Client.Do(req); err == nil { //nolint:bodyclose // there is none
+		if _, err := h.Client.Do(req); err == nil {
 			t.Fatal("the client did not leave")
 		}
 		time.Sleep(5 * time.Second)

@@ -45,7 +45,7 @@ func listenTCP(t *testing.T) (listener net.Listener, url string) {
 	return listener, "http://" + listener.Addr().String() + "/v1"
 }
 
-// fetches fetches a token from an agent without any AWS configuration.
+// fetches gets a token from an agent without any AWS configuration.
 func fetches(t *testing.T, url string, options ...sftoken.Option) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -114,6 +114,14 @@ func TestAgentEnvironment(t *testing.T) {
 		if sftoken.UsesAgent(other) {
 			t.Errorf("the agent token would be sent to %s", other)
 		}
+		client := &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			if sent := r.Header.Get("Authorization"); strings.Contains(sent, "first") {
+				t.Errorf("the agent token is sent to %s", r.URL)
+			}
+			return nil, &net.DNSError{IsNotFound: true} // not retried
+		})}
+		cfg := aws.Config{Region: "us-east-1", Credentials: billing.Credentials()}
+		_, _ = sftoken.NewTokenSource(cfg, other, "crm", sftoken.WithHTTPClient(client)).Fetch(t.Context())
 	}
 	file := filepath.Join(t.TempDir(), "token")
 	t.Setenv(sftoken.AgentTokenVariable, "")
@@ -142,7 +150,7 @@ func TestAgentTokenOption(t *testing.T) {
 	if err := fetches(t, url, sftoken.WithAgentToken("first")); err != nil {
 		t.Error(err)
 	}
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s", r.URL) }))
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Error(r.URL) }))
 	defer elsewhere.Close()
 	client := &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		r.URL.Host = elsewhere.Listener.Addr().String() // wherever the name leads

@@ -105,7 +105,7 @@ func (s *TokenSource) decide(ctx context.Context, c *caller) action {
 	case backoff > 0 && alive && !rejected: // likewise
 		return action{token: s.cached}
 	case backoff > 0:
-		return action{pause: backoff, err: s.backoff.err}
+		return action{pause: backoff, err: s.backoff.after(backoff)}
 	case rejected || s.cached == nil:
 		return action{call: s.start(ctx, c.rejected)}
 	case alive:

@@ -144,6 +144,18 @@ type backoff struct {
 	failures int // in a row
 }
 
+// after returns the error for a caller that does not wait until the backoff ends, in left. Its RetryAfter is no longer
+// than that.
+func (b backoff) after(left time.Duration) error {
+	failed, ok := errors.AsType[*Error](b.err)
+	if !ok || failed.RetryAfter <= left {
+		return b.err
+	}
+	sooner := *failed
+	sooner.RetryAfter = left
+	return &sooner
+}
+
 const (
 	minDelay = 250 * time.Millisecond // doubles with each failure in a row
 	maxDelay = 8 * time.Second

@@ -266,3 +266,29 @@ func TestHugeNumbers(t *testing.T) {
 		}
 	}
 }
+
+// During a backoff, a caller whose token was rejected gets the error, not the rejected token. The error has the
+// rest of the backoff.
+func TestRejectedTokenDuringBackoff(t *testing.T) {
+	run(t, func(t *testing.T, h *harness) {
+		source := h.source("crm")
+		first, err := source.Fetch(t.Context())
+		h.Must(err)
+		h.RespondWith(slices.Repeat([]func(http.ResponseWriter){down("Retry-After: 60")}, 9)...)
+		for _, left := range []time.Duration{60 * time.Second, 40 * time.Second, 20 * time.Second} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			token, err := source.Refresh(ctx, first.ID)
+			cancel()
+			if token != nil || errorOf(err).Status != 503 {
+				t.Fatalf("the rejected token is returned: %t, %v", token != nil, err)
+			}
+			if wait := errorOf(err).RetryAfter; wait < left || wait > left+15*time.Second || wait > 60*time.Second {
+				t.Errorf("Retry-After is %s, want %s", wait, left)
+			}
+			time.Sleep(20 * time.Second)
+		}
+		if asked := len(h.Requests()); asked != 2 {
+			t.Errorf("%d requests", asked)
+		}
+	})
+}
