@@ -107,7 +107,7 @@ func TestRun(t *testing.T) {
 	// Credentials that cannot be had.
 	none := config(s.URL, localaws.Principal{})
 	for _, r := range check(t, none, "failed: failed,unchecked,unchecked").Checks {
-		if r.Observed != "the AWS credentials are empty" {
+		if r.Observed != "AWS credentials: static credentials are empty" {
 			t.Errorf("%s: %s", r.Check, r.Observed)
 		}
 	}
