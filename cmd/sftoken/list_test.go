@@ -65,10 +65,12 @@ func TestListWithoutDates(t *testing.T) {
 		s.AWS.InjectFault("ListSecretVersionIds", localaws.Fault{Code: fault}, 1)
 		return s.command(t, ownerKey, "", "list")
 	}
-	if stdout, stderr, code := list("ResourceNotFoundException"); code != 0 || !strings.Contains(stdout, "\ncrm  -    -  ") {
+	stdout, stderr, code := list("ResourceNotFoundException")
+	if code != 0 || !strings.Contains(stdout, "\ncrm  -    -  ") {
 		t.Errorf("deleted: exit %d\n%s%s", code, stdout, stderr)
 	}
-	if stdout, stderr, code := list("AccessDeniedException"); code != 1 || stdout != "" ||
+	stdout, stderr, code = list("AccessDeniedException")
+	if code != 1 || stdout != "" ||
 		!strings.Contains(stderr, "error: app crm: the dates of the versions: ListSecretVersionIds: AccessDenied") {
 		t.Errorf("denied: exit %d\n%s%s", code, stdout, stderr)
 	}
