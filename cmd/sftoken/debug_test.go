@@ -126,6 +126,25 @@ func TestDebugHidesPathOfContainerCredentials(t *testing.T) {
 		`GET http://127\.0\.0\.1:\d+/v1/tokens/crm 200 in \d+m?s`)
 }
 
+// The SDK quotes the output of a credential process that it cannot parse.
+func TestErrorsHideOutputOfCredentialProcess(t *testing.T) {
+	serveAPI(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, tokenResponse) })
+	file := filepath.Join(t.TempDir(), "config")
+	config := "[profile p]\nregion = eu-west-1\ncredential_process = echo {" + secretText + "\n"
+	must(t, os.WriteFile(file, []byte(config), 0o600))
+	t.Setenv("AWS_CONFIG_FILE", file)
+	for _, words := range []string{
+		"get crm", "exec crm -- true", "probe crm --denied-app erp", "list", "secret status crm", "rotate crm", "doctor crm",
+	} {
+		args := append([]string{"--profile", "p", "--debug"}, strings.Fields(words)...)
+		stdout, stderr, code := command(t, "", args...)
+		if text := stdout + stderr; code == 0 || !strings.Contains(strings.Join(strings.Fields(text), " "),
+			"parse failed of process") || strings.Contains(text, secretText) {
+			t.Errorf("%s: exit %d\n%s", words, code, text)
+		}
+	}
+}
+
 func TestShownURL(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{

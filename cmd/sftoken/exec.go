@@ -117,7 +117,10 @@ func noProxy() []string {
 	if !slices.ContainsFunc([]string{"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"}, isSet) {
 		return nil
 	}
-	hosts := strings.TrimPrefix(cmp.Or(os.Getenv("no_proxy"), os.Getenv("NO_PROXY"))+",127.0.0.1", ",")
+	hosts := cmp.Or(os.Getenv("no_proxy"), os.Getenv("NO_PROXY"))
+	if hosts != "*" { // any host; in a list, curl and Python ignore the *
+		hosts = strings.TrimPrefix(hosts+",127.0.0.1", ",")
+	}
 	return []string{"no_proxy=" + hosts, "NO_PROXY=" + hosts}
 }
 

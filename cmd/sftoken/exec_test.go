@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -135,5 +136,35 @@ func TestExecForwardsSignals(t *testing.T) {
 		if strings.TrimSpace(string(rest)) != "caught" || cmd.ProcessState.ExitCode() != 5 {
 			t.Errorf("%v: %q, exit %d", signal, rest, cmd.ProcessState.ExitCode())
 		}
+	}
+}
+
+// The private agent's requests bypass a proxy, and no others do that did not before.
+func TestNoProxy(t *testing.T) {
+	for name, c := range map[string]struct {
+		environment map[string]string
+		want        string
+	}{
+		"no proxy":            {nil, ""},
+		"a proxy of https":    {map[string]string{"https_proxy": "http://proxy:3128", "NO_PROXY": "x"}, ""},
+		"http_proxy":          {map[string]string{"http_proxy": "http://proxy:3128"}, "127.0.0.1"},
+		"ALL_PROXY":           {map[string]string{"ALL_PROXY": "http://proxy:3128", "NO_PROXY": "a,b"}, "a,b,127.0.0.1"},
+		"lower case wins":     {map[string]string{"HTTP_PROXY": "http://p", "no_proxy": "a", "NO_PROXY": "b"}, "a,127.0.0.1"},
+		"none for any host":   {map[string]string{"all_proxy": "http://proxy:3128", "no_proxy": "*"}, "*"},
+		"none for any, upper": {map[string]string{"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "*"}, "*"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, variable := range []string{"http_proxy", "https_proxy", "all_proxy", "no_proxy"} {
+				t.Setenv(variable, c.environment[variable])
+				t.Setenv(strings.ToUpper(variable), c.environment[strings.ToUpper(variable)])
+			}
+			want := []string{"no_proxy=" + c.want, "NO_PROXY=" + c.want}
+			if c.want == "" {
+				want = nil
+			}
+			if got := noProxy(); !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
 	}
 }

@@ -170,7 +170,11 @@ func (s *status) cells(now time.Time) []string {
 	case s.Rotation:
 		next = "in " + formatSpan(s.NextRotation.Sub(now))
 	}
-	if c := s.LastCheck; c != nil {
+	switch c := s.LastCheck; {
+	case c == nil:
+	case c.Time.After(now): // a wrong clock, or a forged tag
+		check = c.result() + " in " + formatSpan(c.Time.Sub(now))
+	default:
 		check = c.result() + " " + formatSpan(now.Sub(c.Time)) + " ago"
 	}
 	return []string{s.App, age, rotated, next, check}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/internal/sim/simtest"
 )
 
@@ -34,6 +36,8 @@ func TestListTable(t *testing.T) {
 		},
 		{App: "new-without-a-value", Rotation: true, NextRotation: days(1)},
 		{App: "nightly", Rotation: true, NextRotation: now.Add(-time.Hour), Current: "v1", CurrentCreated: now},
+		// A forged tag.
+		{App: "notyet", Current: "v1", CurrentCreated: now, LastCheck: &check{now.AddDate(7000, 0, 0), true}},
 		{App: "old", Current: "v1", Deleted: days(7)},
 	}
 	var out strings.Builder
@@ -50,5 +54,24 @@ func TestListTable(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%q", want, out.String())
 		}
+	}
+}
+
+// Secrets Manager lists a secret for a while after its deletion. That its dates are denied is an error.
+func TestListWithoutDates(t *testing.T) {
+	t.Parallel()
+	s := newTestStack(t, io.Discard)
+	list := func(fault string) (string, string, int) {
+		s.AWS.InjectFault("ListSecretVersionIds", localaws.Fault{Code: fault}, 1)
+		return s.command(t, ownerKey, "", "list")
+	}
+	stdout, stderr, code := list("ResourceNotFoundException")
+	if code != 0 || !strings.Contains(stdout, "\ncrm  -    -  ") {
+		t.Errorf("deleted: exit %d\n%s%s", code, stdout, stderr)
+	}
+	stdout, stderr, code = list("AccessDeniedException")
+	if code != 1 || stdout != "" ||
+		!strings.Contains(stderr, "error: app crm: the dates of the versions: ListSecretVersionIds: AccessDenied") {
+		t.Errorf("denied: exit %d\n%s%s", code, stdout, stderr)
 	}
 }

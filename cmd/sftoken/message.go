@@ -145,6 +145,8 @@ var singleLine = strings.NewReplacer(
 // noCredentialsError is the error if there are no AWS credentials, or they have expired.
 type noCredentialsError struct{ error }
 
+func (e *noCredentialsError) Error() string { return printable.CredentialsError(e.error) }
+
 func (e *noCredentialsError) Unwrap() error { return e.error }
 
 // awsMessage returns the message of an error from AWS without the SDK's wrapping, and a hint or "". For other errors
@@ -155,7 +157,7 @@ func awsMessage(err error, about subject) (message, hint string) {
 		if about.profile != "" {
 			hint = "log in with `aws sso login --profile " + about.profile + "`, or correct the profile"
 		}
-		return "no AWS credentials: " + printable.CredentialsError(none), hint
+		return "no AWS credentials: " + none.Error(), hint
 	}
 	operation, ok := errors.AsType[*smithy.OperationError](err)
 	api, isResponse := errors.AsType[smithy.APIError](err)

@@ -14,13 +14,16 @@ import (
 // CheckedTag is the key of the tag with the result of the last daily check: "<RFC 3339> ok" or "<RFC 3339> failed".
 const CheckedTag = "sftoken:checked"
 
+// checkedLayout is RFC 3339 in UTC. JSON cannot have every time with an offset that time.Parse takes.
+const checkedLayout = "2006-01-02T15:04:05Z"
+
 // TagChecked tags the secret with the result of a daily check at the given time. LastChanged moves, as with any change.
 func (s *Secret) TagChecked(ctx context.Context, at time.Time, ok bool) error {
 	result := "failed"
 	if ok {
 		result = "ok"
 	}
-	value := at.UTC().Format(time.RFC3339) + " " + result
+	value := at.UTC().Format(checkedLayout) + " " + result
 	_, err := s.client.TagResource(ctx, &sm.TagResourceInput{
 		SecretId: &s.ARN, Tags: []types.Tag{{Key: aws.String(CheckedTag), Value: &value}},
 	})
@@ -34,7 +37,7 @@ func (s *Secret) TagChecked(ctx context.Context, at time.Time, ok bool) error {
 // there is no such tag.
 func (s *Secret) Checked() (at time.Time, ok bool) {
 	when, result, _ := strings.Cut(s.Tags[CheckedTag], " ")
-	at, err := time.Parse(time.RFC3339, when)
+	at, err := time.Parse(checkedLayout, when)
 	if err != nil {
 		return time.Time{}, false
 	}

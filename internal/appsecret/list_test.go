@@ -91,7 +91,10 @@ func TestDates(t *testing.T) {
 
 func TestCheckedMalformedTag(t *testing.T) {
 	t.Parallel()
-	for _, value := range []string{"", "ok", "2026-07-01 ok", "yesterday failed"} {
+	for _, value := range []string{
+		"", "ok", "2026-07-01 ok", "yesterday failed",
+		"2026-07-01T05:00:00+24:00 ok", "9999-12-31T23:59:59-01:00 ok", // JSON cannot have these times, or not in UTC
+	} {
 		s := &appsecret.Secret{Tags: map[string]string{appsecret.CheckedTag: value}}
 		if at, ok := s.Checked(); !at.IsZero() || ok {
 			t.Errorf("%q: %s %t", value, at, ok)

@@ -106,7 +106,11 @@ func TestRun(t *testing.T) {
 	check(t, config(s.URL, unknown), "failed: failed,ok,unchecked")
 	// Credentials that cannot be had.
 	none := config(s.URL, localaws.Principal{})
-	check(t, none, "failed: failed,unchecked,unchecked")
+	for _, r := range check(t, none, "failed: failed,unchecked,unchecked").Checks {
+		if r.Observed != "AWS credentials: static credentials are empty" {
+			t.Errorf("%s: %s", r.Check, r.Observed)
+		}
+	}
 
 	// Salesforce is down. IAM's decisions do not depend on it.
 	s.Org.RevokeAll()

@@ -41,6 +41,9 @@ type line struct {
 	Level, Msg, App, Outcome, Allowed, Unsigned, Denied, Cause string
 	DeniedApp                                                  string `json:"denied_app"`
 	TokenID                                                    string `json:"token_id"`
+	RequestID                                                  string `json:"request_id"`
+	Cache                                                      string
+	DurationMS                                                 float64 `json:"duration_ms"`
 	ProbeFailures, ProbesNotRefused, ProbesCompleted           *float64
 	AWS                                                        struct {
 		CloudWatchMetrics []struct{ Dimensions [][]string }
@@ -120,8 +123,8 @@ func TestProbe(t *testing.T) {
 	f, log := start(t, s.Keys.Probe, map[string]string{"API_URL": s.URL})
 	report, got := run(t, f, log)
 	want(t, got, "ok: ok,ok,ok", "0 0 1")
-	if report.Outcome != probe.OK || got.App != "crm" || got.DeniedApp != "probe-denied" ||
-		got.TokenID != report.Checks[0].TokenID {
+	if report.Outcome != probe.OK || got.App != "crm" || got.DeniedApp != "probe-denied" || got.DurationMS <= 0 ||
+		got.TokenID != report.Checks[0].TokenID || got.Cache != "miss" {
 		t.Errorf("%+v\n%+v", report, got)
 	}
 	_, got = run(t, f, log) // the same process probes again, without a token of the first time
@@ -142,6 +145,9 @@ func TestProbe(t *testing.T) {
 	stranger, log := start(t, s.Keys.Stranger, map[string]string{"API_URL": s.URL, "DENIED_APP": "crm", "APP": "nosuch"})
 	_, got = run(t, stranger, log)
 	want(t, got, "failed: failed,ok,ok", "1 0 1")
+	if got.RequestID == "" {
+		t.Error("the line does not name the request that failed")
+	}
 }
 
 func TestProbeUnreachable(t *testing.T) {

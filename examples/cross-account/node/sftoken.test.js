@@ -73,7 +73,7 @@ test("a token", async () => {
 
 test("an agent", async (t) => {
   org.response = [200, {}, JSON.stringify(token())];
-  process.env.SFTOKEN_AGENT_TOKEN = "first";
+  process.env.SFTOKEN_AGENT_TOKEN = "first\n"; // as of a file
   const tokens = new Tokens(org.url, "crm");
   assert.equal((await tokens.get()).token_id, "0123456789abcdef");
   assert.equal(org.authorization, "Bearer first");

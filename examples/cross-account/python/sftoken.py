@@ -49,8 +49,8 @@ class AgentAuth(requests.auth.AuthBase):
     """Sends the agent token. It is read for each request, because an agent makes another one when it starts."""
 
     def __call__(self, request):
-        token = os.environ.get("SFTOKEN_AGENT_TOKEN") or pathlib.Path(os.environ["SFTOKEN_AGENT_TOKEN_FILE"]).read_text().strip()
-        request.headers["Authorization"] = f"Bearer {token}"
+        token = os.environ.get("SFTOKEN_AGENT_TOKEN") or pathlib.Path(os.environ["SFTOKEN_AGENT_TOKEN_FILE"]).read_text()
+        request.headers["Authorization"] = f"Bearer {token.strip()}"
         return request
 
 

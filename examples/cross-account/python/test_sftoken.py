@@ -100,7 +100,7 @@ class TestTokens(unittest.TestCase):
         self.assertRegex(self.api.authorization, "^AWS4-HMAC-SHA256 ")
 
     def test_an_agent(self):
-        os.environ["SFTOKEN_AGENT_TOKEN"] = "first"
+        os.environ["SFTOKEN_AGENT_TOKEN"] = "first\n"  # as of a file
         tokens = sftoken.Tokens(self.api.url, "crm")
         self.assertEqual(tokens.get()["token_id"], "0123456789abcdef")
         self.assertEqual(self.api.authorization, "Bearer first")
