@@ -160,3 +160,15 @@ func TestShownURL(t *testing.T) {
 		}
 	}
 }
+
+// A server's ID is shown only up to the length that IDs have.
+func TestRequestIDIsBounded(t *testing.T) {
+	t.Parallel()
+	for _, length := range []int{100, 101} {
+		id := strings.Repeat("x", length)
+		header := http.Header{"X-Amzn-Requestid": {id}}
+		if got := requestID(header); (got == id) != (length <= 100) {
+			t.Errorf("%d bytes: %q", length, got)
+		}
+	}
+}
