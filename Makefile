@@ -24,7 +24,7 @@ run: ## run the end-to-end demo locally (needs only Go)
 local: ## run all of sftoken locally until Ctrl-C
 	$(RUN) ./cmd/sftoken local
 
-test: ## run every test, with a sample of the exhaustive sweeps, in under a minute
+test: ## run every test, with a sample of the exhaustive sweeps, in about a minute
 	go test -short -parallel 8 ./...
 
 test-all: ## run every test, with the complete sweeps: crash points, fault tables, models

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,11 +74,18 @@ func (f *secretFlags) statuses(cmd *cobra.Command) ([]status, error) {
 	for _, secret := range secrets {
 		dates, err := appsecret.Dates(cmd.Context(), client, secret.ARN)
 		if err != nil && !isNotFound(err) { // a secret is listed for a while after its deletion
-			return nil, fmt.Errorf("app %s: %w", secret.App, err)
+			progress.stop()
+			warnWithoutDates(cmd, fmt.Errorf("app %s: %w", secret.App, err))
 		}
 		all = append(all, statusOf(secret, dates))
 	}
-	return all, nil
+	return all, cmd.Context().Err()
+}
+
+// warnWithoutDates warns that the dates of a secret's versions cannot be read. The rest does not need that permission.
+func warnWithoutDates(cmd *cobra.Command, err error) {
+	message, _ := awsMessage(err, subject{})
+	newTerminal(cmd.ErrOrStderr()).warn(cmp.Or(message, err.Error()))
 }
 
 // maxAppColumn is the greatest width of the column APP. A longer name has a line for itself.

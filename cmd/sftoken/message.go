@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -56,12 +57,14 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, context.Canceled):
+		return exitFailed
+	case sftoken.IsTemporary(err):
+		return exitRetry
 	case !ok:
 		return exitFailed
-	case failed.Status == 403 || failed.Status == 404:
+	case failed.Status == 401 || failed.Status == 403 || failed.Status == 404:
 		return exitDenied
-	case failed.Status == 503:
-		return exitRetry
 	case failed.Status == 502:
 		return exitConfig
 	default:

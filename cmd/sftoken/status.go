@@ -46,9 +46,8 @@ Labels:
 				return err
 			}
 			dates, err := appsecret.Dates(cmd.Context(), client, secret.ARN)
-			if err != nil { // the rest does not need this permission
-				message, _ := awsMessage(err, subject{})
-				newTerminal(cmd.ErrOrStderr()).warn(cmp.Or(message, err.Error()))
+			if err != nil {
+				warnWithoutDates(cmd, err)
 			}
 			s := statusOf(secret, dates)
 			if out.isJSON() {

@@ -2,7 +2,6 @@ package sftoken
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -71,7 +70,7 @@ func (s *TokenSource) get(ctx context.Context, c caller) (*Token, error) {
 			if lastErr != nil {
 				return nil, lastErr // more useful than a timeout
 			}
-			return nil, fmt.Errorf("sftoken: waiting for a token of app %s: %w", s.app, ctx.Err())
+			return nil, newTransportError("waiting for a token of app "+s.app, ctx.Err())
 		}
 		if lastErr = next.call.err; lastErr != nil {
 			if c.failures++; c.failures >= maxAttempts(lastErr) {
