@@ -71,7 +71,8 @@ func TestListWithoutDates(t *testing.T) {
 	}
 	stdout, stderr, code = list("AccessDeniedException")
 	if code != 0 || !strings.Contains(stdout, "\ncrm  -    -  ") ||
-		!strings.Contains(stderr, "warning: app crm: the dates of the versions: ListSecretVersionIds:\n         AccessDenied") {
+		!strings.Contains(stderr, "warning: app crm: the dates of the versions: ListSecretVersionIds:\n  "+
+			"       AccessDenied") {
 		t.Errorf("denied: exit %d\n%s%s", code, stdout, stderr)
 	}
 }
