@@ -3,10 +3,10 @@ package main
 import (
 	"errors"
 	"io/fs"
-	"net"
 	"net/url"
 	"strings"
 
+	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -28,11 +28,7 @@ const (
 // isLoopback reports whether the address is localhost or a loopback address, where an agent or `sftoken local` listens.
 func (f *apiFlags) isLoopback() bool {
 	u, err := url.Parse(strings.TrimSpace(f.address()))
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	return err == nil && sfoauth.IsLoopback(u.Hostname())
 }
 
 // withAgentHint adds a hint to an error of a client of an agent, and to one that is due to settings of such a client.

@@ -99,7 +99,7 @@ func (a *Agent) Serve(ctx context.Context, listener net.Listener) error {
 		timeout, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if server.Shutdown(timeout) != nil {
-			_ = server.Close() // whoever is left has had its time
+			_ = server.Close() // those left have had their time
 		}
 	})
 	err := server.Serve(listener)
@@ -143,8 +143,11 @@ func (a *Agent) app(name string) *app {
 // evict drops an app without a token, or else the one that was unused for the longest time. a.mu is held.
 func (a *Agent) evict() {
 	victim := slices.MinFunc(slices.Collect(maps.Values(a.apps)), func(one, other *app) int {
-		if has, otherHas := one.latest.Load() != nil, other.latest.Load() != nil; has != otherHas {
-			return map[bool]int{false: -1, true: 1}[has]
+		switch has, otherHas := one.latest.Load() != nil, other.latest.Load() != nil; {
+		case !has && otherHas:
+			return -1
+		case has && !otherHas:
+			return 1
 		}
 		return one.usedAt.Compare(other.usedAt)
 	})

@@ -131,12 +131,8 @@ func isOwnHost(host string, address net.Addr) bool {
 	if err != nil {
 		name, port = strings.Trim(host, "[]"), "80"
 	}
-	ip := net.ParseIP(name)
-	if name != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return false
-	}
 	_, own, _ := net.SplitHostPort(address.String())
-	return address.Network() == "unix" || port == own
+	return sfoauth.IsLoopback(name) && (address.Network() == "unix" || port == own)
 }
 
 // refusals describes the reasons of foreign.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/sftoken/sftoken/pkg/sfoauth"
@@ -26,10 +27,10 @@ func ListenTCP(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, &AddressError{fmt.Sprintf("address %s: want HOST:PORT, like 127.0.0.1:7373", address)}
 	}
-	if host == "localhost" { // may have several addresses
+	if strings.EqualFold(host, "localhost") { // may have several addresses
 		host = "127.0.0.1"
 	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+	if !sfoauth.IsLoopback(host) {
 		return nil, &AddressError{"address " + address + ": want a loopback address, like 127.0.0.1:7373 or [::1]:7373"}
 	}
 	return net.Listen("tcp", net.JoinHostPort(host, port))

@@ -20,9 +20,8 @@ import (
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
-// Weeks of use keep no more memory than a day of it.
+// Weeks of use keep no more memory than a day of it. It does not run in parallel: other tests would use memory too.
 func TestMemoryIsFlat(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const day = 24 * time.Hour
 		a := agent.New(agent.Config{

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -32,14 +32,14 @@ func (s *session) address(context.Context) outcome {
 	switch {
 	case s.URL == "":
 		return failed("the API's address is not set", "set SFTOKEN_URL, or pass --url: "+useAPIURL)
-	case sftoken.UsesAgent(s.URL) && err == nil && isLoopback(u.Hostname()):
+	case sftoken.UsesAgent(s.URL) && err == nil && sfoauth.IsLoopback(u.Hostname()):
 		return failed("the address is an agent's, which is not checked", "pass --url: "+useAPIURL+
 			". Or, for `sftoken local`, unset SFTOKEN_AGENT_TOKEN and SFTOKEN_AGENT_TOKEN_FILE")
 	case sftoken.UsesAgent(s.URL):
 		return failed("the address is an agent's, which is not checked", "pass --url: "+useAPIURL)
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
 		return failed("the address is not a URL", useAPIURL)
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !sfoauth.IsLoopback(u.Hostname()):
 		return failed("with http the network can read the token", "use https://"+u.Host+u.Path)
 	case strings.Contains(u.Path, "/tokens"):
 		return failed("the address includes a path of the API",
@@ -56,11 +56,6 @@ func (s *session) address(context.Context) outcome {
 			"for `sftoken secret` and `sftoken rotate`, set AWS_REGION="+s.region+": the secret is in the API's region")
 	}
 	return ok(s.URL)
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // reachable sends a request without a signature, which API Gateway must reject.

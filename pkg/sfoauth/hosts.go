@@ -76,7 +76,7 @@ func (h AllowedHosts) origin(raw string) (*url.URL, error) {
 		return nil, errors.New("not an absolute URL: want https://<MyDomain>.my.salesforce.com")
 	case u.User != nil || u.Path != "" || strings.ContainsAny(raw, "?#"): // u has lost an empty query or fragment
 		return nil, fmt.Errorf("host %q: want scheme and host alone, without user, path or query", u.Host)
-	case u.Scheme == "http" && h.listed(u) && isLoopback(u.Hostname()):
+	case u.Scheme == "http" && h.listed(u) && IsLoopback(u.Hostname()):
 		return u, nil
 	case u.Scheme != "https":
 		return nil, fmt.Errorf("host %q: want https", u.Host)
@@ -94,9 +94,11 @@ func hasDomain(u *url.URL, domains []string) bool {
 	})
 }
 
-func isLoopback(host string) bool {
+// IsLoopback reports whether host, without a port, is localhost or a loopback address. Names below localhost are not
+// loopback, since they may resolve to any address.
+func IsLoopback(host string) bool {
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // isMyDomain reports whether address is the origin of a My Domain.

@@ -28,7 +28,8 @@ const (
 // http at localhost or a loopback address while the environment has an agent token.
 func UsesAgent(apiURL string) bool {
 	u, err := url.Parse(strings.TrimSpace(apiURL))
-	return err == nil && (u.Scheme == unixScheme || u.Scheme == "http" && isLoopback(u) && environmentToken() != nil)
+	return err == nil && (u.Scheme == unixScheme || u.Scheme == "http" && sfoauth.IsLoopback(u.Hostname()) &&
+		environmentToken() != nil)
 }
 
 const unixScheme = "unix"
@@ -74,7 +75,7 @@ func newAgent(u *url.URL, given *agent) (*agent, error) {
 		}
 		return &agent{socket: u.Path}, nil
 	}
-	isLocal := u.Scheme == "http" && isLoopback(u)
+	isLocal := u.Scheme == "http" && sfoauth.IsLoopback(u.Hostname())
 	if given != nil {
 		if !isLocal {
 			return nil, fmt.Errorf("sftoken: the agent token is sent to http at a loopback address only, not to %s", u.Host)

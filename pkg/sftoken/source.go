@@ -154,14 +154,7 @@ func RegionFromURL(apiURL string) string {
 
 // isHTTPSOrLoopback reports whether requests to u are encrypted or stay on this machine.
 func isHTTPSOrLoopback(u *url.URL) bool {
-	return u.Scheme == "https" || u.Scheme == "http" && isLoopback(u)
-}
-
-// isLoopback reports whether u's host is localhost or a loopback address. Names below localhost are not loopback, since
-// they may resolve to any address.
-func isLoopback(u *url.URL) bool {
-	ip := net.ParseIP(u.Hostname())
-	return strings.EqualFold(u.Hostname(), "localhost") || ip != nil && ip.IsLoopback()
+	return u.Scheme == "https" || u.Scheme == "http" && sfoauth.IsLoopback(u.Hostname())
 }
 
 // Token implements oauth2.TokenSource. The token's extra fields are instance_url, token_id and scope. It retries for at

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
 
 // LoopbackOnly passes requests whose Host header is localhost or a loopback address to h. All others get 421, such as
@@ -27,6 +29,5 @@ func isLoopback(host string) bool {
 	if strings.Trim(port, "0123456789") != "" {
 		return false
 	}
-	ip := net.ParseIP(name)
-	return strings.EqualFold(name, "localhost") || ip != nil && ip.IsLoopback()
+	return sfoauth.IsLoopback(name)
 }
