@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -62,7 +61,7 @@ func (l *debugLog) print(a attempt) {
 	}
 	took := a.took.Round(time.Millisecond)
 	if a.response == nil {
-		line += fmt.Sprintf(" failed after %s: %s", took, transportProblem(a.err))
+		line += fmt.Sprintf(" failed after %s: %s", took, singleLine.Replace(printable.TransportError(a.err)))
 	} else {
 		line += fmt.Sprintf(" %d in %s", a.response.StatusCode, took)
 		if id := requestID(a.response.Header); id != "" {
@@ -98,17 +97,6 @@ func requestID(header http.Header) string {
 		}
 	}
 	return ""
-}
-
-// transportProblem describes why there is no response, without what net/http quotes of a request or response, which
-// may be secret.
-func transportProblem(err error) string {
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err
-	}
-	text, _, _ := strings.Cut(err.Error(), `"`)
-	text, _, _ = strings.Cut(text, "malformed")
-	return strings.TrimRight(singleLine.Replace(text), " :")
 }
 
 // apiOptions makes the SDK print the requests of its clients, also of those that get credentials.

@@ -5,11 +5,12 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/sftoken/sftoken/internal/printable"
 )
 
 // metrics are what /metrics shows, with those of the Go runtime and the process. The label app is empty for an app of
@@ -72,8 +73,7 @@ func (o *apiObserver) RoundTrip(req *http.Request) (*http.Response, error) {
 	outcome, level := "error", slog.LevelWarn
 	attrs := []slog.Attr{slog.String("app", o.name), slog.Float64("ms", float64(time.Since(begun).Microseconds())/1000)}
 	if err != nil {
-		text, _, _ := strings.Cut(err.Error(), `"`) // net/http quotes a response that is not HTTP, which may be a token
-		attrs = append(attrs, slog.String("error", strings.TrimRight(text, " :")))
+		attrs = append(attrs, slog.String("error", printable.TransportError(err)))
 	} else {
 		outcome = strconv.Itoa(resp.StatusCode)
 		attrs = append(attrs, slog.Int("status", resp.StatusCode))
