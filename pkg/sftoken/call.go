@@ -97,12 +97,10 @@ func (s *TokenSource) decide(ctx context.Context, c *caller) action {
 	case alive && rejected && untilCheck > 0:
 		c.waitedForCheck = true
 		return action{pause: untilCheck, token: s.cached}
-	case s.inFlight != nil && alive && !rejected: // it is being refreshed, and still works
+	case alive && !rejected && (s.inFlight != nil || backoff > 0): // it is to be refreshed, and still works
 		return action{token: s.cached}
 	case s.inFlight != nil:
 		return action{call: s.inFlight}
-	case backoff > 0 && alive && !rejected: // likewise
-		return action{token: s.cached}
 	case backoff > 0:
 		return action{pause: backoff, err: s.backoff.after(backoff)}
 	case rejected || s.cached == nil:
