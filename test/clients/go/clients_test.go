@@ -118,8 +118,8 @@ func TestGoSalesforce(t *testing.T) {
 	}
 }
 
-// The agent's clients have no AWS credentials. They share the agent's token: another client never sees a session end that
-// the first one has reported.
+// The agent's clients have no AWS credentials. They share the agent's token: another client never sees a session end
+// that the first one has reported.
 func TestGoSalesforceWithAgent(t *testing.T) {
 	t.Setenv(sftoken.AgentTokenFileVariable, os.Getenv("AGENT_TOKEN_FILE"))
 	s := sftoken.NewTokenSource(aws.Config{}, os.Getenv("AGENT_URL"), "crm")
