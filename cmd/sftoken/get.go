@@ -100,16 +100,19 @@ func (f *apiFlags) checkAddress() error {
 	return err
 }
 
-// checkRevokes checks the address of an API that is to revoke a token.
-func (f *apiFlags) checkRevokes() error {
+// requireAPI checks that the address is the API's and not an agent's, about which refusal is the error.
+func (f *apiFlags) requireAPI(refusal string) error {
 	if err := f.checkAddress(); err != nil {
 		return err
 	}
 	if sftoken.UsesAgent(f.address()) {
-		return f.agentRefused("an agent does not revoke tokens")
+		return f.agentRefused(refusal)
 	}
 	return nil
 }
+
+// noRevocation is the error if an agent is to revoke a token.
+const noRevocation = "an agent does not revoke tokens"
 
 func requirePositiveTimeout(d time.Duration) error {
 	if d <= 0 {
@@ -215,7 +218,7 @@ reaches only one of them. If the app's credentials are compromised, use
 		Args:              appArg,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := flags.checkRevokes(); err != nil {
+			if err := flags.requireAPI(noRevocation); err != nil {
 				return err
 			}
 			cfg, err := flags.config(cmd)

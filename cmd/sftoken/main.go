@@ -129,9 +129,13 @@ func appArg(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return seeHelp(cmd, usagef("want one argument, the app's name; got %d", len(args)))
 	}
-	if !appsecret.ValidName(args[0]) {
-		return withHint(usagef("invalid app name %q", args[0]),
-			"use lower-case letters, digits and hyphens, like crm or erp-eu")
+	return checkApp(args[0])
+}
+
+// checkApp returns an error if the name cannot be an app's.
+func checkApp(name string) error {
+	if appsecret.ValidName(name) {
+		return nil
 	}
-	return nil
+	return withHint(usagef("invalid app name %q", name), "use lower-case letters, digits and hyphens, like crm or erp-eu")
 }

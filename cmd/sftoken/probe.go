@@ -8,7 +8,6 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/probe"
-	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 func newProbe() *cobra.Command {
@@ -54,12 +53,12 @@ With -o json it prints
 			if err := requirePositiveTimeout(flags.timeout); err != nil {
 				return err
 			}
+			if err := flags.requireAPI("the address is that of an agent"); err != nil {
+				return err
+			}
 			cfg, err := flags.config(cmd)
 			if err != nil {
 				return err
-			}
-			if sftoken.UsesAgent(flags.address()) {
-				return flags.agentRefused("the address is that of an agent")
 			}
 			progress := newProgress(cmd.ErrOrStderr())
 			progress.start("waiting for the API")

@@ -27,7 +27,7 @@ func (f *rotateFlags) check(api *apiFlags) error {
 	case f.version != "" && f.label != "":
 		return usagef("--version-id and --label cannot be used together")
 	case f.compromised && api.address() != "":
-		if err := api.checkRevokes(); err != nil {
+		if err := api.requireAPI(noRevocation); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/agent"
-	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
@@ -82,8 +81,8 @@ func (f *serveFlags) check(cmd *cobra.Command) error {
 		return usagef("--socket cannot be used together with --token-file or --listen")
 	}
 	for _, app := range f.apps {
-		if !appsecret.ValidName(app) {
-			return withHint(usagef("invalid app name %q", app), "use lower-case letters, digits and hyphens, like crm or erp-eu")
+		if err := checkApp(app); err != nil {
+			return err
 		}
 	}
 	for _, path := range []*string{&f.socket, &f.tokenFile} {
