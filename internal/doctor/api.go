@@ -32,11 +32,12 @@ func (s *session) address(context.Context) outcome {
 	switch {
 	case s.URL == "":
 		return failed("the API's address is not set", "set SFTOKEN_URL, or pass --url: "+useAPIURL)
-	case sftoken.UsesAgent(s.URL) && err == nil && sfoauth.IsLoopback(u.Hostname()):
-		return failed("the address is an agent's, which is not checked", "pass --url: "+useAPIURL+
-			". Or, for `sftoken local`, unset SFTOKEN_AGENT_TOKEN and SFTOKEN_AGENT_TOKEN_FILE")
 	case sftoken.UsesAgent(s.URL):
-		return failed("the address is an agent's, which is not checked", "pass --url: "+useAPIURL)
+		fix := "pass --url: " + useAPIURL
+		if sfoauth.IsLoopback(u.Hostname()) {
+			fix += ". Or, for `sftoken local`, unset SFTOKEN_AGENT_TOKEN and SFTOKEN_AGENT_TOKEN_FILE"
+		}
+		return failed("the address is an agent's, which is not checked", fix)
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
 		return failed("the address is not a URL", useAPIURL)
 	case u.Scheme == "http" && !sfoauth.IsLoopback(u.Hostname()):
