@@ -1,6 +1,8 @@
 """A SAM template as CloudFormation gets it: expanded by SAM's own translator, then with parameters, conditions and functions
 resolved, so that a test can look at what a set of parameters deploys without deploying it."""
 
+import ipaddress
+import itertools
 import logging
 import os
 import re
@@ -71,13 +73,19 @@ def resolve(template, values):
                     return walk(of[1]).split(of[0])
                 case "Fn::Select":
                     return walk(of[1])[int(of[0])]
+                case "Fn::GetAZs":
+                    return [PSEUDO["AWS::Region"] + letter for letter in "abc"]
+                case "Fn::Cidr":
+                    block, count, bits = walk(of)
+                    subnets = ipaddress.ip_network(block).subnets(new_prefix=32 - int(bits))
+                    return [str(subnet) for subnet in itertools.islice(subnets, int(count))]
                 case "Fn::Join":
                     return of[0].join(map(str, walk(of[1])))
                 case "Fn::GetAtt":
                     return "${" + (of if isinstance(of, str) else ".".join(of)) + "}"
                 case "Fn::Sub":
                     text, more = (of, {}) if isinstance(of, str) else (of[0], walk(of[1]))
-                    known = values | PSEUDO | more
+                    known = PSEUDO | values | more
 
                     def value(match):
                         name = match[1]
