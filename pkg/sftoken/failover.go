@@ -59,7 +59,7 @@ func (s *TokenSource) fetchAny(ctx context.Context, rejected string) (*Token, er
 			}
 			running = slices.Delete(running, i, i+1)
 			failed[slices.Index(s.addresses, next.address)] = next.err
-			s.noteFailure(next)
+			s.noteFailure(next.address)
 			if len(queue) > 0 {
 				ask()
 			}
@@ -106,13 +106,10 @@ func (s *TokenSource) noteSuccess(a *address, slower []*address) {
 	}
 }
 
-func (s *TokenSource) noteFailure(failed attempt) {
-	if !failsOver(failed.err) {
-		return
-	}
+func (s *TokenSource) noteFailure(a *address) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	failed.address.pause()
+	a.pause()
 }
 
 // pause makes other addresses come first for a while. A quarter is added at random, so that clients do not return at
