@@ -11,21 +11,21 @@ import (
 )
 
 // addRegion adds the address of the API in a second region.
-func (w *harness) addRegion(api *localaws.Gateway, region string) {
-	api.Region = region
-	w.config.URL += "," + w.serve(api) + "/v1#" + region
+func (w *harness) addRegion(api *localaws.Gateway) {
+	api.Region = "eu-west-1"
+	w.config.URL += "," + w.serve(api) + "/v1#eu-west-1"
 }
 
 var failoverSetups = []setup{
 	{name: "a second region that is down", change: func(w *harness) {
-		down := w.serve(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusBadGateway) }))
-		w.config.URL += "," + down + "/v1#eu-west-1"
+		badGateway := func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusBadGateway) }
+		w.config.URL += "," + w.serve(http.HandlerFunc(badGateway)) + "/v1#eu-west-1"
 		w.config.Timeout /= 5
 	}, cause: "failover", status: doctor.Warning, found: "HTTP 502", fix: "with this address alone"},
 	{name: "a second region whose API the caller may not use", as: caller, change: func(w *harness) {
 		api := w.gateway()
 		api.AllowedAccounts = nil
-		w.addRegion(api, "eu-west-1")
+		w.addRegion(api)
 	}, cause: "failover", status: doctor.Warning, found: "HTTP 403", fix: "the API of each region"},
 	{name: "a second address with a wrong region", change: func(w *harness) {
 		w.config.URL += "," + w.api() + "/v1#eu-west-1"
@@ -36,7 +36,7 @@ var failoverSetups = []setup{
 		cause: "address", found: "more than a scheme", fix: "output ApiUrl"},
 	{name: "a second region and no credentials", change: func(w *harness) {
 		w.unsetCredentials()
-		w.addRegion(w.gateway(), "eu-west-1")
+		w.addRegion(w.gateway())
 	}, setsEnv: true, cause: "credentials", found: "no AWS credentials", fix: "aws sso login"},
 }
 
@@ -49,7 +49,7 @@ func TestFailoverIsReported(t *testing.T) {
 	}
 	first := w.config.URL
 	w.config.URL += "#" + region
-	w.addRegion(w.gateway(), "eu-west-1")
+	w.addRegion(w.gateway())
 	report := doctor.Run(t.Context(), w.config)
 	if got := find(report, "address"); got.Status != doctor.OK || got.Found != first {
 		t.Errorf("address: %+v", got)

@@ -72,8 +72,8 @@ var outages = map[string]http.HandlerFunc{
 	"not HTTP":        answer(bodyOnly),
 }
 
-// TestFailover has 100 callers, each with a source of its own as in another process, that use a token every 5 seconds for
-// two hours. The preferred region fails for half an hour in the middle.
+// TestFailover has 100 callers that use a token every 5 seconds for two hours, each with a source of its own as in
+// another process. The preferred region fails for half an hour in the middle.
 func TestFailover(t *testing.T) {
 	for name, outage := range outages {
 		if testing.Short() && name != "hangs" && name != "gateway down" {
