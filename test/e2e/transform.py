@@ -29,6 +29,9 @@ def transform(path, **parameters):
     for name, value in values.items():
         pattern = source["Parameters"][name].get("AllowedPattern")
         assert not pattern or re.fullmatch(pattern, value), f"{name}={value!r} does not match {pattern}"
+        allowed = source["Parameters"][name].get("AllowedValues", [value])
+        assert value in map(str, allowed), f"{name}={value!r} is none of {allowed}"
+    check_rules(source, values)
     # What `sam package` does.
     for resource in source["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
@@ -37,9 +40,18 @@ def transform(path, **parameters):
     return resolve(Translator({}, Parser()).translate(source, values | PSEUDO), values)
 
 
-def resolve(template, values):
-    """The resources that are made with these parameters, resolved."""
-    conditions = template.get("Conditions", {})
+def check_rules(template, values):
+    """Fails with the description of an assertion that does not hold for these parameters, as CloudFormation does."""
+    walk = resolver(template, values)
+    for rule in template.get("Rules", {}).values():
+        if walk(rule.get("RuleCondition", True)):
+            for assertion in rule["Assertions"]:
+                assert walk(assertion["Assert"]), assertion["AssertDescription"]
+
+
+def resolver(template, values):
+    """A function that resolves a part of the template."""
+    conditions, mappings = template.get("Conditions", {}), template.get("Mappings", {})
 
     def holds(name):
         return walk(conditions[name])
@@ -73,6 +85,9 @@ def resolve(template, values):
                     return walk(of[1])[int(of[0])]
                 case "Fn::Join":
                     return of[0].join(map(str, walk(of[1])))
+                case "Fn::FindInMap":
+                    mapping, key, name = map(walk, of)
+                    return mappings[mapping][key][name]
                 case "Fn::GetAtt":
                     return "${" + (of if isinstance(of, str) else ".".join(of)) + "}"
                 case "Fn::Sub":
@@ -86,11 +101,17 @@ def resolve(template, values):
                     return re.sub(r"\$\{([^}!]+)\}", value, text)
         return {k: v for k, v in ((k, walk(v)) for k, v in node.items()) if v is not NOTHING}
 
+    return walk
+
+
+def resolve(template, values):
+    """The resources that are made with these parameters, resolved."""
+    walk = resolver(template, values)
     # A condition and a dependency are names, not functions.
     return {
-        name: {"Type": r["Type"], "DependsOn": r.get("DependsOn", []), "DeletionPolicy": r.get("DeletionPolicy"),
+        name: {"Type": r["Type"], "DependsOn": r.get("DependsOn", []), "UpdatePolicy": walk(r.get("UpdatePolicy", {})), "DeletionPolicy": r.get("DeletionPolicy"),
                "UpdateReplacePolicy": r.get("UpdateReplacePolicy"), "Properties": walk(r.get("Properties", {}))}
-        for name, r in template["Resources"].items() if "Condition" not in r or holds(r["Condition"])
+        for name, r in template["Resources"].items() if "Condition" not in r or walk({"Condition": r["Condition"]})
     }
 
 
