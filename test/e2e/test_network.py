@@ -98,6 +98,11 @@ def test_values_that_are_refused(name, value):
         transform(NETWORK, **{name: value})
 
 
+def test_clients_need_the_endpoint():
+    with pytest.raises(AssertionError, match="ApiClientCidr needs ApiEndpoint=on"):
+        transform(NETWORK, ApiClientCidr="10.0.0.0/8")
+
+
 def test_subnets(default, largest):
     for resources, block, zones in ((default, "10.64.0.0/24", ["us-east-1a", "us-east-1b"]), (largest, "192.168.0.0/16", ["us-east-1c", "us-east-1f"])):
         subnets = of_type(resources, "AWS::EC2::Subnet")
@@ -344,8 +349,14 @@ def test_the_deployed_network(network, emulator):
     assert network.outputs["VpcEndpointId"] == network.resources["ExecuteApiEndpoint"]
 
 
-def test_clients_of_no_endpoint_are_refused(environment, tmp_path):
-    (tmp_path / "network.yaml").write_text(reduced())
-    done = deployment.shell("aws cloudformation deploy --template-file network.yaml --stack-name refused --capabilities CAPABILITY_IAM"
-                            " --parameter-overrides ApiClientCidr=10.0.0.0/8", environment(), cwd=tmp_path)
-    assert done.returncode != 0 and "ApiClientCidr needs ApiEndpoint=on" in done.stdout + done.stderr
+def test_the_default_security_group(network, emulator, environment):
+    """Without rules, as the document says. In AWS it also has an inbound rule, for itself, which the emulator does not make."""
+    def rules_there():
+        groups = emulator.client("ec2").describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [network.resources["Vpc"]]}])["SecurityGroups"]
+        return [g["IpPermissions"] + g["IpPermissionsEgress"] for g in groups if g["GroupName"] == "default"]
+
+    assert rules_there() != [[]]
+    commands = deployment.run("test/readme-block", str(GUIDE), "The default security group", env=None)
+    done = deployment.shell(commands, environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert rules_there() == [[]]
