@@ -1,6 +1,7 @@
 package doctor_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -88,6 +89,7 @@ func TestMain(m *testing.M) {
 func newHarness(t *testing.T, config sfoauthtest.Config, settings map[string]string) *harness {
 	t.Helper()
 	w := &harness{T: t, as: owner, keys: localaws.NewKeys(owner, oncall, caller, functions)}
+	config.SourceIP = func(r *http.Request) string { return cmp.Or(r.Header.Get(sourceIP), stackIP) }
 	w.org = sfoauthtest.New(config)
 	w.app = w.org.AddApp(sfoauthtest.AppOptions{Name: "CRM"})
 	w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
@@ -99,12 +101,32 @@ func newHarness(t *testing.T, config sfoauthtest.Config, settings map[string]str
 			return aws.Config{Region: region, BaseEndpoint: &w.awsURL, Credentials: w.as.Credentials()}, nil
 		},
 		URL: w.api() + "/v1", App: "crm", Prefix: prefix, Hosts: sfoauth.AllowedHosts{host(w.orgURL)},
-		Timeout: 5 * time.Second,
+		HTTPClient: from(machineIP), Timeout: 5 * time.Second,
 	}
 	w.create("crm", w.value())
 	w.schedule("crm")
 	return w
 }
+
+// The addresses of the functions and of doctor, as Salesforce sees them. The header sourceIP replaces that of a request.
+const (
+	stackIP   = "203.0.113.5"
+	machineIP = "198.51.100.7"
+	sourceIP  = "X-Test-Source-Ip"
+)
+
+// from returns a client whose requests the org sees as from this address.
+func from(ip string) *http.Client {
+	return &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.Header.Set(sourceIP, ip)
+		return http.DefaultTransport.RoundTrip(r)
+	})}
+}
+
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func host(url string) string { return strings.TrimPrefix(url, "http://") }
 

@@ -28,9 +28,8 @@ const (
 )
 
 // knownErrors is searched in order. Sources: Salesforce Help, "OAuth Authorization Errors" and "OAuth 2.0 Client
-// Credentials Flow for Server-to-Server Integration"; REST API Developer Guide, "Status Codes and Error Responses". That
-// INVALID_TYPE means an object that the user may not read is known from reports, such as issue 2141 of
-// github.com/RoseSilverSoftware/IlluminatedCloud.
+// Credentials Flow for Server-to-Server Integration"; REST API Developer Guide, "Status Codes and Error Responses". The
+// meaning of INVALID_TYPE is from reports, such as issue 2141 of github.com/RoseSilverSoftware/IlluminatedCloud.
 var knownErrors = []knownError{
 	{"invalid_client_id", "", Permanent, "check consumerKey; a new key takes 2 to 10 minutes to work everywhere"},
 	{"invalid_client", "", Permanent,
