@@ -32,7 +32,7 @@ type setup struct {
 
 func TestBrokenSetups(t *testing.T) {
 	all := slices.Concat(callerSetups, apiSetups, secretSetups, loginSetups, salesforceSetups, rotationSetups,
-		credentialSetups, sharingSetups, loginAddressSetups)
+		credentialSetups, sharingSetups, loginAddressSetups, replicationSetups)
 	if len(all) < 25 {
 		t.Fatalf("only %d", len(all))
 	}
@@ -130,7 +130,7 @@ func TestGoodSetups(t *testing.T) {
 		"primary",
 		"staged",
 	}
-	unseen := append([]string{"value", "schedule", "rotation-dates", "stuck-rotation", "labels"}, unread...)
+	unseen := append([]string{"value", "replication", "schedule", "rotation-dates", "stuck-rotation", "labels"}, unread...)
 	for _, c := range []struct {
 		name    string
 		as      localaws.Principal
@@ -181,6 +181,7 @@ func TestGoodSetups(t *testing.T) {
 			w.config.HTTPClient = from(stackIP)
 			w.egress(stackIP)
 		}, nil, 1},
+		{"a standby region", owner, sfoauthtest.Config{}, (*harness).useStandby, nil, 1},
 		{"without a list of principals", caller, sfoauthtest.Config{},
 			func(w *harness) { w.change(map[string]any{"allowedPrincipals": nil}) },
 			append([]string{"secret"}, unseen...), 1},
