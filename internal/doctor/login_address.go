@@ -92,24 +92,25 @@ func (s *session) leaveOutOwn(logins []sfoauth.Login) (others []sfoauth.Login, m
 
 // judgeLogins returns the outcome for the last login and all examined attempts, which include it.
 func (s *session) judgeLogins(last sfoauth.Login, logins []sfoauth.Login) outcome {
-	const leaked = "another program has the credentials: see \"The secret has leaked\" in the runbook"
+	const leaked = "Otherwise another program logs in as this user: if it has this app's credentials, see \"The secret " +
+		"has leaked\" in the runbook"
 	found := "the last login came from " + describeLogin(last)
 	switch {
 	case len(s.EgressAddresses) == 0:
-		return ok(found + ". To compare it, pass the stack's output EgressAddresses with --egress-addresses")
+		return ok(found + ". If the functions have fixed addresses, pass them with --egress-addresses to compare it")
 	case !s.fromStack(last):
-		return failed(found+", which is none of the stack's addresses", "if the functions made it, deploy with SubnetIds "+
-			"and SecurityGroupIds, or correct --egress-addresses. Otherwise "+leaked)
+		return failed(found+", which is not one of the egress addresses", "if the functions made it, deploy with SubnetIds "+
+			"and SecurityGroupIds, or correct --egress-addresses. "+leaked)
 	}
 	isUnknown := func(l sfoauth.Login) bool { return !s.fromStack(l) && time.Since(l.Time) < recentLogins }
-	found += ", one of the stack's addresses"
+	found += ", one of the egress addresses"
 	i := slices.IndexFunc(logins, isUnknown)
 	if i < 0 {
 		return ok(found)
 	}
 	return warning(found+". Within a day there was an attempt from "+describeLogin(logins[i]),
-		"expected after `sftoken secret put` or this command on another machine, and if the stack's addresses are new. "+
-			"Otherwise "+leaked)
+		"expected after `sftoken secret put` or this command on another machine, and if the egress addresses are new. "+
+			leaked)
 }
 
 // describeLogin returns where a login came from, when, and what made it.

@@ -45,7 +45,7 @@ var loginAddressSetups = []setup{
 		cause: "login-address", found: "from 203.0.113.5 on ", fix: "SubnetIds"},
 	{name: "a stack that logs in from another address, as a caller sees it", as: caller,
 		change: func(w *harness) { w.egress("203.0.113.6") },
-		cause:  "login-address", found: "by CRM, which is none of the stack's addresses", fix: "SubnetIds"},
+		cause:  "login-address", found: "by CRM, which is not one of the egress addresses", fix: "SubnetIds"},
 	{name: "a thief who has logged in last", change: func(w *harness) { w.vend(); w.logIn(thiefIP); w.egress(stackIP) },
 		cause: "login-address", found: "the last login came from 192.0.2.66", fix: "The secret has leaked"},
 	{name: "a thief who has logged in before", change: func(w *harness) { w.logIn(thiefIP); w.vend(); w.egress(stackIP) },
@@ -88,7 +88,7 @@ func TestLoginAddress(t *testing.T) {
 	}{
 		{"the stack's login", func(*harness) {}, "the last login came from 203.0.113.5 on "},
 		{"after a login on this machine", func(w *harness) { w.vend(); w.logIn(machineIP) }, "came from 198.51.100.7 on "},
-		{"one of the stack's addresses", func(w *harness) { w.egress("203.0.113.0/24") }, ", one of the stack's addresses"},
+		{"one of the stack's addresses", func(w *harness) { w.egress("203.0.113.0/24") }, ", one of the egress addresses"},
 		{"the run's own login alone", func(w *harness) { w.newUser() }, "no logins but those from this machine's"},
 		{"only logins on this machine", func(w *harness) {
 			w.newUser()
