@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,8 @@ func (f *apiFlags) add(cmd *cobra.Command) {
 
 func (f *apiFlags) addURL(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.url, "url", "",
-		"`URL` of the API: the deployment's output ApiUrl (default $SFTOKEN_URL)")
+		"`URL` of the API: the deployment's output ApiUrl, or those of several regions, separated by commas, the preferred "+
+			"one first (default $SFTOKEN_URL)")
 }
 
 // The meanings of SFTOKEN_URL: to a command that only the API can serve, and to one that an agent can serve too.
@@ -67,7 +69,7 @@ func (f *apiFlags) config(cmd *cobra.Command) (aws.Config, error) {
 	if sftoken.UsesAgent(f.address()) {
 		return cfg, nil // without an error of a profile that is not needed
 	}
-	if err == nil && cfg.Region == "" && sftoken.RegionFromURL(f.address()) == "" {
+	if err == nil && cfg.Region == "" && slices.ContainsFunc(sftoken.Addresses(f.address()), hasNoRegion) {
 		err = withHint(f.withAgentHint(usagef("no region: the API's address does not name it")),
 			"pass --region or set AWS_REGION: the API's region")
 	}
@@ -80,24 +82,35 @@ func (f *apiFlags) config(cmd *cobra.Command) (aws.Config, error) {
 	return cfg, nil
 }
 
+// hasNoRegion reports whether an API's address does not name its region.
+func hasNoRegion(address string) bool { return sftoken.RegionFromURL(address) == "" }
+
 func (f *apiFlags) checkAddress() error {
 	if f.address() == "" {
 		return withHint(usagef("the API's address is not set"),
 			"pass --url or set SFTOKEN_URL: the deployment's output ApiUrl")
 	}
-	u, err := url.Parse(strings.TrimSpace(f.address()))
-	switch {
-	case err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-	case u.Scheme == "unix" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
-		return nil
-	case (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "":
+	addresses := sftoken.Addresses(f.address())
+	if len(addresses) > 0 && !slices.ContainsFunc(addresses, isNoAddress) {
 		return nil
 	}
-	err = usagef("the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
+	err := usagef("the API's address must be a URL, like https://<id>.execute-api.<region>.amazonaws.com/v1")
 	if strings.Contains(f.address(), ".sock") {
 		return withHint(err, "an agent's address is like unix:///run/sftoken/agent.sock")
 	}
 	return err
+}
+
+// isNoAddress reports whether text cannot be the address of an API or of an agent.
+func isNoAddress(text string) bool {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.User != nil || u.RawQuery != "":
+		return true
+	case u.Scheme == "unix":
+		return u.Host != "" || !strings.HasPrefix(u.Path, "/")
+	}
+	return u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == ""
 }
 
 // requireAPI checks that the address is the API's and not an agent's, about which refusal is the error.
@@ -210,7 +223,8 @@ access, and the next request gets a new token. This is for emergencies and
 needs permission to invoke DELETE on the app's path.
 
 Each instance of the token function caches its own token, and the request
-reaches only one of them. If the app's credentials are compromised, use
+reaches only one of them: one in each region, if there are several addresses.
+If the app's credentials are compromised, use
 "sftoken rotate APP --compromised", which reaches all of them.`,
 		Example: `  sftoken revoke crm`,
 		Annotations: environment("SFTOKEN_URL", apiURLHelp, awsVariables, awsMeaning).

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/probe"
+	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 func newProbe() *cobra.Command {
@@ -55,6 +56,9 @@ With -o json it prints
 			}
 			if err := flags.requireAPI("the address is that of an agent"); err != nil {
 				return err
+			}
+			if len(sftoken.Addresses(flags.address())) > 1 {
+				return withHint(usagef("a probe is of one address"), "pass each region's address with --url, one at a time")
 			}
 			cfg, err := flags.config(cmd)
 			if err != nil {

@@ -98,10 +98,13 @@ func (f *serveFlags) check(cmd *cobra.Command) error {
 	if f.socket != "" {
 		own = "unix://" + f.socket
 	}
-	const name, ip = "//localhost:", "//127.0.0.1:"
-	if strings.Replace(own, name, ip, 1) == strings.Replace(strings.TrimRight(f.api.address(), "/"), name, ip, 1) {
-		return withHint(usagef("the API's address is that of this agent"),
-			"pass --url: the deployment's output ApiUrl. SFTOKEN_URL may be set for the agent's clients")
+	normal := strings.NewReplacer("//localhost:", "//127.0.0.1:")
+	for _, address := range sftoken.Addresses(f.api.address()) {
+		address, _, _ = strings.Cut(address, "#")
+		if normal.Replace(own) == normal.Replace(strings.TrimRight(address, "/")) {
+			return withHint(usagef("the API's address is that of this agent"),
+				"pass --url: the deployment's output ApiUrl. SFTOKEN_URL may be set for the agent's clients")
+		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -64,7 +65,8 @@ func (h *harness) newAgent(c agent.Config) *agent.Agent {
 	if c.AWS.Credentials == nil {
 		c.AWS = h.Config()
 	}
-	c.APIURL, c.HTTPClient, c.Version, c.Log = apitest.URL, h.Client, "1.2.3", slog.New(slog.NewJSONHandler(h.log, nil))
+	c.APIURL = cmp.Or(c.APIURL, apitest.URL)
+	c.HTTPClient, c.Version, c.Log = h.Client, "1.2.3", slog.New(slog.NewJSONHandler(h.log, nil))
 	return agent.New(c)
 }
 

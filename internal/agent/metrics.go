@@ -71,7 +71,10 @@ func (o *apiObserver) RoundTrip(req *http.Request) (*http.Response, error) {
 	begun := time.Now()
 	resp, err := base.RoundTrip(req)
 	outcome, level := "error", slog.LevelWarn
-	attrs := []slog.Attr{slog.String("app", o.name), slog.Float64("ms", float64(time.Since(begun).Microseconds())/1000)}
+	attrs := []slog.Attr{
+		slog.String("app", o.name), slog.String("host", req.URL.Host),
+		slog.Float64("ms", float64(time.Since(begun).Microseconds())/1000),
+	}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", printable.TransportError(err)))
 	} else {

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 
 	"github.com/sftoken/sftoken/internal/agent"
+	"github.com/sftoken/sftoken/internal/sim/apitest"
 	"github.com/sftoken/sftoken/internal/vending"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -163,6 +164,36 @@ func TestOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFailover: no client notices that a region is lost.
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const standby = "127.0.0.2:8080"
+		h := newHarness(t)
+		second := h.AddRegion(standby, "eu-west-1")
+		h.serve(t, agent.Config{
+			APIURL: apitest.URL + ",http://" + standby + "/v1#eu-west-1", Token: sfoauth.NewSecret(agentToken),
+		})
+		h.Break(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		var clients sync.WaitGroup
+		for range 100 {
+			clients.Go(func() { h.token(t, "") })
+		}
+		clients.Wait()
+		if first, second := len(h.Requests()), len(second.Requests()); first != 1 || second != 1 {
+			t.Errorf("%d requests to the lost region, %d to the other", first, second)
+		}
+		var hosts []string
+		for _, line := range h.lines("api_request") {
+			hosts = append(hosts, line["host"].(string))
+		}
+		slices.Sort(hosts)
+		if want := []string{apitest.Host, standby}; !slices.Equal(hosts, want) {
+			t.Errorf("the log has requests to %v", hosts)
+		}
+	})
 }
 
 func TestErrors(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/sftoken/sftoken/internal/printable"
-	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 var callerChecks = []check{
@@ -32,7 +31,8 @@ func (s *session) credentials(ctx context.Context) outcome {
 			"correct the file that it names, --profile or AWS_PROFILE")
 	}
 	s.aws = config
-	s.region = cmp.Or(sftoken.RegionFromURL(s.URL), config.Region)
+	_, region := s.firstAddress()
+	s.region = cmp.Or(region, config.Region)
 	if config.Credentials == nil {
 		return failed("no AWS credentials found", logIn)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
+	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
 // Status is the outcome of a check.
@@ -47,8 +48,10 @@ type Result struct {
 // Config holds the parameters of Run, which does not change it.
 type Config struct {
 	// Load finds the AWS configuration, as config.LoadDefaultConfig does.
-	Load       func(context.Context) (aws.Config, error)
-	URL        string               // of the API; if empty, the check of the address fails
+	Load func(context.Context) (aws.Config, error)
+	// URL is the API's address; if empty, the check of the address fails. It may be several, as for
+	// sftoken.NewTokenSource: the first one is that of which the checks are, and the others must give tokens.
+	URL        string
 	App        string               // the app's name
 	Prefix     string               // precedes an app's name in the name of its secret
 	AdminApp   string               // the app whose login rotates the credentials; empty means the app itself
@@ -131,10 +134,14 @@ func Run(ctx context.Context, config Config) *Report {
 	if config.Timeout <= 0 {
 		config.Timeout = 30 * time.Second
 	}
-	s := &session{Config: config}
+	s := &session{Config: config, addresses: sftoken.Addresses(config.URL)}
+	s.URL, _ = s.firstAddress()
 	report := &Report{App: config.App, URL: config.URL, Outcome: OK}
 	unmet := map[string]string{} // by check that has not succeeded: the first one in its chain
 	for _, c := range checks() {
+		if c.name == "failover" && len(s.addresses) < 2 {
+			continue
+		}
 		o := s.runCheck(ctx, c, unmet)
 		result := c.result(o)
 		if o.status == Failed || o.status == Skipped {

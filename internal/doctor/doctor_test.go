@@ -31,8 +31,8 @@ type setup struct {
 }
 
 func TestBrokenSetups(t *testing.T) {
-	all := slices.Concat(callerSetups, apiSetups, secretSetups, loginSetups, salesforceSetups, rotationSetups,
-		credentialSetups, sharingSetups)
+	all := slices.Concat(callerSetups, apiSetups, failoverSetups, secretSetups, loginSetups, salesforceSetups,
+		rotationSetups, credentialSetups, sharingSetups)
 	if len(all) < 25 {
 		t.Fatalf("only %d", len(all))
 	}
@@ -164,6 +164,7 @@ func TestGoodSetups(t *testing.T) {
 			append([]string{"value", "token-table"}, unread...), 1},
 		{"a caller in another account, with shared tokens", caller, sfoauthtest.Config{}, shareTokens,
 			append([]string{"secret", "token-table"}, unseen...), 1},
+		{"two regions", owner, sfoauthtest.Config{}, func(w *harness) { w.addRegion(w.gateway()) }, nil, 1},
 		{"after a rotation", owner, sfoauthtest.Config{}, (*harness).rotateNow, nil, 1},
 		{"with JWTs", owner, sfoauthtest.Config{},
 			func(w *harness) { w.app.Change(func(o *sfoauthtest.AppOptions) { o.JWT = true }) }, nil, 1},

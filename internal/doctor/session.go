@@ -16,6 +16,7 @@ import (
 // session is one run of the checks, and what they have found so far.
 type session struct {
 	Config
+	addresses []string // of the API in each region; Config.URL is the first one, without its region
 
 	aws       aws.Config
 	region    string // that of the API's address, or else of the AWS configuration
@@ -71,11 +72,9 @@ func (s *session) apiClient() *http.Client {
 	return http.DefaultClient
 }
 
-// source returns a source of the app's tokens.
+// source returns a source of the app's tokens from the API at the first address.
 func (s *session) source(client *http.Client) *sftoken.TokenSource {
-	config := s.aws.Copy()
-	config.Region = s.region
-	return sftoken.NewTokenSource(config, s.URL, s.App, sftoken.WithHTTPClient(client))
+	return sftoken.NewTokenSource(s.aws, s.addresses[0], s.App, sftoken.WithHTTPClient(client))
 }
 
 // reader returns a reader of the apps' secrets.

@@ -25,9 +25,13 @@ const (
 )
 
 // UsesAgent reports whether apiURL is the address of an agent: a Unix socket (unix:///run/sftoken/agent.sock), or
-// http at localhost or a loopback address while the environment has an agent token.
+// http at localhost or a loopback address while the environment has an agent token. Several addresses are the API's.
 func UsesAgent(apiURL string) bool {
-	u, err := url.Parse(strings.TrimSpace(apiURL))
+	addresses := Addresses(apiURL)
+	if len(addresses) != 1 {
+		return false
+	}
+	u, err := url.Parse(addresses[0])
 	return err == nil && (u.Scheme == unixScheme || u.Scheme == "http" && sfoauth.IsLoopback(u.Hostname()) &&
 		environmentToken() != nil)
 }

@@ -125,7 +125,7 @@ func (s *TokenSource) start(ctx context.Context, rejected string) *call {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		defer cancel()
-		token, err := s.fetch(ctx, rejected)
+		token, err := s.fetchAny(ctx, rejected)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.inFlight, c.err = nil, err

@@ -29,13 +29,13 @@ const (
 	maxLifetime = 24 * 60 * 60
 )
 
-// fetch requests a token from the API. rejected is the id of a token that Salesforce rejected, or empty.
-func (s *TokenSource) fetch(ctx context.Context, rejected string) (*Token, error) {
+// fetch requests a token from the API at an address. rejected is the id of a token that Salesforce rejected, or empty.
+func (s *TokenSource) fetch(ctx context.Context, a *address, rejected string) (*Token, error) {
 	query := ""
 	if rejected != "" {
 		query = "?rejected=" + url.QueryEscape(rejected)
 	}
-	resp, err := s.send(ctx, http.MethodGet, query)
+	resp, err := s.send(ctx, a, http.MethodGet, query)
 	if err != nil {
 		return nil, err
 	}
@@ -45,11 +45,11 @@ func (s *TokenSource) fetch(ctx context.Context, rejected string) (*Token, error
 	return parseToken(resp)
 }
 
-// revoke makes the API revoke the app's token.
-func (s *TokenSource) revoke(ctx context.Context) error {
+// revoke makes the API at an address revoke the app's token.
+func (s *TokenSource) revoke(ctx context.Context, a *address) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	resp, err := s.send(ctx, http.MethodDelete, "")
+	resp, err := s.send(ctx, a, http.MethodDelete, "")
 	if err != nil {
 		return err
 	}
@@ -67,47 +67,47 @@ type response struct {
 }
 
 // send sends one request. Each attempt is signed anew, since a signature is valid for five minutes.
-func (s *TokenSource) send(ctx context.Context, method, query string) (*response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, s.url+"/tokens/"+s.app+query, nil)
+func (s *TokenSource) send(ctx context.Context, a *address, method, query string) (*response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, a.url+"/tokens/"+s.app+query, nil)
 	if err != nil {
 		return nil, fmt.Errorf("sftoken: %w", err)
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", s.name)
-	if err := s.authenticate(req); err != nil {
+	if err := s.authenticate(req, a); err != nil {
 		return nil, err
 	}
 	// A redirect would take the signature, and with a session its token, to another host.
-	noRedirects := *s.client
+	noRedirects := *a.client
 	noRedirects.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := noRedirects.Do(req)
 	if err != nil {
-		return nil, newTransportError("no response from "+s.server(), err)
+		return nil, newTransportError("no response from "+a.server(), err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return nil, newTransportError("incomplete response from "+s.server(), err)
+		return nil, newTransportError("incomplete response from "+a.server(), err)
 	}
 	return &response{resp.StatusCode, resp.Header, body}, nil
 }
 
 // server is what requests go to, in errors.
-func (s *TokenSource) server() string {
-	if s.agent != nil {
+func (a *address) server() string {
+	if a.agent != nil {
 		return "the agent"
 	}
 	return "the API"
 }
 
-func (s *TokenSource) authenticate(req *http.Request) error {
-	if s.agent != nil {
-		return s.agent.authenticate(req)
+func (s *TokenSource) authenticate(req *http.Request, a *address) error {
+	if a.agent != nil {
+		return a.agent.authenticate(req)
 	}
-	return s.sign(req)
+	return s.sign(req, a.region)
 }
 
-func (s *TokenSource) sign(req *http.Request) error {
+func (s *TokenSource) sign(req *http.Request, region string) error {
 	if s.config.Credentials == nil {
 		return errors.New("sftoken: the AWS configuration has no credentials")
 	}
@@ -120,12 +120,17 @@ func (s *TokenSource) sign(req *http.Request) error {
 	}
 	empty := sha256.Sum256(nil)
 	hash, signer := hex.EncodeToString(empty[:]), v4.NewSigner()
-	err = signer.SignHTTP(req.Context(), credentials, req, hash, "execute-api", s.region, time.Now())
+	err = signer.SignHTTP(req.Context(), credentials, req, hash, "execute-api", region, time.Now())
 	if err != nil {
 		return fmt.Errorf("sftoken: signing the request: %w", err)
 	}
 	return nil
 }
+
+var (
+	errNoToken        = errors.New("sftoken: no token in response: is this the address of the sftoken API?")
+	errMalformedToken = errors.New("sftoken: access_token has white space or unprintable characters")
+)
 
 func parseToken(resp *response) (*Token, error) {
 	var fields struct {
@@ -138,10 +143,10 @@ func parseToken(resp *response) (*Token, error) {
 	}
 	err := json.Unmarshal(resp.body, &fields)
 	if err != nil || fields.AccessToken == "" || fields.TokenID == "" || fields.InstanceURL == "" || fields.ExpiresIn < 1 {
-		return nil, errors.New("sftoken: no token in response: is this the address of the sftoken API?")
+		return nil, errNoToken
 	}
 	if strings.ContainsFunc(fields.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("sftoken: access_token has white space or unprintable characters")
+		return nil, errMalformedToken
 	}
 	lifetime := time.Duration(min(fields.ExpiresIn, maxLifetime)) * time.Second
 	now := time.Now().Round(0) // the wall clock, which continues while a process is frozen

@@ -36,7 +36,8 @@ func TestFrozenProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := c.source
-			s.config, s.url, s.app = aws.Config{}, "http://127.0.0.1", "crm" // no credentials: nothing is sent
+			s.addresses = []*address{{url: "http://127.0.0.1"}} // without credentials nothing is sent
+			s.config, s.app = aws.Config{}, "crm"
 			next := s.decide(t.Context(), &caller{rejected: c.rejected})
 			if asks := next.call != nil; asks != c.asks {
 				t.Errorf("asks the API: %t", asks)

@@ -6,13 +6,9 @@ package sftoken
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
 	"regexp"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,16 +34,16 @@ type Token struct {
 // TokenSource fetches an app's token and caches it until shortly before it expires. It implements oauth2.TokenSource
 // and is safe for concurrent use. Concurrent callers share one request, which continues if one of them gives up.
 type TokenSource struct {
-	config aws.Config
-	url    string
-	region string
-	app    string
-	client *http.Client
-	name   string // User-Agent
-	agent  *agent // nil: requests are signed
-	err    error  // why the arguments are invalid
+	config    aws.Config
+	app       string
+	client    *http.Client
+	name      string     // User-Agent
+	region    string     // of WithRegion; may be empty
+	agent     *agent     // of WithAgentToken; may be nil
+	addresses []*address // in order of preference; one at least, unless err is set
+	err       error      // why the arguments are invalid
 
-	mu          sync.Mutex // guards the fields below; never held during a request
+	mu          sync.Mutex // guards the fields below, and those of addresses; never held during a request
 	inFlight    *call      // may be nil
 	cached      *Token     // may be nil
 	confirmedAt time.Time  // when the API last returned the cached token although it was rejected
@@ -62,8 +58,8 @@ type Option func(*TokenSource)
 // is ignored: redirects are not followed.
 func WithHTTPClient(client *http.Client) Option { return func(s *TokenSource) { s.client = client } }
 
-// WithRegion sets the region that requests are signed for. The default is the region in the API's address, or
-// config.Region if there is none.
+// WithRegion sets the region that requests to every address are signed for. The default is the region in the address,
+// or config.Region if there is none.
 func WithRegion(region string) Option { return func(s *TokenSource) { s.region = region } }
 
 // WithUserAgent sets the User-Agent of the requests, which the API's audit log records. The default is "sftoken-go".
@@ -75,87 +71,38 @@ func WithAgentToken(token string) Option {
 	return func(s *TokenSource) { s.agent = &agent{token: fixedToken(token)} }
 }
 
-var (
-	appName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	// apiHost matches the names of APIs and of their VPC endpoints in every partition:
-	// <id>.execute-api.<region>.amazonaws.com, <id>-<vpce>.execute-api.<region>.amazonaws.com.cn,
-	// <vpce>.execute-api.<region>.vpce.amazonaws.com. Source: API Gateway Developer Guide, "Invoke a private API".
-	apiHost = regexp.MustCompile(`(?:^|\.)execute-api\.([a-z]+(?:-[a-z]+)+-[0-9]+)\.`)
-)
+var appName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // NewTokenSource returns a source of the app's tokens. apiURL is the ApiUrl in the deployment's outputs, or a custom
 // domain name with its base path; it must be https, or http at localhost or a loopback address. Each request is signed
 // with the credentials that config provides at that time.
+//
+// apiURL may be several addresses, separated by commas: those of deployments in several regions, the preferred one
+// first. The source uses the next one while one is unreachable, does not respond within seconds or responds with a 5xx
+// status, and returns to the preferred one after a pause that grows from 10 seconds to 5 minutes. An address whose name
+// has no region may end with it: https://tokens.example.com/v1#eu-west-1.
 //
 // apiURL may also be the address of an agent, for which UsesAgent returns true. Requests are then not signed, and
 // config may be empty. A Unix socket is reached without the client of WithHTTPClient.
 //
 // Invalid arguments make the first Fetch fail.
 func NewTokenSource(config aws.Config, apiURL, app string, options ...Option) *TokenSource {
-	address := strings.TrimRight(strings.TrimSpace(apiURL), "/")
-	s := &TokenSource{config: config, url: address, app: app, region: config.Region, name: "sftoken-go"}
-	if region := RegionFromURL(s.url); region != "" {
-		s.region = region
-	}
+	s := &TokenSource{config: config, app: app, name: "sftoken-go", client: http.DefaultClient}
 	for _, option := range options {
 		option(s)
 	}
 	if s.client == nil {
 		s.client = http.DefaultClient
 	}
-	s.err = s.configure()
+	s.addresses, s.err = s.parseAddresses(apiURL)
+	if s.err == nil && !appName.MatchString(app) {
+		s.err = fmt.Errorf("sftoken: app %q: a name must match %s", app, appName)
+	}
 	return s
-}
-
-// configure checks the arguments and finds out how requests are authenticated.
-func (s *TokenSource) configure() error {
-	u, err := url.Parse(s.url)
-	if err != nil || u.Host == "" && u.Scheme != unixScheme || u.User != nil || strings.ContainsAny(s.url, "?#") ||
-		u.Scheme != "https" && u.Scheme != "http" && u.Scheme != unixScheme {
-		return errors.New("sftoken: the API's address must be a URL, like " +
-			"https://<id>.execute-api.<region>.amazonaws.com/v1")
-	}
-	if !appName.MatchString(s.app) {
-		return fmt.Errorf("sftoken: app %q: a name must match %s", s.app, appName)
-	}
-	if s.agent, err = newAgent(u, s.agent); err != nil {
-		return err
-	}
-	switch {
-	case s.agent != nil && s.agent.socket != "":
-		s.url, s.client = "http://localhost/v1", s.agent.client()
-	case s.agent != nil && net.ParseIP(u.Hostname()) == nil:
-		// Another user may listen at another address of localhost, and a proxy may resolve the name.
-		u.Host = "127.0.0.1" + u.Host[len("localhost"):]
-		s.url = u.String()
-	case s.agent == nil && !isHTTPSOrLoopback(u):
-		return fmt.Errorf("sftoken: the API's address must be https: %s would send the token in plain text", u.Host)
-	case s.agent == nil && s.region == "":
-		return errors.New("sftoken: no region: set AWS_REGION to the API's region, or config.Region or WithRegion in Go")
-	}
-	return nil
 }
 
 // Err returns why the arguments of NewTokenSource are invalid, or nil. Fetch returns the same error.
 func (s *TokenSource) Err() error { return s.err }
-
-// RegionFromURL returns the region in an API's address, or "" if there is none, as in a custom domain name.
-func RegionFromURL(apiURL string) string {
-	u, err := url.Parse(strings.TrimSpace(apiURL))
-	if err != nil {
-		return ""
-	}
-	parts := apiHost.FindStringSubmatch(strings.ToLower(u.Hostname()))
-	if parts == nil {
-		return ""
-	}
-	return parts[1]
-}
-
-// isHTTPSOrLoopback reports whether requests to u are encrypted or stay on this machine.
-func isHTTPSOrLoopback(u *url.URL) bool {
-	return u.Scheme == "https" || u.Scheme == "http" && sfoauth.IsLoopback(u.Hostname())
-}
 
 // Token implements oauth2.TokenSource. The token's extra fields are instance_url, token_id and scope. It retries for at
 // most a minute; its errors are those of Fetch.
@@ -184,20 +131,31 @@ func (s *TokenSource) Refresh(ctx context.Context, rejected string) (*Token, err
 }
 
 // Revoke revokes the app's cached token at Salesforce for all its holders. It is for emergencies and needs
-// permission to invoke DELETE on the app's path. It retries as Fetch does.
+// permission to invoke DELETE on the app's path. It retries as Fetch does. With several addresses it revokes the token
+// of each, and fails if one of them fails.
 func (s *TokenSource) Revoke(ctx context.Context) error {
 	if s.err != nil {
 		return s.err
 	}
 	ctx, cancel := withDefaultTimeout(ctx)
 	defer cancel()
+	failed := make([]error, len(s.addresses)) // by address
+	var group sync.WaitGroup
+	for i, a := range s.addresses {
+		group.Go(func() { failed[i] = s.revokeWithRetry(ctx, a) })
+	}
+	group.Wait()
+	s.mu.Lock()
+	s.cached = nil // fetching another one does no harm
+	s.mu.Unlock()
+	return s.firstError(failed)
+}
+
+func (s *TokenSource) revokeWithRetry(ctx context.Context, a *address) error {
 	var b backoff
 	for attempts := 1; ; attempts++ {
-		err := s.revoke(ctx)
+		err := s.revoke(ctx, a)
 		if err == nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.cached = nil
 			return nil
 		}
 		if b = b.next(err); attempts >= maxAttempts(err) || !sleep(ctx, time.Until(b.until)) {

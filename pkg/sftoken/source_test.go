@@ -249,7 +249,7 @@ func TestInvalidArguments(t *testing.T) {
 		"must be a URL":             sftoken.NewTokenSource(good, "api.example", "crm"),
 		"the API's address must be": sftoken.NewTokenSource(good, address+"?x=1", "crm"),
 		"API's address must be a":   sftoken.NewTokenSource(good, address+"?", "crm"),
-		"address must be a URL, ":   sftoken.NewTokenSource(good, address+"#", "crm"),
+		"want a region after #":     sftoken.NewTokenSource(good, address+"#", "crm"),
 		"address must be a URL":     sftoken.NewTokenSource(good, "https://me:pass@api.example/v1", "crm"),
 		"must be https":             sftoken.NewTokenSource(good, "http://api.example/v1", "crm"),
 		"address must be https":     sftoken.NewTokenSource(good, "http://abc123.execute-api.localhost:4566/v1", "crm"),

@@ -33,17 +33,22 @@ var Billing = localaws.Principal{
 	Invoke: []string{"GET/tokens/*", "DELETE/tokens/crm"},
 }
 
-// Harness is the API in front of a simulated org, on a network in memory. It is an http.Handler: the API itself, or the
-// responses that are set in its place.
+// Harness is the API in front of a simulated org, on a network in memory.
 type Harness struct {
 	*simtest.Harness
+	*API
+	Client *http.Client // over the network
+}
+
+// API is an http.Handler: the API of one region, or the responses that are set in its place.
+type API struct {
 	Gateway *localaws.Gateway
-	Client  *http.Client // over the network
 	Vendor  *vending.Vendor
 
 	mu      sync.Mutex
 	queries []string                    // the rejected IDs, or raw queries, of the requests so far
 	queued  []func(http.ResponseWriter) // responses to the next requests in place of API Gateway's
+	broken  http.HandlerFunc            // answers each other request in its place; may be nil
 	delay   time.Duration               // of each request to the API
 }
 
@@ -51,17 +56,26 @@ type Harness struct {
 func New(t testing.TB, o simtest.Options) *Harness {
 	h := &Harness{Harness: simtest.New(t, o)}
 	h.Client = h.HTTPClient()
-	h.Vendor = vending.New(vending.Config{
-		Secrets: appsecret.Reader{Client: h.Secrets, Prefix: simtest.Prefix},
-		Hosts:   sfoauth.AllowedHosts{simtest.OrgHost}, HTTPClient: h.Client,
-	})
-	h.Gateway = &localaws.Gateway{
-		Account: simtest.Account, Region: simtest.Region, Stage: "v1", Keys: localaws.NewKeys(Billing),
-		AllowedAccounts: []string{Billing.Account}, Function: h.function,
-	}
-	h.Serve(Host, h)
+	h.API = h.AddRegion(Host, simtest.Region)
 	return h
 }
+
+// AddRegion serves the API of another region, whose functions read the same secret and have tokens of their own.
+func (h *Harness) AddRegion(host, region string) *API {
+	a := &API{Vendor: vending.New(vending.Config{
+		Secrets: appsecret.Reader{Client: h.Secrets, Prefix: simtest.Prefix},
+		Hosts:   sfoauth.AllowedHosts{simtest.OrgHost}, HTTPClient: h.Client,
+	})}
+	a.Gateway = &localaws.Gateway{
+		Account: simtest.Account, Region: region, Stage: "v1", Keys: localaws.NewKeys(Billing),
+		AllowedAccounts: []string{Billing.Account}, Function: a.function,
+	}
+	h.Serve(host, a)
+	return a
+}
+
+// Requests are those to the API of the first region; simtest's are those to the org.
+func (h *Harness) Requests() []string { return h.API.Requests() }
 
 // Config is an AWS configuration with Billing's credentials.
 func (h *Harness) Config() aws.Config {
@@ -69,25 +83,27 @@ func (h *Harness) Config() aws.Config {
 }
 
 // ServeHTTP is API Gateway, or one of the responses in its place.
-func (h *Harness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.mu.Lock()
-	delay := h.delay
-	var instead func(http.ResponseWriter)
-	if len(h.queued) > 0 {
-		instead, h.queued = h.queued[0], h.queued[1:]
-		h.queries = append(h.queries, r.URL.RawQuery)
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	delay, instead := a.delay, a.broken
+	if len(a.queued) > 0 {
+		next := a.queued[0]
+		instead, a.queued = func(w http.ResponseWriter, _ *http.Request) { next(w) }, a.queued[1:]
 	}
-	h.mu.Unlock()
+	if instead != nil {
+		a.queries = append(a.queries, r.URL.RawQuery)
+	}
+	a.mu.Unlock()
 	time.Sleep(delay)
 	if instead != nil {
-		instead(w)
+		instead(w, r)
 		return
 	}
-	h.Gateway.ServeHTTP(w, r)
+	a.Gateway.ServeHTTP(w, r)
 }
 
 // function handles an event as functions/token does.
-func (h *Harness) function(ctx context.Context, payload []byte) ([]byte, error) {
+func (a *API) function(ctx context.Context, payload []byte) ([]byte, error) {
 	var event struct {
 		HTTPMethod            string
 		QueryStringParameters map[string]string
@@ -97,17 +113,17 @@ func (h *Harness) function(ctx context.Context, payload []byte) ([]byte, error) 
 		return nil, err
 	}
 	rejected := event.QueryStringParameters["rejected"]
-	h.mu.Lock()
-	h.queries = append(h.queries, rejected)
-	h.mu.Unlock()
+	a.mu.Lock()
+	a.queries = append(a.queries, rejected)
+	a.mu.Unlock()
 	req := vending.Request{App: AppOf(payload), Principal: event.RequestContext.Identity.UserArn, Rejected: rejected}
 	if event.HTTPMethod == http.MethodDelete {
-		if _, err := h.Vendor.Revoke(ctx, req, &vending.CallStats{}); err != nil {
+		if _, err := a.Vendor.Revoke(ctx, req, &vending.CallStats{}); err != nil {
 			return nil, err
 		}
 		return []byte(`{"statusCode":204}`), nil
 	}
-	grant, err := h.Vendor.Vend(ctx, req, &vending.CallStats{})
+	grant, err := a.Vendor.Vend(ctx, req, &vending.CallStats{})
 	if failed, ok := errors.AsType[*vending.Error](err); ok {
 		return Response(404, nil, map[string]any{
 			"error": failed.Code, "error_description": failed.Description, "request_id": "req-1",
@@ -121,25 +137,32 @@ func (h *Harness) function(ctx context.Context, payload []byte) ([]byte, error) 
 }
 
 // RespondWith replaces the next responses of API Gateway by these, and drops earlier ones that are left.
-func (h *Harness) RespondWith(responses ...func(http.ResponseWriter)) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.queued = responses
+func (a *API) RespondWith(responses ...func(http.ResponseWriter)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queued = responses
+}
+
+// Break makes the handler answer in place of API Gateway, until Break is called with nil.
+func (a *API) Break(handler http.HandlerFunc) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.broken = handler
 }
 
 // SetDelay delays each request to the API by d.
-func (h *Harness) SetDelay(d time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.delay = d
+func (a *API) SetDelay(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.delay = d
 }
 
 // Requests returns the rejected ID of each request to the API since the last call of Requests.
-func (h *Harness) Requests() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	asked := h.queries
-	h.queries = nil
+func (a *API) Requests() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	asked := a.queries
+	a.queries = nil
 	return asked
 }
 
