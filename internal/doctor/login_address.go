@@ -44,7 +44,7 @@ func (s *session) fromStack(login sfoauth.Login) bool {
 }
 
 const (
-	examinedLogins = 50             // the newest ones are examined
+	examinedLogins = 100            // the newest ones are examined
 	recentLogins   = 24 * time.Hour // how long an attempt from an unknown address is reported, unless it is the last login
 )
 

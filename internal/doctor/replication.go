@@ -29,9 +29,8 @@ func (s *session) replication(context.Context) outcome {
 	}
 	switch {
 	case len(broken) > 0:
-		return failed("replication has failed to "+strings.Join(broken, "; "), "fix what the message names, then repeat it "+
-			"with `aws secretsmanager replicate-secret-to-regions`; if the replica was promoted, see the alarm "+
-			"ReplicationFails in the runbook")
+		return failed("replication has failed to "+strings.Join(broken, "; "),
+			"fix what the message names, then replicate again: see ReplicationFails in the runbook")
 	case len(behind) > 0:
 		return warning("not in sync with "+strings.Join(behind, ", "),
 			"normal for minutes after a change: check again. If it lasts, look for an outage of these regions")

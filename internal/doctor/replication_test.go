@@ -21,7 +21,7 @@ var replicationSetups = []setup{
 		w.must(err)
 		w.replicate()
 	}, cause: "replication", found: "failed to us-west-2: Secret with this name already exists in this region",
-		fix: "replicate-secret-to-regions"},
+		fix: "ReplicationFails"},
 	{name: "a replica that is behind", as: oncall, change: func(w *harness) {
 		w.standby()
 		w.regions.SetLag(time.Hour)
