@@ -21,8 +21,8 @@ func newStatus(flags *secretFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status APP",
 		Short: "Show the secret's versions, labels and rotation dates",
-		Long: `Show the secret's versions, labels and rotation dates. Nothing secret is read or
-shown.
+		Long: `Show the secret's versions, labels, rotation dates and replicas in other
+regions. Nothing secret is read or shown.
 
 Labels:
 

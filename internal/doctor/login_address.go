@@ -54,12 +54,19 @@ func (s *session) loginAddress(ctx context.Context) outcome {
 		return blockedBy("user")
 	}
 	logins, err := s.bearerClient().LastLogins(ctx, s.token(), s.userID, examinedLogins)
-	if refused := orgError(err); err != nil && refused.Code == "INVALID_TYPE" {
-		return skipped("the user may not read its login history: see Login History in Setup, column Source IP")
-	} else if err != nil {
-		return skipped("cannot read the user's login history: " + salesforceError(refused))
+	if err != nil {
+		return historyUnavailable(err)
 	}
 	return s.examineLogins(logins)
+}
+
+// historyUnavailable is the outcome if the login history cannot be read. Salesforce quotes the query in its message.
+func historyUnavailable(err error) outcome {
+	refused := orgError(err)
+	if refused.Code == "INVALID_TYPE" {
+		return skipped("the user may not read its login history: see Login History in Setup")
+	}
+	return skipped("cannot read the user's login history: " + salesforceError(refused))
 }
 
 // examineLogins returns the outcome for a login history, the newest record first.
