@@ -39,8 +39,9 @@ type Health struct {
 // anyone who may invoke the function can forge its event.
 const checkInterval = time.Hour
 
-// Check logs in with the current credentials of every app under the prefix, and tags each secret with the result, unless
-// it is a replica. It changes nothing else. The failure of one app is in its Health. The error is about listing the apps.
+// Check logs in with the current credentials of every app under the prefix, and tags each secret with the result,
+// unless it is a replica. It changes nothing else. The failure of one app is in its Health. The error is about listing
+// the apps.
 func (r *Rotator) Check(ctx context.Context) ([]Health, error) {
 	apps, err := r.apps(ctx)
 	var results []Health

@@ -168,6 +168,11 @@ func TestReplicaIsNeverChanged(t *testing.T) {
 		h.Label("COMPROMISED", current)
 		h.storeWrong("AWSCURRENT")
 		idle("labels", s.deliver)
+		begun := time.Now()
+		_, err := s.invoke(t.Context(), h.event(crm, "CANDIDATE", "not-arrived"))
+		if took := time.Since(begun); err != nil || took > 100*time.Millisecond {
+			t.Errorf("an event of a label that has not arrived took %s: %v", took, err)
+		}
 		for _, step := range steps {
 			idle(step, func() {
 				event, _ := json.Marshal(map[string]string{

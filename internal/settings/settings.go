@@ -96,8 +96,8 @@ func (e *Env) Table(name string) string {
 	return value
 }
 
-// Standby reports whether the setting is that of a standby region: "true", or "promoted" once it has taken over. Not set,
-// or "false": it is not.
+// Standby reports whether the setting is that of a standby region: "true", or "promoted" once it has taken over. Not
+// set, or "false": it is not.
 func (e *Env) Standby(name string) bool {
 	switch value := e.get(name); value {
 	case "", "false":

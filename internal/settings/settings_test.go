@@ -82,7 +82,7 @@ func TestInvalidSettings(t *testing.T) {
 	e.Hosts("HOSTS")
 	e.Apps("APPS")
 	e.Standby("STANDBY")
-	for _, name := range []string{"SECRET_PREFIX", "METRICS_NAMESPACE", "LOG_LEVEL", "TTL=", "TTL2=", "HOSTS", "APPS", "STANDBY"} {
+	for name := range strings.FieldsSeq("SECRET_PREFIX METRICS_NAMESPACE LOG_LEVEL TTL= TTL2= HOSTS APPS STANDBY") {
 		if err := e.Err(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("the error does not name %s: %v", name, err)
 		}

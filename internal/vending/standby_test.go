@@ -34,7 +34,9 @@ func runStandby(t *testing.T, o options, test func(t *testing.T, h *harness, lag
 // not document which secret signs then.
 func TestStandbyVendsWithReplacedCredentials(t *testing.T) {
 	t.Parallel()
-	for name, primarySigns := range map[string]bool{"the login's own credentials sign": false, "the primary ones sign": true} {
+	for name, primarySigns := range map[string]bool{
+		"the login's own credentials sign": false, "the primary ones sign": true,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			runStandby(t, options{org: sfoauthtest.Config{SignWithPrimary: primarySigns}},
