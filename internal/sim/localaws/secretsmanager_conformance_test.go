@@ -566,8 +566,11 @@ func newRegions() http.Handler {
 		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		scope := strings.Split(r.Header.Get("Authorization"), "/")
-		regions[scope[2]].ServeHTTP(w, r)
+		if strings.Contains(r.Header.Get("Authorization"), otherRegion) {
+			regions[otherRegion].ServeHTTP(w, r)
+			return
+		}
+		regions[primaryRegion].ServeHTTP(w, r)
 	})
 }
 

@@ -79,7 +79,7 @@ func (m *SecretsManager) addReplicas(s *secret, in *input) error {
 		}
 		for _, l := range r.of(m.config.Region, s.name) {
 			if l.to == to.Region && l.status != failed {
-				return apiErr("InvalidParameterException", "the secret is replicated to %s already", to.Region)
+				return apiErr("InvalidParameterException", "the secret is replicated to the region already")
 			}
 		}
 	}

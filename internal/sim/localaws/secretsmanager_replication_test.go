@@ -1,8 +1,6 @@
 package localaws
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
 // regions are two connected regions, of which the first has a secret with a replica in the second.
@@ -22,31 +22,23 @@ type regions struct {
 	moved          []LabelMoved // in the other region
 }
 
-// direct is a transport to a handler in the same process.
-type direct struct{ http.Handler }
-
-func (d direct) RoundTrip(r *http.Request) (response *http.Response, err error) {
-	recorder := httptest.NewRecorder()
-	defer func() {
-		if recover() != nil {
-			response, err = nil, http.ErrServerClosed
-		}
-	}()
-	d.ServeHTTP(recorder, r)
-	return recorder.Result(), r.Context().Err()
-}
-
 func runRegions(t *testing.T, test func(t *testing.T, r *regions)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &regions{replication: &Replication{}}
+		network := &sfoauthtest.Network{}
 		region := func(name string) (*SecretsManager, *secretsmanager.Client) {
 			config := SecretsManagerConfig{Account: "111111111111", Region: name, Replication: r.replication}
 			if name == otherRegion {
 				config.LabelMoved = func(e LabelMoved) { r.moved = append(r.moved, e) }
 			}
 			m := NewSecretsManager(config)
-			return m, newClient("http://"+name, &http.Client{Transport: direct{m}})
+			stop, err := network.Serve(name+":80", m)
+			must(t, err)
+			t.Cleanup(stop)
+			client := network.Client()
+			t.Cleanup(client.CloseIdleConnections)
+			return m, newClient("http://"+name+":80", client)
 		}
 		r.suite = &suite{TB: t, name: aws.String("crm")}
 		r.primary, r.client = region(primaryRegion)
