@@ -104,9 +104,11 @@ func evaluate(t *testing.T, formula string, values map[string][]float64, size in
 func TestAlarmCount(t *testing.T) {
 	text := read(t, "docs/cost.md") + read(t, "docs/deploy.md")
 	template := read(t, "template.yaml")
-	perStack, perApp, shared, probe := 0, 0, 0, 0
+	perStack, perApp, replicated, shared, probe := 0, 0, 0, 0, 0
 	for _, alarm := range alarmDefinition.FindAllString(template, -1) {
 		switch {
+		case strings.Contains(alarm, "\n    Condition: HasReplicas\n"):
+			replicated++
 		case strings.Contains(alarm, "\n    Condition: HasSharedTokens\n"):
 			shared++
 		case strings.Contains(alarm, "\n    Condition: HasProbe\n"):
@@ -119,8 +121,9 @@ func TestAlarmCount(t *testing.T) {
 	}
 	for pattern, want := range map[string][]int{
 		`alarms: (\d+) for the stack, (\d+) for each app`: {perStack, perApp},
-		`(\d+) alarms for the stack and (\d+) for each app, (\d+) more with .SharedTokens., and (\d+) more with .ProbeS`: {
-			perStack, perApp, shared, probe,
+		`(\d+) alarms for the stack and (\d+) for each app, (\d+) more for each app with .ReplicaRegions.,\s` +
+			`(\d+) more with .SharedTokens., and (\d+) more with .ProbeS`: {
+			perStack, perApp, replicated, shared, probe,
 		},
 		`alarms: (\d+) with ProbeSchedule \| 0.10 × (\d+) `: {probe, probe},
 		`alarms: (\d+) with SharedTokens \| 0.10 × (\d+) `:  {shared, shared},

@@ -15,7 +15,7 @@ TEMPLATE = ROOT / "template.yaml"
 VERSION = (ROOT / "VERSION").read_text().strip()
 ARCHITECTURE = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "arm64"
 
-# Every parameter, with another value than its default.
+# Every parameter, with another value than its default, but for those that these refuse.
 EVERYTHING = {
     "AppName": "erp", "SecretPrefix": "salesforce/", "AllowedAccounts": "222222222222,333333333333", "OrganizationId": "o-abcdefghij",
     "ForeignRevoke": "on", "LoginBurst": 40, "LoginsPerHour": 3600, "ApiRateLimit": 50.5, "ApiBurstLimit": 500, "RotateReservedConcurrency": 10,
@@ -24,7 +24,16 @@ EVERYTHING = {
     "Architecture": "x86_64", "AlarmEmail": "team@example.com", "ProbeSchedule": "cron(0 3 * * ? *)", "LogRetentionDays": 30, "ReservedConcurrency": 20,
     "ProvisionedConcurrency": 2, "SharedTokens": "on", "ApiLogRole": "existing",
     "PermissionsBoundary": "arn:aws:iam::aws:policy/PowerUserAccess",
+    "SubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1", "SecurityGroupIds": "sg-0123456789abcdef0",
+    "DomainName": "tokens.example.com", "CertificateArn": "arn:aws:acm:us-east-1:111111111111:certificate/01234567-89ab-cdef-0123-456789abcdef",
+    "HostedZoneId": "Z0123456789ABCDEFGHIJ", "WebAclArn": "arn:aws:wafv2:us-east-1:111111111111:regional/webacl/acl/01234567-89ab-cdef-0123-456789abcdef",
+    "Tracing": "on", "DeploymentPreference": "Canary10Percent5Minutes", "ReplicaRegions": "eu-west-1,eu-central-1",
+    "ReplicaKeyArns": "arn:aws:kms:eu-west-1:111111111111:key/01234567-89ab-cdef-0123-456789abcdef,"
+                      "arn:aws:kms:eu-central-1:111111111111:key/01234567-89ab-cdef-0123-456789abcdef",
 }
+# Those: a private API has no public domain name, and a standby stack no secret of its own.
+PRIVATE = {"EndpointType": "PRIVATE", "VpcEndpointIds": "vpce-0123456789abcdef0,vpce-0123456789abcdef1"}
+STANDBY = {"Standby": "true"}
 
 
 def tool(variable, name, program=None):

@@ -20,14 +20,16 @@ def listed(value):
     return value if isinstance(value, list) else [value]
 
 
-def allows(document, action, resource, by=None, context=None):
-    """Whether an Allow of the document covers the request; Deny is not used here. by is the ARN of a principal, or a service; in a
-    policy without principals it does not matter."""
-    return any(_covers(s, action, resource, by, {k.lower(): v for k, v in (context or {}).items()}) for s in listed(document["Statement"]))
+def decision(document, action, resource, by=None, context=None):
+    """What the document has for the request: Allow, Deny, or None if no statement covers it. by is the ARN of a principal, or a
+    service; in a policy without principals it does not matter."""
+    context = {k.lower(): v for k, v in (context or {}).items()}
+    effects = {s["Effect"] for s in listed(document["Statement"]) if _covers(s, action, resource, by, context)}
+    return "Deny" if "Deny" in effects else "Allow" if effects else None
 
 
 def _covers(statement, action, resource, by, context):
-    assert statement["Effect"] == "Allow" and not set(statement) - {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
+    assert statement["Effect"] in ("Allow", "Deny") and not set(statement) - {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
     return (any(matches(a.lower(), action.lower()) for a in listed(statement["Action"]))
             and ("Resource" not in statement or any(matches(r, resource) for r in listed(statement["Resource"])))
             and ("Principal" not in statement or _is(statement["Principal"], by))

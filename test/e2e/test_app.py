@@ -1,18 +1,25 @@
 """app.yaml, which adds an app to a deployment: as docs/deploy.md describes it, and compared with the first app of template.yaml."""
 
+import itertools
 import json
 import re
 
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+import combinations
 import deployment
+from combinations import given
 from deployment import TEMPLATE
 from rotations import reaction
 from test_access import invoke
-from transform import transform
+from transform import outputs, transform
 
 APP = deployment.ROOT / "app.yaml"
+HERE = {
+    "ApiId": "abcdef1234", "KeyArn": "arn:aws:kms:us-east-1:111111111111:key/1", "AlarmTopicArn": "arn:aws:sns:us-east-1:111111111111:topic",
+    "RotateFunctionArn": "arn:aws:lambda:us-east-1:111111111111:function:rotate",
+}
 THE_DEPLOYMENTS = ["SecretPrefix", "ApiId", "KeyArn", "RotateFunctionArn", "AlarmTopicArn"]
 
 
@@ -59,30 +66,39 @@ def test_parameters():
     source, deployed = yaml_parse(APP.read_text()), yaml_parse(TEMPLATE.read_text())
     groups = [group["Parameters"] for group in source["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]]
     assert sorted(sum(groups, [])) == sorted(source["Parameters"]) and groups[1] == THE_DEPLOYMENTS
-    assert all(p["Description"] and p["AllowedPattern"] for p in source["Parameters"].values())
+    assert all(p["Description"] and (p.get("AllowedPattern") or p["AllowedValues"]) for p in source["Parameters"].values())
     assert set(THE_DEPLOYMENTS) <= set(deployed["Outputs"])
-    for name in "AppName", "SecretPrefix", "RotationSchedule", "RunbookUrl":
+    for name in "AppName", "SecretPrefix", "RotationSchedule", "RunbookUrl", "ReplicaRegions", "ReplicaKeyArns":
         assert source["Parameters"][name]["AllowedPattern"] == deployed["Parameters"][name]["AllowedPattern"]
+    assert source["Parameters"]["Standby"] == deployed["Parameters"]["Standby"] | {"Description": source["Parameters"]["Standby"]["Description"]}
     assert source["Parameters"]["RunbookUrl"] == deployed["Parameters"]["RunbookUrl"] | {
         "ConstraintDescription": source["Parameters"]["RunbookUrl"]["ConstraintDescription"]}
 
 
 def test_an_added_app_is_like_the_first_one():
     """Its secret, schedule, alarms and caller policy are template.yaml's, in every property."""
-    here = {
-        "ApiId": "abcdef1234", "KeyArn": "arn:aws:kms:us-east-1:111111111111:key/1", "AlarmTopicArn": "arn:aws:sns:us-east-1:111111111111:topic",
-        "RotateFunctionArn": "arn:aws:lambda:us-east-1:111111111111:function:rotate",
-    }
-    there = {here["ApiId"]: "Api", here["KeyArn"]: "Key", here["AlarmTopicArn"]: "AlarmTopic", here["RotateFunctionArn"]: "${RotateFunction.Arn}"}
-    for schedule in "off", "rate(30 days)", "cron(0 3 1 * ? *)":
-        first = transform(TEMPLATE, AppName="erp", RotationSchedule=schedule)
-        more = transform(APP, AppName="erp", RotationSchedule=schedule, **here)
-        assert ("Rotation" in more) == ("RotationOverdue" in more) == (schedule != "off")
+    there = {HERE["ApiId"]: "Api", HERE["KeyArn"]: "Key", HERE["AlarmTopicArn"]: "AlarmTopic", HERE["RotateFunctionArn"]: "${RotateFunction.Arn}"}
+    for schedule, region in itertools.product(["off", "rate(30 days)", "cron(0 3 1 * ? *)"], combinations.INTERACTING["second region"]):
+        first = transform(TEMPLATE, AppName="erp", RotationSchedule=schedule, **region)
+        more = transform(APP, AppName="erp", RotationSchedule=schedule, **HERE, **region)
+        assert ("Rotation" in more) == ("RotationOverdue" in more) == (schedule != "off" and region.get("Standby") != "true")
+        assert ("Secret" in more) == ("Standby" not in region) and ("ReplicationFails" in more) == ("ReplicaRegions" in region)
+        assert ("SecretArn" in outputs(APP, AppName="erp", RotationSchedule=schedule, **HERE, **region)) == ("Secret" in more)
         for name, resource in more.items():
             text = json.dumps(resource)
             for theirs, ours in there.items():
                 text = text.replace(theirs, ours)
             # The permission that the first app's schedule waits for is there long before.
             assert json.loads(text) == first[name] | {"DependsOn": []}, name
-        # What names the first app is made for each.
-        assert set(more) - {"Rotation"} == {name for name, r in first.items() if "erp" in json.dumps(r["Properties"])}
+        # What names the first app is made for each. Its schedule does only if it is for a secret that another stack made.
+        assert set(more) - {"Rotation"} == {name for name, r in first.items() if "erp" in json.dumps(r["Properties"])} - {"Rotation"}
+
+
+@pytest.mark.parametrize("parameters, why", [
+    ({"ReplicaRegions": "eu-west-1"}, "ReplicaRegions and ReplicaKeyArns"),
+    ({"ReplicaKeyArns": "arn:aws:kms:eu-west-1:111111111111:key/1"}, "ReplicaRegions and ReplicaKeyArns"),
+    (given("ReplicaRegions", "ReplicaKeyArns", Standby="true"), "Standby=false"), (given("ReplicaRegions", "ReplicaKeyArns", Standby="promoted"), "Standby=false"),
+], ids=str)
+def test_refused_combinations(parameters, why):
+    with pytest.raises(AssertionError, match=why):
+        transform(APP, AppName="erp", **HERE, **parameters)

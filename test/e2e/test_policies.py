@@ -14,8 +14,9 @@ import re
 import pytest
 
 import deployment
-from deployment import TEMPLATE
-from policies import CHECKED, DESCRIBE, ITEMS, LIST, READ, TAG, WRITE, allows, listed, mutants
+from combinations import given
+from deployment import PRIVATE, TEMPLATE
+from policies import CHECKED, DESCRIBE, ITEMS, LIST, READ, TAG, WRITE, decision, listed, mutants
 from transform import transform
 
 HERE = "us-east-1:111111111111"
@@ -30,6 +31,7 @@ ARNS = {
     "RotateFunctionLabelMoved.Arn": f"arn:aws:events:{HERE}:rule/moved", "RotateFunctionCheck.Arn": f"arn:aws:events:{HERE}:rule/check",
     "RotateFunction.Arn": f"arn:aws:lambda:{HERE}:function:RotateFunction", "ProbeFunctionProbe.Arn": f"arn:aws:events:{HERE}:rule/probe",
     "TokenTable.Arn": f"arn:aws:dynamodb:{HERE}:table/sftoken-TokenTable",
+    "TokenFunction.Arn": f"arn:aws:lambda:{HERE}:function:TokenFunction",
 }
 KEY, QUEUE, ROTATE, TABLE = ARNS["Key.Arn"], ARNS["DeadLetters.Arn"], ARNS["RotateFunction.Arn"], ARNS["TokenTable.Arn"]
 
@@ -42,9 +44,10 @@ class Ask:
     allowed: bool
     by: str = ""
     context: dict = dataclasses.field(default_factory=dict)
+    denied: bool | None = None  # if not allowed: by a Deny, or by no statement, so that another policy may allow it; None - either
 
     def __str__(self):
-        verb = "allows" if self.allowed else "refuses"
+        verb = "allows" if self.allowed else {None: "refuses", True: "denies", False: "leaves open"}[self.denied]
         return f"{self.policy} {verb} {self.action} on {self.resource} {self.by} {self.context or ''}".strip()
 
 
@@ -58,6 +61,14 @@ def yes(policy, actions, resource, by="", **context):
 
 def no(policy, actions, resource, by="", **context):
     return [Ask(policy, action, resource, False, by, context.get("context", {})) for action in actions]
+
+
+def denies(policy, actions, resource, by, context):
+    return [Ask(policy, action, resource, False, by, context, True) for action in actions]
+
+
+def leaves_open(policy, actions, resource, by, context):
+    return [Ask(policy, action, resource, False, by, context, False) for action in actions]
 
 
 NEVER = tuple(f"secretsmanager:{name}" for name in (
@@ -118,10 +129,19 @@ OTHER_RULE = source(f"arn:aws:events:{HERE}:rule/other")
 FOREIGN, STRANGER, OWN = (f"arn:aws:iam::{account}:role/app" for account in ("222222222222", "333333333333", "111111111111"))
 
 
-def principal(arn, organization=None):
-    """What AWS says about a caller."""
-    context = {"aws:PrincipalAccount": arn.split(":")[4]}
+def principal(arn, organization=None, endpoint=None):
+    """What AWS says about a caller, and about the VPC endpoint of the request."""
+    context = {"aws:PrincipalAccount": arn.split(":")[4]} | ({"aws:SourceVpce": endpoint} if endpoint else {})
     return context | ({"aws:PrincipalOrgID": organization} if organization else {})
+
+
+# What Lambda does with a function's role to connect the function to a VPC. Sources: as in the template.
+INTERFACES = tuple(f"ec2:{name}" for name in (
+    "CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DeleteNetworkInterface", "AssignPrivateIpAddresses",
+    "UnassignPrivateIpAddresses"))
+TRACES = ("xray:PutTraceSegments", "xray:PutTelemetryRecords")
+TOKEN = ARNS["TokenFunction.Arn"]
+OUR_ENDPOINTS, OTHER_ENDPOINT = PRIVATE["VpcEndpointIds"].split(","), "vpce-0123456789abcdef9"
 
 
 ASKS = [
@@ -162,6 +182,24 @@ ASKS = [
     *no("ProbeRole", ("sqs:SendMessage",), QUEUE),
     *yes("ProbeRole", LOG, LOGS + "probe:log-stream:a"), *no("ProbeRole", LOG, LOGS + "token:log-stream:a"),
     *no("ProbeRole", ("logs:CreateLogGroup", "logs:DeleteLogStream", "logs:GetLogEvents"), LOGS + "probe:log-stream:a"),
+
+    # The function's code, which has the same credentials, may do nothing with interfaces.
+    *(ask for name in ("TokenRole", "RotateRole", "ProbeRole") for ask in [
+        *yes(name + " vpc", INTERFACES, "*"),
+        *no(name + " vpc", INTERFACES, "*", context={"lambda:SourceFunctionArn": TOKEN}),
+        *no(name + " vpc", ("ec2:DescribeInstances", "ec2:CreateSecurityGroup", "ec2:RunInstances", "ec2:ModifyNetworkInterfaceAttribute"), "*"),
+        *yes(name + " xray", TRACES, "*"), *no(name + " xray", ("xray:GetTraceSummaries", "xray:BatchGetTraces", "xray:UpdateSamplingRule"), "*"),
+    ]),
+
+    # CodeDeploy moves the alias of this function. Source: AWS Managed Policy Reference, "AWSCodeDeployRoleForLambdaLimited"; Service
+    # Authorization Reference, "Actions, resources, and condition keys for AWS Lambda": an alias is changed as its function.
+    *yes("CodeDeployRole shift-traffic", ("lambda:GetAlias", "lambda:UpdateAlias"), TOKEN),
+    *yes("CodeDeployRole shift-traffic", ("lambda:GetProvisionedConcurrencyConfig",), TOKEN + ":live"),
+    *yes("CodeDeployRole shift-traffic", ("cloudwatch:DescribeAlarms",), "*"),
+    *no("CodeDeployRole shift-traffic", ("lambda:UpdateAlias",), ROTATE), *no("CodeDeployRole shift-traffic", ("lambda:UpdateAlias",), TOKEN + "2"),
+    *no("CodeDeployRole shift-traffic", ("lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration", "lambda:DeleteAlias", *INVOKE), TOKEN),
+    *no("CodeDeployRole shift-traffic", ("cloudwatch:PutMetricAlarm", "cloudwatch:DisableAlarmActions", "s3:GetObject", "sns:Publish"), "*"),
+    *service("CodeDeployRole trust", "sts:AssumeRole", "", "codedeploy.amazonaws.com", [{}], []),
 
     # Which service may take a role.
     *(ask for name in ("TokenRole", "RotateRole", "ProbeRole") for ask in service(
@@ -216,6 +254,22 @@ ASKS = [
     *no("Api with organization", CALL, API + "/v1/GET/tokens/crm", STRANGER, context=principal(STRANGER)),
     *no("Api with organization", CALL, API + "/v1/GET/tokens/crm", OWN, context=principal(OWN, "o-abcdefghij")),
     *no("Api with organization", CALL, API + "/test/GET/tokens/crm", STRANGER, context=principal(STRANGER, "o-abcdefghij")),
+
+    # A private API refuses each principal that comes through another endpoint, or through none, whatever its policies are. Through its
+    # own endpoints it is as open as a public one. The owner's principals need their identity policies in addition.
+    *(ask for by in (OWN, FOREIGN, STRANGER) for endpoint in (OTHER_ENDPOINT, None) for method in ("GET", "POST", "DELETE") for ask in denies(
+        "private Api", CALL, f"{API}/v1/{method}/tokens/crm", by, principal(by, "o-abcdefghij", endpoint))),
+    *denies("private Api", CALL, API + "/v2/GET/other", OWN, principal(OWN)),
+    *(ask for endpoint in OUR_ENDPOINTS for ask in [
+        *leaves_open("private Api", CALL, API + "/v1/GET/tokens/crm", OWN, principal(OWN, None, endpoint)),
+        *leaves_open("private Api", CALL, API + "/v1/DELETE/tokens/crm", OWN, principal(OWN, "o-abcdefghij", endpoint)),
+        *yes("private Api", CALL, API + "/v1/GET/tokens/crm", FOREIGN, context=principal(FOREIGN, None, endpoint)),
+        *yes("private Api", CALL, API + "/v1/POST/tokens/crm", FOREIGN, context=principal(FOREIGN, None, endpoint)),
+        *no("private Api", CALL, API + "/v1/DELETE/tokens/crm", FOREIGN, context=principal(FOREIGN, None, endpoint)),
+        *no("private Api", CALL, API + "/v2/GET/tokens/crm", FOREIGN, context=principal(FOREIGN, None, endpoint)),
+        *no("private Api", CALL, API + "/v1/GET/tokens/crm", STRANGER, context=principal(STRANGER, None, endpoint)),
+    ]),
+    *leaves_open("private Api", CALL, API + "2/v1/GET/tokens/crm", OWN, principal(OWN)),
 ]
 
 
@@ -258,7 +312,10 @@ def documents():
     def api(**parameters):
         return policies_of(transform(TEMPLATE, **parameters))["Api"]
 
-    return policies_of(transform(TEMPLATE, SharedTokens="on", ProbeSchedule="rate(1 hour)")) | {
+    options = {"SharedTokens": "on", "ProbeSchedule": "rate(1 hour)"} | given("SubnetIds", "SecurityGroupIds", "Tracing", "DeploymentPreference")
+    return policies_of(transform(TEMPLATE, **options)) | {
+        "private Api": api(AllowedAccounts="222222222222,111111111111", **PRIVATE),
+        "ProbeRole vpc": policies_of(transform(TEMPLATE, **options | PRIVATE))["ProbeRole vpc"],
         # The owner's own account among them is a mistake that must not matter.
         "Api with accounts": api(AllowedAccounts="222222222222,444444444444,111111111111"),
         "Api with organization": api(OrganizationId="o-abcdefghij"),
@@ -268,7 +325,8 @@ def documents():
 
 
 def holds(document, ask):
-    return allows(document, ask.action, ask.resource, ask.by, ask.context) == ask.allowed
+    found = decision(document, ask.action, ask.resource, ask.by, ask.context)
+    return (found == "Allow") == ask.allowed and (ask.denied is None or (found == "Deny") == ask.denied)
 
 
 def test_every_policy_is_asked(documents):
@@ -287,9 +345,22 @@ def test_only_shared_tokens_permit_the_table(documents):
     assert "dynamodb" not in json.dumps(off) and off != on
 
 
+@pytest.mark.parametrize("parameters, added", [
+    (given("SubnetIds", "SecurityGroupIds"), {"TokenRole vpc", "RotateRole vpc"}),
+    (given("Tracing"), {"TokenRole xray", "RotateRole xray", "ProbeRole xray"}),
+    (given("DeploymentPreference"), {"CodeDeployRole trust", "CodeDeployRole shift-traffic"}),
+    (given("DomainName", "CertificateArn", "HostedZoneId", "WebAclArn", "ReplicaRegions", "ReplicaKeyArns"), set()), ({"Standby": "true"}, set()),
+], ids=str)
+def test_what_an_option_adds(parameters, added):
+    """And it changes no other policy."""
+    probe = {"ProbeSchedule": "rate(1 hour)"}
+    off, on = (policies_of(transform(TEMPLATE, **p)) for p in (probe, probe | parameters))
+    assert set(on) - set(off) == added and off == {name: document for name, document in on.items() if name not in added}
+
+
 WITHOUT_EFFECT = {
     "Api: statement 0: removed", "Api: statement 0: any resource",  # allows no principal: a policy must have a statement
-    "Api with accounts: AccountsForeignRevokeoff: without 111111111111",
+    "Api with accounts: AccountsForeignRevokeoff: without 111111111111", "private Api: AccountsForeignRevokeoff: without 111111111111",
     "Api that others may revoke by: AccountsForeignRevokeon: without 111111111111",  # the owner's own account, given by mistake
 }
 
@@ -328,7 +399,7 @@ def test_wildcard_resources(documents):
     """Where a role's policy has to say *, no action takes a resource; a key policy's * is the key."""
     wild = {(name, action) for name, d in documents.items() for s in d["Statement"] if s.get("Resource") == "*"
             for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
-    assert {action for name, action in wild if name != "Key"} == {*LIST}
+    assert {action for name, action in wild if name != "Key"} == {*LIST, *INTERFACES, *TRACES, "cloudwatch:DescribeAlarms"}
 
 
 def test_api_logging_role():

@@ -7,9 +7,11 @@ import pytest
 import yaml
 from samtranslator.yaml_helper import yaml_parse
 
+import combinations
 import deployment
-from deployment import EVERYTHING, TEMPLATE
-from transform import of_type, transform
+from combinations import given
+from deployment import EVERYTHING, PRIVATE, STANDBY, TEMPLATE
+from transform import check, expand, of_type, outputs, resolve, transform
 
 # The alarms of each app, and those of the deployment.
 OF_AN_APP = {
@@ -19,6 +21,7 @@ OF_AN_APP = {
 OF_THE_STACK = {
     "DeadLettersArrived", "TokenErrors", "RotateErrors", "TokenThrottles", "RotateThrottles", "TokenSlow", "ApiErrors", "SecretDenied", "NoDailyCheck",
 }
+OF_THE_REPLICAS = {"ReplicationFails"}  # with ReplicaRegions, for each app
 OF_THE_TABLE = {"TokenTableFails"}  # with SharedTokens
 OF_THE_PROBE = {"ProbeFails", "ProbeNotRefused", "NoProbe"}  # with ProbeSchedule, for the first app
 LINTED = ["template.yaml", "app.yaml", "examples/cross-account/template.yaml"]
@@ -48,19 +51,112 @@ def test_linters_find_nothing(sam, path):
     checkov(path)
 
 
-def checkov(path):
-    deployment.run(deployment.tool("SFTOKEN_CHECKOV_VENV", "checkov"), "-f", str(path), "--framework", "cloudformation", "--quiet", "--compact",
+def checkov(path, kind="-f"):
+    deployment.run(deployment.tool("SFTOKEN_CHECKOV_VENV", "checkov"), kind, str(path), "--framework", "cloudformation", "--quiet", "--compact",
                    "--skip-download", env=deployment.plain())
 
 
-def test_checkov_finds_nothing_with_every_parameter(tmp_path):
-    """It leaves out what the defaults leave out, unlike cfn-lint. So here other values are the defaults."""
-    text = TEMPLATE.read_text()
-    for name, value in EVERYTHING.items():
-        text, count = re.subn(rf"(\n  {name}:\n    Type: .*\n    Default: ).*", lambda match: match[1] + json.dumps(str(value)), text)
-        assert count == 1, name
-    (tmp_path / "template.yaml").write_text(text)
-    checkov(tmp_path / "template.yaml")
+def test_linters_find_nothing_with_other_parameters(tmp_path):
+    """checkov leaves out what the defaults leave out, and so does cfn-lint with what SAM makes. So here other values are the defaults:
+    those of a covering set, since each template takes seconds."""
+    for i, parameters in enumerate([EVERYTHING, *combinations.covering()]):
+        text = TEMPLATE.read_text()
+        for name, value in parameters.items():
+            text, count = re.subn(rf"(\n  {name}:\n    Type: .*\n    Default: ).*", lambda match: match[1] + json.dumps(str(value)), text)
+            assert count == 1, name
+        (tmp_path / f"{i}.yaml").write_text(text)
+    assert 10 < i < 20
+    deployment.run(deployment.tool("SFTOKEN_SAM_VENV", "sam", "cfn-lint"), "-t", *map(str, tmp_path.glob("*.yaml")), env=deployment.plain())
+    checkov(tmp_path, "-d")
+
+
+# What SAM looks at: it expands the template in the same way, whatever the other parameters are.
+EXPANDED_BY = {"DeploymentPreference", "AllowedAccounts", "OrganizationId", "ForeignRevoke", "EndpointType", "VpcEndpointIds"}
+
+
+def test_every_combination():
+    """Each combination is refused by a rule or makes a stack without a loose end: transform.py fails for a reference to a resource that
+    is not made, from a resource or an output."""
+    source, expanded, made = yaml_parse(TEMPLATE.read_text()), {}, 0
+    for p in combinations.every():
+        if combinations.refused(p):
+            with pytest.raises(AssertionError):
+                check(source, p)
+            continue
+        values, key = check(source, p), frozenset((name, p[name]) for name in EXPANDED_BY & set(p))
+        if key not in expanded:
+            expanded[key], _ = expand(TEMPLATE, **p)
+        resources, made = resolve(expanded[key], values), made + 1
+        assert holds_together(resources, resolve(expanded[key], values, "Outputs"), p), p
+    assert made > 1500 and len(expanded) > 10
+
+
+def holds_together(resources, outputs, p):
+    """Whether the resources are those that the parameters ask for."""
+    apps = p.get("AppName") != "off"
+    policy = resources["Api"]["Properties"]["Body"]["x-amazon-apigateway-policy"]["Statement"]
+    functions = of_type(resources, "AWS::Lambda::Function")
+    in_vpc = ({"TokenFunction", "RotateFunction"} if "SubnetIds" in p else set()) | (
+        {"ProbeFunction"} & set(functions) if "EndpointType" in p else set())
+    expected = {
+        "Secret": apps and "Standby" not in p,
+        "Rotation": apps and "RotationSchedule" not in p and p.get("Standby") != "true",
+        "RotationOverdue": apps and "RotationSchedule" not in p and p.get("Standby") != "true",
+        "ReplicationFails": "ReplicaRegions" in p, "Domain": "DomainName" in p, "DomainMapping": "DomainName" in p, "DomainRecord": "HostedZoneId" in p,
+        "WebAclAssociation": "WebAclArn" in p, "ProbeFunction": apps and "ProbeSchedule" in p, "TokenTable": "SharedTokens" in p,
+        "CodeDeployRole": "DeploymentPreference" in p, "ServerlessDeploymentApplication": "DeploymentPreference" in p,
+    }
+    return (
+        {name: name in resources for name in expected} == expected
+        and [s["Sid"] for s in policy if s["Effect"] == "Deny"] == (["OtherEndpointsPRIVATE"] if "EndpointType" in p else [])
+        and len([s for s in policy if s["Effect"] == "Allow"]) == max(1, ("AllowedAccounts" in p) + ("OrganizationId" in p))
+        and {name for name, f in functions.items() if "VpcConfig" in f} == in_vpc
+        and all(role.get("PermissionsBoundary") == p.get("PermissionsBoundary") for role in of_type(resources, "AWS::IAM::Role").values())
+        and "CodeDeployServiceRole" not in resources
+        and ("SecretArn" in outputs, "DomainTarget" in outputs) == (expected["Secret"], expected["Domain"])
+        and not any(value == "" for value in outputs.values()))
+
+
+def test_sam_expands_by_few_parameters():
+    """What the test above relies on."""
+    assert expand(TEMPLATE)[0] == expand(TEMPLATE, **{k: v for k, v in (EVERYTHING | STANDBY).items() if k not in EXPANDED_BY | {
+        "ReplicaRegions", "ReplicaKeyArns"}})[0]
+
+
+VPC, DOMAIN = given("SubnetIds", "SecurityGroupIds"), given("DomainName", "CertificateArn")
+REPLICAS = given("ReplicaRegions", "ReplicaKeyArns")
+
+
+@pytest.mark.parametrize("parameters, why", [
+    (given("SubnetIds"), "SubnetIds and SecurityGroupIds"), (given("SecurityGroupIds"), "SubnetIds and SecurityGroupIds"),
+    ({"EndpointType": "PRIVATE"}, "needs VpcEndpointIds"), ({"VpcEndpointIds": PRIVATE["VpcEndpointIds"]}, "only an API with EndpointType=PRIVATE"),
+    (PRIVATE | DOMAIN, "DomainName"), (PRIVATE | given("ProbeSchedule"), "needs SubnetIds"),
+    (given("DomainName"), "DomainName and CertificateArn"), (given("CertificateArn"), "DomainName and CertificateArn"),
+    (given("HostedZoneId"), "needs DomainName"),
+    (given("ReplicaRegions"), "ReplicaRegions and ReplicaKeyArns"), (given("ReplicaKeyArns"), "ReplicaRegions and ReplicaKeyArns"),
+    (REPLICAS | STANDBY, "Standby=false"), (REPLICAS | {"Standby": "promoted"}, "Standby=false"), (REPLICAS | {"AppName": "off"}, "an AppName"),
+])
+def test_refused_combinations(parameters, why):
+    with pytest.raises(AssertionError, match=why):
+        transform(TEMPLATE, **parameters)
+
+
+@pytest.mark.parametrize("parameters", [VPC, PRIVATE, PRIVATE | VPC | given("ProbeSchedule"), DOMAIN, DOMAIN | given("HostedZoneId"), REPLICAS, STANDBY,
+                                        STANDBY | {"AppName": "off"}])
+def test_accepted_combinations(parameters):
+    assert transform(TEMPLATE, **parameters)
+
+
+@pytest.mark.parametrize("name, value", [
+    ("SubnetIds", "subnet-0123456789abcdef0, subnet-0123456789abcdef1"), ("SubnetIds", "sg-0123456789abcdef0"), ("SecurityGroupIds", "default"),
+    ("VpcEndpointIds", "*"), ("VpcEndpointIds", "vpce-0123456789abcdef0,"), ("DomainName", "https://tokens.example.com"), ("DomainName", "*.example.com"),
+    ("DomainName", "tokens"), ("WebAclArn", EVERYTHING["WebAclArn"].replace("regional", "global")), ("EndpointType", "EDGE"), ("Tracing", "yes"),
+    ("DeploymentPreference", "AllAtOnce"), ("ReplicaRegions", "eu-west-1,eu-west-2,eu-west-3"), ("ReplicaRegions", "Ireland"),
+    ("ReplicaKeyArns", "alias/aws/secretsmanager"), ("Standby", "on"), ("CertificateArn", "arn:aws:iam::111111111111:server-certificate/x"),
+])
+def test_values_that_no_parameter_may_have(name, value):
+    with pytest.raises(AssertionError, match="does not match|is none of"):
+        transform(TEMPLATE, **{name: value})
 
 
 @pytest.mark.parametrize("path", LINTED)
@@ -80,9 +176,11 @@ def test_the_built_template_has_no_anchors(template):
 
 def test_full_parameters_are_all_of_them():
     source = yaml_parse(TEMPLATE.read_text())
-    assert set(EVERYTHING) == set(source["Parameters"])
+    everything = EVERYTHING | PRIVATE | STANDBY
+    assert set(everything) == set(source["Parameters"])
+    assert all(str(source["Parameters"][name]["Default"]) != str(value) for name, value in everything.items())
     groups = source["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
-    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(EVERYTHING)
+    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(everything)
     assert all(p.get("Description") and "Default" in p for p in source["Parameters"].values())
 
 
@@ -203,7 +301,103 @@ def test_api(default):
     yaml.safe_load(stage["AccessLogSetting"]["Format"])  # JSON, of strings alone
     # What quotes the request is not logged: the message of a wrong signature has the signed request with its headers.
     assert not re.search(r"\$context\.(error\.message|error\.messageString|authorize\.error)", stage["AccessLogSetting"]["Format"])
-    assert default["Api"]["Properties"]["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
+    assert default["Api"]["Properties"]["EndpointConfiguration"] == {"Types": ["REGIONAL"]} and stage["TracingEnabled"] is False
+
+
+def test_functions_in_a_vpc(default, largest):
+    """The probe only if it has to be, since callers of a public API need no VPC."""
+    assert not any("VpcConfig" in f for f in of_type(default, "AWS::Lambda::Function").values())
+    vpc = {"SubnetIds": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"], "SecurityGroupIds": ["sg-0123456789abcdef0"]}
+    configs = {name: f.get("VpcConfig") for name, f in of_type(largest, "AWS::Lambda::Function").items()}
+    assert configs == {"TokenFunction": vpc, "RotateFunction": vpc, "ProbeFunction": None}
+    private = transform(TEMPLATE, **VPC, **PRIVATE, **given("ProbeSchedule"))
+    assert [f["VpcConfig"] for f in of_type(private, "AWS::Lambda::Function").values()] == [vpc] * 3
+
+
+def test_private_api():
+    """Its policy is looked at in test_policies.py."""
+    api = transform(TEMPLATE, **PRIVATE)["Api"]["Properties"]
+    endpoints = PRIVATE["VpcEndpointIds"].split(",")
+    assert api["EndpointConfiguration"] == {"Types": ["PRIVATE"], "VpcEndpointIds": endpoints}
+    probed = transform(TEMPLATE, **VPC, **PRIVATE, **given("ProbeSchedule"))
+    url = f"https://Api-{endpoints[0]}.execute-api.us-east-1.amazonaws.com/v1"
+    assert probed["ProbeFunction"]["Properties"]["Environment"]["Variables"]["API_URL"] == outputs(TEMPLATE, **PRIVATE)["ApiUrl"] == url
+
+
+def test_custom_domain(default, largest):
+    """Which also has the path v1, so that callers have to change only the host. Without a hosted zone the record is made elsewhere."""
+    domain = {"DomainName": "tokens.example.com", "RegionalCertificateArn": EVERYTHING["CertificateArn"], "SecurityPolicy": "TLS_1_2",
+              "EndpointConfiguration": {"Types": ["REGIONAL"]}}
+    assert largest["Domain"]["Properties"] == domain
+    assert largest["DomainMapping"]["Properties"] == {"DomainName": "Domain", "BasePath": "v1", "RestApiId": "Api", "Stage": "Apiv1Stage"}
+    assert largest["DomainRecord"]["Properties"] == {
+        "HostedZoneId": EVERYTHING["HostedZoneId"], "Name": "tokens.example.com", "Type": "A",
+        "AliasTarget": {"DNSName": "${Domain.RegionalDomainName}", "HostedZoneId": "${Domain.RegionalHostedZoneId}"}}
+    assert set(transform(TEMPLATE, **DOMAIN)) - set(default) == {"Domain", "DomainMapping"}
+    for parameters in EVERYTHING, DOMAIN:
+        values = outputs(TEMPLATE, **parameters)
+        assert values["ApiUrl"] == "https://tokens.example.com/v1" and values["DomainTarget"] == "${Domain.RegionalDomainName}"
+    assert largest["ProbeFunction"]["Properties"]["Environment"]["Variables"]["API_URL"] == "https://tokens.example.com/v1"
+
+
+def test_web_acl(largest):
+    assert largest["WebAclAssociation"]["Properties"] == {
+        "WebACLArn": EVERYTHING["WebAclArn"], "ResourceArn": "arn:aws:apigateway:us-east-1::/restapis/Api/stages/Apiv1Stage"}
+
+
+def test_tracing(default, largest):
+    for resources, mode in ((default, "PassThrough"), (largest, "Active")):
+        assert {f["TracingConfig"]["Mode"] for f in of_type(resources, "AWS::Lambda::Function").values()} == {mode}
+        assert resources["Apiv1Stage"]["Properties"]["TracingEnabled"] is (mode == "Active")
+
+
+@pytest.mark.parametrize("preference", ["off", "Canary10Percent5Minutes", "Canary10Percent15Minutes", "Linear10PercentEvery1Minute"])
+def test_deployment_preference(default, preference):
+    resources = transform(TEMPLATE, DeploymentPreference=preference)
+    new = set(resources) - set(default)
+    if preference == "off":
+        assert not new and not resources["TokenFunctionAliaslive"]["UpdatePolicy"]
+        return
+    assert new == {"CodeDeployRole", "ServerlessDeploymentApplication", "TokenFunctionDeploymentGroup"}
+    group = resources["TokenFunctionDeploymentGroup"]["Properties"]
+    assert group["DeploymentConfigName"] == "CodeDeployDefault.Lambda" + preference and group["ServiceRoleArn"] == "${CodeDeployRole.Arn}"
+    assert group["AlarmConfiguration"] == {"Enabled": True, "Alarms": [{"Name": "TokenErrors"}, {"Name": "ApiErrors"}]}
+    assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"] and group["AutoRollbackConfiguration"]["Enabled"]
+    assert resources["TokenFunctionAliaslive"]["UpdatePolicy"] == {"CodeDeployLambdaAliasUpdate": {
+        "ApplicationName": "ServerlessDeploymentApplication", "DeploymentGroupName": "TokenFunctionDeploymentGroup"}}
+    # It changes how a version is reached, and makes none.
+    assert version(resources) == version(default)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_replicas(default, count):
+    """Each in its region with the key of the stack there."""
+    assert "ReplicaRegions" not in default["Secret"]["Properties"]
+    some = {name: ",".join(value.split(",")[:count]) for name, value in REPLICAS.items()}
+    resources = transform(TEMPLATE, **some)
+    assert set(resources) - set(default) == OF_THE_REPLICAS
+    regions, keys = (some[name].split(",") for name in ("ReplicaRegions", "ReplicaKeyArns"))
+    assert resources["Secret"]["Properties"] == default["Secret"]["Properties"] | {
+        "ReplicaRegions": [{"Region": region, "KmsKeyId": key} for region, key in zip(regions, keys)]}
+    off, on = (set(json.loads(r["Dashboard"]["Properties"]["DashboardBody"])["widgets"][0]["properties"]["alarms"]) for r in (default, resources))
+    assert on - off == {"${ReplicationFails.Arn}"}
+
+
+def test_replicas_need_a_key_each():
+    with pytest.raises(IndexError):  # CloudFormation: "Fn::Select cannot select nonexistent value at index 1"
+        transform(TEMPLATE, ReplicaRegions=REPLICAS["ReplicaRegions"], ReplicaKeyArns=REPLICAS["ReplicaKeyArns"].split(",")[0])
+
+
+def test_standby(default):
+    """All but the secret and its schedule is deployed, so that a promotion changes no role: IAM is changed in one region, which may be the
+    one that is lost."""
+    standby, promoted = transform(TEMPLATE, **STANDBY), transform(TEMPLATE, Standby="promoted")
+    assert set(default) - set(standby) == {"Secret", "Rotation", "RotationOverdue"}
+    assert set(default) - set(promoted) == {"Secret"}
+    assert promoted["Rotation"] == default["Rotation"] | {"Properties": default["Rotation"]["Properties"] | {"SecretId": "sftoken/crm"}}
+    for resources in standby, promoted:
+        assert of_type(resources, "AWS::IAM::Role") == of_type(default, "AWS::IAM::Role")
+        assert all(resources[name] == default[name] for name in resources if name not in ("Rotation", "Dashboard"))
 
 
 def test_api_methods(default):
@@ -249,7 +443,8 @@ def deployment_of(**parameters):
 def test_admitting_an_account_makes_a_new_deployment():
     ids = [deployment_of(), deployment_of(AllowedAccounts="222222222222"), deployment_of(AllowedAccounts="222222222222,333333333333"),
            deployment_of(OrganizationId="o-abcdefghij"), deployment_of(AllowedAccounts="222222222222", ForeignRevoke="on"),
-           deployment_of(OrganizationId="o-abcdefghij", ForeignRevoke="on")]
+           deployment_of(OrganizationId="o-abcdefghij", ForeignRevoke="on"),
+           deployment_of(**PRIVATE), deployment_of(**PRIVATE | {"VpcEndpointIds": "vpce-0123456789abcdef0"})]
     assert len({id for each in ids for id in each}) == len(ids)
     assert deployment_of() == deployment_of(Prefetch="crm")
 
@@ -259,17 +454,32 @@ def version(resources):
     return name, properties["Description"]
 
 
-@pytest.mark.parametrize("setting", ["SecretPrefix", "SalesforceHosts", "Prefetch", "Architecture", "LoginBurst", "LoginsPerHour", "SharedTokens"])
+@pytest.mark.parametrize("setting", ["SecretPrefix", "SalesforceHosts", "Prefetch", "Architecture", "LoginBurst", "LoginsPerHour", "SharedTokens",
+                                     "Tracing"])
 def test_a_changed_setting_publishes_a_new_version(default, setting):
     """The API calls a version, whose settings are those that it was published with."""
     assert version(default) != version(transform(TEMPLATE, **{setting: EVERYTHING[setting]}))
+
+
+def test_a_changed_vpc_publishes_a_new_version(default):
+    """Or the old version would go on outside of it. Each id counts."""
+    subnets, groups = VPC["SubnetIds"], VPC["SecurityGroupIds"]
+    vpcs = [{}, VPC, VPC | {"SubnetIds": subnets.split(",")[0]}, VPC | {"SubnetIds": subnets[:-1] + "2"}, VPC | {"SecurityGroupIds": groups[:-1] + "1"},
+            VPC | {"SecurityGroupIds": f"{groups},{groups[:-1]}1"}]
+    assert len({version(transform(TEMPLATE, **vpc)) for vpc in vpcs}) == len(vpcs)
 
 
 def test_longest_settings_fit_the_version_description():
     longest = {name: p["MaxLength"] for name, p in yaml_parse(TEMPLATE.read_text())["Parameters"].items() if "MaxLength" in p}
     _, description = version(transform(
         TEMPLATE, SecretPrefix="p" * 60, SalesforceHosts="h" * longest["SalesforceHosts"], Prefetch="a" * longest["Prefetch"],
-        Architecture="x86_64", LoginBurst=3600, LoginsPerHour=3600, SharedTokens="off"))
+        Architecture="x86_64", LoginBurst=3600, LoginsPerHour=3600, SharedTokens="off", Tracing="off"))
+    assert len(description) <= 256
+    # In a VPC with three subnets less is left for the others: docs/settings.md says how much.
+    subnets = ",".join(f"subnet-0123456789abcdef{i}" for i in range(3))
+    _, description = version(transform(
+        TEMPLATE, SalesforceHosts="h" * longest["SalesforceHosts"], Prefetch="a" * 40, Architecture="x86_64", SubnetIds=subnets,
+        SecurityGroupIds="sg-0123456789abcdef0"))
     assert len(description) <= 256
 
 
@@ -278,7 +488,7 @@ def test_nothing_has_a_name_but_the_secret(default, largest):
     services = ("IAM", "Logs", "SQS", "SNS", "CloudWatch", "Events", "KMS", "ApiGateway", "DynamoDB")
     named = {(name, key) for name, r in (default | largest).items() for key in r["Properties"]
              if key.endswith("Name") and r["Type"].split("::")[1] in services}
-    assert {key for _, key in named} <= {"StageName", "MetricName"}
+    assert {key for _, key in named} <= {"StageName", "MetricName", "DomainName"}  # the last by parameter
     assert not any("FunctionName" in p for p in of_type(default, "AWS::Lambda::Function").values())
     assert 'capabilities = "CAPABILITY_IAM"' in (deployment.ROOT / "samconfig.toml").read_text()
 
@@ -336,7 +546,7 @@ def test_functions(default, largest):
     common = {"SECRET_PREFIX": "salesforce/", "SALESFORCE_HOSTS": "sf.example.com:8443", "METRICS_NAMESPACE": "sftoken",
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": "", "LOGIN_BURST": "40", "LOGINS_PER_HOUR": "3600"}
     token = {"PREFETCH": "crm,erp", "TOKEN_TABLE": "TokenTable", "AWS_ENDPOINT_URL_DYNAMODB": ""}
-    probe = {"API_URL": "https://Api.execute-api.us-east-1.amazonaws.com/v1", "APP": "erp", "DENIED_APP": "probe-denied"}
+    probe = {"API_URL": "https://tokens.example.com/v1", "APP": "erp", "DENIED_APP": "probe-denied"}
     assert settings == {
         "TokenFunction": common | token, "RotateFunction": common | {"ADMIN_APP": "admin"}, "ProbeFunction": common | probe}
 
@@ -387,9 +597,9 @@ def test_permissions_boundary(default):
     """Of every role, or an account that demands one refuses the stack."""
     assert not any("PermissionsBoundary" in role for role in of_type(default, "AWS::IAM::Role").values())
     boundary = EVERYTHING["PermissionsBoundary"]
-    roles = of_type(transform(TEMPLATE, PermissionsBoundary=boundary, ProbeSchedule="rate(1 hour)"), "AWS::IAM::Role")
+    roles = of_type(transform(TEMPLATE, PermissionsBoundary=boundary, ProbeSchedule="rate(1 hour)", **given("DeploymentPreference")), "AWS::IAM::Role")
     assert {name: role.get("PermissionsBoundary") for name, role in roles.items()} == dict.fromkeys(
-        ["TokenRole", "RotateRole", "ApiLoggingRole", "ProbeRole"], boundary)
+        ["TokenRole", "RotateRole", "ApiLoggingRole", "ProbeRole", "CodeDeployRole"], boundary)
 
 
 def test_log_role_is_made_once_for_an_account(default, largest):

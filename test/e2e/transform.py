@@ -22,27 +22,57 @@ NOTHING = object()  # AWS::NoValue
 
 def transform(path, **parameters):
     """The template's resources by logical id, for these parameters and the defaults of the others. Ref of a resource is its
-    logical id; GetAtt of Arn is the id in braces, ${Id.Arn}."""
+    logical id; GetAtt of Arn is the id in braces, ${Id.Arn}. It fails for parameters that CloudFormation refuses, and for a reference
+    to a resource that is not made."""
+    template, values = expand(path, **parameters)
+    return resolve(template, values)
+
+
+def outputs(path, **parameters):
+    """The values of the template's outputs."""
+    template, values = expand(path, **parameters)
+    return resolve(template, values, "Outputs")
+
+
+def expand(path, **parameters):
+    """The template as SAM expands it for these parameters, and the values of all parameters."""
     with open(path) as file:
         source = yaml_parse(file.read())
-    values = {name: str(p.get("Default", "")) for name, p in source["Parameters"].items()} | {k: str(v) for k, v in parameters.items()}
-    for name, value in values.items():
-        pattern = source["Parameters"][name].get("AllowedPattern")
-        assert not pattern or re.fullmatch(pattern, value), f"{name}={value!r} does not match {pattern}"
+    values = check(source, parameters)
     # What `sam package` does.
     for resource in source["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
     source.get("Globals", {}).get("Function", {}).pop("CodeUri", None)
-    return resolve(Translator({}, Parser()).translate(source, values | PSEUDO), values)
+    return Translator({}, Parser()).translate(source, values | PSEUDO), values
 
 
-def resolve(template, values):
-    """The resources that are made with these parameters, resolved."""
-    conditions = template.get("Conditions", {})
+def check(source, parameters):
+    """The values of all parameters of a template, checked by their constraints and by the rules, as CloudFormation does."""
+    values = {name: str(p.get("Default", "")) for name, p in source["Parameters"].items()} | {k: str(v) for k, v in parameters.items()}
+    for name, value in values.items():
+        pattern = source["Parameters"][name].get("AllowedPattern")
+        assert not pattern or re.fullmatch(pattern, value), f"{name}={value!r} does not match {pattern}"
+        allowed = source["Parameters"][name].get("AllowedValues", [value])
+        assert value in map(str, allowed), f"{name}={value!r} is none of {allowed}"
+    walk = resolver(source, values, made=())
+    for rule in source.get("Rules", {}).values():
+        if walk(rule.get("RuleCondition", True)):
+            for assertion in rule["Assertions"]:
+                assert walk(assertion["Assert"]), assertion["AssertDescription"]
+    return values
+
+
+def resolver(template, values, made):
+    """A function that resolves a part of the template, which may refer to the resources in made."""
+    conditions, mappings, known = template.get("Conditions", {}), template.get("Mappings", {}), values | PSEUDO
 
     def holds(name):
         return walk(conditions[name])
+
+    def resource(name):
+        assert name in made, f"a reference to {name}, which is not made with {values}"
+        return name
 
     def walk(node):
         if isinstance(node, list):
@@ -53,7 +83,7 @@ def resolve(template, values):
             (function, of), = node.items()
             match function:
                 case "Ref":
-                    return NOTHING if of == "AWS::NoValue" else values.get(of, PSEUDO.get(of, of))
+                    return NOTHING if of == "AWS::NoValue" else known[of] if of in known else resource(of)
                 case "Condition" if isinstance(of, str):
                     return holds(of)
                 case "Fn::If":
@@ -73,24 +103,45 @@ def resolve(template, values):
                     return walk(of[1])[int(of[0])]
                 case "Fn::Join":
                     return of[0].join(map(str, walk(of[1])))
+                case "Fn::FindInMap":
+                    mapping, key, name = map(walk, of)
+                    return mappings[mapping][key][name]
                 case "Fn::GetAtt":
-                    return "${" + (of if isinstance(of, str) else ".".join(of)) + "}"
+                    name = of if isinstance(of, str) else ".".join(of)
+                    resource(name.split(".")[0])
+                    return "${" + name + "}"
                 case "Fn::Sub":
                     text, more = (of, {}) if isinstance(of, str) else (of[0], walk(of[1]))
-                    known = values | PSEUDO | more
 
                     def value(match):
                         name = match[1]
-                        return str(known[name]) if name in known else match[0] if "." in name else name
+                        if name in more or name in known:
+                            return str(more[name] if name in more else known[name])
+                        resource(name.split(".")[0])
+                        return match[0] if "." in name else name
 
                     return re.sub(r"\$\{([^}!]+)\}", value, text)
         return {k: v for k, v in ((k, walk(v)) for k, v in node.items()) if v is not NOTHING}
 
+    return walk
+
+
+def resolve(template, values, section="Resources"):
+    """The resources that are made with these parameters, resolved; or the outputs."""
+    def has(part):
+        return "Condition" not in part or walk({"Condition": part["Condition"]})
+
+    walk = resolver(template, values, made=())
+    made = {name for name, r in template["Resources"].items() if has(r)}
+    walk = resolver(template, values, made)
+    if section == "Outputs":
+        return {name: walk(output["Value"]) for name, output in template["Outputs"].items() if has(output)}
     # A condition and a dependency are names, not functions.
     return {
         name: {"Type": r["Type"], "DependsOn": r.get("DependsOn", []), "DeletionPolicy": r.get("DeletionPolicy"),
-               "UpdateReplacePolicy": r.get("UpdateReplacePolicy"), "Properties": walk(r.get("Properties", {}))}
-        for name, r in template["Resources"].items() if "Condition" not in r or holds(r["Condition"])
+               "UpdateReplacePolicy": r.get("UpdateReplacePolicy"), "UpdatePolicy": walk(r.get("UpdatePolicy", {})),
+               "Properties": walk(r.get("Properties", {}))}
+        for name, r in template["Resources"].items() if name in made
     }
 
 
