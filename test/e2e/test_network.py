@@ -88,6 +88,14 @@ def test_parameters():
             theirs[name].get(key) for key in ("Type", "Default", "AllowedPattern", "AllowedValues")], name
 
 
+def test_the_document_has_the_parameters():
+    """SecretPrefix is the main stack's, and named in the text."""
+    defaults = {name: str(p["Default"]) for name, p in yaml_parse(TEXT)["Parameters"].items() if name != "SecretPrefix"}
+    section = GUIDE.read_text().split("#### 1. Deploy the network")[1].split("####")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.MULTILINE))
+    assert {name: value.strip("`") for name, value in rows.items()} == defaults | {"Zones": "the first two", "ApiClientCidr": "empty", "PermissionsBoundary": "empty"}
+
+
 @pytest.mark.parametrize("name, value", [
     ("Cidr", "0.0.0.0/0"), ("Cidr", "10.0.0.0/25"), ("Cidr", "10.0.0.0/8"), ("Cidr", "8.8.8.0/24"), ("Cidr", "172.32.0.0/24"), ("Cidr", ""),
     ("ApiClientCidr", "0.0.0.0/0"), ("ApiClientCidr", "10.0.0.0/0"), ("ApiClientCidr", "10.0.0.0"), ("ApiClientCidr", "8.8.8.8/32"),
