@@ -276,6 +276,70 @@ func TestFailoverFromSlowRegion(t *testing.T) {
 	})
 }
 
+// TestFailoverWithShortDeadline: a caller with a few seconds does not wait until they are over.
+func TestFailoverWithShortDeadline(t *testing.T) {
+	runRegions(t, func(t *testing.T, r *regions) {
+		r.Break(hang)
+		for deadline, asksAfter := range map[time.Duration]time.Duration{
+			20 * time.Second: 5 * time.Second, 9 * time.Second: 3 * time.Second, 2 * time.Second: time.Second,
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			started := time.Now()
+			_, err := r.source().Fetch(ctx)
+			cancel()
+			if took := time.Since(started); err != nil || took != asksAfter {
+				t.Errorf("with %s: %v after %s, want a token after %s", deadline, err, took, asksAfter)
+			}
+		}
+	})
+}
+
+// TestFailoverRetryAfter: one region's Retry-After does not keep callers from the others.
+func TestFailoverRetryAfter(t *testing.T) {
+	unavailable := func(seconds string) http.HandlerFunc {
+		return answer(respond(503, `{"error":"temporarily_unavailable"}`, "Retry-After: "+seconds))
+	}
+	denied := answer(respond(403, `{"error":"access_denied"}`))
+	for name, c := range map[string]struct {
+		first, second http.HandlerFunc
+		retryAfter    time.Duration // of the error
+	}{
+		"a long one of the standby":       {outages["server error"], unavailable("3600"), 0},
+		"a long one of the first":         {unavailable("3600"), unavailable("2"), 2 * time.Second},
+		"one region lost":                 {unavailable("3600"), answer(closeConn), 0},
+		"the other region does not serve": {unavailable("60"), denied, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runRegions(t, func(t *testing.T, r *regions) {
+				r.Break(c.first)
+				r.standby.Break(c.second)
+				source := r.source()
+				for range 2 { // the second call finds the backoff of the first
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					_, err := source.Fetch(ctx)
+					cancel()
+					failed := errorOf(err)
+					if failed.Status != 503 || failed.RetryAfter > c.retryAfter || failed.RetryAfter <= c.retryAfter-2*time.Second {
+						t.Errorf("RetryAfter of %v: %+v", err, failed)
+					}
+					if text := err.Error(); !strings.Contains(text, apiHost) || !strings.Contains(text, standbyHost) {
+						t.Errorf("the error does not name both addresses: %v", err)
+					}
+				}
+				if c.retryAfter == time.Minute {
+					return
+				}
+				r.standby.Break(nil)
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				if _, err := source.Fetch(ctx); err != nil {
+					t.Errorf("the standby has recovered: %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestFailoverOfRejectedToken(t *testing.T) {
 	runRegions(t, func(t *testing.T, r *regions) {
 		source := r.source()
@@ -319,6 +383,28 @@ func TestRevokeInEveryRegion(t *testing.T) {
 		if e := errorOf(err); e.Status != 403 {
 			t.Errorf("the error wraps %v", e)
 		}
+	})
+}
+
+// TestRevokeWhileARegionHangs: the token that was revoked is not returned meanwhile.
+func TestRevokeWhileARegionHangs(t *testing.T) {
+	runRegions(t, func(t *testing.T, r *regions) {
+		r.Break(answer(closeConn))
+		source := r.source()
+		revoked, err := source.Fetch(t.Context())
+		r.Must(err)
+		r.Break(hang)
+		var group sync.WaitGroup
+		group.Go(func() {
+			if err := source.Revoke(t.Context()); err == nil {
+				t.Error("a region did not respond, and Revoke succeeded")
+			}
+		})
+		synctest.Wait()
+		if token, err := source.Fetch(t.Context()); err != nil || token.ID == revoked.ID {
+			t.Errorf("the same token, or %v", err)
+		}
+		group.Wait()
 	})
 }
 
