@@ -18,8 +18,8 @@ func (s *session) firstAddress() (address, region string) {
 	return strings.TrimSuffix(address, "#"+region), region
 }
 
-// failover requests a token from each further address, to which clients turn if the first one fails. It asks them at the
-// same time, so that one that does not respond leaves time for the others.
+// failover requests a token from each further address, to which clients turn if the first one fails. It asks them at
+// the same time, so that one that does not respond leaves time for the others.
 func (s *session) failover(ctx context.Context) outcome {
 	if err := sftoken.NewTokenSource(s.aws, strings.Join(s.addresses, ","), s.App).Err(); err != nil {
 		return failed(shortError(err), "correct SFTOKEN_URL or --url: a client refuses the whole list")

@@ -133,8 +133,8 @@ func describeLogin(login sfoauth.Login) string {
 }
 
 // ownLogin returns the index of the login that this run has made, or -1. Salesforce does not document that LoginTime is
-// the token's issued_at, so it is the record that is closest to it, within a minute. LoginTime has whole seconds, and the
-// stack may have logged in for this run in the same second.
+// the token's issued_at, so it is the record that is closest to it, within a minute. LoginTime has whole seconds, and
+// the stack may have logged in for this run in the same second.
 func (s *session) ownLogin(logins []sfoauth.Login) int {
 	if s.loginAt.IsZero() {
 		return -1
