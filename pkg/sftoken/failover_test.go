@@ -136,13 +136,23 @@ func TestFailoverDoesNotHammer(t *testing.T) {
 	for name, outage := range outages {
 		t.Run(name, func(t *testing.T) {
 			runRegions(t, func(t *testing.T, r *regions) {
-				var asked []time.Time
+				var mu sync.Mutex
+				var requests []time.Time // guarded by mu
 				breaks := func(w http.ResponseWriter, r *http.Request) {
+					mu.Lock()
 					now := time.Now()
-					if len(asked) == 0 || asked[len(asked)-1] != now { // net/http repeats a GET if the connection is lost
-						asked = append(asked, now)
+					if len(requests) == 0 || requests[len(requests)-1] != now { // net/http repeats a GET if the connection is lost
+						requests = append(requests, now)
 					}
+					mu.Unlock()
 					outage(w, r)
+				}
+				take := func() []time.Time {
+					mu.Lock()
+					defer mu.Unlock()
+					taken := requests
+					requests = nil
+					return taken
 				}
 				r.Break(breaks)
 				r.standby.Break(answer(respond(200, tokenJSON("t", simtest.OrgURL, 2))))
@@ -159,7 +169,7 @@ func TestFailoverDoesNotHammer(t *testing.T) {
 				for started := time.Now(); time.Since(started) < time.Hour; {
 					fetch(time.Second)
 				}
-				want := 10 * time.Second
+				asked, want := take(), 10*time.Second
 				for i := 1; i < len(asked); i++ {
 					if gap := asked[i].Sub(asked[i-1]); gap < want || gap > want*5/4+16*time.Second {
 						t.Errorf("request %d follows after %s, want %s to a quarter more", i, gap, want)
@@ -173,13 +183,12 @@ func TestFailoverDoesNotHammer(t *testing.T) {
 				time.Sleep(7 * time.Minute)
 				fetch(0)
 				time.Sleep(time.Hour) // its token has expired
-				asked = nil
 				r.Break(breaks)
 				fetch(5 * time.Second)
 				fetch(0)
 				fetch(time.Second)
-				if len(asked) != 2 {
-					t.Errorf("after its recovery the region was paused as long as before: %d requests", len(asked))
+				if n := len(take()); n != 2 {
+					t.Errorf("after its recovery the region was paused as long as before: %d requests", n)
 				}
 			})
 		})
