@@ -31,26 +31,41 @@ type attempt struct {
 }
 
 // fetchAny fetches a token from the first address that provides one. It asks the next address when one has failed, or
-// has not responded after patience. A refusal by the preferred address is final: another region may learn later that a
-// caller lost its permission.
+// has not responded after patience. While one does not respond, it asks those with temporary errors again. A refusal by
+// the preferred address is final: another region may learn later that a caller lost its permission.
 func (s *TokenSource) fetchAny(ctx context.Context, rejected string, patience time.Duration) (*Token, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the requests that are still in progress
 	queue := s.byPreference()
-	done := make(chan attempt, len(queue))
+	done, left := make(chan attempt), make(chan struct{})
+	defer close(left)
 	var running []*address // in the order in which they were asked
 	ask := func() {
 		a := queue[0]
 		queue, running = queue[1:], append(running, a)
 		go func() {
 			token, err := s.fetch(ctx, a, rejected)
-			done <- attempt{a, token, err}
+			select {
+			case done <- attempt{a, token, err}:
+			case <-left:
+			}
 		}()
 	}
 	failed := make([]error, len(s.addresses)) // by address
+	var again backoff                         // of the addresses that have failed; without err there is none to ask
 	for ask(); len(running) > 0; {
+		var wait <-chan time.Time
+		switch {
+		case len(queue) > 0:
+			wait = time.After(s.slowAfter(running, patience))
+		case again.err != nil:
+			wait = time.After(time.Until(again.until))
+		}
 		select {
-		case <-s.slow(running, queue, patience):
+		case <-wait:
+			if len(queue) == 0 {
+				queue, again.err = s.failing(failed, running), nil
+			}
 			ask()
 		case next := <-done:
 			i := slices.Index(running, next.address)
@@ -64,6 +79,9 @@ func (s *TokenSource) fetchAny(ctx context.Context, rejected string, patience ti
 			running = slices.Delete(running, i, i+1)
 			failed[slices.Index(s.addresses, next.address)] = next.err
 			s.noteFailure(next.address)
+			if IsTemporary(next.err) {
+				again = again.next(next.err)
+			}
 			if len(queue) > 0 {
 				ask()
 			}
@@ -96,17 +114,25 @@ func patience(ctx context.Context) time.Duration {
 	return min(max(time.Until(deadline)/3, slowAgainAfter), slowAfter)
 }
 
-// slow returns a channel that receives when the address that was asked last is slow, or nil if no other one is left.
-func (s *TokenSource) slow(running, queue []*address, patience time.Duration) <-chan time.Time {
-	if len(queue) == 0 {
-		return nil
-	}
+// slowAfter returns how long to wait for the address that was asked last before another one is asked as well.
+func (s *TokenSource) slowAfter(running []*address, patience time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if running[len(running)-1].failures > 0 {
-		return time.After(slowAgainAfter)
+		return slowAgainAfter
 	}
-	return time.After(patience)
+	return patience
+}
+
+// failing returns the addresses that are not being asked and whose last errors are temporary.
+func (s *TokenSource) failing(failed []error, running []*address) []*address {
+	var failing []*address
+	for i, a := range s.addresses {
+		if failed[i] != nil && IsTemporary(failed[i]) && !slices.Contains(running, a) {
+			failing = append(failing, a)
+		}
+	}
+	return failing
 }
 
 // noteSuccess notes that an address has provided a token before others that were asked earlier.

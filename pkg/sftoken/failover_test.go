@@ -303,6 +303,39 @@ func TestFailoverWithShortDeadline(t *testing.T) {
 	})
 }
 
+// TestFailoverToAFailingRegion: while one region hangs, the others are tried again as a single one is.
+func TestFailoverToAFailingRegion(t *testing.T) {
+	fails := map[string]func(http.ResponseWriter){
+		"gateway down":    respond(503, `{"message":"Service Unavailable"}`),
+		"unavailable":     respond(503, `{"error":"temporarily_unavailable"}`, "Retry-After: 2"),
+		"connection lost": closeConn,
+	}
+	for name, failure := range fails {
+		t.Run(name, func(t *testing.T) {
+			runRegions(t, func(t *testing.T, r *regions) {
+				r.Break(hang)
+				r.standby.Break(answer(respond(200, tokenJSON("t", simtest.OrgURL, 2))))
+				source := r.source()
+				for i := range 100 {
+					if i%3 != 1 {
+						r.standby.RespondWith(failure, failure)
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+					_, err := source.Fetch(ctx)
+					cancel()
+					if err != nil {
+						t.Fatalf("call %d: %v", i, err)
+					}
+					time.Sleep(20 * time.Second)
+				}
+				if n := len(r.standby.Requests()); n > 100*3+5 {
+					t.Errorf("%d requests", n)
+				}
+			})
+		})
+	}
+}
+
 // TestFailoverRetryAfter: one region's Retry-After does not keep callers from the others.
 func TestFailoverRetryAfter(t *testing.T) {
 	unavailable := func(seconds string) http.HandlerFunc {
