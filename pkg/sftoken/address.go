@@ -24,6 +24,7 @@ type address struct {
 
 	// Guarded by TokenSource.mu.
 	failures    int       // requests that failed in a row
+	err         error     // of the last request, if that is one of the latest call of fetchAny; may be nil
 	pausedUntil time.Time // other addresses come first until then
 }
 

@@ -70,7 +70,7 @@ func (s *TokenSource) get(ctx context.Context, c caller) (*Token, error) {
 			if lastErr != nil {
 				return nil, lastErr // more useful than a timeout
 			}
-			return nil, newTransportError("waiting for a token of app "+s.app, ctx.Err())
+			return nil, s.waitError(ctx.Err())
 		}
 		if lastErr = next.call.err; lastErr != nil {
 			if c.failures++; c.failures >= maxAttempts(lastErr) {
@@ -78,6 +78,15 @@ func (s *TokenSource) get(ctx context.Context, c caller) (*Token, error) {
 			}
 		}
 	}
+}
+
+// waitError is the error for a caller whose context has ended while it waited. It includes what has failed meanwhile.
+func (s *TokenSource) waitError(err error) error {
+	waiting := newTransportError("waiting for a token of app "+s.app, err)
+	if failed := s.firstError(s.failed()); failed != nil {
+		waiting.text += "; " + failed.Error()
+	}
+	return waiting
 }
 
 // decide returns what the caller does next. It starts a request if one is needed and none is in flight.

@@ -51,8 +51,7 @@ func (s *TokenSource) fetchAny(ctx context.Context, rejected string, patience ti
 			}
 		}()
 	}
-	failed := make([]error, len(s.addresses)) // by address
-	var again backoff                         // of the addresses that have failed; without err there is none to ask
+	var again backoff // of the addresses that have failed; without err there is none to ask
 	for ask(); len(running) > 0; {
 		var wait <-chan time.Time
 		switch {
@@ -64,7 +63,7 @@ func (s *TokenSource) fetchAny(ctx context.Context, rejected string, patience ti
 		select {
 		case <-wait:
 			if len(queue) == 0 {
-				queue, again.err = s.failing(failed, running), nil
+				queue, again.err = s.failing(running), nil
 			}
 			ask()
 		case next := <-done:
@@ -77,8 +76,7 @@ func (s *TokenSource) fetchAny(ctx context.Context, rejected string, patience ti
 				return nil, next.err
 			}
 			running = slices.Delete(running, i, i+1)
-			failed[slices.Index(s.addresses, next.address)] = next.err
-			s.noteFailure(next.address)
+			s.noteFailure(next.address, next.err)
 			if IsTemporary(next.err) {
 				again = again.next(next.err)
 			}
@@ -87,7 +85,7 @@ func (s *TokenSource) fetchAny(ctx context.Context, rejected string, patience ti
 			}
 		}
 	}
-	return nil, s.firstError(failed)
+	return nil, s.firstError(s.failed())
 }
 
 // byPreference returns the addresses in the order in which they are asked: those in a pause come last.
@@ -96,6 +94,7 @@ func (s *TokenSource) byPreference() []*address {
 	defer s.mu.Unlock()
 	var ready, paused []*address
 	for _, a := range s.addresses {
+		a.err = nil
 		if remaining(a.pausedUntil, time.Now()) > 0 {
 			paused = append(paused, a)
 		} else {
@@ -125,14 +124,25 @@ func (s *TokenSource) slowAfter(running []*address, patience time.Duration) time
 }
 
 // failing returns the addresses that are not being asked and whose last errors are temporary.
-func (s *TokenSource) failing(failed []error, running []*address) []*address {
+func (s *TokenSource) failing(running []*address) []*address {
 	var failing []*address
-	for i, a := range s.addresses {
-		if failed[i] != nil && IsTemporary(failed[i]) && !slices.Contains(running, a) {
+	for i, err := range s.failed() {
+		if a := s.addresses[i]; err != nil && IsTemporary(err) && !slices.Contains(running, a) {
 			failing = append(failing, a)
 		}
 	}
 	return failing
+}
+
+// failed returns the error of each address, or nil.
+func (s *TokenSource) failed() []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	failed := make([]error, len(s.addresses))
+	for i, a := range s.addresses {
+		failed[i] = a.err
+	}
+	return failed
 }
 
 // noteSuccess notes that an address has provided a token before others that were asked earlier.
@@ -145,9 +155,10 @@ func (s *TokenSource) noteSuccess(a *address, slower []*address) {
 	}
 }
 
-func (s *TokenSource) noteFailure(a *address) {
+func (s *TokenSource) noteFailure(a *address, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	a.err = err
 	a.pause()
 }
 

@@ -336,6 +336,32 @@ func TestFailoverToAFailingRegion(t *testing.T) {
 	}
 }
 
+// TestFailoverTimeout: a caller whose time ends learns which addresses have failed.
+func TestFailoverTimeout(t *testing.T) {
+	runRegions(t, func(t *testing.T, r *regions) {
+		source := r.source()
+		fetch := func() string {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			_, err := source.Fetch(ctx)
+			if !sftoken.IsTemporary(err) || !strings.Contains(err.Error(), "context deadline exceeded") {
+				t.Errorf("error %v", err)
+			}
+			time.Sleep(time.Minute)
+			return fmt.Sprint(err)
+		}
+		r.Break(hang)
+		r.standby.Break(answer(respond(403, `{"message":"not authorized"}`)))
+		if text := fetch(); !strings.HasSuffix(text, "; "+standbyHost+": sftoken: HTTP 403: not authorized") {
+			t.Errorf("the cause is missing: %s", text)
+		}
+		r.standby.Break(hang)
+		if text := fetch(); strings.Contains(text, "403") {
+			t.Errorf("the cause is that of an earlier call: %s", text)
+		}
+	})
+}
+
 // TestFailoverRetryAfter: one region's Retry-After does not keep callers from the others.
 func TestFailoverRetryAfter(t *testing.T) {
 	unavailable := func(seconds string) http.HandlerFunc {
