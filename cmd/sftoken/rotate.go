@@ -76,6 +76,11 @@ If nothing changes for a minute, --wait prints where to find the cause.`,
 			if err != nil {
 				return err
 			}
+			if flags.compromised && api.address() != "" {
+				if err := api.tokenSource(cfg, args[0]).Err(); err != nil {
+					return &usageError{err}
+				}
+			}
 			ctx := cmd.Context()
 			secret, err := appsecret.Open(ctx, client, secrets.prefix, secrets.prefix+args[0])
 			if err == nil {
