@@ -48,3 +48,23 @@ func TestFrozenProcess(t *testing.T) {
 		})
 	}
 }
+
+// TestFrozenPause: an address's pause ends while the process is frozen, and is no longer if the clock is set back.
+func TestFrozenPause(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, c := range map[string]struct {
+		pausedUntil time.Time
+		first       bool
+	}{
+		"paused":                      {now.Add(time.Minute), false},
+		"paused, then frozen":         {simtest.Frozen(t, now.Add(time.Minute), time.Hour), true},
+		"paused, then clock set back": {simtest.Frozen(t, now.Add(-time.Second), -time.Hour), true},
+	} {
+		first := &address{pausedUntil: c.pausedUntil}
+		s := &TokenSource{addresses: []*address{first, {}}}
+		if isFirst := s.byPreference()[0] == first; isFirst != c.first {
+			t.Errorf("%s: the address comes first: %t", name, isFirst)
+		}
+	}
+}
