@@ -51,19 +51,20 @@ func (s *TokenSource) fetchAny(ctx context.Context, rejected string, patience ti
 			}
 		}()
 	}
-	var again backoff // of the addresses that have failed; without err there is none to ask
+	again := map[*address]backoff{} // of the addresses whose errors are temporary
 	for ask(); len(running) > 0; {
 		var wait <-chan time.Time
+		retry := soonest(again)
 		switch {
 		case len(queue) > 0:
 			wait = time.After(s.slowAfter(running, patience))
-		case again.err != nil:
-			wait = time.After(time.Until(again.until))
+		case retry != nil:
+			wait = time.After(time.Until(again[retry].until))
 		}
 		select {
 		case <-wait:
 			if len(queue) == 0 {
-				queue, again.err = s.failing(running), nil
+				queue, again[retry] = []*address{retry}, backoff{failures: again[retry].failures}
 			}
 			ask()
 		case next := <-done:
@@ -78,7 +79,7 @@ func (s *TokenSource) fetchAny(ctx context.Context, rejected string, patience ti
 			running = slices.Delete(running, i, i+1)
 			s.noteFailure(next.address, next.err)
 			if IsTemporary(next.err) {
-				again = again.next(next.err)
+				again[next.address] = again[next.address].next(next.err)
 			}
 			if len(queue) > 0 {
 				ask()
@@ -123,15 +124,15 @@ func (s *TokenSource) slowAfter(running []*address, patience time.Duration) time
 	return patience
 }
 
-// failing returns the addresses that are not being asked and whose last errors are temporary.
-func (s *TokenSource) failing(running []*address) []*address {
-	var failing []*address
-	for i, err := range s.failed() {
-		if a := s.addresses[i]; err != nil && IsTemporary(err) && !slices.Contains(running, a) {
-			failing = append(failing, a)
+// soonest returns the address whose backoff ends first, or nil if there is none.
+func soonest(again map[*address]backoff) *address {
+	var soonest *address
+	for a, b := range again {
+		if b.err != nil && (soonest == nil || b.until.Before(again[soonest].until)) {
+			soonest = a
 		}
 	}
-	return failing
+	return soonest
 }
 
 // failed returns the error of each address, or nil.

@@ -3,7 +3,10 @@ package sftoken_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -330,6 +333,42 @@ func TestFailoverToAFailingRegion(t *testing.T) {
 				}
 				if n := len(r.standby.Requests()); n > 100*3+5 {
 					t.Errorf("%d requests", n)
+				}
+			})
+		})
+	}
+}
+
+// TestFailoverAmongThree: no call fails as long as one of three regions gives tokens, even if it fails at times.
+func TestFailoverAmongThree(t *testing.T) {
+	const thirdHost = "127.0.0.3:8080"
+	kinds := slices.Sorted(maps.Keys(outages))
+	for seed := range uint64(10) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			runRegions(t, func(t *testing.T, r *regions) {
+				apis := []*apitest.API{r.API, r.standby, r.AddRegion(thirdHost, "eu-west-2")}
+				source := r.sourceAt(bothURLs+",http://"+thirdHost+"/v1#eu-west-2", "crm")
+				vends := answer(respond(200, tokenJSON("t", simtest.OrgURL, 2)))
+				random := rand.New(rand.NewPCG(seed, 0)) // #nosec G404 -- the same in each run
+				for i := range 100 {
+					var state []string
+					for _, api := range apis {
+						kind := kinds[random.IntN(len(kinds))]
+						api.Break(outages[kind])
+						state = append(state, kind)
+					}
+					serves := random.IntN(len(apis))
+					state[serves] = "serves"
+					apis[serves].Break(slow(time.Duration(random.IntN(2500))*time.Millisecond, vends))
+					if random.IntN(3) == 0 {
+						apis[serves].RespondWith(respond(502, `{"message":"Internal server error"}`))
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+					if _, err := source.Fetch(ctx); err != nil {
+						t.Errorf("call %d, regions %q: %v", i, state, err)
+					}
+					cancel()
+					time.Sleep(time.Duration(random.IntN(60)) * time.Second)
 				}
 			})
 		})
