@@ -8,6 +8,7 @@ import deployment
 
 SECOND, OTHER = "eu-west-1", "eu-central-1"
 TAGS = {"team": "identity", "cost-center": "1234"}
+AS_OPTIONS = [f"{key}={value}" for key, value in TAGS.items()]
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def settings(org):
 
 @pytest.fixture(scope="module")
 def standby(sam, template, settings):
-    return sam.deploy(template, "standby", region=SECOND, tags=[f"{k}={v}" for k, v in TAGS.items()], Standby="true", **settings)
+    return sam.deploy(template, "standby", region=SECOND, tags=AS_OPTIONS, Standby="true", **settings)
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +54,13 @@ def test_both_stacks_vend(primary, standby, app, admin, org):
 def test_the_promoted_stack_vends(sam, template, standby, app, admin):
     """What the deployment adds, the schedule of a rotation, is looked at in test_template.py, since the emulator does not have it. Nor does
     it have StopReplicationToReplica, which comes before."""
-    promoted = sam.deploy(template, "standby", region=SECOND, Standby="promoted")
+    promoted = sam.deploy(template, "standby", region=SECOND, tags=AS_OPTIONS, Standby="promoted")
     assert promoted.resources == standby.resources and promoted.call(admin, "crm").status == 200
 
 
 def test_tags_are_on_every_kind_of_resource(emulator, standby):
-    """Those of the stack, also on what SAM makes: the functions and the stage. The emulator has no tags of rules and aliases."""
+    """Those of the stack, also on what SAM makes: the functions and the stage. The emulator has no tags of rules and aliases. A deployment
+    without them would have taken them away: sam deploy sends an empty list then."""
     def client(service):
         return emulator.client(service, region=SECOND)
 
