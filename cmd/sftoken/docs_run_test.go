@@ -23,10 +23,11 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// notRun matches blocks with commands that need AWS itself, or that CI runs elsewhere: test/e2e/test_controls.py those
-// of docs/controls.md.
+// notRun matches blocks with commands that need AWS itself or a second region, or that CI runs elsewhere:
+// test/e2e/test_controls.py those of docs/controls.md.
 var notRun = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go install|sftoken (?:demo|local))\b` +
-	`|\baws (?:apigateway|cloudformation|cloudtrail|cloudwatch|iam|kms|lambda|logs|sns|sqs) |^\s*can |--query `)
+	`|\baws (?:apigateway|cloudformation|cloudtrail|cloudwatch|iam|kms|lambda|logs|sns|sqs) |^\s*can |--query ` +
+	`| --region |\bAWS_REGION=|-regions[ -]`)
 
 // TestDocumentedCommandBlocks runs the shell commands of the README and the pages of docs/ in bash, as the owner of a
 // local stack. It replaces only addresses and the words that the text tells the reader to replace.

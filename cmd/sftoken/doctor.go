@@ -14,14 +14,15 @@ import (
 func newDoctor() *cobra.Command {
 	var api apiFlags
 	var secret secretFlags
-	var adminApp, hosts, tokenTable string
+	var adminApp, hosts, tokenTable, addresses string
 	var format output
 	cmd := &cobra.Command{
 		Use: "doctor APP", GroupID: callerGroup, ValidArgsFunction: cobra.NoFileCompletions,
 		Short: "Diagnose why an app's tokens are not available",
 		Long: `Diagnose why an app's tokens are not available, or soon will not be, and suggest
 a fix for each problem. The checks cover your identity, the API, the secret, the
-login, the token at Salesforce, the rotation, and whether processes of the token
+login, the token at Salesforce, the address from which the functions log in, the
+rotation and replication of the secret, and whether processes of the token
 function should share tokens.
 
 Anyone can run it; it skips what you may not read. A caller in another account
@@ -42,11 +43,13 @@ A status is ok, warning, failed or skipped. The outcome is ok, warning or
 failed.`,
 		Example: `  sftoken doctor crm
   sftoken doctor crm --admin-app admin
+  sftoken doctor crm --egress-addresses 203.0.113.5,203.0.113.6
   sftoken doctor crm --json | jq '.checks[] | select(.status == "failed")'`,
 		Annotations: environment(
 			"SFTOKEN_URL", apiURLHelp, "SFTOKEN_PREFIX", "default of --prefix",
 			"SFTOKEN_ADMIN_APP", "default of --admin-app", "SFTOKEN_HOSTS", "default of --salesforce-hosts",
 			"SFTOKEN_TOKEN_TABLE", "default of --token-table",
+			"SFTOKEN_EGRESS_ADDRESSES", "default of --egress-addresses",
 			awsVariables, awsMeaning, noColorVariable, noColorMeaning,
 		).exits(map[int]string{0: "no check failed; there may be warnings", 1: "a check failed"}),
 		Args: appArg,
@@ -58,15 +61,19 @@ failed.`,
 			if err != nil {
 				return usagef("--salesforce-hosts: %w", err)
 			}
+			egress, err := doctor.ParseEgressAddresses(addresses)
+			if err != nil {
+				return usagef("--egress-addresses: %w", err)
+			}
 			out := &reportPrinter{terminal: newTerminal(cmd.OutOrStdout())}
 			progress := newProgress(cmd.ErrOrStderr())
 			c := doctor.Config{
 				Load:      configLoader(cmd, progress.stop),
 				APIClient: apiHTTPClient, HTTPClient: salesforceClient(cmd),
 				URL: api.address(), App: args[0], Prefix: secret.prefix, AdminApp: adminApp, Hosts: allowed,
-				TokenTable: tokenTable,
-				Timeout:    api.timeout,
-				Begin:      progress.start,
+				TokenTable: tokenTable, EgressAddresses: egress,
+				Timeout: api.timeout,
+				Begin:   progress.start,
 				Done: func(r doctor.Result) {
 					progress.stop()
 					if !format.isJSON() {
@@ -95,6 +102,9 @@ failed.`,
 		"`HOSTS` to allow in addition to Salesforce's own: the deployment's parameter SalesforceHosts")
 	cmd.Flags().StringVar(&tokenTable, "token-table", os.Getenv("SFTOKEN_TOKEN_TABLE"),
 		"the DynamoDB `TABLE` of shared tokens: the deployment's output TokenTable")
+	cmd.Flags().StringVar(&addresses, "egress-addresses", os.Getenv("SFTOKEN_EGRESS_ADDRESSES"),
+		"the `ADDRESSES` or CIDR blocks from which the functions log in: the output EgressAddresses of the network in "+
+			"each region")
 	format.add(cmd, formatTable, formatJSON)
 	return cmd
 }

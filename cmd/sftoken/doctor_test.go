@@ -89,6 +89,8 @@ func TestDoctorOutput(t *testing.T) {
 	show("owner", ownerKey, 0)
 	show("caller", billingKey, 0)
 	show("stranger", strangerKey, exitFailed)
+	show("egress", ownerKey, 0, "--egress-addresses", "203.0.113.5, 127.0.0.0/8")
+	show("other-egress", billingKey, exitFailed, "--egress-addresses", "203.0.113.5,203.0.113.6")
 
 	s.App.Change(func(o *sfoauthtest.AppOptions) { o.NoRunAsUser = true })
 	s.Token.Kill() // its cached token

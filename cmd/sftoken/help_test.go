@@ -26,7 +26,9 @@ func everyCommand(do func(cmd *cobra.Command, words []string)) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"SFTOKEN_PREFIX", "SFTOKEN_ADMIN_APP", "SFTOKEN_HOSTS"} { // help shows them as defaults
+	for _, name := range []string{ // help shows them as defaults
+		"SFTOKEN_PREFIX", "SFTOKEN_ADMIN_APP", "SFTOKEN_HOSTS", "SFTOKEN_EGRESS_ADDRESSES",
+	} {
 		t.Setenv(name, "")
 	}
 	everyCommand(func(cmd *cobra.Command, words []string) {

@@ -27,7 +27,8 @@ Columns:
   AGE      age of the version that is AWSCURRENT. Not only new credentials make
            a new version, but also a change of allowedPrincipals, for example.
   ROTATED  the last rotation, or the last time a person stored a version
-  NEXT     the next rotation; off if rotation is not switched on
+  NEXT     the next rotation; off if rotation is not switched on; for a replica
+           the region of the primary secret, which rotates there
   CHECK    the last daily check of the rotate function
   LABELS   all but AWSCURRENT, AWSPREVIOUS, and AWSPENDING of a finished
            rotation. See "sftoken secret status --help" for their meanings.`,
@@ -171,6 +172,8 @@ func (s *status) cells(now time.Time) []string {
 		rotated = formatSpan(now.Sub(s.LastRotated)) + " ago"
 	}
 	switch {
+	case s.ReplicaOf != "":
+		next = s.ReplicaOf
 	case s.Overdue:
 		next = overdue + " " + formatSpan(now.Sub(s.NextRotation))
 	case s.Rotation && now.After(s.NextRotation):

@@ -39,6 +39,7 @@ func TestListTable(t *testing.T) {
 		// A forged tag.
 		{App: "notyet", Current: "v1", CurrentCreated: now, LastCheck: &check{now.AddDate(7000, 0, 0), true}},
 		{App: "old", Current: "v1", Deleted: days(7)},
+		{App: "sap", ReplicaOf: "eu-central-1", Current: "v1", CurrentCreated: days(-3), LastRotated: days(-3)},
 	}
 	var out strings.Builder
 	printApps(newTerminal(&out), apps, now)

@@ -73,7 +73,7 @@ func (s *testStack) env(p localaws.Principal) map[string]string {
 		"AWS_SECRET_ACCESS_KEY": p.SecretAccessKey, "AWS_SESSION_TOKEN": p.SessionToken, "AWS_ENDPOINT_URL": s.AWSURL,
 		"SFTOKEN_HOSTS": s.OrgHost(), "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "", "SFTOKEN_ADMIN_APP": "",
-		"SFTOKEN_PREFIX": "",
+		"SFTOKEN_PREFIX": "", "SFTOKEN_EGRESS_ADDRESSES": "",
 	}
 }
 

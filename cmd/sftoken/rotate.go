@@ -78,6 +78,9 @@ If nothing changes for a minute, --wait prints where to find the cause.`,
 			}
 			ctx := cmd.Context()
 			secret, err := appsecret.Open(ctx, client, secrets.prefix, secrets.prefix+args[0])
+			if err == nil {
+				err = checkPrimary(secret)
+			}
 			if err != nil {
 				return err
 			}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
@@ -51,8 +52,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"as": scriptAs, "api": scriptAPI, "exits": scriptExits, "fault": scriptFault, "kms": scriptKMS,
-			"label": scriptLabel, "login": scriptLogin, "settle": scriptSettle, "setup": scriptSetup, "tag": scriptTag,
-			"token": scriptToken, "value": scriptValue,
+			"label": scriptLabel, "login": scriptLogin, "regions": scriptRegions, "settle": scriptSettle,
+			"setup": scriptSetup, "tag": scriptTag, "token": scriptToken, "value": scriptValue,
 		},
 	})
 }
@@ -159,6 +160,40 @@ func scriptLogin(ts *testscript.TestScript, neg bool, args []string) {
 	if stackOf(ts).Org.CanLogin(c.ConsumerKey, c.ConsumerSecret) == neg {
 		ts.Fatalf("the credentials log in: %t", neg)
 	}
+}
+
+// scriptRegions gives the commands that follow a Secrets Manager in two regions, in place of the stack's: us-east-1 has
+// a copy of the secret, and us-west-2, which becomes AWS_REGION, a replica of the copy: regions.
+func scriptRegions(ts *testscript.TestScript, _ bool, _ []string) {
+	const standby = "us-west-2"
+	ctx, id := context.Background(), aws.String(prefix+"crm")
+	value, err := stackOf(ts).Secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: id})
+	ts.Check(err)
+	replication := &localaws.Replication{}
+	serve := func(region string) http.Handler {
+		return localaws.NewSecretsManager(localaws.SecretsManagerConfig{
+			Account: owner, Region: region, Replication: replication,
+		})
+	}
+	east, west := serve(region), serve(standby)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Authorization"), "/"+standby+"/secretsmanager/") {
+			west.ServeHTTP(w, r)
+			return
+		}
+		east.ServeHTTP(w, r)
+	}))
+	ts.Defer(server.Close)
+	client := secretsmanager.New(secretsmanager.Options{
+		Region: region, BaseEndpoint: &server.URL, Credentials: ownerKey.Credentials(),
+	})
+	_, err = client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		Name: id, SecretString: value.SecretString, ClientRequestToken: aws.String(stack.FirstVersion),
+		AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String(standby)}},
+	})
+	ts.Check(err)
+	ts.Setenv("AWS_ENDPOINT_URL", server.URL)
+	ts.Setenv("AWS_REGION", standby)
 }
 
 // scriptSettle waits until the functions have handled all events: settle.

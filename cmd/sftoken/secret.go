@@ -95,6 +95,16 @@ func (t target) print(w io.Writer, doing string) {
 	newTerminal(w).column(doing+" ", len("  "), t.String()) // an ARN fits behind so little
 }
 
+// checkPrimary returns an error if the secret is a replica. Only its primary secret can be changed.
+func checkPrimary(secret *appsecret.Secret) error {
+	if !secret.IsReplica() {
+		return nil
+	}
+	return withHint(fmt.Errorf("the secret of app %s in %s is a replica", secret.App, secret.Region()),
+		"pass --region "+secret.PrimaryRegion+
+			", the region of the primary secret. If that region is lost, promote the replica")
+}
+
 func isNotFound(err error) bool {
 	_, ok := errors.AsType[*types.ResourceNotFoundException](err)
 	return ok

@@ -38,6 +38,8 @@ func (s *store) load(ctx context.Context) (*snapshot, error) {
 	case now.secret == nil && !s.create:
 		return nil, withHint(fmt.Errorf("there is no secret %s", s.missingTarget()),
 			"check the app's name, --prefix and --profile, or create the secret with --create")
+	case now.secret != nil && now.secret.IsReplica():
+		return nil, checkPrimary(now.secret)
 	case now.secret != nil && s.kmsKey != "":
 		return nil, usagef("--kms-key-id is for a new secret: %s exists already", s.target)
 	case now.err != nil && !s.replace:

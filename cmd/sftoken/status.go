@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
@@ -20,8 +21,8 @@ func newStatus(flags *secretFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status APP",
 		Short: "Show the secret's versions, labels and rotation dates",
-		Long: `Show the secret's versions, labels and rotation dates. Nothing secret is read or
-shown.
+		Long: `Show the secret's versions, labels, rotation dates and replicas in other
+regions. Nothing secret is read or shown.
 
 Labels:
 
@@ -66,6 +67,8 @@ type status struct {
 	App            string               `json:"app"`
 	Secret         string               `json:"secret"`
 	ARN            string               `json:"arn"`
+	ReplicaOf      string               `json:"replica_of,omitempty"` // the region of the primary secret
+	Replicas       []replica            `json:"replicas,omitempty"`   // of a primary secret; "list" leaves them out
 	Rotation       bool                 `json:"rotation"`
 	Schedule       string               `json:"schedule,omitempty"`
 	Created        time.Time            `json:"created,omitzero"`
@@ -79,6 +82,13 @@ type status struct {
 	CurrentCreated time.Time            `json:"current_created,omitzero"`
 	Versions       map[string][]string  `json:"versions"`      // labels
 	VersionDates   map[string]time.Time `json:"version_dates"` // when each version was created
+}
+
+// replica is a copy of the secret in another region.
+type replica struct {
+	Region  string `json:"region"`
+	Status  string `json:"status"` // InSync, InProgress or Failed
+	Message string `json:"message,omitempty"`
 }
 
 // check is the result of a daily check of the rotate function.
@@ -105,6 +115,12 @@ func statusOf(s *appsecret.Secret, dates map[string]time.Time) status {
 		Overdue: s.Overdue(time.Now()), Deleted: s.Deleted, Current: current, CurrentCreated: dates[current],
 		Versions: s.Labels, VersionDates: dates,
 	}
+	if s.IsReplica() {
+		st.ReplicaOf = s.PrimaryRegion
+	}
+	for _, r := range s.Replicas {
+		st.Replicas = append(st.Replicas, replica{r.Region, string(r.Status), r.Message})
+	}
 	if at, ok := s.Checked(); !at.IsZero() {
 		st.LastCheck = &check{at, ok}
 	}
@@ -117,7 +133,10 @@ const statusColumn = 15
 // print prints the status, the newest version first. Its labels and schedule may be any text.
 func (s *status) print(w io.Writer) error {
 	rotation, next, lastCheck := "off", formatTime(s.NextRotation), "-"
-	if s.Rotation {
+	switch {
+	case s.ReplicaOf != "":
+		rotation = "in " + s.ReplicaOf
+	case s.Rotation:
 		rotation = strings.TrimSuffix("on, "+s.Schedule, ", ")
 	}
 	if s.Overdue {
@@ -130,6 +149,16 @@ func (s *status) print(w io.Writer) error {
 	t := &terminal{Writer: &text, width: newTerminal(w).width}
 	field := func(name, value string) { t.column(fmt.Sprintf("%-*s", statusColumn, name), statusColumn, value) }
 	field("secret", s.Secret)
+	if s.ReplicaOf != "" {
+		field("replica of", "the secret in "+s.ReplicaOf)
+	}
+	for _, r := range s.Replicas {
+		text := r.Region + " " + r.Status
+		if r.Status != string(types.StatusTypeInSync) && r.Message != "" {
+			text += ": " + r.Message
+		}
+		field("replica", text)
+	}
 	field("rotation", rotation)
 	field("last rotated", formatTime(s.LastRotated))
 	field("next rotation", next)

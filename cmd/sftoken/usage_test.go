@@ -59,6 +59,8 @@ func TestUsageErrors(t *testing.T) {
 		"rotate crm --timeout -1s":                 "want more than 0",
 		"secret stage crm --wait --timeout -1s":    "want more than 0",
 		"doctor crm --salesforce-hosts https://x":  "--salesforce-hosts",
+		"doctor crm --egress-addresses nat":        `--egress-addresses: "nat" is not an IP address`,
+		"doctor crm --egress-addresses 0.0.0.0/0":  "is every address",
 	} {
 		check(want, args)
 	}

@@ -40,6 +40,7 @@ func List(ctx context.Context, client ListClient, prefix string) ([]*Secret, err
 				Schedule: schedule(e.RotationRules), Created: aws.ToTime(e.CreatedDate), Deleted: aws.ToTime(e.DeletedDate),
 				LastChanged: aws.ToTime(e.LastChangedDate), LastRotated: aws.ToTime(e.LastRotatedDate),
 				NextRotation: aws.ToTime(e.NextRotationDate), Labels: e.SecretVersionsToStages, Tags: tags(e.Tags),
+				PrimaryRegion: aws.ToString(e.PrimaryRegion),
 			}
 			if s.setApp(prefix) {
 				secrets = append(secrets, s)

@@ -43,6 +43,8 @@ type Secret struct {
 	NextRotation     time.Time           // zero: none is due; in the past: one has failed or was missed
 	Labels           map[string][]string // of each version, including those without a value
 	Tags             map[string]string
+	PrimaryRegion    string    // of a secret that has replicas or is one; empty: neither
+	Replicas         []Replica // as Open found them, by region; List leaves them out
 }
 
 // ErrNotAnApp is in the error of opening a secret whose name is not that of an app's secret.
@@ -60,6 +62,7 @@ func Open(ctx context.Context, client Client, prefix, id string) (*Secret, error
 		Schedule: schedule(out.RotationRules), Created: aws.ToTime(out.CreatedDate), Deleted: aws.ToTime(out.DeletedDate),
 		LastChanged: aws.ToTime(out.LastChangedDate), LastRotated: aws.ToTime(out.LastRotatedDate),
 		NextRotation: aws.ToTime(out.NextRotationDate), Labels: out.VersionIdsToStages, Tags: tags(out.Tags),
+		PrimaryRegion: aws.ToString(out.PrimaryRegion), Replicas: replicas(out.ReplicationStatus),
 	}
 	if !s.setApp(prefix) {
 		return nil, fmt.Errorf("secret %s: %w: its name must be %s<app>", s.Name, ErrNotAnApp, prefix)

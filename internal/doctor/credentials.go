@@ -35,7 +35,7 @@ func (s *session) selfRotation(context.Context) outcome {
 	return outcome{
 		status: Skipped, found: "the secret has no appId and consumerId: a person must make new credentials",
 		fix: "for automatic rotation, add both. Otherwise make new credentials in Setup when they are due, then run " +
-			"`sftoken secret stage " + s.App + "`",
+			s.command("secret stage "+s.App),
 	}
 }
 
@@ -205,7 +205,7 @@ func (s *session) stagedCheck(ctx context.Context) outcome {
 		switch {
 		case compromised != nil && compromised.ConsumerKey == staged.ConsumerKey:
 			return failed("the compromised credentials still work at Salesforce"+until,
-				"`sftoken rotate "+s.App+" --compromised` deletes them")
+				s.command("rotate "+s.App+" --compromised")+" deletes them")
 		case staged.State == sfoauth.Rotated:
 			found = append(found, "the previous credentials work"+until)
 		case staged.State == sfoauth.Expired:

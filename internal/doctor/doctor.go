@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -57,6 +58,9 @@ type Config struct {
 	AdminApp   string               // the app whose login rotates the credentials; empty means the app itself
 	Hosts      sfoauth.AllowedHosts // allowed in addition to Salesforce's own
 	TokenTable string               // the DynamoDB table of shared tokens; if empty, it is not checked
+	// EgressAddresses are the addresses from which the stack's functions reach Salesforce. If empty, the address of the
+	// last login is reported and compared with nothing. See ParseEgressAddresses.
+	EgressAddresses []netip.Prefix
 	// HTTPClient talks to Salesforce, and to the API if APIClient is nil. Nil means http.DefaultClient.
 	HTTPClient *http.Client
 	// APIClient returns the client for the API, which can trust what the AWS configuration says. Nil means HTTPClient.

@@ -32,7 +32,7 @@ type setup struct {
 
 func TestBrokenSetups(t *testing.T) {
 	all := slices.Concat(callerSetups, apiSetups, failoverSetups, secretSetups, loginSetups, salesforceSetups,
-		rotationSetups, credentialSetups, sharingSetups)
+		rotationSetups, credentialSetups, sharingSetups, loginAddressSetups, replicationSetups)
 	if len(all) < 25 {
 		t.Fatalf("only %d", len(all))
 	}
@@ -130,7 +130,7 @@ func TestGoodSetups(t *testing.T) {
 		"primary",
 		"staged",
 	}
-	unseen := append([]string{"value", "schedule", "rotation-dates", "stuck-rotation", "labels"}, unread...)
+	unseen := append([]string{"value", "replication", "schedule", "rotation-dates", "stuck-rotation", "labels"}, unread...)
 	for _, c := range []struct {
 		name    string
 		as      localaws.Principal
@@ -171,6 +171,18 @@ func TestGoodSetups(t *testing.T) {
 		{"with flat responses for staged credentials", owner, sfoauthtest.Config{FlatStaged: true}, (*harness).rotateNow,
 			nil, 1},
 		{"with sessions shared by logins", owner, sfoauthtest.Config{SharedSessions: true}, (*harness).vend, nil, 1},
+		{"with the stack's addresses", owner, sfoauthtest.Config{}, func(w *harness) { w.vend(); w.egress(stackIP) }, nil, 1},
+		{"with the stack's addresses, after a login on this machine", owner, sfoauthtest.Config{}, func(w *harness) {
+			w.vend()
+			w.logIn(machineIP)
+			w.egress("2001:db8::/64, 203.0.113.0/24")
+		}, nil, 1},
+		{"with the stack's addresses, in the stack's network", owner, sfoauthtest.Config{}, func(w *harness) {
+			w.vend()
+			w.config.HTTPClient = from(stackIP)
+			w.egress(stackIP)
+		}, nil, 1},
+		{"a standby region", owner, sfoauthtest.Config{}, (*harness).useStandby, nil, 1},
 		{"without a list of principals", caller, sfoauthtest.Config{},
 			func(w *harness) { w.change(map[string]any{"allowedPrincipals": nil}) },
 			append([]string{"secret"}, unseen...), 1},

@@ -1,6 +1,7 @@
 package doctor_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -29,7 +30,10 @@ const (
 	account = "111111111111" // that owns the API and the secrets
 	region  = "us-east-1"
 	prefix  = "sftoken/"
-	table   = "sftoken-tokens"
+
+	standbyRegion = "us-west-2"
+
+	table = "sftoken-tokens"
 )
 
 // The callers of doctor, and the role of the functions.
@@ -64,6 +68,7 @@ type harness struct {
 	app      *sfoauthtest.App
 	orgURL   string
 	aws      *localaws.SecretsManager
+	regions  *localaws.Replication
 	dynamodb http.Handler
 	awsURL   string
 	keys     *localaws.Keys
@@ -88,6 +93,7 @@ func TestMain(m *testing.M) {
 func newHarness(t *testing.T, config sfoauthtest.Config, settings map[string]string) *harness {
 	t.Helper()
 	w := &harness{T: t, as: owner, keys: localaws.NewKeys(owner, oncall, caller, functions)}
+	config.SourceIP = func(r *http.Request) string { return cmp.Or(r.Header.Get(sourceIP), stackIP) }
 	w.org = sfoauthtest.New(config)
 	w.app = w.org.AddApp(sfoauthtest.AppOptions{Name: "CRM"})
 	w.app.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
@@ -99,12 +105,32 @@ func newHarness(t *testing.T, config sfoauthtest.Config, settings map[string]str
 			return aws.Config{Region: region, BaseEndpoint: &w.awsURL, Credentials: w.as.Credentials()}, nil
 		},
 		URL: w.api() + "/v1", App: "crm", Prefix: prefix, Hosts: sfoauth.AllowedHosts{host(w.orgURL)},
-		Timeout: 5 * time.Second,
+		HTTPClient: from(machineIP), Timeout: 5 * time.Second,
 	}
 	w.create("crm", w.value())
 	w.schedule("crm")
 	return w
 }
+
+// The addresses of the functions and of doctor, as Salesforce sees them. The header sourceIP sets another one.
+const (
+	stackIP   = "203.0.113.5"
+	machineIP = "198.51.100.7"
+	sourceIP  = "X-Test-Source-Ip"
+)
+
+// from returns a client whose requests the org sees as from this address.
+func from(ip string) *http.Client {
+	return &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.Header.Set(sourceIP, ip)
+		return http.DefaultTransport.RoundTrip(r)
+	})}
+}
+
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func host(url string) string { return strings.TrimPrefix(url, "http://") }
 
@@ -119,27 +145,16 @@ func (w *harness) awsNow() time.Time { return time.Now().Add(time.Duration(w.aws
 
 func (w *harness) startAWS(settings map[string]string) {
 	const rotateARN = "arn:aws:lambda:us-east-1:111111111111:function:rotate"
+	w.regions = &localaws.Replication{}
 	w.aws = localaws.NewSecretsManager(localaws.SecretsManagerConfig{
-		Account: account, Region: region, Authenticate: w.authenticate("secretsmanager"),
+		Account: account, Region: region, Authenticate: w.authenticate("secretsmanager", region), Replication: w.regions,
 		Now: func() time.Time { return time.Now().Add(-time.Duration(w.behind.Load())) },
 		Functions: map[string]localaws.Invoker{
 			rotateARN: func(ctx context.Context, payload []byte) ([]byte, error) { return w.rotate.Invoke(ctx, payload) },
 		},
 	})
 	w.addTable("app")
-	sts := &localaws.STS{Keys: w.keys, Region: region, Now: w.awsNow}
-	w.awsURL = w.serve(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		switch target := r.Header.Get("X-Amz-Target"); {
-		case target == "" && w.noSTS:
-			panic(http.ErrAbortHandler)
-		case target == "":
-			sts.ServeHTTP(rw, r)
-		case strings.HasPrefix(target, "DynamoDB_"):
-			w.dynamodb.ServeHTTP(rw, r)
-		default:
-			w.aws.ServeHTTP(rw, r)
-		}
-	}))
+	w.awsURL = w.serveAWS(region, w.aws)
 	env := map[string]string{
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": w.awsURL,
 		"SALESFORCE_HOSTS":                 host(w.orgURL),
@@ -162,8 +177,63 @@ func (w *harness) startAWS(settings map[string]string) {
 	})
 }
 
+// serveAWS serves the services of a region.
+func (w *harness) serveAWS(region string, secrets http.Handler) (url string) {
+	sts := &localaws.STS{Keys: w.keys, Region: region, Now: w.awsNow}
+	return w.serve(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch target := r.Header.Get("X-Amz-Target"); {
+		case target == "" && w.noSTS:
+			panic(http.ErrAbortHandler)
+		case target == "":
+			sts.ServeHTTP(rw, r)
+		case strings.HasPrefix(target, "DynamoDB_"):
+			w.dynamodb.ServeHTTP(rw, r)
+		default:
+			secrets.ServeHTTP(rw, r)
+		}
+	}))
+}
+
+// standby returns the URL and a client of a second region, to which secrets can be replicated.
+func (w *harness) standby() (url string, client *secretsmanager.Client) {
+	url = w.serveAWS(standbyRegion, localaws.NewSecretsManager(localaws.SecretsManagerConfig{
+		Account: account, Region: standbyRegion, Authenticate: w.authenticate("secretsmanager", standbyRegion),
+		Replication: w.regions,
+	}))
+	return url, secretsmanager.New(secretsmanager.Options{
+		Region: standbyRegion, BaseEndpoint: &url, Credentials: owner.Credentials(),
+	})
+}
+
+// replicate replicates the secret to the second region.
+func (w *harness) replicate() {
+	w.Helper()
+	_, err := w.secrets.ReplicateSecretToRegions(w.Context(), &secretsmanager.ReplicateSecretToRegionsInput{
+		SecretId:          aws.String(prefix + "crm"),
+		AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String(standbyRegion)}},
+	})
+	w.must(err)
+}
+
+// useStandby replicates the secret, and makes doctor examine the stack of the second region.
+func (w *harness) useStandby() {
+	w.Helper()
+	url, _ := w.standby()
+	w.replicate()
+	w.useStandbyAt(url)
+}
+
+func (w *harness) useStandbyAt(url string) {
+	gateway := w.gateway()
+	gateway.Region = standbyRegion
+	w.config.URL = w.serve(gateway) + "/v1"
+	w.config.Load = func(context.Context) (aws.Config, error) {
+		return aws.Config{Region: standbyRegion, BaseEndpoint: &url, Credentials: w.as.Credentials()}, nil
+	}
+}
+
 // authenticate admits the owner's account. The on-call engineer may not read values, nor describe tables.
-func (w *harness) authenticate(service string) func(r *http.Request, body []byte) error {
+func (w *harness) authenticate(service, region string) func(r *http.Request, body []byte) error {
 	return func(r *http.Request, body []byte) error {
 		p, err := w.keys.Verify(r, body, service, region, time.Now())
 		if err != nil {
@@ -184,7 +254,7 @@ func (w *harness) authenticate(service string) func(r *http.Request, body []byte
 // addTable replaces DynamoDB with one whose table has this key.
 func (w *harness) addTable(key string) {
 	w.dynamodb = localaws.NewDynamoDB(localaws.DynamoDBConfig{
-		Table: table, Key: key, Authenticate: w.authenticate("dynamodb"),
+		Table: table, Key: key, Authenticate: w.authenticate("dynamodb", region),
 	})
 }
 

@@ -31,7 +31,7 @@ func (s *session) logIn(ctx context.Context) outcome {
 	s.logins++
 	token, err := s.client.Token(ctx)
 	if err == nil {
-		s.ownToken = token
+		s.ownToken, s.loginAt = token, issuedAt(token)
 		return ok("the credentials log in at " + s.version.BaseURI)
 	}
 	refused := orgError(err)
@@ -41,6 +41,7 @@ func (s *session) logIn(ctx context.Context) outcome {
 		fix = "the credentials were stored " + span(age) + " ago, and new ones may take 10 minutes to work: wait, then " + fix
 	}
 	if s.vended != nil && strings.Contains(strings.ToLower(refused.Description), "ip restricted") {
+		s.loginAt = time.Now()
 		return warning(found, "the API gets tokens; the app's IP policy rejects only this machine's address")
 	}
 	return failed(found, fix)

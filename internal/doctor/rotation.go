@@ -9,23 +9,21 @@ import (
 )
 
 var rotationChecks = []check{
+	{"rotation", "replication", []string{"secret"}, (*session).replication},
 	{"rotation", "schedule", []string{"secret"}, (*session).schedule},
 	{"rotation", "rotation-dates", []string{"secret"}, (*session).rotationDates},
 	{"rotation", "stuck-rotation", []string{"secret"}, (*session).stuckRotation},
 	{"rotation", "labels", []string{"secret"}, (*session).labels},
 }
 
-// rotateCommand continues an unfinished rotation, or begins one.
-func (s *session) rotateCommand() string { return "`sftoken rotate " + s.App + " --wait`" }
-
-// stageCommand stores credentials that the rotate function tries.
-func (s *session) stageCommand() string { return "`sftoken secret stage " + s.App + " --wait`" }
-
 func (s *session) schedule(context.Context) outcome {
 	switch {
+	case s.secret.IsReplica():
+		return ok("that of the secret in " + s.secret.PrimaryRegion)
 	case !s.secret.RotationEnabled:
 		return warning("rotation is off: the credentials stay until a person changes them",
-			"deploy with RotationSchedule, or run `aws secretsmanager rotate-secret` with the deployment's RotateFunctionArn")
+			"deploy with RotationSchedule (in a promoted region with Standby=promoted), or run `aws secretsmanager "+
+				"rotate-secret` with the deployment's RotateFunctionArn")
 	case s.secret.Schedule == "":
 		return warning("rotation is on, without a schedule", "set the deployment's RotationSchedule")
 	}
@@ -33,6 +31,9 @@ func (s *session) schedule(context.Context) outcome {
 }
 
 func (s *session) rotationDates(context.Context) outcome {
+	if s.secret.IsReplica() {
+		return ok("those of the secret in " + s.secret.PrimaryRegion)
+	}
 	last := "never rotated"
 	if !s.secret.LastRotated.IsZero() {
 		last = "last " + date(s.secret.LastRotated)
@@ -77,19 +78,19 @@ func (s *session) labels(context.Context) outcome {
 	switch {
 	case compromised != "" && compromised == current:
 		return failed("the current credentials are labelled COMPROMISED, and still in use",
-			"`sftoken rotate "+s.App+" --compromised`")
+			s.command("rotate "+s.App+" --compromised"))
 	case candidate != "" && candidate != current && age > maxRotation:
 		return failed("a CANDIDATE has waited for "+span(age)+" to be tried: version "+candidate,
-			"the rotate function has not handled it: see its log and the dead letters; `sftoken secret stage "+s.App+
-				"` tries again")
+			"the rotate function has not handled it: see its log and the dead letters; "+
+				s.command("secret stage "+s.App)+" tries again")
 	case candidate != "" && candidate != current:
 		add("a CANDIDATE waits to be tried: version "+candidate,
-			"the rotate function tries it within minutes: see `sftoken secret status "+s.App+"`")
+			"the rotate function tries it within minutes: see "+s.command("secret status "+s.App))
 	}
 	if rejected != "" {
 		add("version "+rejected+" is REJECTED: Salesforce refused its credentials",
-			"see the rotate function's log for the reason, and store valid ones with `sftoken secret stage "+s.App+
-				"`. The label itself has no effect")
+			"see the rotate function's log for the reason, and store valid ones with "+
+				s.command("secret stage "+s.App)+". The label itself has no effect")
 	}
 	if compromised != "" {
 		add("version "+compromised+" is labelled COMPROMISED", "see staged: the compromised credentials must not be there")

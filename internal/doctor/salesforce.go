@@ -15,6 +15,7 @@ var salesforceChecks = []check{
 	{"salesforce", "introspection", []string{"login"}, (*session).introspect},
 	{"salesforce", "rest-api", nil, (*session).restAPI},
 	{"salesforce", "user", []string{"rest-api"}, (*session).user},
+	{"salesforce", "login-address", []string{"user"}, (*session).loginAddress},
 }
 
 // tokenHosts returns the hosts to which the token may be sent. A caller does not have the API owner's list of allowed

@@ -80,12 +80,13 @@ func lastChanged(secret *appsecret.Secret) time.Time {
 
 // read reads and parses the current value.
 func (s *session) read(ctx context.Context) outcome {
-	put := "store it: `sftoken secret put " + s.App + "`"
+	put := "store it: " + s.command("secret put "+s.App)
 	version, err := s.reader().Read(ctx, s.App, appsecret.Current)
 	switch {
 	case appsecret.IsKind(err, appsecret.Malformed):
-		return failed(shortError(err), "look at the stored value, then store every field again: `sftoken secret put "+s.App+
-			" --replace --file …`. Fields that you do not pass are dropped, allowedPrincipals, orgId and userId included")
+		return failed(shortError(err), "look at the stored value, then store every field again: "+
+			s.command("secret put "+s.App+" --replace --file …")+". Fields that you do not pass are dropped, "+
+			"allowedPrincipals, orgId and userId included")
 	case appsecret.IsKind(err, appsecret.NotFound):
 		return failed("it has no value yet", put)
 	case appsecret.IsKind(err, appsecret.Denied) && strings.Contains(err.Error(), "KMS"):
@@ -109,7 +110,7 @@ func (s *session) read(ctx context.Context) outcome {
 // principals checks whether the secret's allowedPrincipals allows the caller.
 func (s *session) principals(context.Context) outcome {
 	allowed := s.version.AllowedPrincipals
-	put := "`sftoken secret put " + s.App + " --file …`"
+	put := s.command("secret put " + s.App + " --file …")
 	switch {
 	case s.version.PrincipalsErr != nil:
 		return failed(line(s.version.PrincipalsErr.Error())+", so that every caller is denied", "store a valid list: "+put)

@@ -34,6 +34,7 @@ type session struct {
 
 	client     *sfoauth.Client // logs in with version
 	ownToken   *sfoauth.Token  // of a login by this run
+	loginAt    time.Time       // when this run logged in, or was refused for its address; else zero
 	loginShown bool            // the API's new token shows that version logs in
 	logins     int
 

@@ -68,7 +68,7 @@ func (s *session) loginRate(ctx context.Context) outcome {
 		plural(n, "login"))
 	switch {
 	case err != nil:
-		return skipped("cannot read the user's login history: " + salesforceError(orgError(err)))
+		return historyUnavailable(err)
 	case n <= manyLogins:
 		return ok(found)
 	case s.shared:

@@ -39,6 +39,9 @@ var sharingSetups = []setup{
 		found: " logins of this user in the last hour", fix: "deploy with SharedTokens on"},
 	{name: "many logins with shared tokens", change: func(w *harness) { shareTokens(w); manyLogins(w) },
 		cause: "login-rate", status: doctor.Warning, found: " logins of this user in the last hour", fix: "ManyLogins"},
+	{name: "a login history that the user may not read", as: caller,
+		change: func(w *harness) { w.userChange(func(u *sfoauthtest.UserOptions) { u.NoLoginHistory = true }) },
+		cause:  "login-rate", status: doctor.Skipped, found: "see Login History in Setup"},
 	{name: "a login history that cannot be read", as: caller, config: sfoauthtest.Config{RequestsPerDay: 2},
 		change: func(*harness) {}, cause: "login-rate", status: doctor.Skipped, found: "REQUEST_LIMIT_EXCEEDED"},
 }

@@ -87,6 +87,13 @@ func (h *Handler) logHealth(ctx context.Context, health rotation.Health) {
 		level = slog.LevelError
 		attrs = append(attrs, slog.String("principals_error", health.PrincipalsErr.Error()))
 	}
+	if health.PrimaryRegion != "" {
+		attrs = append(attrs, slog.String("primary_region", health.PrimaryRegion))
+	}
+	if health.ReplicaErr != nil {
+		level = slog.LevelError
+		attrs = append(attrs, slog.String("replication_error", health.ReplicaErr.Error()))
+	}
 	h.Log.Event(level, "check", append(attrs, slog.String("outcome", outcome)), healthMetrics(health)...)
 }
 
@@ -94,6 +101,9 @@ func healthMetrics(health rotation.Health) []telemetry.Metric {
 	var metrics []telemetry.Metric
 	if health.Known {
 		metrics = append(metrics, metric("RotationOverdue", count(health.Overdue), health.App))
+	}
+	if health.HasReplicas {
+		metrics = append(metrics, metric("ReplicationFailed", count(health.ReplicaErr != nil), health.App))
 	}
 	if age := health.Age.Truncate(time.Second); age > 0 {
 		m := metric("PairAge", age.Seconds(), health.App)

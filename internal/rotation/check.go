@@ -26,6 +26,11 @@ type Health struct {
 	Skipped   bool          // it was healthy less than an hour ago, and is not checked again; Age and Err are zero
 	Warning   string        // there are no credentials yet, and how to store them; Age and Err are zero
 
+	// PrimaryRegion is the region of the primary secret if this one is a replica; empty: it is not.
+	PrimaryRegion string
+	HasReplicas   bool  // other regions have replicas of the secret
+	ReplicaErr    error // which replicas Secrets Manager has failed to update; nil: none
+
 	PrincipalsErr error // why the version's allowedPrincipals cannot be read
 	TagErr        error // why the secret's tag does not have the result
 }
@@ -34,8 +39,9 @@ type Health struct {
 // anyone who may invoke the function can forge its event.
 const checkInterval = time.Hour
 
-// Check logs in with the current credentials of every app under the prefix, and tags each secret with the result. It
-// changes nothing else. The failure of one app is in its Health. The error is about listing the apps.
+// Check logs in with the current credentials of every app under the prefix, and tags each secret with the result,
+// unless it is a replica. It changes nothing else. The failure of one app is in its Health. The error is about listing
+// the apps.
 func (r *Rotator) Check(ctx context.Context) ([]Health, error) {
 	apps, err := r.apps(ctx)
 	var results []Health
@@ -88,14 +94,19 @@ func (r *run) checkApp(ctx context.Context, app string) Health {
 	}
 	r.checkSecret(ctx, secret, &h)
 	// A check without a result leaves the last one in the tag, whose time tells how old it is.
-	if !h.Transient && !h.Skipped && h.Warning == "" {
+	if !h.Transient && !h.Skipped && h.Warning == "" && !secret.IsReplica() {
 		h.TagErr = secret.TagChecked(ctx, time.Now(), h.Err == nil)
 	}
 	return h
 }
 
 func (r *run) checkSecret(ctx context.Context, secret *appsecret.Secret, h *Health) {
-	h.Known, h.Overdue = true, secret.Overdue(time.Now())
+	if secret.IsReplica() {
+		h.PrimaryRegion = secret.PrimaryRegion // which knows the dates of the rotation
+	} else {
+		h.Known, h.Overdue = true, secret.Overdue(time.Now())
+		h.HasReplicas, h.ReplicaErr = len(secret.Replicas) > 0, failedReplicas(secret)
+	}
 	h.VersionID = secret.VersionWithLabel(appsecret.Current)
 	version, err := secret.Read(ctx, h.VersionID)
 	if err != nil {
@@ -112,7 +123,8 @@ func (r *run) checkSecret(ctx context.Context, secret *appsecret.Secret, h *Heal
 	}
 	h.Age = time.Since(version.Created)
 	token, err := r.try(ctx, version)
-	if err == nil {
+	// The primary credentials, which may have signed the token, may not have arrived in a replica yet.
+	if err == nil && !secret.IsReplica() {
 		err = checkSignature(secret, token)
 	}
 	if err == nil {

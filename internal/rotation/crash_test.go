@@ -22,11 +22,13 @@ const (
 	responseLost crashPoint = "response lost, process alive"
 )
 
-// crashScenarios are the rotations that are interrupted at every call.
-var crashScenarios = map[string]struct {
+type crashScenario struct {
 	options options
 	prepare func(h *harness)
-}{
+}
+
+// crashScenarios are the rotations that are interrupted at every call.
+var crashScenarios = map[string]crashScenario{
 	"an app that rotates itself":           {},
 	"an admin app":                         {options: options{adminApp: true}},
 	"flat responses":                       {options: options{org: sfoauthtest.Config{FlatStaged: true}}},
@@ -124,6 +126,9 @@ func (h *harness) rotateAndCrash(call int, point crashPoint) int {
 		if arrived {
 			made.Add(1)
 		}
+		if crashed && h.onCrash != nil {
+			return // the region is lost
+		}
 		if !arrived && changes && !h.logsIn("AWSCURRENT") {
 			h.T.Errorf("after %s AWSCURRENT does not log in", what)
 		}
@@ -131,6 +136,9 @@ func (h *harness) rotateAndCrash(call int, point crashPoint) int {
 			return
 		}
 		crashed = true
+		if h.onCrash != nil {
+			h.onCrash()
+		}
 		if point != responseLost {
 			h.process.Load().kill()
 		}

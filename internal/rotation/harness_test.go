@@ -47,6 +47,7 @@ type harness struct {
 	quiet   atomic.Bool  // the test's own calls are not watched
 	onOrg   func(sfoauthtest.Call)
 	onAWS   func(localaws.Call)
+	onCrash func() // called at the call at which a rotation crashes; nil: nothing more is lost than the process
 }
 
 type options struct {
@@ -54,6 +55,7 @@ type options struct {
 	adminApp    bool // another app changes the credentials
 	noIDs       bool // the secret does not name its app: a person makes its credentials
 	propagation time.Duration
+	standby     *standby // a second region with a replica of crm; nil: none
 }
 
 // process is one process of the function. Once it is dead, nothing that it sends arrives.
@@ -115,8 +117,12 @@ func newHarness(t *testing.T, o options) *harness {
 			h.onOrg(c)
 		}
 	}
+	var second *localaws.SecretsManagerConfig
+	if o.standby != nil {
+		second = o.standby.config()
+	}
 	h.Harness = simtest.New(t, simtest.Options{
-		Org: o.org, App: sfoauthtest.AppOptions{Name: "CRM"}, NoSecret: true,
+		StandbyAWS: second, Org: o.org, App: sfoauthtest.AppOptions{Name: "CRM"}, NoSecret: true,
 		AWS: localaws.SecretsManagerConfig{
 			LabelMoved: h.bus.LabelMoved, Functions: map[string]localaws.Invoker{functionARN: h.invoke},
 			OnCall: func(c localaws.Call) {
@@ -141,6 +147,9 @@ func newHarness(t *testing.T, o options) *harness {
 	h.CreateSecret(crm, h.value(h.App, h.fields))
 	h.deliver()
 	h.enable(crm)
+	if o.standby != nil {
+		o.standby.start(h)
+	}
 	return h
 }
 

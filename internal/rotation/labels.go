@@ -57,13 +57,18 @@ func (r *run) openMoved(ctx context.Context, e LabelMoved) (*appsecret.Secret, e
 			return nil, true, err
 		}
 		changed := !e.Time.IsZero() && secret.LastChanged.After(e.Time.Add(time.Second))
-		return secret, changed || secret.HasLabel(e.VersionID, e.Label) || !secret.Deleted.IsZero(), nil
+		idle := !secret.Deleted.IsZero() || secret.IsReplica()
+		return secret, changed || idle || secret.HasLabel(e.VersionID, e.Label), nil
 	})
 }
 
 func (r *run) handleLabel(ctx context.Context, secret *appsecret.Secret, e LabelMoved) (Outcome, error) {
 	if !secret.Deleted.IsZero() { // its values cannot be read any more, and restoring it moves no label
 		return Outcome{Action: "nothing: the secret is scheduled for deletion"}, nil
+	}
+	if secret.IsReplica() {
+		return Outcome{Action: "nothing: the secret is a replica, and the rotate function of its primary secret in " +
+			secret.PrimaryRegion + " reacts"}, nil
 	}
 	if !secret.HasLabel(e.VersionID, e.Label) {
 		return Outcome{Action: staleEvent}, nil

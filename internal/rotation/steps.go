@@ -37,6 +37,9 @@ func (r *run) step(ctx context.Context, e Step) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	if secret.IsReplica() {
+		return Outcome{App: secret.App}, replicaError(secret)
+	}
 	out, err := r.perform(ctx, secret, e)
 	if err == nil && e.Name == "finishSecret" {
 		err = r.deleteCompromised(ctx, secret, &out)

@@ -96,6 +96,20 @@ func (e *Env) Table(name string) string {
 	return value
 }
 
+// Standby reports whether the setting is that of a standby region: "true", or "promoted" once it has taken over. Not
+// set, or "false": it is not.
+func (e *Env) Standby(name string) bool {
+	switch value := e.get(name); value {
+	case "", "false":
+		return false
+	case "true", "promoted":
+		return true
+	default:
+		e.errs = append(e.errs, fmt.Errorf("%s=%q: want true, false or promoted", name, value))
+		return false
+	}
+}
+
 // Hosts returns a list of hosts; not set: none.
 func (e *Env) Hosts(name string) sfoauth.AllowedHosts {
 	hosts, err := sfoauth.ParseAllowedHosts(e.get(name))

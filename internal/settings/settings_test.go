@@ -58,11 +58,21 @@ func TestIntBounds(t *testing.T) {
 	}
 }
 
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	for value, standby := range map[string]bool{"": false, "false": false, " true ": true, "promoted": true} {
+		e := env(map[string]string{"STANDBY": value})
+		if got := e.Standby("STANDBY"); got != standby || e.Err() != nil {
+			t.Errorf("STANDBY=%q: %t, %v", value, got, e.Err())
+		}
+	}
+}
+
 func TestInvalidSettings(t *testing.T) {
 	t.Parallel()
 	e := env(map[string]string{
 		"SECRET_PREFIX": "a b", "METRICS_NAMESPACE": "a\nb", "LOG_LEVEL": "loud", "TTL": "90", "TTL2": "25h",
-		"HOSTS": "https://x", "APPS": "CRM",
+		"HOSTS": "https://x", "APPS": "CRM", "STANDBY": "yes",
 	})
 	e.Prefix()
 	e.Namespace()
@@ -71,7 +81,8 @@ func TestInvalidSettings(t *testing.T) {
 	e.Duration("TTL2", 0, 0, time.Hour)
 	e.Hosts("HOSTS")
 	e.Apps("APPS")
-	for _, name := range []string{"SECRET_PREFIX", "METRICS_NAMESPACE", "LOG_LEVEL", "TTL=", "TTL2=", "HOSTS", "APPS"} {
+	e.Standby("STANDBY")
+	for name := range strings.FieldsSeq("SECRET_PREFIX METRICS_NAMESPACE LOG_LEVEL TTL= TTL2= HOSTS APPS STANDBY") {
 		if err := e.Err(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("the error does not name %s: %v", name, err)
 		}

@@ -53,7 +53,7 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	secretTTL := env.Duration("SECRET_TTL", vending.DefaultSecretTTL, time.Second, 24*time.Hour)
 	minTTL := env.Duration("MIN_TTL", vending.DefaultMinTTL, time.Second, vending.MinSessionTimeout-time.Minute)
 	confirmEvery := env.Duration("CONFIRM_EVERY", vending.DefaultIntrospectInterval, minTTL+time.Second, 24*time.Hour)
-	logins, table := env.Budget(), env.Table("TOKEN_TABLE")
+	logins, table, standby := env.Budget(), env.Table("TOKEN_TABLE"), env.Standby("STANDBY")
 	if err := env.Err(); err != nil {
 		return nil, nil, fmt.Errorf("settings: %w", err)
 	}
@@ -76,13 +76,14 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	log := telemetry.New(os.Stdout, level, namespace, version)
 	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(),
 		"min_ttl", minTTL.String(), "confirm_every", confirmEvery.String(), "prefetch", prefetch,
-		"login_budget", logins.String(), "token_table", table)
+		"login_budget", logins.String(), "token_table", table, "standby", standby)
 	return &handler{
 		vendor: vending.New(vending.Config{
 			Secrets:            appsecret.Reader{Client: secrets, Prefix: prefix},
 			Hosts:              hosts,
 			HTTPClient:         &http.Client{Transport: sfoauth.NewTransport()},
 			Table:              shared,
+			Standby:            standby,
 			Logins:             logins,
 			SecretTTL:          secretTTL,
 			MinTTL:             minTTL,

@@ -37,6 +37,9 @@ type Config struct {
 	HTTPClient *http.Client
 	// Table is shared with the other processes of the deployment. Nil: each process gets its own tokens.
 	Table tokenstore.Store
+	// Standby is set in a region whose secrets are or were replicas. AWSCURRENT may be behind Salesforce there, without a
+	// label that shows it.
+	Standby bool
 	// Logins limits the logins of each app: those of this process or, with a Table, of all that share it. Nil: a new
 	// budget with the defaults.
 	Logins *loginbudget.Budget

@@ -63,7 +63,8 @@ func FuzzResponses(f *testing.F) {
 		_, err4 := credentials.ListStaged(ctx)
 		err5, err6, err7 := c.Revoke(ctx, token), c.Ping(ctx, token), credentials.Promote(ctx, "x")
 		_, err8 := c.CountLogins(ctx, token, "005xx0000000001", time.Time{})
-		for _, err := range []error{err, err2, err3, err4, err5, err6, err7, err8} {
+		_, err9 := c.LastLogins(ctx, token, "005xx0000000001", 10)
+		for _, err := range []error{err, err2, err3, err4, err5, err6, err7, err8, err9} {
 			checkError(t, err, "top-secret", "00Dxx-old-token")
 		}
 		if err2 == nil && (main.ConsumerKey == "" || main.ConsumerSecret.IsZero()) ||

@@ -3,7 +3,6 @@ package sfoauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -106,33 +105,6 @@ func (c *Client) Ping(ctx context.Context, token *Token) error {
 	req.rest = true
 	_, err := c.do(ctx, req, c.AllowedHosts.Instance)
 	return err
-}
-
-// CountLogins returns how often the user has logged in since a time: with every app and program, failed attempts
-// included. Salesforce allows 3,600 in an hour. The token must be that user's, or that of one who may see the login
-// history of others. It extends the session.
-//
-// Source: Object Reference, "LoginHistory": all users can retrieve their own records.
-func (c *Client) CountLogins(ctx context.Context, token *Token, userID string, since time.Time) (int, error) {
-	const op = "login history"
-	if !isRecordID(userID) {
-		return 0, &Error{Op: op, Kind: Permanent, Err: errors.New("the user's id is not a record id")}
-	}
-	query := fmt.Sprintf("SELECT COUNT() FROM LoginHistory WHERE UserId = '%s' AND LoginTime > %s",
-		userID, since.UTC().Format(time.RFC3339))
-	path := "/services/data/" + APIVersion + "/query?" + url.Values{"q": {query}}.Encode()
-	req := c.withToken(op, http.MethodGet, path, token)
-	req.rest = true
-	var result struct {
-		TotalSize *int `json:"totalSize"`
-	}
-	if err := c.doJSON(ctx, req, &result); err != nil {
-		return 0, err
-	}
-	if result.TotalSize == nil || *result.TotalSize < 0 {
-		return 0, c.invalidResponse(req, errors.New("no totalSize in response"))
-	}
-	return *result.TotalSize, nil
 }
 
 // seconds is a NumericDate (RFC 7519 section 2); zero if absent.

@@ -28,7 +28,8 @@ const (
 )
 
 // knownErrors is searched in order. Sources: Salesforce Help, "OAuth Authorization Errors" and "OAuth 2.0 Client
-// Credentials Flow for Server-to-Server Integration"; REST API Developer Guide, "Status Codes and Error Responses".
+// Credentials Flow for Server-to-Server Integration"; REST API Developer Guide, "Status Codes and Error Responses". The
+// meaning of INVALID_TYPE is from reports, such as issue 2141 of github.com/RoseSilverSoftware/IlluminatedCloud.
 var knownErrors = []knownError{
 	{"invalid_client_id", "", Permanent, "check consumerKey; a new key takes 2 to 10 minutes to work everywhere"},
 	{"invalid_client", "", Permanent,
@@ -66,6 +67,7 @@ var knownErrors = []knownError{
 	{"API_DISABLED_FOR_ORG", "", Permanent, hintAPIEnabled},
 	{"API_CURRENTLY_DISABLED", "", Permanent, hintAPIEnabled},
 	{"INSUFFICIENT_ACCESS", "", Permanent, "give the token's user the permission that the request needs"},
+	{"INVALID_TYPE", "", Permanent, "the token's user may not read the object that the query names"},
 	{"INVALID_SESSION_ID", sessionBlockedText, Permanent, "the run-as user is frozen, or the org binds sessions to " +
 		"addresses: unfreeze the user, and in Session Settings switch off " +
 		`"Lock sessions to the IP address from which they originated" and "Enforce login IP ranges on every request"; ` +

@@ -28,6 +28,8 @@ type SecretsManagerConfig struct {
 	// OnCall is called twice for each request: on arrival, and before the response. It may block, so that a test can
 	// stop a client there. Nil: no call.
 	OnCall func(Call)
+	// Replication connects the regions of an account. Nil: there is one.
+	Replication *Replication
 	// Retries is how often a failed rotation is retried with the same token. Zero: never. AWS documents neither the number
 	// nor the delay.
 	Retries int
@@ -66,7 +68,9 @@ type SecretsManager struct {
 	nameUses map[string]int     // how many secrets each name has had
 	calls    map[string]int
 	faults   faultQueues[Fault]
-	events   []LabelMoved // of the current request
+	events   []LabelMoved  // of the current request
+	lost     chan struct{} // closed when the region returns; nil: it is available
+	hangs    bool          // requests hang while it is lost
 }
 
 // NewSecretsManager returns a SecretsManager without secrets.
@@ -74,8 +78,12 @@ func NewSecretsManager(config SecretsManagerConfig) *SecretsManager {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	return &SecretsManager{config: config, secrets: map[string]*secret{}, nameUses: map[string]int{},
+	m := &SecretsManager{config: config, secrets: map[string]*secret{}, nameUses: map[string]int{},
 		calls: map[string]int{}, faults: faultQueues[Fault]{}}
+	if config.Replication != nil {
+		config.Replication.join(m)
+	}
+	return m
 }
 
 // Calls returns the number of requests by operation.
@@ -120,6 +128,7 @@ func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	m.onCall(Call{operation, Arrived})
+	m.failIfLost(r.Context())
 	f := m.nextFault(operation, body)
 	if !f.apply(r.Context()) {
 		panic(http.ErrAbortHandler)
@@ -135,6 +144,7 @@ func (m *SecretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	result, header, err := m.call(r.Context(), operation, body)
 	maps.Copy(w.Header(), header)
 	m.onCall(Call{operation, Done})
+	m.failIfLost(r.Context())
 	switch {
 	case f.ResetAfterCommit:
 		panic(http.ErrAbortHandler)
@@ -162,13 +172,16 @@ func (m *SecretsManager) call(ctx context.Context, operation string, body []byte
 	if err := json.Unmarshal(body, &in); err != nil {
 		return nil, nil, apiErr("SerializationException", "the body is not valid for %s", operation)
 	}
+	m.config.Replication.settle()
 	m.mu.Lock()
 	m.deleteExpired()
 	result, err = handle(m, &in)
 	moved := m.events
 	m.events = nil
+	m.replicate()
 	m.mu.Unlock()
 	m.publish(moved)
+	m.config.Replication.settle()
 	if rotation, ok := result.(*rotation); ok && err == nil {
 		return m.start(ctx, rotation)
 	}

@@ -27,7 +27,14 @@ type suite struct {
 	testing.TB
 	client *secretsmanager.Client
 	name   *string
+	other  *secretsmanager.Client // of another region; its secrets have the same names
 }
+
+// The regions of a suite.
+const (
+	primaryRegion = "us-east-1"
+	otherRegion   = "us-west-2"
+)
 
 const (
 	token1 = "00000000-0000-4000-8000-000000000001"
@@ -414,11 +421,131 @@ var conformance = []struct {
 		_, err = s.client.CancelRotateSecret(s.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: s.name})
 		s.fails("InvalidRequestException", err)
 	}},
+	{"a replica has the primary secret's versions, labels and tags", "", func(s *suite) {
+		s.create("one", token1)
+		s.ok(s.tag("team", "sales"))
+		s.put("two", token2, "CANDIDATE")
+		s.ok(s.replicate(false))
+		s.put("three", token3)
+		replica := s.replica()
+		replica.value("", "AWSCURRENT", "three", token3)
+		replica.value("", "AWSPREVIOUS", "one", token1)
+		replica.value("", "CANDIDATE", "two", token2)
+		out := replica.describe()
+		if want := strings.Replace(*s.describe().ARN, primaryRegion, otherRegion, 1); *out.ARN != want {
+			s.Errorf("ARN %s, want %s", *out.ARN, want)
+		}
+		if aws.ToString(out.PrimaryRegion) != primaryRegion || len(out.Tags) != 1 {
+			s.Errorf("replica %+v", out)
+		}
+		listed, err := s.other.ListSecrets(s.Context(), &secretsmanager.ListSecretsInput{
+			Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{*s.name}}},
+		})
+		if err != nil || len(listed.SecretList) != 1 ||
+			aws.ToString(listed.SecretList[0].PrimaryRegion) != primaryRegion {
+			s.Errorf("listed %+v: %v", listed, err)
+		}
+		s.status("InSync")
+	}},
+	// DescribeSecret, PrimaryRegion: the Region the secret is in.
+	{"a primary secret with replicas has a primary region", "has none", func(s *suite) {
+		s.create("one", token1)
+		if region := s.describe().PrimaryRegion; region != nil {
+			s.Errorf("without a replica: %s", *region)
+		}
+		s.ok(s.replicate(false))
+		if region := aws.ToString(s.describe().PrimaryRegion); region != primaryRegion {
+			s.Errorf("region %q", region)
+		}
+	}},
+	// The code and text of the error are in issue 188 of lgallard/terraform-aws-secrets-manager.
+	{"a replica is written and deleted through its primary only", "", func(s *suite) {
+		s.create("one", token1)
+		s.ok(s.replicate(false))
+		replica := s.replica()
+		replica.fails("InvalidParameterException", replica.tryPut("two", token2))
+		replica.fails("InvalidParameterException", replica.delete(deleteInput{}))
+		_, err := replica.client.RotateSecret(s.Context(), &secretsmanager.RotateSecretInput{SecretId: s.name})
+		replica.fails("InvalidParameterException", err)
+		if err == nil || !strings.Contains(err.Error(), "Operation not permitted on a replica secret") {
+			s.Errorf("error %v", err)
+		}
+		s.fails("InvalidParameterException", s.delete(deleteInput{}))
+		s.value("", "", "one", token1)
+	}},
+	// The User Guide, "Promote a replica secret to a standalone secret": a replica cannot be updated independently.
+	{"a replica's labels, tags, rotation and replicas are its primary's", "changes them", func(s *suite) {
+		s.create("one", token1)
+		s.put("two", token2)
+		s.ok(s.replicate(false))
+		replica := s.replica()
+		replica.fails("InvalidParameterException", replica.move("MINE", token1, ""))
+		replica.fails("InvalidParameterException", replica.tag("a", "b"))
+		_, err := replica.client.CancelRotateSecret(s.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: s.name})
+		replica.fails("InvalidParameterException", err)
+		_, err = replica.client.ReplicateSecretToRegions(s.Context(), replicateTo(primaryRegion, s.name, true))
+		replica.fails("InvalidParameterException", err)
+		s.status("InSync")
+	}},
+	{"a region that has a secret of the same name gets no replica", "", func(s *suite) {
+		s.create("one", token1)
+		replica := s.replica()
+		replica.create("other", token2)
+		s.ok(s.replicate(false))
+		s.status("Failed")
+		replica.value("", "", "other", token2)
+	}},
+	{"ForceOverwriteReplicaSecret replaces the secret of the same name", "", func(s *suite) {
+		s.create("one", token1)
+		replica := s.replica()
+		replica.create("other", token2)
+		s.ok(s.replicate(true))
+		s.status("InSync")
+		replica.value("", "", "one", token1)
+		replica.fails("ResourceNotFoundException", replica.get(token2, ""))
+	}},
+	{"a region that is removed from replication loses its replica", "", func(s *suite) {
+		s.create("one", token1)
+		s.ok(s.replicate(false))
+		s.ok(s.unreplicate())
+		s.status("")
+		s.replica().fails("ResourceNotFoundException", s.replica().get("", ""))
+		s.ok(s.delete(deleteInput{}))
+	}},
+	{"a secret is not replicated to its own region", "", func(s *suite) {
+		s.create("one", token1)
+		_, err := s.client.ReplicateSecretToRegions(s.Context(), replicateTo(primaryRegion, s.name, false))
+		s.fails("InvalidParameterException", err)
+	}},
+	// StopReplicationToReplica: removes the link, and promotes the replica to a primary secret.
+	{"a promoted replica is a secret like any other", "has no such operation", func(s *suite) {
+		s.create("one", token1)
+		s.ok(s.replicate(false))
+		replica := s.replica()
+		arn := *replica.describe().ARN
+		_, err := s.other.StopReplicationToReplica(s.Context(), &secretsmanager.StopReplicationToReplicaInput{
+			SecretId: s.name,
+		})
+		s.ok(err)
+		s.put("three", token3)
+		replica.put("two", token2)
+		replica.value("", "", "two", token2)
+		s.value("", "", "three", token3)
+		if out := replica.describe(); *out.ARN != arn || out.PrimaryRegion != nil {
+			s.Errorf("promoted: %+v", out)
+		}
+		s.ok(s.unreplicate())
+		replica.value("", "", "two", token2)
+		s.ok(s.replicate(true))
+		s.status("InSync")
+		replica.value("", "", "three", token3)
+		replica.fails("InvalidParameterException", replica.tryPut("four", token2))
+	}},
 }
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(NewSecretsManager(SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"}))
+	server := httptest.NewServer(newRegions())
 	t.Cleanup(server.Close)
 	for _, c := range conformance {
 		t.Run(c.rule, func(t *testing.T) {
@@ -426,6 +553,25 @@ func TestConformance(t *testing.T) {
 			c.try(newSuite(t, server.URL))
 		})
 	}
+}
+
+// newRegions returns the Secrets Managers of both regions at one address. As moto does, it takes the region from the
+// scope of the signature.
+func newRegions() http.Handler {
+	replication := &Replication{}
+	regions := map[string]*SecretsManager{}
+	for _, region := range []string{primaryRegion, otherRegion} {
+		regions[region] = NewSecretsManager(SecretsManagerConfig{
+			Account: "111111111111", Region: region, Replication: replication,
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Authorization"), otherRegion) {
+			regions[otherRegion].ServeHTTP(w, r)
+			return
+		}
+		regions[primaryRegion].ServeHTTP(w, r)
+	})
 }
 
 // TestConformanceOfMoto checks the same rules on moto_server, as a second opinion on what Secrets Manager does. A
@@ -477,13 +623,54 @@ func (f *failures) Fatalf(format string, args ...any) {
 }
 
 func newSuite(t *testing.T, url string) *suite {
-	return &suite{TB: t, name: aws.String("test/" + newUUID()), client: newClient(url, nil)}
+	client := newClient(url, nil)
+	options := client.Options()
+	options.Region = otherRegion
+	return &suite{
+		TB: t, name: aws.String("test/" + newUUID()), client: client, other: secretsmanager.New(options),
+	}
+}
+
+// replica returns the suite of the secret of the same name in the other region.
+func (s *suite) replica() *suite { return &suite{TB: s.TB, name: s.name, client: s.other} }
+
+func replicateTo(region string, name *string, overwrite bool) *secretsmanager.ReplicateSecretToRegionsInput {
+	return &secretsmanager.ReplicateSecretToRegionsInput{
+		SecretId: name, AddReplicaRegions: []types.ReplicaRegionType{{Region: &region}},
+		ForceOverwriteReplicaSecret: overwrite,
+	}
+}
+
+func (s *suite) replicate(overwrite bool) error {
+	_, err := s.client.ReplicateSecretToRegions(s.Context(), replicateTo(otherRegion, s.name, overwrite))
+	return err
+}
+
+func (s *suite) unreplicate() error {
+	_, err := s.client.RemoveRegionsFromReplication(s.Context(), &secretsmanager.RemoveRegionsFromReplicationInput{
+		SecretId: s.name, RemoveReplicaRegions: []string{otherRegion},
+	})
+	return err
+}
+
+// status checks the status of the replica in the other region; empty: there is none.
+func (s *suite) status(want types.StatusType) {
+	s.Helper()
+	var got types.StatusType
+	for _, status := range s.describe().ReplicationStatus {
+		if *status.Region == otherRegion {
+			got = status.Status
+		}
+	}
+	if got != want {
+		s.Errorf("the replica is %q, want %q", got, want)
+	}
 }
 
 // newClient returns a client that retries nothing. A nil httpClient means the SDK's.
 func newClient(url string, httpClient *http.Client) *secretsmanager.Client {
 	options := secretsmanager.Options{
-		Region: "us-east-1", BaseEndpoint: &url, Retryer: aws.NopRetryer{},
+		Region: primaryRegion, BaseEndpoint: &url, Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
 	}
 	if httpClient != nil {

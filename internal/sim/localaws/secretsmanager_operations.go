@@ -37,6 +37,12 @@ type input struct {
 	RotationRules              *rules
 	RotateImmediately          *bool
 	Tags                       []tag
+	AddReplicaRegions          []struct {
+		Region   string
+		KmsKeyId string
+	}
+	RemoveReplicaRegions        []string
+	ForceOverwriteReplicaSecret bool
 }
 
 // operations are the handlers by name. They are called with m.mu held.
@@ -48,7 +54,10 @@ var operations = map[string]func(m *SecretsManager, in *input) (any, error){
 	"UpdateSecretVersionStage": (*SecretsManager).updateSecretVersionStage,
 	"DeleteSecret":             (*SecretsManager).deleteSecret, "RestoreSecret": (*SecretsManager).restoreSecret,
 	"RotateSecret": (*SecretsManager).rotateSecret, "CancelRotateSecret": (*SecretsManager).cancelRotateSecret,
-	"TagResource": (*SecretsManager).tagResource,
+	"TagResource":                  (*SecretsManager).tagResource,
+	"ReplicateSecretToRegions":     (*SecretsManager).replicateSecretToRegions,
+	"RemoveRegionsFromReplication": (*SecretsManager).removeRegionsFromReplication,
+	"StopReplicationToReplica":     (*SecretsManager).stopReplicationToReplica,
 }
 
 func seconds(t time.Time) any {
@@ -81,6 +90,13 @@ func (m *SecretsManager) createSecret(in *input) (any, error) {
 		}
 		out["VersionId"] = v.id
 	}
+	if err := m.addReplicas(s, in); err != nil {
+		delete(m.secrets, s.name)
+		return nil, err
+	}
+	if status := m.replicationStatus(s); len(status) > 0 {
+		out["ReplicationStatus"] = status
+	}
 	return out, nil
 }
 
@@ -104,6 +120,7 @@ func (m *SecretsManager) describeSecret(in *input) (any, error) {
 	}
 	out := s.entry()
 	out["VersionIdsToStages"] = s.stages()
+	m.describeReplication(s, out, true)
 	return out, nil
 }
 
@@ -156,6 +173,7 @@ func (m *SecretsManager) listSecrets(in *input) (any, error) {
 	for _, s := range some {
 		entry := s.entry()
 		entry["SecretVersionsToStages"] = s.stages()
+		m.describeReplication(s, entry, false)
 		list = append(list, entry)
 	}
 	return map[string]any{"SecretList": list, "NextToken": next}, nil
@@ -210,7 +228,10 @@ func (m *SecretsManager) deleteSecret(in *input) (any, error) {
 	case in.ForceDeleteWithoutRecovery && in.SecretId != "" && m.lookup(in.SecretId) == nil:
 		return map[string]any{"Name": in.SecretId, "DeletionDate": seconds(m.config.Now())}, nil // a retry
 	}
-	s, err := m.find(in.SecretId, in.ForceDeleteWithoutRecovery)
+	s, err := m.writable(in.SecretId, in.ForceDeleteWithoutRecovery)
+	if err == nil {
+		err = m.checkNoReplicas(s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +244,7 @@ func (m *SecretsManager) deleteSecret(in *input) (any, error) {
 }
 
 func (m *SecretsManager) restoreSecret(in *input) (any, error) {
-	s, err := m.find(in.SecretId, true)
+	s, err := m.writable(in.SecretId, true)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ var allSteps = []string{"createSecret", "setSecret", "testSecret", "finishSecret
 
 // rotateSecret prepares a rotation, which runs once m.mu is released.
 func (m *SecretsManager) rotateSecret(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
+	s, err := m.writable(in.SecretId, false)
 	if err != nil {
 		return nil, err
 	}
@@ -178,6 +178,7 @@ func (m *SecretsManager) rotate(ctx context.Context, r *rotation) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer m.replicate()
 	s := r.secret
 	s.rotating = false
 	if len(r.steps) == 1 { // the version of a test is deleted in any case
@@ -209,11 +210,12 @@ func (m *SecretsManager) runSteps(ctx context.Context, r *rotation) bool {
 	return true
 }
 
-// cancelled reports whether CancelRotateSecret was called, which stops a rotation before its next step.
+// cancelled reports whether CancelRotateSecret was called or the region is lost, which stops a rotation before its next
+// step.
 func (m *SecretsManager) cancelled(r *rotation) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return !r.secret.rotation.enabled
+	return !r.secret.rotation.enabled || m.lost != nil
 }
 
 // lostPending reports whether the version in rotation has lost AWSPENDING, so that a retry is useless.
@@ -225,7 +227,7 @@ func (m *SecretsManager) lostPending(r *rotation) bool {
 }
 
 func (m *SecretsManager) cancelRotateSecret(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
+	s, err := m.writable(in.SecretId, false)
 	if err != nil {
 		return nil, err
 	}
@@ -243,15 +245,17 @@ func (m *SecretsManager) cancelRotateSecret(in *input) (any, error) {
 // RunDue runs the rotations whose windows have opened, and those that failed in an earlier window. It returns the
 // names of their secrets in alphabetical order. A rotation that ctx interrupts stays due.
 func (m *SecretsManager) RunDue(ctx context.Context) []string {
+	m.config.Replication.settle()
 	m.mu.Lock()
 	var due []*rotation
 	var names []string
 	now := m.config.Now()
 	for _, name := range slices.Sorted(maps.Keys(m.secrets)) {
-		if s := m.secrets[name]; s.rotation.due(now) && !s.rotating && s.deletion.IsZero() {
+		if s := m.secrets[name]; m.lost == nil && s.rotation.due(now) && !s.rotating && s.deletion.IsZero() {
 			due, names = append(due, m.prepare(s, "")), append(names, name)
 		}
 	}
+	m.replicate()
 	m.mu.Unlock()
 	for _, r := range due {
 		m.rotate(ctx, r)

@@ -37,6 +37,8 @@ type secret struct {
 	changed   time.Time
 	deletion  time.Time // when it will be deleted; zero: never
 
+	primaryRegion string // of a replica; empty: it is none
+
 	rotation rotationConfig
 	rotating bool // a rotation is in progress
 }

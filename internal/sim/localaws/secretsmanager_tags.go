@@ -17,7 +17,7 @@ type tag struct{ Key, Value string }
 
 // tagResource adds tags, or replaces the values of those that exist.
 func (m *SecretsManager) tagResource(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
+	s, err := m.writable(in.SecretId, false)
 	if err != nil {
 		return nil, err
 	}

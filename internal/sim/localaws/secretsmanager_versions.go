@@ -46,7 +46,7 @@ func (v *version) entry(s *secret) map[string]any {
 }
 
 func (m *SecretsManager) putSecretValue(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
+	s, err := m.writable(in.SecretId, false)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (m *SecretsManager) listSecretVersionIds(in *input) (any, error) {
 }
 
 func (m *SecretsManager) updateSecretVersionStage(in *input) (any, error) {
-	s, err := m.find(in.SecretId, false)
+	s, err := m.writable(in.SecretId, false)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
@@ -37,6 +38,10 @@ const (
 	AppName    = "crm"
 	SecretName = Prefix + AppName
 
+	StandbyRegion  = "us-west-2"
+	StandbyAWSHost = "127.0.0.1:4567"
+	StandbyAWSURL  = "http://" + StandbyAWSHost
+
 	DynamoDBHost = "127.0.0.1:8000"
 	DynamoDBURL  = "http://" + DynamoDBHost
 	TableName    = "sftoken-tokens"
@@ -47,6 +52,8 @@ type Options struct {
 	Org sfoauthtest.Config            // BaseURL is set by New
 	App sfoauthtest.AppOptions        // of the first app
 	AWS localaws.SecretsManagerConfig // Account and Region are set by New
+	// StandbyAWS is a second region, to which secrets can be replicated. Nil: there is none.
+	StandbyAWS *localaws.SecretsManagerConfig
 	// Secret holds fields for the app's secret in addition to its credentials and address.
 	Secret map[string]any
 	// NoSecret leaves Secrets Manager empty.
@@ -65,6 +72,11 @@ type Harness struct {
 	AWS     *localaws.SecretsManager
 	Secrets *secretsmanager.Client // the test's own; changes the secret under test
 	Tables  *localaws.DynamoDB     // with the token table; nil without Options.TokenTable
+
+	// The second region; nil without Options.StandbyAWS.
+	StandbyAWS     *localaws.SecretsManager
+	StandbySecrets *secretsmanager.Client
+	Replication    *localaws.Replication
 }
 
 // New returns a Harness that is stopped when the test ends.
@@ -75,6 +87,15 @@ func New(t testing.TB, o Options) *Harness {
 	h.Org = sfoauthtest.New(o.Org)
 	h.App = h.Org.AddApp(o.App)
 	o.AWS.Account, o.AWS.Region = Account, Region
+	if o.StandbyAWS != nil {
+		h.Replication = &localaws.Replication{}
+		standby := *o.StandbyAWS
+		standby.Account, standby.Region, standby.Replication = Account, StandbyRegion, h.Replication
+		o.AWS.Replication = h.Replication
+		h.StandbyAWS = localaws.NewSecretsManager(standby)
+		h.Serve(StandbyAWSHost, h.StandbyAWS)
+		h.StandbySecrets = h.StandbySDK(h.HTTPClient())
+	}
 	h.AWS = localaws.NewSecretsManager(o.AWS)
 	h.Serve(OrgHost, h.Org)
 	h.Serve(AWSHost, h.AWS)
@@ -123,11 +144,37 @@ func (h *Harness) SalesforceClient() *http.Client {
 }
 
 // SDK returns a Secrets Manager client that sends its requests with client.
-func (h *Harness) SDK(client *http.Client) *secretsmanager.Client {
+func (h *Harness) SDK(client *http.Client) *secretsmanager.Client { return sdk(Region, AWSURL, client) }
+
+// StandbySDK is SDK for the second region.
+func (h *Harness) StandbySDK(client *http.Client) *secretsmanager.Client {
+	return sdk(StandbyRegion, StandbyAWSURL, client)
+}
+
+func sdk(region, url string, client *http.Client) *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
-		Region: Region, BaseEndpoint: aws.String(AWSURL), HTTPClient: client,
+		Region: region, BaseEndpoint: &url, HTTPClient: client,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
 	})
+}
+
+// Replicate replicates AppName's secret to the second region.
+func (h *Harness) Replicate() {
+	h.T.Helper()
+	_, err := h.Secrets.ReplicateSecretToRegions(h.T.Context(), &secretsmanager.ReplicateSecretToRegionsInput{
+		SecretId:          aws.String(SecretName),
+		AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String(StandbyRegion)}},
+	})
+	h.Must(err)
+}
+
+// Promote makes the replica in the second region a primary secret.
+func (h *Harness) Promote() {
+	h.T.Helper()
+	_, err := h.StandbySecrets.StopReplicationToReplica(h.T.Context(), &secretsmanager.StopReplicationToReplicaInput{
+		SecretId: aws.String(SecretName),
+	})
+	h.Must(err)
 }
 
 // TokenStore returns a new store in the token table, with connections of its own as in another process.

@@ -2,6 +2,7 @@ package sfoauthtest
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -51,8 +52,13 @@ type UserOptions struct {
 	SessionsLocked bool
 	LoginDenied    bool // logins fail for another reason, such as login hours
 
+	// LoginIPRanges are the login IP ranges of the user's profile: logins from other addresses fail. Empty: none is set.
+	LoginIPRanges []netip.Prefix
+
 	ExternalClientAppDeveloper bool // the permission External Client App Developer
 	ViewClientSecret           bool // the permission View Client Secret
+	ManageUsers                bool // the permission Manage Users: the user sees the login history of others
+	NoLoginHistory             bool // the user may not read LoginHistory, not even its own records
 }
 
 // User is a user of the org. Its methods are safe for concurrent use.
@@ -62,6 +68,7 @@ type User struct {
 	org     *Org
 	options UserOptions
 	logins  []time.Time // of the last hour, oldest first
+	history []loginRecord
 }
 
 // AddApp adds an app. The token endpoint knows its credentials at once.

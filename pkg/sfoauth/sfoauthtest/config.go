@@ -2,6 +2,7 @@ package sfoauthtest
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 )
@@ -46,6 +47,9 @@ type Config struct {
 	// StageAlongsideRotated allows staging while rotated credentials exist. Salesforce documents that an app has at most
 	// one set of staged or rotated credentials, but responds with a list.
 	StageAlongsideRotated bool
+	// SourceIP returns the address from which the org sees a request, for login IP ranges and the login history. If nil,
+	// it is that of the connection. Clients on one machine have different addresses only with SourceIP.
+	SourceIP func(*http.Request) string
 	// OnCall is called when a request arrives, and again when the org has handled it but not yet responded. A request
 	// that a fault drops is not handled. OnCall may block, call the org's methods, or end the process. It may be nil.
 	OnCall func(Call)

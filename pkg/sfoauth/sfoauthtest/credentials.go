@@ -51,7 +51,8 @@ func (o *Org) findCredentials(key string) (*App, *credentials) {
 	return nil, nil
 }
 
-// CanLogin reports whether a login with the key and secret would succeed now. It does not count as a login.
+// CanLogin reports whether a login with the key and secret would succeed now, from an address in the user's login IP
+// ranges. It does not count as a login.
 func (o *Org) CanLogin(key, secret string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -41,9 +41,16 @@ func (o *Org) login(r *request) *response {
 		return failed
 	}
 	user := app.options.RunAs
-	if failed := o.loginError(app, user); failed != nil {
+	failed = o.loginError(app, user)
+	if failed == nil && !user.admits(o.sourceIP(r.Request)) {
+		failed = oauthError("invalid_grant", "ip restricted or invalid login hours")
+	}
+	if failed != nil {
+		description, _ := failed.fields["error_description"].(string)
+		user.record(r, app, "Failed: "+description)
 		return failed
 	}
+	user.record(r, app, succeeded)
 	user.logins = append(user.logins, o.config.Now())
 	o.stats.Logins.Succeeded++
 	o.stats.count(used.key, Logins{Succeeded: 1})
@@ -73,7 +80,7 @@ func (o *Org) authenticate(r *request, form url.Values) (*App, *credentials, *re
 	return app, found, nil
 }
 
-// loginError returns the error of a login with this setup of app and user, or nil.
+// loginError returns the error of a login with this setup of app and user, from an address that may log in, or nil.
 func (o *Org) loginError(app *App, user *User) *response {
 	now := o.config.Now()
 	for len(user.logins) > 0 && now.Sub(user.logins[0]) >= time.Hour {

@@ -3,7 +3,6 @@ package sfoauthtest
 import (
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -42,29 +41,6 @@ func (o *Org) resource(r *request, s *session) *response {
 		left := o.config.RequestsPerDay - o.dayCount
 		return ok200(map[string]any{"DailyApiRequests": map[string]int{"Max": o.config.RequestsPerDay, "Remaining": left}})
 	}
-}
-
-// countLogins is the one query that the org supports. A user without further permissions sees the records of its own
-// logins. Source: Object Reference, "LoginHistory".
-var countLogins = regexp.MustCompile(`^SELECT COUNT\(\) FROM LoginHistory WHERE UserId = '(\w+)' AND LoginTime > (.+)$`)
-
-// query counts the logins that succeeded in the last hour; older ones are forgotten.
-func (o *Org) query(r *request, s *session) *response {
-	match := countLogins.FindStringSubmatch(r.URL.Query().Get("q"))
-	if match == nil {
-		return restError(http.StatusBadRequest, "MALFORMED_QUERY", "sfoauthtest supports only the count of a user's logins")
-	}
-	since, err := time.Parse(time.RFC3339, match[2])
-	if err != nil {
-		return restError(http.StatusBadRequest, "MALFORMED_QUERY", "line 1: no viable alternative at "+match[2])
-	}
-	n := 0
-	for _, at := range s.user.logins {
-		if at.After(since) && match[1] == s.user.ID {
-			n++
-		}
-	}
-	return ok200(map[string]any{"totalSize": n, "done": true, "records": []any{}})
 }
 
 func notFound() *response {

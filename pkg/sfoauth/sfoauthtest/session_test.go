@@ -282,6 +282,7 @@ func TestREST(t *testing.T) {
 func TestLoginHistory(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	last := "SELECT LoginTime, SourceIp, Status, Application FROM LoginHistory WHERE UserId = '" + h.app.User.ID + "' "
 	count := "SELECT COUNT() FROM LoginHistory WHERE UserId = '" + h.app.User.ID + "' AND LoginTime > "
 	h.token()
 	h.now = h.now.Add(50 * time.Minute)
@@ -294,12 +295,44 @@ func TestLoginHistory(t *testing.T) {
 		{count + h.now.Add(-time.Hour).Format(time.RFC3339), 200, `"totalSize":2`},
 		{count + h.now.Add(-time.Minute).Format(time.RFC3339), 200, `"totalSize":1`},
 		{count + "yesterday", 400, "MALFORMED_QUERY"},
-		{"SELECT Id FROM Account", 400, "MALFORMED_QUERY"},
+		{last + "ORDER BY LoginTime DESC LIMIT 5", 200, `"totalSize":2`},
+		{last + "ORDER BY LoginTime DESC LIMIT 1", 200, `"totalSize":1`},
+		{last + "ORDER BY LoginTime DESC LIMIT 99999999999999999999", 400, "MALFORMED_QUERY"},
+		{last + "ORDER BY LoginTime DESC", 400, "MALFORMED_QUERY"},
+		{last + "AND Status = 'Success' ORDER BY LoginTime DESC LIMIT 5", 400, "MALFORMED_QUERY"},
+		{"SELECT Id FROM LoginHistory", 400, "MALFORMED_QUERY"},
+		{"SELECT Id", 400, "MALFORMED_QUERY"},
+		{"", 400, "MALFORMED_QUERY"},
+		{"SELECT Id FROM Account", 400, "INVALID_TYPE"},
 	} {
 		r := h.get("/services/data/v65.0/query?q="+url.QueryEscape(test.query), token)
 		if r.status != test.status || !strings.Contains(r.body, test.want) {
 			t.Errorf("%s: %d %s, want %d %s", test.query, r.status, r.body, test.status, test.want)
 		}
+	}
+	h.app.User.Change(func(o *sfoauthtest.UserOptions) { o.NoLoginHistory = true })
+	r := h.get("/services/data/v65.0/query?q="+url.QueryEscape(last+"ORDER BY LoginTime DESC LIMIT 5"), token)
+	if !r.is(400, "INVALID_TYPE") {
+		t.Errorf("a user without access: %d %s", r.status, r.body)
+	}
+}
+
+// TestLoginHistoryLength logs in more often than the org remembers.
+func TestLoginHistoryLength(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
+	h.app.Change(func(o *sfoauthtest.AppOptions) { o.Name = "Old" })
+	h.token()
+	h.app.Change(func(o *sfoauthtest.AppOptions) { o.Name = "New" })
+	token := ""
+	for range 200 {
+		token = h.token()
+	}
+	r := h.get("/services/data/v65.0/query?q="+url.QueryEscape("SELECT LoginTime, SourceIp, Status, Application FROM "+
+		"LoginHistory WHERE UserId = '"+h.app.User.ID+"' ORDER BY LoginTime DESC LIMIT 500"), token)
+	if !strings.Contains(r.body, `"totalSize":200`) || strings.Contains(r.body, `"Old"`) ||
+		strings.Count(r.body, `"SourceIp":"192.0.2.1"`) != 200 {
+		t.Errorf("%d %s", r.status, r.body)
 	}
 }
 
