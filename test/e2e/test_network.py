@@ -88,6 +88,14 @@ def test_parameters():
             theirs[name].get(key) for key in ("Type", "Default", "AllowedPattern", "AllowedValues")], name
 
 
+def test_the_document_has_the_parameters():
+    """SecretPrefix is the main stack's, and named in the text."""
+    defaults = {name: str(p["Default"]) for name, p in yaml_parse(TEXT)["Parameters"].items() if name != "SecretPrefix"}
+    section = GUIDE.read_text().split("#### 1. Deploy the network")[1].split("####")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.MULTILINE))
+    assert {name: value.strip("`") for name, value in rows.items()} == defaults | {"Zones": "the first two", "ApiClientCidr": "empty", "PermissionsBoundary": "empty"}
+
+
 @pytest.mark.parametrize("name, value", [
     ("Cidr", "0.0.0.0/0"), ("Cidr", "10.0.0.0/25"), ("Cidr", "10.0.0.0/8"), ("Cidr", "8.8.8.0/24"), ("Cidr", "172.32.0.0/24"), ("Cidr", ""),
     ("ApiClientCidr", "0.0.0.0/0"), ("ApiClientCidr", "10.0.0.0/0"), ("ApiClientCidr", "10.0.0.0"), ("ApiClientCidr", "8.8.8.8/32"),
@@ -96,6 +104,11 @@ def test_parameters():
 def test_values_that_are_refused(name, value):
     with pytest.raises(AssertionError, match="does not match"):
         transform(NETWORK, **{name: value})
+
+
+def test_clients_need_the_endpoint():
+    with pytest.raises(AssertionError, match="ApiClientCidr needs ApiEndpoint=on"):
+        transform(NETWORK, ApiClientCidr="10.0.0.0/8")
 
 
 def test_subnets(default, largest):
@@ -344,8 +357,14 @@ def test_the_deployed_network(network, emulator):
     assert network.outputs["VpcEndpointId"] == network.resources["ExecuteApiEndpoint"]
 
 
-def test_clients_of_no_endpoint_are_refused(environment, tmp_path):
-    (tmp_path / "network.yaml").write_text(reduced())
-    done = deployment.shell("aws cloudformation deploy --template-file network.yaml --stack-name refused --capabilities CAPABILITY_IAM"
-                            " --parameter-overrides ApiClientCidr=10.0.0.0/8", environment(), cwd=tmp_path)
-    assert done.returncode != 0 and "ApiClientCidr needs ApiEndpoint=on" in done.stdout + done.stderr
+def test_the_default_security_group(network, emulator, environment):
+    """Without rules, as the document says. In AWS it also has an inbound rule, for itself, which the emulator does not make."""
+    def rules_there():
+        groups = emulator.client("ec2").describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [network.resources["Vpc"]]}])["SecurityGroups"]
+        return [g["IpPermissions"] + g["IpPermissionsEgress"] for g in groups if g["GroupName"] == "default"]
+
+    assert rules_there() != [[]]
+    commands = deployment.run("test/readme-block", str(GUIDE), "The default security group", env=None)
+    done = deployment.shell(commands, environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert rules_there() == [[]]
