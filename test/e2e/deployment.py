@@ -75,6 +75,7 @@ class Stack:
     outputs: dict
     resources: dict  # physical ids by logical id
     emulator: object = dataclasses.field(repr=False)
+    region: str = REGION
 
     @property
     def api_url(self):
@@ -87,7 +88,7 @@ class Stack:
 
     def log(self, group):
         """The JSON lines in the log group with this logical id, in the order of their arrival."""
-        logs, name = self.emulator.client("logs"), self.resources[group]
+        logs, name = self.emulator.client("logs", region=self.region), self.resources[group]
         lines = []
         for page in logs.get_paginator("filter_log_events").paginate(logGroupName=name):
             lines += [json.loads(event["message"]) for event in page["events"] if event["message"].startswith("{")]
@@ -144,7 +145,7 @@ class Sam:
         found = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
         resources = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
         return Stack(name, {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])},
-                     {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources}, self._emulator)
+                     {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources}, self._emulator, region)
 
     def _environment(self, account):
         return self._emulator.environment(self._emulator.root(account))

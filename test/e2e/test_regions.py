@@ -51,6 +51,17 @@ def test_both_stacks_vend(primary, standby, app, admin, org):
         assert response.status == 200 and org.accepts(response.json()["access_token"]), stack.name
 
 
+def test_the_daily_check_of_the_standby_only_looks(emulator, standby, app):
+    """It logs in, and does not write its result to the replica, as the primary stack's does."""
+    before = described(emulator)
+    emulator.client("lambda", region=SECOND).invoke(
+        FunctionName=standby.resources["RotateFunction"], Payload=b'{"detail-type": "Scheduled Event"}')
+    line, = (line for line in standby.log("RotateLogs") if line["msg"] == "check")
+    assert (line["app"], line["outcome"], line["LoginFailed"], line["primary_region"]) == ("crm", "ok", 0, "us-east-1")
+    after = described(emulator)
+    assert (after["Tags"], after["VersionIdsToStages"]) == (before["Tags"], before["VersionIdsToStages"])
+
+
 def test_the_promoted_stack_vends(sam, template, standby, app, admin):
     """What the deployment adds, the schedule of a rotation, is looked at in test_template.py, since the emulator does not have it. Nor does
     it have StopReplicationToReplica, which comes before."""
