@@ -397,7 +397,10 @@ def test_standby(default):
     assert promoted["Rotation"] == default["Rotation"] | {"Properties": default["Rotation"]["Properties"] | {"SecretId": "sftoken/crm"}}
     for resources in standby, promoted:
         assert of_type(resources, "AWS::IAM::Role") == of_type(default, "AWS::IAM::Role")
-        assert all(resources[name] == default[name] for name in resources if name not in ("Rotation", "Dashboard"))
+        variables = default["TokenFunction"]["Properties"]["Environment"]["Variables"] | {"STANDBY": "true"}
+        assert resources["TokenFunction"]["Properties"]["Environment"]["Variables"] == variables
+        assert all(resources[name] == default[name] for name in resources if name not in ("Rotation", "Dashboard", "TokenFunction"))
+    assert promoted["TokenFunction"] == standby["TokenFunction"]
 
 
 def test_api_methods(default):
@@ -545,7 +548,7 @@ def test_functions(default, largest):
     settings = {name: f["Environment"]["Variables"] for name, f in of_type(largest, "AWS::Lambda::Function").items()}
     common = {"SECRET_PREFIX": "salesforce/", "SALESFORCE_HOSTS": "sf.example.com:8443", "METRICS_NAMESPACE": "sftoken",
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": "", "LOGIN_BURST": "40", "LOGINS_PER_HOUR": "3600"}
-    token = {"PREFETCH": "crm,erp", "TOKEN_TABLE": "TokenTable", "AWS_ENDPOINT_URL_DYNAMODB": ""}
+    token = {"PREFETCH": "crm,erp", "TOKEN_TABLE": "TokenTable", "STANDBY": "", "AWS_ENDPOINT_URL_DYNAMODB": ""}
     probe = {"API_URL": "https://tokens.example.com/v1", "APP": "erp", "DENIED_APP": "probe-denied"}
     assert settings == {
         "TokenFunction": common | token, "RotateFunction": common | {"ADMIN_APP": "admin"}, "ProbeFunction": common | probe}
