@@ -62,7 +62,7 @@ def test_linters_find_nothing_with_other_parameters(tmp_path):
     for i, parameters in enumerate([EVERYTHING, *combinations.covering()]):
         text = TEMPLATE.read_text()
         for name, value in parameters.items():
-            text, count = re.subn(rf"(\n  {name}:\n    Type: .*\n    Default: ).*", lambda match: match[1] + json.dumps(str(value)), text)
+            text, count = re.subn(rf"(\n  {name}:\n    Type: .*\n    Default: ).*", lambda match: match[1] + json.dumps(value), text)
             assert count == 1, name
         (tmp_path / f"{i}.yaml").write_text(text)
     assert 10 < i < 20
