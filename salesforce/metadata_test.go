@@ -2,8 +2,11 @@
 package salesforce
 
 import (
+	"bytes"
 	"encoding/xml"
+	"fmt"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,6 +18,9 @@ const namespace = "http://soap.sforce.com/2006/04/metadata"
 // rotation is the app that rotates the credentials of the others.
 const rotation = "sftoken_rotation"
 
+// loginRanges is deployed separately, and only if the functions have fixed addresses.
+const loginRanges = "login-ranges"
+
 // kinds are the metadata types in use, by file suffix. Source: Metadata API Developer Guide, "File Suffix and Directory
 // Location" of each.
 var kinds = map[string]struct{ folder, name, root string }{
@@ -24,6 +30,7 @@ var kinds = map[string]struct{ folder, name, root string }{
 	"ecaOauthPlcy":  kind("extlClntAppOauthPolicies", "ExtlClntAppOauthConfigurablePolicies"),
 	"ecaPlcy":       kind("extlClntAppPolicies", "ExtlClntAppConfigurablePolicies"),
 	"permissionset": kind("permissionsets", "PermissionSet"),
+	"profile":       kind("profiles", "Profile"),
 	"settings":      {"settings", "Settings", "ExternalClientAppSettings"}, // all settings are one type in a manifest
 }
 
@@ -47,7 +54,9 @@ func TestManifest(t *testing.T) {
 	there := map[string][]string{}
 	for _, c := range components(t) {
 		kind := kinds[c.suffix].name
-		there[kind] = append(there[kind], c.name)
+		if !strings.HasPrefix(c.path, loginRanges) {
+			there[kind] = append(there[kind], c.name)
+		}
 	}
 	var manifest struct {
 		XMLName xml.Name
@@ -155,6 +164,11 @@ var granted = map[string]map[string]string{
 		"description": free, "hasActivationRequired": "false", "label": free, "userPermissions/enabled": free,
 		"userPermissions/name": free,
 	},
+	"profile": {
+		"custom": "true", "description": free, "userLicense": "Salesforce Integration", "loginIpRanges/description": free,
+		"loginIpRanges/startAddress": free, "loginIpRanges/endAddress": free,
+		"userPermissions/enabled": free, "userPermissions/name": free,
+	},
 	"settings": {"enableClientSecretInRestApiAccess": "true"},
 }
 
@@ -179,9 +193,39 @@ func TestGrants(t *testing.T) {
 			want = append(want, "ExternalClientAppAdmin", "ExternalClientAppDeveloper", "ExternalClientAppViewer",
 				"ViewClientSecret")
 		}
-		if got := c.fields["userPermissions/name"]; c.suffix == "permissionset" && !slices.Equal(got, want) {
+		got, grants := c.fields["userPermissions/name"]
+		if grants && !slices.Equal(got, want) {
 			t.Errorf("%s grants %q, want %q", c.path, got, want)
 		}
+	}
+}
+
+// TestLoginRanges checks that the profile admits the addresses of network.yaml, each by itself, and that it cannot be
+// deployed without them: a placeholder is not an address.
+func TestLoginRanges(t *testing.T) {
+	t.Parallel()
+	network, err := os.ReadFile("../network.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for n := range bytes.Count(network, []byte("Type: AWS::EC2::EIP\n")) {
+		want = append(want, fmt.Sprintf("EGRESS_%d@replace.invalid", n+1))
+	}
+	profiles := 0
+	for _, c := range components(t) {
+		if c.suffix != "profile" {
+			continue
+		}
+		profiles++
+		for _, field := range []string{"loginIpRanges/startAddress", "loginIpRanges/endAddress"} {
+			if got := c.fields[field]; !slices.Equal(got, want) {
+				t.Errorf("%s: %s %q, want %q", c.path, field, got, want)
+			}
+		}
+	}
+	if profiles != 1 || len(want) != 2 {
+		t.Errorf("%d profiles, %d addresses", profiles, len(want))
 	}
 }
 

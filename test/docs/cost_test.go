@@ -14,7 +14,7 @@ import (
 // TestCostArithmetic evaluates each row of docs/cost.md as a Go constant expression.
 func TestCostArithmetic(t *testing.T) {
 	tables := page(t, "docs/cost.md").TablesUnder(t, "Cost")
-	if len(tables) != 4 || len(tables[1]) < 15 || len(tables[2]) < 5 || len(tables[3]) < 5 {
+	if len(tables) != 10 || len(tables[1]) < 15 {
 		t.Fatalf("found %d tables", len(tables))
 	}
 	values := map[string][]float64{} // the quantities of the first table, by letter, for each size
@@ -26,6 +26,15 @@ func TestCostArithmetic(t *testing.T) {
 	}
 	for _, table := range tables[1:] {
 		checkSum(t, table, values)
+	}
+	sums := regexp.MustCompile(`(\d[\d,.]*(?: × \d[\d,.]*)+)\s+=\s+(\d[\d,]*(?:\.\d+)?)`)
+	found := sums.FindAllStringSubmatch(read(t, "docs/cost.md"), -1)
+	if len(found) < 3 {
+		t.Errorf("found only %d products in the text", len(found))
+	}
+	for _, match := range found {
+		values["row"] = numbers(t, match[2:])
+		check(t, "row", match[1], values)
 	}
 }
 
@@ -125,8 +134,11 @@ func TestAlarmCount(t *testing.T) {
 			`(\d+) more with .SharedTokens., and (\d+) more with .ProbeS`: {
 			perStack, perApp, replicated, shared, probe,
 		},
-		`alarms: (\d+) with ProbeSchedule \| 0.10 × (\d+) `: {probe, probe},
-		`alarms: (\d+) with SharedTokens \| 0.10 × (\d+) `:  {shared, shared},
+		`alarms: (\d+) with ProbeSchedule \| 0.10 × (\d+) `:                   {probe, probe},
+		`alarms: (\d+) with SharedTokens \| 0.10 × (\d+) `:                    {shared, shared},
+		`alarms: (\d+) with ReplicaRegions for each app \| 0.10 × (\d+) × A `: {replicated, replicated},
+		// The standby stack has no schedule, and so no RotationOverdue.
+		`alarms of the standby stack: (\d+), and (\d+) for each app`: {perStack, perApp - 1},
 	} {
 		match := regexp.MustCompile(pattern).FindStringSubmatch(text)
 		for i, n := range want {

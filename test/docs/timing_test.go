@@ -87,11 +87,22 @@ func TestAgentTiming(t *testing.T) {
 	compareTimes(t, "docs/agent.md", "What is cached", want)
 }
 
-// compareTimes compares the times in the first table under the heading with want, which has the beginnings of rows.
+// TestFailoverTiming compares the times of docs/regions.md with the code.
+func TestFailoverTiming(t *testing.T) {
+	compareTimes(t, "docs/regions.md", "Clients", map[string]time.Duration{ // by the beginning of a row
+		"an address is slow":                durationOf(t, "pkg/sftoken", "slowAfter"),
+		"the same, if the last request":     durationOf(t, "pkg/sftoken", "slowAgainAfter"),
+		"an address that has failed":        durationOf(t, "pkg/sftoken", "minPause"),
+		"this doubles with each failure in": durationOf(t, "pkg/sftoken", "maxPause"),
+	})
+}
+
+// compareTimes compares the times in the last table under the heading with want, which has the beginnings of rows.
 func compareTimes(t *testing.T, path, heading string, want map[string]time.Duration) {
 	t.Helper()
 	found := 0
-	for _, row := range page(t, path).TablesUnder(t, heading)[0] {
+	tables := page(t, path).TablesUnder(t, heading)
+	for _, row := range tables[len(tables)-1] {
 		for prefix, duration := range want {
 			if !strings.HasPrefix(row[0], prefix) {
 				continue

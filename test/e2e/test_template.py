@@ -108,7 +108,7 @@ def holds_together(resources, outputs, p):
     }
     return (
         {name: name in resources for name in expected} == expected
-        and [s["Sid"] for s in policy if s["Effect"] == "Deny"] == (["OtherEndpointsPRIVATE"] if "EndpointType" in p else [])
+        and [s["Sid"] for s in policy if s["Effect"] == "Deny"] == (["OtherEndpoints"] if "EndpointType" in p else [])
         and len([s for s in policy if s["Effect"] == "Allow"]) == max(1, ("AllowedAccounts" in p) + ("OrganizationId" in p))
         and {name for name, f in functions.items() if "VpcConfig" in f} == in_vpc
         and all(role.get("PermissionsBoundary") == p.get("PermissionsBoundary") for role in of_type(resources, "AWS::IAM::Role").values())

@@ -1,6 +1,8 @@
 """A SAM template as CloudFormation gets it: expanded by SAM's own translator, then with parameters, conditions and functions
 resolved, so that a test can look at what a set of parameters deploys without deploying it."""
 
+import ipaddress
+import itertools
 import logging
 import os
 import re
@@ -65,7 +67,7 @@ def check(source, parameters):
 
 def resolver(template, values, made):
     """A function that resolves a part of the template, which may refer to the resources in made."""
-    conditions, mappings, known = template.get("Conditions", {}), template.get("Mappings", {}), values | PSEUDO
+    conditions, mappings, known = template.get("Conditions", {}), template.get("Mappings", {}), PSEUDO | values
 
     def holds(name):
         return walk(conditions[name])
@@ -101,6 +103,12 @@ def resolver(template, values, made):
                     return walk(of[1]).split(of[0])
                 case "Fn::Select":
                     return walk(of[1])[int(of[0])]
+                case "Fn::GetAZs":
+                    return [PSEUDO["AWS::Region"] + letter for letter in "abc"]
+                case "Fn::Cidr":
+                    block, count, bits = walk(of)
+                    subnets = ipaddress.ip_network(block).subnets(new_prefix=32 - int(bits))
+                    return [str(subnet) for subnet in itertools.islice(subnets, int(count))]
                 case "Fn::Join":
                     return of[0].join(map(str, walk(of[1])))
                 case "Fn::FindInMap":
