@@ -69,9 +69,13 @@ func (f *apiFlags) config(cmd *cobra.Command) (aws.Config, error) {
 	if sftoken.UsesAgent(f.address()) {
 		return cfg, nil // without an error of a profile that is not needed
 	}
-	if err == nil && cfg.Region == "" && slices.ContainsFunc(sftoken.Addresses(f.address()), hasNoRegion) {
-		err = withHint(f.withAgentHint(usagef("no region: the API's address does not name it")),
-			"pass --region or set AWS_REGION: the API's region")
+	addresses := sftoken.Addresses(f.address())
+	if err == nil && cfg.Region == "" && slices.ContainsFunc(addresses, hasNoRegion) {
+		hint := "pass --region or set AWS_REGION: the API's region"
+		if len(addresses) > 1 { // which are in several regions
+			hint = "end each address whose name has no region with it, like https://tokens.example.com/v1#eu-west-1"
+		}
+		err = withHint(f.withAgentHint(usagef("no region: the API's address does not name it")), hint)
 	}
 	if err != nil {
 		return cfg, err

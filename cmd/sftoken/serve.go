@@ -168,7 +168,8 @@ func (f *serveFlags) open() (listener net.Listener, token sfoauth.Secret, stop f
 // clientURL returns the value of SFTOKEN_URL for clients.
 func (f *serveFlags) clientURL(listener net.Listener) string {
 	if f.socket != "" {
-		return (&url.URL{Scheme: "unix", Path: f.socket}).String()
+		text := (&url.URL{Scheme: "unix", Path: f.socket}).String()
+		return strings.ReplaceAll(text, ",", "%2C") // a comma separates addresses
 	}
 	return "http://" + listener.Addr().String() + "/v1"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
@@ -17,23 +18,33 @@ func (s *session) firstAddress() (address, region string) {
 	return strings.TrimSuffix(address, "#"+region), region
 }
 
-// failover requests a token from each further address, to which clients turn if the first one fails.
+// failover requests a token from each further address, to which clients turn if the first one fails. It asks them at
+// the same time, so that one that does not respond leaves time for the others.
 func (s *session) failover(ctx context.Context) outcome {
+	if err := sftoken.NewTokenSource(s.aws, strings.Join(s.addresses, ","), s.App).Err(); err != nil {
+		return failed(shortError(err), "correct SFTOKEN_URL or --url: a client refuses the whole list")
+	}
+	others := s.addresses[1:]
+	tokens, errs := make([]*sftoken.Token, len(others)), make([]error, len(others))
+	var group sync.WaitGroup
+	for i, address := range others {
+		group.Go(func() {
+			source := sftoken.NewTokenSource(s.aws, address, s.App, sftoken.WithHTTPClient(s.apiClient()))
+			tokens[i], errs[i] = source.Fetch(ctx)
+		})
+	}
+	group.Wait()
 	var works, fails []string
-	for _, address := range s.addresses[1:] {
-		name := address
-		if u, err := url.Parse(address); err == nil && u.Host != "" {
-			name = u.Host
-		}
-		token, err := sftoken.NewTokenSource(s.aws, address, s.App, sftoken.WithHTTPClient(s.apiClient())).Fetch(ctx)
-		if err != nil {
-			fails = append(fails, name+": "+shortError(err))
+	for i, token := range tokens {
+		u, _ := url.Parse(others[i]) // valid: a source has parsed it
+		if errs[i] != nil {
+			fails = append(fails, u.Host+": "+shortError(errs[i]))
 			continue
 		}
 		if token.Cache == "miss" {
 			s.logins++
 		}
-		works = append(works, name+" gives tokens: "+token.ID)
+		works = append(works, u.Host+" gives tokens: "+token.ID)
 	}
 	if len(fails) > 0 {
 		return warning(strings.Join(append(fails, works...), "; "), "clients could not fail over to it: run `sftoken doctor "+

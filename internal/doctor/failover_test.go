@@ -31,7 +31,18 @@ var failoverSetups = []setup{
 		w.config.URL += "," + w.api() + "/v1#eu-west-1"
 	}, cause: "failover", status: doctor.Warning, found: "HTTP 403", fix: "with this address alone"},
 	{name: "a second address that is not a URL", change: func(w *harness) { w.config.URL += ",eu" },
-		cause: "failover", status: doctor.Warning, found: "eu: ", fix: "with this address alone"},
+		cause: "failover", found: "must be a URL", fix: "refuses the whole list"},
+	{name: "a second address that is an agent's", change: func(w *harness) {
+		w.config.URL += ",unix:///run/sftoken/agent.sock"
+	}, cause: "failover", found: "must be the only one", fix: "refuses the whole list"},
+	{name: "a second region that hangs, and a third", change: func(w *harness) {
+		ended := make(chan struct{})
+		hang := func(http.ResponseWriter, *http.Request) { <-ended }
+		w.config.URL += "," + w.serve(http.HandlerFunc(hang)) + "/v1#eu-west-1"
+		w.Cleanup(func() { close(ended) })
+		w.addRegion(w.gateway())
+		w.config.Timeout /= 5
+	}, cause: "failover", status: doctor.Warning, found: " gives tokens: ", fix: "with this address alone"},
 	{name: "a first address with a malformed region", change: func(w *harness) { w.config.URL += "#east" },
 		cause: "address", found: "more than a scheme", fix: "output ApiUrl"},
 	{name: "a second region and no credentials", change: func(w *harness) {

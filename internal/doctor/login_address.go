@@ -133,15 +133,19 @@ func describeLogin(login sfoauth.Login) string {
 }
 
 // ownLogin returns the index of the login that this run has made, or -1. Salesforce does not document that LoginTime is
-// the token's issued_at, so it is the record that is closest to it, within a minute.
+// the token's issued_at, so it is the record that is closest to it, within a minute. LoginTime has whole seconds, and
+// the stack may have logged in for this run in the same second.
 func (s *session) ownLogin(logins []sfoauth.Login) int {
 	if s.loginAt.IsZero() {
 		return -1
 	}
 	own, closest := -1, time.Minute
 	for i, login := range logins {
+		if login.Succeeded() != (s.ownToken != nil) {
+			continue
+		}
 		distance := login.Time.Sub(s.loginAt).Abs()
-		if login.Succeeded() == (s.ownToken != nil) && distance < closest {
+		if distance < closest || own >= 0 && distance == closest && s.fromStack(logins[own]) {
 			own, closest = i, distance
 		}
 	}

@@ -40,6 +40,11 @@ func TestExamineLogins(t *testing.T) {
 			[]sfoauth.Login{at(-3*time.Second, stackIP, success), at(time.Second, machineIP, success)}, OK, stackIP},
 		{"this run's login, soon after the stack's", loggedIn,
 			[]sfoauth.Login{at(time.Second, machineIP, success), at(20*time.Second, stackIP, success)}, OK, stackIP},
+		{"this run's login, in the same second as the stack's", loggedIn,
+			[]sfoauth.Login{at(time.Second/2, stackIP, success), at(time.Second/2, machineIP, success)}, OK, stackIP},
+		{"this run's login, in the same second as a thief's", loggedIn, []sfoauth.Login{
+			at(time.Second/2, machineIP, success), at(time.Second/2, thiefIP, success), at(time.Hour, stackIP, success),
+		}, Failed, thiefIP},
 		{"this run's login, not in the history", loggedIn, []sfoauth.Login{at(time.Hour, thiefIP, success)}, Failed, thiefIP},
 		{"this run's refused login", nil,
 			[]sfoauth.Login{at(time.Second, machineIP, refused), at(time.Second/2, stackIP, success)}, OK, stackIP},

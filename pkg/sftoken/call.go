@@ -122,10 +122,11 @@ func remaining(t, now time.Time) time.Duration {
 func (s *TokenSource) start(ctx context.Context, rejected string) *call {
 	c := &call{done: make(chan struct{})}
 	s.inFlight = c
+	patience := patience(ctx)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		defer cancel()
-		token, err := s.fetchAny(ctx, rejected)
+		token, err := s.fetchAny(ctx, rejected, patience)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.inFlight, c.err = nil, err

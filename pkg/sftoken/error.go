@@ -146,13 +146,27 @@ type backoff struct {
 
 // after returns the error for a caller that does not wait until the backoff ends, in left. Its RetryAfter is no longer
 // than that.
-func (b backoff) after(left time.Duration) error {
-	failed, ok := errors.AsType[*Error](b.err)
-	if !ok || failed.RetryAfter <= left {
-		return b.err
+func (b backoff) after(left time.Duration) error { return limitRetryAfter(b.err, left) }
+
+// retryAfterOf returns the RetryAfter of an error, or zero if it has none.
+func retryAfterOf(err error) time.Duration {
+	if failed, ok := errors.AsType[*Error](err); ok {
+		return failed.RetryAfter
+	}
+	return 0
+}
+
+// limitRetryAfter returns err with a RetryAfter of limit at most.
+func limitRetryAfter(err error, limit time.Duration) error {
+	failed, ok := errors.AsType[*Error](err)
+	if !ok || failed.RetryAfter <= limit {
+		return err
 	}
 	sooner := *failed
-	sooner.RetryAfter = left
+	sooner.RetryAfter = limit
+	if all, ok := errors.AsType[*failoverError](err); ok {
+		return &failoverError{&sooner, all.text}
+	}
 	return &sooner
 }
 
@@ -165,8 +179,8 @@ const (
 // quarter is added at random, so that callers do not return at the same moment.
 func (b backoff) next(err error) backoff {
 	delay := min(minDelay<<min(b.failures, 8), maxDelay)
-	if failed, ok := errors.AsType[*Error](err); ok && failed.RetryAfter > 0 {
-		delay = failed.RetryAfter
+	if retryAfter := retryAfterOf(err); retryAfter > 0 {
+		delay = retryAfter
 	}
 	return backoff{err: err, until: time.Now().Add(delay + rand.N(delay/4)), failures: b.failures + 1}
 }

@@ -3,15 +3,18 @@ package sftoken
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
 const (
 	// slowAfter is how long the API at an address may take before the next address is asked as well. A login takes as long
-	// as Salesforce takes, usually less than a second.
+	// as Salesforce takes, usually less than a second. It is a third of the caller's time if that is shorter, but no
+	// less than slowAgainAfter.
 	slowAfter = 5 * time.Second
 	// slowAgainAfter is the same for an address that has failed.
 	slowAgainAfter = time.Second
@@ -27,9 +30,10 @@ type attempt struct {
 	err     error
 }
 
-// fetchAny fetches a token from the first address that provides one. It asks the next address when one has failed or is
-// slow. A refusal by the preferred address is final: another region may learn later that a caller lost its permission.
-func (s *TokenSource) fetchAny(ctx context.Context, rejected string) (*Token, error) {
+// fetchAny fetches a token from the first address that provides one. It asks the next address when one has failed, or
+// has not responded after patience. A refusal by the preferred address is final: another region may learn later that a
+// caller lost its permission.
+func (s *TokenSource) fetchAny(ctx context.Context, rejected string, patience time.Duration) (*Token, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the requests that are still in progress
 	queue := s.byPreference()
@@ -46,7 +50,7 @@ func (s *TokenSource) fetchAny(ctx context.Context, rejected string) (*Token, er
 	failed := make([]error, len(s.addresses)) // by address
 	for ask(); len(running) > 0; {
 		select {
-		case <-s.slow(running, queue):
+		case <-s.slow(running, queue, patience):
 			ask()
 		case next := <-done:
 			i := slices.Index(running, next.address)
@@ -83,8 +87,17 @@ func (s *TokenSource) byPreference() []*address {
 	return append(ready, paused...)
 }
 
+// patience returns how long a caller waits for an address before the next one is asked as well.
+func patience(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return slowAfter
+	}
+	return min(max(time.Until(deadline)/3, slowAgainAfter), slowAfter)
+}
+
 // slow returns a channel that receives when the address that was asked last is slow, or nil if no other one is left.
-func (s *TokenSource) slow(running, queue []*address) <-chan time.Time {
+func (s *TokenSource) slow(running, queue []*address, patience time.Duration) <-chan time.Time {
 	if len(queue) == 0 {
 		return nil
 	}
@@ -93,7 +106,7 @@ func (s *TokenSource) slow(running, queue []*address) <-chan time.Time {
 	if running[len(running)-1].failures > 0 {
 		return time.After(slowAgainAfter)
 	}
-	return time.After(slowAfter)
+	return time.After(patience)
 }
 
 // noteSuccess notes that an address has provided a token before others that were asked earlier.
@@ -138,27 +151,29 @@ type failoverError struct {
 func (e *failoverError) Error() string { return e.text }
 func (e *failoverError) Unwrap() error { return e.error }
 
-// firstError returns the first temporary error, or else the first one, or nil if there is none. Its text has all of
-// them, with their addresses if there are several.
+// firstError returns the error that is worth the most attempts, the first one of several, or nil if there is none. Its
+// text has all errors, with their addresses if there are several. Its RetryAfter is that of the address that may work
+// first.
 func (s *TokenSource) firstError(failed []error) error {
 	var first error
-	text := ""
+	var texts []string
+	retryAfter := time.Duration(math.MaxInt64)
 	for i, err := range failed {
 		switch {
 		case err == nil:
 			continue
 		case len(s.addresses) == 1:
 			return err
-		case first == nil || !IsTemporary(first) && IsTemporary(err):
+		case first == nil || maxAttempts(err) > maxAttempts(first):
 			first = err
 		}
-		if text != "" {
-			text += "; "
+		if failsOver(err) { // another error is a refusal, which does not end soon
+			retryAfter = min(retryAfter, retryAfterOf(err))
 		}
-		text += s.addresses[i].host + ": " + err.Error()
+		texts = append(texts, s.addresses[i].host+": "+err.Error())
 	}
 	if first == nil {
 		return nil
 	}
-	return &failoverError{first, text}
+	return limitRetryAfter(&failoverError{first, strings.Join(texts, "; ")}, retryAfter)
 }

@@ -136,13 +136,23 @@ func TestFailoverDoesNotHammer(t *testing.T) {
 	for name, outage := range outages {
 		t.Run(name, func(t *testing.T) {
 			runRegions(t, func(t *testing.T, r *regions) {
-				var asked []time.Time
+				var mu sync.Mutex
+				var requests []time.Time // guarded by mu
 				breaks := func(w http.ResponseWriter, r *http.Request) {
+					mu.Lock()
 					now := time.Now()
-					if len(asked) == 0 || asked[len(asked)-1] != now { // net/http repeats a GET if the connection is lost
-						asked = append(asked, now)
+					if len(requests) == 0 || requests[len(requests)-1] != now { // net/http repeats a GET if the connection is lost
+						requests = append(requests, now)
 					}
+					mu.Unlock()
 					outage(w, r)
+				}
+				take := func() []time.Time {
+					mu.Lock()
+					defer mu.Unlock()
+					taken := requests
+					requests = nil
+					return taken
 				}
 				r.Break(breaks)
 				r.standby.Break(answer(respond(200, tokenJSON("t", simtest.OrgURL, 2))))
@@ -159,7 +169,7 @@ func TestFailoverDoesNotHammer(t *testing.T) {
 				for started := time.Now(); time.Since(started) < time.Hour; {
 					fetch(time.Second)
 				}
-				want := 10 * time.Second
+				asked, want := take(), 10*time.Second
 				for i := 1; i < len(asked); i++ {
 					if gap := asked[i].Sub(asked[i-1]); gap < want || gap > want*5/4+16*time.Second {
 						t.Errorf("request %d follows after %s, want %s to a quarter more", i, gap, want)
@@ -173,13 +183,12 @@ func TestFailoverDoesNotHammer(t *testing.T) {
 				time.Sleep(7 * time.Minute)
 				fetch(0)
 				time.Sleep(time.Hour) // its token has expired
-				asked = nil
 				r.Break(breaks)
 				fetch(5 * time.Second)
 				fetch(0)
 				fetch(time.Second)
-				if len(asked) != 2 {
-					t.Errorf("after its recovery the region was paused as long as before: %d requests", len(asked))
+				if n := len(take()); n != 2 {
+					t.Errorf("after its recovery the region was paused as long as before: %d requests", n)
 				}
 			})
 		})
@@ -276,6 +285,70 @@ func TestFailoverFromSlowRegion(t *testing.T) {
 	})
 }
 
+// TestFailoverWithShortDeadline: a caller with a few seconds does not wait until they are over.
+func TestFailoverWithShortDeadline(t *testing.T) {
+	runRegions(t, func(t *testing.T, r *regions) {
+		r.Break(hang)
+		for deadline, asksAfter := range map[time.Duration]time.Duration{
+			20 * time.Second: 5 * time.Second, 9 * time.Second: 3 * time.Second, 2 * time.Second: time.Second,
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			started := time.Now()
+			_, err := r.source().Fetch(ctx)
+			cancel()
+			if took := time.Since(started); err != nil || took != asksAfter {
+				t.Errorf("with %s: %v after %s, want a token after %s", deadline, err, took, asksAfter)
+			}
+		}
+	})
+}
+
+// TestFailoverRetryAfter: one region's Retry-After does not keep callers from the others.
+func TestFailoverRetryAfter(t *testing.T) {
+	unavailable := func(seconds string) http.HandlerFunc {
+		return answer(respond(503, `{"error":"temporarily_unavailable"}`, "Retry-After: "+seconds))
+	}
+	denied := answer(respond(403, `{"error":"access_denied"}`))
+	for name, c := range map[string]struct {
+		first, second http.HandlerFunc
+		retryAfter    time.Duration // of the error
+	}{
+		"a long one of the standby":       {outages["server error"], unavailable("3600"), 0},
+		"a long one of the first":         {unavailable("3600"), unavailable("2"), 2 * time.Second},
+		"one region lost":                 {unavailable("3600"), answer(closeConn), 0},
+		"the other region does not serve": {unavailable("60"), denied, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runRegions(t, func(t *testing.T, r *regions) {
+				r.Break(c.first)
+				r.standby.Break(c.second)
+				source := r.source()
+				for range 2 { // the second call finds the backoff of the first
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					_, err := source.Fetch(ctx)
+					cancel()
+					failed := errorOf(err)
+					if failed.Status != 503 || failed.RetryAfter > c.retryAfter || failed.RetryAfter <= c.retryAfter-2*time.Second {
+						t.Errorf("RetryAfter of %v: %+v", err, failed)
+					}
+					if text := err.Error(); !strings.Contains(text, apiHost) || !strings.Contains(text, standbyHost) {
+						t.Errorf("the error does not name both addresses: %v", err)
+					}
+				}
+				if c.retryAfter == time.Minute {
+					return
+				}
+				r.standby.Break(nil)
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				if _, err := source.Fetch(ctx); err != nil {
+					t.Errorf("the standby has recovered: %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestFailoverOfRejectedToken(t *testing.T) {
 	runRegions(t, func(t *testing.T, r *regions) {
 		source := r.source()
@@ -319,6 +392,28 @@ func TestRevokeInEveryRegion(t *testing.T) {
 		if e := errorOf(err); e.Status != 403 {
 			t.Errorf("the error wraps %v", e)
 		}
+	})
+}
+
+// TestRevokeWhileARegionHangs: the token that was revoked is not returned meanwhile.
+func TestRevokeWhileARegionHangs(t *testing.T) {
+	runRegions(t, func(t *testing.T, r *regions) {
+		r.Break(answer(closeConn))
+		source := r.source()
+		revoked, err := source.Fetch(t.Context())
+		r.Must(err)
+		r.Break(hang)
+		var group sync.WaitGroup
+		group.Go(func() {
+			if err := source.Revoke(t.Context()); err == nil {
+				t.Error("a region did not respond, and Revoke succeeded")
+			}
+		})
+		synctest.Wait()
+		if token, err := source.Fetch(t.Context()); err != nil || token.ID == revoked.ID {
+			t.Errorf("the same token, or %v", err)
+		}
+		group.Wait()
 	})
 }
 

@@ -142,12 +142,14 @@ func (s *TokenSource) Revoke(ctx context.Context) error {
 	failed := make([]error, len(s.addresses)) // by address
 	var group sync.WaitGroup
 	for i, a := range s.addresses {
-		group.Go(func() { failed[i] = s.revokeWithRetry(ctx, a) })
+		group.Go(func() {
+			failed[i] = s.revokeWithRetry(ctx, a)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.cached = nil // it may be this address's; fetching another one does no harm
+		})
 	}
 	group.Wait()
-	s.mu.Lock()
-	s.cached = nil // fetching another one does no harm
-	s.mu.Unlock()
 	return s.firstError(failed)
 }
 
