@@ -102,7 +102,7 @@ def holds_together(resources, outputs, p):
         "Secret": apps and "Standby" not in p,
         "Rotation": apps and "RotationSchedule" not in p and p.get("Standby") != "true",
         "RotationOverdue": apps and "RotationSchedule" not in p and p.get("Standby") != "true",
-        "ReplicationFails": "ReplicaRegions" in p, "Domain": "DomainName" in p, "DomainMapping": "DomainName" in p, "DomainRecord": "HostedZoneId" in p,
+        "ReplicationFails": apps and "ReplicaRegions" in p, "Domain": "DomainName" in p, "DomainMapping": "DomainName" in p, "DomainRecord": "HostedZoneId" in p,
         "WebAclAssociation": "WebAclArn" in p, "ProbeFunction": apps and "ProbeSchedule" in p, "TokenTable": "SharedTokens" in p,
         "CodeDeployRole": "DeploymentPreference" in p, "ServerlessDeploymentApplication": "DeploymentPreference" in p,
     }
@@ -134,7 +134,7 @@ REPLICAS = given("ReplicaRegions", "ReplicaKeyArns")
     (given("DomainName"), "DomainName and CertificateArn"), (given("CertificateArn"), "DomainName and CertificateArn"),
     (given("HostedZoneId"), "needs DomainName"),
     (given("ReplicaRegions"), "ReplicaRegions and ReplicaKeyArns"), (given("ReplicaKeyArns"), "ReplicaRegions and ReplicaKeyArns"),
-    (REPLICAS | STANDBY, "Standby=false"), (REPLICAS | {"Standby": "promoted"}, "Standby=false"), (REPLICAS | {"AppName": "off"}, "an AppName"),
+    (REPLICAS | STANDBY, "Standby=false"), (REPLICAS | {"Standby": "promoted"}, "Standby=false"),
 ])
 def test_refused_combinations(parameters, why):
     with pytest.raises(AssertionError, match=why):
@@ -142,6 +142,7 @@ def test_refused_combinations(parameters, why):
 
 
 @pytest.mark.parametrize("parameters", [VPC, PRIVATE, PRIVATE | VPC | given("ProbeSchedule"), DOMAIN, DOMAIN | given("HostedZoneId"), REPLICAS, STANDBY,
+                                        REPLICAS | {"AppName": "off"},
                                         STANDBY | {"AppName": "off"}])
 def test_accepted_combinations(parameters):
     assert transform(TEMPLATE, **parameters)
