@@ -190,7 +190,7 @@ func (s *standby) recover(oldKey string) {
 		if s.as(func() { err = s.h.rotated(oldKey) }); err == nil {
 			break
 		} else if try == 2 {
-			s.h.T.Errorf("%v: labels %v\n%s", err, s.h.describe().Labels, s.log.String())
+			s.as(func() { s.h.T.Errorf("%v: labels %v\n%s", err, s.h.describe().Labels, s.log.String()) })
 		}
 	}
 	s.vends("after a rotation in the promoted region")

@@ -96,18 +96,13 @@ func (e *Env) Table(name string) string {
 	return value
 }
 
-// Standby reports whether the setting is that of a standby region: "true", or "promoted" once it has taken over. Not
-// set, or "false": it is not.
-func (e *Env) Standby(name string) bool {
-	switch value := e.get(name); value {
-	case "", "false":
-		return false
-	case "true", "promoted":
-		return true
-	default:
-		e.errs = append(e.errs, fmt.Errorf("%s=%q: want true, false or promoted", name, value))
-		return false
+// Bool returns the setting, true or false; not set: false.
+func (e *Env) Bool(name string) bool {
+	value := e.get(name)
+	if value != "" && value != "true" && value != "false" {
+		e.errs = append(e.errs, fmt.Errorf("%s=%q: want true or false", name, value))
 	}
+	return value == "true"
 }
 
 // Hosts returns a list of hosts; not set: none.

@@ -58,11 +58,11 @@ func TestIntBounds(t *testing.T) {
 	}
 }
 
-func TestStandby(t *testing.T) {
+func TestBool(t *testing.T) {
 	t.Parallel()
-	for value, standby := range map[string]bool{"": false, "false": false, " true ": true, "promoted": true} {
+	for value, want := range map[string]bool{"": false, "false": false, " true ": true} {
 		e := env(map[string]string{"STANDBY": value})
-		if got := e.Standby("STANDBY"); got != standby || e.Err() != nil {
+		if got := e.Bool("STANDBY"); got != want || e.Err() != nil {
 			t.Errorf("STANDBY=%q: %t, %v", value, got, e.Err())
 		}
 	}
@@ -81,7 +81,7 @@ func TestInvalidSettings(t *testing.T) {
 	e.Duration("TTL2", 0, 0, time.Hour)
 	e.Hosts("HOSTS")
 	e.Apps("APPS")
-	e.Standby("STANDBY")
+	e.Bool("STANDBY")
 	for name := range strings.FieldsSeq("SECRET_PREFIX METRICS_NAMESPACE LOG_LEVEL TTL= TTL2= HOSTS APPS STANDBY") {
 		if err := e.Err(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("the error does not name %s: %v", name, err)

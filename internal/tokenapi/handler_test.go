@@ -263,7 +263,7 @@ func TestSettings(t *testing.T) {
 		"SALESFORCE_HOSTS=http://x": false, "PREFETCH=crm,ERP": false, "LOG_LEVEL=loud": false, "LOGIN_BURST=5": true,
 		"LOGIN_BURST=0": false, "LOGIN_BURST=many": false, "LOGINS_PER_HOUR=3600": true,
 		"LOGINS_PER_HOUR=3601": false, "METRICS_NAMESPACE=a b": false, "SECRET_PREFIX=a b": false,
-		"STANDBY=true": true, "STANDBY=promoted": true, "STANDBY=false": true, "STANDBY=yes": false,
+		"STANDBY=true": true, "STANDBY=false": true, "STANDBY=yes": false,
 		"AWS_LAMBDA_RUNTIME_API=": false,
 	} {
 		env := maps.Clone(runtime)

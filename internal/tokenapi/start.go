@@ -53,7 +53,7 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	secretTTL := env.Duration("SECRET_TTL", vending.DefaultSecretTTL, time.Second, 24*time.Hour)
 	minTTL := env.Duration("MIN_TTL", vending.DefaultMinTTL, time.Second, vending.MinSessionTimeout-time.Minute)
 	confirmEvery := env.Duration("CONFIRM_EVERY", vending.DefaultIntrospectInterval, minTTL+time.Second, 24*time.Hour)
-	logins, table, standby := env.Budget(), env.Table("TOKEN_TABLE"), env.Standby("STANDBY")
+	logins, table, standby := env.Budget(), env.Table("TOKEN_TABLE"), env.Bool("STANDBY")
 	if err := env.Err(); err != nil {
 		return nil, nil, fmt.Errorf("settings: %w", err)
 	}

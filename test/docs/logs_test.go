@@ -248,7 +248,8 @@ func TestQueries(t *testing.T) {
 func dashboardQueries(t *testing.T, template string) map[string]string {
 	t.Helper()
 	_, body, _ := strings.Cut(template, "DashboardBody:")
-	parts := regexp.MustCompile(`\$\{(?:AppAlarms|Overdue|Replication|ProbeAlarms|TokenTableAlarm|TokenTableWidget|ProbeWidget)\}`)
+	parts := regexp.MustCompile(
+		`\$\{(?:AppAlarms|Overdue|Replication|ProbeAlarms|TokenTableAlarm|TokenTableWidget|ProbeWidget)\}`)
 	body = parts.ReplaceAllString(body, "")
 	_, body, _ = strings.Cut(body, "{\"widgets\"")
 	var dashboard struct {

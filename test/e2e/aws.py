@@ -70,13 +70,13 @@ class Emulator:
         """The root of an account."""
         return Credentials(account, "root-keys-are-not-checked")
 
-    def client(self, service, credentials=None):
+    def client(self, service, credentials=None, region=REGION):
         """A boto3 client; without credentials that of the owner's root, who may do everything."""
         credentials = credentials or self.root()
-        key = service, credentials.access_key
+        key = service, credentials.access_key, region
         if key not in self._clients:
             self._clients[key] = boto3.client(
-                service, region_name=REGION, endpoint_url=self.endpoint, aws_access_key_id=credentials.access_key,
+                service, region_name=region, endpoint_url=self.endpoint, aws_access_key_id=credentials.access_key,
                 aws_secret_access_key=credentials.secret_key, aws_session_token=credentials.token,
                 config=botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=180, proxies={}),
             )

@@ -56,7 +56,7 @@ def refused(p):
     private = p.get("EndpointType") == "PRIVATE"
     return (private and "DomainName" in p
             or private and "ProbeSchedule" in p and "SubnetIds" not in p
-            or "ReplicaRegions" in p and ("Standby" in p or p.get("AppName") == "off"))
+            or "ReplicaRegions" in p and "Standby" in p)
 
 
 def covering():

@@ -100,7 +100,10 @@ def hurry(emulator, stack):
 
 @pytest.fixture(scope="session")
 def full(emulator, sam, template, org):
-    given = EVERYTHING | {"RotationSchedule": "off", "Architecture": deployment.ARCHITECTURE, "SalesforceHosts": org.host}
+    zone = emulator.client("route53").create_hosted_zone(Name="example.com", CallerReference="full")["HostedZone"]["Id"]
+    given = EVERYTHING | {"RotationSchedule": "off", "Architecture": deployment.ARCHITECTURE, "SalesforceHosts": org.host,
+                          "HostedZoneId": zone.removeprefix("/hostedzone/")}
+    given = {name: value for name, value in given.items() if name not in deployment.NOT_EMULATED}
     stack = sam.deploy(template, "full", **given)
     hurry(emulator, stack)
     return stack

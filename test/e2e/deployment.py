@@ -34,6 +34,8 @@ EVERYTHING = {
 # Those: a private API has no public domain name, and a standby stack no secret of its own.
 PRIVATE = {"EndpointType": "PRIVATE", "VpcEndpointIds": "vpce-0123456789abcdef0,vpce-0123456789abcdef1"}
 STANDBY = {"Standby": "true"}
+# What the emulator cannot deploy: it has neither CodeDeploy nor the association of a web ACL.
+NOT_EMULATED = {"DeploymentPreference", "WebAclArn"}
 
 
 def tool(variable, name, program=None):
@@ -73,6 +75,7 @@ class Stack:
     outputs: dict
     resources: dict  # physical ids by logical id
     emulator: object = dataclasses.field(repr=False)
+    region: str = REGION
 
     @property
     def api_url(self):
@@ -85,7 +88,7 @@ class Stack:
 
     def log(self, group):
         """The JSON lines in the log group with this logical id, in the order of their arrival."""
-        logs, name = self.emulator.client("logs"), self.resources[group]
+        logs, name = self.emulator.client("logs", region=self.region), self.resources[group]
         lines = []
         for page in logs.get_paginator("filter_log_events").paginate(logGroupName=name):
             lines += [json.loads(event["message"]) for event in page["events"] if event["message"].startswith("{")]
@@ -116,30 +119,33 @@ class Sam:
         run(self._program, "build", "--build-dir", str(directory), env=env, cwd=source)
         return directory / "template.yaml"
 
-    def deploy(self, template, name, account=OWNER, capabilities=("CAPABILITY_IAM",), **parameters):
-        """sam deploy of the template, by the root of the account; returns the Stack."""
-        self._deploy(template, name, account, capabilities, parameters)
-        return self.stack(name, account)
+    def deploy(self, template, name, account=OWNER, region=REGION, capabilities=("CAPABILITY_IAM",), tags=(), **parameters):
+        """sam deploy of the template, by the root of the account, with tags as name=value; returns the Stack."""
+        self._deploy(template, name, account, region, capabilities, tags, parameters)
+        return self.stack(name, account, region)
 
     def deploy_again(self, template, stack):
         """sam deploy of a template over a stack, with the parameters that it has; returns what the command writes."""
-        return self._deploy(template, stack.name, OWNER, ("CAPABILITY_IAM",), {})
+        return self._deploy(template, stack.name, OWNER, REGION, ("CAPABILITY_IAM",), (), {})
 
-    def _deploy(self, template, name, account, capabilities, parameters):
+    def _deploy(self, template, name, account, region, capabilities, tags, parameters):
         command = [self._program, "deploy", "--template", str(template), "--stack-name", name, "--resolve-s3", "--no-confirm-changeset",
                    "--no-fail-on-empty-changeset", "--capabilities", *capabilities]
         if parameters:
             command += ["--parameter-overrides", *(f"ParameterKey={k},ParameterValue={json.dumps(str(v))}" for k, v in parameters.items())]
+        if tags:
+            command += ["--tags", *tags]
         # Outside the project: its samconfig.toml is for its own stack.
-        return run(*command, env=self._environment(account), cwd=pathlib.Path(template).parent)
+        env = self._environment(account) | {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+        return run(*command, env=env, cwd=pathlib.Path(template).parent)
 
-    def stack(self, name, account=OWNER):
+    def stack(self, name, account=OWNER, region=REGION):
         """A stack that has been deployed."""
-        cloudformation = self._emulator.client("cloudformation", self._emulator.root(account))
+        cloudformation = self._emulator.client("cloudformation", self._emulator.root(account), region)
         found = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
         resources = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
         return Stack(name, {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])},
-                     {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources}, self._emulator)
+                     {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources}, self._emulator, region)
 
     def _environment(self, account):
         return self._emulator.environment(self._emulator.root(account))

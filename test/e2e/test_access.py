@@ -5,7 +5,7 @@ import json
 import pytest
 
 import aws
-from deployment import TEMPLATE, invoke
+from deployment import PRIVATE, TEMPLATE, invoke
 from transform import transform
 
 OWN_ACCOUNT = {"StringNotEquals": {"aws:PrincipalAccount": aws.OWNER}}
@@ -152,6 +152,18 @@ def test_revoking_from_another_account_is_opt_in(parameters, statuses, stack, cr
 
 def body_policy(**parameters):
     return transform(TEMPLATE, **parameters)["Api"]["Properties"]["Body"]["x-amazon-apigateway-policy"]
+
+
+@pytest.mark.parametrize("parameters", [{}, {"AllowedAccounts": aws.CALLER}])
+def test_a_private_api_refuses_what_comes_through_no_endpoint(parameters, stack, crm, admin, resource_policy):
+    """As every request to the emulator, which gives it no aws:SourceVpce: the Deny is for a missing key too. What it lets through is in
+    test_policies.py."""
+    policy = body_policy(**PRIVATE, **parameters)
+    resource_policy(policy)
+    assert stack.call(admin).status == 403
+    policy["Statement"] = [s for s in policy["Statement"] if s["Effect"] != "Deny"]
+    resource_policy(policy)
+    assert stack.call(admin).status == 200
 
 
 def test_the_owners_account_needs_an_identity_policy(stack, crm, principals, resource_policy, organization):

@@ -14,7 +14,7 @@ from aws import wait_for
 from deployment import EVERYTHING, TEMPLATE
 from policies import READ, RolePolicy, without
 from rotations import reaction, restart
-from test_template import OF_AN_APP, OF_THE_PROBE, OF_THE_STACK, OF_THE_TABLE
+from test_template import OF_AN_APP, OF_THE_PROBE, OF_THE_REPLICAS, OF_THE_STACK, OF_THE_TABLE
 from transform import of_type, transform
 
 APP, PREFIX = EVERYTHING["AppName"], EVERYTHING["SecretPrefix"]
@@ -113,12 +113,12 @@ def raises(alarms, lines, periods=1):
 
 
 def test_every_alarm_is_here(alarms, expanded):
-    assert set(alarms) == set(expanded) == OF_AN_APP | OF_THE_STACK | OF_THE_TABLE | OF_THE_PROBE
+    assert set(alarms) == set(expanded) == OF_AN_APP | OF_THE_STACK | OF_THE_TABLE | OF_THE_PROBE | OF_THE_REPLICAS
 
 
 # What the daily check or a probe found holds until the next one. That there was none is what two alarms are for. Everything else is over
 # when nothing more happens. Source: CloudWatch User Guide, "Configuring how CloudWatch alarms treat missing data".
-WITHOUT_DATA = {"RotationOverdue": "ignore", "CurrentPairFails": "ignore", "NoDailyCheck": "breaching",
+WITHOUT_DATA = {"RotationOverdue": "ignore", "CurrentPairFails": "ignore", "ReplicationFails": "ignore", "NoDailyCheck": "breaching",
                 "ProbeFails": "ignore", "ProbeNotRefused": "ignore", "NoProbe": "breaching"}
 
 
@@ -128,7 +128,7 @@ def test_every_alarm_notifies_and_links_to_its_section(alarms, expanded, full):
         assert alarm["AlarmActions"] == alarm["OKActions"] == [full.outputs["AlarmTopicArn"]], name
         assert alarm["TreatMissingData"] == WITHOUT_DATA.get(name, "notBreaching")
         assert alarm["AlarmDescription"].endswith(f": {EVERYTHING['RunbookUrl']}#{name.lower()}")
-        assert (APP in alarm["AlarmDescription"].split(":")[0]) == (name in OF_AN_APP | OF_THE_PROBE)
+        assert (APP in alarm["AlarmDescription"].split(":")[0]) == (name in OF_AN_APP | OF_THE_PROBE | OF_THE_REPLICAS)
         assert re.search(rf"^### {name}$", runbook, re.MULTILINE), f"the runbook has no section {name}"
         assert expanded[name]["OKActions"] == expanded[name]["AlarmActions"] == ["AlarmTopic"]
 
@@ -343,7 +343,7 @@ CASES = {
 
 
 def test_every_alarm_on_our_own_metrics_is_tried(alarms):
-    apart = {"RotationOverdue", "ManyLogins", "NoDailyCheck", "NoProbe"}  # below
+    apart = {"RotationOverdue", "ReplicationFails", "ManyLogins", "NoDailyCheck", "NoProbe"}  # below
     assert {name for name, alarm in alarms.items() if alarm["Namespace"] == "sftoken"} == set(CASES) | apart
 
 
@@ -368,7 +368,7 @@ def test_a_check_that_is_asked_for_ends_the_alarm_of_the_one_before(alarms, harn
             harness.check()
         harness.check()
     assert raises(alarms, got.lines) == set()
-    assert all(float(alarms[name]["Period"]) <= 300 for name in ("RotationOverdue", "CurrentPairFails"))
+    assert all(float(alarms[name]["Period"]) <= 300 for name in ("RotationOverdue", "CurrentPairFails", "ReplicationFails"))
 
 
 @pytest.mark.parametrize("name", ["RunAsUserBlocked", "AppSecretDenied"])
@@ -387,6 +387,15 @@ def test_rotation_overdue(alarms, harness):
     line, = (line for line in got.lines if line.get("app") == APP)
     assert line["RotationOverdue"] == 0 and raises(alarms, [line]) == set()
     assert raises(alarms, [line | {"RotationOverdue": 1}]) == {"RotationOverdue"}
+
+
+def test_replication_fails(alarms, harness):
+    """The emulator's replicas are always in sync, so that the line says 0: that it would say 1 is tested in Go."""
+    with Lines(harness.full) as got:
+        harness.check()
+    line, = (line for line in got.lines if line.get("app") == APP)
+    assert line["ReplicationFailed"] == 0 and raises(alarms, [line]) == set()
+    assert raises(alarms, [line | {"ReplicationFailed": 1}]) == {"ReplicationFails"}
 
 
 def test_no_daily_check(alarms, harness):

@@ -1,10 +1,18 @@
-"""The smallest deployment, with every parameter at its default, and the full one, with every parameter set; both without the
-rotation's schedule, which the emulator does not have."""
+"""The smallest deployment, with every parameter at its default, and the full one, with every parameter set that can be set together;
+both without the rotation's schedule, which the emulator does not have.
+
+Nor does it have CodeDeploy and the association of a web ACL (deployment.NOT_EMULATED). It deploys a custom domain with its record, but
+serves no requests by its name. It drops VpcConfig and the API's endpoint type, and knows no VPC endpoint of a request: all functions and
+APIs are in one network. What it does with a private API's policy is in test_access.py, and what AWS gets of these in test_template.py.
+"""
 
 import json
 
+import pytest
+
 import aws
-from deployment import EVERYTHING, VERSION
+from combinations import given
+from deployment import EVERYTHING, PRIVATE, VERSION
 from rotations import rotate
 
 APP, PREFIX = EVERYTHING["AppName"], EVERYTHING["SecretPrefix"]
@@ -16,8 +24,41 @@ OUTPUTS = {
 
 def test_outputs(stack, full):
     for deployed in stack, full:
-        assert set(deployed.outputs) == OUTPUTS | ({"TokenTable", "ProbeRoleArn"} if deployed is full else set())
-        assert deployed.outputs["ApiUrl"] == f"https://{deployed.outputs['ApiId']}.execute-api.{aws.REGION}.amazonaws.com/v1"
+        assert set(deployed.outputs) == OUTPUTS | ({"TokenTable", "ProbeRoleArn", "DomainTarget"} if deployed is full else set())
+    assert stack.outputs["ApiUrl"] == f"https://{stack.outputs['ApiId']}.execute-api.{aws.REGION}.amazonaws.com/v1"
+    assert full.outputs["ApiUrl"] == f"https://{EVERYTHING['DomainName']}/v1"
+
+
+def test_custom_domain(full, emulator):
+    gateway, route53 = emulator.client("apigateway"), emulator.client("route53")
+    domain, = (d for d in gateway.get_domain_names()["items"] if d["domainName"] == EVERYTHING["DomainName"])
+    assert domain["regionalDomainName"] == full.outputs["DomainTarget"] and domain["regionalCertificateArn"] == EVERYTHING["CertificateArn"]
+    mapping, = gateway.get_base_path_mappings(domainName=EVERYTHING["DomainName"])["items"]
+    assert (mapping["basePath"], mapping["restApiId"], mapping["stage"]) == ("v1", full.outputs["ApiId"], "v1")
+    zone, = route53.list_hosted_zones()["HostedZones"]
+    alias, = (r["AliasTarget"] for r in route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"] if r["Type"] == "A")
+    assert alias["DNSName"].rstrip(".") == full.outputs["DomainTarget"]
+
+
+def test_tracing(stack, full, emulator):
+    for deployed, mode in (stack, "PassThrough"), (full, "Active"):
+        for name in "TokenFunction", "RotateFunction":
+            assert emulator.client("lambda").get_function_configuration(FunctionName=deployed.resources[name])["TracingConfig"] == {"Mode": mode}
+
+
+def test_private(sam, template):
+    """Its callers use the name of the API for one of the endpoints."""
+    private = sam.deploy(template, "private", AppName="off", SecretPrefix="private/", **PRIVATE, **given("SubnetIds", "SecurityGroupIds"))
+    endpoint = PRIVATE["VpcEndpointIds"].split(",")[0]
+    assert private.outputs["ApiUrl"] == f"https://{private.outputs['ApiId']}-{endpoint}.execute-api.{aws.REGION}.amazonaws.com/v1"
+
+
+def test_the_rules_refuse_a_combination(sam, template, emulator):
+    """Before anything is made."""
+    with pytest.raises(AssertionError, match="SubnetIds and SecurityGroupIds need each other"):
+        sam.deploy(template, "refused", RotationSchedule="off", **given("SubnetIds"))
+    stacks = emulator.client("cloudformation").describe_stacks()["Stacks"]
+    assert not any(s["StackStatus"].startswith(("CREATE", "UPDATE")) for s in stacks if s["StackName"] == "refused")
 
 
 def test_smallest(sam, template, emulator):

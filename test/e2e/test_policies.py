@@ -15,7 +15,7 @@ import pytest
 
 import deployment
 from combinations import given
-from deployment import PRIVATE, TEMPLATE
+from deployment import EVERYTHING, PRIVATE, TEMPLATE
 from policies import CHECKED, DESCRIBE, ITEMS, LIST, READ, TAG, WRITE, decision, listed, mutants
 from transform import transform
 
@@ -139,6 +139,7 @@ def principal(arn, organization=None, endpoint=None):
 INTERFACES = tuple(f"ec2:{name}" for name in (
     "CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DeleteNetworkInterface", "AssignPrivateIpAddresses",
     "UnassignPrivateIpAddresses"))
+REPLICATE, REPLICA_KEYS = ("kms:Encrypt", "kms:GenerateDataKey"), EVERYTHING["ReplicaKeyArns"].split(",")
 TRACES = ("xray:PutTraceSegments", "xray:PutTelemetryRecords")
 TOKEN = ARNS["TokenFunction.Arn"]
 OUR_ENDPOINTS, OTHER_ENDPOINT = PRIVATE["VpcEndpointIds"].split(","), "vpce-0123456789abcdef9"
@@ -190,6 +191,17 @@ ASKS = [
         *no(name + " vpc", ("ec2:DescribeInstances", "ec2:CreateSecurityGroup", "ec2:RunInstances", "ec2:ModifyNetworkInterfaceAttribute"), "*"),
         *yes(name + " xray", TRACES, "*"), *no(name + " xray", ("xray:GetTraceSummaries", "xray:BatchGetTraces", "xray:UpdateSamplingRule"), "*"),
     ]),
+
+    # The replicas' keys, through Secrets Manager in whichever region it works, and not to read what they encrypt.
+    *(ask for key in REPLICA_KEYS for ask in [
+        *yes("RotateRole replicas", REPLICATE, key, context=via("secretsmanager")),
+        *yes("RotateRole replicas", REPLICATE, key, context={"kms:ViaService": "secretsmanager.eu-west-1.amazonaws.com"}),
+        *yes("RotateRole replicas", REPLICATE, key, context={"kms:ViaService": "secretsmanager.cn-north-1.amazonaws.com.cn"}),
+        *no("RotateRole replicas", REPLICATE, key), *no("RotateRole replicas", REPLICATE, key, context=via("s3")),
+        *no("RotateRole replicas", REPLICATE, key + "0", context=via("secretsmanager")),
+        *no("RotateRole replicas", ("kms:Decrypt", "kms:CreateGrant", "kms:PutKeyPolicy"), key, context=via("secretsmanager")),
+    ]),
+    *no("RotateRole", REPLICATE, REPLICA_KEYS[0], context=via("secretsmanager")),
 
     # CodeDeploy moves the alias of this function. Source: AWS Managed Policy Reference, "AWSCodeDeployRoleForLambdaLimited"; Service
     # Authorization Reference, "Actions, resources, and condition keys for AWS Lambda": an alias is changed as its function.
@@ -312,7 +324,8 @@ def documents():
     def api(**parameters):
         return policies_of(transform(TEMPLATE, **parameters))["Api"]
 
-    options = {"SharedTokens": "on", "ProbeSchedule": "rate(1 hour)"} | given("SubnetIds", "SecurityGroupIds", "Tracing", "DeploymentPreference")
+    options = {"SharedTokens": "on", "ProbeSchedule": "rate(1 hour)"} | given(
+        "SubnetIds", "SecurityGroupIds", "Tracing", "DeploymentPreference", "ReplicaRegions", "ReplicaKeyArns")
     return policies_of(transform(TEMPLATE, **options)) | {
         "private Api": api(AllowedAccounts="222222222222,111111111111", **PRIVATE),
         "ProbeRole vpc": policies_of(transform(TEMPLATE, **options | PRIVATE))["ProbeRole vpc"],
@@ -349,7 +362,8 @@ def test_only_shared_tokens_permit_the_table(documents):
     (given("SubnetIds", "SecurityGroupIds"), {"TokenRole vpc", "RotateRole vpc"}),
     (given("Tracing"), {"TokenRole xray", "RotateRole xray", "ProbeRole xray"}),
     (given("DeploymentPreference"), {"CodeDeployRole trust", "CodeDeployRole shift-traffic"}),
-    (given("DomainName", "CertificateArn", "HostedZoneId", "WebAclArn", "ReplicaRegions", "ReplicaKeyArns"), set()), ({"Standby": "true"}, set()),
+    (given("DomainName", "CertificateArn", "HostedZoneId", "WebAclArn"), set()), ({"Standby": "true"}, set()),
+    (given("ReplicaRegions", "ReplicaKeyArns"), {"RotateRole replicas"}),
 ], ids=str)
 def test_what_an_option_adds(parameters, added):
     """And it changes no other policy."""

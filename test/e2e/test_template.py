@@ -62,7 +62,7 @@ def test_linters_find_nothing_with_other_parameters(tmp_path):
     for i, parameters in enumerate([EVERYTHING, *combinations.covering()]):
         text = TEMPLATE.read_text()
         for name, value in parameters.items():
-            text, count = re.subn(rf"(\n  {name}:\n    Type: .*\n    Default: ).*", lambda match: match[1] + json.dumps(str(value)), text)
+            text, count = re.subn(rf"(\n  {name}:\n    Type: .*\n    Default: ).*", lambda match: match[1] + json.dumps(value), text)
             assert count == 1, name
         (tmp_path / f"{i}.yaml").write_text(text)
     assert 10 < i < 20
@@ -102,13 +102,13 @@ def holds_together(resources, outputs, p):
         "Secret": apps and "Standby" not in p,
         "Rotation": apps and "RotationSchedule" not in p and p.get("Standby") != "true",
         "RotationOverdue": apps and "RotationSchedule" not in p and p.get("Standby") != "true",
-        "ReplicationFails": "ReplicaRegions" in p, "Domain": "DomainName" in p, "DomainMapping": "DomainName" in p, "DomainRecord": "HostedZoneId" in p,
+        "ReplicationFails": apps and "ReplicaRegions" in p, "Domain": "DomainName" in p, "DomainMapping": "DomainName" in p, "DomainRecord": "HostedZoneId" in p,
         "WebAclAssociation": "WebAclArn" in p, "ProbeFunction": apps and "ProbeSchedule" in p, "TokenTable": "SharedTokens" in p,
         "CodeDeployRole": "DeploymentPreference" in p, "ServerlessDeploymentApplication": "DeploymentPreference" in p,
     }
     return (
         {name: name in resources for name in expected} == expected
-        and [s["Sid"] for s in policy if s["Effect"] == "Deny"] == (["OtherEndpointsPRIVATE"] if "EndpointType" in p else [])
+        and [s["Sid"] for s in policy if s["Effect"] == "Deny"] == (["OtherEndpoints"] if "EndpointType" in p else [])
         and len([s for s in policy if s["Effect"] == "Allow"]) == max(1, ("AllowedAccounts" in p) + ("OrganizationId" in p))
         and {name for name, f in functions.items() if "VpcConfig" in f} == in_vpc
         and all(role.get("PermissionsBoundary") == p.get("PermissionsBoundary") for role in of_type(resources, "AWS::IAM::Role").values())
@@ -134,7 +134,7 @@ REPLICAS = given("ReplicaRegions", "ReplicaKeyArns")
     (given("DomainName"), "DomainName and CertificateArn"), (given("CertificateArn"), "DomainName and CertificateArn"),
     (given("HostedZoneId"), "needs DomainName"),
     (given("ReplicaRegions"), "ReplicaRegions and ReplicaKeyArns"), (given("ReplicaKeyArns"), "ReplicaRegions and ReplicaKeyArns"),
-    (REPLICAS | STANDBY, "Standby=false"), (REPLICAS | {"Standby": "promoted"}, "Standby=false"), (REPLICAS | {"AppName": "off"}, "an AppName"),
+    (REPLICAS | STANDBY, "Standby=false"), (REPLICAS | {"Standby": "promoted"}, "Standby=false"),
 ])
 def test_refused_combinations(parameters, why):
     with pytest.raises(AssertionError, match=why):
@@ -142,6 +142,7 @@ def test_refused_combinations(parameters, why):
 
 
 @pytest.mark.parametrize("parameters", [VPC, PRIVATE, PRIVATE | VPC | given("ProbeSchedule"), DOMAIN, DOMAIN | given("HostedZoneId"), REPLICAS, STANDBY,
+                                        REPLICAS | {"AppName": "off"},
                                         STANDBY | {"AppName": "off"}])
 def test_accepted_combinations(parameters):
     assert transform(TEMPLATE, **parameters)
@@ -397,7 +398,10 @@ def test_standby(default):
     assert promoted["Rotation"] == default["Rotation"] | {"Properties": default["Rotation"]["Properties"] | {"SecretId": "sftoken/crm"}}
     for resources in standby, promoted:
         assert of_type(resources, "AWS::IAM::Role") == of_type(default, "AWS::IAM::Role")
-        assert all(resources[name] == default[name] for name in resources if name not in ("Rotation", "Dashboard"))
+        variables = default["TokenFunction"]["Properties"]["Environment"]["Variables"] | {"STANDBY": "true"}
+        assert resources["TokenFunction"]["Properties"]["Environment"]["Variables"] == variables
+        assert all(resources[name] == default[name] for name in resources if name not in ("Rotation", "Dashboard", "TokenFunction"))
+    assert promoted["TokenFunction"] == standby["TokenFunction"]
 
 
 def test_api_methods(default):
@@ -545,7 +549,7 @@ def test_functions(default, largest):
     settings = {name: f["Environment"]["Variables"] for name, f in of_type(largest, "AWS::Lambda::Function").items()}
     common = {"SECRET_PREFIX": "salesforce/", "SALESFORCE_HOSTS": "sf.example.com:8443", "METRICS_NAMESPACE": "sftoken",
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": "", "LOGIN_BURST": "40", "LOGINS_PER_HOUR": "3600"}
-    token = {"PREFETCH": "crm,erp", "TOKEN_TABLE": "TokenTable", "AWS_ENDPOINT_URL_DYNAMODB": ""}
+    token = {"PREFETCH": "crm,erp", "TOKEN_TABLE": "TokenTable", "STANDBY": "", "AWS_ENDPOINT_URL_DYNAMODB": ""}
     probe = {"API_URL": "https://tokens.example.com/v1", "APP": "erp", "DENIED_APP": "probe-denied"}
     assert settings == {
         "TokenFunction": common | token, "RotateFunction": common | {"ADMIN_APP": "admin"}, "ProbeFunction": common | probe}
