@@ -107,7 +107,7 @@ func (h *harness) checkLostRegion(call int, point crashPoint, arrived string) {
 	if compromised {
 		h.checkEnded(oldKey, oldSecret)
 	}
-	h.checkReturn()
+	h.checkReturn(call%3 != 0)
 	h.noSecrets()
 	h.NoSecrets(s.log.String())
 }
@@ -196,24 +196,16 @@ func (s *standby) recover(oldKey string) {
 	s.vends("after a rotation in the promoted region")
 }
 
-// checkReturn lets the lost region return, with a rotation that begins at once. Then it goes back to it as
-// docs/regions.md says.
-func (h *harness) checkReturn() {
+// checkReturn lets the lost region return and goes back to it as docs/regions.md says. If the rotation is due there, it
+// begins at once, and the promoted region rotates as well before a person stops it.
+func (h *harness) checkReturn(due bool) {
 	h.T.Helper()
 	s := h.options.standby
 	h.AWS.Return()
 	h.process.Load().kill()
-	_ = h.tryRotate() // the schedule of the region that has returned
-	h.deliver()
-	time.Sleep(time.Hour)
-	s.vends("while both regions are primary")
-	s.as(h.checkCurrentWorks)
-	key := h.key()
-	if err := s.rotate(); err != nil && !isUnfinished(err) {
-		h.T.Error(err)
+	if due {
+		h.rotateInBoth()
 	}
-	s.recover(h.ifRotated(key))
-
 	h.cancel()
 	s.as(h.cancel)
 	h.Replication.SetLag(0)
@@ -238,7 +230,7 @@ func (h *harness) checkReturn() {
 		}
 	})
 	h.enable(crm)
-	key = h.key()
+	key := h.key()
 	h.rotateAndDeliver()
 	time.Sleep(time.Hour)
 	h.checkRotated(key)
@@ -247,6 +239,22 @@ func (h *harness) checkReturn() {
 	if err := h.vendFrom(h.newVendor(h.Secrets, false)); err != nil {
 		h.T.Errorf("the primary region cannot vend: %v", err)
 	}
+}
+
+// rotateInBoth rotates in the region that has returned and then in the promoted one.
+func (h *harness) rotateInBoth() {
+	h.T.Helper()
+	s := h.options.standby
+	_ = h.tryRotate() // the schedule
+	h.deliver()
+	time.Sleep(time.Hour)
+	s.vends("while both regions are primary")
+	s.as(h.checkCurrentWorks)
+	key := h.key()
+	if err := s.rotate(); err != nil && !isUnfinished(err) {
+		h.T.Error(err)
+	}
+	s.recover(h.ifRotated(key))
 }
 
 // ifRotated returns the key that a rotation since has replaced, or "none" if there was no rotation.
