@@ -9,6 +9,7 @@ import (
 // A person promotes the standby although the primary region works, and both rotate: the promoted region makes a whole
 // rotation before a call of the other's. Both keep credentials that log in: what a rotation ends is older.
 func TestBothRegionsRotateAtOnce(t *testing.T) {
+	t.Parallel()
 	for call := 1; call <= 24; call++ {
 		t.Run(fmt.Sprint("call ", call), func(t *testing.T) {
 			s := &standby{}
