@@ -479,7 +479,7 @@ def test_longest_settings_fit_the_version_description():
     longest = {name: p["MaxLength"] for name, p in yaml_parse(TEMPLATE.read_text())["Parameters"].items() if "MaxLength" in p}
     _, description = version(transform(
         TEMPLATE, SecretPrefix="p" * 60, SalesforceHosts="h" * longest["SalesforceHosts"], Prefetch="a" * longest["Prefetch"],
-        Architecture="x86_64", LoginBurst=3600, LoginsPerHour=3600, SharedTokens="off", Tracing="off"))
+        Architecture="x86_64", LoginBurst=3600, LoginsPerHour=3600, SharedTokens="off", Tracing="off", Standby="true"))
     assert len(description) <= 256
     # In a VPC with three subnets less is left for the others: docs/settings.md says how much.
     subnets = ",".join(f"subnet-0123456789abcdef{i}" for i in range(3))
