@@ -130,8 +130,8 @@ func TestAlarmCount(t *testing.T) {
 	}
 	for pattern, want := range map[string][]int{
 		`alarms: (\d+) for the stack, (\d+) for each app`: {perStack, perApp},
-		`(\d+) alarms for the stack and (\d+) for each app, (\d+) more for each app with .ReplicaRegions.,\s` +
-			`(\d+) more with .SharedTokens., and (\d+) more with .ProbeS`: {
+		`(\d+) alarms for the stack and (\d+) for each app, (\d+) more for each app with .ReplicaRegions., ` +
+			`(\d+) more with\s.SharedTokens., and (\d+) more with .ProbeS`: {
 			perStack, perApp, replicated, shared, probe,
 		},
 		`alarms: (\d+) with ProbeSchedule \| 0.10 × (\d+) `:                   {probe, probe},
