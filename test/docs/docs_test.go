@@ -110,6 +110,16 @@ func anchor(heading string) string {
 	return strings.ReplaceAll(heading, " ", "-")
 }
 
+// TestNoConflictMarkers looks for what a merge leaves if it is not resolved.
+func TestNoConflictMarkers(t *testing.T) {
+	marker := regexp.MustCompile(`(?m)^(<{7} |={7}$|>{7} )`)
+	for _, page := range allPages(t) {
+		if found := marker.FindString(read(t, strings.TrimPrefix(page.Path, root))); found != "" {
+			t.Errorf("%s has a line %s", page.Path, found)
+		}
+	}
+}
+
 func TestMakeHelp(t *testing.T) {
 	help := exec.Command("make", "--no-print-directory", "help")
 	help.Dir = root
