@@ -22,7 +22,6 @@ var apiChecks = []check{
 	{"api", "reachable", []string{"address"}, (*session).reachable},
 	{"api", "allowed", []string{"credentials", "reachable"}, (*session).allowed},
 	{"api", "token", []string{"allowed"}, (*session).vend},
-	{"api", "failover", []string{"credentials"}, (*session).failover},
 }
 
 const useAPIURL = "use the deployment's output ApiUrl, like https://<id>.execute-api.<region>.amazonaws.com/v1"

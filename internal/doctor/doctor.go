@@ -127,9 +127,13 @@ func blockedBy(check string) outcome {
 }
 
 // checks returns all checks in the order in which they run. A check uses what earlier ones have left in the session.
-func checks() []check {
+func (s *session) checks() []check {
+	var failover []check
+	if len(s.addresses) > 1 {
+		failover = failoverChecks
+	}
 	return slices.Concat(
-		callerChecks, apiChecks, secretChecks, loginChecks, salesforceChecks, rotationChecks, credentialChecks,
+		callerChecks, apiChecks, failover, secretChecks, loginChecks, salesforceChecks, rotationChecks, credentialChecks,
 		sharingChecks)
 }
 
@@ -142,10 +146,7 @@ func Run(ctx context.Context, config Config) *Report {
 	s.URL, _ = s.firstAddress()
 	report := &Report{App: config.App, URL: config.URL, Outcome: OK}
 	unmet := map[string]string{} // by check that has not succeeded: the first one in its chain
-	for _, c := range checks() {
-		if c.name == "failover" && len(s.addresses) < 2 {
-			continue
-		}
+	for _, c := range s.checks() {
 		o := s.runCheck(ctx, c, unmet)
 		result := c.result(o)
 		if o.status == Failed || o.status == Skipped {

@@ -9,6 +9,11 @@ import (
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
+// failoverChecks are for several addresses.
+var failoverChecks = []check{
+	{"api", "failover", []string{"credentials"}, (*session).failover},
+}
+
 // firstAddress returns the first address without the region that it may end with, and its region, or "" if it has none.
 func (s *session) firstAddress() (address, region string) {
 	if len(s.addresses) == 0 {
