@@ -51,6 +51,20 @@ def run(*command, env, cwd=ROOT, timeout=600):
     return done.stdout
 
 
+PARTITIONS = ("us-east-1", "us-gov-west-1", "cn-north-1")  # a region in each of AWS's partitions
+
+
+def cfn_lint(*paths, regions=()):
+    """cfn-lint of templates, in these regions or its default one."""
+    run(tool("SFTOKEN_SAM_VENV", "sam", "cfn-lint"), "-t", *map(str, paths), *(["--regions", *regions] if regions else []), env=plain())
+
+
+def checkov(path, kind="-f"):
+    """checkov of a template, or with kind -d of those in a directory."""
+    run(tool("SFTOKEN_CHECKOV_VENV", "checkov"), kind, str(path), "--framework", "cloudformation", "--quiet", "--compact", "--skip-download",
+        env=plain())
+
+
 def shell(commands, environment, cwd=ROOT):
     """Runs commands as a person types them, in one shell that ends at the first failure; returns what came of it."""
     return subprocess.run(["bash", "-euo", "pipefail", "-c", commands], env=environment, cwd=cwd, capture_output=True, text=True, timeout=600)

@@ -19,7 +19,7 @@ import deployment
 import test_template
 from policies import DESCRIBE, ITEMS, LIST, READ, TAG, WRITE, listed, mutants
 from test_policies import API, CALL, FOREIGN, HERE, KEY, LOG, NEVER, NEVER_THE_TABLE, OWN, SECRETS, TABLE, holds, no, service, yes
-from transform import of_type, resolve, transform
+from transform import of_type, resolve, transform, with_defaults
 
 NETWORK = deployment.ROOT / "network.yaml"
 GUIDE = deployment.ROOT / "docs" / "network.md"
@@ -49,25 +49,14 @@ def largest():
     return transform(NETWORK, **EVERYTHING)
 
 
-def with_defaults(values):
-    """The template with other defaults."""
-    text = TEXT
-    for name, value in values.items():
-        text, count = re.subn(rf"(\n  {name}:\n    Type: .*\n    Default: ).*", lambda match: match[1] + json.dumps(str(value)), text)
-        assert count == 1, name
-    return text
-
-
 def test_linters_find_nothing(tmp_path):
     """In each of AWS's partitions, and for every combination. cfn-lint tries them all; checkov leaves out what the defaults leave out, so
     each combination is the defaults once."""
-    deployment.run(deployment.tool("SFTOKEN_SAM_VENV", "sam", "cfn-lint"), "-t", str(NETWORK), "--regions", "us-east-1", "us-gov-west-1", "cn-north-1",
-                   env=deployment.plain())
+    deployment.cfn_lint(NETWORK, regions=deployment.PARTITIONS)
     assert len(CHOICES) == 48
     for number, choice in enumerate(CHOICES):
-        (tmp_path / f"network{number}.yaml").write_text(with_defaults(choice))
-    deployment.run(deployment.tool("SFTOKEN_CHECKOV_VENV", "checkov"), "-d", str(tmp_path), "--framework", "cloudformation", "--quiet", "--compact",
-                   "--skip-download", env=deployment.plain())
+        (tmp_path / f"network{number}.yaml").write_text(with_defaults(NETWORK, choice))
+    deployment.checkov(tmp_path, "-d")
     test_template.test_every_suppression_has_a_reason("network.yaml")
 
 

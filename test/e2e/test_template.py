@@ -11,7 +11,7 @@ import combinations
 import deployment
 from combinations import given
 from deployment import EVERYTHING, PRIVATE, STANDBY, TEMPLATE
-from transform import check, expand, of_type, outputs, resolve, transform
+from transform import check, expand, of_type, outputs, resolve, transform, with_defaults
 
 # The alarms of each app, and those of the deployment.
 OF_AN_APP = {
@@ -45,29 +45,18 @@ def largest():
 @pytest.mark.parametrize("path", LINTED)
 def test_linters_find_nothing(sam, path):
     sam.validate(deployment.ROOT / path)
-    # In each of AWS's partitions.
-    deployment.run(deployment.tool("SFTOKEN_SAM_VENV", "sam", "cfn-lint"), "-t", path, "--regions", "us-east-1", "us-gov-west-1", "cn-north-1",
-                   env=deployment.plain())
-    checkov(path)
-
-
-def checkov(path, kind="-f"):
-    deployment.run(deployment.tool("SFTOKEN_CHECKOV_VENV", "checkov"), kind, str(path), "--framework", "cloudformation", "--quiet", "--compact",
-                   "--skip-download", env=deployment.plain())
+    deployment.cfn_lint(path, regions=deployment.PARTITIONS)
+    deployment.checkov(path)
 
 
 def test_linters_find_nothing_with_other_parameters(tmp_path):
     """checkov leaves out what the defaults leave out, and so does cfn-lint with what SAM makes. So here other values are the defaults:
     those of a covering set, since each template takes seconds."""
     for i, parameters in enumerate([EVERYTHING, *combinations.covering()]):
-        text = TEMPLATE.read_text()
-        for name, value in parameters.items():
-            text, count = re.subn(rf"(\n  {name}:\n    Type: .*\n    Default: ).*", lambda match: match[1] + json.dumps(value), text)
-            assert count == 1, name
-        (tmp_path / f"{i}.yaml").write_text(text)
+        (tmp_path / f"{i}.yaml").write_text(with_defaults(TEMPLATE, parameters))
     assert 10 < i < 20
-    deployment.run(deployment.tool("SFTOKEN_SAM_VENV", "sam", "cfn-lint"), "-t", *map(str, tmp_path.glob("*.yaml")), env=deployment.plain())
-    checkov(tmp_path, "-d")
+    deployment.cfn_lint(*tmp_path.glob("*.yaml"))
+    deployment.checkov(tmp_path, "-d")
 
 
 # What SAM looks at: it expands the template in the same way, whatever the other parameters are.

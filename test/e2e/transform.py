@@ -3,6 +3,7 @@ resolved, so that a test can look at what a set of parameters deploys without de
 
 import ipaddress
 import itertools
+import json
 import logging
 import os
 import re
@@ -151,6 +152,15 @@ def resolve(template, values, section="Resources"):
                "Properties": walk(r.get("Properties", {}))}
         for name, r in template["Resources"].items() if name in made
     }
+
+
+def with_defaults(path, values):
+    """The template's text with other defaults of parameters."""
+    text = path.read_text()
+    for name, value in values.items():
+        text, count = re.subn(rf"(\n  {name}:\n    Type: .*\n    Default: ).*", lambda match: match[1] + json.dumps(value), text)
+        assert count == 1, name
+    return text
 
 
 def of_type(resources, kind):
