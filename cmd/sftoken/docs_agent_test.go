@@ -23,11 +23,11 @@ import (
 )
 
 const (
-	agentPage = "../../docs/agent.md"
+	agentPage = "../../docs/how-to/agent.md"
 	runsAgent = "sftoken serve " // the beginning of a block that runs until Ctrl-C
 )
 
-// TestAgentPage runs the shell commands of docs/agent.md in order: the agents as the owner of a local stack, in the
+// TestAgentPage runs the shell commands of docs/how-to/agent.md in order: the agents as the owner of a local stack, in the
 // background, and their clients without AWS credentials. What a block exports holds for those that follow.
 func TestAgentPage(t *testing.T) {
 	t.Parallel()
@@ -78,7 +78,7 @@ func (p *agentPageRunner) serve(t *testing.T, b mdtest.Block) {
 	t.Cleanup(func() {
 		_ = agent.Process.Signal(os.Interrupt)
 		if err := agent.Wait(); err != nil {
-			t.Errorf("docs/agent.md:%d: the agent ended: %v", b.Line, err)
+			t.Errorf("docs/how-to/agent.md:%d: the agent ended: %v", b.Line, err)
 		}
 	})
 	file := regexp.MustCompile(`--(?:socket|token-file) (\S+)`).FindStringSubmatch(p.local(b.Text))[1]
@@ -87,7 +87,7 @@ func (p *agentPageRunner) serve(t *testing.T, b mdtest.Block) {
 			return
 		}
 		if time.Since(begun) > time.Minute {
-			t.Fatalf("docs/agent.md:%d: the agent does not start: %s", b.Line, log.String())
+			t.Fatalf("docs/how-to/agent.md:%d: the agent does not start: %s", b.Line, log.String())
 		}
 	}
 }
@@ -97,7 +97,7 @@ func (p *agentPageRunner) runClient(t *testing.T, b mdtest.Block) {
 	t.Helper()
 	for _, program := range []string{"python3", "node"} {
 		if _, err := exec.LookPath(program); err != nil && strings.HasPrefix(b.Text, program+" ") {
-			t.Logf("skipped: docs/agent.md:%d: no %s on the PATH", b.Line, program)
+			t.Logf("skipped: docs/how-to/agent.md:%d: no %s on the PATH", b.Line, program)
 			return
 		}
 	}
@@ -105,7 +105,7 @@ func (p *agentPageRunner) runClient(t *testing.T, b mdtest.Block) {
 	client.Env = append(p.environ(localaws.Principal{}), "AWS_REGION=", "SFTOKEN_URL=")
 	output, err := client.CombinedOutput()
 	if err != nil || len(output) == 0 {
-		t.Errorf("docs/agent.md:%d: %v: %d bytes of output\n%s", b.Line, err, len(output), b.Text)
+		t.Errorf("docs/how-to/agent.md:%d: %v: %d bytes of output\n%s", b.Line, err, len(output), b.Text)
 	}
 	for line := range strings.Lines(p.local(b.Text)) {
 		if strings.HasPrefix(line, "export ") {
@@ -123,7 +123,7 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// agentGo is the Go of docs/agent.md.
+// agentGo is the Go of docs/how-to/agent.md.
 func agentGo() (*http.Response, error) {
 	source := sftoken.NewTokenSource(aws.Config{}, os.Getenv("SFTOKEN_URL"), "crm")
 	client := &http.Client{Transport: &sftoken.Transport{Source: source}}
@@ -131,7 +131,7 @@ func agentGo() (*http.Response, error) {
 	return resp, err
 }
 
-// TestAgentGo checks that docs/agent.md has the lines of agentGo, and that they work.
+// TestAgentGo checks that docs/how-to/agent.md has the lines of agentGo, and that they work.
 func TestAgentGo(t *testing.T) {
 	s := newTestStack(t, io.Discard)
 	p := &agentPageRunner{blockRunner: &blockRunner{s, t.TempDir()}}
@@ -144,10 +144,10 @@ func TestAgentGo(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("HTTP %d", resp.StatusCode)
 	}
-	checkGo(t, "docs/agent.md", "docs_agent_test.go", "", "")
+	checkGo(t, "docs/how-to/agent.md", "docs_agent_test.go", "", "")
 }
 
-// TestAgentFlags compares the flags of docs/agent.md with those of the command.
+// TestAgentFlags compares the flags of docs/how-to/agent.md with those of the command.
 func TestAgentFlags(t *testing.T) {
 	t.Parallel()
 	var documented, defined []string
@@ -158,6 +158,6 @@ func TestAgentFlags(t *testing.T) {
 	slices.Sort(documented)
 	slices.Sort(defined)
 	if !slices.Equal(documented, defined) {
-		t.Errorf("docs/agent.md has %q, the command %q", documented, defined)
+		t.Errorf("docs/how-to/agent.md has %q, the command %q", documented, defined)
 	}
 }

@@ -24,7 +24,7 @@ import (
 )
 
 // notRun matches blocks with commands that need AWS itself or a second region, or that CI runs elsewhere:
-// test/e2e/test_controls.py those of docs/controls.md.
+// test/e2e/test_controls.py those of docs/how-to/controls.md.
 var notRun = regexp.MustCompile(`(?m)^\s*(?:[A-Z_]+=\S+ )*(?:sam|make|git|go install|sftoken (?:demo|local))\b` +
 	`|\baws (?:apigateway|cloudformation|cloudtrail|cloudwatch|iam|kms|lambda|logs|sns|sqs) |^\s*can |--query ` +
 	`| --region |\bAWS_REGION=|-regions[ -]`)
@@ -41,7 +41,7 @@ func TestDocumentedCommandBlocks(t *testing.T) {
 	r := &blockRunner{newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), t.TempDir()}
 	ran := 0
 	for path := range strings.FieldsSeq(
-		"README.md docs/how-it-works.md docs/errors.md docs/queries.md docs/controls.md docs/runbook.md") {
+		"README.md docs/explanation/how-it-works.md docs/reference/errors.md docs/how-to/queries.md docs/how-to/controls.md docs/how-to/runbook.md") {
 		for _, b := range mdtest.Read(t, "../../"+path).Blocks {
 			if b.Language != "sh" || notRun.MatchString(b.Text) || strings.HasPrefix(b.Text, runsAgent) {
 				continue

@@ -83,9 +83,9 @@ func parses(line string) error {
 	return cmd.ValidateArgs(cmd.Flags().Args())
 }
 
-// TestDocumentedExitCodes compares the table of docs/errors.md with the constants, which --help lists.
+// TestDocumentedExitCodes compares the table of docs/reference/errors.md with the constants, which --help lists.
 func TestDocumentedExitCodes(t *testing.T) {
-	rows := mdtest.Read(t, "../../docs/errors.md").TablesUnder(t, "Exit codes")[0]
+	rows := mdtest.Read(t, "../../docs/reference/errors.md").TablesUnder(t, "Exit codes")[0]
 	for i, code := range []int{0, exitFailed, exitUsage, exitDenied, exitRetry, exitConfig, exitOpen} {
 		if i >= len(rows) || rows[i][0] != strconv.Itoa(code) {
 			t.Errorf("row %d does not describe exit code %d", i+1, code)
@@ -115,7 +115,7 @@ func TestReadmeExcerpt(t *testing.T) {
 	t.Error("the README has no output of sftoken demo")
 }
 
-// TestDocumentedEnvironment compares the table of docs/settings.md with the variables and flags that --help lists.
+// TestDocumentedEnvironment compares the table of docs/reference/settings.md with the variables and flags that --help lists.
 func TestDocumentedEnvironment(t *testing.T) {
 	inHelp := map[string]bool{"AWS_PROFILE": true, "AWS_REGION": true} // help has AWS_…
 	var commands []*cobra.Command
@@ -126,7 +126,7 @@ func TestDocumentedEnvironment(t *testing.T) {
 		}
 		commands = append(commands, cmd)
 	})
-	for _, row := range mdtest.Read(t, "../../docs/settings.md").TablesUnder(t, "Command-line tool")[0] {
+	for _, row := range mdtest.Read(t, "../../docs/reference/settings.md").TablesUnder(t, "Command-line tool")[0] {
 		name := strings.Trim(row[0], "`")
 		if !inHelp[name] {
 			t.Errorf("no command's help has %s", name)

@@ -15,7 +15,7 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// TestSequenceDiagram compares the diagram of docs/how-it-works.md with what the agent sends.
+// TestSequenceDiagram compares the diagram of docs/explanation/how-it-works.md with what the agent sends.
 func TestSequenceDiagram(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
 		manyClients := func(query string) {
@@ -36,14 +36,14 @@ func TestSequenceDiagram(t *testing.T) {
 			query := strings.Replace("?rejected="+rejected, first.TokenID, "ID", 1)
 			sent = append(sent, "A: GET /v1/tokens/crm"+strings.TrimSuffix(query, "?rejected=")+", signed")
 		}
-		diagram := mdtest.Read(t, "../../docs/how-it-works.md").Diagrams(t, "The agent")[0]
+		diagram := mdtest.Read(t, "../../docs/explanation/how-it-works.md").Diagrams(t, "The agent")[0]
 		if diff := cmp.Diff(diagram.Arrows("G", "A"), sent); diff != "" {
 			t.Errorf("the diagram differs from what was sent (-diagram +sent):\n%s", diff)
 		}
 	})
 }
 
-// As docs/agent.md says, a token stays in use for most of its life after the agent's role has lost its permission.
+// As docs/how-to/agent.md says, a token stays in use for most of its life after the agent's role has lost its permission.
 func TestRefusalWhileTokenIsValid(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
 		left := h.token(t, "").ExpiresIn

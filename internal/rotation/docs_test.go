@@ -14,7 +14,7 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// phrases are how docs/how-it-works.md calls Salesforce's endpoints.
+// phrases are how docs/explanation/how-it-works.md calls Salesforce's endpoints.
 var phrases = map[sfoauthtest.Endpoint]string{
 	sfoauthtest.Token: "log in", sfoauthtest.REST: "call the REST API",
 	sfoauthtest.PrimaryCredentials: "read the primary credentials", sfoauthtest.ListStaged: "read the staged credentials",
@@ -25,7 +25,7 @@ var phrases = map[sfoauthtest.Endpoint]string{
 // TestDocumentedSequences compares the diagrams with what the function sends. Reads of secrets are not in them.
 func TestDocumentedSequences(t *testing.T) {
 	t.Parallel()
-	page := mdtest.Read(t, "../../docs/how-it-works.md")
+	page := mdtest.Read(t, "../../docs/explanation/how-it-works.md")
 	reads := []string{"DescribeSecret", "GetSecretValue", "ListSecrets"}
 	for heading, compromised := range map[string]bool{"A rotation": false, "An emergency": true} {
 		t.Run(heading, func(t *testing.T) {
@@ -59,9 +59,9 @@ func TestDocumentedSequences(t *testing.T) {
 	}
 }
 
-// TestDocumentedLabels goes through the table of docs/how-it-works.md, row by row.
+// TestDocumentedLabels goes through the table of docs/explanation/how-it-works.md, row by row.
 func TestDocumentedLabels(t *testing.T) {
-	tables := mdtest.Read(t, "../../docs/how-it-works.md").TablesUnder(t, "Staging labels")
+	tables := mdtest.Read(t, "../../docs/explanation/how-it-works.md").TablesUnder(t, "Staging labels")
 	rows := tables[len(tables)-1]
 	run(t, options{}, func(t *testing.T, h *harness) {
 		names := map[string]string{} // v1, v2 … by version ID

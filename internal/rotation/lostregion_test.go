@@ -42,7 +42,7 @@ func lossScenarios() map[string]crashScenario {
 }
 
 // TestLostRegion loses the primary region at every call of a rotation, in one or two ways each, and does then what
-// docs/regions.md says. With -short it tries a sample.
+// docs/how-to/regions.md says. With -short it tries a sample.
 func TestLostRegion(t *testing.T) {
 	points, tried := 0, 0
 	every := 11 // prime to the fifteen variants of a call, and less, so that each call is tried
@@ -198,7 +198,7 @@ func (s *standby) recover(oldKey string) {
 	s.vends("after a rotation in the promoted region")
 }
 
-// checkReturn lets the lost region return and goes back to it as docs/regions.md says. If the rotation is due there, it
+// checkReturn lets the lost region return and goes back to it as docs/how-to/regions.md says. If the rotation is due there, it
 // begins at once, and the promoted region rotates as well before a person stops it.
 func (h *harness) checkReturn(due bool) {
 	h.T.Helper()

@@ -32,7 +32,7 @@ import (
 // TestSequenceDiagrams compares the diagrams with what the function sends.
 func TestSequenceDiagrams(t *testing.T) {
 	t.Parallel()
-	page := mdtest.Read(t, "../../docs/how-it-works.md")
+	page := mdtest.Read(t, "../../docs/explanation/how-it-works.md")
 	later := func(*harness) { time.Sleep(11 * time.Minute) }
 	for _, c := range []struct {
 		heading string
@@ -73,7 +73,7 @@ func TestSequenceDiagrams(t *testing.T) {
 // TestSharedSequenceDiagrams compares the diagrams of shared tokens with what a process sends whose memory is empty.
 func TestSharedSequenceDiagrams(t *testing.T) {
 	t.Parallel()
-	page := mdtest.Read(t, "../../docs/how-it-works.md")
+	page := mdtest.Read(t, "../../docs/explanation/how-it-works.md")
 	for _, c := range []struct {
 		heading string
 		status  int
@@ -162,7 +162,7 @@ var phrases = map[sfoauthtest.Endpoint]string{
 	sfoauthtest.Revoke:     "revoke",
 }
 
-// TestErrorsAreDocumented holds the codes and their statuses against docs/errors.md and docs/openapi.yaml.
+// TestErrorsAreDocumented holds the codes and their statuses against docs/reference/errors.md and docs/openapi.yaml.
 func TestErrorsAreDocumented(t *testing.T) {
 	t.Parallel()
 	var want []string
@@ -172,14 +172,14 @@ func TestErrorsAreDocumented(t *testing.T) {
 		}
 	}
 	var got []string
-	page := mdtest.Read(t, "../../docs/errors.md")
+	page := mdtest.Read(t, "../../docs/reference/errors.md")
 	for _, row := range page.TablesUnder(t, "API errors")[0] {
 		got = append(got, row[0]+" "+row[1])
 	}
 	slices.Sort(want)
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("docs/errors.md (-code +docs):\n%s", diff)
+		t.Errorf("docs/reference/errors.md (-code +docs):\n%s", diff)
 	}
 
 	openapi, err := os.ReadFile("../../docs/openapi.yaml")

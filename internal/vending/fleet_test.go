@@ -106,7 +106,7 @@ func measureFleet(t *testing.T, n int, o options) (costs fleetCosts) {
 	return costs
 }
 
-// wantDocumented compares the costs of a fleet with docs/scale.md.
+// wantDocumented compares the costs of a fleet with docs/explanation/scale.md.
 func wantDocumented(t *testing.T, n int, without, with fleetCosts) {
 	t.Helper()
 	want := []string{
@@ -114,11 +114,11 @@ func wantDocumented(t *testing.T, n int, without, with fleetCosts) {
 		fmt.Sprint(without.introspections, " / ", with.introspections), fmt.Sprint(without.rotated, " / ", with.rotated),
 		fmt.Sprint(without.limited, " / ", with.limited), fmt.Sprint(without.refused, " / ", with.refused),
 	}
-	rows := mdtest.Read(t, "../../docs/scale.md").TablesUnder(t, "Logins against environments")[0]
+	rows := mdtest.Read(t, "../../docs/explanation/scale.md").TablesUnder(t, "Logins against environments")[0]
 	if !slices.ContainsFunc(rows, func(row []string) bool {
 		return strings.ReplaceAll(strings.Join(row, "|"), ",", "") == strings.Join(want, "|")
 	}) {
-		t.Errorf("docs/scale.md does not have the row %q", want)
+		t.Errorf("docs/explanation/scale.md does not have the row %q", want)
 	}
 }
 

@@ -43,7 +43,7 @@ func TestTokenTTLWithoutIntrospection(t *testing.T) {
 			for range 20 {
 				a := h.vend()
 				h.wantSound(a)
-				if !notExtended { // otherwise the expiry is unknown: see docs/how-it-works.md
+				if !notExtended { // otherwise the expiry is unknown: see docs/explanation/how-it-works.md
 					h.wantTrueExpiry(a)
 				}
 				time.Sleep(time.Minute)

@@ -8,11 +8,11 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// TestKnownErrorsDocumented compares the table of Salesforce's errors in docs/errors.md with knownErrors.
+// TestKnownErrorsDocumented compares the table of Salesforce's errors in docs/reference/errors.md with knownErrors.
 func TestKnownErrorsDocumented(t *testing.T) {
 	t.Parallel()
 	var documented []string
-	for _, row := range mdtest.Read(t, "../../docs/errors.md").TablesUnder(t, "Salesforce errors")[0] {
+	for _, row := range mdtest.Read(t, "../../docs/reference/errors.md").TablesUnder(t, "Salesforce errors")[0] {
 		documented = append(documented, strings.ReplaceAll(strings.Join(row, " | "), `\<`, "<"))
 	}
 	kinds := map[Kind]string{Permanent: "permanent", Temporary: "temporary", RateLimited: "rate limit"}
@@ -30,12 +30,12 @@ func TestKnownErrorsDocumented(t *testing.T) {
 	}
 	for _, row := range known {
 		if !slices.Contains(documented, row) {
-			t.Errorf("docs/errors.md lacks the row\n%s", row)
+			t.Errorf("docs/reference/errors.md lacks the row\n%s", row)
 		}
 	}
 	for _, row := range documented {
 		if !slices.Contains(known, row) {
-			t.Errorf("docs/errors.md has a row that is not in knownErrors\n%s", row)
+			t.Errorf("docs/reference/errors.md has a row that is not in knownErrors\n%s", row)
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestCostArithmetic evaluates each row of docs/cost.md as a Go constant expression.
+// TestCostArithmetic evaluates each row of docs/explanation/cost.md as a Go constant expression.
 func TestCostArithmetic(t *testing.T) {
-	tables := page(t, "docs/cost.md").TablesUnder(t, "Cost")
+	tables := page(t, "docs/explanation/cost.md").TablesUnder(t, "Cost")
 	if len(tables) != 10 || len(tables[1]) < 15 {
 		t.Fatalf("found %d tables", len(tables))
 	}
@@ -28,7 +28,7 @@ func TestCostArithmetic(t *testing.T) {
 		checkSum(t, table, values)
 	}
 	sums := regexp.MustCompile(`(\d[\d,.]*(?: × \d[\d,.]*)+)\s+=\s+(\d[\d,]*(?:\.\d+)?)`)
-	found := sums.FindAllStringSubmatch(read(t, "docs/cost.md"), -1)
+	found := sums.FindAllStringSubmatch(read(t, "docs/explanation/cost.md"), -1)
 	if len(found) < 3 {
 		t.Errorf("found only %d products in the text", len(found))
 	}
@@ -111,7 +111,7 @@ func evaluate(t *testing.T, formula string, values map[string][]float64, size in
 }
 
 func TestAlarmCount(t *testing.T) {
-	text := read(t, "docs/cost.md") + read(t, "docs/deploy.md")
+	text := read(t, "docs/explanation/cost.md") + read(t, "docs/how-to/deploy.md")
 	template := read(t, "template.yaml")
 	perStack, perApp, replicated, shared, probe := 0, 0, 0, 0, 0
 	for _, alarm := range alarmDefinition.FindAllString(template, -1) {

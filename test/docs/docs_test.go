@@ -162,7 +162,7 @@ func TestMakeTargets(t *testing.T) {
 
 func TestArchitectureTable(t *testing.T) {
 	var documented []string
-	for _, table := range page(t, "docs/architecture.md").TablesUnder(t, "Packages and folders") {
+	for _, table := range page(t, "docs/development.md").TablesUnder(t, "Packages and folders") {
 		for _, row := range table {
 			documented = append(documented, mdtest.Code(row[0])...)
 		}
@@ -176,19 +176,19 @@ func TestArchitectureTable(t *testing.T) {
 			name := strings.TrimPrefix(folder, root) + "/"
 			info, err := os.Stat(folder)
 			if err == nil && info.IsDir() && name != "internal/sim/" && !slices.Contains(documented, name) {
-				t.Errorf("docs/architecture.md does not describe %s", name)
+				t.Errorf("docs/development.md does not describe %s", name)
 			}
 		}
 	}
 	for _, name := range documented {
 		if _, err := os.Stat(root + name); err != nil && strings.HasSuffix(name, "/") {
-			t.Errorf("docs/architecture.md describes %s, which does not exist", name)
+			t.Errorf("docs/development.md describes %s, which does not exist", name)
 		}
 	}
 }
 
 func TestDecisionRecords(t *testing.T) {
-	paths, err := filepath.Glob(root + "docs/decisions/0*.md")
+	paths, err := filepath.Glob(root + "docs/explanation/decisions/0*.md")
 	if err != nil || len(paths) < 10 {
 		t.Fatalf("found %d decision records: %v", len(paths), err)
 	}
@@ -256,7 +256,7 @@ func TestThreatModelProofs(t *testing.T) {
 			}
 		}
 	}
-	rows := page(t, "docs/threat-model.md").TablesUnder(t, "Threats and defenses")[0]
+	rows := page(t, "docs/explanation/threat-model.md").TablesUnder(t, "Threats and defenses")[0]
 	if len(rows) < 20 {
 		t.Fatalf("found %d threats", len(rows))
 	}

@@ -88,24 +88,24 @@ func attributeName(call *ast.CallExpr) (name string, isGroup bool) {
 	return name, function == "GroupAttrs"
 }
 
-// documentedFields returns the names in the tables of docs/queries.md: the fields of TokenLogs, of RotateLogs and of
+// documentedFields returns the names in the tables of docs/how-to/queries.md: the fields of TokenLogs, of RotateLogs and of
 // ProbeLogs, and the metrics.
 func documentedFields(t *testing.T) (tokenFields, rotateFields, probeFields, metrics []string) {
 	t.Helper()
 	var names [][]string
-	for _, table := range page(t, "docs/queries.md").TablesUnder(t, "Fields and metrics") {
+	for _, table := range page(t, "docs/how-to/queries.md").TablesUnder(t, "Fields and metrics") {
 		names = append(names, nil)
 		for _, row := range table {
 			names[len(names)-1] = append(names[len(names)-1], mdtest.Code(row[0])...)
 		}
 	}
 	if len(names) != 4 {
-		t.Fatalf("docs/queries.md has %d tables", len(names))
+		t.Fatalf("docs/how-to/queries.md has %d tables", len(names))
 	}
 	return names[0], names[1], names[2], names[3]
 }
 
-// TestLogFieldsAndMetrics compares the fields and metrics of docs/queries.md with those that the functions write, and
+// TestLogFieldsAndMetrics compares the fields and metrics of docs/how-to/queries.md with those that the functions write, and
 // with the metrics that the template's alarms and dashboard use.
 func TestLogFieldsAndMetrics(t *testing.T) {
 	tokenFields, rotateFields, probeFields, metrics := documentedFields(t)
@@ -218,7 +218,7 @@ func TestQueries(t *testing.T) {
 	}
 	queries := 0
 	groups := regexp.MustCompile("`((?:Token|Rotate|Probe|Access)Logs)`")
-	for _, path := range []string{"docs/queries.md", "docs/controls.md", "docs/runbook.md"} {
+	for _, path := range []string{"docs/how-to/queries.md", "docs/how-to/controls.md", "docs/how-to/runbook.md"} {
 		for _, b := range page(t, path).Blocks {
 			if b.Language != "insights" {
 				continue
@@ -277,7 +277,7 @@ func dashboardQueries(t *testing.T, template string) map[string]string {
 func TestTokenTableFailures(t *testing.T) {
 	written := code(t, "internal/tokenstore")
 	own := 0
-	for _, row := range page(t, "docs/runbook.md").TablesUnder(t, "TokenTableFails")[0] {
+	for _, row := range page(t, "docs/how-to/runbook.md").TablesUnder(t, "TokenTableFails")[0] {
 		for _, text := range mdtest.Code(row[0]) {
 			if strings.Contains(text, " ") { // AWS's are single words
 				own++
@@ -296,7 +296,7 @@ func TestTokenTableFailures(t *testing.T) {
 func TestRotationFailures(t *testing.T) {
 	written := code(t, "internal/rotation", "internal/appsecret", "internal/loginbudget")
 	written = regexp.MustCompile(`" \+\s+"`).ReplaceAllString(written, "") // a text over two lines
-	rows := page(t, "docs/runbook.md").TablesUnder(t, "RotationFailed")[0]
+	rows := page(t, "docs/how-to/runbook.md").TablesUnder(t, "RotationFailed")[0]
 	if len(rows) < 10 {
 		t.Fatalf("the runbook explains %d causes", len(rows))
 	}

@@ -49,7 +49,7 @@ func TestSettings(t *testing.T) {
 	}
 	inCode := settings(t)
 	var documented []string
-	for _, row := range page(t, "docs/settings.md").TablesUnder(t, "Environment variables")[0] {
+	for _, row := range page(t, "docs/reference/settings.md").TablesUnder(t, "Environment variables")[0] {
 		name := mdtest.Code(row[0])[0]
 		documented = append(documented, name)
 		of := strings.Join(inCode[name], " and ")
@@ -78,19 +78,19 @@ func TestSettings(t *testing.T) {
 
 func TestParameters(t *testing.T) {
 	documented := map[string]string{}
-	for _, row := range page(t, "docs/settings.md").TablesUnder(t, "Template parameters")[0] {
+	for _, row := range page(t, "docs/reference/settings.md").TablesUnder(t, "Template parameters")[0] {
 		documented[strings.Trim(row[0], "`")] = strings.Trim(row[1], "`")
 	}
 	_, template, _ := strings.Cut(read(t, "template.yaml"), "\nParameters:\n")
 	template, _, _ = strings.Cut(template, "\nConditions:\n")
 	parameters := regexp.MustCompile(`(?m)^  (\w+):\n(?:    .*\n)*?    Default: (.*)$`).FindAllStringSubmatch(template, -1)
 	if len(parameters) < 14 || len(parameters) != len(documented) {
-		t.Fatalf("the template has %d parameters, docs/settings.md has %d", len(parameters), len(documented))
+		t.Fatalf("the template has %d parameters, docs/reference/settings.md has %d", len(parameters), len(documented))
 	}
 	for _, p := range parameters {
 		name, value := p[1], strings.Trim(p[2], `"`)
 		if got, ok := documented[name]; !ok || got != value {
-			t.Errorf("docs/settings.md: default of %s is %q (documented: %t), the template has %q", name, got, ok, value)
+			t.Errorf("docs/reference/settings.md: default of %s is %q (documented: %t), the template has %q", name, got, ok, value)
 		}
 	}
 }
@@ -99,7 +99,7 @@ var alarmDefinition = regexp.MustCompile(`(?m)^  (\w+):\n    Type: AWS::CloudWat
 
 func TestAlarms(t *testing.T) {
 	template := read(t, "template.yaml")
-	page := page(t, "docs/runbook.md")
+	page := page(t, "docs/how-to/runbook.md")
 	var inTemplate, inRunbook []string
 	names := regexp.MustCompile(`(?m)^  (\w+):\n    Type: AWS::CloudWatch::(?:Composite)?Alarm$`)
 	for _, match := range names.FindAllStringSubmatch(template, -1) {

@@ -17,13 +17,13 @@ import (
 type scale struct {
 	*testing.T
 	inputs map[string]float64 // of the table "Assumptions"
-	prices [][]string         // rows of docs/cost.md, without the table
+	prices [][]string         // rows of docs/explanation/cost.md, without the table
 	shared [][]string         // and what the table adds
 }
 
 func newScale(t *testing.T) *scale {
 	t.Helper()
-	costs := page(t, "docs/cost.md")
+	costs := page(t, "docs/explanation/cost.md")
 	m := &scale{
 		T: t, inputs: map[string]float64{},
 		prices: costs.TablesUnder(t, "Cost")[1], shared: costs.TablesUnder(t, "Shared tokens")[0],
@@ -164,7 +164,7 @@ func (m *scale) itemUnits(rate, apps float64) (reads, writes float64) {
 	return m.started(rate) + waiting*(1+polls/2), (2 + m.competing(rate, apps)) * m.input("size of an item")
 }
 
-const hoursPerMonth = 730 // as in docs/cost.md
+const hoursPerMonth = 730 // as in docs/explanation/cost.md
 
 func millionsPerMonth(rate float64) float64 { return rate * time.Hour.Seconds() * hoursPerMonth / 1e6 }
 
@@ -174,7 +174,7 @@ func (m *scale) cost(rate, apps float64) float64 { return m.sum(m.prices, rate, 
 // tableCost returns what the table adds to that.
 func (m *scale) tableCost(rate, apps float64) float64 { return m.sum(m.shared, rate, apps) }
 
-// sum evaluates the rows of docs/cost.md up to the total.
+// sum evaluates the rows of docs/explanation/cost.md up to the total.
 func (m *scale) sum(rows [][]string, rate, apps float64) (sum float64) {
 	values := map[string][]float64{"A": {apps}, "I": {m.planned(rate)}, "R": {millionsPerMonth(rate)}}
 	for _, row := range rows {

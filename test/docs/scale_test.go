@@ -18,14 +18,14 @@ import (
 	"github.com/sftoken/sftoken/internal/tokenstore"
 )
 
-const scalePage = "docs/scale.md"
+const scalePage = "docs/explanation/scale.md"
 
 var (
 	scaleRates = []float64{1, 100, 1000, 10_000} // requests per second
 	scaleApps  = []float64{1, 10, 100, 500}
 )
 
-// TestScale computes the tables of docs/scale.md. Where UPDATE_GOLDEN is set, it writes them first.
+// TestScale computes the tables of docs/explanation/scale.md. Where UPDATE_GOLDEN is set, it writes them first.
 func TestScale(t *testing.T) {
 	m := newScale(t)
 	for _, table := range []struct {
@@ -44,7 +44,7 @@ func TestScale(t *testing.T) {
 	}
 }
 
-// TestScaleProse checks the numbers that stand in the text of docs/scale.md.
+// TestScaleProse checks the numbers that stand in the text of docs/explanation/scale.md.
 func TestScaleProse(t *testing.T) {
 	attempts, _ := newScale(t).refusals()
 	text := read(t, scalePage)
@@ -88,7 +88,7 @@ func checkTable(t *testing.T, heading string, number int, rows []string) {
 }
 
 func (m *scale) callers(rate float64) string {
-	const perCaller = 6 // requests an hour: docs/cost.md, quantity C
+	const perCaller = 6 // requests an hour: docs/explanation/cost.md, quantity C
 	return row(figure(rate), figure(rate*time.Hour.Seconds()/perCaller))
 }
 

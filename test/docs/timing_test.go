@@ -17,7 +17,7 @@ var units = map[string]time.Duration{
 	"minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
 }
 
-// TestTiming compares the times of docs/how-it-works.md with the code and the template.
+// TestTiming compares the times of docs/explanation/how-it-works.md with the code and the template.
 func TestTiming(t *testing.T) {
 	template := read(t, "template.yaml")
 	const longInterval = "rejectedCheckIntervalWithoutIntrospection"
@@ -55,10 +55,10 @@ func TestTiming(t *testing.T) {
 			t.Errorf("internal/vending does not have %s", text)
 		}
 	}
-	compareTimes(t, "docs/how-it-works.md", "Timing", want)
+	compareTimes(t, "docs/explanation/how-it-works.md", "Timing", want)
 }
 
-// TestAgentTiming compares the times of docs/agent.md with the code.
+// TestAgentTiming compares the times of docs/how-to/agent.md with the code.
 func TestAgentTiming(t *testing.T) {
 	want := map[string]time.Duration{ // by the beginning of a row
 		"a token is replaced":                  durationOf(t, "pkg/sftoken", "expiryMargin"),
@@ -84,12 +84,12 @@ func TestAgentTiming(t *testing.T) {
 			}
 		}
 	}
-	compareTimes(t, "docs/agent.md", "What is cached", want)
+	compareTimes(t, "docs/how-to/agent.md", "What is cached", want)
 }
 
-// TestFailoverTiming compares the times of docs/regions.md with the code.
+// TestFailoverTiming compares the times of docs/how-to/regions.md with the code.
 func TestFailoverTiming(t *testing.T) {
-	compareTimes(t, "docs/regions.md", "Clients", map[string]time.Duration{ // by the beginning of a row
+	compareTimes(t, "docs/how-to/regions.md", "Clients", map[string]time.Duration{ // by the beginning of a row
 		"an address is slow":                durationOf(t, "pkg/sftoken", "slowAfter"),
 		"the same, if the last request":     durationOf(t, "pkg/sftoken", "slowAgainAfter"),
 		"an address that has failed":        durationOf(t, "pkg/sftoken", "minPause"),
@@ -139,15 +139,15 @@ func durationOf(t *testing.T, folder, name string) time.Duration {
 	return time.Duration(number) * units[strings.ToLower(match[2])]
 }
 
-// TestControlsTiming checks that docs/controls.md repeats rows of the table that TestTiming checks.
+// TestControlsTiming checks that docs/how-to/controls.md repeats rows of the table that TestTiming checks.
 func TestControlsTiming(t *testing.T) {
 	times := map[string]string{}
-	for _, row := range page(t, "docs/how-it-works.md").TablesUnder(t, "Timing")[0] {
+	for _, row := range page(t, "docs/explanation/how-it-works.md").TablesUnder(t, "Timing")[0] {
 		times[row[0]] = row[1]
 	}
-	for _, row := range page(t, "docs/controls.md").TablesUnder(t, "How fast is a leak contained?")[0] {
+	for _, row := range page(t, "docs/how-to/controls.md").TablesUnder(t, "How fast is a leak contained?")[0] {
 		if times[row[0]] != row[1] {
-			t.Errorf("docs/controls.md says %s: %s, docs/how-it-works.md %q", row[0], row[1], times[row[0]])
+			t.Errorf("docs/how-to/controls.md says %s: %s, docs/explanation/how-it-works.md %q", row[0], row[1], times[row[0]])
 		}
 	}
 }

@@ -52,7 +52,7 @@ def _in_turn(lists):
 
 
 def refused(p):
-    """Whether the template's rules refuse these parameters, as docs/network.md and docs/regions.md describe them."""
+    """Whether the template's rules refuse these parameters, as docs/how-to/network.md and docs/how-to/regions.md describe them."""
     private = p.get("EndpointType") == "PRIVATE"
     return (private and "DomainName" in p
             or private and "ProbeSchedule" in p and "SubnetIds" not in p

@@ -123,7 +123,7 @@ WITHOUT_DATA = {"RotationOverdue": "ignore", "CurrentPairFails": "ignore", "Repl
 
 
 def test_every_alarm_notifies_and_links_to_its_section(alarms, expanded, full):
-    runbook = (deployment.ROOT / "docs" / "runbook.md").read_text()
+    runbook = (deployment.ROOT / "docs" / "how-to" / "runbook.md").read_text()
     for name, alarm in alarms.items():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [full.outputs["AlarmTopicArn"]], name
         assert alarm["TreatMissingData"] == WITHOUT_DATA.get(name, "notBreaching")

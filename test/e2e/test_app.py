@@ -1,4 +1,4 @@
-"""app.yaml, which adds an app to a deployment: as docs/deploy.md describes it, and compared with the first app of template.yaml."""
+"""app.yaml, which adds an app to a deployment: as docs/how-to/deploy.md describes it, and compared with the first app of template.yaml."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ THE_DEPLOYMENTS = ["SecretPrefix", "ApiId", "KeyArn", "RotateFunctionArn", "Alar
 @pytest.fixture(scope="module")
 def added(stack, sam, environment):
     """The stack of app.yaml, deployed as the document describes it, without the schedule, which the emulator does not have."""
-    guide = deployment.ROOT / "docs/deploy.md"
+    guide = deployment.ROOT / "docs/how-to/deploy.md"
     output = re.search(r"^output\(\) .*$", guide.read_text(), re.MULTILINE)[0]
     deploy, put = deployment.run("test/readme-block", str(guide), "Another app", env=None).rstrip().rsplit("\n", 1)
     assert put == "sftoken secret put erp"

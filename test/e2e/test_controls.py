@@ -1,4 +1,4 @@
-"""The AWS CLI commands of docs/controls.md, as an auditor of the deployed stack types them, and what they answer. The commands of
+"""The AWS CLI commands of docs/how-to/controls.md, as an auditor of the deployed stack types them, and what they answer. The commands of
 sftoken itself are run by TestDocumentedCommandBlocks in cmd/sftoken; the queries are checked in test/docs."""
 
 import re
@@ -8,7 +8,7 @@ import pytest
 import deployment
 from rotations import restart
 
-PAGE = (deployment.ROOT / "docs/controls.md").read_text()
+PAGE = (deployment.ROOT / "docs/how-to/controls.md").read_text()
 SECTION = re.compile(r"^#+ ([^\n]+)$|^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

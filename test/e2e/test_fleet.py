@@ -114,7 +114,7 @@ def test_the_table(full, emulator, shared_app, new_process_gets, org):
 
 
 def test_a_deleted_item_costs_a_login(shared_app, new_process_gets, emulator, full, org):
-    """As docs/runbook.md says."""
+    """As docs/how-to/runbook.md says."""
     app = shared_app()
     token = new_process_gets(app)[0].json()["access_token"]
     assert "Logins" not in new_process_gets(app)[1]

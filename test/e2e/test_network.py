@@ -22,7 +22,7 @@ from test_policies import API, CALL, FOREIGN, HERE, KEY, LOG, NEVER, NEVER_THE_T
 from transform import of_type, resolve, transform, with_defaults
 
 NETWORK = deployment.ROOT / "network.yaml"
-GUIDE = deployment.ROOT / "docs" / "network.md"
+GUIDE = deployment.ROOT / "docs" / "how-to" / "network.md"
 TEXT = NETWORK.read_text()
 
 # Every parameter with another value than its default.

@@ -1,4 +1,4 @@
-"""A primary stack in one region and a standby stack in another, deployed as docs/regions.md describes it: the standby first, since the
+"""A primary stack in one region and a standby stack in another, deployed as docs/how-to/regions.md describes it: the standby first, since the
 replica gets its key. The emulator replicates a secret and its changes at once and enforces IAM in both regions. It does not refuse a
 write to a replica, and knows neither a replication that fails nor a region that is lost: internal/sim/localaws plays these."""
 

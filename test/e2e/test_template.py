@@ -470,7 +470,7 @@ def test_longest_settings_fit_the_version_description():
         TEMPLATE, SecretPrefix="p" * 60, SalesforceHosts="h" * longest["SalesforceHosts"], Prefetch="a" * longest["Prefetch"],
         Architecture="x86_64", LoginBurst=3600, LoginsPerHour=3600, SharedTokens="off", Tracing="off", Standby="true"))
     assert len(description) <= 256
-    # In a VPC with three subnets less is left for the others: docs/settings.md says how much.
+    # In a VPC with three subnets less is left for the others: docs/reference/settings.md says how much.
     subnets = ",".join(f"subnet-0123456789abcdef{i}" for i in range(3))
     _, description = version(transform(
         TEMPLATE, SalesforceHosts="h" * longest["SalesforceHosts"], Prefetch="a" * 40, Architecture="x86_64", SubnetIds=subnets,
@@ -520,9 +520,9 @@ def test_the_api_bounds_the_token_function_by_default(default):
 
 
 def test_the_limits_for_small_accounts_in_deploy_md():
-    """The table of docs/deploy.md has values for accounts with other limits, and the sum that they come to."""
+    """The table of docs/how-to/deploy.md has values for accounts with other limits, and the sum that they come to."""
     rows = re.findall(r"^\| ([\d,]+) \| `ApiRateLimit=([\d.]+) ApiBurstLimit=(\d+)`[^|]*\| 3 × \((\d+) \+ ([\d.]+) × 15\) = ([\d.]+) \|",
-                      (deployment.ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+                      (deployment.ROOT / "docs" / "how-to" / "deploy.md").read_text(), re.MULTILINE)
     assert [limit for limit, *_ in rows][0] == "10" and len(rows) >= 3
     for limit, rate, burst, again, same, total in rows:
         assert (burst, rate) == (again, same)
