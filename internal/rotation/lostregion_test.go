@@ -198,8 +198,8 @@ func (s *standby) recover(oldKey string) {
 	s.vends("after a rotation in the promoted region")
 }
 
-// checkReturn lets the lost region return and goes back to it as docs/how-to/regions.md says. If the rotation is due there, it
-// begins at once, and the promoted region rotates as well before a person stops it.
+// checkReturn lets the lost region return and goes back to it as docs/how-to/regions.md says. If the rotation is due
+// there, it begins at once, and the promoted region rotates as well before a person stops it.
 func (h *harness) checkReturn(due bool) {
 	h.T.Helper()
 	s := h.options.standby
