@@ -46,8 +46,9 @@ func TestGoVersions(t *testing.T) {
 		files = append(files, strings.TrimPrefix(workflow, root))
 	}
 	found := 0
+	named := regexp.MustCompile(`golang:([\d.]+)|go-version: (\S+)`)
 	for _, file := range files {
-		for _, match := range regexp.MustCompile(`golang:([\d.]+)|go-version: (\S+)`).FindAllStringSubmatch(read(t, file), -1) {
+		for _, match := range named.FindAllStringSubmatch(read(t, file), -1) {
 			found++
 			if version := match[1] + match[2]; !strings.HasPrefix(version, release+".") {
 				t.Errorf("%s has Go %s, go.mod has %s", file, version, release)
