@@ -13,7 +13,7 @@ RUN := CGO_ENABLED=0 go run $(BUILD_FLAGS)
 # Systems that the command-line tool supports in addition to Linux. One architecture of each is enough.
 PLATFORMS := darwin/arm64 windows/amd64
 
-.PHONY: help run local test test-all race lint cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy clean
+.PHONY: help run local test test-all race lint cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy pictures clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -97,6 +97,10 @@ GUIDED ?= --guided
 deploy: ## run sam build and sam deploy, for ARCH=arm64 or x86_64
 	ARCH=$(ARCH) sam build
 	sam deploy $(GUIDED) --parameter-overrides Architecture=$(if $(filter x86_64 amd64,$(ARCH)),x86_64,arm64)
+
+pictures: ## record and draw the pictures of docs/images anew (needs Linux)
+	rm -f docs/images/demo.svg docs/images/doctor.svg
+	UPDATE_GOLDEN=1 go test -count=1 -run 'Picture$$' ./cmd/sftoken ./test/docs
 
 clean: ## remove what was built
 	rm -rf dist .aws-sam
