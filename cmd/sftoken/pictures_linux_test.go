@@ -23,7 +23,7 @@ const pictures = "../../docs/images/"
 func TestDemoPicture(t *testing.T) {
 	record(t, "demo.svg", svgtest.Terminal{
 		Title:   "A terminal in which sftoken demo runs and prints each of its steps",
-		Command: "sftoken demo", Rows: 26,
+		Command: "sftoken demo",
 	}, func() (string, int) { return newPTY(t, 80).run(t, "sftoken local\r\n", "demo") }, 0)
 	command, output := svgtest.Output(t, pictures+"demo.svg")
 	golden, err := os.ReadFile("testdata/demo.golden")
@@ -66,7 +66,7 @@ func record(t *testing.T, name string, d svgtest.Terminal, run func() (shown str
 	}
 	t.Setenv("NO_COLOR", "")
 	t.Setenv("TERM", "xterm")
-	d.Columns = 80
+	d.Columns, d.Rows = 80, 26
 	shown, code := run()
 	if code != want {
 		t.Fatalf("exit %d: %s", code, shown)

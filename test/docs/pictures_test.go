@@ -1,7 +1,10 @@
 package docs
 
 import (
+	"encoding/xml"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -9,6 +12,54 @@ import (
 
 	"github.com/sftoken/sftoken/test/docs/svgtest"
 )
+
+// TestPictures checks that every picture of docs/images/ is well-formed, small, complete in itself, and embedded in a
+// page, and that every embedded picture has an alternative text.
+func TestPictures(t *testing.T) {
+	embedded := map[string]bool{}
+	for _, page := range allPages(t) {
+		for _, image := range page.Images {
+			embedded[filepath.Join(filepath.Dir(page.Path), image.Path)] = true
+			if len(image.Alt) < 20 {
+				t.Errorf("%s:%d: the alternative text of %s is %q", page.Path, image.Line, image.Path, image.Alt)
+			}
+		}
+	}
+	paths, err := filepath.Glob(root + "docs/images/*")
+	if err != nil || len(paths) < 4 {
+		t.Fatalf("found %d pictures: %v", len(paths), err)
+	}
+	for _, path := range paths {
+		text := read(t, strings.TrimPrefix(path, root))
+		var svg struct {
+			XMLName xml.Name `xml:"http://www.w3.org/2000/svg svg"`
+			Title   string   `xml:"title"`
+		}
+		if err := xml.Unmarshal([]byte(text), &svg); err != nil || svg.Title == "" {
+			t.Errorf("%s: title %q: %v", path, svg.Title, err)
+		}
+		if !embedded[path] || len(text) > 150_000 {
+			t.Errorf("%s: %d bytes, embedded in a page: %t", path, len(text), embedded[path])
+		}
+		if regexp.MustCompile(`<script|href=|@import|url\([^#]`).MatchString(text) {
+			t.Errorf("%s needs more than itself, which GitHub does not load", path)
+		}
+	}
+}
+
+// TestArchitecturePicture checks that the picture shows parts that the template has.
+func TestArchitecturePicture(t *testing.T) {
+	template := read(t, "template.yaml")
+	parts := regexp.MustCompile(`<g id="(\w+)">`).FindAllStringSubmatch(read(t, "docs/images/architecture.svg"), -1)
+	if len(parts) < 7 {
+		t.Errorf("found only %d parts", len(parts))
+	}
+	for _, part := range parts {
+		if !regexp.MustCompile(`(?m)^ +` + part[1] + `:$`).MatchString(template) {
+			t.Errorf("docs/images/architecture.svg shows %s, which template.yaml does not have", part[1])
+		}
+	}
+}
 
 // TestFleetPicture draws the table "Logins against environments", whose numbers TestFleetLogins measures. Where
 // UPDATE_GOLDEN is set, it writes the picture first.

@@ -32,14 +32,17 @@ const (
 )
 
 const plotStyle = `
-svg { --back: #ffffff; --text: #1f2328; --soft: #59636e; --grid: #d8dee4; --c0: #0969da; --c1: #9a6700; --c2: #cf222e }
+svg { --back: #ffffff; --text: #1f2328; --soft: #59636e; --grid: #d8dee4;
+      --c0: #0969da; --c1: #9a6700; --c2: #cf222e }
 @media (prefers-color-scheme: dark) {
-  svg { --back: #12171e; --text: #e6edf3; --soft: #9aa7b5; --grid: #303a45; --c0: #79c0ff; --c1: #e3b341; --c2: #ff7b72 }
+  svg { --back: #12171e; --text: #e6edf3; --soft: #9aa7b5; --grid: #303a45;
+        --c0: #79c0ff; --c1: #e3b341; --c2: #ff7b72 }
 }
 text { font: 13px system-ui, "Segoe UI", Helvetica, Arial, "DejaVu Sans", sans-serif; fill: var(--text) }
 .soft { fill: var(--soft) } .title { font-size: 17px; font-weight: 600 } .end { text-anchor: end }
 .middle { text-anchor: middle } .back { fill: var(--back); stroke: var(--grid) } .grid { stroke: var(--grid) }
-.limit { stroke: var(--soft); stroke-dasharray: 2 3 } polyline { fill: none; stroke-width: 2 } .dashed { stroke-dasharray: 7 5 }
+.limit { stroke: var(--soft); stroke-dasharray: 2 3 } .dashed { stroke-dasharray: 7 5 }
+polyline { fill: none; stroke-width: 2 }
 .line0 { stroke: var(--c0) } .line1 { stroke: var(--c1) } .line2 { stroke: var(--c2) }
 .dot0 { fill: var(--c0) } .dot1 { fill: var(--c1) } .dot2 { fill: var(--c2) }`
 
@@ -54,12 +57,9 @@ func (p Plot) SVG() string {
 	line := func(class string, x1, y1, x2, y2 float64) {
 		fmt.Fprintf(&b, `<line class="%s" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`+"\n", class, x1, y1, x2, y2)
 	}
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]g %[2]g" width="%[1]g" height="%[2]g" role="img">
-<title>%[3]s</title>
-<style>%[4]s
-</style>
-<rect class="back" x=".5" y=".5" width="%[5]g" height="%[6]g" rx="8"/>
-`, pictureWidth, pictureHeight, escape(p.Title+": "+p.Subtitle), plotStyle, pictureWidth-1, pictureHeight-1)
+	begin(&b, pictureWidth, pictureHeight, p.Title+": "+p.Subtitle, plotStyle)
+	fmt.Fprintf(&b, `<rect class="back" x=".5" y=".5" width="%g" height="%g" rx="8"/>`+"\n",
+		pictureWidth-1, pictureHeight-1)
 	text("title", 24, 34, p.Title)
 	text("soft", 24, 56, p.Subtitle)
 	for i := range p.Decades[0] + 1 {

@@ -15,7 +15,7 @@ import (
 
 // Terminal is a command with its output at a terminal.
 type Terminal struct {
-	Title   string // what the picture shows, for readers who do not see it
+	Title   string // what the picture shows
 	Command string
 	Output  string // may have SGR codes; no other control sequences
 	Columns int
@@ -64,18 +64,14 @@ func (d Terminal) SVG() (string, error) {
 	}
 	width, height := float64(d.Columns)*cellWidth+2*margin, bar+float64(shown)*rowHeight+margin
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]g %[2]g" width="%[1]g" height="%[2]g" role="img">
-<title>%[3]s</title>
-<style>%[4]s%[5]s
-</style>
-<clipPath id="screen"><rect y="%[6]g" width="%[1]g" height="%[7]g"/></clipPath>
-<rect class="back" width="%[1]g" height="%[2]g" rx="8"/>
-<path class="bar" d="M0 26V8a8 8 0 0 1 8-8H%[8]ga8 8 0 0 1 8 8V26z"/>
-<text class="title" x="%[9]g" y="18">%[10]s</text>
-<rect class="edge" x=".5" y=".5" width="%[11]g" height="%[12]g" rx="8"/>
+	begin(&b, width, height, d.Title, terminalStyle+animation(len(rows), shown))
+	fmt.Fprintf(&b, `<clipPath id="screen"><rect y="%[1]g" width="%[2]g" height="%[3]g"/></clipPath>
+<rect class="back" width="%[2]g" height="%[4]g" rx="8"/>
+<path class="bar" d="M0 26V8a8 8 0 0 1 8-8H%[5]ga8 8 0 0 1 8 8V26z"/>
+<text class="title" x="%[6]g" y="18">%[7]s</text>
+<rect class="edge" x=".5" y=".5" width="%[8]g" height="%[9]g" rx="8"/>
 <g clip-path="url(#screen)"><g id="rows">
-`, width, height, escape(d.Title), terminalStyle, animation(len(rows), shown), bar, float64(shown)*rowHeight, width-8,
-		width/2, escape(d.Command), width-1, height-1)
+`, bar, width, float64(shown)*rowHeight, height, width-8, width/2, escape(d.Command), width-1, height-1)
 	for i, row := range rows {
 		class := "row"
 		if wrapped[i] {
@@ -101,6 +97,12 @@ func (d Terminal) SVG() (string, error) {
 	}
 	b.WriteString("</g></g>\n</svg>\n")
 	return b.String(), nil
+}
+
+// begin writes an element svg up to its style. title is what the picture shows, for readers who do not see it.
+func begin(b *strings.Builder, width, height float64, title, style string) {
+	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]g %[2]g" width="%[1]g" height="%[2]g" `+
+		`role="img">`+"\n<title>%[3]s</title>\n<style>%[4]s\n</style>\n", width, height, escape(title), style)
 }
 
 // animation uncovers the rows one after the other, and scrolls them from the moment at which the window is full. A
