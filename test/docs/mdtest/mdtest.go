@@ -73,15 +73,18 @@ func Read(t testing.TB, path string) *Page {
 	p := &Page{Path: path}
 	line := func(offset int) int { return bytes.Count(source[:offset], []byte("\n")) + 1 }
 	raw := func(n ast.Node) string { return string(n.Lines().Value(source)) }
-	content := func(n ast.Node) string { // of a node whose children are text
-		var text []byte
-		for child := n.FirstChild(); child != nil; child = child.NextSibling() {
-			text = append(text, child.(*ast.Text).Value(source)...)
-			if child.(*ast.Text).SoftLineBreak() {
-				text = append(text, '\n')
+	content := func(n ast.Node) string { // without line breaks and markup
+		var all []byte
+		_ = ast.Walk(n, func(part ast.Node, entering bool) (ast.WalkStatus, error) {
+			if text, ok := part.(*ast.Text); ok && entering {
+				all = append(all, text.Value(source)...)
+				if text.SoftLineBreak() {
+					all = append(all, ' ')
+				}
 			}
-		}
-		return strings.ReplaceAll(string(text), "\n", " ")
+			return ast.WalkContinue, nil
+		})
+		return strings.ReplaceAll(string(all), "\n", " ")
 	}
 	previous := 0 // offset of the end of the last heading or block
 	addBlock := func(n ast.Node, language string) {
