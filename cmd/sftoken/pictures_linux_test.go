@@ -37,7 +37,7 @@ func TestDemoPicture(t *testing.T) {
 func TestDoctorPicture(t *testing.T) {
 	record(t, "doctor.svg", svgtest.Terminal{
 		Title:   "A terminal in which sftoken doctor crm finds that the app has no run-as user, and suggests a fix",
-		Command: "sftoken doctor crm",
+		Command: "sftoken doctor crm", AtOnce: true,
 	}, func() (string, int) {
 		s := startStack(t, stack.Config{ // where `sftoken local` listens
 			ListenAPI: "127.0.0.1:8080", ListenAWS: "127.0.0.1:4566", ListenOrg: "127.0.0.1:8443", Log: io.Discard,

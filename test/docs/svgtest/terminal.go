@@ -19,15 +19,15 @@ type Terminal struct {
 	Command string
 	Output  string // may have SGR codes; no other control sequences
 	Columns int
-	Rows    int // of the window, through which more rows scroll in an endless loop. Zero: as many as there are
+	Rows    int  // of the window, through which more rows scroll in an endless loop. Zero: as many as there are
+	AtOnce  bool // the loop starts with a full window
 }
 
 // Sizes in pixels, and the pace at which rows appear.
 const (
-	cellWidth, rowHeight  = 8.4, 18.0
-	margin, bar           = 16.0, 34.0
-	secondsPerRow         = 0.4
-	secondsBefore, andEnd = 1.2, 6.0
+	cellWidth, rowHeight = 8.4, 18.0
+	margin, bar          = 16.0, 34.0
+	perRow, pause        = 0.4, 6.0 // seconds
 )
 
 // A row's text starts at x and has the class of its color. GitHub shows the picture with its own background in both of
@@ -64,7 +64,7 @@ func (d Terminal) SVG() (string, error) {
 	}
 	width, height := float64(d.Columns)*cellWidth+2*margin, bar+float64(shown)*rowHeight+margin
 	var b strings.Builder
-	begin(&b, width, height, d.Title, terminalStyle+animation(len(rows), shown))
+	begin(&b, width, height, d.Title, terminalStyle+d.animation(len(rows), shown))
 	fmt.Fprintf(&b, `<clipPath id="screen"><rect y="%[1]g" width="%[2]g" height="%[3]g"/></clipPath>
 <rect class="back" width="%[2]g" height="%[4]g" rx="8"/>
 <path class="bar" d="M0 26V8a8 8 0 0 1 8-8H%[5]ga8 8 0 0 1 8 8V26z"/>
@@ -107,12 +107,17 @@ func begin(b *strings.Builder, width, height float64, title, style string) {
 
 // animation uncovers the rows one after the other, and scrolls them from the moment at which the window is full. A
 // viewer without animations, or who wants none, sees the first rows.
-func animation(rows, shown int) string {
+func (d Terminal) animation(rows, shown int) string {
 	if shown >= rows {
 		return ""
 	}
-	total := secondsBefore + float64(rows-1)*secondsPerRow + andEnd
-	at := func(row int) float64 { return (secondsBefore + float64(row-1)*secondsPerRow) / total * 100 }
+	first, before := 1, 1.2
+	if d.AtOnce {
+		first, before = shown, pause
+	}
+	seconds := func(row int) float64 { return before + float64(row-first)*perRow } // until row is shown
+	total := seconds(rows) + pause
+	at := func(row int) float64 { return seconds(row) / total * 100 }
 	return fmt.Sprintf(`
 #cover { visibility: hidden }
 @media not (prefers-reduced-motion: reduce) {
@@ -127,7 +132,7 @@ func animation(rows, shown int) string {
   0%% { transform: none }
   %.2[7]f%% { transform: none; animation-timing-function: steps(%[8]d) }
   %.2[5]f%%, 100%% { transform: translateY(%[9]gpx) }
-}`, total, rowHeight, at(1), rows-1, at(rows), float64(rows)*rowHeight,
+}`, total, float64(first)*rowHeight, at(first), rows-first, at(rows), float64(rows)*rowHeight,
 		at(shown), rows-shown, -float64(rows-shown)*rowHeight)
 }
 
