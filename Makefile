@@ -29,8 +29,8 @@ test: ## run every test, with a sample of the exhaustive sweeps, in about a minu
 test-all: ## run every test, with the complete sweeps: crash points, fault tables, models
 	go test -timeout 30m ./...
 
-race: ## run test-all with the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race -timeout 30m ./... # the sweep of crash points takes over 10 minutes
+race: ## run every test with the race detector, with a sample of the sweeps (needs a C compiler)
+	CGO_ENABLED=1 go test -race -timeout 30m ./...
 
 lint: ## run golangci-lint (.golangci.yml), govulncheck, go mod tidy
 	$(TOOL) golangci-lint run ./...
