@@ -63,7 +63,9 @@ func parses(line string) error {
 			args[i] = "crm"
 		}
 	}
-	cmd, rest, err := newRoot().Find(args)
+	root := newRoot()
+	root.InitDefaultHelpCmd()
+	cmd, rest, err := root.Find(args)
 	if err != nil {
 		return err
 	}
