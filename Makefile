@@ -12,10 +12,10 @@ RUN := CGO_ENABLED=0 go run $(BUILD_FLAGS)
 # Systems that the command-line tool supports in addition to Linux. One architecture of each is enough.
 PLATFORMS := darwin/arm64 windows/amd64
 
-.PHONY: help run local test test-all race lint cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy pictures clean
+.PHONY: help run local test test-all race lint lint-docs lint-workflows cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy pictures clean
 
 help: ## list the commands
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 run: ## run the end-to-end demo locally (needs only Go)
 	$(RUN) ./cmd/sftoken demo
@@ -36,6 +36,12 @@ lint: ## run golangci-lint (.golangci.yml), govulncheck, go mod tidy
 	$(TOOL) golangci-lint run ./...
 	go mod tidy -diff
 	@test/vulncheck
+
+lint-docs: ## run markdownlint, and lychee on the links between files (needs Python and npm)
+	test/lint/docs
+
+lint-workflows: ## run actionlint and zizmor on .github/ (needs Python)
+	test/lint/workflows
 
 cross: ## vet and compile the command-line tool for macOS and Windows
 	@set -e; for platform in $(PLATFORMS); do \
