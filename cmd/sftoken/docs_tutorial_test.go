@@ -27,6 +27,7 @@ func TestTutorial(t *testing.T) {
 	s := newTutorial(t)
 	terminal, commands := "first", 0
 	var output func() string // of the last command
+	var tokenIDs []string
 	for _, b := range mdtest.Read(t, "../../docs/tutorials/first-token.md").Blocks {
 		paragraphs := strings.Split(strings.TrimSpace(b.Before), "\n\n")
 		named := regexp.MustCompile(`(?:[Ii]n|Open) the (first|second|third) terminal`)
@@ -40,8 +41,14 @@ func TestTutorial(t *testing.T) {
 		default:
 			commands++
 			output = s.run(t, terminal, b)
+			if strings.HasPrefix(b.Text, "sftoken get ") {
+				tokenIDs = append(tokenIDs, regexp.MustCompile(`\b[0-9a-f]{16}\b`).FindString(output()))
+			}
+			s.wantCalls(t)
 		}
-		s.wantCalls(t)
+	}
+	if len(tokenIDs) != 3 || tokenIDs[0] != tokenIDs[1] || tokenIDs[0] == tokenIDs[2] {
+		t.Errorf("the token IDs are %q; want the same twice, and another one after the leak", tokenIDs)
 	}
 	if commands < 12 || s.loop == nil {
 		t.Errorf("only %d commands were run", commands)
@@ -125,7 +132,8 @@ func (s *tutorial) bash(ctx context.Context, text string) *exec.Cmd {
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "AWS_") || strings.HasPrefix(variable, "SFTOKEN_")
 	})
-	cmd.Env = append(cmd.Env, "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
+	cmd.Env = append(cmd.Env, "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+		"GOFLAGS=-buildvcs=false") // git may refuse a checkout that belongs to another user
 	return cmd
 }
 
