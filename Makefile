@@ -12,7 +12,7 @@ RUN := CGO_ENABLED=0 go run $(BUILD_FLAGS)
 # Systems that the command-line tool supports in addition to Linux. One architecture of each is enough.
 PLATFORMS := darwin/arm64 windows/amd64
 
-.PHONY: help run local test test-all race lint cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy package clean
+.PHONY: help run local test test-all race lint cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy package cdk clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -98,6 +98,9 @@ GUIDED ?= --guided
 deploy: ## run sam build and sam deploy, for ARCH=arm64 or x86_64
 	ARCH=$(ARCH) sam build
 	sam deploy $(GUIDED) --parameter-overrides Architecture=$(if $(filter x86_64 amd64,$(ARCH)),x86_64,arm64)
+
+cdk: ## test examples/cdk with the real CDK (needs Python and Node)
+	test/cdk
 
 # BUCKET, PREFIX, KMS_KEY and SIGNING_PROFILE are optional: see package.sh.
 RELEASE ?= dist

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import json
+import os
 import re
 import shutil
 import zipfile
@@ -9,7 +11,6 @@ import zipfile
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-import aws
 import deployment
 
 FUNCTIONS = {"TokenFunction": "token", "RotateFunction": "rotate", "ProbeFunction": "probe"}
@@ -209,3 +210,24 @@ def test_the_default_bucket(package, release):
     done, path = package(RELEASE=release)
     assert done.returncode == 0, done.stderr
     assert all(url.startswith("s3://aws-sam-cli-managed-default") for url in code(path).values())
+
+
+@pytest.mark.skipif("SFTOKEN_CDK" not in os.environ, reason="no CDK: make cdk installs it and runs this")
+def test_cdk(packaged, environment, tmp_path):
+    """examples/cdk, with the modules that test/cdk has installed."""
+    app = shutil.copytree(deployment.ROOT / "examples" / "cdk", tmp_path / "cdk", ignore=shutil.ignore_patterns("node_modules", "cdk.out"))
+    (app / "node_modules").symlink_to(os.path.join(os.environ["SFTOKEN_CDK"], "node_modules"))
+    done = deployment.shell(f"npx --no-install cdk synth --quiet --no-notices -c template={packaged}",
+                            environment(CDK_DISABLE_CLI_TELEMETRY="true"), app)
+    assert done.returncode == 0, done.stdout + done.stderr
+    synthesized = app / "cdk.out" / "sftoken.template.json"
+    deployment.cfn_lint(synthesized)
+    template = json.loads(synthesized.read_text())
+    (stack,) = (r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::CloudFormation::Stack")
+    # The nested template is the packaged one, which test_only_these_parts_of_the_template_change checks; it knows these parameters.
+    (asset,) = (app / "cdk.out").glob("asset.*")
+    assert asset.read_bytes() == packaged.read_bytes() and asset.name.removeprefix("asset.") in json.dumps(stack["TemplateURL"])
+    nested = yaml_parse(packaged.read_text())
+    assert set(FUNCTIONS) <= set(nested["Resources"]) and stack["Parameters"] and set(stack["Parameters"]) <= set(nested["Parameters"])
+    outputs = set(re.findall(r"Outputs\.(\w+)", json.dumps(template["Outputs"])))
+    assert outputs and outputs <= set(nested["Outputs"])
