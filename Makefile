@@ -12,7 +12,7 @@ RUN := CGO_ENABLED=0 go run $(BUILD_FLAGS)
 # Systems that the command-line tool supports in addition to Linux. One architecture of each is enough.
 PLATFORMS := darwin/arm64 windows/amd64
 
-.PHONY: help run local test test-all race lint lint-docs lint-workflows cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy pictures clean
+.PHONY: help run local test test-all race lint lint-docs lint-workflows cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy package cdk pictures clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -108,6 +108,15 @@ deploy: ## run sam build and sam deploy, for ARCH=arm64 or x86_64
 pictures: ## record and draw the pictures of docs/images anew (needs Linux)
 	rm -f docs/images/demo.svg docs/images/doctor.svg
 	UPDATE_GOLDEN=1 go test -count=1 -run 'Picture$$' ./cmd/sftoken ./test/docs
+
+cdk: ## test examples/cdk with the real CDK (needs Python and Node)
+	test/cdk
+
+# BUCKET, PREFIX, KMS_KEY and SIGNING_PROFILE are optional: see package.sh.
+RELEASE ?= dist
+package: ## upload the function zips of RELEASE, for ARCH, to BUCKET; write dist/packaged.yaml, which needs no build
+	@mkdir -p dist
+	ARCH="$(ARCH)" RELEASE="$(RELEASE)" OUTPUT=dist/packaged.yaml ./package.sh
 
 clean: ## remove what was built
 	rm -rf dist .aws-sam

@@ -24,6 +24,7 @@ EVERYTHING = {
     "Architecture": "x86_64", "AlarmEmail": "team@example.com", "ProbeSchedule": "cron(0 3 * * ? *)", "LogRetentionDays": 30, "ReservedConcurrency": 20,
     "ProvisionedConcurrency": 2, "SharedTokens": "on", "ApiLogRole": "existing",
     "PermissionsBoundary": "arn:aws:iam::aws:policy/PowerUserAccess",
+    "CodeSigningConfigArn": "arn:aws:lambda:us-east-1:111111111111:code-signing-config:csc-0123456789abcdef0",
     "SubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1", "SecurityGroupIds": "sg-0123456789abcdef0",
     "DomainName": "tokens.example.com", "CertificateArn": "arn:aws:acm:us-east-1:111111111111:certificate/01234567-89ab-cdef-0123-456789abcdef",
     "HostedZoneId": "Z0123456789ABCDEFGHIJ", "WebAclArn": "arn:aws:wafv2:us-east-1:111111111111:regional/webacl/acl/01234567-89ab-cdef-0123-456789abcdef",
