@@ -25,6 +25,7 @@ import (
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
 // target is a simulated org, and the file of its owner.
@@ -275,8 +276,8 @@ func TestAnswersDependOnTheOrg(t *testing.T) {
 	}
 }
 
-// TestKilledRunLosesNoCredentials kills a run before and after each of its calls to Salesforce, and the next run one call
-// earlier. With -short it tries a sample, and those that change credentials.
+// TestKilledRunLosesNoCredentials kills a run before and after each of its calls to Salesforce, and the next run one
+// call earlier. With -short it tries a sample, and those that change credentials.
 func TestKilledRunLosesNoCredentials(t *testing.T) {
 	t.Parallel()
 	var calls []sfoauthtest.Call
@@ -375,6 +376,34 @@ func TestProductionOrgCanBeAllowed(t *testing.T) {
 	}
 	s = newTarget(t, options{org: sfoauthtest.Config{OrganizationType: "Enterprise Edition", IsSandbox: true}})
 	s.complete()
+}
+
+// TestDocumentedReport compares docs/development.md with the report and the environment variables.
+func TestDocumentedReport(t *testing.T) {
+	page := mdtest.Read(t, "../../docs/development.md")
+	var documented []string
+	for _, row := range page.TablesUnder(t, "Try it against a real org")[0] {
+		documented = append(documented, mdtest.Code(row[0])[0])
+	}
+	if want := []string{fileVar, confirmVar, propagationVar, awsVar}; !slices.Equal(documented, want) {
+		t.Errorf("the page has the variables %q, want %q", documented, want)
+	}
+	lines := 0
+	for _, b := range page.Blocks {
+		if b.Heading != "Try it against a real org" || b.Language != "text" {
+			continue
+		}
+		for line := range strings.Lines(b.Text) {
+			lines++
+			question, answer, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			if usual[question] != answer {
+				t.Errorf("the report has %q, not %q", usual[question], line)
+			}
+		}
+	}
+	if lines == 0 {
+		t.Error("the page has no report")
+	}
 }
 
 // An AWS that ignores VersionStages moves AWSCURRENT.
