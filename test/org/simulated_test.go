@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/test/docs/mdtest"
@@ -277,7 +278,7 @@ func TestAnswersDependOnTheOrg(t *testing.T) {
 }
 
 // TestKilledRunLosesNoCredentials kills a run before and after each of its calls to Salesforce, and the next run one
-// call earlier. With -short it tries a sample, and those that change credentials.
+// call earlier. A sample has those that change credentials, and some others.
 func TestKilledRunLosesNoCredentials(t *testing.T) {
 	t.Parallel()
 	var calls []sfoauthtest.Call
@@ -288,7 +289,7 @@ func TestKilledRunLosesNoCredentials(t *testing.T) {
 	}
 	for i, call := range calls {
 		changes := slices.Contains([]sfoauthtest.Endpoint{"stage", "promote", "delete"}, call.Endpoint)
-		if testing.Short() && i%9 != 0 && !changes {
+		if simtest.Sampled() && i%20 != 0 && !changes {
 			continue
 		}
 		t.Run(fmt.Sprintf("%d, %s, %s", i, call.Endpoint, call.Phase), func(t *testing.T) {
