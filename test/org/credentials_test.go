@@ -58,8 +58,13 @@ func openCredentials(path string) (*credentialsFile, error) {
 			return nil, fmt.Errorf("%s: %s: remove allowedPrincipals, which the test's caller is not among", path, name)
 		}
 	}
-	if f.values[appName] == nil {
+	app, _ := f.version(appName)
+	admin, _ := f.version(adminName)
+	switch {
+	case app == nil:
 		return nil, fmt.Errorf("%s has no %s", path, appName)
+	case admin != nil && admin.BaseURI != app.BaseURI:
+		return nil, fmt.Errorf("%s: %s and %s must have the same baseUri", path, appName, adminName)
 	}
 	return f, nil
 }

@@ -33,7 +33,7 @@ import (
 // The questions, in the order in which a run answers them.
 const (
 	tokenFormat      = "format of the tokens"
-	sessionTimeout   = "time that introspection leaves a new session"
+	sessionTimeout   = "lifetime of a new session, by introspection"
 	secondLogin      = "does a second login return the same session"
 	stagedLogin      = "do staged credentials log in"
 	stagedSigner     = "which secret signs a token of staged credentials"
