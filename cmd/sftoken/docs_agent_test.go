@@ -27,8 +27,8 @@ const (
 	runsAgent = "sftoken serve " // the beginning of a block that runs until Ctrl-C
 )
 
-// TestAgentPage runs the shell commands of docs/how-to/agent.md in order: the agents as the owner of a local stack, in the
-// background, and their clients without AWS credentials. What a block exports holds for those that follow.
+// TestAgentPage runs the shell commands of docs/how-to/agent.md in order: the agents as the owner of a local stack, in
+// the background, and their clients without AWS credentials. What a block exports holds for those that follow.
 func TestAgentPage(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"bash", "curl"} {
@@ -147,17 +147,17 @@ func TestAgentGo(t *testing.T) {
 	checkGo(t, "docs/how-to/agent.md", "docs_agent_test.go", "", "")
 }
 
-// TestAgentFlags compares the flags of docs/how-to/agent.md with those of the command.
+// TestAgentFlags compares the flags of docs/reference/agent.md with those of the command.
 func TestAgentFlags(t *testing.T) {
 	t.Parallel()
 	var documented, defined []string
-	for _, row := range mdtest.Read(t, agentPage).TablesUnder(t, "Flags")[0] {
+	for _, row := range mdtest.Read(t, "../../docs/reference/agent.md").TablesUnder(t, "Flags")[0] {
 		documented = append(documented, mdtest.Code(row[0])[0])
 	}
 	newServe().LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { defined = append(defined, "--"+f.Name) })
 	slices.Sort(documented)
 	slices.Sort(defined)
 	if !slices.Equal(documented, defined) {
-		t.Errorf("docs/how-to/agent.md has %q, the command %q", documented, defined)
+		t.Errorf("docs/reference/agent.md has %q, the command %q", documented, defined)
 	}
 }

@@ -40,8 +40,8 @@ func TestDocumentedCommandBlocks(t *testing.T) {
 	}
 	r := &blockRunner{newTestStack(t, io.Discard, "SECRET_TTL=1s", "PROPAGATION=1s"), t.TempDir()}
 	ran := 0
-	for path := range strings.FieldsSeq(
-		"README.md docs/explanation/how-it-works.md docs/reference/errors.md docs/how-to/queries.md docs/how-to/controls.md docs/how-to/runbook.md") {
+	for path := range strings.FieldsSeq("README.md docs/explanation/how-it-works.md docs/reference/errors.md " +
+		"docs/how-to/queries.md docs/how-to/controls.md docs/how-to/runbook.md") {
 		for _, b := range mdtest.Read(t, "../../"+path).Blocks {
 			if b.Language != "sh" || notRun.MatchString(b.Text) || strings.HasPrefix(b.Text, runsAgent) {
 				continue

@@ -115,7 +115,8 @@ func TestReadmeExcerpt(t *testing.T) {
 	t.Error("the README has no output of sftoken demo")
 }
 
-// TestDocumentedEnvironment compares the table of docs/reference/settings.md with the variables and flags that --help lists.
+// TestDocumentedEnvironment compares the table of docs/reference/settings.md with the variables and flags that --help
+// lists.
 func TestDocumentedEnvironment(t *testing.T) {
 	inHelp := map[string]bool{"AWS_PROFILE": true, "AWS_REGION": true} // help has AWS_…
 	var commands []*cobra.Command

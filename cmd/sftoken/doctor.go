@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sftoken/sftoken/internal/buildinfo"
 	"github.com/sftoken/sftoken/internal/doctor"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 )
@@ -36,7 +37,7 @@ two if the API's token does not show that the current credentials work. With
 
 With --json it prints
 
-  {"app", "url", "caller", "outcome", "logins",
+  {"version", "app", "url", "caller", "outcome", "logins",
    "checks": [{"group", "check", "status", "found", "fix"}, …]}
 
 A status is ok, warning, failed or skipped. The outcome is ok, warning or
@@ -66,6 +67,9 @@ failed.`,
 				return usagef("--egress-addresses: %w", err)
 			}
 			out := &reportPrinter{terminal: newTerminal(cmd.OutOrStdout())}
+			if !format.isJSON() {
+				out.header(buildinfo.Version())
+			}
 			progress := newProgress(cmd.ErrOrStderr())
 			c := doctor.Config{
 				Load:      configLoader(cmd, progress.stop),
@@ -133,6 +137,9 @@ const (
 	foundColumn = 24
 	fixColumn   = 13
 )
+
+// header prints the version of this program, which a report of a problem needs.
+func (p *reportPrinter) header(version string) { fmt.Fprintln(p, "sftoken "+version+"\n") }
 
 func (p *reportPrinter) result(r doctor.Result) {
 	if r.Group != p.group {

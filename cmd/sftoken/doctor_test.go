@@ -51,6 +51,7 @@ func checkWidth(t *testing.T, text string) {
 func formatReport(report *doctor.Report) string {
 	var text strings.Builder
 	p := &reportPrinter{terminal: newTerminal(&text)}
+	p.header(report.Version)
 	for _, r := range report.Checks {
 		r.Found, r.Fix = maskReport(r.Found), maskReport(r.Fix)
 		p.result(r)

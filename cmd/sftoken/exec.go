@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/agent"
+	"github.com/sftoken/sftoken/internal/buildinfo"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -101,7 +102,7 @@ func startPrivateAgent(flags *apiFlags, cfg aws.Config) (variables []string, sto
 	token := agent.NewToken()
 	a := agent.New(agent.Config{
 		APIURL: flags.address(), AWS: cfg, HTTPClient: apiHTTPClient(cfg), Token: token,
-		Version: version,
+		Version: buildinfo.Version(),
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	go func() { _ = a.Serve(ctx, listener) }() // if it fails, so do the command's requests

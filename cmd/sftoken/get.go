@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 
+	"github.com/sftoken/sftoken/internal/buildinfo"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
 
@@ -155,7 +156,7 @@ func (f *apiFlags) call(
 
 func (f *apiFlags) tokenSource(cfg aws.Config, app string) *sftoken.TokenSource {
 	return sftoken.NewTokenSource(cfg, f.address(), app, sftoken.WithHTTPClient(apiHTTPClient(cfg)),
-		sftoken.WithUserAgent("sftoken-cli/"+version))
+		sftoken.WithUserAgent("sftoken-cli/"+buildinfo.Version()))
 }
 
 // fetch gets a token from the API. If rejected is not empty, it is the ID of a token that Salesforce has rejected.

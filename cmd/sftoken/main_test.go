@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/buildinfo"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/internal/sim/stack"
 )
@@ -21,7 +22,7 @@ import (
 // TestMain lets the tests run this program as a function, and as the commands sftoken and aws, which it puts on the
 // PATH.
 func TestMain(m *testing.M) {
-	stack.RunFunction(version)
+	stack.RunFunction(buildinfo.Version())
 	testscript.Main(m, map[string]func(){"sftoken": main, "aws": awsCommand})
 }
 

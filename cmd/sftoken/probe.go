@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/appsecret"
+	"github.com/sftoken/sftoken/internal/buildinfo"
 	"github.com/sftoken/sftoken/internal/probe"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
@@ -68,7 +69,7 @@ With -o json it prints
 			progress.start("waiting for the API")
 			report := probe.Run(cmd.Context(), probe.Config{
 				AWS: cfg, URL: strings.TrimSpace(flags.address()), App: args[0], DeniedApp: deniedApp,
-				Transport: apiHTTPClient(cfg).Transport, UserAgent: "sftoken-probe/" + version, Timeout: flags.timeout,
+				Transport: apiHTTPClient(cfg).Transport, UserAgent: "sftoken-probe/" + buildinfo.Version(), Timeout: flags.timeout,
 			})
 			progress.stop()
 			if err := cmd.Context().Err(); err != nil {

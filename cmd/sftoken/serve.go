@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sftoken/sftoken/internal/agent"
+	"github.com/sftoken/sftoken/internal/buildinfo"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sftoken"
 )
@@ -130,10 +131,10 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer stop()
-	log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)).With("version", version)
+	log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)).With("version", buildinfo.Version())
 	a := agent.New(agent.Config{
 		APIURL: f.api.address(), AWS: cfg, HTTPClient: apiHTTPClient(cfg), Apps: f.apps, Token: token, Log: log,
-		Version: version,
+		Version: buildinfo.Version(),
 	})
 	log.Info("serving", "address", f.clientURL(listener), "api", f.api.address(), "apps", f.apps)
 	if isTerminal(cmd.OutOrStdout()) {

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/sftoken/sftoken/internal/buildinfo"
 	"github.com/sftoken/sftoken/internal/rotateapi"
 )
 
-// version is set by the build.
-var version = "dev"
-
 func main() {
-	if err := rotateapi.Run(context.Background(), os.Getenv, version); err != nil {
+	if err := rotateapi.Run(context.Background(), os.Getenv, buildinfo.Version()); err != nil {
 		fmt.Fprintf(os.Stderr, "rotate function: %v\n", err)
 		os.Exit(1)
 	}

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/sftoken/sftoken/internal/buildinfo"
 	"github.com/sftoken/sftoken/internal/tokenapi"
 )
 
-// version is set by the build.
-var version = "dev"
-
 func main() {
-	if err := tokenapi.Run(context.Background(), os.Getenv, version); err != nil {
+	if err := tokenapi.Run(context.Background(), os.Getenv, buildinfo.Version()); err != nil {
 		fmt.Fprintf(os.Stderr, "token function: %v\n", err)
 		os.Exit(1)
 	}

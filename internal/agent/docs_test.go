@@ -43,7 +43,8 @@ func TestSequenceDiagram(t *testing.T) {
 	})
 }
 
-// As docs/how-to/agent.md says, a token stays in use for most of its life after the agent's role has lost its permission.
+// As docs/reference/agent.md says, a token stays in use for most of its life after the agent's role has lost its
+// permission.
 func TestRefusalWhileTokenIsValid(t *testing.T) {
 	run(t, func(t *testing.T, h *harness) {
 		left := h.token(t, "").ExpiresIn

@@ -17,6 +17,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/sftoken/sftoken/internal/buildinfo"
 	"github.com/sftoken/sftoken/internal/printable"
 	"github.com/sftoken/sftoken/pkg/sfoauth"
 	"github.com/sftoken/sftoken/pkg/sftoken"
@@ -75,6 +76,7 @@ type Config struct {
 
 // Report is the result of a run.
 type Report struct {
+	Version string   `json:"version"` // of this program
 	App     string   `json:"app"`
 	URL     string   `json:"url,omitempty"`
 	Caller  string   `json:"caller,omitempty"` // ARN
@@ -144,7 +146,7 @@ func Run(ctx context.Context, config Config) *Report {
 	}
 	s := &session{Config: config, addresses: sftoken.Addresses(config.URL)}
 	s.URL, _ = s.firstAddress()
-	report := &Report{App: config.App, URL: config.URL, Outcome: OK}
+	report := &Report{Version: buildinfo.Version(), App: config.App, URL: config.URL, Outcome: OK}
 	unmet := map[string]string{} // by check that has not succeeded: the first one in its chain
 	for _, c := range s.checks() {
 		o := s.runCheck(ctx, c, unmet)

@@ -59,7 +59,7 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 		return nil, fmt.Errorf("AWS configuration: %w", err)
 	}
 	log := telemetry.New(os.Stdout, level, namespace, version)
-	log.Info("started", "api_url", url, "app", app, "denied_app", denied)
+	log.Started("api_url", url, "app", app, "denied_app", denied)
 	return &handler{
 		probe: probe.Config{
 			AWS: cfg, URL: url, App: app, DeniedApp: denied,

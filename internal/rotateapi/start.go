@@ -51,7 +51,7 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 	}
 	secrets := secretsmanager.NewFromConfig(cfg)
 	log := telemetry.New(os.Stdout, level, namespace, version)
-	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "admin_app", admin,
+	log.Started("secret_prefix", prefix, "salesforce_hosts", hosts, "admin_app", admin,
 		"propagation", propagation.String())
 	return &Handler{
 		Rotator: &rotation.Rotator{

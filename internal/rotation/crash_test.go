@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -87,7 +88,7 @@ func TestRotationCrashRecovery(t *testing.T) {
 		}
 	})
 	t.Logf("a rotation was interrupted at %d points", tried)
-	if tried < 2000 && !testing.Short() {
+	if tried < 2000 && !simtest.Sampled() {
 		t.Error("want at least 2,000")
 	}
 }

@@ -59,9 +59,9 @@ func TestDocumentedSequences(t *testing.T) {
 	}
 }
 
-// TestDocumentedLabels goes through the table of docs/explanation/how-it-works.md, row by row.
+// TestDocumentedLabels goes through the table of docs/reference/staging-labels.md, row by row.
 func TestDocumentedLabels(t *testing.T) {
-	tables := mdtest.Read(t, "../../docs/explanation/how-it-works.md").TablesUnder(t, "Staging labels")
+	tables := mdtest.Read(t, "../../docs/reference/staging-labels.md").TablesUnder(t, "Staging labels")
 	rows := tables[len(tables)-1]
 	run(t, options{}, func(t *testing.T, h *harness) {
 		names := map[string]string{} // v1, v2 … by version ID

@@ -367,5 +367,5 @@ func invalidClient() sfoauthtest.Fault {
 	return sfoauthtest.ErrorResponse(400, "invalid_client_id", "client identifier invalid")
 }
 
-// sample reports whether case i is tried: each one, or with -short every nth.
-func sample(n, i int) bool { return !testing.Short() || i%n == 0 }
+// sample reports whether case i is tried: each one, or every nth where simtest.Sampled.
+func sample(n, i int) bool { return !simtest.Sampled() || i%n == 0 }

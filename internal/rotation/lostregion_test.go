@@ -42,11 +42,11 @@ func lossScenarios() map[string]crashScenario {
 }
 
 // TestLostRegion loses the primary region at every call of a rotation, in one or two ways each, and does then what
-// docs/how-to/regions.md says. With -short it tries a sample.
+// docs/how-to/regions.md says. It tries a sample where simtest.Sampled.
 func TestLostRegion(t *testing.T) {
 	points, tried := 0, 0
 	every := 11 // prime to the fifteen variants of a call, and less, so that each call is tried
-	if testing.Short() {
+	if simtest.Sampled() {
 		every = 149
 	}
 	t.Run("all", func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestLostRegion(t *testing.T) {
 		}
 	})
 	t.Logf("a region was lost at %d points", tried)
-	if tried < 400 && !testing.Short() {
+	if tried < 400 && !simtest.Sampled() {
 		t.Error("want at least 400")
 	}
 }
@@ -198,8 +198,8 @@ func (s *standby) recover(oldKey string) {
 	s.vends("after a rotation in the promoted region")
 }
 
-// checkReturn lets the lost region return and goes back to it as docs/how-to/regions.md says. If the rotation is due there, it
-// begins at once, and the promoted region rotates as well before a person stops it.
+// checkReturn lets the lost region return and goes back to it as docs/how-to/regions.md says. If the rotation is due
+// there, it begins at once, and the promoted region rotates as well before a person stops it.
 func (h *harness) checkReturn(due bool) {
 	h.T.Helper()
 	s := h.options.standby

@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 )
 
@@ -97,7 +98,7 @@ func TestRotationModel(t *testing.T) {
 		name string
 		n    int
 	}
-	if testing.Short() {
+	if simtest.Sampled() {
 		_ = flag.Set("rapid.checks", "40") // of which rapid then makes a fifth
 	}
 	names := slices.Sorted(maps.Keys(actions))

@@ -36,6 +36,12 @@ func New(w io.Writer, level slog.Level, namespace, version string) *Log {
 	return &Log{Logger: slog.New(handler).With("version", version), namespace: namespace}
 }
 
+// Started writes the line of a process that has just started: the version that is in every line, what it was built with
+// and for, and its settings in pairs of name and value. It obeys the level.
+func (l *Log) Started(settings ...any) {
+	l.With("go", runtime.Version(), "arch", runtime.GOARCH).Info("started", settings...)
+}
+
 // Event writes one line, whatever the level. It may append to attrs.
 func (l *Log) Event(level slog.Level, name string, attrs []slog.Attr, metrics ...Metric) {
 	now := time.Now()

@@ -75,14 +75,29 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
+func TestStarted(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	New(&out, slog.LevelInfo, "ns", "v0.1.0").Started("secret_prefix", "sftoken/", "apps", []string{"crm"})
+	want := map[string]any{
+		"level": "INFO", "msg": "started", "version": "v0.1.0", "go": runtime.Version(), "arch": runtime.GOARCH,
+		"secret_prefix": "sftoken/", "apps": []any{"crm"},
+	}
+	got := decode(t, out.String())
+	delete(got, "time")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestLevel(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	log := New(&out, slog.LevelError, "ns", "v")
-	log.Info("not this")
+	log.Started("not", "this")
 	log.Event(slog.LevelDebug, "but this", nil)
 	log.Error("and this")
-	if text := out.String(); strings.Contains(text, "not this") || strings.Count(text, `"version":"v"`) != 2 {
+	if text := out.String(); strings.Contains(text, "started") || strings.Count(text, `"version":"v"`) != 2 {
 		t.Errorf("written: %s", text)
 	}
 }

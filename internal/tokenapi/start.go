@@ -74,7 +74,7 @@ func newHandler(ctx context.Context, getenv func(string) string, version string)
 		shared = tokenstore.NewBypass(tokenstore.NewDynamoDB(cfg, table))
 	}
 	log := telemetry.New(os.Stdout, level, namespace, version)
-	log.Info("started", "secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(),
+	log.Started("secret_prefix", prefix, "salesforce_hosts", hosts, "secret_ttl", secretTTL.String(),
 		"min_ttl", minTTL.String(), "confirm_every", confirmEvery.String(), "prefetch", prefetch,
 		"login_budget", logins.String(), "token_table", table, "standby", standby)
 	return &handler{

@@ -17,7 +17,7 @@ import (
 func TestFleetRandom(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(40)
-	if sampled() {
+	if simtest.Sampled() {
 		seeds = 5
 	}
 	for seed := range seeds {

@@ -32,7 +32,7 @@ func TestFleetTableFaults(t *testing.T) {
 	} {
 		for _, operation := range []string{"", "GetItem", "UpdateItem"} {
 			for at := range 5 {
-				if sampled() && at%3 != 0 {
+				if simtest.Sampled() && at%3 != 0 {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s, %s, after %d calls", name, operation, at), func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sftoken/sftoken/internal/sim/simtest"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
@@ -122,19 +123,13 @@ func wantDocumented(t *testing.T, n int, without, with fleetCosts) {
 	}
 }
 
-// raceDetector is whether this is a test with the race detector, which is slow, and limits the number of goroutines.
-var raceDetector bool
-
-// sampled reports whether a sweep tries a sample only.
-func sampled() bool { return testing.Short() || raceDetector }
-
 // TestFleetLogins shows what a token table saves: with it, a fleet of any size costs Salesforce what one process does.
 func TestFleetLogins(t *testing.T) { //nolint:tparallel // what the subtests measure is compared after them
 	t.Parallel()
 	for _, shared := range []bool{false, true} {
 		sizes := []int{1, 10, 100, 1000}
 		switch {
-		case sampled():
+		case simtest.Sampled():
 			sizes = sizes[:2]
 		case shared: // a thousand processes take a minute of two processors
 			sizes = sizes[:3]

@@ -15,10 +15,10 @@ import (
 	"github.com/sftoken/sftoken/test/docs/mdtest"
 )
 
-// TestAgentMetrics compares the metrics of docs/how-to/agent.md and their labels with those of the code.
+// TestAgentMetrics compares the metrics of docs/reference/agent.md and their labels with those of the code.
 func TestAgentMetrics(t *testing.T) {
 	var documented, defined []string
-	for _, row := range page(t, "docs/how-to/agent.md").TablesUnder(t, "Health and metrics")[0] {
+	for _, row := range page(t, "docs/reference/agent.md").TablesUnder(t, "Metrics")[0] {
 		documented = append(documented, mdtest.Code(row[0])[0]+": "+strings.Join(mdtest.Code(row[1]), ","))
 	}
 	definition := regexp.MustCompile(
@@ -36,7 +36,7 @@ func TestAgentMetrics(t *testing.T) {
 // TestAgentRefusals compares the reasons of refused requests with the code.
 func TestAgentRefusals(t *testing.T) {
 	var documented, defined []string
-	for _, row := range page(t, "docs/how-to/agent.md").TablesUnder(t, "Requests and responses")[1] {
+	for _, row := range page(t, "docs/reference/agent.md").TablesUnder(t, "Requests and responses")[1] {
 		documented = append(documented, mdtest.Code(row[0])...)
 	}
 	_, foreign, _ := strings.Cut(code(t, "internal/agent"), "\nfunc foreign(")
@@ -50,7 +50,7 @@ func TestAgentRefusals(t *testing.T) {
 // TestAgentLog compares the lines of the agent's log and their fields with the code.
 func TestAgentLog(t *testing.T) {
 	var documented, written []string
-	for _, row := range page(t, "docs/how-to/agent.md").TablesUnder(t, "Log")[0] {
+	for _, row := range page(t, "docs/reference/agent.md").TablesUnder(t, "Log")[0] {
 		fields := slices.DeleteFunc(mdtest.Code(row[2]), func(text string) bool { return strings.Contains(text, "-") })
 		slices.Sort(fields)
 		documented = append(documented, mdtest.Code(row[0])[0]+": "+strings.Join(fields, ","))

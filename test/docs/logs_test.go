@@ -88,25 +88,22 @@ func attributeName(call *ast.CallExpr) (name string, isGroup bool) {
 	return name, function == "GroupAttrs"
 }
 
-// documentedFields returns the names in the tables of docs/how-to/queries.md: the fields of TokenLogs, of RotateLogs and of
-// ProbeLogs, and the metrics.
+// documentedFields returns the names in the tables of docs/reference/logs.md: the fields of TokenLogs, of RotateLogs
+// and of ProbeLogs, and the metrics.
 func documentedFields(t *testing.T) (tokenFields, rotateFields, probeFields, metrics []string) {
 	t.Helper()
-	var names [][]string
-	for _, table := range page(t, "docs/how-to/queries.md").TablesUnder(t, "Fields and metrics") {
-		names = append(names, nil)
-		for _, row := range table {
-			names[len(names)-1] = append(names[len(names)-1], mdtest.Code(row[0])...)
+	logs := page(t, "docs/reference/logs.md")
+	names := func(heading string) (names []string) {
+		for _, row := range logs.TablesUnder(t, heading)[0] {
+			names = append(names, mdtest.Code(row[0])...)
 		}
+		return names
 	}
-	if len(names) != 4 {
-		t.Fatalf("docs/how-to/queries.md has %d tables", len(names))
-	}
-	return names[0], names[1], names[2], names[3]
+	return names("Token function"), names("Rotate function"), names("Probe function"), names("Metrics")
 }
 
-// TestLogFieldsAndMetrics compares the fields and metrics of docs/how-to/queries.md with those that the functions write, and
-// with the metrics that the template's alarms and dashboard use.
+// TestLogFieldsAndMetrics compares the fields and metrics of docs/reference/logs.md with those that the functions
+// write, and with the metrics that the template's alarms and dashboard use.
 func TestLogFieldsAndMetrics(t *testing.T) {
 	tokenFields, rotateFields, probeFields, metrics := documentedFields(t)
 	written, tokenMetrics := loggedFields(t, "internal/tokenapi")

@@ -90,7 +90,8 @@ func TestParameters(t *testing.T) {
 	for _, p := range parameters {
 		name, value := p[1], strings.Trim(p[2], `"`)
 		if got, ok := documented[name]; !ok || got != value {
-			t.Errorf("docs/reference/settings.md: default of %s is %q (documented: %t), the template has %q", name, got, ok, value)
+			t.Errorf("docs/reference/settings.md: default of %s is %q (documented: %t), the template has %q",
+				name, got, ok, value)
 		}
 	}
 }

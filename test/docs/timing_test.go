@@ -17,7 +17,7 @@ var units = map[string]time.Duration{
 	"minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
 }
 
-// TestTiming compares the times of docs/explanation/how-it-works.md with the code and the template.
+// TestTiming compares the times of docs/reference/timing.md with the code and the template.
 func TestTiming(t *testing.T) {
 	template := read(t, "template.yaml")
 	const longInterval = "rejectedCheckIntervalWithoutIntrospection"
@@ -55,10 +55,10 @@ func TestTiming(t *testing.T) {
 			t.Errorf("internal/vending does not have %s", text)
 		}
 	}
-	compareTimes(t, "docs/explanation/how-it-works.md", "Timing", want)
+	compareTimes(t, "docs/reference/timing.md", "Timing", want)
 }
 
-// TestAgentTiming compares the times of docs/how-to/agent.md with the code.
+// TestAgentTiming compares the times of docs/reference/agent.md with the code.
 func TestAgentTiming(t *testing.T) {
 	want := map[string]time.Duration{ // by the beginning of a row
 		"a token is replaced":                  durationOf(t, "pkg/sftoken", "expiryMargin"),
@@ -84,17 +84,18 @@ func TestAgentTiming(t *testing.T) {
 			}
 		}
 	}
-	compareTimes(t, "docs/how-to/agent.md", "What is cached", want)
+	compareTimes(t, "docs/reference/agent.md", "What is cached", want)
 }
 
-// TestFailoverTiming compares the times of docs/how-to/regions.md with the code.
+// TestFailoverTiming compares the times of docs/explanation/regions.md with the code.
 func TestFailoverTiming(t *testing.T) {
-	compareTimes(t, "docs/how-to/regions.md", "Clients", map[string]time.Duration{ // by the beginning of a row
+	want := map[string]time.Duration{ // by the beginning of a row
 		"an address is slow":                durationOf(t, "pkg/sftoken", "slowAfter"),
 		"the same, if the last request":     durationOf(t, "pkg/sftoken", "slowAgainAfter"),
 		"an address that has failed":        durationOf(t, "pkg/sftoken", "minPause"),
 		"this doubles with each failure in": durationOf(t, "pkg/sftoken", "maxPause"),
-	})
+	}
+	compareTimes(t, "docs/explanation/regions.md", "How clients fail over", want)
 }
 
 // compareTimes compares the times in the last table under the heading with want, which has the beginnings of rows.
@@ -142,12 +143,12 @@ func durationOf(t *testing.T, folder, name string) time.Duration {
 // TestControlsTiming checks that docs/how-to/controls.md repeats rows of the table that TestTiming checks.
 func TestControlsTiming(t *testing.T) {
 	times := map[string]string{}
-	for _, row := range page(t, "docs/explanation/how-it-works.md").TablesUnder(t, "Timing")[0] {
+	for _, row := range page(t, "docs/reference/timing.md").TablesUnder(t, "Timing")[0] {
 		times[row[0]] = row[1]
 	}
 	for _, row := range page(t, "docs/how-to/controls.md").TablesUnder(t, "How fast is a leak contained?")[0] {
 		if times[row[0]] != row[1] {
-			t.Errorf("docs/how-to/controls.md says %s: %s, docs/explanation/how-it-works.md %q", row[0], row[1], times[row[0]])
+			t.Errorf("docs/how-to/controls.md says %s: %s, docs/reference/timing.md %q", row[0], row[1], times[row[0]])
 		}
 	}
 }

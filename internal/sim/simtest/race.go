@@ -1,5 +1,5 @@
 //go:build race
 
-package vending
+package simtest
 
 func init() { raceDetector = true }
