@@ -12,7 +12,7 @@ RUN := CGO_ENABLED=0 go run $(BUILD_FLAGS)
 # Systems that the command-line tool supports in addition to Linux. One architecture of each is enough.
 PLATFORMS := darwin/arm64 windows/amd64
 
-.PHONY: help run local test test-all race lint cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy clean
+.PHONY: help run local test test-all race lint cross bench fuzz build e2e examples sam-local conformance clients salesforce snapshot deploy clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -92,6 +92,9 @@ clients: ## run schemathesis and third-party clients against `sftoken local` and
 
 salesforce: ## test the metadata and commands of salesforce/, with the real Salesforce CLI (needs npm)
 	test/salesforce
+
+snapshot: ## build a release twice without publishing it, compare, and run what was built (needs Python)
+	test/release
 
 # --guided offers the template's defaults: afterwards `make deploy GUIDED=` keeps what was answered the first time.
 GUIDED ?= --guided
