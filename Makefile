@@ -12,7 +12,7 @@ RUN := CGO_ENABLED=0 go run $(BUILD_FLAGS)
 # Systems that the command-line tool supports in addition to Linux. One architecture of each is enough.
 PLATFORMS := darwin/arm64 windows/amd64
 
-.PHONY: help run local test test-all race lint lint-docs lint-workflows cross bench fuzz build e2e examples sam-local conformance clients salesforce org-test deploy package cdk pictures clean
+.PHONY: help run local test test-all race lint lint-docs lint-workflows cross bench fuzz build e2e examples sam-local conformance clients salesforce org-test snapshot deploy package cdk pictures clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -101,6 +101,9 @@ salesforce: ## test the metadata and commands of salesforce/, with the real Sale
 
 org-test: ## rotate an app's credentials in a real org and print what no document answers (see docs/development.md)
 	go test -count=1 -v -timeout 60m -run '^Test(Org|AWS)$$' ./test/org
+
+snapshot: ## build a release twice without publishing it, compare, and run what was built (needs Python)
+	test/release
 
 # --guided offers the template's defaults: afterwards `make deploy GUIDED=` keeps what was answered the first time.
 GUIDED ?= --guided
