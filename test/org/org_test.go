@@ -97,17 +97,25 @@ func labelsMoved(t *testing.T, client *secretsmanager.Client, name string) map[s
 	}()
 	answers := map[string]string{}
 	for _, label := range []string{"AWSPENDING", "CANDIDATE"} {
-		_, err := client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
+		stored, err := client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
 			SecretId: created.ARN, SecretString: aws.String(label), VersionStages: []string{label},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		now, err := client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: created.ARN})
-		if err != nil {
-			t.Fatal(err)
+		labels := map[string][]string{}
+		for tries := 0; len(labels[*stored.VersionId]) == 0; tries++ { // reads may lag behind writes
+			if tries > 0 {
+				time.Sleep(time.Second)
+			}
+			now, err := client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: created.ARN})
+			if err != nil || tries == 30 {
+				t.Fatalf("the new version does not appear: %v", err)
+			}
+			labels = now.VersionIdsToStages
 		}
-		answers[label] = yes(slices.Contains(now.VersionIdsToStages[*created.VersionId], "AWSCURRENT"))
+		moved := slices.Contains(labels[*stored.VersionId], "AWSCURRENT")
+		answers[label] = yes(!moved)
 	}
 	return answers
 }
