@@ -41,7 +41,7 @@ func report(question, answer string) { fmt.Printf("%s: %s\n", question, answer) 
 func TestOrg(t *testing.T) {
 	path := os.Getenv(fileVar)
 	if path == "" {
-		t.Skipf("%s is not set: see docs/development.md, \"Try it against a real org\"", fileVar)
+		t.Skipf("skipped: %s is not set: see docs/development.md, \"Try it against a real org\"", fileVar)
 	}
 	if !filepath.IsAbs(path) {
 		t.Fatalf("%s must be an absolute path", fileVar) // tests run in their package's folder
@@ -67,7 +67,7 @@ func TestOrg(t *testing.T) {
 func TestAWS(t *testing.T) {
 	name := os.Getenv(awsVar)
 	if name == "" {
-		t.Skipf("%s is not set: see docs/development.md, \"Try it against a real org\"", awsVar)
+		t.Skipf("skipped: %s is not set: see docs/development.md, \"Try it against a real org\"", awsVar)
 	}
 	cfg, err := config.LoadDefaultConfig(t.Context())
 	if err != nil {
