@@ -41,7 +41,7 @@ func report(question, answer string) { fmt.Printf("%s: %s\n", question, answer) 
 func TestOrg(t *testing.T) {
 	path := os.Getenv(fileVar)
 	if path == "" {
-		t.Skipf("%s is not set: see docs/development.md, \"Try it against a real org\"", fileVar)
+		t.Skipf("skipped: %s is not set: see docs/development.md, \"Try it against a real org\"", fileVar)
 	}
 	if !filepath.IsAbs(path) {
 		t.Fatalf("%s must be an absolute path", fileVar) // tests run in their package's folder
@@ -67,7 +67,7 @@ func TestOrg(t *testing.T) {
 func TestAWS(t *testing.T) {
 	name := os.Getenv(awsVar)
 	if name == "" {
-		t.Skipf("%s is not set: see docs/development.md, \"Try it against a real org\"", awsVar)
+		t.Skipf("skipped: %s is not set: see docs/development.md, \"Try it against a real org\"", awsVar)
 	}
 	cfg, err := config.LoadDefaultConfig(t.Context())
 	if err != nil {
@@ -97,17 +97,25 @@ func labelsMoved(t *testing.T, client *secretsmanager.Client, name string) map[s
 	}()
 	answers := map[string]string{}
 	for _, label := range []string{"AWSPENDING", "CANDIDATE"} {
-		_, err := client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
+		stored, err := client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
 			SecretId: created.ARN, SecretString: aws.String(label), VersionStages: []string{label},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		now, err := client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: created.ARN})
-		if err != nil {
-			t.Fatal(err)
+		labels := map[string][]string{}
+		for tries := 0; len(labels[*stored.VersionId]) == 0; tries++ { // reads may lag behind writes
+			if tries > 0 {
+				time.Sleep(time.Second)
+			}
+			now, err := client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: created.ARN})
+			if err != nil || tries == 30 {
+				t.Fatalf("the new version does not appear: %v", err)
+			}
+			labels = now.VersionIdsToStages
 		}
-		answers[label] = yes(slices.Contains(now.VersionIdsToStages[*created.VersionId], "AWSCURRENT"))
+		moved := slices.Contains(labels[*stored.VersionId], "AWSCURRENT")
+		answers[label] = yes(!moved)
 	}
 	return answers
 }
