@@ -8,7 +8,7 @@ import "runtime/debug"
 const devel = "devel"
 
 // Version returns the version of this program, which is never empty. It is v0.1.0 if the program was built from that tag
-// or with `go install …@v0.1.0`, and a pseudo-version like v0.1.1-0.20260102030405-0123456789ab between tags. The suffix
+// or with `go install …@v0.1.0`; between tags, a pseudo-version like v0.1.1-0.20260102030405-0123456789ab. The suffix
 // +dirty means that files had been changed. Otherwise it is devel. Source: Go 1.24 Release Notes, "Go command".
 func Version() string { return version(debug.ReadBuildInfo()) }
 
