@@ -40,9 +40,9 @@ func TestCommandReference(t *testing.T) {
 
 const referenceIntro = `# Commands
 
-Every command of the command-line tool, with its flags, environment variables and exit codes, as ` + "`--help`" + ` shows them. A
-test writes this page from the commands: see ` + "`cmd/sftoken/clidocs_test.go`" + `. The flags of
-[sftoken](#sftoken) are those of all commands.
+Every command of the command-line tool, with its flags, environment variables and exit codes. The flags of
+[sftoken](#sftoken) are those of all commands. A test, cmd/sftoken/clidocs_test.go, writes this page from the texts that
+the option --help shows.
 `
 
 func inGroup(root *cobra.Command, group *cobra.Group) (commands []*cobra.Command) {

@@ -173,7 +173,7 @@ func TestLocalNeedsOnlyTheProgram(t *testing.T) {
 	// In a real Lambda function, even with a stale variable of the simulator, it is the command-line tool.
 	for _, left := range []string{"", "SFTOKEN_SIMULATED_FUNCTION=token@127.0.0.1:1"} {
 		text, err := sftoken([]string{"AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001", left}, "version").CombinedOutput()
-		if err != nil || string(text) != "dev\n" {
+		if err != nil || string(text) != "devel\n" {
 			t.Errorf("in a Lambda function, %q: %v: %s", left, err, text)
 		}
 	}

@@ -15,8 +15,8 @@ const (
 	release = "v0.1.0"
 )
 
-// TestInstall installs the command-line tool from a module proxy, as users do, and asks it for its version. The proxy is
-// made of this tree and of the modules that the go command has downloaded for it, so the test needs no network.
+// TestInstall installs the command-line tool from a module proxy, as users do, and asks it for its version. The proxy
+// consists of this tree and of the modules that the go command has downloaded for it. So the test needs no network.
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -24,7 +24,7 @@ func (l Login) Succeeded() bool { return l.Status == "Success" }
 const maxLogins = 100
 
 // LastLogins returns the user's last logins, the newest first: with every app and program, failed attempts included. It
-// returns at most limit of them, and never more than 100. Salesforce keeps six months.
+// returns at most limit of them, and never more than 100; a limit below 1 means 1. Salesforce keeps six months.
 //
 // The token must be that user's, or that of a user with the permission Manage Users or Monitor Login History. A user
 // who may see neither gets an empty list, or an error whose Code is "INVALID_TYPE". It extends the session.

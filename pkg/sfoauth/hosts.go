@@ -21,7 +21,8 @@ var myDomains = []string{".my.salesforce.com", ".my.salesforce.mil", ".my.sfcrmp
 // salesforceDomains are the suffixes of all hosts that an instance_url may name.
 var salesforceDomains = []string{".salesforce.com", ".salesforce.mil", ".sfcrmproducts.cn"}
 
-// ParseAllowedHosts parses a comma-separated list of hosts, each host or host:port. It ignores empty entries.
+// ParseAllowedHosts parses a comma-separated list of hosts, each host or host:port. It ignores empty entries, and
+// returns an error for an entry with a scheme, a path or a wildcard. An empty list is the zero value.
 func ParseAllowedHosts(list string) (AllowedHosts, error) {
 	var hosts AllowedHosts
 	for entry := range strings.SplitSeq(list, ",") {

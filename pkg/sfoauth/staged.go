@@ -16,7 +16,8 @@ const credentialsPath = "/services/data/" + APIVersion + "/apps/oauth/credential
 
 // StagedCredentialsClient rotates the credentials of an External Client App through the Connect REST API: it stages new
 // credentials, promotes them to be the app's primary credentials, and deletes the old ones. A consumer has at most one
-// set of credentials besides the primary ones. Its methods are safe for concurrent use.
+// set of credentials besides the primary ones. Its methods are safe for concurrent use, and return an *Error when they
+// fail.
 //
 // The token's user needs the permissions External Client App Developer and View Client Secret, and the org must allow
 // access to consumer secrets through the REST API. Otherwise Salesforce responds with 403 INSUFFICIENT_ACCESS or 404.
@@ -31,7 +32,8 @@ type StagedCredentialsClient struct {
 }
 
 // StagedCredentials returns a client for the credentials of an app's consumer that acts as the token's user. It uses
-// c's hosts and HTTP client, but not c's consumer key and secret. Apps needs no ids, and Consumers only appID.
+// c's hosts, HTTP client and timeout, but not c's consumer key and secret. Apps needs no ids, and Consumers only appID;
+// the other methods fail without a request if an id is missing.
 func (c *Client) StagedCredentials(token *Token, appID, consumerID string) *StagedCredentialsClient {
 	return &StagedCredentialsClient{client: c, token: token, appID: appID, consumerID: consumerID}
 }

@@ -173,7 +173,8 @@ func isRecordID(s string) bool {
 const alphanumeric = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 // EqualIDs reports whether two record ids, each of 15 or 18 characters, are equal. The first 15 are case-sensitive and
-// identify the record; the last three only encode their case.
+// identify the record; the last three only encode their case. An id of fewer characters is equal to none, itself
+// included.
 func EqualIDs(a, b string) bool {
 	return len(a) >= 15 && len(b) >= 15 && a[:15] == b[:15]
 }

@@ -113,7 +113,7 @@ func (e *CredentialsError) Unwrap() error { return e.err }
 const defaultAttempts = 4
 
 // IsTemporary reports whether a request that failed with err may succeed later without a change of anything but the
-// API: it is what TokenSource retries.
+// API: it is what TokenSource retries. It is false for nil.
 func IsTemporary(err error) bool { return maxAttempts(err) > 1 }
 
 // maxAttempts reports how often a request that failed with err is attempted.

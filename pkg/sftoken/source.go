@@ -51,15 +51,15 @@ type TokenSource struct {
 	backoff     backoff
 }
 
-// Option configures a TokenSource.
+// Option configures a TokenSource. Of two options of one kind, the last one applies.
 type Option func(*TokenSource)
 
 // WithHTTPClient sets the client that sends the requests to the API, by default http.DefaultClient. Its CheckRedirect
-// is ignored: redirects are not followed.
+// is ignored: redirects are not followed. Its Timeout bounds each attempt. Nil means the default.
 func WithHTTPClient(client *http.Client) Option { return func(s *TokenSource) { s.client = client } }
 
 // WithRegion sets the region that requests to every address are signed for. The default is the region in the address,
-// or config.Region if there is none.
+// or config.Region if there is none; an empty region means the default.
 func WithRegion(region string) Option { return func(s *TokenSource) { s.region = region } }
 
 // WithUserAgent sets the User-Agent of the requests, which the API's audit log records. The default is "sftoken-go".

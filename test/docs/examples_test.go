@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestConstructorsHaveExamples checks that what a newcomer of a public package calls first has an example: each function
-// New…, each other function that returns the package's own types, for which an example of the type will do, and each
-// method that returns a pointer to one of its types with methods.
+// TestConstructorsHaveExamples checks that what a newcomer to a public package calls first has an example. That is each
+// function New…, each other function that returns a type of the package, and each method that returns a pointer to
+// such a type with methods. For the other functions an example of the type will do.
 func TestConstructorsHaveExamples(t *testing.T) {
 	t.Parallel()
 	for _, folder := range []string{"pkg/sfoauth", "pkg/sfoauth/sfoauthtest", "pkg/sftoken"} {

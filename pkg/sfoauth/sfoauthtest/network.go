@@ -68,7 +68,8 @@ type Server struct {
 	stop func()
 }
 
-// Start serves the org over TCP at addr. The address 127.0.0.1:0 is a free port of this machine.
+// Start serves the org over TCP at addr until Server.Close. The address 127.0.0.1:0 is a free port of this machine. The
+// error is that of net.Listen.
 func (o *Org) Start(addr string) (*Server, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
