@@ -3,7 +3,7 @@
 SHELL   := /bin/bash
 ARCH    ?= arm64
 FUZZTIME ?= 30000x
-TOOL    := go tool -modfile=tools.mod
+TOOL    := go tool -modfile=tools/lint/go.mod
 
 # A release's flags. `run` uses them too, so that both compile each package once and need no C compiler.
 BUILD_FLAGS := -trimpath -tags lambda.norpc

@@ -1,4 +1,4 @@
-module github.com/sftoken/sftoken/tools
+module github.com/sftoken/sftoken/tools/lint
 
 go 1.26.0
 

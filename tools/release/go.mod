@@ -1,4 +1,4 @@
-module github.com/sftoken/sftoken/goreleaser
+module github.com/sftoken/sftoken/tools/release
 
 go 1.26.1
 

@@ -1,4 +1,4 @@
-module github.com/sftoken/sftoken/sbom
+module github.com/sftoken/sftoken/tools/sbom
 
 go 1.26.8
 

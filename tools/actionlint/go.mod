@@ -1,4 +1,4 @@
-module github.com/sftoken/sftoken/actionlint
+module github.com/sftoken/sftoken/tools/actionlint
 
 go 1.26.0
 
