@@ -150,7 +150,11 @@ var otherNames = []string{
 	"INTEGRATION_TIMEOUT", "DELETE", "POST", "GET", "NONE", "KEY",
 	"REGIONAL", "PRIVATE", "CNAME", // its endpoint types, and a record of DNS
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "NODE_USE_ENV_PROXY", "SO_PEERCRED",
+	"CAPABILITY_IAM", "CAPABILITY_RESOURCE_POLICY", "CAPABILITY_AUTO_EXPAND", // what a deployment acknowledges
 }
+
+// packageVariables are the variables of package.sh, from the comment that lists them.
+var packageVariables = regexp.MustCompile(`(?m)^#   ([A-Z_]+) +\S`)
 
 // TestNames checks every name in capitals that stands in backticks.
 func TestNames(t *testing.T) {
@@ -158,7 +162,10 @@ func TestNames(t *testing.T) {
 		appsecret.Current, appsecret.Pending, appsecret.Previous,
 		appsecret.Candidate, appsecret.Rejected, appsecret.Compromised,
 	})
-	source := code(t, "pkg/sfoauth", "pkg/sftoken", "cmd/sftoken")
+	for _, match := range packageVariables.FindAllStringSubmatch(read(t, "package.sh"), -1) {
+		known = append(known, match[1])
+	}
+	source := code(t, "pkg/sfoauth", "pkg/sftoken", "cmd/sftoken") + read(t, "test/org/org_test.go")
 	capitals := regexp.MustCompile(`\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|^[A-Z]{3,}$`)
 	for _, page := range allPages(t) {
 		if !inDocs(page) {

@@ -31,7 +31,7 @@ INTERACTING = {
 # These add something that nothing else depends on.
 INDEPENDENT = {name: [OFF, given(name)] for name in (
     "Tracing", "WebAclArn", "SharedTokens", "ProvisionedConcurrency", "ReservedConcurrency", "RotateReservedConcurrency", "AlarmEmail", "ApiLogRole",
-    "PermissionsBoundary")}
+    "PermissionsBoundary", "CodeSigningConfigArn")}
 
 
 def merged(choices):

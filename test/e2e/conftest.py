@@ -13,7 +13,8 @@ put_secret      put_secret(app, value, labels=[...], prefix="sftoken/") stores a
 new_app         new_app(name=None, rotates=False) adds an app to the org, stores its credentials, and returns the App; with rotates, the app
                 may change its own credentials and rotation is switched on
 crm             the App of the secret that the stack has made
-environment     environment(credentials, **variables): that of a person with these credentials, or the owner's root, and the AWS CLI
+environment     environment(credentials, **variables): that of a person with these credentials, or the owner's root, the AWS CLI and the SAM
+                CLI
 role_policy     role_policy(stack, role, name) is an inline policy of a deployed role (policies.RolePolicy), put back when the test ends
 full, erp       the template deployed with every parameter set, and the App of its secret, whose credentials are changed by the admin app
 admin           the credentials of a user who may do everything with any API of account 111111111111
@@ -176,6 +177,7 @@ def environment(emulator, directory):
     programs = directory / "aws-cli"
     programs.mkdir()
     (programs / "aws").symlink_to(deployment.tool("SFTOKEN_E2E_VENV", "aws"))
+    (programs / "sam").symlink_to(deployment.tool("SFTOKEN_SAM_VENV", "sam"))
 
     def of(credentials=None, **variables):
         kept = emulator.environment(credentials)

@@ -143,6 +143,7 @@ def test_accepted_combinations(parameters):
     ("DomainName", "tokens"), ("WebAclArn", EVERYTHING["WebAclArn"].replace("regional", "global")), ("EndpointType", "EDGE"), ("Tracing", "yes"),
     ("DeploymentPreference", "AllAtOnce"), ("ReplicaRegions", "eu-west-1,eu-west-2,eu-west-3"), ("ReplicaRegions", "Ireland"),
     ("ReplicaKeyArns", "alias/aws/secretsmanager"), ("Standby", "on"), ("CertificateArn", "arn:aws:iam::111111111111:server-certificate/x"),
+    ("CodeSigningConfigArn", "csc-0123456789abcdef0"), ("CodeSigningConfigArn", "arn:aws:signer:us-east-1:111111111111:/signing-profiles/sftoken"),
 ])
 def test_values_that_no_parameter_may_have(name, value):
     with pytest.raises(AssertionError, match="does not match|is none of"):
@@ -172,6 +173,15 @@ def test_full_parameters_are_all_of_them():
     groups = source["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     assert sorted(name for group in groups for name in group["Parameters"]) == sorted(everything)
     assert all(p.get("Description") and "Default" in p for p in source["Parameters"].values())
+
+
+def test_metadata_for_the_application_repository():
+    """Limits of each field: AWS SAM Developer Guide, "AWS SAM template Metadata section properties"."""
+    metadata = yaml_parse(TEMPLATE.read_text())["Metadata"]["AWS::ServerlessRepo::Application"]
+    assert set(metadata) == {"Name", "Description", "Author", "SpdxLicenseId", "Labels", "HomePageUrl", "SourceCodeUrl"}
+    assert re.fullmatch(r"[a-zA-Z0-9-]{1,140}", metadata["Name"]) and 1 <= len(metadata["Description"]) <= 256
+    assert re.fullmatch(r"[a-z0-9](([a-z0-9]|-(?!-))*[a-z0-9])?", metadata["Author"]) and len(metadata["Author"]) <= 127
+    assert len(metadata["Labels"]) <= 10 and all(re.fullmatch(r"[a-zA-Z0-9+\-_:/@]{1,127}", label) for label in metadata["Labels"])
 
 
 # The emulator has no RotationSchedule: this is the only place where it is looked at.
@@ -595,6 +605,21 @@ def test_permissions_boundary(default):
     roles = of_type(transform(TEMPLATE, PermissionsBoundary=boundary, ProbeSchedule="rate(1 hour)", **given("DeploymentPreference")), "AWS::IAM::Role")
     assert {name: role.get("PermissionsBoundary") for name, role in roles.items()} == dict.fromkeys(
         ["TokenRole", "RotateRole", "ApiLoggingRole", "ProbeRole", "CodeDeployRole"], boundary)
+
+
+def functions(resources):
+    """The functions, with their properties."""
+    return of_type(resources, "AWS::Lambda::Function").items()
+
+
+@pytest.mark.parametrize("partition, region", [("aws", "us-east-1"), ("aws-us-gov", "us-gov-west-1"), ("aws-cn", "cn-north-1"), ("aws-eusc", "eusc-de-east-1")])
+def test_code_signing(default, largest, partition, region):
+    """Every function has the configuration or none has: one that is left out takes unsigned code."""
+    assert not any("CodeSigningConfigArn" in f for _, f in functions(default))
+    arn = f"arn:{partition}:lambda:{region}:111111111111:code-signing-config:csc-0123456789abcdef0"
+    signed = transform(TEMPLATE, CodeSigningConfigArn=arn, ProbeSchedule="rate(1 hour)")
+    assert {name: f.get("CodeSigningConfigArn") for name, f in functions(signed)} == dict.fromkeys(["TokenFunction", "RotateFunction", "ProbeFunction"], arn)
+    assert {f["CodeSigningConfigArn"] for _, f in functions(largest)} == {EVERYTHING["CodeSigningConfigArn"]}
 
 
 def test_log_role_is_made_once_for_an_account(default, largest):
