@@ -12,10 +12,10 @@ RUN := CGO_ENABLED=0 go run $(BUILD_FLAGS)
 # Systems that the command-line tool supports in addition to Linux. One architecture of each is enough.
 PLATFORMS := darwin/arm64 windows/amd64
 
-.PHONY: help run local test test-all race lint cross bench fuzz build e2e examples sam-local conformance clients salesforce deploy package cdk clean
+.PHONY: help run local test test-all race lint lint-docs lint-workflows cross bench fuzz build e2e examples sam-local conformance clients salesforce org-test snapshot deploy package cdk pictures clean
 
 help: ## list the commands
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 run: ## run the end-to-end demo locally (needs only Go)
 	$(RUN) ./cmd/sftoken demo
@@ -36,6 +36,12 @@ lint: ## run golangci-lint (.golangci.yml), govulncheck, go mod tidy
 	$(TOOL) golangci-lint run ./...
 	go mod tidy -diff
 	@test/vulncheck
+
+lint-docs: ## run markdownlint, and lychee on the links between files (needs Python and npm)
+	test/lint/docs
+
+lint-workflows: ## run actionlint and zizmor on .github/ (needs Python)
+	test/lint/workflows
 
 cross: ## vet and compile the command-line tool for macOS and Windows
 	@set -e; for platform in $(PLATFORMS); do \
@@ -93,11 +99,21 @@ clients: ## run schemathesis and third-party clients against `sftoken local` and
 salesforce: ## test the metadata and commands of salesforce/, with the real Salesforce CLI (needs npm)
 	test/salesforce
 
+org-test: ## rotate an app's credentials in a real org and print what no document answers (see docs/development.md)
+	go test -count=1 -v -timeout 60m -run '^Test(Org|AWS)$$' ./test/org
+
+snapshot: ## build a release twice without publishing it, compare, and run what was built (needs Python)
+	test/release
+
 # --guided offers the template's defaults: afterwards `make deploy GUIDED=` keeps what was answered the first time.
 GUIDED ?= --guided
 deploy: ## run sam build and sam deploy, for ARCH=arm64 or x86_64
 	ARCH=$(ARCH) sam build
 	sam deploy $(GUIDED) --parameter-overrides Architecture=$(if $(filter x86_64 amd64,$(ARCH)),x86_64,arm64)
+
+pictures: ## record and draw the pictures of docs/images anew (needs Linux)
+	rm -f docs/images/demo.svg docs/images/doctor.svg
+	UPDATE_GOLDEN=1 go test -count=1 -run 'Picture$$' ./cmd/sftoken ./test/docs
 
 cdk: ## test examples/cdk with the real CDK (needs Python and Node)
 	test/cdk

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a template that needs no build from template.yaml and a release's function zip files, which it uploads with `sam package`. In a
-# clone run `make package`. Without one, run this script in the folder of the downloaded files: docs/how-to/deploy.md, "Deploy a release".
+# clone run `make package`. Without one, run this script in the folder of the downloaded files: docs/how-to/deploy-release.md.
 #
 #   ARCH             arm64 (the default) or x86_64
 #   BUCKET           bucket for the code, in the stack's region; without it the SAM CLI's own bucket

@@ -31,6 +31,7 @@ has passed. The demo ends at the first check that fails.`,
 			w := newTerminal(cmd.OutOrStdout())
 			return demo.Run(cmd.Context(), demo.Config{
 				Out:               w,
+				Title:             func(text string) { fmt.Fprintf(w, "\n%s\n", w.color(text, bold)) },
 				Step:              func(number int, text string) { w.column(fmt.Sprintf("  %2d. ", number), 6, text) },
 				RotateCompromised: rotateCompromised,
 			})
@@ -45,6 +46,7 @@ func demoJSON(cmd *cobra.Command) error {
 	passed := []string{}
 	err := demo.Run(cmd.Context(), demo.Config{
 		Out:               io.Discard,
+		Title:             func(string) {},
 		Step:              func(_ int, text string) { passed = append(passed, text) },
 		RotateCompromised: rotateCompromised,
 	})

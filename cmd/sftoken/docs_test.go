@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -64,7 +63,9 @@ func parses(line string) error {
 			args[i] = "crm"
 		}
 	}
-	cmd, rest, err := newRoot().Find(args)
+	root := newRoot()
+	root.InitDefaultHelpCmd()
+	cmd, rest, err := root.Find(args)
 	if err != nil {
 		return err
 	}
@@ -94,25 +95,6 @@ func TestDocumentedExitCodes(t *testing.T) {
 	if len(rows) != 7 {
 		t.Errorf("%d rows", len(rows))
 	}
-}
-
-// TestReadmeExcerpt compares the README's excerpt of `sftoken demo` with the demo's golden file.
-func TestReadmeExcerpt(t *testing.T) {
-	golden, err := os.ReadFile("testdata/demo.golden")
-	must(t, err)
-	demo := strings.Split(string(golden), "\n")
-	for _, b := range mdtest.Read(t, "../../README.md").Blocks {
-		if b.Heading != "Try it" || b.Language != "text" {
-			continue
-		}
-		for line := range strings.SplitSeq(maskDemo(unwrap(b.Text)), "\n") {
-			if !slices.Contains(demo, line) {
-				t.Errorf("the demo does not print %q", line)
-			}
-		}
-		return
-	}
-	t.Error("the README has no output of sftoken demo")
 }
 
 // TestDocumentedEnvironment compares the table of docs/reference/settings.md with the variables and flags that --help

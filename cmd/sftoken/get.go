@@ -212,7 +212,7 @@ Formats:
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVar(&rejected, "rejected", "", "the `TOKEN_ID` of a token that Salesforce has rejected")
+	cmd.Flags().StringVar(&rejected, "rejected", "", "the `ID` of a token that Salesforce has rejected")
 	out.add(cmd, formatJSON, formatTable, formatEnv, formatHeader, formatToken, formatNone)
 	return cmd
 }

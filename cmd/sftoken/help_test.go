@@ -25,12 +25,17 @@ func everyCommand(do func(cmd *cobra.Command, words []string)) {
 	walk(newRoot(), nil)
 }
 
-func TestHelp(t *testing.T) {
-	for _, name := range []string{ // help shows them as defaults
-		"SFTOKEN_PREFIX", "SFTOKEN_ADMIN_APP", "SFTOKEN_HOSTS", "SFTOKEN_EGRESS_ADDRESSES",
-	} {
+// clearDefaults unsets the variables that help shows as defaults.
+func clearDefaults(t *testing.T) {
+	t.Helper()
+	for name := range strings.FieldsSeq(
+		"SFTOKEN_PREFIX SFTOKEN_ADMIN_APP SFTOKEN_HOSTS SFTOKEN_TOKEN_TABLE SFTOKEN_EGRESS_ADDRESSES") {
 		t.Setenv(name, "")
 	}
+}
+
+func TestHelp(t *testing.T) {
+	clearDefaults(t)
 	everyCommand(func(cmd *cobra.Command, words []string) {
 		name := strings.Join(append([]string{"sftoken"}, words...), "-")
 		stdout, stderr, code := command(t, "", append(slices.Clip(words), "--help")...)

@@ -30,13 +30,22 @@ type setup struct {
 	logins   int                // the most logins allowed; zero means 1
 }
 
-func TestBrokenSetups(t *testing.T) {
-	all := slices.Concat(callerSetups, apiSetups, failoverSetups, secretSetups, loginSetups, salesforceSetups,
-		rotationSetups, credentialSetups, sharingSetups, loginAddressSetups, replicationSetups)
-	if len(all) < 25 {
-		t.Fatalf("only %d", len(all))
+var allSetups = slices.Concat(callerSetups, apiSetups, failoverSetups, secretSetups, loginSetups, salesforceSetups,
+	rotationSetups, credentialSetups, sharingSetups, loginAddressSetups, replicationSetups)
+
+// TestEachCheckHasASetup checks that each check is seen to find a problem.
+func TestEachCheckHasASetup(t *testing.T) {
+	t.Parallel()
+	report := doctor.Run(t.Context(), newHarness(t, sfoauthtest.Config{}, nil).config)
+	for _, result := range report.Checks {
+		if !slices.ContainsFunc(allSetups, func(s setup) bool { return s.cause == result.Check }) {
+			t.Errorf("no broken setup has the check %s as its cause", result.Check)
+		}
 	}
-	for i, c := range all {
+}
+
+func TestBrokenSetups(t *testing.T) {
+	for i, c := range allSetups {
 		t.Run(c.name, func(t *testing.T) {
 			if testing.Short() && i%3 != 0 {
 				t.Skip("skipped: -short runs every third setup")

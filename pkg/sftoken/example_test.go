@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/oauth2"
 
+	"github.com/sftoken/sftoken/internal/agent"
 	"github.com/sftoken/sftoken/internal/sim/apitest"
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
@@ -90,6 +92,59 @@ func ExampleError() {
 	// Output:
 	// 404 unknown_app
 	// there is no app payroll
+}
+
+// A custom domain name has no region, and the API's owner finds the program's name in the audit log.
+func ExampleOption() {
+	apiURL, cfg, stop := deployment()
+	defer stop()
+
+	source := sftoken.NewTokenSource(cfg, apiURL, "crm",
+		sftoken.WithRegion("us-east-1"),
+		sftoken.WithUserAgent("invoices/1.4"),
+		sftoken.WithHTTPClient(&http.Client{Timeout: 10 * time.Second}))
+	token, err := source.Fetch(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(token.ID, time.Until(token.Expiry).Round(time.Minute))
+	// Output: 0123456789abcdef 15m0s
+}
+
+// A program next to an agent (`sftoken serve`) needs no AWS credentials. The environment has the address and the token
+// of the agent, or the program passes them.
+func ExampleWithAgentToken() {
+	apiURL, cfg, stop := deployment()
+	defer stop()
+	agentURL, agentToken, stopAgent := localAgent(apiURL, cfg)
+	defer stopAgent()
+
+	source := sftoken.NewTokenSource(aws.Config{}, agentURL, "crm", sftoken.WithAgentToken(agentToken))
+	token, err := source.Fetch(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(token.AccessToken, token.ID)
+	// Output: [redacted] 0123456789abcdef
+}
+
+// localAgent runs what `sftoken serve` runs.
+func localAgent(apiURL string, cfg aws.Config) (agentURL, agentToken string, stop func()) {
+	listener, err := agent.ListenTCP("127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	token := agent.NewToken()
+	a := agent.New(agent.Config{APIURL: apiURL, AWS: cfg, Token: token})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = a.Serve(ctx, listener) // if it fails, so do the requests
+	}()
+	return "http://" + listener.Addr().String() + "/v1", token.Reveal(), func() { cancel(); <-ended }
 }
 
 // deployment simulates one in AWS: API Gateway in front of a function with one app, crm.

@@ -165,7 +165,7 @@ func TestNames(t *testing.T) {
 	for _, match := range packageVariables.FindAllStringSubmatch(read(t, "package.sh"), -1) {
 		known = append(known, match[1])
 	}
-	source := code(t, "pkg/sfoauth", "pkg/sftoken", "cmd/sftoken")
+	source := code(t, "pkg/sfoauth", "pkg/sftoken", "cmd/sftoken") + read(t, "test/org/org_test.go")
 	capitals := regexp.MustCompile(`\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|^[A-Z]{3,}$`)
 	for _, page := range allPages(t) {
 		if !inDocs(page) {

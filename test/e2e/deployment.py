@@ -12,7 +12,7 @@ from aws import OWNER, REGION, send
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template.yaml"
-VERSION = "devel"  # of a build without .git, which clone leaves out: internal/buildinfo
+VERSION = "v0.0.0-e2e"  # the tag of each clone
 ARCHITECTURE = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "arm64"
 
 # Every parameter, with another value than its default, but for those that these refuse.
@@ -77,9 +77,15 @@ def plain():
 
 
 def clone(directory):
-    """A copy of the project as a clean clone has it."""
+    """A clean clone of the project as it is now. Each has the same commit, whose tag the builds take their version from."""
     ignored = shutil.ignore_patterns(".git", ".venv*", ".aws-sam", "dist", "bin", "__pycache__", "node_modules")
-    return pathlib.Path(shutil.copytree(ROOT, directory, ignore=ignored, symlinks=True))
+    shutil.copytree(ROOT, directory, ignore=ignored, symlinks=True)
+    env = plain() | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    for who in "AUTHOR", "COMMITTER":
+        env |= {f"GIT_{who}_NAME": "e2e", f"GIT_{who}_EMAIL": "e2e@example.com", f"GIT_{who}_DATE": "2026-01-01T00:00:00Z"}
+    for command in ("init",), ("add", "."), ("commit", "--message", "e2e"), ("tag", VERSION):
+        run("git", *command, env=env, cwd=directory)
+    return pathlib.Path(directory)
 
 
 @dataclasses.dataclass

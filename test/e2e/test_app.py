@@ -28,7 +28,7 @@ def added(stack, sam, environment):
     """The stack of app.yaml, deployed as the document describes it, without the schedule, which the emulator does not have."""
     guide = deployment.ROOT / "docs/how-to/deploy.md"
     output = re.search(r"^output\(\) .*$", guide.read_text(), re.MULTILINE)[0]
-    deploy, put = deployment.run("test/readme-block", str(guide), "Another app", env=None).rstrip().rsplit("\n", 1)
+    deploy, put = deployment.run("test/readme-block", str(guide), "Add an app", env=None).rstrip().rsplit("\n", 1)
     assert put == "sftoken secret put erp"
     done = deployment.shell(f"{output}\n{deploy} AppName=hr RotationSchedule=off", environment())
     assert done.returncode == 0, done.stdout + done.stderr

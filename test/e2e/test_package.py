@@ -94,7 +94,7 @@ def test_a_release_is_deployed_and_vends(packaged, built, bucket, emulator, envi
         configuration = emulator.client("lambda").get_function_configuration(FunctionName=stack.resources[function])
         assert configuration["Architectures"] == [deployment.ARCHITECTURE]
         released = hashlib.sha256((built / zip_name(function)).read_bytes()).digest()
-        assert configuration["CodeSha256"] == base64.b64encode(released).decode(), "docs/how-to/deploy.md compares the two"
+        assert configuration["CodeSha256"] == base64.b64encode(released).decode(), "docs/how-to/deploy-release.md compares the two"
     app = org.add_app("packaged-crm")
     put_secret("crm", app.value(org.url), prefix="packaged/")
     response = stack.call(admin, "crm")
@@ -198,7 +198,7 @@ def test_signed_code(package, release, bucket, emulator):
 
 
 def test_without_a_clone(package, release, bucket, environment, tmp_path, emulator):
-    """As docs/how-to/deploy.md has it: the files of the release in one folder."""
+    """As docs/how-to/deploy-release.md has it: the files of the release in one folder."""
     for file in "template.yaml", "package.sh":
         shutil.copy(deployment.ROOT / file, release)
     done = deployment.shell(f"BUCKET={bucket} ARCH={deployment.ARCHITECTURE} bash package.sh", environment(), release)

@@ -24,8 +24,10 @@ var errCheckFailed = errors.New("demo check failed")
 
 // Config configures a run of the demo.
 type Config struct {
-	// Out receives the titles, log lines and the table of results.
+	// Out receives log lines and the table of results.
 	Out io.Writer
+	// Title prints the title of the steps that follow.
+	Title func(text string)
 	// Step prints a step whose check has passed.
 	Step func(number int, text string)
 	// RotateCompromised does what `sftoken rotate --compromised` does to the secret's current version.
@@ -65,7 +67,7 @@ func Run(ctx context.Context, c Config) error {
 		{"Several processes share their tokens", d.shareTokens},
 		{"The audit log", d.audit},
 	} {
-		fmt.Fprintf(d.Out, "\n%s\n", chapter.title)
+		d.Title(chapter.title)
 		if err := chapter.run(ctx); err != nil {
 			return fmt.Errorf("%s: %w", chapter.title, err)
 		}

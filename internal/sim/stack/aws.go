@@ -68,6 +68,9 @@ func (s *Stack) startAWS(c Config) (err error) {
 	}
 	s.Token = s.function(TokenMain, c.Timeout, c)
 	s.Rotate = s.function(RotateMain, 15*time.Minute, c)
+	if s.rotate = c.RotateFunction; s.rotate == nil {
+		s.rotate = s.Rotate.Invoke
+	}
 	gateway := &localaws.Gateway{
 		Account: Account, Region: Region, APIID: "l0ca1", Stage: Stage, Keys: keys,
 		AllowedAccounts: []string{s.Keys.Billing.Account, s.Keys.Stranger.Account}, Function: s.Token.Invoke,
@@ -105,10 +108,10 @@ func (s *Stack) authenticateTable(keys *localaws.Keys, r *http.Request, body []b
 }
 
 func (s *Stack) invokeRotate(ctx context.Context, payload []byte) ([]byte, error) {
-	if s.Rotate == nil {
+	if s.rotate == nil {
 		return nil, errors.New("no function runs here: invoke it with each step yourself")
 	}
-	return s.Rotate.Invoke(ctx, payload)
+	return s.rotate(ctx, payload)
 }
 
 // function returns one of the two functions, which runs until the stack is closed.

@@ -40,6 +40,8 @@ type Config struct {
 	ListenAPI, ListenAWS, ListenOrg string
 	// NoFunctions starts no functions, no API and no delivery of events: the functions run elsewhere.
 	NoFunctions bool
+	// RotateFunction handles the rotate function's events. Nil: a process of the real function does.
+	RotateFunction localaws.Invoker
 	// OrgURL is where the functions reach the simulated org. Empty: at the address that it listens on.
 	OrgURL string
 	// Secrets are the secret values of a real org's apps, by app. Nil: the org is a simulated one.
@@ -75,6 +77,7 @@ type Stack struct {
 	Secrets *secretsmanager.Client
 	Apps    []string // that have a secret, in alphabetical order
 
+	rotate      localaws.Invoker // nil with Config.NoFunctions
 	bus         *localaws.EventBus
 	arrivals    chan struct{}
 	clockOffset atomic.Int64 // in nanoseconds

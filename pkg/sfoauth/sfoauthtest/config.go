@@ -16,6 +16,10 @@ type Config struct {
 	Now func() time.Time
 	// SessionTimeout ends a session that is not used, after 15 minutes to 24 hours. If zero, it is 2 hours.
 	SessionTimeout time.Duration
+	// OrganizationType and IsSandbox are the fields of the org's record of Organization. If OrganizationType is empty, it
+	// is "Developer Edition".
+	OrganizationType string
+	IsSandbox        bool
 	// LoginsPerHour limits the logins of each user. If zero, it is 3,600.
 	LoginsPerHour int
 	// RequestsPerDay limits the REST requests of the org. If zero, it is 1,000,000.
@@ -60,6 +64,7 @@ func (c *Config) setDefaults() {
 		c.Now = time.Now
 	}
 	setDefault(&c.SessionTimeout, 2*time.Hour)
+	setDefault(&c.OrganizationType, "Developer Edition")
 	setDefault(&c.LoginsPerHour, 3600)
 	setDefault(&c.RequestsPerDay, 1_000_000)
 	setDefault(&c.APIVersion, 67)

@@ -54,7 +54,10 @@ func (u *User) admits(sourceIP string) bool {
 	return len(u.options.LoginIPRanges) == 0 || slices.ContainsFunc(u.options.LoginIPRanges, contains)
 }
 
-// The org supports two queries of one object.
+// queryOrg is the query of the org's own record.
+const queryOrg = "SELECT Id, Name, OrganizationType, IsSandbox FROM Organization"
+
+// The org supports two queries of LoginHistory.
 var (
 	queriedObject = regexp.MustCompile(`(?i)\bFROM\s+(\w+)`)
 	countLogins   = regexp.MustCompile(`^SELECT COUNT\(\) FROM LoginHistory WHERE UserId = '(\w+)' AND LoginTime > (\S+)$`)
@@ -73,6 +76,10 @@ func (o *Org) query(r *request, s *session) *response {
 	switch {
 	case object == nil:
 		return malformedQuery("unexpected token: " + strconv.Quote(query))
+	case query == queryOrg:
+		return queryResult(1, []any{map[string]any{
+			"Id": o.id, "Name": "sfoauthtest", "OrganizationType": o.config.OrganizationType, "IsSandbox": o.config.IsSandbox,
+		}})
 	case object[1] != "LoginHistory" || s.user.options.NoLoginHistory:
 		return restError(http.StatusBadRequest, "INVALID_TYPE", "\n"+query+"\n^\nERROR at Row:1:Column:1\nsObject type '"+
 			object[1]+"' is not supported. If you are attempting to use a custom object, be sure to append the '__c' after "+
@@ -83,7 +90,7 @@ func (o *Org) query(r *request, s *session) *response {
 	}
 	match := lastLogins.FindStringSubmatch(query)
 	if match == nil {
-		return malformedQuery("sfoauthtest supports only the queries of package sfoauth")
+		return malformedQuery("sfoauthtest supports only the queries of package sfoauth, and " + queryOrg)
 	}
 	limit, err := strconv.Atoi(match[2])
 	if err != nil {

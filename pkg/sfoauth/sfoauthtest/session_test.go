@@ -279,7 +279,7 @@ func TestREST(t *testing.T) {
 	}
 }
 
-func TestLoginHistory(t *testing.T) {
+func TestQueries(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, sfoauthtest.Config{}, sfoauthtest.AppOptions{})
 	last := "SELECT LoginTime, SourceIp, Status, Application FROM LoginHistory WHERE UserId = '" + h.app.User.ID + "' "
@@ -304,6 +304,7 @@ func TestLoginHistory(t *testing.T) {
 		{"SELECT Id", 400, "MALFORMED_QUERY"},
 		{"", 400, "MALFORMED_QUERY"},
 		{"SELECT Id FROM Account", 400, "INVALID_TYPE"},
+		{"SELECT Id, Name, OrganizationType, IsSandbox FROM Organization", 200, `"OrganizationType":"Developer Edition"`},
 	} {
 		r := h.get("/services/data/v65.0/query?q="+url.QueryEscape(test.query), token)
 		if r.status != test.status || !strings.Contains(r.body, test.want) {

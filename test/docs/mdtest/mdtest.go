@@ -22,7 +22,8 @@ type Page struct {
 	Path     string
 	Headings []Heading
 	Blocks   []Block
-	Links    []Span // their destinations
+	Links    []Span // their destinations, and those of images
+	Images   []Image
 	Code     []Span // inline code
 	Tables   []Table
 }
@@ -49,6 +50,13 @@ type Span struct {
 	Line int
 }
 
+// Image is an embedded picture.
+type Image struct {
+	Path string // relative to the page
+	Alt  string // the text for readers who do not see it
+	Line int
+}
+
 // Table holds a table's rows without its head. A cell is Markdown.
 type Table struct {
 	Rows [][]string
@@ -65,6 +73,19 @@ func Read(t testing.TB, path string) *Page {
 	p := &Page{Path: path}
 	line := func(offset int) int { return bytes.Count(source[:offset], []byte("\n")) + 1 }
 	raw := func(n ast.Node) string { return string(n.Lines().Value(source)) }
+	content := func(n ast.Node) string { // without line breaks and markup
+		var all []byte
+		_ = ast.Walk(n, func(part ast.Node, entering bool) (ast.WalkStatus, error) {
+			if text, ok := part.(*ast.Text); ok && entering {
+				all = append(all, text.Value(source)...)
+				if text.SoftLineBreak() {
+					all = append(all, ' ')
+				}
+			}
+			return ast.WalkContinue, nil
+		})
+		return strings.ReplaceAll(string(all), "\n", " ")
+	}
 	previous := 0 // offset of the end of the last heading or block
 	addBlock := func(n ast.Node, language string) {
 		b := Block{Before: string(source[previous:n.Pos()]), Language: language, Text: raw(n), Line: line(n.Pos())}
@@ -92,12 +113,11 @@ func Read(t testing.TB, path string) *Page {
 			addBlock(n, "indented")
 		case *ast.Link:
 			p.Links = append(p.Links, Span{string(n.Destination), line(n.Pos())})
+		case *ast.Image:
+			p.Links = append(p.Links, Span{string(n.Destination), line(n.Pos())})
+			p.Images = append(p.Images, Image{string(n.Destination), content(n), line(n.Pos())})
 		case *ast.CodeSpan:
-			var content []byte
-			for child := n.FirstChild(); child != nil; child = child.NextSibling() {
-				content = append(content, child.(*ast.Text).Value(source)...)
-			}
-			p.Code = append(p.Code, Span{strings.ReplaceAll(string(content), "\n", " "), line(n.Pos())})
+			p.Code = append(p.Code, Span{content(n), line(n.Pos())})
 		case *east.Table:
 			p.Tables = append(p.Tables, Table{Line: line(n.Pos())})
 		case *east.TableRow:

@@ -1,0 +1,61 @@
+package docs
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestWorkflowTargets checks that the CI workflow runs the commands of .ci/run, which a submission must pass.
+func TestWorkflowTargets(t *testing.T) {
+	withoutText := regexp.MustCompile(`(?m)"[^"]*"|^#.*`).ReplaceAllString(read(t, ".ci/run"), "")
+	var steps []string
+	for _, match := range regexp.MustCompile(`\bmake ([a-z][a-z0-9-]*)`).FindAllStringSubmatch(withoutText, -1) {
+		steps = append(steps, match[1])
+	}
+	workflow := read(t, ".github/workflows/ci.yml")
+	_, list, _ := strings.Cut(workflow, "        target:\n")
+	list = regexp.MustCompile(`^(?: +- .*\n)+`).FindString(list)
+	var jobs []string
+	for _, match := range regexp.MustCompile(`- (\S+)\n`).FindAllStringSubmatch(list, -1) {
+		jobs = append(jobs, match[1])
+	}
+	slices.Sort(steps)
+	slices.Sort(jobs)
+	if len(jobs) < 12 || !slices.Equal(steps, jobs) {
+		t.Errorf(".ci/run has the steps\n%q\n.github/workflows/ci.yml\n%q", steps, jobs)
+	}
+	fuzzTime := regexp.MustCompile(`FUZZTIME[=:] *(\w+)`)
+	local, inWorkflow := fuzzTime.FindStringSubmatch(withoutText), fuzzTime.FindStringSubmatch(workflow)
+	if local == nil || inWorkflow == nil || local[1] != inWorkflow[1] {
+		t.Errorf(".ci/run has %q, .github/workflows/ci.yml %q", local, inWorkflow)
+	}
+}
+
+// TestGoVersions checks that the workflows and the images use the Go release of go.mod.
+func TestGoVersions(t *testing.T) {
+	release := regexp.MustCompile(`(?m)^go (1\.\d+)`).FindStringSubmatch(read(t, "go.mod"))[1]
+	files := []string{".devcontainer/Dockerfile", "examples/agent/Dockerfile"}
+	workflows, err := filepath.Glob(root + ".github/workflows/*.yml")
+	if err != nil || len(workflows) < 3 {
+		t.Fatalf("found %d workflows: %v", len(workflows), err)
+	}
+	for _, workflow := range workflows {
+		files = append(files, strings.TrimPrefix(workflow, root))
+	}
+	found := 0
+	named := regexp.MustCompile(`golang:([\d.]+)|go-version: (\S+)`)
+	for _, file := range files {
+		for _, match := range named.FindAllStringSubmatch(read(t, file), -1) {
+			found++
+			if version := match[1] + match[2]; !strings.HasPrefix(version, release+".") {
+				t.Errorf("%s has Go %s, go.mod has %s", file, version, release)
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("found only %d versions", found)
+	}
+}

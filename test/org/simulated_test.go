@@ -1,0 +1,441 @@
+package org
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/sftoken/sftoken/internal/sim/localaws"
+	"github.com/sftoken/sftoken/internal/sim/simtest"
+	"github.com/sftoken/sftoken/pkg/sfoauth"
+	"github.com/sftoken/sftoken/pkg/sfoauth/sfoauthtest"
+	"github.com/sftoken/sftoken/test/docs/mdtest"
+)
+
+// target is a simulated org, and the file of its owner.
+type target struct {
+	*testing.T
+	org    *sfoauthtest.Org
+	app    *sfoauthtest.App
+	server *sfoauthtest.Server
+	file   string
+
+	mu     sync.Mutex
+	kill   func(sfoauthtest.Call) bool // reports whether to kill the process at this call; nil: at none
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when the process has ended
+}
+
+type options struct {
+	org       sfoauthtest.Config
+	app       sfoauthtest.AppOptions
+	adminApp  bool
+	onPromote func(*target) // once the new credentials are the primary ones
+	prepare   func(*target)
+}
+
+func newTarget(t *testing.T, o options) *target {
+	t.Helper()
+	s := &target{T: t, file: filepath.Join(t.TempDir(), "secrets.json")}
+	o.org.OnCall = func(c sfoauthtest.Call) {
+		if o.onPromote != nil && c.Endpoint == sfoauthtest.Promote && c.Phase == sfoauthtest.Done {
+			o.onPromote(s)
+		}
+		s.observe(c)
+	}
+	s.org = sfoauthtest.New(o.org)
+	s.app = s.org.AddApp(o.app)
+	admin := s.app
+	if o.adminApp {
+		admin = s.org.AddApp(sfoauthtest.AppOptions{})
+	}
+	admin.User.Change(func(u *sfoauthtest.UserOptions) { u.ExternalClientAppDeveloper, u.ViewClientSecret = true, true })
+	var err error
+	s.server, err = s.org.Start("127.0.0.1:0")
+	s.must(err)
+	t.Cleanup(s.server.Close)
+	value := func(app *sfoauthtest.App) map[string]string {
+		key, secret := app.Credentials()
+		return map[string]string{"consumerKey": key, "consumerSecret": secret, "baseUri": s.server.URL}
+	}
+	secrets := map[string]map[string]string{appName: value(s.app)}
+	secrets[appName]["appId"], secrets[appName]["consumerId"] = s.app.ID, s.app.ConsumerID
+	if o.adminApp {
+		secrets[adminName] = value(admin)
+	}
+	text, err := json.Marshal(secrets)
+	s.must(err)
+	s.must(os.WriteFile(s.file, text, 0o600))
+	if o.prepare != nil {
+		o.prepare(s)
+	}
+	return s
+}
+
+func (s *target) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// confirmation is what the owner of the org sets.
+func (s *target) confirmation() string { return s.org.ID() + "/" + s.app.ID }
+
+// run runs TestOrg in a process of its own, which may be killed, and returns its output.
+func (s *target) run(confirmation string, kill func(sfoauthtest.Call) bool) (output string, err error) {
+	s.Helper()
+	var text bytes.Buffer
+	cmd := exec.CommandContext(s.Context(), os.Args[0], "-test.run=^TestOrg$", "-test.v")
+	cmd.Env = append(os.Environ(), fileVar+"="+s.file, confirmVar+"="+confirmation, propagationVar+"=0s",
+		hostsVar+"="+strings.TrimPrefix(s.server.URL, "http://"))
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &text, &text, time.Minute
+	s.mu.Lock()
+	s.kill, s.cmd, s.exited = kill, cmd, make(chan struct{})
+	err = cmd.Start()
+	s.mu.Unlock()
+	s.must(err)
+	err = cmd.Wait()
+	close(s.exited)
+	for _, secret := range s.org.Secrets() {
+		if strings.Contains(text.String(), secret) {
+			s.Error("the output holds a secret")
+		}
+	}
+	return text.String(), err
+}
+
+// observe kills the process at the call at which it is to die. The call gets no response.
+func (s *target) observe(c sfoauthtest.Call) {
+	s.mu.Lock()
+	die := s.kill != nil && s.kill(c)
+	if die {
+		_ = s.cmd.Process.Kill()
+	}
+	exited := s.exited
+	s.mu.Unlock()
+	if die {
+		<-exited
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// complete runs TestOrg to the end, and checks that the file has the primary credentials and nothing else is left.
+func (s *target) complete() string {
+	s.Helper()
+	output, err := s.run(s.confirmation(), nil)
+	if err != nil {
+		s.Fatalf("%v\n%s", err, output)
+	}
+	if names := s.holders(); len(names) != 1 || names[0] != appName {
+		s.Errorf("the primary credentials are in the file as %q", names)
+	}
+	if f, err := openCredentials(s.file); err != nil || f.values[pendingName] != nil {
+		s.Errorf("the file has %s (%v)", pendingName, err)
+	}
+	if staged := s.app.Staged(); len(staged) != 0 {
+		s.Errorf("%d other credentials are left at Salesforce", len(staged))
+	}
+	return output
+}
+
+// holders returns the names under which the file has the app's primary credentials.
+func (s *target) holders() (names []string) {
+	s.Helper()
+	file, err := openCredentials(s.file)
+	s.must(err)
+	key, secret := s.app.Credentials()
+	for _, name := range []string{appName, pendingName} {
+		v, err := file.version(name)
+		s.must(err)
+		if v != nil && v.ConsumerKey == key && v.ConsumerSecret.Reveal() == secret {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// The answers of an org with Salesforce's defaults. Those of the other orgs differ where it says so.
+var usual = map[string]string{
+	tokenFormat:      "opaque",
+	sessionTimeout:   "2h0m0s",
+	secondLogin:      "no: the token is another",
+	stagedLogin:      "yes",
+	stagedSigner:     "the staged secret",
+	sessionSurvives:  "yes",
+	introspectsOld:   "yes",
+	rotatedEntry:     "credentials of state Rotated, which expire in 30 days",
+	oldLogin:         "yes",
+	oldSigner:        "the old secret",
+	revokeOld:        "HTTP 200, and the token is not active",
+	revokePrimary:    "HTTP 200, and the token is not active",
+	revokeEndsOthers: "no",
+	revokeAgain:      `HTTP 400 "invalid_token", and the token is not active`,
+	deletedSession:   "yes",
+	emptyStaged:      `HTTP 200 with an object "stagedCredentials"=[] "url"`,
+	deletedLogin:     `no: salesforce token at HOST: invalid_client_id: client identifier invalid`,
+	vendRevoke:       "yes",
+}
+
+const unsupported = `HTTP 400 "unsupported_token_type", and the token stays active`
+
+func TestAnswersDependOnTheOrg(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		options
+		answers map[string]string // those that differ; empty: not asked
+	}{
+		"defaults":  {},
+		"admin app": {options: options{adminApp: true}},
+		"JWT": {
+			options: options{app: sfoauthtest.AppOptions{JWT: true}},
+			answers: map[string]string{tokenFormat: `JWT, alg "RS256"`, sessionTimeout: "30m0s"},
+		},
+		"JWT that cannot be revoked": {
+			options: options{
+				app: sfoauthtest.AppOptions{JWT: true, JWTLifetime: time.Hour},
+				prepare: func(s *target) {
+					s.org.InjectFault(sfoauthtest.Revoke, sfoauthtest.ErrorResponse(400, "unsupported_token_type", "no"), 0)
+				},
+			},
+			answers: map[string]string{
+				tokenFormat: `JWT, alg "RS256"`, sessionTimeout: "1h0m0s", revokeOld: unsupported, revokePrimary: unsupported,
+				revokeAgain: unsupported, vendRevoke: "it vends, and does not revoke: ANY",
+			},
+		},
+		"one session": {
+			options: options{org: sfoauthtest.Config{SharedSessions: true, SessionTimeout: 15 * time.Minute}},
+			answers: map[string]string{
+				sessionTimeout: "15m0s", secondLogin: "yes: the token is the same", revokeEndsOthers: "yes",
+			},
+		},
+		"the primary secret signs": {
+			options: options{org: sfoauthtest.Config{SignWithPrimary: true}},
+			answers: map[string]string{stagedSigner: "the primary secret", oldSigner: "the primary secret"},
+		},
+		"staged credentials do not log in; empty /staged is 404": {
+			options: options{org: sfoauthtest.Config{StagedCannotLogIn: true, EmptyStagedNotFound: true}},
+			answers: map[string]string{stagedLogin: usual[deletedLogin], stagedSigner: "", emptyStaged: `HTTP 404 "NOT_FOUND"`},
+		},
+		"flat responses": {
+			options: options{org: sfoauthtest.Config{FlatStaged: true}},
+			answers: map[string]string{emptyStaged: "HTTP 200 with an object"},
+		},
+		"a rotation ends sessions and old credentials": {
+			options: options{onPromote: func(s *target) {
+				admin := &sfoauth.Client{BaseURL: s.server.URL, AllowedHosts: sfoauth.AllowedHosts{s.server.URL[len("http://"):]}}
+				token := &sfoauth.Token{AccessToken: sfoauth.NewSecret(s.app.NewToken())}
+				err := admin.StagedCredentials(token, s.app.ID, s.app.ConsumerID).Delete(context.Background(), s.app.Staged()[0].ID)
+				if err != nil {
+					s.Error(err)
+				}
+				s.org.RevokeAll()
+			}},
+			answers: map[string]string{
+				sessionSurvives: `no: salesforce REST API at HOST: INVALID_SESSION_ID: Session expired or invalid`,
+				introspectsOld:  "no", rotatedEntry: "nothing", oldLogin: usual[deletedLogin], oldSigner: "", deletedSession: "",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newTarget(t, c.options)
+			output := s.complete()
+			for question, want := range usual {
+				if differs, ok := c.answers[question]; ok {
+					want = differs
+				}
+				want = strings.ReplaceAll(want, "HOST", strings.TrimPrefix(s.server.URL, "http://"))
+				want, isPrefix := strings.CutSuffix(want, "ANY")
+				line := "\n" + question + ": " + want
+				if want == "" && strings.Contains(output, line) || want != "" && !strings.Contains(output, line) ||
+					want != "" && !isPrefix && !strings.Contains(output, line+"\n") {
+					t.Errorf("%s: want %q", question, want)
+				}
+			}
+			if t.Failed() {
+				t.Log(output)
+			}
+		})
+	}
+}
+
+// TestKilledRunLosesNoCredentials kills a run before and after each of its calls to Salesforce, and the next run one
+// call earlier. A sample has those that change credentials, and some others.
+func TestKilledRunLosesNoCredentials(t *testing.T) {
+	t.Parallel()
+	var calls []sfoauthtest.Call
+	s := newTarget(t, options{})
+	s.run(s.confirmation(), func(c sfoauthtest.Call) bool { calls = append(calls, c); return false })
+	if len(calls) < 60 {
+		t.Fatalf("a run makes only %d calls", len(calls)/2)
+	}
+	for i, call := range calls {
+		changes := slices.Contains([]sfoauthtest.Endpoint{"stage", "promote", "delete"}, call.Endpoint)
+		if simtest.Sampled() && i%20 != 0 && !changes {
+			continue
+		}
+		t.Run(fmt.Sprintf("%d, %s, %s", i, call.Endpoint, call.Phase), func(t *testing.T) {
+			t.Parallel()
+			s := newTarget(t, options{})
+			for _, last := range []int{i, max(i-1, 0)} {
+				seen := -1
+				output, err := s.run(s.confirmation(), func(sfoauthtest.Call) bool { seen++; return seen >= last })
+				if err == nil {
+					t.Errorf("it was not killed at call %d\n%s", last, output)
+				}
+				if len(s.holders()) == 0 {
+					t.Errorf("killed at call %d: the file does not have the primary credentials", last)
+				}
+			}
+			s.complete()
+		})
+	}
+}
+
+func TestRunRefuses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		options
+		confirmation func(*target) string
+		want         string
+	}{
+		"without a confirmation": {
+			confirmation: func(*target) string { return "" }, want: "hint: if that is what you want, set " + confirmVar + "=00D",
+		},
+		"another app": {
+			confirmation: func(s *target) string { return s.org.ID() + "/0xI000000000000AAA" }, want: "this test changes",
+		},
+		"a production org": {
+			options:      options{org: sfoauthtest.Config{OrganizationType: "Enterprise Edition"}},
+			confirmation: (*target).confirmation, want: "/production",
+		},
+		"an org that does not say what it is": {
+			options: options{prepare: func(s *target) {
+				s.org.InjectFault(sfoauthtest.REST, sfoauthtest.ErrorResponse(400, "INVALID_TYPE", "no"), 1)
+			}},
+			confirmation: (*target).confirmation, want: "cannot tell whether this is a production org",
+		},
+		"a file without the primary credentials": {
+			options: options{prepare: func(s *target) {
+				staged := &sfoauth.Token{AccessToken: sfoauth.NewSecret(s.app.NewToken())}
+				admin := (&sfoauth.Client{
+					BaseURL: s.server.URL, AllowedHosts: sfoauth.AllowedHosts{s.server.URL[len("http://"):]},
+				}).StagedCredentials(staged, s.app.ID, s.app.ConsumerID)
+				made, err := admin.Stage(s.Context())
+				s.must(err)
+				s.must(admin.Promote(s.Context(), made.ID))
+				s.org.ResetStats()
+			}},
+			confirmation: (*target).confirmation, want: "the app's primary credentials are not in",
+		},
+		"a file that others can read": {
+			options:      options{prepare: func(s *target) { s.must(os.Chmod(s.file, 0o644)) }},
+			confirmation: (*target).confirmation, want: "chmod 600",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if strings.Contains(name, "others can read") && runtime.GOOS == "windows" {
+				t.Skip("Windows has no such permissions")
+			}
+			s := newTarget(t, c.options)
+			output, err := s.run(c.confirmation(s), nil)
+			if err == nil || !strings.Contains(output, c.want) {
+				t.Errorf("%v\n%s", err, output)
+			}
+			calls := s.org.Stats().Calls
+			if n := calls[sfoauthtest.Stage] + calls[sfoauthtest.Promote] + calls[sfoauthtest.Delete]; n != 0 {
+				t.Errorf("%d changes at Salesforce", n)
+			}
+		})
+	}
+}
+
+func TestProductionOrgCanBeAllowed(t *testing.T) {
+	t.Parallel()
+	s := newTarget(t, options{org: sfoauthtest.Config{OrganizationType: "Enterprise Edition"}})
+	if output, err := s.run(s.confirmation()+"/production", nil); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+	s = newTarget(t, options{org: sfoauthtest.Config{OrganizationType: "Enterprise Edition", IsSandbox: true}})
+	s.complete()
+}
+
+// TestDocumentedReport compares docs/development.md with the report and the environment variables.
+func TestDocumentedReport(t *testing.T) {
+	page := mdtest.Read(t, "../../docs/development.md")
+	var documented []string
+	for _, row := range page.TablesUnder(t, "Try it against a real org")[0] {
+		documented = append(documented, mdtest.Code(row[0])[0])
+	}
+	if want := []string{fileVar, confirmVar, propagationVar, awsVar}; !slices.Equal(documented, want) {
+		t.Errorf("the page has the variables %q, want %q", documented, want)
+	}
+	lines := 0
+	for _, b := range page.Blocks {
+		if b.Heading != "Try it against a real org" || b.Language != "text" {
+			continue
+		}
+		for line := range strings.Lines(b.Text) {
+			lines++
+			question, answer, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			if usual[question] != answer {
+				t.Errorf("the report has %q, not %q", usual[question], line)
+			}
+		}
+	}
+	if lines == 0 {
+		t.Error("the page has no report")
+	}
+}
+
+// An AWS that ignores VersionStages moves AWSCURRENT.
+func TestAnswerOfAWS(t *testing.T) {
+	t.Parallel()
+	for want, ignored := range map[string]string{"yes": "", "no": `"VersionStages"`} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			manager := localaws.NewSecretsManager(localaws.SecretsManagerConfig{Account: "111111111111", Region: "us-east-1"})
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				if ignored != "" {
+					body = bytes.ReplaceAll(body, []byte(ignored), []byte(`"Ignored"`))
+				}
+				r.Body = io.NopCloser(bytes.NewReader(body))
+				manager.ServeHTTP(w, r)
+			}))
+			t.Cleanup(server.Close)
+			client := secretsmanager.New(secretsmanager.Options{
+				Region: "us-east-1", BaseEndpoint: &server.URL,
+				Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "fake", ""),
+			})
+			answers := labelsMoved(t, client, "org-test")
+			if len(answers) != 2 || answers["AWSPENDING"] != want || answers["CANDIDATE"] != want {
+				t.Error(answers)
+			}
+			all := &secretsmanager.ListSecretsInput{IncludePlannedDeletion: aws.Bool(true)}
+			list, err := client.ListSecrets(t.Context(), all)
+			if err != nil || len(list.SecretList) != 0 {
+				t.Errorf("the secret is left (%v)", err)
+			}
+		})
+	}
+}
