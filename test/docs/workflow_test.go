@@ -59,3 +59,28 @@ func TestGoVersions(t *testing.T) {
 		t.Errorf("found only %d versions", found)
 	}
 }
+
+// TestDependabotTools checks that Dependabot updates each tool. It reads the module of a tool line as indirect, and updates those
+// only if they are named: github.com/dependabot/dependabot-core/issues/12050.
+func TestDependabotTools(t *testing.T) {
+	modules, err := filepath.Glob(root + "tools/*/go.mod")
+	if err != nil || len(modules) < 4 {
+		t.Fatalf("found %d modules of tools: %v", len(modules), err)
+	}
+	var allowed []string
+	configuration := read(t, ".github/dependabot.yml")
+	for _, match := range regexp.MustCompile(`- dependency-name: (\S+)`).FindAllStringSubmatch(configuration, -1) {
+		allowed = append(allowed, match[1])
+	}
+	for _, module := range modules {
+		module = strings.TrimPrefix(module, root)
+		if folder := "/" + filepath.Dir(module); !regexp.MustCompile(regexp.QuoteMeta(folder) + `[,\]]`).MatchString(configuration) {
+			t.Errorf("dependabot.yml does not name %s", folder)
+		}
+		for _, match := range regexp.MustCompile(`(?m)^(?:tool |\t)([a-z]\S+)$`).FindAllStringSubmatch(read(t, module), -1) {
+			if !slices.ContainsFunc(allowed, func(name string) bool { return match[1] == name || strings.HasPrefix(match[1], name+"/") }) {
+				t.Errorf("dependabot.yml does not allow an update of %s, a tool of %s", match[1], module)
+			}
+		}
+	}
+}
