@@ -60,25 +60,23 @@ func TestGoVersions(t *testing.T) {
 	}
 }
 
-// TestDependabotTools checks that Dependabot updates each tool. It reads the module of a tool line as indirect, and updates those
-// only if they are named: github.com/dependabot/dependabot-core/issues/12050.
+// TestDependabotTools checks that Dependabot updates each tool. It takes the module of a tool line for an indirect one,
+// and updates those only if they are named. Source: github.com/dependabot/dependabot-core/issues/12050.
 func TestDependabotTools(t *testing.T) {
 	modules, err := filepath.Glob(root + "tools/*/go.mod")
 	if err != nil || len(modules) < 4 {
 		t.Fatalf("found %d modules of tools: %v", len(modules), err)
 	}
-	var allowed []string
 	configuration := read(t, ".github/dependabot.yml")
-	for _, match := range regexp.MustCompile(`- dependency-name: (\S+)`).FindAllStringSubmatch(configuration, -1) {
-		allowed = append(allowed, match[1])
-	}
+	allowed := regexp.MustCompile(`- dependency-name: (\S+)`).FindAllStringSubmatch(configuration, -1)
+	tool := regexp.MustCompile(`(?m)^(?:tool |\t)([a-z]\S+)$`)
 	for _, module := range modules {
 		module = strings.TrimPrefix(module, root)
-		if folder := "/" + filepath.Dir(module); !regexp.MustCompile(regexp.QuoteMeta(folder) + `[,\]]`).MatchString(configuration) {
-			t.Errorf("dependabot.yml does not name %s", folder)
+		if !regexp.MustCompile(regexp.QuoteMeta("/"+filepath.Dir(module)) + `[,\]]`).MatchString(configuration) {
+			t.Errorf("dependabot.yml does not name the folder of %s", module)
 		}
-		for _, match := range regexp.MustCompile(`(?m)^(?:tool |\t)([a-z]\S+)$`).FindAllStringSubmatch(read(t, module), -1) {
-			if !slices.ContainsFunc(allowed, func(name string) bool { return match[1] == name || strings.HasPrefix(match[1], name+"/") }) {
+		for _, match := range tool.FindAllStringSubmatch(read(t, module), -1) {
+			if !slices.ContainsFunc(allowed, func(name []string) bool { return strings.HasPrefix(match[1], name[1]) }) {
 				t.Errorf("dependabot.yml does not allow an update of %s, a tool of %s", match[1], module)
 			}
 		}
