@@ -9,13 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/spf13/pflag"
 
 	"github.com/sftoken/sftoken/internal/sim/localaws"
 	"github.com/sftoken/sftoken/pkg/sftoken"
@@ -145,19 +143,4 @@ func TestAgentGo(t *testing.T) {
 		t.Errorf("HTTP %d", resp.StatusCode)
 	}
 	checkGo(t, "docs/how-to/agent.md", "docs_agent_test.go", "", "")
-}
-
-// TestAgentFlags compares the flags of docs/reference/agent.md with those of the command.
-func TestAgentFlags(t *testing.T) {
-	t.Parallel()
-	var documented, defined []string
-	for _, row := range mdtest.Read(t, "../../docs/reference/agent.md").TablesUnder(t, "Flags")[0] {
-		documented = append(documented, mdtest.Code(row[0])[0])
-	}
-	newServe().LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { defined = append(defined, "--"+f.Name) })
-	slices.Sort(documented)
-	slices.Sort(defined)
-	if !slices.Equal(documented, defined) {
-		t.Errorf("docs/reference/agent.md has %q, the command %q", documented, defined)
-	}
 }

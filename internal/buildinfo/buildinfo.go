@@ -7,9 +7,9 @@ import "runtime/debug"
 // devel is the version of a build that the go command knows no version of: of a source archive, or by `go run`.
 const devel = "devel"
 
-// Version returns the version of this program, which is never empty. It is v0.1.0 if the program was built from that tag
-// or with `go install …@v0.1.0`; between tags, a pseudo-version like v0.1.1-0.20260102030405-0123456789ab. The suffix
-// +dirty means that files had been changed. Otherwise it is devel. Source: Go 1.24 Release Notes, "Go command".
+// Version returns the version of this program, which is never empty. It is v0.1.0 if the program was built from that
+// tag or with `go install …@v0.1.0`; between tags, a pseudo-version like v0.1.1-0.20260102030405-0123456789ab. The
+// suffix +dirty means that files had been changed. Otherwise it is devel. Source: Go 1.24 Release Notes, "Go command".
 func Version() string { return version(debug.ReadBuildInfo()) }
 
 // Revision returns the full ID of the commit that this program was built from, or "" if it is unknown, as after

@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -81,4 +82,93 @@ func TestDependabotTools(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestReleaseRights checks that no job of the release both runs code of the repository, or of what it imports, and has
+// the right to write or sign; and that what has such a right waits for the reviewers of the environment.
+func TestReleaseRights(t *testing.T) {
+	_, jobs, _ := strings.Cut(read(t, ".github/workflows/release.yml"), "\npermissions: {}\n")
+	starts := regexp.MustCompile(`(?m)^  [a-z]+:$`).FindAllStringIndex(jobs, -1)
+	builds, writes := 0, 0
+	for i, start := range starts {
+		end := len(jobs)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		name, job := strings.Trim(jobs[start[0]:start[1]], " :"), jobs[start[1]:end]
+		checksOut := strings.Contains(job, "actions/checkout@")
+		if checksOut {
+			builds++
+		}
+		if !regexp.MustCompile(`(?m): (?:write|write-all)\b`).MatchString(job) {
+			continue
+		}
+		writes++
+		waits := regexp.MustCompile(`(?m)^    (?:environment: release|needs: \[.*\bsign\b.*\])`).MatchString(job)
+		if checksOut || !waits {
+			t.Errorf("the job %s may write: it checks out %t, waits for reviewers %t", name, checksOut, waits)
+		}
+	}
+	if builds != 3 || writes != 3 {
+		t.Errorf("found %d jobs that check out, %d that may write", builds, writes)
+	}
+}
+
+// TestActionsArePinned checks that every action is given by its commit, which no one can move.
+func TestActionsArePinned(t *testing.T) {
+	workflows, err := filepath.Glob(root + ".github/workflows/*.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, workflow := range workflows {
+		text := read(t, strings.TrimPrefix(workflow, root))
+		for _, match := range regexp.MustCompile(`\buses: *(.*)`).FindAllStringSubmatch(text, -1) {
+			found++
+			if !regexp.MustCompile(`^[\w/-]+@[0-9a-f]{40} # v\d`).MatchString(match[1]) {
+				t.Errorf("%s uses %s", workflow, match[1])
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("found only %d actions", found)
+	}
+}
+
+// TestDependabotFolders checks that Dependabot updates every folder with a file of dependencies, and waits before it
+// proposes a new release.
+func TestDependabotFolders(t *testing.T) {
+	ecosystems := map[string]string{
+		"go.mod": "gomod", "package.json": "npm", "requirements.txt": "pip", "Dockerfile": "docker",
+	}
+	var want []string
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		name := entry.Name()
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (slices.Contains([]string{".git", ".aws-sam", "node_modules", "cdk.out"}, name) ||
+			strings.HasPrefix(name, ".venv")):
+			return fs.SkipDir
+		case ecosystems[name] != "":
+			want = append(want, ecosystems[name]+" "+strings.TrimSuffix("/"+strings.TrimPrefix(path, root), name))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var updated []string
+	for _, update := range strings.Split(read(t, ".github/dependabot.yml"), "package-ecosystem: ")[1:] {
+		ecosystem, _, _ := strings.Cut(update, "\n")
+		if !regexp.MustCompile(`\n    cooldown:.*\n      default-days: [7-9]\n`).MatchString(update) {
+			t.Errorf("%s: Dependabot does not wait a week", ecosystem)
+		}
+		if list := regexp.MustCompile(`directories: \[(.*)\]`).FindStringSubmatch(update); list != nil {
+			for folder := range strings.SplitSeq(list[1], ", ") {
+				updated = append(updated, ecosystem+" "+strings.TrimSuffix(folder, "/")+"/")
+			}
+		}
+	}
+	compareNames(t, "the folders of .github/dependabot.yml", updated, want)
 }

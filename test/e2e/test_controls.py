@@ -37,6 +37,7 @@ ANSWERS = {
     "When was the secret rotated and checked?": (["sftoken/crm", "Z ok"], []),
     "Who is alerted?": (["LoginRefused", "NoDailyCheck", "True"], ["False"]),
     "How are changes deployed?": (["COMPLETE", "TokenFunction"], []),
+    "Does the deployed code match a release?": (["  TokenFunction", "  RotateFunction", "None"], ["code-signing-config"]),
     "Who can turn a control off?": (["apigateway.amazonaws.com"], ["-TokenRole", "-RotateRole"]),
 }
 

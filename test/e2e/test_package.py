@@ -94,7 +94,7 @@ def test_a_release_is_deployed_and_vends(packaged, built, bucket, emulator, envi
         configuration = emulator.client("lambda").get_function_configuration(FunctionName=stack.resources[function])
         assert configuration["Architectures"] == [deployment.ARCHITECTURE]
         released = hashlib.sha256((built / zip_name(function)).read_bytes()).digest()
-        assert configuration["CodeSha256"] == base64.b64encode(released).decode(), "docs/how-to/deploy-release.md compares the two"
+        assert configuration["CodeSha256"] == base64.b64encode(released).decode(), "docs/how-to/controls.md compares the two"
     app = org.add_app("packaged-crm")
     put_secret("crm", app.value(org.url), prefix="packaged/")
     response = stack.call(admin, "crm")

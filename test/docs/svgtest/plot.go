@@ -65,12 +65,12 @@ func (p Plot) SVG() string {
 	for i := range p.Decades[0] + 1 {
 		v := math.Pow10(i)
 		line("grid", x(v), plotTop, x(v), plotTop+plotHeight)
-		text("soft middle", x(v), plotTop+plotHeight+20, Grouped(v))
+		text("soft middle", x(v), plotTop+plotHeight+20, grouped(v))
 	}
 	for i := range p.Decades[1] + 1 {
 		v := math.Pow10(i)
 		line("grid", plotLeft, y(v), plotLeft+plotWidth, y(v))
-		text("soft end", plotLeft-8, y(v)+4, Grouped(v))
+		text("soft end", plotLeft-8, y(v)+4, grouped(v))
 	}
 	text("middle", plotLeft+plotWidth/2, plotTop+plotHeight+44, p.X)
 	text("soft", plotLeft, plotTop-10, p.Y)
@@ -90,14 +90,14 @@ func (p Plot) SVG() string {
 			fmt.Fprintf(&b, `<circle class="dot%d" cx="%.1f" cy="%.1f" r="3.5"/>`+"\n", s.Color, x(point[0]), y(point[1]))
 		}
 		last := s.Points[len(s.Points)-1]
-		text(fmt.Sprintf("dot%d", s.Color), x(last[0])+12, y(last[1])+4, Grouped(last[1])+" "+s.Name)
+		text(fmt.Sprintf("dot%d", s.Color), x(last[0])+12, y(last[1])+4, grouped(last[1])+" "+s.Name)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
 }
 
-// Grouped formats a whole number with commas, as the pages do.
-func Grouped(v float64) string {
+// grouped formats a whole number with commas, as the pages do.
+func grouped(v float64) string {
 	digits := fmt.Sprintf("%.0f", v)
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]
