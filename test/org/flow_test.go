@@ -195,8 +195,11 @@ func (f *flow) afterRotation() {
 	entries, err := f.admin().ListStaged(f.Context())
 	f.must("listing the rotated credentials", err)
 	for _, e := range entries {
-		days := time.Until(e.Expiration).Hours() / 24
-		f.answer(rotatedEntry, fmt.Sprintf("credentials of state %s, which expire in %.0f days", e.State, days))
+		expire := "without an expiration date"
+		if !e.Expiration.IsZero() {
+			expire = fmt.Sprintf("which expire in %.0f days", time.Until(e.Expiration).Hours()/24)
+		}
+		f.answer(rotatedEntry, fmt.Sprintf("credentials of state %.32q, %s", e.State, expire))
 	}
 	if len(entries) == 0 {
 		f.answer(rotatedEntry, "nothing")

@@ -181,7 +181,7 @@ var usual = map[string]string{
 	stagedSigner:     "the staged secret",
 	sessionSurvives:  "yes",
 	introspectsOld:   "yes",
-	rotatedEntry:     "credentials of state Rotated, which expire in 30 days",
+	rotatedEntry:     `credentials of state "Rotated", which expire in 30 days`,
 	oldLogin:         "yes",
 	oldSigner:        "the old secret",
 	revokeOld:        "HTTP 200, and the REST API rejects the token",
