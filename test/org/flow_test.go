@@ -139,7 +139,7 @@ func (f *flow) checkConfirmed(token *sfoauth.Token) {
 		want += "/production"
 	}
 	if f.confirmed != want {
-		f.Fatalf("this test changes the credentials of app %s in org %s (%q, %q, sandbox %t)\n"+
+		f.Fatalf("this test changes the credentials of app %s in org %s (%q, %q, sandbox %t) and deletes the old ones\n"+
 			"hint: if that is what you want, set %s=%s",
 			f.old.AppID, token.OrganizationID, org.Name, org.OrganizationType, org.IsSandbox, confirmVar, want)
 	}
