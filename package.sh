@@ -7,10 +7,11 @@
 #   PREFIX           prefix of the objects' keys
 #   KMS_KEY          KMS key that encrypts them
 #   SIGNING_PROFILE  AWS Signer profile that signs them, as NAME or NAME:OWNER; the bucket must have versions
-#   RELEASE          folder of the zip files, by default that of this script
+#   RELEASE          folder of the release's files, by default that of this script
 #   OUTPUT           the template to write, by default packaged.yaml
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd) release=${RELEASE:-$(dirname "$0")} output=${OUTPUT:-packaged.yaml}
+here=$(dirname "$0")
+release=${RELEASE:-$here} output=${OUTPUT:-packaged.yaml}
 fail() { printf 'error: %s\nhint: %s\n' "$1" "$2" >&2; exit 1; }
 sha256() { if command -v sha256sum >/dev/null; then sha256sum <"$1"; else shasum -a 256 <"$1"; fi | cut -d' ' -f1; }
 
@@ -20,8 +21,8 @@ amd64) ARCH=x86_64 ;;
 *) fail "ARCH=$ARCH is no architecture of a release" "set ARCH to arm64 or x86_64" ;;
 esac
 command -v sam >/dev/null || fail "the SAM CLI is not installed" "install aws-sam-cli 1.170 or later"
-[[ -e $release/checksums.txt ]] || echo "warning: no $release/checksums.txt: the zip files are not verified" >&2
 rm -f "$output"
+[[ -f $release/checksums.txt ]] || fail "no checksums.txt in $release" "download it from the release, or set RELEASE to the folder of its files"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -40,21 +41,18 @@ fi
 # What is verified is a copy, the one that is uploaded.
 for function in token rotate probe; do
 	zip=sftoken_${function}_$ARCH.zip
-	[[ -f $release/$zip ]] || fail "no $zip in $release" "download it from the release, or set RELEASE to the folder of the zip files"
+	[[ -f $release/$zip ]] || fail "no $zip in $release" "download it from the release, or set RELEASE to the folder of its files"
 	cp "$release/$zip" "$work/$function.zip"
-	if [[ -e $release/checksums.txt ]]; then
-		# A line is the sum, a space, a space or *, and the name.
-		wanted=$(awk -v name="$zip" '$2 == name || $2 == "*" name {print $1}' "$release/checksums.txt")
-		[[ -n $wanted ]] || fail "$release/checksums.txt has no checksum of $zip" "download both from the same release"
-		[[ $(sha256 "$work/$function.zip") == "$wanted" ]] || fail "$release/$zip does not match checksums.txt" "do not deploy it; download the release again"
-	fi
+	# A line is the sum, a space, a space or *, and the name.
+	wanted=$(awk -v name="$zip" '$2 == name || $2 == "*" name {print $1}' <"$release/checksums.txt")
+	[[ -n $wanted ]] || fail "$release/checksums.txt has no checksum of $zip" "download both from the same release"
+	[[ $(sha256 "$work/$function.zip") == "$wanted" ]] || fail "$release/$zip does not match checksums.txt" "do not deploy it; download the release again"
 	# AWS Signer signs only objects whose name ends in .zip, and the SAM CLI names only those so that it has zipped.
 	if [[ -n ${SIGNING_PROFILE:-} ]]; then unzip -q "$work/$function.zip" -d "$work/$function"; rm "$work/$function.zip"; fi
 done
 
 # The release's version is in the name of its archives.
-version=
-if [[ -e $release/checksums.txt ]]; then version=$(sed -n 's/.*sftoken_\([0-9][^_]*\)_linux_amd64\.tar\.gz$/\1/p' "$release/checksums.txt" | head -n 1); fi
+version=$(sed -n 's/.*sftoken_\([0-9][^_]*\)_linux_amd64\.tar\.gz$/\1/p' <"$release/checksums.txt")
 for file in LICENSE README.md; do if [[ -f $here/$file ]]; then cp "$here/$file" "$work"; fi; done
 awk -v arch="$ARCH" -v version="$version" -v license="$(cd "$work" && ls LICENSE 2>/dev/null || true)" \
 	-v readme="$(cd "$work" && ls README.md 2>/dev/null || true)" -v suffix="$([[ -n ${SIGNING_PROFILE:-} ]] || echo .zip)" '
@@ -76,6 +74,6 @@ awk -v arch="$ARCH" -v version="$version" -v license="$(cd "$work" && ls LICENSE
 		print "      CodeUri: " tolower(substr(name, 1, index(name, "Function") - 1)) suffix
 	}
 	END { exit changed != 7 }
-' "$here/template.yaml" >"$work/template.yaml" || fail "$here/template.yaml is not the template that this script changes" "use both from the same release"
+' <"$here/template.yaml" >"$work/template.yaml" || fail "$here/template.yaml is not the template that this script changes" "use both from the same release"
 
 sam package "${args[@]}"

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -95,25 +94,23 @@ func (f *credentialsFile) adoptPending() error {
 	return f.save()
 }
 
-// save replaces the file. After a crash it is the old one or the new one, and complete.
+// save replaces the file. After a crash, on a full disk or with another run at the same time, it is an old one or a new
+// one, and complete.
 func (f *credentialsFile) save() error {
 	text, err := json.MarshalIndent(f.values, "", "  ")
 	if err != nil {
 		return err
 	}
-	temporary := f.path + ".new" // may be left from a crash
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	out, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := os.CreateTemp(filepath.Dir(f.path), filepath.Base(f.path)+".*") // with mode 0600
 	if err != nil {
 		return err
 	}
+	defer func() { _ = os.Remove(out.Name()) }() // fails once it has been renamed
 	_, err = out.Write(append(text, '\n'))
 	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
 		return err
 	}
-	return os.Rename(temporary, f.path)
+	return os.Rename(out.Name(), f.path)
 }
 
 // savingClient saves new versions in the file first: the simulated Secrets Manager forgets them when the test ends.

@@ -181,20 +181,20 @@ var usual = map[string]string{
 	stagedSigner:     "the staged secret",
 	sessionSurvives:  "yes",
 	introspectsOld:   "yes",
-	rotatedEntry:     "credentials of state Rotated, which expire in 30 days",
+	rotatedEntry:     `credentials of state "Rotated", which expire in 30 days`,
 	oldLogin:         "yes",
 	oldSigner:        "the old secret",
-	revokeOld:        "HTTP 200, and the token is not active",
-	revokePrimary:    "HTTP 200, and the token is not active",
+	revokeOld:        "HTTP 200, and the REST API rejects the token",
+	revokePrimary:    "HTTP 200, and the REST API rejects the token",
 	revokeEndsOthers: "no",
-	revokeAgain:      `HTTP 400 "invalid_token", and the token is not active`,
+	revokeAgain:      `HTTP 400 "invalid_token", and the REST API rejects the token`,
 	deletedSession:   "yes",
 	emptyStaged:      `HTTP 200 with an object "stagedCredentials"=[] "url"`,
 	deletedLogin:     `no: salesforce token at HOST: invalid_client_id: client identifier invalid`,
 	vendRevoke:       "yes",
 }
 
-const unsupported = `HTTP 400 "unsupported_token_type", and the token stays active`
+const unsupported = `HTTP 400 "unsupported_token_type", and the REST API accepts the token`
 
 func TestAnswersDependOnTheOrg(t *testing.T) {
 	t.Parallel()
@@ -250,7 +250,7 @@ func TestAnswersDependOnTheOrg(t *testing.T) {
 			}},
 			answers: map[string]string{
 				sessionSurvives: `no: salesforce REST API at HOST: INVALID_SESSION_ID: Session expired or invalid`,
-				introspectsOld:  "no", rotatedEntry: "nothing", oldLogin: usual[deletedLogin], oldSigner: "", deletedSession: "",
+				introspectsOld:  "", rotatedEntry: "nothing", oldLogin: usual[deletedLogin], oldSigner: "", deletedSession: "",
 			},
 		},
 	} {
