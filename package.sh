@@ -8,7 +8,7 @@
 #   KMS_KEY          KMS key that encrypts them
 #   SIGNING_PROFILE  AWS Signer profile that signs them, as NAME or NAME:OWNER; the bucket must have versions
 #   RELEASE          folder of the release's files, by default that of this script
-#   OUTPUT           the template to write, by default packaged.yaml
+#   OUTPUT           the template to write; by default packaged.yaml, with a samconfig.toml unless there is one
 set -euo pipefail
 here=$(dirname "$0")
 release=${RELEASE:-$here} output=${OUTPUT:-packaged.yaml}
@@ -77,3 +77,18 @@ awk -v arch="$ARCH" -v version="$version" -v license="$(cd "$work" && ls LICENSE
 ' <"$here/template.yaml" >"$work/template.yaml" || fail "$here/template.yaml is not the template that this script changes" "use both from the same release"
 
 sam package "${args[@]}"
+
+# Without this file `sam deploy` would take template.yaml, and this folder as the functions' code.
+if [[ -z ${OUTPUT:-} && ! -e samconfig.toml ]]; then
+	cat >samconfig.toml <<-EOF
+		version = 0.1
+		[default.global.parameters]
+		stack_name = "sftoken"
+		[default.deploy.parameters]
+		template_file = "packaged.yaml"
+		capabilities = "CAPABILITY_IAM"
+		confirm_changeset = true
+		$(if [[ -n ${BUCKET:-} ]]; then echo "s3_bucket = \"$BUCKET\""; else echo "resolve_s3 = true"; fi)
+	EOF
+	echo "wrote samconfig.toml, with which sam deploy takes $output"
+fi

@@ -190,13 +190,23 @@ def test_signed_code(package, release, bucket, emulator):
     assert len(set(code(path).values())) == len(jobs) == len(FUNCTIONS)
 
 
-def test_without_a_clone(package, release, bucket, environment, tmp_path, emulator):
-    """As docs/how-to/deploy-release.md has it: the files of the release in one folder."""
+def test_without_a_clone(package, release, built, bucket, environment, emulator, sam, org):
+    """As docs/how-to/deploy-release.md has it: the files of the release in one folder, where `sam deploy` takes what was packaged."""
     for file in "template.yaml", "package.sh":
         shutil.copy(deployment.ROOT / file, release)
     done = deployment.shell(f"BUCKET={bucket} ARCH={deployment.ARCHITECTURE} bash package.sh", environment(), release)
     assert done.returncode == 0, done.stderr
     assert set(objects(emulator, bucket)) == {url.rpartition("/")[2] for url in code(release / "packaged.yaml").values()}
+    done = deployment.shell("sam deploy --no-confirm-changeset --stack-name unpacked --parameter-overrides RotationSchedule=off "
+                            f"SecretPrefix=unpacked/ SalesforceHosts={org.host}", environment(), release)
+    assert done.returncode == 0, done.stdout + done.stderr
+    token = sam.stack("unpacked").resources["TokenFunction"]
+    released = hashlib.sha256((built / zip_name("TokenFunction")).read_bytes()).digest()
+    assert emulator.client("lambda").get_function_configuration(FunctionName=token)["CodeSha256"] == base64.b64encode(released).decode()
+    kept = (release / "samconfig.toml").read_text()
+    (release / "samconfig.toml").write_text("# mine\n" + kept)
+    done = deployment.shell(f"BUCKET={bucket} ARCH={deployment.ARCHITECTURE} bash package.sh", environment(), release)
+    assert done.returncode == 0 and (release / "samconfig.toml").read_text() == "# mine\n" + kept
 
 
 def test_the_default_bucket(package, release):
