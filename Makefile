@@ -12,7 +12,7 @@ RUN := CGO_ENABLED=0 go run $(BUILD_FLAGS)
 # Systems that the command-line tool supports in addition to Linux. One architecture of each is enough.
 PLATFORMS := darwin/arm64 windows/amd64
 
-.PHONY: help run local test test-all race lint lint-docs lint-workflows cross bench fuzz build e2e examples sam-local conformance clients salesforce org-test snapshot deploy package cdk pictures clean
+.PHONY: help run local test test-all race lint lint-docs lint-workflows cross bench fuzz build e2e examples sam-local conformance clients salesforce org-test snapshot build-program deploy package cdk pictures clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -72,6 +72,10 @@ build: ## build the functions, for ARCH=arm64 or x86_64, and the command-line to
 	@$(MAKE) --no-print-directory build-RotateFunction ARTIFACTS_DIR=dist/rotate
 	@$(MAKE) --no-print-directory build-ProbeFunction ARTIFACTS_DIR=dist/probe
 	$(BUILD) -o dist/sftoken ./cmd/sftoken
+
+# For test/rebuild, which sets GOOS and GOARCH too.
+build-program:
+	@$(BUILD) -o "$(OUTPUT)" "$(PACKAGE)"
 
 # `sam build` calls these with ARTIFACTS_DIR set.
 FUNCTIONS := build-TokenFunction build-RotateFunction build-ProbeFunction
