@@ -65,8 +65,9 @@ var (
 		`WHERE UserId = '(\w+)' ORDER BY LoginTime DESC LIMIT (\d+)$`)
 )
 
-// query serves GET …/query. A user without the permission Manage Users sees only its own records: that it gets no error
-// for those of others is a choice. A user who may not read an object gets INVALID_TYPE.
+// query serves GET …/query. A user without the permission Manage Users sees only its own records. No document states
+// whether a query for those of others is an error; here it is none. A user who may not read an object gets
+// INVALID_TYPE.
 //
 // Sources: Object Reference, "LoginHistory"; REST API Developer Guide, "Execute a SOQL Query"; the error as users
 // report it.
